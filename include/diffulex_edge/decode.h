@@ -1,0 +1,164 @@
+/*
+ * Decoding: model facts, the forward call that every decoder is written against, decode options, and generations.
+ *
+ * Nothing here knows tensors or files. A decoder asks a `dlx_forward_fn` for rows of logits; behind it stands a native
+ * session (dlx_session_forward), the official ExecuTorch runtime, or a table of scripted logits in a test.
+ */
+#ifndef DIFFULEX_EDGE_DECODE_H
+#define DIFFULEX_EDGE_DECODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diffulex_edge/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum dlx_family {
+    DLX_FAMILY_UNKNOWN = 0,
+    DLX_FAMILY_LLADA = 1,
+    DLX_FAMILY_DREAM = 2,
+    DLX_FAMILY_SDAR = 3,
+    DLX_FAMILY_FAST_DLLM_V2 = 4,
+} dlx_family;
+
+/* "llada", "dream", "sdar", "fast_dllm_v2", "unknown". Static storage. */
+DLX_API const char *dlx_family_name(dlx_family family);
+/* Inverse of dlx_family_name; also takes "fast_dllm". DLX_FAMILY_UNKNOWN when there is no such family. */
+DLX_API dlx_family dlx_family_from_name(const char *name);
+
+#define DLX_MAX_STOP_IDS 16
+
+/*
+ * What a decoder must know about a model. Travels in the .pte as constant methods (see docs/EXPORT.md) and comes from
+ * the checkpoint alone. Plain data.
+ */
+typedef struct dlx_model_facts {
+    size_t struct_size;                 /* sizeof(dlx_model_facts) */
+    dlx_family family;
+    int32_t vocab_size;                 /* logits per row, padding rows of the table included */
+    int32_t max_context;                /* positions 0 .. max_context-1 exist (--max-seq-len at export) */
+    int32_t max_rows;                   /* most rows one forward call may run */
+    int32_t mask_id;                    /* token id of the mask; -1: the model has none (decode autoregressively) */
+    int32_t attn_block;                 /* 0: every row sees every row; else block-causal of this width on absolute positions */
+    int32_t logits_shift;               /* 1: row i-1 of the logits predicts position i; 0: row i does */
+    int32_t block_length;               /* default decoding block (SDAR block_size, Fast-dLLM v2 bd_size; 32 for LLaDA, Dream) */
+    int32_t small_block_size;           /* Fast-dLLM v2 sub-block (8); 0 where the family has none */
+    int32_t bos_id, eos_id, pad_id;     /* -1 where the checkpoint names none */
+    int32_t num_stop_ids;
+    int32_t stop_ids[DLX_MAX_STOP_IDS]; /* ids that end an answer, most specific first */
+} dlx_model_facts;
+
+/* Half-open range of absolute positions. */
+typedef struct dlx_span {
+    int32_t begin, end;
+} dlx_span;
+
+#define DLX_MAX_CONTEXT_SPANS 2
+
+/*
+ * One model call. Rows are consecutive positions start .. start+n_ids-1. Each row attends
+ *   - every cached position in `context` (ascending, disjoint, none of them an own position), and
+ *   - own rows: all of them when attn_block == 0; otherwise row at position p sees own position q when
+ *     q / attn_block <= p / attn_block, and cached position c under the same rule. attn_block 1 is causal.
+ * Keys and values of the rows are written to the cache at their positions when `store` is set, else discarded.
+ * Logits are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.
+ */
+typedef struct dlx_forward_call {
+    const int32_t *ids;                        /* [n_ids] token ids */
+    int32_t n_ids;                             /* 1 .. facts.max_rows for a native session; longer calls are split by the session where attention allows */
+    int32_t start;                             /* absolute position of ids[0] */
+    dlx_span context[DLX_MAX_CONTEXT_SPANS];   /* cached positions that take part */
+    int32_t n_context;                         /* spans used */
+    int32_t attn_block;
+    bool store;
+    const int32_t *rows;                       /* [n_rows]; NULL means rows 0 .. n_rows-1 */
+    int32_t n_rows;                            /* 0: no logits wanted (prefill) */
+    float *logits;                             /* out [n_rows, vocab_size], row-major, owned by the caller */
+} dlx_forward_call;
+
+typedef dlx_status (*dlx_forward_fn)(void *ctx, const dlx_forward_call *call, dlx_error *err);
+
+/* ---- options -------------------------------------------------------------------------------------------------- */
+
+/*
+ * All options of all algorithms live in one table: the same names serve the command line (dashes), Python keyword
+ * arguments and recorded traces (underscores). Unset options take the algorithm's published default, or the model's.
+ */
+typedef struct dlx_decode_options dlx_decode_options;
+
+DLX_API dlx_status dlx_decode_options_create(dlx_decode_options **out, dlx_error *err);
+DLX_API void dlx_decode_options_free(dlx_decode_options *options); /* NULL is fine */
+/* Sets option `name` (dashes or underscores) from text; lists use commas; "null" or "" unsets. DLX_E_INVALID names the
+ * option, the accepted range or words, and the value given. */
+DLX_API dlx_status dlx_decode_options_set(dlx_decode_options *options, const char *name, const char *value, dlx_error *err);
+
+typedef struct dlx_option_info {
+    const char *name;       /* "gen_length" */
+    const char *kind;       /* "int", "float", "bool", "ids", "word" */
+    const char *algorithms; /* "llada.generate, llada.generate_fast" or "all" */
+    const char *help;       /* one line */
+} dlx_option_info;
+/* Number of options, and the i-th of them; false when i is past the end. Static storage. */
+DLX_API size_t dlx_decode_option_count(void);
+DLX_API bool dlx_decode_option_info(size_t i, dlx_option_info *out);
+
+/* ---- generations ---------------------------------------------------------------------------------------------- */
+
+typedef struct dlx_accepted {
+    int32_t position; /* absolute */
+    int32_t id;
+    float confidence; /* the score that ranked it: probability, margin or negative entropy */
+} dlx_accepted;
+
+/* One model call of a decode, as in the recorded traces. */
+typedef struct dlx_step {
+    int32_t block;                /* -1: prefill */
+    int32_t start, rows, cached;  /* first position, positions run, cached positions attended */
+    size_t n_accepted;            /* may be 0 */
+    const dlx_accepted *accepted; /* ascending positions; owned by the generation */
+    double milliseconds;          /* wall time of the model call(s) and the choice */
+} dlx_step;
+
+/*
+ * Called after every step with everything known so far; `ids` is the whole canvas (prompt first, masks where
+ * undecided). Valid during the call only. Return false to stop: dlx_generate then returns DLX_E_CANCELLED.
+ */
+typedef bool (*dlx_step_fn)(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids);
+
+typedef struct dlx_generation dlx_generation;
+
+/*
+ * Decodes with the algorithm that `options` names (default: the family's). Works without any model: `forward` may be
+ * scripted.
+ *   prompt   [n_prompt] ids, each in [0, vocab_size); n_prompt >= 1; prompt + new tokens must fit facts->max_context
+ *   on_step  may be NULL
+ *   out      freed with dlx_generation_free
+ * DLX_E_INVALID: option that the algorithm lacks or that contradicts another. DLX_E_LIMIT: does not fit the context.
+ */
+DLX_API dlx_status dlx_generate(const dlx_model_facts *facts, dlx_forward_fn forward, void *forward_ctx,
+                                const dlx_decode_options *options, const int32_t *prompt, size_t n_prompt,
+                                dlx_step_fn on_step, void *step_ctx, dlx_generation **out, dlx_error *err);
+DLX_API void dlx_generation_free(dlx_generation *generation); /* NULL is fine */
+
+/* Name of the algorithm that ran, e.g. "sdar.generate". Static storage. */
+DLX_API const char *dlx_generation_algorithm(const dlx_generation *generation);
+/* The published algorithm's ids, prompt included: what the traces record as output_ids. Never freed by the caller. */
+DLX_API const int32_t *dlx_generation_output_ids(const dlx_generation *generation, size_t *n);
+/* The answer: generated ids without the prompt, cut before the first stop id, at most max_new_tokens, no mask id. */
+DLX_API const int32_t *dlx_generation_answer_ids(const dlx_generation *generation, size_t *n);
+/* "stop" when a stop id ended the answer, else "length". Static storage. */
+DLX_API const char *dlx_generation_finish_reason(const dlx_generation *generation);
+/* Model calls made; classifier-free guidance counts two per step. */
+DLX_API int32_t dlx_generation_num_forwards(const dlx_generation *generation);
+DLX_API size_t dlx_generation_num_steps(const dlx_generation *generation);
+/* False when i is past the end. `out->accepted` lives as long as the generation. */
+DLX_API bool dlx_generation_step(const dlx_generation *generation, size_t i, dlx_step *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,52 @@
+/*
+ * Exporting: a Hugging Face checkpoint folder becomes one ExecuTorch .pte program. Needs the export half (jansson,
+ * PCRE2, utf8proc); a runtime-only build has none of this.
+ */
+#ifndef DIFFULEX_EDGE_EXPORT_H
+#define DIFFULEX_EDGE_EXPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diffulex_edge/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* done and total are bytes of output; return false to cancel (the target file is left as it was). */
+typedef bool (*dlx_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+
+typedef struct dlx_export_options {
+    size_t struct_size;
+    const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
+    const char *output_path;  /* written to a temporary name beside it, then renamed */
+    const char *backend;      /* "xnnpack" */
+    const char *quantization; /* "none", "int8-dynamic" (underscores and "dynamic_int8" are taken too) */
+    const char *model_type;   /* family name that overrides config.json, or NULL */
+    int32_t max_seq_len;      /* context length of the program; 0: the checkpoint's, at most 2048 */
+    int32_t max_rows;         /* rows one call may run; 0: max_seq_len */
+    int32_t block_size;       /* overrides the checkpoint's block length (SDAR -bN repositories); 0: as in the files */
+    dlx_progress_fn progress; /* may be NULL */
+    void *progress_ctx;
+} dlx_export_options;
+
+typedef struct dlx_export_result {
+    size_t struct_size;
+    uint64_t file_bytes;
+    uint64_t quantised_bytes;  /* bytes of int8 weights */
+    uint64_t float_bytes;      /* bytes of constants that stayed float */
+    double seconds;
+    int32_t quantised_tensors;
+    int32_t float_tensors;
+} dlx_export_result;
+
+DLX_API dlx_export_options dlx_export_options_default(void);
+/* result may be NULL. On failure nothing is left at output_path that was not there before. */
+DLX_API dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

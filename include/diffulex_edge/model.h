@@ -1,0 +1,75 @@
+/*
+ * Running: a model is an opened .pte (mapping and packed weights, immutable, shareable between threads); a session is
+ * one mutable timeline over it (KV cache and activations), used by one thread at a time.
+ */
+#ifndef DIFFULEX_EDGE_MODEL_H
+#define DIFFULEX_EDGE_MODEL_H
+
+#include "diffulex_edge/decode.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dlx_model dlx_model;
+typedef struct dlx_session dlx_session;
+
+typedef struct dlx_model_options {
+    size_t struct_size; /* sizeof(dlx_model_options) */
+    int32_t threads;    /* 0: one per available core. Results do not depend on it */
+    const char *cpu;    /* kernel set: NULL or "auto", "ref", "avx2", "avx512vnni", "neon": the best one not above it */
+} dlx_model_options;
+
+/* Bytes, all known before anything is allocated. */
+typedef struct dlx_memory {
+    size_t struct_size;
+    uint64_t file;        /* mapped file */
+    uint64_t packed;      /* weights rearranged for the kernels (per model) */
+    uint64_t kv_cache;    /* per session */
+    uint64_t activations; /* per session, the arena */
+} dlx_memory;
+
+DLX_API dlx_model_options dlx_model_options_default(void);
+
+/* Opens and verifies the file at `path` (UTF-8). `options` may be NULL. Free with dlx_model_close. */
+DLX_API dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err);
+/* Sessions must be closed before their model. NULL is fine. */
+DLX_API void dlx_model_close(dlx_model *model);
+
+/* Owned by the model. */
+DLX_API const dlx_model_facts *dlx_model_get_facts(const dlx_model *model);
+/* Memory a session of `max_rows` rows and `max_context` positions (0: the file's bounds) will take. */
+DLX_API dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,
+                                    dlx_error *err);
+/* Name of the kernel set in use, e.g. "avx512vnni". Static storage. */
+DLX_API const char *dlx_model_kernels(const dlx_model *model);
+
+/* A session of at most max_rows rows a call and max_context positions (0: the file's bounds). */
+DLX_API dlx_status dlx_session_open(dlx_session **out, const dlx_model *model, int32_t max_rows, int32_t max_context,
+                                    dlx_error *err);
+DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
+
+/*
+ * The dlx_forward_fn of a session: pass the session as ctx. Ids outside the vocabulary, positions outside the context
+ * and a context span that was never stored are DLX_E_INVALID / DLX_E_LIMIT. NaN in the logits is DLX_E_INTERNAL.
+ * No allocation happens inside.
+ */
+DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
+/* Forgets what was stored at positions >= n. */
+DLX_API void dlx_session_truncate(dlx_session *session, int32_t n);
+
+/* Describes a .pte as text (for people) or as one JSON object: methods, inputs, metadata, delegates, memory, weights
+ * that are not quantised. The result is NUL-terminated; free it with dlx_free. */
+DLX_API dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err);
+
+/* Frees memory that the library handed out where a function says so. NULL is fine. */
+DLX_API void dlx_free(void *p);
+
+/* Version of this header's ABI, and of the product ("0.1.0"). */
+DLX_API uint32_t dlx_api_version(void);
+DLX_API const char *dlx_version_string(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

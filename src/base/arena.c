@@ -1,0 +1,74 @@
+#include "base/arena.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct dlx_arena_block {
+    struct dlx_arena_block *next;
+    size_t padding; /* keeps the payload 16-byte aligned */
+};
+
+enum { BLOCK_BYTES = 64 * 1024 };
+
+void dlx_arena_init(dlx_arena *a)
+{
+    memset(a, 0, sizeof *a);
+}
+
+void *dlx_arena_alloc(dlx_arena *a, size_t size)
+{
+    if (size > SIZE_MAX / 2) return NULL;
+    size = (size + 15) & ~(size_t)15;
+    if (!a->blocks || size > a->capacity - a->used) {
+        size_t capacity = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+        struct dlx_arena_block *b = calloc(1, sizeof *b + capacity);
+        if (!b) return NULL;
+        b->next = a->blocks;
+        a->blocks = b;
+        a->used = 0;
+        a->capacity = capacity;
+    }
+    void *p = (char *)(a->blocks + 1) + a->used;
+    a->used += size;
+    return p;
+}
+
+void *dlx_arena_array(dlx_arena *a, size_t count, size_t size)
+{
+    if (size && count > SIZE_MAX / 2 / size) return NULL;
+    return dlx_arena_alloc(a, count * size);
+}
+
+char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n)
+{
+    if (n == SIZE_MAX) return NULL;
+    char *p = dlx_arena_alloc(a, n + 1);
+    if (p && n) memcpy(p, s, n);
+    return p;
+}
+
+void dlx_arena_free(dlx_arena *a)
+{
+    while (a->blocks) {
+        struct dlx_arena_block *next = a->blocks->next;
+        free(a->blocks);
+        a->blocks = next;
+    }
+    dlx_arena_init(a);
+}
+
+int dlx_grow(void *items, size_t *capacity, size_t need, size_t size)
+{
+    if (need <= *capacity) return 0;
+    size_t grown = *capacity < 16 ? 16 : *capacity + *capacity / 2;
+    if (grown < need) grown = need;
+    if (grown > SIZE_MAX / 2 / size) return -1;
+    void *old;
+    memcpy(&old, items, sizeof old);
+    void *p = realloc(old, grown * size);
+    if (!p) return -1;
+    memcpy(items, &p, sizeof p);
+    *capacity = grown;
+    return 0;
+}

@@ -1,0 +1,30 @@
+/*
+ * Build arena: many small allocations with one lifetime, freed together. Used while a graph, a plan or a parsed file is
+ * built; never inside a denoising step.
+ */
+#ifndef DLX_BASE_ARENA_H
+#define DLX_BASE_ARENA_H
+
+#include <stddef.h>
+
+typedef struct dlx_arena {
+    struct dlx_arena_block *blocks; /* newest first */
+    size_t used, capacity;          /* of the newest block */
+} dlx_arena;
+
+void dlx_arena_init(dlx_arena *a);
+/* 16-byte aligned, zeroed; NULL when memory is out. size 0 gives a valid pointer. */
+void *dlx_arena_alloc(dlx_arena *a, size_t size);
+/* count * size with overflow check. */
+void *dlx_arena_array(dlx_arena *a, size_t count, size_t size);
+/* NUL-terminated copy of n bytes; NULL when memory is out. */
+char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n);
+void dlx_arena_free(dlx_arena *a);
+
+/*
+ * Grows `*items` (malloc'd, element size `size`) so that it holds at least `need` elements; *capacity is updated.
+ * Returns 0, or -1 when memory is out (then nothing changed).
+ */
+int dlx_grow(void *items, size_t *capacity, size_t need, size_t size);
+
+#endif

@@ -1,0 +1,26 @@
+/* Filling error records: every module reports failures through these two functions. */
+#ifndef DLX_BASE_STATUS_H
+#define DLX_BASE_STATUS_H
+
+#include "diffulex_edge/status.h"
+
+#if defined(__GNUC__)
+#define DLX_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define DLX_PRINTF(fmt, args)
+#endif
+
+/* Records status and message in err (may be NULL) and returns status. A message that does not fit is cut at a UTF-8
+ * boundary. Control characters that came in through file contents are replaced by '?'. */
+dlx_status dlx_fail(dlx_error *err, dlx_status status, const char *fmt, ...) DLX_PRINTF(3, 4);
+
+/* Puts "prefix: " in front of the message of err; returns err's status (DLX_E_INTERNAL when err is NULL). */
+dlx_status dlx_fail_prefix(dlx_error *err, dlx_status status, const char *fmt, ...) DLX_PRINTF(3, 4);
+
+#define DLX_TRY(expr)                                                                                                  \
+    do {                                                                                                               \
+        dlx_status dlx_try_status = (expr);                                                                            \
+        if (dlx_try_status != DLX_OK) return dlx_try_status;                                                           \
+    } while (0)
+
+#endif

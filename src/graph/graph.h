@@ -1,0 +1,175 @@
+/*
+ * The one representation of a program, for exporting and for running: two flat arrays, values and nodes, linked by
+ * indices. A value is written by at most one node (SSA); nodes stand in execution order.
+ *
+ * Two levels of operators share the arrays. High-level operators (RMS_NORM, ROPE, ATTENTION, SILU_MUL) are what `model`
+ * builds and `runtime` executes fast; primitive operators are what a backend's payload contains. backends/xnnpack
+ * decomposes the former into the latter, runtime raises them back.
+ *
+ * Shapes: `dim` holds the largest size a dimension may take; bit i of `dynamic` says that dim i may be smaller at run
+ * time. Actual shapes of a call come from dlx_graph_infer with the actual input shapes.
+ */
+#ifndef DLX_GRAPH_GRAPH_H
+#define DLX_GRAPH_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/dtype.h"
+#include "base/status.h"
+
+#define DLX_NONE UINT32_MAX
+
+enum { DLX_MAX_RANK = 6, DLX_MAX_INPUTS = 6, DLX_MAX_OUTPUTS = 2 };
+
+typedef enum dlx_value_kind { DLX_VALUE_INPUT, DLX_VALUE_CONST, DLX_VALUE_TEMP } dlx_value_kind;
+
+/* How the bytes of a constant come about. Sources are views; nothing is copied until a writer or packer streams it. */
+typedef enum dlx_const_transform {
+    DLX_CONST_PLAIN,           /* data holds the value's dtype */
+    DLX_CONST_WIDEN,           /* data holds `stored` (F16/BF16); the value is F32 */
+    DLX_CONST_INT8_ROWS,       /* value I8: rows of `stored` floats quantised, scale = max|row|/127 */
+    DLX_CONST_INT8_ROW_SCALES, /* value F32 [rows] or [rows,1]: those scales */
+} dlx_const_transform;
+
+typedef struct dlx_const_source {
+    const void *data; /* not owned */
+    uint64_t bytes;   /* of data */
+    dlx_dtype stored;
+    dlx_const_transform transform;
+} dlx_const_source;
+
+typedef struct dlx_value {
+    const char *name; /* in the graph's arena; NULL for anonymous temporaries */
+    dlx_dtype dtype;
+    dlx_value_kind kind;
+    uint8_t rank;
+    uint8_t dynamic;           /* bit i: dim i varies */
+    int64_t dim[DLX_MAX_RANK]; /* upper bounds */
+    uint32_t scales;           /* I8 weights: CONST F32 value with one scale per row of dim 0; DLX_NONE otherwise */
+    dlx_const_source source;   /* CONST only */
+    uint32_t producer;         /* node, or DLX_NONE */
+} dlx_value;
+
+/*
+ * X(name, inputs_min, inputs_max, outputs)
+ * T rows, P cached rows, H query heads, K kv heads, D head_dim.
+ */
+#define DLX_OP_MAP(X)                                                                                                  \
+    /* high level */                                                                                                   \
+    X(EMBEDDING, 2, 3, 1)  /* table [V,d] F32 or I8 (then scales [V,1] is input 2), ids [T] I64 -> [T,d] F32 */        \
+    X(LINEAR, 2, 3, 1)     /* x [..,k] F32 or QD8, w [n,k] F32 or I8, bias [n]? -> [..,n] F32 */                       \
+    X(RMS_NORM, 2, 2, 1)   /* x [..,d], w [d]; eps */                                                                  \
+    X(ROPE, 3, 3, 1)       /* x [T,H,D], cos [T,D], sin [T,D] with sign folded: [-sin,+sin] */                         \
+    X(ATTENTION, 3, 6, 1)  /* q [T,H,D], k [T,K,D], v [T,K,D], kc [P,K,D]?, vc [P,K,D]?, mask [T,P+T]? -> [T,H*D] */   \
+    X(SILU_MUL, 2, 2, 1)   /* silu(a) * b */                                                                           \
+    X(ROW_SELECT, 2, 2, 1) /* x [T,..], rows [R] I32 -> [R,..] */                                                      \
+    /* primitive */                                                                                                    \
+    X(CONVERT, 1, 1, 1) /* between F32, QD8 and I8 (per-tensor scale attr.f[0], zero point 0) */                       \
+    X(ADD, 2, 2, 1)     /* numpy broadcasting for the binary operators */                                              \
+    X(SUB, 2, 2, 1)                                                                                                    \
+    X(MUL, 2, 2, 1)                                                                                                    \
+    X(DIV, 2, 2, 1)                                                                                                    \
+    X(MIN, 2, 2, 1)                                                                                                    \
+    X(MAX, 2, 2, 1)                                                                                                    \
+    X(NEG, 1, 1, 1)                                                                                                    \
+    X(ABS, 1, 1, 1)                                                                                                    \
+    X(SQUARE, 1, 1, 1)                                                                                                 \
+    X(SQRT, 1, 1, 1)                                                                                                   \
+    X(RSQRT, 1, 1, 1)                                                                                                  \
+    X(EXP, 1, 1, 1)                                                                                                    \
+    X(LOG, 1, 1, 1)                                                                                                    \
+    X(SIN, 1, 1, 1)                                                                                                    \
+    X(COS, 1, 1, 1)                                                                                                    \
+    X(TANH, 1, 1, 1)                                                                                                   \
+    X(SIGMOID, 1, 1, 1)                                                                                                \
+    X(GELU, 1, 1, 1)                                                                                                   \
+    X(FLOOR, 1, 1, 1)                                                                                                  \
+    X(CEIL, 1, 1, 1)                                                                                                   \
+    X(CLAMP, 1, 1, 1)     /* attr.f[0] .. attr.f[1] */                                                                 \
+    X(COPY, 1, 1, 1)                                                                                                   \
+    X(SOFTMAX, 1, 1, 1)   /* last dimension */                                                                         \
+    X(MEAN, 1, 1, 1)      /* over dimension attr.axis, kept as 1 when attr.keep, else removed */                       \
+    X(BMM, 2, 2, 1)       /* a [..,m,k], b [..,k,n] or, attr.transpose_b, [..,n,k]; batch dims broadcast 1 <-> N */    \
+    X(RESHAPE, 1, 1, 1)   /* attr.shape, at most one -1 */                                                             \
+    X(TRANSPOSE, 1, 1, 1) /* attr.perm */                                                                              \
+    X(SLICE, 1, 1, 1)     /* attr.begin, attr.size per dimension; size -1: to the end */                               \
+    X(CONCAT, 2, 5, 1)    /* attr.axis */
+
+typedef enum dlx_op {
+#define DLX_OP_ENUM(name, lo, hi, outs) DLX_OP_##name,
+    DLX_OP_MAP(DLX_OP_ENUM)
+#undef DLX_OP_ENUM
+    DLX_OP_COUNT
+} dlx_op;
+
+typedef struct dlx_attr {
+    float f[2];                   /* eps, scale, clamp bounds, per-tensor scale */
+    int32_t axis;                 /* CONCAT, MEAN */
+    bool keep;                    /* MEAN */
+    bool transpose_b;             /* BMM */
+    uint8_t rank;                 /* entries used in shape / perm / begin / size */
+    int64_t shape[DLX_MAX_RANK];  /* RESHAPE shape; TRANSPOSE perm; SLICE begin */
+    int64_t size[DLX_MAX_RANK];   /* SLICE size */
+} dlx_attr;
+
+typedef struct dlx_node {
+    dlx_op op;
+    uint8_t inputs, outputs;
+    uint32_t in[DLX_MAX_INPUTS];  /* DLX_NONE for an absent optional input */
+    uint32_t out[DLX_MAX_OUTPUTS];
+    dlx_attr attr;
+    int32_t layer;                /* decoder layer for messages and printing; -1: none */
+} dlx_node;
+
+typedef struct dlx_graph {
+    dlx_arena arena; /* names */
+    dlx_value *values;
+    size_t n_values, values_capacity;
+    dlx_node *nodes;
+    size_t n_nodes, nodes_capacity;
+    uint32_t *inputs; /* values of kind INPUT, in call order */
+    size_t n_inputs, inputs_capacity;
+    uint32_t *outputs; /* any values, in call order */
+    size_t n_outputs, outputs_capacity;
+} dlx_graph;
+
+void dlx_graph_init(dlx_graph *g);
+void dlx_graph_free(dlx_graph *g);
+
+/* Builders. They return an index, or DLX_NONE when memory is out; a DLX_NONE argument gives DLX_NONE, so a chain of
+ * calls needs one check at its end (dlx_graph_ok). Names are copied. */
+uint32_t dlx_graph_input(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim, unsigned dynamic);
+uint32_t dlx_graph_const(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim,
+                         dlx_const_source source);
+/* Appends a node, infers its output shape from the inputs' bounds, returns its output value. A shape error is recorded
+ * in `err` and gives DLX_NONE. attr may be NULL. */
+uint32_t dlx_graph_node(dlx_graph *g, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr, int32_t layer,
+                        dlx_error *err);
+bool dlx_graph_output(dlx_graph *g, uint32_t value);
+
+/* Shape of one node's output from its inputs' shapes (rank and dims only). */
+typedef struct dlx_shape {
+    uint8_t rank;
+    int64_t dim[DLX_MAX_RANK];
+} dlx_shape;
+dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err);
+/* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in. Constants
+ * take their dims. Allocates nothing. */
+dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err);
+int64_t dlx_shape_elements(const dlx_shape *s); /* product; 1 for rank 0 */
+
+/* Checks every index, arity, dtype, SSA, order and shape rule. Runs after every pass in debug builds. */
+dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err);
+
+/* Removes nodes whose outputs nobody uses (keeps inputs and outputs); values stay. */
+dlx_status dlx_graph_prune(dlx_graph *g, dlx_error *err);
+
+/* Text (one line a node) or Graphviz dot of the graph; malloc'd, NUL-terminated. */
+dlx_status dlx_graph_print(const dlx_graph *g, bool dot, char **out, dlx_error *err);
+
+const char *dlx_op_name(dlx_op op);
+
+#endif

@@ -1,0 +1,135 @@
+/*
+ * Kernel table: every arithmetic loop of the native runtime behind function pointers.
+ *
+ * dlx_kernels_init fills the table with the reference versions (plain C from the formula, complete: no NULL), then
+ * overwrites entries with each instruction set the CPU and the caller's limit allow, in ascending order. The table is
+ * built per model and never global. A kernel's result for one row or column never depends on the other rows of the
+ * call, so results do not depend on batching or on the number of threads.
+ *
+ * Layout words: rows are row-major and contiguous unless a stride (in elements) is given.
+ */
+#ifndef DLX_KERNELS_KERNELS_H
+#define DLX_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef enum dlx_isa {
+    DLX_ISA_REF = 0,
+    DLX_ISA_AVX2 = 1,       /* AVX2 + FMA */
+    DLX_ISA_AVX512VNNI = 2, /* AVX-512 F, BW, DQ, VL + VNNI */
+    DLX_ISA_NEON = 16,      /* aarch64 baseline */
+    DLX_ISA_NEON_DOTPROD = 17,
+    DLX_ISA_NEON_I8MM = 18,
+} dlx_isa;
+
+/* One row of dynamically quantised activations: x is approximated by (q - zero_point) * scale. */
+typedef struct dlx_qd8_row {
+    float scale;
+    int32_t zero_point; /* in [-128, 127] */
+} dlx_qd8_row;
+
+/*
+ * Matrix product with packed weights: y[m][n] = sum_k x[m][k] * w[n][k] (+ bias[n]).
+ * The weights [n_out, n_in] row-major are packed once into an opaque block of packed_size bytes, 64-byte aligned, in
+ * strips of `strip` output columns: columns [j*strip, (j+1)*strip) can be packed and computed independently (the last
+ * strip may be short). Columns are what threads divide.
+ */
+typedef struct dlx_gemm_f32 {
+    size_t strip;
+    size_t (*packed_size)(size_t n_out, size_t n_in);
+    /* Packs strips [strip_begin, strip_end) of w (may be of a mapped file, any alignment of 4). bias may be NULL. */
+    void (*pack)(void *packed, const float *w, const float *bias, size_t n_out, size_t n_in, size_t strip_begin,
+                 size_t strip_end);
+    /* y[m][n] for m in [0, rows), columns of strips [strip_begin, strip_end); y points at row 0, column 0. */
+    void (*run)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const void *packed,
+                size_t n_out, size_t n_in, size_t strip_begin, size_t strip_end);
+} dlx_gemm_f32;
+
+/*
+ * int8: y[m][n] = (sum_k (qx[m][k] - zero_point[m]) * qw[n][k]) * row_scale[m] * w_scale[n] + bias[n], the sum exact in
+ * int32 (spec: XNNPACK qd8-f32-qc8w). Activations come in a form that the kernel chooses: `quantize` turns `rows` rows
+ * into `quantized_size(rows, n_in)` bytes (64-byte aligned); rows may be quantised by several threads, each a range
+ * that starts at a multiple of `row_tile`.
+ */
+typedef struct dlx_gemm_qd8 {
+    size_t strip;
+    size_t row_tile;
+    size_t (*packed_size)(size_t n_out, size_t n_in);
+    /* w int8 [n_out, n_in] row-major, w_scale [n_out], bias [n_out] or NULL. */
+    void (*pack)(void *packed, const int8_t *w, const float *w_scale, const float *bias, size_t n_out, size_t n_in,
+                 size_t strip_begin, size_t strip_end);
+    size_t (*quantized_size)(size_t rows, size_t n_in);
+    /* Quantises rows [row_begin, row_end) of x as quantize_qd8 does. `total_rows` is the whole matrix' row count. */
+    void (*quantize)(void *quantized, const float *x, size_t x_stride, size_t total_rows, size_t n_in,
+                     size_t row_begin, size_t row_end);
+    void (*run)(float *y, size_t y_stride, const void *quantized, size_t rows, const void *packed, size_t n_out,
+                size_t n_in, size_t strip_begin, size_t strip_end);
+} dlx_gemm_qd8;
+
+/* Rows of keys and values that an attention call reads: several pieces, in order. k and v: [n, kv_stride...]. */
+typedef struct dlx_kv_piece {
+    const float *k, *v; /* row 0 of this piece, for kv head 0 */
+    size_t rows;
+    size_t row_stride;  /* elements between rows */
+} dlx_kv_piece;
+
+enum { DLX_MAX_KV_PIECES = 3 };
+
+typedef struct dlx_attention_args {
+    float *out;                 /* [rows, heads * head_dim] */
+    size_t out_stride;
+    const float *q;             /* [rows, heads, head_dim] */
+    size_t q_stride;            /* elements between rows */
+    size_t rows, heads, kv_heads, head_dim;
+    float scale;                /* 1 / sqrt(head_dim) unless the program says otherwise */
+    dlx_kv_piece piece[DLX_MAX_KV_PIECES];
+    size_t pieces;
+    const int32_t *visible;     /* [rows]: row r sees the first visible[r] >= 1 key rows of the concatenated pieces */
+} dlx_attention_args;
+
+typedef struct dlx_kernels {
+    dlx_isa isa;      /* the best set in use */
+    const char *name; /* "ref", "avx2", "avx512vnni", "neon", "neon-dotprod", "neon-i8mm" */
+
+    /* y[i] = x[i] * rsqrt(mean(x^2) + eps) * w[i], one row. y may be x. */
+    void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
+    /* Rotates `heads` vectors of head_dim at x into y (may be x): y = x*cos + rotate(x)*sin, where rotate swaps the two
+     * halves and the sign is folded into sin ([-sin, +sin]). cos, sin: [head_dim]. */
+    void (*rope)(float *y, const float *x, const float *cos, const float *sin, size_t heads, size_t head_dim);
+    /* y = silu(gate) * up; y may be gate or up. */
+    void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
+    void (*add)(float *y, const float *a, const float *b, size_t n); /* y may be a or b */
+    void (*mul)(float *y, const float *a, const float *b, size_t n);
+    /* y = softmax(x) over n values, exact for -inf entries (at least one finite). y may be x. */
+    void (*softmax)(float *y, const float *x, size_t n);
+    /* One row by XNNPACK's qd8 rule (see ../shared spec: lo=min(0,min), hi=max(0,max), ...): q int8 [n]. */
+    void (*quantize_qd8)(int8_t *q, dlx_qd8_row *row, const float *x, size_t n);
+    /* y = q * scale */
+    void (*dequantize_i8)(float *y, const int8_t *q, float scale, size_t n);
+
+    dlx_gemm_f32 gemm_f32;
+    dlx_gemm_qd8 gemm_qd8;
+
+    /* Attention of q rows [row_begin, row_end) for the query heads of kv head `kv_head`. `scratch` has
+     * attention_scratch(args) bytes, private to the calling thread, 64-byte aligned. Threads divide (kv head, row tile)
+     * pairs; tiles are multiples of attention_row_tile rows. */
+    size_t attention_row_tile;
+    size_t (*attention_scratch)(size_t max_rows, size_t max_keys, size_t heads, size_t kv_heads, size_t head_dim);
+    void (*attention)(const dlx_attention_args *args, size_t kv_head, size_t row_begin, size_t row_end, void *scratch);
+} dlx_kernels;
+
+/* Fills `out` for this CPU, no set above `limit` in its own architecture. */
+void dlx_kernels_init(dlx_kernels *out, dlx_isa limit);
+/* Best set this CPU has. */
+dlx_isa dlx_cpu_best_isa(void);
+/* "ref", "avx2", ... or "auto"; DLX_E_INVALID lists the words this build knows. */
+dlx_status dlx_isa_from_name(dlx_isa *out, const char *name, dlx_error *err);
+/* All sets compiled into this build, ascending, DLX_ISA_REF first; returns how many (at most 8). */
+size_t dlx_isa_list(dlx_isa out[8]);
+const char *dlx_isa_name(dlx_isa isa);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * A Hugging Face checkpoint folder of one of the four families: facts from config.json, generation_config.json and the
+ * tokenizer files, and every weight as a checked view into the mapped safetensors.
+ *
+ * A family is one small file (family_*.c): which config keys, which tensor names, which switches, which defaults.
+ */
+#ifndef DLX_MODEL_CHECKPOINT_H
+#define DLX_MODEL_CHECKPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "diffulex_edge/decode.h"
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "format/safetensors.h"
+#include "graph/graph.h"
+
+typedef struct dlx_model_shape {
+    int32_t hidden, layers, heads, kv_heads, head_dim, intermediate;
+    int32_t vocab_size;    /* rows of the embedding table */
+    int32_t max_positions; /* as the config says */
+    float norm_eps;
+    double rope_theta;
+    bool qkv_bias;
+    bool qk_norm;          /* per-head RMSNorm of q and k before RoPE */
+    bool tied;             /* lm_head is the embedding table */
+} dlx_model_shape;
+
+/* Weight views; NULL where the family (or this checkpoint) has none. */
+typedef struct dlx_layer_weights {
+    const dlx_st_tensor *attn_norm, *mlp_norm;
+    const dlx_st_tensor *q, *k, *v, *o;
+    const dlx_st_tensor *q_bias, *k_bias, *v_bias;
+    const dlx_st_tensor *q_norm, *k_norm;
+    const dlx_st_tensor *gate, *up, *down;
+} dlx_layer_weights;
+
+typedef struct dlx_checkpoint {
+    dlx_arena arena;
+    char *folder; /* resolved */
+    dlx_model_facts facts;  /* max_context and max_rows are set by the caller of dlx_build_graph */
+    dlx_model_shape shape;
+    const dlx_st_tensor *embed, *norm, *lm_head; /* lm_head == embed when tied */
+    dlx_layer_weights *layer;                    /* [shape.layers] */
+    dlx_safetensors *files;
+    size_t n_files;
+} dlx_checkpoint;
+
+typedef struct dlx_checkpoint_options {
+    const char *model_type; /* family name that overrides config.json, or NULL */
+    int32_t block_size;     /* overrides the family's block length, 0: none */
+} dlx_checkpoint_options;
+
+/*
+ * `path`: a folder, or "org/name" found in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub,
+ * ~/.cache/huggingface/hub; models--org--name/{refs/main,snapshots/REV}). Nothing is downloaded: when it is absent the
+ * message gives the `hf download` command. Refused, with the key or tensor, what was expected and what was found:
+ * config values the arithmetic does not cover (alibi, rope_scaling, sliding windows, other activations, MoE, ...), a
+ * missing, extra or misshapen tensor, an unsupported dtype.
+ */
+dlx_status dlx_checkpoint_open(dlx_checkpoint *out, const char *path, const dlx_checkpoint_options *options,
+                               dlx_error *err);
+void dlx_checkpoint_close(dlx_checkpoint *c);
+
+/* "org/name" or folder -> folder; malloc'd. */
+dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *err);
+
+/*
+ * Builds the forward graph of layout A into the empty graph g, high-level operators only, constants as views:
+ *   inputs   tokens [T] I64, positions [T] I64, k_0 [P,K,D], v_0 [P,K,D], ... (F32; T, P dynamic)
+ *   outputs  logits [T,V], k_0 [T,K,D], v_0 [T,K,D], ...   (keys after RoPE)
+ * T <= max_rows, P <= max_context. Constants are named like "layers.0.q.weight", "layers.0.q.bias",
+ * "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight", "rope.cos", "rope.sin" ([max_context, D];
+ * sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the published code does). RoPE tables are
+ * allocated in g->arena. When tied, LINEAR and EMBEDDING share one constant value.
+ */
+dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context,
+                           dlx_error *err);
+
+#endif
