@@ -62,6 +62,10 @@ DLX_API void dlx_session_truncate(dlx_session *session, int32_t n);
  * that are not quantised. The result is NUL-terminated; free it with dlx_free. */
 DLX_API dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err);
 
+/* The graph of method `forward` as text or Graphviz dot: raised (as this runtime executes it) or primitive (as the file
+ * has it). The result is NUL-terminated; free it with dlx_free. */
+DLX_API dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out, dlx_error *err);
+
 /* Frees memory that the library handed out where a function says so. NULL is fine. */
 DLX_API void dlx_free(void *p);
 

@@ -58,6 +58,21 @@ void dlx_arena_free(dlx_arena *a)
     dlx_arena_init(a);
 }
 
+void dlx_arena_adopt(dlx_arena *to, dlx_arena *from)
+{
+    if (!from->blocks) return;
+    if (!to->blocks) {
+        *to = *from;
+    } else {
+        /* Behind the newest block, whose used and capacity stay the arena's. */
+        struct dlx_arena_block *last = from->blocks;
+        while (last->next) last = last->next;
+        last->next = to->blocks->next;
+        to->blocks->next = from->blocks;
+    }
+    dlx_arena_init(from);
+}
+
 int dlx_grow(void *items, size_t *capacity, size_t need, size_t size)
 {
     if (need <= *capacity) return 0;

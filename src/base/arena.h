@@ -20,6 +20,8 @@ void *dlx_arena_array(dlx_arena *a, size_t count, size_t size);
 /* NUL-terminated copy of n bytes; NULL when memory is out. */
 char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n);
 void dlx_arena_free(dlx_arena *a);
+/* Moves everything that `from` owns into `to`; `from` is empty afterwards. Pointers stay valid. */
+void dlx_arena_adopt(dlx_arena *to, dlx_arena *from);
 
 /*
  * Grows `*items` (malloc'd, element size `size`) so that it holds at least `need` elements; *capacity is updated.

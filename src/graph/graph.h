@@ -149,6 +149,11 @@ uint32_t dlx_graph_const(dlx_graph *g, const char *name, dlx_dtype dtype, int ra
 uint32_t dlx_graph_node(dlx_graph *g, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr, int32_t layer,
                         dlx_error *err);
 bool dlx_graph_output(dlx_graph *g, uint32_t value);
+/* Lower level, for readers and passes that know the output already: appends a copy of *v (name copied); appends a node
+ * whose single output is the existing value `out`. No inference, no check: dlx_graph_verify tells. */
+uint32_t dlx_graph_value(dlx_graph *g, const dlx_value *v);
+uint32_t dlx_graph_node_to(dlx_graph *g, dlx_node node, uint32_t out, dlx_error *err);
+bool dlx_op_arity_ok(dlx_op op, int inputs, int outputs);
 
 /* Shape of one node's output from its inputs' shapes (rank and dims only). */
 typedef struct dlx_shape {

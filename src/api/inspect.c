@@ -1,0 +1,325 @@
+/*
+ * Describing a .pte: methods with their inputs and outputs, metadata, delegates, the memory a session takes, and the
+ * weights that are not quantised. A file that this runtime cannot execute is still described, with the reason.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/dtype.h"
+#include "base/text_buffer.h"
+#include "engine/model.h"
+#include "format/facts.h"
+#include "runtime/import.h"
+#include "runtime/raise.h"
+
+typedef struct report {
+    const char *path;
+    dlx_mapping map;
+    dlx_arena arena;
+    dlx_pte pte;
+    dlx_model model;      /* loaded without packing; valid when runnable */
+    bool runnable;
+    dlx_error why_not;
+    dlx_memory memory;
+    dlx_text_buffer t;
+} report;
+
+static const char *scalar_name(int scalar_type)
+{
+    dlx_dtype t;
+    return dlx_scalar_type_to_dtype(scalar_type, &t) ? dlx_dtype_name(t) : "other";
+}
+
+static void put_sizes(dlx_text_buffer *t, const dlx_pte_tensor *x)
+{
+    for (int i = 0; i < x->rank; i++) dlx_put(t, "%s%d", i ? ", " : "", x->sizes[i]);
+}
+
+static bool is_constant_method(const dlx_pte_plan *p)
+{
+    return !p->n_inputs && !p->n_instructions;
+}
+
+/* A weight matrix (2-D constant) or a table; norms, biases and scales are vectors and stay float by design. */
+static bool is_float_matrix(const dlx_value *v)
+{
+    return v->kind == DLX_VALUE_CONST && v->dtype != DLX_I8 && v->rank == 2 && v->dim[0] > 1 && v->dim[1] > 1;
+}
+
+static void used_values(const dlx_graph *g, bool *used)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].inputs; k++)
+            if (g->nodes[i].in[k] != DLX_NONE) used[g->nodes[i].in[k]] = true;
+}
+
+/* ---- text ---- */
+
+static void text_tensor(dlx_text_buffer *t, const dlx_evalue *v)
+{
+    if (v->kind != DLX_EV_TENSOR) {
+        dlx_put(t, "(not a tensor)");
+        return;
+    }
+    dlx_put(t, "%s [", scalar_name(v->u.tensor.scalar_type));
+    put_sizes(t, &v->u.tensor);
+    dlx_put(t, "]%s", v->u.tensor.dynamic ? " or less" : "");
+}
+
+static void text_plan(report *r, const dlx_pte_plan *p)
+{
+    dlx_text_buffer *t = &r->t;
+    dlx_put(t, "method %s\n", p->name);
+    for (uint32_t i = 0; i < p->n_inputs; i++) {
+        if (i == 4 && p->n_inputs > 6) {
+            dlx_put(t, "  input  ...     %u more like the last two\n", p->n_inputs - 4);
+            break;
+        }
+        dlx_put(t, "  input  %-4u    ", i);
+        text_tensor(t, &p->values[p->inputs[i]]);
+        dlx_put(t, "\n");
+    }
+    for (uint32_t i = 0; i < p->n_outputs; i++) {
+        if (i == 3 && p->n_outputs > 5) {
+            dlx_put(t, "  output ...     %u more like the last two\n", p->n_outputs - 3);
+            break;
+        }
+        dlx_put(t, "  output %-4u    ", i);
+        text_tensor(t, &p->values[p->outputs[i]]);
+        dlx_put(t, "\n");
+    }
+    for (uint32_t i = 0; i < p->n_operators; i++)
+        dlx_put(t, "  operator       %s%s%s\n", p->operators[i].name, p->operators[i].overload[0] ? "." : "", p->operators[i].overload);
+    for (uint32_t i = 0; i < p->n_delegates; i++)
+        dlx_put(t, "  delegate       %s, payload %llu bytes\n", p->delegates[i].id,
+                (unsigned long long)r->pte.blobs[p->delegates[i].blob].size);
+}
+
+static void text_metadata(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    dlx_put(t, "metadata\n");
+    for (uint32_t i = 0; i < r->pte.n_plans; i++) {
+        const dlx_pte_plan *p = &r->pte.plans[i];
+        if (!is_constant_method(p)) continue;
+        dlx_put(t, "  %-24s", p->name);
+        for (uint32_t k = 0; k < p->n_outputs; k++) {
+            const dlx_evalue *v = &p->values[p->outputs[k]];
+            dlx_put(t, "%s", k ? ", " : " ");
+            if (v->kind == DLX_EV_INT) dlx_put(t, "%lld", (long long)v->u.i);
+            else if (v->kind == DLX_EV_BOOL) dlx_put(t, "%s", v->u.b ? "true" : "false");
+            else if (v->kind == DLX_EV_DOUBLE) dlx_put(t, "%.17g", v->u.d);
+            else if (v->kind == DLX_EV_STRING) dlx_put(t, "%s", v->u.s.text);
+            else dlx_put(t, "?");
+        }
+        dlx_put(t, "\n");
+    }
+}
+
+static void text_memory(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    if (!r->runnable) {
+        dlx_put(t, "this runtime cannot execute it: %s\n", r->why_not.message);
+        return;
+    }
+    const dlx_memory *m = &r->memory;
+    dlx_put(t, "memory (full context of %d positions, %d rows a call)\n", r->model.facts.max_context, r->model.facts.max_rows);
+    dlx_put(t, "  file, mapped     %10.1f MB\n  packed weights   %10.1f MB\n", (double)m->file / 1e6, (double)m->packed / 1e6);
+    dlx_put(t, "  KV cache         %10.1f MB\n  activations      %10.1f MB\n", (double)m->kv_cache / 1e6, (double)m->activations / 1e6);
+    const dlx_graph *g = &r->model.program.g;
+    bool *used = calloc(g->n_values + 1, sizeof *used);
+    if (!used) {
+        t->failed = true;
+        return;
+    }
+    used_values(g, used);
+    size_t n = 0;
+    for (size_t i = 0; i < g->n_values; i++) n += used[i] && is_float_matrix(&g->values[i]);
+    dlx_put(t, n ? "matrices that are not quantised\n" : "every weight matrix is quantised\n");
+    for (size_t i = 0; i < g->n_values; i++)
+        if (used[i] && is_float_matrix(&g->values[i]))
+            dlx_put(t, "  %-32s %s [%lld, %lld]\n", g->values[i].name ? g->values[i].name : "(unnamed)", dlx_dtype_name(g->values[i].dtype),
+                    (long long)g->values[i].dim[0], (long long)g->values[i].dim[1]);
+    free(used);
+}
+
+static void text_report(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    dlx_put(t, "%s\n  %llu bytes, program %llu bytes, %u constants and payloads\n", r->path, (unsigned long long)r->pte.file_size,
+            (unsigned long long)r->pte.program_size, r->pte.n_blobs);
+    for (uint32_t i = 0; i < r->pte.n_plans; i++)
+        if (!is_constant_method(&r->pte.plans[i])) text_plan(r, &r->pte.plans[i]);
+    text_metadata(r);
+    text_memory(r);
+}
+
+/* ---- JSON ---- */
+
+static void json_tensors(report *r, const dlx_pte_plan *p, const char *key, const int32_t *list, uint32_t n)
+{
+    dlx_text_buffer *t = &r->t;
+    dlx_put(t, ",\"%s\":[", key);
+    for (uint32_t i = 0; i < n; i++) {
+        const dlx_evalue *v = &p->values[list[i]];
+        if (v->kind != DLX_EV_TENSOR) {
+            dlx_put(t, "%snull", i ? "," : "");
+            continue;
+        }
+        dlx_put(t, "%s{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", scalar_name(v->u.tensor.scalar_type));
+        put_sizes(t, &v->u.tensor);
+        dlx_put(t, "],\"dynamic\":%s}", v->u.tensor.dynamic ? "true" : "false");
+    }
+    dlx_put(t, "]");
+}
+
+static void json_plan(report *r, const dlx_pte_plan *p)
+{
+    dlx_text_buffer *t = &r->t;
+    dlx_put(t, "{\"name\":");
+    dlx_put_json(t, p->name);
+    json_tensors(r, p, "inputs", p->inputs, p->n_inputs);
+    json_tensors(r, p, "outputs", p->outputs, p->n_outputs);
+    dlx_put(t, ",\"operators\":[");
+    for (uint32_t i = 0; i < p->n_operators; i++) {
+        char name[256];
+        snprintf(name, sizeof name, "%.120s%s%.120s", p->operators[i].name, p->operators[i].overload[0] ? "." : "", p->operators[i].overload);
+        dlx_put(t, "%s", i ? "," : "");
+        dlx_put_json(t, name);
+    }
+    dlx_put(t, "],\"delegates\":[");
+    for (uint32_t i = 0; i < p->n_delegates; i++) {
+        dlx_put(t, "%s{\"id\":", i ? "," : "");
+        dlx_put_json(t, p->delegates[i].id);
+        dlx_put(t, ",\"payload_bytes\":%llu}", (unsigned long long)r->pte.blobs[p->delegates[i].blob].size);
+    }
+    dlx_put(t, "]}");
+}
+
+static void json_metadata(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    bool first = true;
+    dlx_put(t, ",\"metadata\":{");
+    for (uint32_t i = 0; i < r->pte.n_plans; i++) {
+        const dlx_pte_plan *p = &r->pte.plans[i];
+        if (!is_constant_method(p)) continue;
+        dlx_put(t, "%s", first ? "" : ",");
+        first = false;
+        dlx_put_json(t, p->name);
+        dlx_put(t, ":[");
+        for (uint32_t k = 0; k < p->n_outputs; k++) {
+            const dlx_evalue *v = &p->values[p->outputs[k]];
+            dlx_put(t, "%s", k ? "," : "");
+            if (v->kind == DLX_EV_INT) dlx_put(t, "%lld", (long long)v->u.i);
+            else if (v->kind == DLX_EV_BOOL) dlx_put(t, "%s", v->u.b ? "true" : "false");
+            else if (v->kind == DLX_EV_DOUBLE && v->u.d - v->u.d == 0) dlx_put(t, "%.17g", v->u.d);
+            else if (v->kind == DLX_EV_STRING) dlx_put_json(t, v->u.s.text);
+            else dlx_put(t, "null");
+        }
+        dlx_put(t, "]");
+    }
+    dlx_put(t, "}");
+}
+
+static void json_weights(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    const dlx_graph *g = &r->model.program.g;
+    bool *used = calloc(g->n_values + 1, sizeof *used), first = true;
+    if (!used) {
+        t->failed = true;
+        return;
+    }
+    used_values(g, used);
+    dlx_put(t, ",\"not_quantised\":[");
+    for (size_t i = 0; i < g->n_values; i++) {
+        const dlx_value *v = &g->values[i];
+        if (!used[i] || !is_float_matrix(v)) continue;
+        dlx_put(t, "%s{\"name\":", first ? "" : ",");
+        first = false;
+        dlx_put_json(t, v->name);
+        dlx_put(t, ",\"dtype\":\"%s\",\"shape\":[%lld,%lld]}", dlx_dtype_name(v->dtype), (long long)v->dim[0], (long long)v->dim[1]);
+    }
+    dlx_put(t, "]");
+    free(used);
+}
+
+static void json_report(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    dlx_put(t, "{\"path\":");
+    dlx_put_json(t, r->path);
+    dlx_put(t, ",\"file_bytes\":%llu,\"program_bytes\":%llu,\"methods\":[", (unsigned long long)r->pte.file_size,
+            (unsigned long long)r->pte.program_size);
+    bool first = true;
+    for (uint32_t i = 0; i < r->pte.n_plans; i++) {
+        if (is_constant_method(&r->pte.plans[i])) continue;
+        dlx_put(t, "%s", first ? "" : ",");
+        first = false;
+        json_plan(r, &r->pte.plans[i]);
+    }
+    dlx_put(t, "]");
+    json_metadata(r);
+    dlx_put(t, ",\"tokenizer\":%s", dlx_pte_find_named(&r->pte, DLX_TOKENIZER_KEY) ? "true" : "false");
+    if (r->runnable) {
+        const dlx_memory *m = &r->memory;
+        dlx_put(t, ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu}",
+                (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
+                (unsigned long long)m->activations);
+        dlx_put(t, ",\"fused\":%s", r->model.program.fused ? "true" : "false");
+        json_weights(r);
+    } else {
+        dlx_put(t, ",\"runnable\":false,\"reason\":");
+        dlx_put_json(t, r->why_not.message);
+    }
+    dlx_put(t, "}\n");
+}
+
+dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err)
+{
+    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
+    *out = NULL;
+    report r = {.path = path};
+    dlx_arena_init(&r.arena);
+    dlx_status s = dlx_map_file(&r.map, path, err);
+    if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
+    if (s == DLX_OK) {
+        r.runnable = dlx_model_load(&r.model, path, 0, dlx_cpu_best_isa(), &r.why_not) == DLX_OK;
+        if (r.runnable) s = dlx_model_memory(&r.model, 0, 0, &r.memory, err);
+        if (s == DLX_OK) {
+            if (json)
+                json_report(&r);
+            else
+                text_report(&r);
+            s = dlx_text_take(&r.t, out, "describing a file", err);
+        }
+        dlx_model_unload(&r.model);
+    }
+    dlx_arena_free(&r.arena);
+    dlx_unmap(&r.map);
+    return s;
+}
+
+dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out, dlx_error *err)
+{
+    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
+    *out = NULL;
+    dlx_mapping map = {0};
+    dlx_arena arena;
+    dlx_pte pte;
+    dlx_graph g;
+    dlx_arena_init(&arena);
+    dlx_graph_init(&g);
+    dlx_status s = dlx_map_file(&map, path, err);
+    if (s == DLX_OK) s = dlx_pte_read(&pte, &arena, map.data, map.size, path, err);
+    if (s == DLX_OK) s = dlx_import_method(&g, &pte, "forward", err);
+    if (s == DLX_OK && raised) s = dlx_raise(&g, err);
+    if (s == DLX_OK) s = dlx_graph_print(&g, dot, out, err);
+    dlx_graph_free(&g);
+    dlx_arena_free(&arena);
+    dlx_unmap(&map);
+    return s;
+}

@@ -1,0 +1,21 @@
+/* Small public functions that belong to no room. */
+#include <stdlib.h>
+
+#include "diffulex_edge/model.h"
+
+enum { API_VERSION = 1 };
+
+uint32_t dlx_api_version(void)
+{
+    return API_VERSION;
+}
+
+const char *dlx_version_string(void)
+{
+    return DLX_VERSION;
+}
+
+void dlx_free(void *p)
+{
+    free(p);
+}

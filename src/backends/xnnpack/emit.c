@@ -1,0 +1,356 @@
+/*
+ * A decomposed graph as one ExecuTorch method: gathers, then a single delegate call. Ids of payload values are the
+ * order in which nodes first mention them; external ids are positions in the delegate call's argument list, inputs
+ * before outputs.
+ */
+#include "backends/xnnpack/xnnpack.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sizes.h"
+#include "format/xnnpack.h"
+
+/* XNNPACK may read this far past the end of an input. */
+enum { ARENA_SLACK = 64, ARENA_ALIGN = 64 };
+
+typedef struct emitter {
+    const dlx_graph *g;
+    dlx_arena *arena;
+    dlx_error *err;
+    dlx_shape *initial;    /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
+    uint32_t *xnn_id;      /* [n_values] payload id of a graph value, DLX_NONE */
+    uint32_t *evalue;      /* [n_values] EValue of a graph value, DLX_NONE */
+    int32_t *constant_blob; /* [n_values] blob in the constant segment, -1 */
+    dlx_xnn_graph x;
+    dlx_evalue *values;    /* of the plan */
+    uint32_t n_values;
+    dlx_instruction *instructions;
+    uint32_t n_instructions;
+    dlx_pte_blob *blobs;
+    uint32_t n_blobs;
+    int32_t *args;         /* delegate call */
+    uint32_t n_args;
+    uint64_t arena_bytes;  /* memory-planned activations */
+} emitter;
+
+static dlx_status no_memory(emitter *e)
+{
+    return dlx_fail(e->err, DLX_E_NOMEM, "out of memory lowering a graph of %zu nodes to XNNPACK", e->g->n_nodes);
+}
+
+static dlx_status allocate(emitter *e)
+{
+    size_t n = e->g->n_values + 1, nodes = e->g->n_nodes + 1, io = e->g->n_inputs + e->g->n_outputs;
+    e->initial = dlx_arena_array(e->arena, n, sizeof *e->initial);
+    e->xnn_id = dlx_arena_array(e->arena, n, sizeof *e->xnn_id);
+    e->evalue = dlx_arena_array(e->arena, n, sizeof *e->evalue);
+    e->constant_blob = dlx_arena_array(e->arena, n, sizeof *e->constant_blob);
+    e->x.values = dlx_arena_array(e->arena, n, sizeof *e->x.values);
+    e->x.nodes = dlx_arena_array(e->arena, nodes, sizeof *e->x.nodes);
+    e->x.constants = dlx_arena_array(e->arena, n + 1, sizeof *e->x.constants);
+    e->values = dlx_arena_array(e->arena, n + 8, sizeof *e->values);
+    e->instructions = dlx_arena_array(e->arena, nodes + 1, sizeof *e->instructions);
+    e->blobs = dlx_arena_array(e->arena, 2 * n + 1, sizeof *e->blobs);
+    e->args = dlx_arena_array(e->arena, nodes + io + 1, sizeof *e->args);
+    if (!e->initial || !e->xnn_id || !e->evalue || !e->constant_blob || !e->x.values || !e->x.nodes ||
+        !e->x.constants || !e->values || !e->instructions || !e->blobs || !e->args)
+        return no_memory(e);
+    memset(e->xnn_id, 0xFF, n * sizeof *e->xnn_id);
+    memset(e->evalue, 0xFF, n * sizeof *e->evalue);
+    memset(e->constant_blob, 0xFF, n * sizeof *e->constant_blob);
+    e->x.n_constants = 1; /* the schema's placeholder */
+    for (size_t i = 0; i < e->g->n_inputs; i++) {
+        const dlx_value *v = &e->g->values[e->g->inputs[i]];
+        dlx_shape *s = &e->initial[e->g->inputs[i]];
+        s->rank = v->rank;
+        for (int d = 0; d < v->rank; d++) s->dim[d] = v->dynamic >> d & 1 ? 1 : v->dim[d];
+    }
+    return dlx_graph_infer(e->g, e->initial, e->err);
+}
+
+static uint32_t add_evalue(emitter *e, dlx_evalue v)
+{
+    e->values[e->n_values] = v;
+    return e->n_values++;
+}
+
+static uint64_t value_bytes(const dlx_value *v)
+{
+    dlx_shape s = {.rank = v->rank};
+    memcpy(s.dim, v->dim, sizeof s.dim);
+    return (uint64_t)dlx_shape_elements(&s) * dlx_dtype_size(v->dtype);
+}
+
+/* The EValue of a tensor, made when first asked for. */
+static uint32_t tensor_evalue(emitter *e, uint32_t id)
+{
+    if (e->evalue[id] != DLX_NONE) return e->evalue[id];
+    const dlx_value *v = &e->g->values[id];
+    dlx_evalue t = {.kind = DLX_EV_TENSOR};
+    t.u.tensor = (dlx_pte_tensor){.scalar_type = dlx_scalar_type_from_dtype(v->dtype), .rank = v->rank,
+                                  .dynamic = v->dynamic != 0, .blob = e->constant_blob[id], .bytes = value_bytes(v)};
+    for (int d = 0; d < v->rank; d++) t.u.tensor.sizes[d] = (int32_t)v->dim[d];
+    return e->evalue[id] = add_evalue(e, t);
+}
+
+/* A gathered row tensor lives in arena 1; every one has its own place, they are all alive at the delegate call. */
+static void plan_memory(emitter *e, uint32_t evalue)
+{
+    dlx_pte_tensor *t = &e->values[evalue].u.tensor;
+    t->memory_id = 1;
+    t->memory_offset = e->arena_bytes;
+    e->arena_bytes = dlx_align_up(e->arena_bytes + t->bytes, ARENA_ALIGN);
+}
+
+static void add_constant_blob(emitter *e, uint32_t id)
+{
+    if (e->constant_blob[id] >= 0) return;
+    e->constant_blob[id] = (int32_t)e->n_blobs;
+    e->blobs[e->n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]),
+                                            .user = &e->g->values[id], .alias_of = -1};
+}
+
+static uint32_t add_named(emitter *e, uint32_t id)
+{
+    const dlx_value *v = &e->g->values[id];
+    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = v->name, .size = value_bytes(v)};
+    e->blobs[e->n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_NAMED, .key = v->name, .size = value_bytes(v), .user = v,
+                                            .alias_of = e->constant_blob[id]};
+    return e->x.n_constants++;
+}
+
+static dlx_status emit_gathers(emitter *e)
+{
+    const dlx_graph *g = e->g;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        if (n->op != DLX_OP_EMBEDDING) continue;
+        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || g->values[n->in[1]].kind != DLX_VALUE_INPUT || n->inputs != 2)
+            return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: an embedding must gather rows of a constant by a graph input");
+        add_constant_blob(e, n->in[0]);
+    }
+    uint32_t padding = add_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
+    uint32_t no = add_evalue(e, (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = false});
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        if (n->op != DLX_OP_EMBEDDING) continue;
+        int32_t *args = dlx_arena_array(e->arena, 7, sizeof *args);
+        if (!args) return no_memory(e);
+        uint32_t out = tensor_evalue(e, n->out[0]);
+        plan_memory(e, out);
+        args[0] = (int32_t)tensor_evalue(e, n->in[0]);
+        args[1] = (int32_t)tensor_evalue(e, n->in[1]);
+        args[2] = (int32_t)padding;
+        args[3] = args[4] = (int32_t)no;
+        args[5] = args[6] = (int32_t)out;
+        e->instructions[e->n_instructions++] =
+            (dlx_instruction){.kind = DLX_INS_KERNEL, .index = 0, .n_args = 7, .args = args};
+    }
+    return DLX_OK;
+}
+
+static dlx_status payload_value(emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
+{
+    const dlx_value *v = &e->g->values[id];
+    const dlx_shape *s = &e->initial[id];
+    dlx_xnn_value x = {.id = e->x.n_values, .rank = v->rank, .external_id = external, .flags = flags};
+    switch (v->dtype) {
+    case DLX_F32: x.datatype = DLX_XNN_FP32; break;
+    case DLX_QD8:
+        x.datatype = DLX_XNN_QDINT8;
+        x.quant = DLX_XNN_Q_PER_TOKEN_DYNAMIC;
+        x.nonbatch_dims = 1;
+        break;
+    case DLX_I8:
+        x.datatype = v->scales != DLX_NONE ? DLX_XNN_QCINT8 : DLX_XNN_QINT8;
+        x.quant = v->scales != DLX_NONE ? DLX_XNN_Q_PER_CHANNEL : DLX_XNN_Q_PER_TENSOR;
+        x.scale = 1.0f;
+        break;
+    default:
+        return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: a tensor of type %s cannot enter the delegate",
+                        dlx_dtype_name(v->dtype));
+    }
+    for (int d = 0; d < v->rank; d++) x.dim[d] = (uint32_t)s->dim[d];
+    if (v->kind == DLX_VALUE_CONST) {
+        x.constant = add_named(e, id);
+        if (v->scales != DLX_NONE) {
+            x.scales = add_named(e, v->scales);
+            x.num_scales = (uint32_t)v->dim[0];
+        }
+    }
+    e->xnn_id[id] = x.id;
+    *out = x.id;
+    e->x.values[e->x.n_values++] = x;
+    return DLX_OK;
+}
+
+static dlx_status operand(emitter *e, uint32_t id, uint32_t *out)
+{
+    if (id == DLX_NONE) {
+        *out = DLX_XNN_NONE;
+        return DLX_OK;
+    }
+    if (e->xnn_id[id] != DLX_NONE) {
+        *out = e->xnn_id[id];
+        return DLX_OK;
+    }
+    return payload_value(e, id, DLX_XNN_NONE, 0, out);
+}
+
+static const int payload_type[DLX_OP_COUNT] = {
+    [DLX_OP_LINEAR] = DLX_XNN_FULLY_CONNECTED,
+    [DLX_OP_CONVERT] = DLX_XNN_CONVERT,
+    [DLX_OP_ADD] = DLX_XNN_ADD,
+    [DLX_OP_SUB] = DLX_XNN_SUBTRACT,
+    [DLX_OP_MUL] = DLX_XNN_MULTIPLY,
+    [DLX_OP_DIV] = DLX_XNN_DIV,
+    [DLX_OP_MIN] = DLX_XNN_MINIMUM,
+    [DLX_OP_MAX] = DLX_XNN_MAXIMUM,
+    [DLX_OP_NEG] = DLX_XNN_NEGATE,
+    [DLX_OP_ABS] = DLX_XNN_ABS,
+    [DLX_OP_SQUARE] = DLX_XNN_SQUARE,
+    [DLX_OP_SQRT] = DLX_XNN_SQUARE_ROOT,
+    [DLX_OP_RSQRT] = DLX_XNN_RECIPROCAL_SQUARE_ROOT,
+    [DLX_OP_EXP] = DLX_XNN_EXP,
+    [DLX_OP_LOG] = DLX_XNN_LOG,
+    [DLX_OP_SIN] = DLX_XNN_SIN,
+    [DLX_OP_COS] = DLX_XNN_COS,
+    [DLX_OP_TANH] = DLX_XNN_TANH,
+    [DLX_OP_SIGMOID] = DLX_XNN_SIGMOID,
+    [DLX_OP_GELU] = DLX_XNN_GELU,
+    [DLX_OP_FLOOR] = DLX_XNN_FLOOR,
+    [DLX_OP_CEIL] = DLX_XNN_CEILING,
+    [DLX_OP_CLAMP] = DLX_XNN_CLAMP,
+    [DLX_OP_COPY] = DLX_XNN_COPY,
+    [DLX_OP_SOFTMAX] = DLX_XNN_SOFTMAX,
+    [DLX_OP_BMM] = DLX_XNN_BATCH_MATRIX_MULTIPLY,
+    [DLX_OP_RESHAPE] = DLX_XNN_STATIC_RESHAPE,
+    [DLX_OP_TRANSPOSE] = DLX_XNN_STATIC_TRANSPOSE,
+    [DLX_OP_SLICE] = DLX_XNN_STATIC_SLICE,
+};
+
+static int node_type(const dlx_node *n)
+{
+    static const int concat[] = {DLX_XNN_CONCATENATE2, DLX_XNN_CONCATENATE3, DLX_XNN_CONCATENATE4, DLX_XNN_CONCATENATE5};
+    return n->op == DLX_OP_CONCAT ? concat[n->inputs - 2] : payload_type[n->op];
+}
+
+static dlx_status emit_node(emitter *e, const dlx_node *n)
+{
+    dlx_xnn_node x = {.type = node_type(n), .inputs = n->inputs};
+    if (!x.type)
+        return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK has no operator %s (layer %d)", dlx_op_name(n->op), (int)n->layer);
+    for (int k = 0; k < n->inputs; k++) DLX_TRY(operand(e, n->in[k], &x.in[k]));
+    if (n->op == DLX_OP_LINEAR && n->inputs == 2) {
+        x.in[2] = DLX_XNN_NONE;
+        x.inputs = 3;
+    }
+    DLX_TRY(operand(e, n->out[0], &x.out));
+    x.axis = (uint32_t)n->attr.axis;
+    x.flags = n->op == DLX_OP_BMM && n->attr.transpose_b;
+    x.clamped = n->op == DLX_OP_CLAMP;
+    x.min = n->attr.f[0];
+    x.max = n->attr.f[1];
+    if (n->op == DLX_OP_RESHAPE || n->op == DLX_OP_TRANSPOSE || n->op == DLX_OP_SLICE) {
+        x.rank = n->attr.rank;
+        for (int d = 0; d < x.rank; d++) {
+            /* 0 stands for the inferred dimension of a reshape, and for "all of it" in a slice that begins at 0. */
+            x.shape[d] = n->attr.shape[d] < 0 ? 0 : (uint32_t)n->attr.shape[d];
+            x.size[d] = n->attr.size[d] < 0 ? 0 : (uint32_t)n->attr.size[d];
+            if (n->op == DLX_OP_SLICE && n->attr.size[d] < 0 && n->attr.shape[d] > 0)
+                return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK cannot slice from %lld to the end", (long long)n->attr.shape[d]);
+        }
+    }
+    e->x.nodes[e->x.n_nodes++] = x;
+    return DLX_OK;
+}
+
+/* External values: gathered rows and graph inputs that the delegate reads, then the graph's outputs. */
+static dlx_status emit_externals(emitter *e)
+{
+    const dlx_graph *g = e->g;
+    uint32_t id;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i].op != DLX_OP_EMBEDDING) continue;
+        e->args[e->n_args] = (int32_t)tensor_evalue(e, g->nodes[i].out[0]);
+        DLX_TRY(payload_value(e, g->nodes[i].out[0], e->n_args++, DLX_XNN_FLAG_INPUT, &id));
+    }
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        uint32_t v = g->inputs[i];
+        uint32_t t = tensor_evalue(e, v);
+        if (g->values[v].dtype != DLX_F32) continue;
+        e->args[e->n_args] = (int32_t)t;
+        DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_INPUT, &id));
+    }
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        uint32_t v = g->outputs[i];
+        if (e->xnn_id[v] != DLX_NONE)
+            return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: graph output %zu is an input or another output", i);
+        e->args[e->n_args] = (int32_t)tensor_evalue(e, v);
+        DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_OUTPUT, &id));
+    }
+    e->x.num_externs = e->n_args;
+    return DLX_OK;
+}
+
+static dlx_status emit_delegate(emitter *e)
+{
+    uint32_t payload = e->n_blobs++;
+    DLX_TRY(emit_externals(e));
+    for (size_t i = 0; i < e->g->n_nodes; i++)
+        if (e->g->nodes[i].op != DLX_OP_EMBEDDING) DLX_TRY(emit_node(e, &e->g->nodes[i]));
+    void *bytes;
+    size_t size;
+    DLX_TRY(dlx_xnn_write(&e->x, &bytes, &size, e->err));
+    void *kept = dlx_arena_alloc(e->arena, size);
+    if (kept) memcpy(kept, bytes, size);
+    free(bytes);
+    if (!kept) return no_memory(e);
+    e->blobs[payload] = (dlx_pte_blob){.kind = DLX_BLOB_DELEGATE, .size = size, .data = kept, .alias_of = -1};
+    e->instructions[e->n_instructions++] =
+        (dlx_instruction){.kind = DLX_INS_DELEGATE, .index = 0, .n_args = e->n_args, .args = e->args};
+    return DLX_OK;
+}
+
+static dlx_status finish_plan(emitter *e, dlx_pte_plan *plan)
+{
+    const dlx_graph *g = e->g;
+    int32_t *inputs = dlx_arena_array(e->arena, g->n_inputs + 1, sizeof *inputs);
+    int32_t *outputs = dlx_arena_array(e->arena, g->n_outputs + 1, sizeof *outputs);
+    int64_t *sizes = dlx_arena_array(e->arena, 2, sizeof *sizes);
+    dlx_pte_operator *embedding = dlx_arena_alloc(e->arena, sizeof *embedding);
+    dlx_pte_delegate *delegate = dlx_arena_alloc(e->arena, sizeof *delegate);
+    if (!inputs || !outputs || !sizes || !embedding || !delegate) return no_memory(e);
+    for (size_t i = 0; i < g->n_inputs; i++) inputs[i] = (int32_t)e->evalue[g->inputs[i]];
+    for (size_t i = 0; i < g->n_outputs; i++) outputs[i] = (int32_t)e->evalue[g->outputs[i]];
+    sizes[1] = (int64_t)(e->arena_bytes + ARENA_SLACK);
+    *embedding = (dlx_pte_operator){"aten::embedding", "out"};
+    *delegate = (dlx_pte_delegate){.id = "XnnpackBackend"};
+    for (uint32_t i = 0; i < e->n_blobs; i++)
+        if (e->blobs[i].kind == DLX_BLOB_DELEGATE) delegate->blob = (int32_t)i;
+    *plan = (dlx_pte_plan){.name = "forward",
+                           .values = e->values, .n_values = e->n_values,
+                           .inputs = inputs, .n_inputs = (uint32_t)g->n_inputs,
+                           .outputs = outputs, .n_outputs = (uint32_t)g->n_outputs,
+                           .operators = embedding, .n_operators = 1,
+                           .delegates = delegate, .n_delegates = 1,
+                           .instructions = e->instructions, .n_instructions = e->n_instructions,
+                           .buffer_sizes = sizes, .n_buffer_sizes = 2};
+    return DLX_OK;
+}
+
+dlx_status dlx_xnnpack_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
+                             const dlx_graph *g, dlx_error *err)
+{
+    emitter e = {.g = g, .arena = arena, .err = err};
+    *blobs = NULL;
+    *n_blobs = 0;
+    DLX_TRY(allocate(&e));
+    DLX_TRY(emit_gathers(&e));
+    DLX_TRY(emit_delegate(&e));
+    DLX_TRY(finish_plan(&e, plan));
+    *blobs = e.blobs;
+    *n_blobs = e.n_blobs;
+    return DLX_OK;
+}

@@ -1,0 +1,180 @@
+/*
+ * Models: map, read, recognise the signature, load the program. The cache contract (layout A): inputs tokens [T],
+ * positions [T], then k_i, v_i [P, kv_heads, head_dim] per layer; outputs logits [T, V], then the new k_i, v_i.
+ */
+#include "engine/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "format/facts.h"
+
+static dlx_status bad_signature(const char *what, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "method 'forward' %s; expected forward(tokens [T], positions [T], k_0, v_0, ... [P, kv_heads, head_dim]) -> logits [T, V], new k_0, v_0, ...",
+                    what);
+}
+
+static dlx_status recognise(dlx_model *m, dlx_error *err)
+{
+    const dlx_graph *g = &m->program.g;
+    size_t inputs = g->n_inputs - (m->program.rows != DLX_NONE);
+    if (inputs < 4 || inputs % 2 || g->n_outputs != inputs - 1) return bad_signature("has another number of inputs or outputs", err);
+    m->layers = (inputs - 2) / 2;
+    for (size_t i = 0; i < 2; i++) {
+        const dlx_value *v = &g->values[g->inputs[i]];
+        if (v->dtype != DLX_I64 || v->rank != 1) return bad_signature("does not begin with two vectors of int64", err);
+    }
+    const dlx_value *first = &g->values[g->inputs[2]], *tokens = &g->values[g->inputs[0]];
+    const dlx_value *logits = &g->values[g->outputs[0]];
+    if (logits->dtype != DLX_F32 || logits->rank != 2) return bad_signature("does not return logits [T, V] first", err);
+    for (size_t i = 0; i < 2 * m->layers; i++) {
+        const dlx_value *in = &g->values[g->inputs[2 + i]], *out = &g->values[g->outputs[1 + i]];
+        if (in->dtype != DLX_F32 || in->rank != 3 || out->dtype != DLX_F32 || out->rank != 3 || in->dim[1] != out->dim[1] ||
+            in->dim[2] != out->dim[2] || in->dim[0] != first->dim[0] || in->dim[1] != first->dim[1] ||
+            in->dim[2] != first->dim[2] || out->dim[0] != tokens->dim[0])
+            return bad_signature("has caches of unequal shapes", err);
+    }
+    if (__builtin_mul_overflow(first->dim[1], first->dim[2], &m->kv_width) || m->kv_width < 1 || m->kv_width > 1 << 24 ||
+        tokens->dim[0] < 1 || tokens->dim[0] > 1 << 24 || first->dim[0] < 1 || first->dim[0] > 1 << 24 ||
+        logits->dim[1] < 1 || logits->dim[1] > 1 << 24)
+        return bad_signature("has dimensions that are zero or too large", err);
+    return DLX_OK;
+}
+
+/* What the metadata says must fit the tensors; what it does not say comes from them. */
+static dlx_status complete_facts(dlx_model *m, dlx_error *err)
+{
+    const dlx_graph *g = &m->program.g;
+    dlx_model_facts *f = &m->facts;
+    int64_t rows = g->values[g->inputs[0]].dim[0], cached = g->values[g->inputs[2]].dim[0], vocab = g->values[g->outputs[0]].dim[1];
+    if (!f->vocab_size) f->vocab_size = (int32_t)vocab;
+    if (!f->max_rows) f->max_rows = (int32_t)rows;
+    if (!f->max_context) f->max_context = (int32_t)(cached + rows);
+    if (f->vocab_size != vocab)
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_vocab_size is %d, but the logits have %lld columns", f->vocab_size, (long long)vocab);
+    if (f->max_rows > rows)
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_seq_len is %d, but the method takes at most %lld rows", f->max_rows, (long long)rows);
+    if (f->max_context > cached + rows)
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_context_len is %d, but the method reaches %lld positions", f->max_context, (long long)(cached + rows));
+    if (f->mask_id >= f->vocab_size)
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_mask_id is %d, outside the vocabulary of %d", f->mask_id, f->vocab_size);
+    return DLX_OK;
+}
+
+dlx_status dlx_model_load(dlx_model *m, const char *path, int threads, dlx_isa limit, dlx_error *err)
+{
+    memset(m, 0, sizeof *m);
+    dlx_arena_init(&m->arena);
+    m->threads = threads;
+    if (!path) return dlx_fail(err, DLX_E_INVALID, "no path of a .pte file was given");
+    dlx_status s = dlx_map_file(&m->map, path, err);
+    if (s == DLX_OK) {
+        s = dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err);
+        if (s == DLX_OK) s = dlx_facts_read(&m->facts, &m->pte, err);
+        if (s == DLX_OK) s = dlx_program_load(&m->program, &m->pte, "forward", limit, threads, true, err);
+        if (s == DLX_OK) s = recognise(m, err);
+        if (s == DLX_OK) s = complete_facts(m, err);
+        if (s != DLX_OK && err && !strstr(err->message, path)) s = dlx_fail_prefix(err, s, "%s", path);
+    }
+    if (s != DLX_OK) dlx_model_unload(m);
+    return s;
+}
+
+void dlx_model_unload(dlx_model *m)
+{
+    dlx_program_free(&m->program);
+    dlx_arena_free(&m->arena);
+    dlx_unmap(&m->map);
+}
+
+dlx_model_options dlx_model_options_default(void)
+{
+    return (dlx_model_options){.struct_size = sizeof(dlx_model_options)};
+}
+
+dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
+{
+    dlx_model_options o = options ? *options : dlx_model_options_default();
+    dlx_isa limit;
+    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: out must not be NULL");
+    *out = NULL;
+    if (o.struct_size != sizeof o)
+        return dlx_fail(err, DLX_E_INVALID, "model options: struct_size is not sizeof(dlx_model_options); start from dlx_model_options_default()");
+    if (o.threads < 0 || o.threads > 1024)
+        return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
+    DLX_TRY(dlx_isa_from_name(&limit, o.cpu ? o.cpu : "auto", err));
+    dlx_model *m = calloc(1, sizeof *m);
+    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", path);
+    dlx_status s = dlx_model_load(m, path, o.threads ? o.threads : dlx_cpu_count(), limit, err);
+    if (s != DLX_OK) {
+        free(m);
+        return s;
+    }
+    *out = m;
+    return DLX_OK;
+}
+
+void dlx_model_close(dlx_model *model)
+{
+    if (!model) return;
+    dlx_model_unload(model);
+    free(model);
+}
+
+const dlx_model_facts *dlx_model_get_facts(const dlx_model *model)
+{
+    return &model->facts;
+}
+
+const char *dlx_model_kernels(const dlx_model *model)
+{
+    return model->program.k.name;
+}
+
+void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, int64_t demanded, dlx_shape *shape)
+{
+    const dlx_graph *g = &m->program.g;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        const dlx_value *v = &g->values[g->inputs[i]];
+        shape[i] = (dlx_shape){.rank = v->rank};
+        memcpy(shape[i].dim, v->dim, sizeof v->dim);
+        if (g->inputs[i] == m->program.rows)
+            shape[i].dim[0] = demanded;
+        else
+            shape[i].dim[0] = i < 2 ? rows : cached;
+    }
+}
+
+dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_context, dlx_error *err)
+{
+    const dlx_model_facts *f = &m->facts;
+    if (!*max_rows) *max_rows = f->max_rows;
+    if (!*max_context) *max_context = f->max_context;
+    if (*max_rows < 1 || *max_rows > f->max_rows)
+        return dlx_fail(err, DLX_E_LIMIT, "a session of %d rows a call was asked for; the file allows 1 to %d", *max_rows, f->max_rows);
+    if (*max_context < 1 || *max_context > f->max_context)
+        return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; the file allows 1 to %d", *max_context, f->max_context);
+    if (*max_rows > *max_context) *max_rows = *max_context;
+    return DLX_OK;
+}
+
+
+dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out, dlx_error *err)
+{
+    DLX_TRY(dlx_model_bounds(model, &max_rows, &max_context, err));
+    const dlx_graph *g = &model->program.g;
+    dlx_shape *shape = calloc(g->n_inputs + 1, sizeof *shape);
+    if (!shape) return dlx_fail(err, DLX_E_NOMEM, "out of memory measuring a session");
+    int64_t cached = g->values[g->inputs[2]].dim[0];
+    dlx_model_input_shapes(model, max_rows, max_context < cached ? max_context : cached, max_rows, shape);
+    uint64_t activations;
+    dlx_status s = dlx_executor_size(&model->program, shape, model->threads ? model->threads : dlx_cpu_count(), &activations, err);
+    free(shape);
+    if (s != DLX_OK) return s;
+    *out = (dlx_memory){.struct_size = sizeof *out, .file = model->map.size, .packed = dlx_program_packed_size(&model->program),
+                        .kv_cache = 2ull * model->layers * (uint64_t)max_context * (uint64_t)model->kv_width * sizeof(float),
+                        .activations = activations};
+    return DLX_OK;
+}

@@ -1,0 +1,34 @@
+/* Inside of a model: what sessions and inspection read. */
+#ifndef DLX_ENGINE_MODEL_H
+#define DLX_ENGINE_MODEL_H
+
+#include "diffulex_edge/model.h"
+
+#include "base/arena.h"
+#include "base/io.h"
+#include "format/pte.h"
+#include "runtime/program.h"
+
+/* A .pte, mapped and read, with the signature of its `forward` method understood (layout A of docs/EXPORT.md). */
+struct dlx_model {
+    dlx_mapping map;
+    dlx_arena arena; /* of pte */
+    dlx_pte pte;
+    dlx_program program;
+    dlx_model_facts facts;
+    int threads;
+    size_t layers;       /* pairs of cache inputs */
+    int64_t kv_width;    /* kv_heads * head_dim */
+};
+
+/* threads 0: reads and measures, does not pack (for inspection). */
+dlx_status dlx_model_load(dlx_model *m, const char *path, int threads, dlx_isa limit, dlx_error *err);
+void dlx_model_unload(dlx_model *m);
+
+/* Shapes of the graph inputs for calls of `rows` rows with `cached` cache rows and `demanded` demanded rows;
+ * shape [program.g.n_inputs]. */
+void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, int64_t demanded, dlx_shape *shape);
+/* Checks and completes the bounds of a session (0: the file's). */
+dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_context, dlx_error *err);
+
+#endif

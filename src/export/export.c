@@ -1,0 +1,228 @@
+/*
+ * The export driver: checkpoint -> graph -> quantisation -> backend -> file. Weights are views into the mapped
+ * checkpoint all the way; they are converted chunk by chunk while the file is written, so memory stays near the
+ * largest tensor's row scales, not near the model.
+ */
+#include "diffulex_edge/export.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "diffulex_edge/model.h"
+#include "diffulex_edge/text.h"
+
+#include "backends/xnnpack/xnnpack.h"
+#include "base/sizes.h"
+#include "base/threads.h"
+#include "format/facts.h"
+#include "format/pte.h"
+#include "model/checkpoint.h"
+#include "quant/quant.h"
+
+enum { DEFAULT_MAX_SEQ_LEN = 2048 };
+
+typedef struct exporter {
+    const dlx_export_options *options;
+    dlx_export_result result;
+    dlx_checkpoint checkpoint;
+    dlx_graph graph;
+    dlx_arena arena;
+    dlx_pool *pool;
+    dlx_pte pte;
+    dlx_output output;
+    bool int8;
+    uint64_t total; /* bytes of all blobs */
+    uint64_t done;
+} exporter;
+
+dlx_export_options dlx_export_options_default(void)
+{
+    return (dlx_export_options){.struct_size = sizeof(dlx_export_options), .backend = "xnnpack", .quantization = "none"};
+}
+
+/* Names are compared without regard to '-' and '_'. */
+static bool same_word(const char *a, const char *b)
+{
+    for (; *a && *b; a++, b++)
+        if ((*a == '_' ? '-' : *a) != (*b == '_' ? '-' : *b)) return false;
+    return !*a && !*b;
+}
+
+static dlx_status check_options(exporter *x, dlx_error *err)
+{
+    const dlx_export_options *o = x->options;
+    if (!o || o->struct_size != sizeof *o)
+        return dlx_fail(err, DLX_E_INVALID, "export options: struct_size is not sizeof(dlx_export_options); start from dlx_export_options_default()");
+    if (!o->model_path || !*o->model_path) return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
+    if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
+    if (o->backend && !same_word(o->backend, "xnnpack"))
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%s' is not available; this build writes: xnnpack", o->backend);
+    const char *q = o->quantization ? o->quantization : "none";
+    x->int8 = same_word(q, "int8-dynamic") || same_word(q, "dynamic-int8");
+    if (!x->int8 && !same_word(q, "none"))
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%s' is not available; this build knows: none, int8-dynamic", q);
+    if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
+        return dlx_fail(err, DLX_E_INVALID, "export: max_seq_len, max_rows and block_size must not be negative");
+    return DLX_OK;
+}
+
+static dlx_status choose_lengths(exporter *x, dlx_error *err)
+{
+    dlx_model_facts *f = &x->checkpoint.facts;
+    int32_t most = x->checkpoint.shape.max_positions, context = x->options->max_seq_len;
+    if (!context) context = most < DEFAULT_MAX_SEQ_LEN ? most : DEFAULT_MAX_SEQ_LEN;
+    if (context > most)
+        return dlx_fail(err, DLX_E_INVALID, "max_seq_len %d is above the checkpoint's %d positions", context, most);
+    int32_t rows = x->options->max_rows ? x->options->max_rows : context;
+    if (rows > context)
+        return dlx_fail(err, DLX_E_INVALID, "max_rows %d is above max_seq_len %d", rows, context);
+    f->max_context = context;
+    f->max_rows = rows;
+    return DLX_OK;
+}
+
+static dlx_status build(exporter *x, dlx_error *err)
+{
+    const dlx_export_options *o = x->options;
+    dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size};
+    DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
+    DLX_TRY(choose_lengths(x, err));
+    DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
+    if (x->int8) DLX_TRY(dlx_quantize_int8_dynamic(&x->graph, err));
+    DLX_TRY(dlx_graph_verify(&x->graph, err));
+    DLX_TRY(dlx_xnnpack_decompose(&x->graph, err));
+    DLX_TRY(dlx_graph_prune(&x->graph, err));
+    return dlx_graph_verify(&x->graph, err);
+}
+
+static bool folder_has(const char *folder, const char *file)
+{
+    char path[4096];
+    int n = snprintf(path, sizeof path, "%s/%s", folder, file);
+    return n > 0 && (size_t)n < sizeof path && dlx_is_file(path);
+}
+
+/* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
+static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present, dlx_error *err)
+{
+    dlx_tokenizer *t;
+    void *bytes;
+    size_t n;
+    *present = false;
+    if (!folder_has(x->checkpoint.folder, "tokenizer.json") && !folder_has(x->checkpoint.folder, "vocab.json")) return DLX_OK;
+    DLX_TRY(dlx_tokenizer_open_folder(&t, x->checkpoint.folder, err));
+    dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);
+    dlx_tokenizer_close(t);
+    if (s != DLX_OK) return s;
+    void *kept = dlx_arena_alloc(&x->arena, n);
+    if (kept) memcpy(kept, bytes, n);
+    dlx_free(bytes);
+    if (!kept) return dlx_fail(err, DLX_E_NOMEM, "out of memory packing the tokenizer");
+    *blob = (dlx_pte_blob){.kind = DLX_BLOB_NAMED, .key = DLX_TOKENIZER_KEY, .size = n, .data = kept, .alias_of = -1};
+    *present = true;
+    return DLX_OK;
+}
+
+static dlx_status assemble(exporter *x, dlx_error *err)
+{
+    dlx_pte_plan forward, *facts;
+    dlx_pte_blob *lowered, tokenizer;
+    uint32_t n_facts, n_lowered;
+    bool has_tokenizer;
+    DLX_TRY(dlx_xnnpack_lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->int8 ? "int8-dynamic" : "none", err));
+    DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
+    dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
+    dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
+    if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");
+    plans[0] = forward;
+    memcpy(plans + 1, facts, n_facts * sizeof *facts);
+    memcpy(blobs, lowered, n_lowered * sizeof *lowered);
+    if (has_tokenizer) blobs[n_lowered] = tokenizer;
+    x->pte = (dlx_pte){.plans = plans, .n_plans = n_facts + 1, .blobs = blobs, .n_blobs = n_lowered + has_tokenizer};
+    return DLX_OK;
+}
+
+static void count_blobs(exporter *x)
+{
+    for (uint32_t i = 0; i < x->pte.n_blobs; i++) {
+        const dlx_pte_blob *b = &x->pte.blobs[i];
+        const dlx_value *v = b->user;
+        if (b->alias_of >= 0) continue;
+        x->total += b->size;
+        if (!v) continue;
+        if (v->dtype == DLX_I8) {
+            x->result.quantised_tensors++;
+            x->result.quantised_bytes += b->size;
+        } else {
+            x->result.float_tensors++;
+            x->result.float_bytes += b->size;
+        }
+    }
+}
+
+typedef struct blob_sink {
+    exporter *x;
+    dlx_output *out;
+} blob_sink;
+
+static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error *err)
+{
+    blob_sink *sink = ctx;
+    exporter *x = sink->x;
+    DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
+    x->done += n;
+    if (x->options->progress && !x->options->progress(x->options->progress_ctx, x->done, x->total))
+        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was", x->options->output_path);
+    return DLX_OK;
+}
+
+static dlx_status stream_blob(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err)
+{
+    blob_sink sink = {.x = ctx, .out = out};
+    return dlx_const_stream(blob->user, sink.x->pool, write_chunk, &sink, err);
+}
+
+static dlx_status run(exporter *x, dlx_error *err)
+{
+    DLX_TRY(check_options(x, err));
+    DLX_TRY(build(x, err));
+    DLX_TRY(assemble(x, err));
+    count_blobs(x);
+    DLX_TRY(dlx_pool_create(&x->pool, dlx_cpu_count(), err));
+    DLX_TRY(dlx_output_open(&x->output, x->options->output_path, err));
+    DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
+    x->result.file_bytes = x->output.position;
+    return dlx_output_commit(&x->output, err);
+}
+
+static double seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err)
+{
+    exporter x = {.options = options};
+    double start = seconds();
+    x.output.fd = -1;
+    dlx_arena_init(&x.arena);
+    dlx_graph_init(&x.graph);
+    if (result) memset(result, 0, sizeof *result);
+    dlx_status s = run(&x, err);
+    dlx_output_close(&x.output);
+    dlx_pool_free(x.pool);
+    dlx_graph_free(&x.graph);
+    dlx_checkpoint_close(&x.checkpoint);
+    dlx_arena_free(&x.arena);
+    if (s == DLX_OK && result) {
+        *result = x.result;
+        result->struct_size = sizeof *result;
+        result->seconds = seconds() - start;
+    }
+    return s;
+}

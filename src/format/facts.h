@@ -1,0 +1,29 @@
+/*
+ * Model facts as constant methods of a .pte: written by export, read by the runtime, ignored by the stock runtime
+ * (names that ExecuTorch's LLM runner knows are used where there is one). docs/EXPORT.md lists them.
+ */
+#ifndef DLX_FORMAT_FACTS_H
+#define DLX_FORMAT_FACTS_H
+
+#include "diffulex_edge/decode.h"
+
+#include "base/arena.h"
+#include "format/pte.h"
+
+/* Version of the contract in docs/EXPORT.md that this build writes, and the newest it reads. */
+enum { DLX_FORMAT_VERSION = 1 };
+
+#define DLX_TOKENIZER_KEY "dlx.tokenizer"
+
+/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic". */
+dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
+                           const char *quantization, dlx_error *err);
+
+/* Facts of a file; a file without them (made by other tools) gives DLX_FAMILY_UNKNOWN, -1 ids and zeros. A file that
+ * contradicts itself or has a newer format version is refused. */
+dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err);
+
+/* "none", "int8-dynamic", or "" when the file does not say. */
+const char *dlx_facts_quantization(const dlx_pte *pte);
+
+#endif

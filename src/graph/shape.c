@@ -1,0 +1,235 @@
+/* Shape rules of every operator, on concrete sizes: used with upper bounds while building and with a call's actual
+ * sizes while running. */
+#include "graph/graph.h"
+
+#include <string.h>
+
+#include "base/sizes.h"
+
+int64_t dlx_shape_elements(const dlx_shape *s)
+{
+    int64_t n = 1;
+    for (int i = 0; i < s->rank; i++)
+        if (__builtin_mul_overflow(n, s->dim[i], &n)) return -1;
+    return n;
+}
+
+static dlx_status mismatch(const dlx_node *node, const char *rule, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_FORMAT, "operator %s (layer %d): %s", dlx_op_name(node->op), (int)node->layer, rule);
+}
+
+static dlx_status infer_broadcast(const dlx_node *node, const dlx_shape *a, const dlx_shape *b, int skip,
+                                  dlx_shape *out, dlx_error *err)
+{
+    int rank = a->rank > b->rank ? a->rank : b->rank;
+    out->rank = (uint8_t)rank;
+    for (int i = 0; i < rank - skip; i++) {
+        int64_t x = i < rank - a->rank ? 1 : a->dim[i - (rank - a->rank)];
+        int64_t y = i < rank - b->rank ? 1 : b->dim[i - (rank - b->rank)];
+        if (x != y && x != 1 && y != 1) return mismatch(node, "shapes do not broadcast", err);
+        out->dim[i] = x == 1 ? y : x;
+    }
+    return DLX_OK;
+}
+
+static dlx_status infer_reshape(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    int64_t total = dlx_shape_elements(in), known = 1;
+    int inferred = -1;
+    out->rank = node->attr.rank;
+    if (out->rank > DLX_MAX_RANK || total < 0) return mismatch(node, "shape is too large", err);
+    for (int i = 0; i < out->rank; i++) {
+        out->dim[i] = node->attr.shape[i];
+        if (out->dim[i] == -1 && inferred < 0) {
+            inferred = i;
+        } else if (out->dim[i] < 0 || __builtin_mul_overflow(known, out->dim[i], &known)) {
+            return mismatch(node, "new shape is not valid", err);
+        }
+    }
+    if (inferred >= 0) {
+        if (known == 0 ? total != 0 : total % known != 0) return mismatch(node, "element count does not divide", err);
+        out->dim[inferred] = known == 0 ? 0 : total / known;
+    } else if (known != total) {
+        return mismatch(node, "element count changes", err);
+    }
+    return DLX_OK;
+}
+
+static dlx_status infer_transpose(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    unsigned seen = 0;
+    if (node->attr.rank != in->rank) return mismatch(node, "permutation has another rank than its input", err);
+    out->rank = in->rank;
+    for (int i = 0; i < in->rank; i++) {
+        int64_t p = node->attr.shape[i];
+        if (p < 0 || p >= in->rank || (seen >> p & 1)) return mismatch(node, "permutation is not one", err);
+        seen |= 1u << p;
+        out->dim[i] = in->dim[p];
+    }
+    return DLX_OK;
+}
+
+static dlx_status infer_slice(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    if (node->attr.rank != in->rank) return mismatch(node, "slice has another rank than its input", err);
+    out->rank = in->rank;
+    for (int i = 0; i < in->rank; i++) {
+        int64_t begin = node->attr.shape[i], size = node->attr.size[i];
+        if (begin < 0 || size < -1) return mismatch(node, "slice bounds are negative", err);
+        if (begin > in->dim[i]) begin = in->dim[i];
+        int64_t left = in->dim[i] - begin;
+        out->dim[i] = size == -1 || size > left ? left : size;
+    }
+    return DLX_OK;
+}
+
+static dlx_status infer_concat(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    int axis = node->attr.axis;
+    *out = in[0];
+    if (axis < 0 || axis >= in[0].rank) return mismatch(node, "axis is outside the rank", err);
+    for (int k = 1; k < node->inputs; k++) {
+        if (in[k].rank != in[0].rank) return mismatch(node, "inputs differ in rank", err);
+        for (int i = 0; i < in[0].rank; i++)
+            if (i != axis && in[k].dim[i] != in[0].dim[i]) return mismatch(node, "inputs differ off the axis", err);
+        if (__builtin_add_overflow(out->dim[axis], in[k].dim[axis], &out->dim[axis]))
+            return mismatch(node, "shape is too large", err);
+    }
+    return DLX_OK;
+}
+
+static dlx_status infer_bmm(const dlx_node *node, const dlx_shape *a, const dlx_shape *b, dlx_shape *out,
+                            dlx_error *err)
+{
+    if (a->rank < 2 || b->rank < 2) return mismatch(node, "operands need two dimensions", err);
+    DLX_TRY(infer_broadcast(node, a, b, 2, out, err));
+    int64_t k = node->attr.transpose_b ? b->dim[b->rank - 1] : b->dim[b->rank - 2];
+    int64_t n = node->attr.transpose_b ? b->dim[b->rank - 2] : b->dim[b->rank - 1];
+    if (a->dim[a->rank - 1] != k) return mismatch(node, "inner dimensions differ", err);
+    out->dim[out->rank - 2] = a->dim[a->rank - 2];
+    out->dim[out->rank - 1] = n;
+    return DLX_OK;
+}
+
+static dlx_status infer_mean(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    int axis = node->attr.axis;
+    if (axis < 0 || axis >= in->rank) return mismatch(node, "axis is outside the rank", err);
+    out->rank = 0;
+    for (int i = 0; i < in->rank; i++) {
+        if (i == axis && !node->attr.keep) continue;
+        out->dim[out->rank++] = i == axis ? 1 : in->dim[i];
+    }
+    return DLX_OK;
+}
+
+static dlx_status infer_linear(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    if (in[0].rank < 1 || in[1].rank != 2) return mismatch(node, "weight must be [n, k]", err);
+    if (in[0].dim[in[0].rank - 1] != in[1].dim[1]) return mismatch(node, "input and weight differ in k", err);
+    if (node->inputs == 3 && node->in[2] != DLX_NONE && (in[2].rank != 1 || in[2].dim[0] != in[1].dim[0]))
+        return mismatch(node, "bias must be [n]", err);
+    *out = in[0];
+    out->dim[out->rank - 1] = in[1].dim[0];
+    return DLX_OK;
+}
+
+static dlx_status infer_embedding(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    if (in[0].rank != 2 || in[1].rank + 1 > DLX_MAX_RANK) return mismatch(node, "table must be [V, d]", err);
+    if (node->inputs == 3 && (in[2].rank != 2 || in[2].dim[0] != in[0].dim[0] || in[2].dim[1] != 1))
+        return mismatch(node, "row scales must be [V, 1]", err);
+    *out = in[1];
+    out->dim[out->rank++] = in[0].dim[1];
+    return DLX_OK;
+}
+
+static dlx_status infer_rope(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    if (in[0].rank != 3 || in[1].rank != 2 || in[2].rank != 2 || in[1].dim[0] != in[0].dim[0] ||
+        in[1].dim[1] != in[0].dim[2] || in[2].dim[0] != in[1].dim[0] || in[2].dim[1] != in[1].dim[1])
+        return mismatch(node, "needs x [T,H,D] and cos, sin [T,D]", err);
+    if (in[0].dim[2] % 2) return mismatch(node, "head_dim must be even", err);
+    *out = in[0];
+    return DLX_OK;
+}
+
+static dlx_status infer_attention(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    const dlx_shape *q = &in[0], *k = &in[1], *v = &in[2];
+    bool cached = node->inputs >= 5 && node->in[3] != DLX_NONE;
+    bool bad = q->rank != 3 || k->rank != 3 || v->rank != 3 || k->dim[0] != q->dim[0] || k->dim[2] != q->dim[2] ||
+               k->dim[1] < 1 || q->dim[1] % (k->dim[1] < 1 ? 1 : k->dim[1]) != 0;
+    for (int i = 0; !bad && i < 3; i++) bad = v->dim[i] != k->dim[i];
+    if (!bad && cached)
+        bad = in[3].rank != 3 || in[4].rank != 3 || in[3].dim[0] != in[4].dim[0] || in[3].dim[1] != k->dim[1] ||
+              in[4].dim[1] != k->dim[1] || in[3].dim[2] != k->dim[2] || in[4].dim[2] != k->dim[2];
+    if (bad) return mismatch(node, "needs q [T,H,D], k and v [T,K,D], caches [P,K,D], K dividing H", err);
+    out->rank = 2;
+    out->dim[0] = q->dim[0];
+    if (__builtin_mul_overflow(q->dim[1], q->dim[2], &out->dim[1])) return mismatch(node, "shape is too large", err);
+    return DLX_OK;
+}
+
+dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+{
+    (void)g;
+    memset(out, 0, sizeof *out);
+    switch (node->op) {
+    case DLX_OP_EMBEDDING: return infer_embedding(node, in, out, err);
+    case DLX_OP_LINEAR: return infer_linear(node, in, out, err);
+    case DLX_OP_RMS_NORM:
+        if (in[0].rank < 1 || in[1].rank != 1 || in[1].dim[0] != in[0].dim[in[0].rank - 1])
+            return mismatch(node, "weight must be [d]", err);
+        *out = in[0];
+        return DLX_OK;
+    case DLX_OP_ROPE: return infer_rope(node, in, out, err);
+    case DLX_OP_ATTENTION: return infer_attention(node, in, out, err);
+    case DLX_OP_ROW_SELECT:
+        if (in[0].rank < 1 || in[1].rank != 1) return mismatch(node, "needs x [T,..] and rows [R]", err);
+        *out = in[0];
+        out->dim[0] = in[1].dim[0];
+        return DLX_OK;
+    case DLX_OP_SILU_MUL:
+        if (in[0].rank != in[1].rank || memcmp(in[0].dim, in[1].dim, in[0].rank * sizeof in[0].dim[0]) != 0)
+            return mismatch(node, "inputs differ in shape", err);
+        *out = in[0];
+        return DLX_OK;
+    case DLX_OP_ADD:
+    case DLX_OP_SUB:
+    case DLX_OP_MUL:
+    case DLX_OP_DIV:
+    case DLX_OP_MIN:
+    case DLX_OP_MAX: return infer_broadcast(node, &in[0], &in[1], 0, out, err);
+    case DLX_OP_MEAN: return infer_mean(node, &in[0], out, err);
+    case DLX_OP_BMM: return infer_bmm(node, &in[0], &in[1], out, err);
+    case DLX_OP_RESHAPE: return infer_reshape(node, &in[0], out, err);
+    case DLX_OP_TRANSPOSE: return infer_transpose(node, &in[0], out, err);
+    case DLX_OP_SLICE: return infer_slice(node, &in[0], out, err);
+    case DLX_OP_CONCAT: return infer_concat(node, in, out, err);
+    case DLX_OP_SOFTMAX:
+        if (in[0].rank < 1) return mismatch(node, "needs a dimension", err);
+        *out = in[0];
+        return DLX_OK;
+    default: *out = in[0]; return DLX_OK; /* unary element-wise operators and CONVERT */
+    }
+}
+
+dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_values; i++) {
+        const dlx_value *v = &g->values[i];
+        if (v->kind != DLX_VALUE_CONST) continue;
+        shapes[i].rank = v->rank;
+        memcpy(shapes[i].dim, v->dim, sizeof v->dim);
+    }
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *node = &g->nodes[i];
+        dlx_shape in[DLX_MAX_INPUTS];
+        for (int k = 0; k < node->inputs; k++)
+            if (node->in[k] != DLX_NONE) in[k] = shapes[node->in[k]];
+        DLX_TRY(dlx_infer_node(g, node, in, &shapes[node->out[0]], err));
+    }
+    return DLX_OK;
+}

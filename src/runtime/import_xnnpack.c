@@ -1,0 +1,211 @@
+/* Nodes of an XNNPACK delegate as graph nodes. Shapes are those of the tensors around the delegate, as in the official
+ * runtime; what the payload declares for external and internal values is only a starting size there. */
+#include "runtime/import.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "format/xnnpack.h"
+
+typedef struct delegate {
+    dlx_importer *im;
+    const dlx_instruction *ins;
+    dlx_xnn_graph x;
+    const dlx_xnn_value **by_id; /* [n_ids] */
+    uint32_t *value;             /* [n_ids] graph value, DLX_NONE: not computed yet */
+    uint32_t n_ids;
+} delegate;
+
+static dlx_status unsupported(delegate *d, uint32_t node, const char *what)
+{
+    return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate, node %u (%s): %s", node,
+                    dlx_xnn_node_name(d->x.nodes[node].type), what);
+}
+
+static const void *find_named(void *ctx, const char *key, uint64_t *size)
+{
+    const dlx_pte_blob *b = dlx_pte_find_named(ctx, key);
+    if (!b) return NULL;
+    *size = b->size;
+    return b->data;
+}
+
+static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
+{
+    dlx_graph *g = d->im->g;
+    const dlx_xnn_constant *c = &d->x.constants[v->constant];
+    int64_t dim[DLX_MAX_RANK];
+    bool int8 = v->datatype == DLX_XNN_QCINT8;
+    if (v->datatype != DLX_XNN_FP32 && !int8)
+        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' has data type %d; float32 and per-channel int8 are supported",
+                        c->key ? c->key : "(inline)", v->datatype);
+    if (int8 && (v->channel_dim != 0 || v->rank < 1 || v->num_scales != v->dim[0]))
+        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' needs one scale per row", c->key ? c->key : "(inline)");
+    for (int i = 0; i < v->rank; i++) dim[i] = v->dim[i];
+    uint32_t scales = DLX_NONE;
+    if (int8) {
+        const dlx_xnn_constant *s = &d->x.constants[v->scales];
+        const void *data = v->scales ? s->data : v->inline_scales;
+        dlx_const_source source = {.data = data, .bytes = 4ull * v->num_scales, .stored = DLX_F32};
+        scales = dlx_graph_const(g, v->scales ? s->key : NULL, DLX_F32, 1, dim, source);
+        if (scales == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
+    }
+    dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32};
+    *out = dlx_graph_const(g, c->key, source.stored, v->rank, dim, source);
+    if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
+    g->values[*out].scales = scales;
+    return DLX_OK;
+}
+
+static dlx_status operand(delegate *d, uint32_t node, uint32_t id, uint32_t *out)
+{
+    const dlx_xnn_value *v = d->by_id[id];
+    *out = d->value[id];
+    if (*out != DLX_NONE) return DLX_OK;
+    if (v->constant) {
+        DLX_TRY(make_const(d, v, out));
+    } else if (v->external_id != DLX_XNN_NONE && !(v->flags & DLX_XNN_FLAG_OUTPUT)) {
+        if (v->external_id >= d->ins->n_args) return unsupported(d, node, "an external value lies outside the call's arguments");
+        DLX_TRY(dlx_import_tensor(d->im, d->ins->args[v->external_id], out));
+    } else {
+        return unsupported(d, node, "an operand is used before it is computed");
+    }
+    d->value[id] = *out;
+    return DLX_OK;
+}
+
+static const struct {
+    int type;
+    dlx_op op;
+} plain_ops[] = {
+    {DLX_XNN_ADD, DLX_OP_ADD}, {DLX_XNN_SUBTRACT, DLX_OP_SUB}, {DLX_XNN_MULTIPLY, DLX_OP_MUL}, {DLX_XNN_DIV, DLX_OP_DIV},
+    {DLX_XNN_MINIMUM, DLX_OP_MIN}, {DLX_XNN_MAXIMUM, DLX_OP_MAX}, {DLX_XNN_SOFTMAX, DLX_OP_SOFTMAX},
+    {DLX_XNN_SIGMOID, DLX_OP_SIGMOID}, {DLX_XNN_FLOOR, DLX_OP_FLOOR}, {DLX_XNN_CEILING, DLX_OP_CEIL},
+    {DLX_XNN_SQUARE_ROOT, DLX_OP_SQRT}, {DLX_XNN_NEGATE, DLX_OP_NEG}, {DLX_XNN_SQUARE, DLX_OP_SQUARE},
+    {DLX_XNN_ABS, DLX_OP_ABS}, {DLX_XNN_RECIPROCAL_SQUARE_ROOT, DLX_OP_RSQRT}, {DLX_XNN_LOG, DLX_OP_LOG},
+    {DLX_XNN_GELU, DLX_OP_GELU}, {DLX_XNN_TANH, DLX_OP_TANH}, {DLX_XNN_EXP, DLX_OP_EXP}, {DLX_XNN_SIN, DLX_OP_SIN},
+    {DLX_XNN_COS, DLX_OP_COS}, {DLX_XNN_COPY, DLX_OP_COPY}, {DLX_XNN_CLAMP, DLX_OP_CLAMP},
+    {DLX_XNN_BATCH_MATRIX_MULTIPLY, DLX_OP_BMM}, {DLX_XNN_STATIC_RESHAPE, DLX_OP_RESHAPE},
+    {DLX_XNN_STATIC_TRANSPOSE, DLX_OP_TRANSPOSE}, {DLX_XNN_STATIC_SLICE, DLX_OP_SLICE},
+    {DLX_XNN_CONCATENATE2, DLX_OP_CONCAT}, {DLX_XNN_CONCATENATE3, DLX_OP_CONCAT}, {DLX_XNN_CONCATENATE4, DLX_OP_CONCAT},
+    {DLX_XNN_CONCATENATE5, DLX_OP_CONCAT},
+};
+
+static void fill_attr(const dlx_xnn_node *n, dlx_op op, dlx_attr *a)
+{
+    a->axis = (int32_t)n->axis;
+    a->transpose_b = op == DLX_OP_BMM && (n->flags & 1);
+    a->rank = n->rank;
+    if (op == DLX_OP_CLAMP) {
+        a->f[0] = n->min;
+        a->f[1] = n->max;
+    }
+    for (int i = 0; i < n->rank; i++) {
+        a->shape[i] = n->shape[i];
+        a->size[i] = n->size[i];
+        if (op == DLX_OP_RESHAPE && !n->shape[i]) a->shape[i] = -1;
+        if (op == DLX_OP_SLICE && !n->size[i] && !n->shape[i]) a->size[i] = -1;
+    }
+}
+
+static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    const dlx_xnn_value *from = d->by_id[n->in[0]], *to = d->by_id[n->out];
+    dlx_attr attr = {.f = {1.0f, 0.0f}};
+    if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_QDINT8) {
+        if (to->nonbatch_dims != 1) return unsupported(d, node, "dynamic quantisation must be per row of the last dimension");
+        return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
+    }
+    if (from->datatype == DLX_XNN_QINT8 && to->datatype == DLX_XNN_FP32) {
+        if (from->quant != DLX_XNN_Q_PER_TENSOR || from->zero_point != 0)
+            return unsupported(d, node, "int8 inputs need a per-tensor scale and zero point 0");
+        attr.f[0] = from->scale;
+        return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
+    }
+    if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_FP32)
+        return dlx_import_node(d->im, DLX_OP_COPY, in, 1, &attr, out);
+    return unsupported(d, node, "this conversion is not supported (float32 to dynamic int8, int8 to float32)");
+}
+
+/* x [.., k] times a filter [n, k] that is computed at run time. */
+static dlx_status import_dynamic_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
+{
+    dlx_attr attr = {.transpose_b = !(d->x.nodes[node].flags & 1)};
+    DLX_TRY(dlx_import_node(d->im, DLX_OP_BMM, in, 2, &attr, out));
+    if (in[2] == DLX_NONE) return DLX_OK;
+    uint32_t sum[2] = {*out, in[2]};
+    return dlx_import_node(d->im, DLX_OP_ADD, sum, 2, NULL, out);
+}
+
+static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    const dlx_graph *g = d->im->g;
+    const dlx_value *w = &g->values[in[1]], *x = &g->values[in[0]];
+    if (w->kind != DLX_VALUE_CONST) return import_dynamic_fc(d, node, in, out);
+    if (n->flags & 1) return unsupported(d, node, "constant filters stored [k, n] are not supported");
+    if (!(x->dtype == DLX_F32 && w->dtype == DLX_F32) && !(x->dtype == DLX_QD8 && w->dtype == DLX_I8))
+        return unsupported(d, node, "supported are float32 x float32 and dynamic int8 x per-channel int8");
+    return dlx_import_node(d->im, DLX_OP_LINEAR, in, in[2] == DLX_NONE ? 2 : 3, NULL, out);
+}
+
+static dlx_status import_clamped(delegate *d, uint32_t node, uint32_t *out)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    if (n->type == DLX_XNN_CLAMP || !n->clamped || (isinf(n->min) && isinf(n->max))) return DLX_OK;
+    dlx_attr attr = {.f = {n->min, n->max}};
+    uint32_t in = *out;
+    return dlx_import_node(d->im, DLX_OP_CLAMP, &in, 1, &attr, out);
+}
+
+static dlx_status import_node(delegate *d, uint32_t node)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    uint32_t in[5] = {DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE}, out = DLX_NONE;
+    for (int k = 0; k < n->inputs; k++)
+        if (n->in[k] != DLX_XNN_NONE) DLX_TRY(operand(d, node, n->in[k], &in[k]));
+    if (n->type == DLX_XNN_FULLY_CONNECTED) {
+        DLX_TRY(import_fc(d, node, in, &out));
+    } else if (n->type == DLX_XNN_CONVERT) {
+        DLX_TRY(import_convert(d, node, in, &out));
+    } else {
+        for (size_t i = 0; i < sizeof plain_ops / sizeof *plain_ops; i++) {
+            if (plain_ops[i].type != n->type) continue;
+            dlx_attr attr = {0};
+            fill_attr(n, plain_ops[i].op, &attr);
+            DLX_TRY(dlx_import_node(d->im, plain_ops[i].op, in, n->inputs, &attr, &out));
+        }
+        if (out == DLX_NONE) return unsupported(d, node, "this runtime has no such operator");
+    }
+    DLX_TRY(import_clamped(d, node, &out));
+    const dlx_xnn_value *v = d->by_id[n->out];
+    d->value[n->out] = out;
+    if (v->external_id == DLX_XNN_NONE) return DLX_OK;
+    if (v->external_id >= d->ins->n_args) return unsupported(d, node, "an external value lies outside the call's arguments");
+    d->im->value[d->ins->args[v->external_id]] = out;
+    return DLX_OK;
+}
+
+static dlx_status import_payload(delegate *d, dlx_arena *arena)
+{
+    const dlx_pte *pte = d->im->pte;
+    const dlx_pte_blob *blob = &pte->blobs[d->im->plan->delegates[d->ins->index].blob];
+    DLX_TRY(dlx_xnn_read(&d->x, arena, blob->data, blob->size, d->im->plan->name, find_named, (void *)(uintptr_t)pte, d->im->err));
+    for (uint32_t i = 0; i < d->x.n_values; i++)
+        if (d->x.values[i].id >= d->n_ids) d->n_ids = d->x.values[i].id + 1;
+    d->by_id = dlx_arena_array(arena, d->n_ids + 1, sizeof *d->by_id);
+    d->value = dlx_arena_array(arena, d->n_ids + 1, sizeof *d->value);
+    if (!d->by_id || !d->value) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
+    memset(d->value, 0xFF, d->n_ids * sizeof *d->value);
+    for (uint32_t i = 0; i < d->x.n_values; i++) d->by_id[d->x.values[i].id] = &d->x.values[i];
+    for (uint32_t i = 0; i < d->x.n_nodes; i++) DLX_TRY(import_node(d, i));
+    return DLX_OK;
+}
+
+dlx_status dlx_import_xnnpack(dlx_importer *im, const dlx_instruction *ins)
+{
+    delegate d = {.im = im, .ins = ins};
+    /* Names and inline scales of the payload must live as long as the graph. */
+    return import_payload(&d, &im->g->arena);
+}

@@ -1,0 +1,101 @@
+/*
+ * Memory planning: values that are alive at the same time get disjoint ranges of one arena (first fit by start, largest
+ * lifetimes first come in node order). Reshapes and copies share their operand's bytes. Smaller calls use the same
+ * places: sizes only shrink.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sizes.h"
+#include "runtime/executor.h"
+
+enum { VALUE_ALIGN = 64, OVERREAD = 64 };
+
+uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *s)
+{
+    const dlx_value *v = &p->g.values[value];
+    uint64_t n = (uint64_t)dlx_shape_elements(s);
+    if (v->dtype != DLX_QD8) return n * dlx_dtype_size(v->dtype);
+    uint64_t k = s->rank ? (uint64_t)s->dim[s->rank - 1] : 1;
+    return k ? p->k.gemm_qd8.quantized_size((size_t)(n / k), (size_t)k) : 0;
+}
+
+static bool shares_operand(const dlx_node *n)
+{
+    return n->op == DLX_OP_RESHAPE || n->op == DLX_OP_COPY;
+}
+
+typedef struct range {
+    uint64_t begin, end;   /* bytes */
+    size_t last;           /* node that reads it last */
+} range;
+
+typedef struct planner {
+    const dlx_program *p;
+    size_t *last_use; /* [n_values] of the root */
+    range *live;      /* sorted by begin */
+    size_t n_live;
+    uint64_t total;
+} planner;
+
+static void find_last_uses(planner *pl, const uint32_t *root)
+{
+    const dlx_graph *g = &pl->p->g;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        pl->last_use[root[g->nodes[i].out[0]]] = i;
+        for (int k = 0; k < g->nodes[i].inputs; k++)
+            if (g->nodes[i].in[k] != DLX_NONE) pl->last_use[root[g->nodes[i].in[k]]] = i;
+    }
+    for (size_t i = 0; i < g->n_outputs; i++) pl->last_use[root[g->outputs[i]]] = SIZE_MAX;
+}
+
+/* Lowest gap that holds `bytes`; ranges whose last reader lies before node i are gone. */
+static uint64_t place(planner *pl, size_t i, uint64_t bytes, size_t last)
+{
+    size_t kept = 0;
+    for (size_t r = 0; r < pl->n_live; r++)
+        if (pl->live[r].last >= i) pl->live[kept++] = pl->live[r];
+    pl->n_live = kept;
+    uint64_t at = 0;
+    size_t slot = 0;
+    while (slot < pl->n_live && at + bytes > pl->live[slot].begin) {
+        if (pl->live[slot].end > at) at = pl->live[slot].end;
+        slot++;
+    }
+    memmove(pl->live + slot + 1, pl->live + slot, (pl->n_live - slot) * sizeof *pl->live);
+    pl->live[slot] = (range){.begin = at, .end = at + bytes, .last = last};
+    pl->n_live++;
+    if (at + bytes > pl->total) pl->total = at + bytes;
+    return at;
+}
+
+dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t *offset, uint32_t *root, uint64_t *total,
+                          dlx_error *err)
+{
+    const dlx_graph *g = &p->g;
+    size_t n = g->n_values + 1;
+    planner pl = {.p = p, .last_use = calloc(n, sizeof *pl.last_use), .live = calloc(n + 1, sizeof *pl.live)};
+    dlx_status s = DLX_OK;
+    *total = 0;
+    if (!pl.last_use || !pl.live) s = dlx_fail(err, DLX_E_NOMEM, "out of memory planning %zu values", g->n_values);
+    for (size_t i = 0; s == DLX_OK && i < g->n_values; i++) {
+        root[i] = (uint32_t)i;
+        offset[i] = UINT64_MAX;
+    }
+    for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++)
+        if (shares_operand(&g->nodes[i])) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
+    if (s == DLX_OK) find_last_uses(&pl, root);
+    for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
+        uint32_t out = g->nodes[i].out[0];
+        if (root[out] != out || out == dlx_caller_output(p)) continue;
+        uint64_t bytes = dlx_value_bytes(p, out, &shape[out]);
+        if (dlx_shape_elements(&shape[out]) < 0 || bytes > UINT64_MAX / 4 || pl.total > UINT64_MAX / 4)
+            s = dlx_fail(err, DLX_E_LIMIT, "the activations of operator %s are too large", dlx_op_name(g->nodes[i].op));
+        else
+            offset[out] = place(&pl, i, dlx_align_up(bytes, VALUE_ALIGN), pl.last_use[out]);
+    }
+    free(pl.last_use);
+    free(pl.live);
+    if (s == DLX_OK) *total = pl.total + OVERREAD;
+    return s;
+}

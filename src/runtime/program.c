@@ -1,0 +1,182 @@
+/* Loading: import, raise, choose where packed weights go, pack them. */
+#define _GNU_SOURCE
+#include "runtime/program.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/io.h"
+#include "base/sizes.h"
+#include "runtime/import.h"
+#include "runtime/raise.h"
+
+enum { PACK_ALIGN = 4096 };
+
+static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int k)
+{
+    return k < n->inputs && n->in[k] != DLX_NONE ? &g->values[n->in[k]] : NULL;
+}
+
+static uint64_t packed_size_of(const dlx_program *p, const dlx_node *n)
+{
+    const dlx_value *w = operand(&p->g, n, 1);
+    size_t rows = (size_t)w->dim[0], cols = (size_t)w->dim[1];
+    return w->dtype == DLX_I8 ? p->k.gemm_qd8.packed_size(rows, cols) : p->k.gemm_f32.packed_size(rows, cols);
+}
+
+/* A LINEAR before node i with the same weight and bias, whose packed block serves both; i itself when there is none. */
+static size_t first_with_same_weights(const dlx_graph *g, size_t i)
+{
+    const dlx_node *n = &g->nodes[i];
+    for (size_t j = 0; j < i; j++) {
+        const dlx_node *m = &g->nodes[j];
+        if (m->op == DLX_OP_LINEAR && m->inputs == n->inputs && m->in[1] == n->in[1] && (n->inputs < 3 || m->in[2] == n->in[2]))
+            return j;
+    }
+    return i;
+}
+
+uint64_t dlx_program_packed_size(const dlx_program *p)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < p->g.n_nodes; i++)
+        if (p->g.nodes[i].op == DLX_OP_LINEAR && first_with_same_weights(&p->g, i) == i)
+            total = dlx_align_up(total, PACK_ALIGN) + packed_size_of(p, &p->g.nodes[i]);
+    return total;
+}
+
+typedef struct pack_job {
+    const dlx_program *p;
+    const dlx_node *node;
+    uint8_t *to;
+} pack_job;
+
+static void pack_strips(void *arg, size_t begin, size_t end, size_t thread)
+{
+    const pack_job *job = arg;
+    const dlx_graph *g = &job->p->g;
+    const dlx_value *w = operand(g, job->node, 1), *b = operand(g, job->node, 2);
+    const float *bias = b ? b->source.data : NULL;
+    size_t n_out = (size_t)w->dim[0], n_in = (size_t)w->dim[1];
+    (void)thread;
+    if (w->dtype == DLX_I8)
+        job->p->k.gemm_qd8.pack(job->to, w->source.data, g->values[w->scales].source.data, bias, n_out, n_in, begin, end);
+    else
+        job->p->k.gemm_f32.pack(job->to, w->source.data, bias, n_out, n_in, begin, end);
+}
+
+static dlx_status pack_weights(dlx_program *p, int threads, dlx_error *err)
+{
+    p->packed_bytes = dlx_program_packed_size(p);
+    p->weights = calloc(p->g.n_nodes ? p->g.n_nodes : 1, sizeof *p->weights);
+    if (!p->weights) return dlx_fail(err, DLX_E_NOMEM, "out of memory loading a program of %zu operators", p->g.n_nodes);
+    if (!p->packed_bytes) return DLX_OK;
+    void *m = p->packed_bytes > SIZE_MAX ? MAP_FAILED
+                                         : mmap(NULL, (size_t)p->packed_bytes, PROT_READ | PROT_WRITE,
+                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m == MAP_FAILED)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes", (unsigned long long)p->packed_bytes);
+    p->packed = m;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(m, (size_t)p->packed_bytes, MADV_HUGEPAGE);
+#endif
+    dlx_pool *pool;
+    DLX_TRY(dlx_pool_create(&pool, threads, err));
+    uint64_t offset = 0;
+    for (size_t i = 0; i < p->g.n_nodes; i++) {
+        const dlx_node *n = &p->g.nodes[i];
+        if (n->op != DLX_OP_LINEAR) continue;
+        size_t first = first_with_same_weights(&p->g, i);
+        if (first != i) {
+            p->weights[i] = p->weights[first];
+            continue;
+        }
+        offset = dlx_align_up(offset, PACK_ALIGN);
+        const dlx_value *w = operand(&p->g, n, 1);
+        pack_job job = {.p = p, .node = n, .to = p->packed + offset};
+        size_t strip = w->dtype == DLX_I8 ? p->k.gemm_qd8.strip : p->k.gemm_f32.strip;
+        dlx_map_sequential(w->source.data, w->source.bytes);
+        dlx_pool_for(pool, ((size_t)w->dim[0] + strip - 1) / strip, 1, pack_strips, &job);
+        dlx_map_release(w->source.data, w->source.bytes);
+        p->weights[i] = job.to;
+        offset += packed_size_of(p, n);
+    }
+    dlx_pool_free(pool);
+    return DLX_OK;
+}
+
+/* Constants are read in place; one that lies at an odd address in the file (others' exporters may do that) moves. */
+static dlx_status align_constants(dlx_graph *g, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_values; i++) {
+        dlx_value *v = &g->values[i];
+        size_t size = dlx_dtype_size(v->dtype);
+        if (v->kind != DLX_VALUE_CONST || (uintptr_t)v->source.data % size == 0) continue;
+        void *copy = dlx_arena_alloc(&g->arena, v->source.bytes);
+        if (!copy) return dlx_fail(err, DLX_E_NOMEM, "out of memory aligning a constant of %llu bytes", (unsigned long long)v->source.bytes);
+        memcpy(copy, v->source.data, v->source.bytes);
+        v->source.data = copy;
+    }
+    return DLX_OK;
+}
+
+static bool all_fused(const dlx_graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == DLX_OP_SOFTMAX || g->nodes[i].op == DLX_OP_BMM) return false;
+    return true;
+}
+
+/* QD8 rows have the layout that the GEMM wants; nothing else can read them. */
+static dlx_status check_quantised_rows(const dlx_graph *g, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].inputs; k++) {
+            uint32_t v = g->nodes[i].in[k];
+            if (v != DLX_NONE && g->values[v].dtype == DLX_QD8 && g->nodes[i].op != DLX_OP_LINEAR)
+                return dlx_fail(err, DLX_E_UNSUPPORTED, "operator %s on dynamically quantised rows is not supported",
+                                dlx_op_name(g->nodes[i].op));
+        }
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->values[g->outputs[i]].dtype == DLX_QD8)
+            return dlx_fail(err, DLX_E_UNSUPPORTED, "program output %zu is dynamically quantised", i);
+    return DLX_OK;
+}
+
+dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, dlx_isa limit, int threads, bool demand, dlx_error *err)
+{
+    memset(p, 0, sizeof *p);
+    p->g = *g;
+    dlx_graph_init(g);
+    p->rows = DLX_NONE;
+    dlx_kernels_init(&p->k, limit);
+    dlx_status s = DLX_OK;
+    if (demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
+    if (s == DLX_OK) s = check_quantised_rows(&p->g, err);
+    if (s == DLX_OK) s = align_constants(&p->g, err);
+    if (s == DLX_OK) p->fused = all_fused(&p->g);
+    if (s == DLX_OK && threads > 0) s = pack_weights(p, threads, err);
+    if (s != DLX_OK) dlx_program_free(p);
+    return s;
+}
+
+dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, dlx_isa limit, int threads, bool demand,
+                            dlx_error *err)
+{
+    dlx_graph g;
+    memset(p, 0, sizeof *p);
+    dlx_status s = dlx_import_method(&g, pte, method, err);
+    if (s == DLX_OK) s = dlx_raise(&g, err);
+    if (s == DLX_OK) return dlx_program_prepare(p, &g, limit, threads, demand, err);
+    dlx_graph_free(&g);
+    return s;
+}
+
+void dlx_program_free(dlx_program *p)
+{
+    if (p->packed) munmap(p->packed, (size_t)p->packed_bytes);
+    free((void *)p->weights);
+    dlx_graph_free(&p->g);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,300 @@
+#include "runtime/raise.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "graph/rewrite.h"
+
+static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
+{
+    if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
+    const dlx_node *n = &g->nodes[g->values[v].producer];
+    return n->op == op ? n : NULL;
+}
+
+/* The single float of a constant with one element. */
+static bool const_scalar(const dlx_graph *g, uint32_t v, float *out)
+{
+    const dlx_value *c = &g->values[v];
+    if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.bytes != sizeof *out) return false;
+    memcpy(out, c->source.data, sizeof *out);
+    return true;
+}
+
+static bool const_filled(const dlx_graph *g, uint32_t v, float number)
+{
+    const dlx_value *c = &g->values[v];
+    if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.transform != DLX_CONST_PLAIN) return false;
+    for (uint64_t i = 0; i < c->source.bytes; i += sizeof number)
+        if (memcmp((const char *)c->source.data + i, &number, sizeof number) != 0) return false;
+    return true;
+}
+
+static bool is_const(const dlx_graph *g, uint32_t v, int rank)
+{
+    return g->values[v].kind == DLX_VALUE_CONST && g->values[v].rank == rank && g->values[v].dtype == DLX_F32;
+}
+
+static bool dims_are(const dlx_node *n, int rank, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    const int64_t want[4] = {a, b, c, d};
+    if (n->attr.rank != rank) return false;
+    for (int i = 0; i < rank; i++)
+        if (n->attr.shape[i] != want[i]) return false;
+    return true;
+}
+
+static void replace(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, int inputs, float f)
+{
+    dlx_node *n = &g->nodes[root];
+    n->op = op;
+    n->inputs = (uint8_t)inputs;
+    memset(&n->attr, 0, sizeof n->attr);
+    n->attr.f[0] = f;
+    memcpy(n->in, in, (size_t)inputs * sizeof *in);
+}
+
+/* mean(x^2) + eps, written as a fully connected layer of weights 1/d, or as mean and add. */
+static bool match_mean_square(const dlx_graph *g, uint32_t v, uint32_t x, float *eps)
+{
+    const dlx_value *xv = &g->values[x];
+    int64_t d = xv->dim[xv->rank - 1];
+    const dlx_node *fc = producer(g, v, DLX_OP_LINEAR), *square, *mean, *add = producer(g, v, DLX_OP_ADD);
+    if (fc && fc->inputs == 3) {
+        square = producer(g, fc->in[0], DLX_OP_SQUARE);
+        const dlx_value *w = &g->values[fc->in[1]];
+        return square && square->in[0] == x && w->rank == 2 && w->dim[0] == 1 && w->dim[1] == d &&
+               const_filled(g, fc->in[1], 1.0f / (float)d) && const_scalar(g, fc->in[2], eps);
+    }
+    for (int k = 0; add && k < 2; k++) {
+        mean = producer(g, add->in[k], DLX_OP_MEAN);
+        square = mean ? producer(g, mean->in[0], DLX_OP_SQUARE) : NULL;
+        const dlx_node *product = mean ? producer(g, mean->in[0], DLX_OP_MUL) : NULL;
+        bool squared = (square && square->in[0] == x) || (product && product->in[0] == x && product->in[1] == x);
+        if (squared && mean->attr.keep && mean->attr.axis == xv->rank - 1 && const_scalar(g, add->in[1 - k], eps)) return true;
+    }
+    return false;
+}
+
+static bool raise_rms_norm(dlx_graph *g, size_t i)
+{
+    const dlx_node *n = &g->nodes[i];
+    if (n->op != DLX_OP_MUL) return false;
+    for (int k = 0; k < 2; k++) {
+        const dlx_node *normed = producer(g, n->in[k], DLX_OP_MUL);
+        uint32_t w = n->in[1 - k];
+        if (!normed || !is_const(g, w, 1)) continue;
+        for (int j = 0; j < 2; j++) {
+            const dlx_node *r = producer(g, normed->in[1 - j], DLX_OP_RSQRT);
+            uint32_t x = normed->in[j];
+            float eps;
+            const dlx_value *xv = &g->values[x];
+            if (!r || xv->rank < 1 || g->values[w].dim[0] != xv->dim[xv->rank - 1] || !match_mean_square(g, r->in[0], x, &eps))
+                continue;
+            uint32_t in[2] = {x, w};
+            replace(g, i, DLX_OP_RMS_NORM, in, 2, eps);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Half of the last of three dimensions of x. */
+static bool is_half(const dlx_graph *g, uint32_t v, uint32_t x, int64_t begin)
+{
+    const dlx_node *n = producer(g, v, DLX_OP_SLICE);
+    const dlx_value *xv = &g->values[x];
+    if (!n || n->in[0] != x || xv->rank != 3 || n->attr.shape[0] || n->attr.shape[1] || n->attr.shape[2] != begin) return false;
+    const dlx_value *out = &g->values[v];
+    return out->dim[0] == xv->dim[0] && out->dim[1] == xv->dim[1] && out->dim[2] == xv->dim[2] / 2;
+}
+
+/* cos or sin rows [T,D] seen as [T,1,D]. */
+static bool is_table(const dlx_graph *g, uint32_t v, uint32_t x, uint32_t *rows)
+{
+    const dlx_node *n = producer(g, v, DLX_OP_RESHAPE);
+    const dlx_value *o = &g->values[v], *xv = &g->values[x];
+    if (!n || o->rank != 3 || o->dim[1] != 1 || o->dim[0] != xv->dim[0] || o->dim[2] != xv->dim[2]) return false;
+    *rows = n->in[0];
+    return g->values[*rows].rank == 2 && g->values[*rows].dim[1] == xv->dim[2] && g->values[*rows].dim[0] == xv->dim[0];
+}
+
+static bool raise_rope(dlx_graph *g, size_t i)
+{
+    const dlx_node *n = &g->nodes[i];
+    if (n->op != DLX_OP_ADD) return false;
+    for (int k = 0; k < 2; k++) {
+        const dlx_node *straight = producer(g, n->in[k], DLX_OP_MUL), *turned = producer(g, n->in[1 - k], DLX_OP_MUL);
+        if (!straight || !turned) continue;
+        for (int a = 0; a < 2; a++)
+            for (int b = 0; b < 2; b++) {
+                uint32_t x = straight->in[a], in[3] = {x, DLX_NONE, DLX_NONE};
+                const dlx_node *swap = producer(g, turned->in[b], DLX_OP_CONCAT);
+                if (!swap || swap->inputs != 2 || swap->attr.axis != 2 || g->values[x].rank != 3) continue;
+                int64_t half = g->values[x].dim[2] / 2;
+                if (!is_half(g, swap->in[0], x, half) || !is_half(g, swap->in[1], x, 0)) continue;
+                if (!is_table(g, straight->in[1 - a], x, &in[1]) || !is_table(g, turned->in[1 - b], x, &in[2])) continue;
+                replace(g, i, DLX_OP_ROPE, in, 3, 0.0f);
+                return true;
+            }
+    }
+    return false;
+}
+
+static bool raise_silu_mul(dlx_graph *g, size_t i)
+{
+    const dlx_node *n = &g->nodes[i];
+    if (n->op != DLX_OP_MUL) return false;
+    for (int k = 0; k < 2; k++) {
+        const dlx_node *silu = producer(g, n->in[k], DLX_OP_MUL);
+        for (int j = 0; silu && j < 2; j++) {
+            const dlx_node *s = producer(g, silu->in[j], DLX_OP_SIGMOID);
+            uint32_t in[2] = {silu->in[1 - j], n->in[1 - k]};
+            const dlx_value *a = &g->values[in[0]], *b = &g->values[in[1]];
+            if (!s || s->in[0] != in[0] || a->rank != b->rank || memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) != 0)
+                continue;
+            replace(g, i, DLX_OP_SILU_MUL, in, 2, 0.0f);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool raise_embedding(dlx_graph *g, size_t i)
+{
+    const dlx_node *n = &g->nodes[i];
+    if (n->op != DLX_OP_MUL) return false;
+    for (int k = 0; k < 2; k++) {
+        const dlx_node *convert = producer(g, n->in[k], DLX_OP_CONVERT);
+        const dlx_node *scales = producer(g, n->in[1 - k], DLX_OP_EMBEDDING);
+        const dlx_node *rows = convert ? producer(g, convert->in[0], DLX_OP_EMBEDDING) : NULL;
+        if (!rows || !scales || rows->inputs != 2 || rows->in[1] != scales->in[1] || convert->attr.f[0] != 1.0f) continue;
+        const dlx_value *table = &g->values[rows->in[0]], *s = &g->values[scales->in[0]];
+        if (table->dtype != DLX_I8 || s->dtype != DLX_F32 || s->rank != 2 || s->dim[1] != 1 || s->dim[0] != table->dim[0]) continue;
+        uint32_t in[3] = {rows->in[0], rows->in[1], scales->in[0]};
+        replace(g, i, DLX_OP_EMBEDDING, in, 3, 0.0f);
+        return true;
+    }
+    return false;
+}
+
+/* Keys or values in the order [K, S, D] (or [K, D, S]): the new rows, and the cached ones in front of them if any. */
+static bool match_kv(const dlx_graph *g, uint32_t v, bool rows_last, uint32_t *fresh, uint32_t *cached)
+{
+    const dlx_node *t = producer(g, v, DLX_OP_TRANSPOSE);
+    if (!t || !(rows_last ? dims_are(t, 3, 1, 2, 0, 0) : dims_are(t, 3, 1, 0, 2, 0))) return false;
+    const dlx_node *both = producer(g, t->in[0], DLX_OP_CONCAT);
+    *cached = DLX_NONE;
+    *fresh = t->in[0];
+    if (both && both->inputs == 2 && both->attr.axis == 0) {
+        *cached = both->in[0];
+        *fresh = both->in[1];
+    }
+    return true;
+}
+
+/* Scaled queries [K, G*T, D] from q [T, H, D]. */
+static bool match_query(const dlx_graph *g, uint32_t v, uint32_t *q, float *scale)
+{
+    const dlx_node *merge = producer(g, v, DLX_OP_RESHAPE);
+    const dlx_node *mul = merge ? producer(g, merge->in[0], DLX_OP_MUL) : NULL;
+    for (int k = 0; mul && k < 2; k++) {
+        const dlx_node *turn = producer(g, mul->in[k], DLX_OP_TRANSPOSE);
+        const dlx_node *split = turn ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
+        if (!split || !dims_are(turn, 4, 1, 2, 0, 3) || !const_scalar(g, mul->in[1 - k], scale)) continue;
+        *q = split->in[0];
+        return g->values[*q].rank == 3;
+    }
+    return false;
+}
+
+static bool raise_attention(dlx_graph *g, size_t i)
+{
+    const dlx_node *n = &g->nodes[i];
+    if (n->op != DLX_OP_RESHAPE || g->values[n->out[0]].rank != 2) return false;
+    const dlx_node *turn = producer(g, n->in[0], DLX_OP_TRANSPOSE);
+    const dlx_node *split = turn && dims_are(turn, 4, 2, 0, 1, 3) ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
+    const dlx_node *mix = split ? producer(g, split->in[0], DLX_OP_BMM) : NULL;
+    const dlx_node *softmax = mix && !mix->attr.transpose_b ? producer(g, mix->in[0], DLX_OP_SOFTMAX) : NULL;
+    const dlx_node *scores = softmax ? producer(g, softmax->in[0], DLX_OP_BMM) : NULL;
+    if (!scores) return false;
+    uint32_t in[5], kc, vc;
+    float scale;
+    if (!match_query(g, scores->in[0], &in[0], &scale) || !match_kv(g, scores->in[1], !scores->attr.transpose_b, &in[1], &kc) ||
+        !match_kv(g, mix->in[1], false, &in[2], &vc) || (kc == DLX_NONE) != (vc == DLX_NONE))
+        return false;
+    in[3] = kc;
+    in[4] = vc;
+    const dlx_value *q = &g->values[in[0]], *k = &g->values[in[1]], *v = &g->values[in[2]];
+    if (k->rank != 3 || v->rank != 3 || q->dim[0] != k->dim[0] || q->dim[2] != k->dim[2] || k->dim[1] != v->dim[1] ||
+        k->dim[1] < 1 || q->dim[1] % k->dim[1] || g->values[n->out[0]].dim[1] != q->dim[1] * q->dim[2])
+        return false;
+    replace(g, i, DLX_OP_ATTENTION, in, kc == DLX_NONE ? 3 : 5, scale);
+    return true;
+}
+
+dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        (void)(raise_rms_norm(g, i) || raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) || raise_attention(g, i));
+    DLX_TRY(dlx_graph_prune(g, err));
+    return dlx_graph_verify(g, err);
+}
+
+/* An operator whose result rows depend on the same rows of its first operand only, and on constants. */
+static bool row_wise(const dlx_graph *g, const dlx_node *n)
+{
+    if (n->op != DLX_OP_LINEAR && n->op != DLX_OP_CONVERT && n->op != DLX_OP_RMS_NORM) return false;
+    for (int k = 1; k < n->inputs; k++)
+        if (n->in[k] != DLX_NONE && g->values[n->in[k]].kind != DLX_VALUE_CONST) return false;
+    const dlx_value *x = &g->values[n->in[0]];
+    return x->rank >= 2 && (x->dynamic & 1);
+}
+
+static bool single_use(const dlx_graph *g, uint32_t v)
+{
+    size_t uses = 0;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].inputs; k++) uses += g->nodes[i].in[k] == v;
+    for (size_t i = 0; i < g->n_outputs; i++) uses += g->outputs[i] == v;
+    return uses == 1;
+}
+
+dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_error *err)
+{
+    uint32_t v = g->outputs[output];
+    *rows = DLX_NONE;
+    while (single_use(g, v) && g->values[v].producer != DLX_NONE && row_wise(g, &g->nodes[g->values[v].producer]))
+        v = g->nodes[g->values[v].producer].in[0];
+    if (v == g->outputs[output]) return DLX_OK;
+    dlx_rewrite r;
+    dlx_error local = {0};
+    dlx_status s = dlx_rewrite_begin(&r, g, &local);
+    uint32_t demanded = DLX_NONE;
+    if (s == DLX_OK) {
+        demanded = dlx_graph_input(&r.to, "rows", DLX_I32, 1, &g->values[v].dim[0], 1);
+        if (demanded == DLX_NONE) s = dlx_fail(&local, DLX_E_NOMEM, "out of memory preparing row demand");
+    }
+    /* The chain behind v reads the selected rows; everybody else keeps the whole of v. */
+    uint32_t chain_first = DLX_NONE, whole = DLX_NONE;
+    for (uint32_t c = g->outputs[output]; c != v; c = g->nodes[g->values[c].producer].in[0]) chain_first = g->values[c].producer;
+    for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
+        if (i == chain_first) {
+            whole = dlx_rewrite_value(&r, v, &local);
+            uint32_t in[2] = {whole, demanded};
+            s = dlx_rewrite_set(&r, v, dlx_graph_node(&r.to, DLX_OP_ROW_SELECT, in, 2, NULL, -1, &local), &local);
+            if (s == DLX_OK) s = dlx_rewrite_copy(&r, i, &local);
+            r.map[v] = whole;
+        } else {
+            s = dlx_rewrite_copy(&r, i, &local);
+        }
+    }
+    if (s == DLX_OK) s = dlx_rewrite_finish(&r, g, &local);
+    if (s != DLX_OK) {
+        dlx_rewrite_abandon(&r);
+        if (err) *err = local;
+        return s;
+    }
+    *rows = demanded;
+    return dlx_graph_verify(g, err);
+}

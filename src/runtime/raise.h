@@ -1,0 +1,21 @@
+/*
+ * Raising: primitive nodes that together compute an RMSNorm, a rotary embedding, an attention, a SwiGLU gate or a
+ * quantised embedding become that one node. What is not recognised stays as it is and runs node by node.
+ */
+#ifndef DLX_RUNTIME_RAISE_H
+#define DLX_RUNTIME_RAISE_H
+
+#include "base/status.h"
+#include "graph/graph.h"
+
+/* In place: the last node of a match takes over, the others are pruned when nobody else needs them. */
+dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
+
+/*
+ * Row demand: puts a ROW_SELECT in front of the row-wise operators that end in output `output`, so that only the rows
+ * somebody asked for go through them (the final norm and the LM head). *rows is the new I32 input [R], or DLX_NONE
+ * when the output's last operator is not row-wise.
+ */
+dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_error *err);
+
+#endif

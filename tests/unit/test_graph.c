@@ -1,0 +1,165 @@
+/* The graph: builders, shape rules, verifier, pruning, rewriting, printing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "graph/graph.h"
+#include "graph/rewrite.h"
+
+static uint32_t vector(dlx_graph *g, const char *name, int64_t rows, int64_t cols)
+{
+    int64_t dim[2] = {rows, cols};
+    return dlx_graph_input(g, name, DLX_F32, 2, dim, 1);
+}
+
+static uint32_t floats(dlx_graph *g, const char *name, int rank, const int64_t *dim)
+{
+    size_t n = 1;
+    for (int i = 0; i < rank; i++) n *= (size_t)dim[i];
+    float *data = dlx_arena_array(&g->arena, n, sizeof *data);
+    return dlx_graph_const(g, name, DLX_F32, rank, dim, (dlx_const_source){.data = data, .bytes = n * sizeof *data, .stored = DLX_F32});
+}
+
+static uint32_t op(dlx_graph *g, dlx_op o, uint32_t a, uint32_t b, const dlx_attr *attr)
+{
+    uint32_t in[2] = {a, b};
+    dlx_error err = {0};
+    return dlx_graph_node(g, o, in, b == DLX_NONE ? 1 : 2, attr, 0, &err);
+}
+
+static void shapes_follow_the_operators(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_graph_init(&g);
+    uint32_t x = vector(&g, "x", 8, 6), p = vector(&g, "p", 32, 6);
+    uint32_t both = op(&g, DLX_OP_CONCAT, p, x, &(dlx_attr){.axis = 0});
+    assert_int_equal(g.values[both].dim[0], 40);
+    assert_int_equal(g.values[both].dynamic, 1);
+    uint32_t split = op(&g, DLX_OP_RESHAPE, both, DLX_NONE, &(dlx_attr){.rank = 3, .shape = {-1, 2, 3}});
+    uint32_t turned = op(&g, DLX_OP_TRANSPOSE, split, DLX_NONE, &(dlx_attr){.rank = 3, .shape = {1, 0, 2}});
+    assert_int_equal(g.values[turned].dim[1], 40);
+    assert_int_equal(g.values[turned].dynamic, 2);
+    uint32_t scores = op(&g, DLX_OP_BMM, turned, turned, &(dlx_attr){.transpose_b = true});
+    assert_int_equal(g.values[scores].rank, 3);
+    assert_int_equal(g.values[scores].dim[2], 40);
+    uint32_t mean = op(&g, DLX_OP_MEAN, scores, DLX_NONE, &(dlx_attr){.axis = 2});
+    assert_int_equal(g.values[mean].rank, 2);
+    uint32_t part = op(&g, DLX_OP_SLICE, x, DLX_NONE, &(dlx_attr){.rank = 2, .shape = {0, 4}, .size = {-1, 100}});
+    assert_int_equal(g.values[part].dim[1], 2);
+    assert_true(dlx_graph_output(&g, mean));
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_OK);
+
+    dlx_shape *s = calloc(g.n_values, sizeof *s);
+    s[x] = (dlx_shape){.rank = 2, .dim = {3, 6}};
+    s[p] = (dlx_shape){.rank = 2, .dim = {0, 6}};
+    assert_int_equal(dlx_graph_infer(&g, s, NULL), DLX_OK);
+    assert_int_equal(s[scores].dim[1], 3);
+    free(s);
+    dlx_graph_free(&g);
+}
+
+static void impossible_shapes_are_refused(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_error err = {0};
+    dlx_graph_init(&g);
+    uint32_t x = vector(&g, "x", 8, 6), y = vector(&g, "y", 8, 5), in[3] = {x, y, DLX_NONE};
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_ADD, in, 2, NULL, 3, &err), DLX_NONE);
+    assert_non_null(strstr(err.message, "ADD (layer 3)"));
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_LINEAR, in, 2, NULL, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_RESHAPE, in, 1, &(dlx_attr){.rank = 2, .shape = {-1, 7}}, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_RESHAPE, in, 1, &(dlx_attr){.rank = 2, .shape = {-1, -1}}, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_TRANSPOSE, in, 1, &(dlx_attr){.rank = 2, .shape = {0, 0}}, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_CONCAT, in, 2, &(dlx_attr){.axis = 0}, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_CONCAT, in, 2, &(dlx_attr){.axis = 2}, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_ATTENTION, in, 3, NULL, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_BMM, in, 2, NULL, 0, &err), DLX_NONE);
+    /* A failed operand poisons what is built on it. */
+    in[0] = DLX_NONE;
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_ADD, in, 2, NULL, 0, &err), DLX_NONE);
+    dlx_graph_free(&g);
+}
+
+static void the_verifier_sees_every_damage(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_graph_init(&g);
+    uint32_t x = vector(&g, "x", 4, 6);
+    uint32_t w = floats(&g, "w", 2, (int64_t[]){5, 6});
+    uint32_t y = op(&g, DLX_OP_LINEAR, x, w, NULL), z = op(&g, DLX_OP_SIGMOID, y, DLX_NONE, NULL);
+    assert_true(dlx_graph_output(&g, z));
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_OK);
+
+    dlx_node saved = g.nodes[1];
+    g.nodes[1].in[0] = z; /* reads itself */
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    g.nodes[1].in[0] = 1000;
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    g.nodes[1] = saved;
+    g.nodes[1].out[0] = y; /* written twice */
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    g.nodes[1] = saved;
+    g.nodes[1].op = DLX_OP_ADD; /* arity */
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    g.nodes[1] = saved;
+    g.values[y].dim[1] = 7; /* shape */
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    g.values[y].dim[1] = 5;
+    g.values[w].dtype = DLX_I8; /* int8 weights without scales under a float input */
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    g.values[w].dtype = DLX_F32;
+    g.values[x].dim[0] = INT64_MAX;
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_E_FORMAT);
+    dlx_graph_free(&g);
+}
+
+static void pruning_keeps_what_outputs_need(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_graph_init(&g);
+    uint32_t x = vector(&g, "x", 4, 6);
+    uint32_t a = op(&g, DLX_OP_EXP, x, DLX_NONE, NULL);
+    op(&g, DLX_OP_LOG, a, DLX_NONE, NULL);
+    uint32_t c = op(&g, DLX_OP_NEG, a, DLX_NONE, NULL);
+    assert_true(dlx_graph_output(&g, c));
+    assert_int_equal(dlx_graph_prune(&g, NULL), DLX_OK);
+    assert_int_equal(g.n_nodes, 2);
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_OK);
+
+    dlx_rewrite r;
+    assert_int_equal(dlx_rewrite_begin(&r, &g, NULL), DLX_OK);
+    for (size_t i = 0; i < g.n_nodes; i++) assert_int_equal(dlx_rewrite_copy(&r, i, NULL), DLX_OK);
+    assert_int_equal(dlx_rewrite_finish(&r, &g, NULL), DLX_OK);
+    assert_int_equal(g.n_nodes, 2);
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_OK);
+
+    char *text = NULL, *dot = NULL;
+    assert_int_equal(dlx_graph_print(&g, false, &text, NULL), DLX_OK);
+    assert_non_null(strstr(text, "input x f32[<=4,6]"));
+    assert_non_null(strstr(text, "= NEG(%"));
+    assert_int_equal(dlx_graph_print(&g, true, &dot, NULL), DLX_OK);
+    assert_non_null(strstr(dot, "digraph"));
+    free(text);
+    free(dot);
+    dlx_graph_free(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shapes_follow_the_operators),
+        cmocka_unit_test(impossible_shapes_are_refused),
+        cmocka_unit_test(the_verifier_sees_every_damage),
+        cmocka_unit_test(pruning_keeps_what_outputs_need),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
