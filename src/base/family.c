@@ -6,8 +6,11 @@
 #include "base/sizes.h"
 
 static const char *const names[] = {
-    [DLX_FAMILY_UNKNOWN] = "unknown", [DLX_FAMILY_LLADA] = "llada", [DLX_FAMILY_DREAM] = "dream",
-    [DLX_FAMILY_SDAR] = "sdar",       [DLX_FAMILY_FAST_DLLM_V2] = "fast_dllm_v2",
+    [DLX_FAMILY_UNKNOWN] = "unknown",
+    [DLX_FAMILY_LLADA] = "llada",
+    [DLX_FAMILY_DREAM] = "dream",
+    [DLX_FAMILY_SDAR] = "sdar",
+    [DLX_FAMILY_FAST_DLLM_V2] = "fast_dllm_v2",
 };
 
 const char *dlx_family_name(dlx_family family)

@@ -32,9 +32,9 @@ static void clean_message(char *s)
         if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = '?';
 }
 
-dlx_status dlx_fail(dlx_error *err, dlx_status status, const char *fmt, ...)
+void dlx_set_error(dlx_error *err, dlx_status status, const char *fmt, ...)
 {
-    if (!err) return status;
+    if (!err) return;
     va_list ap;
     va_start(ap, fmt);
     char text[DLX_ERROR_MESSAGE_SIZE];
@@ -43,7 +43,6 @@ dlx_status dlx_fail(dlx_error *err, dlx_status status, const char *fmt, ...)
     err->status = status;
     memcpy(err->message, text, sizeof text);
     clean_message(err->message);
-    return status;
 }
 
 dlx_status dlx_fail_prefix(dlx_error *err, dlx_status status, const char *fmt, ...)

@@ -10,9 +10,19 @@
 #define DLX_PRINTF(fmt, args)
 #endif
 
-/* Records status and message in err (may be NULL) and returns status. A message that does not fit is cut at a UTF-8
- * boundary. Control characters that came in through file contents are replaced by '?'. */
-dlx_status dlx_fail(dlx_error *err, dlx_status status, const char *fmt, ...) DLX_PRINTF(3, 4);
+/* Records status and message in err (may be NULL). A message that does not fit is cut at a UTF-8 boundary. Control
+ * characters that came in through file contents are replaced by '?'. */
+void dlx_set_error(dlx_error *err, dlx_status status, const char *fmt, ...) DLX_PRINTF(3, 4);
+
+static inline dlx_status dlx_status_behind(int done, dlx_status status)
+{
+    (void)done;
+    return status;
+}
+
+/* Records the failure and is `status`. A macro, so that the compiler sees which value comes back: it can then tell that
+ * an out-parameter is set wherever a call succeeded. */
+#define dlx_fail(err, status, ...) dlx_status_behind((dlx_set_error(err, status, __VA_ARGS__), 0), status)
 
 /* Puts "prefix: " in front of the message of err; returns err's status (DLX_E_INTERNAL when err is NULL). */
 dlx_status dlx_fail_prefix(dlx_error *err, dlx_status status, const char *fmt, ...) DLX_PRINTF(3, 4);

@@ -12,7 +12,8 @@
 static dlx_status bad_signature(const char *what, dlx_error *err)
 {
     return dlx_fail(err, DLX_E_UNSUPPORTED,
-                    "method 'forward' %s; expected forward(tokens [T], positions [T], k_0, v_0, ... [P, kv_heads, head_dim]) -> logits [T, V], new k_0, v_0, ...",
+                    "method 'forward' %s; expected forward(tokens [T], positions [T], k_0, v_0, ... [P, kv_heads, "
+                    "head_dim]) -> logits [T, V], new k_0, v_0, ...",
                     what);
 }
 
@@ -20,7 +21,8 @@ static dlx_status recognise(dlx_model *m, dlx_error *err)
 {
     const dlx_graph *g = &m->program.g;
     size_t inputs = g->n_inputs - (m->program.rows != DLX_NONE);
-    if (inputs < 4 || inputs % 2 || g->n_outputs != inputs - 1) return bad_signature("has another number of inputs or outputs", err);
+    if (inputs < 4 || inputs % 2 || g->n_outputs != inputs - 1)
+        return bad_signature("has another number of inputs or outputs", err);
     m->layers = (inputs - 2) / 2;
     for (size_t i = 0; i < 2; i++) {
         const dlx_value *v = &g->values[g->inputs[i]];
@@ -31,14 +33,14 @@ static dlx_status recognise(dlx_model *m, dlx_error *err)
     if (logits->dtype != DLX_F32 || logits->rank != 2) return bad_signature("does not return logits [T, V] first", err);
     for (size_t i = 0; i < 2 * m->layers; i++) {
         const dlx_value *in = &g->values[g->inputs[2 + i]], *out = &g->values[g->outputs[1 + i]];
-        if (in->dtype != DLX_F32 || in->rank != 3 || out->dtype != DLX_F32 || out->rank != 3 || in->dim[1] != out->dim[1] ||
-            in->dim[2] != out->dim[2] || in->dim[0] != first->dim[0] || in->dim[1] != first->dim[1] ||
-            in->dim[2] != first->dim[2] || out->dim[0] != tokens->dim[0])
+        if (in->dtype != DLX_F32 || in->rank != 3 || out->dtype != DLX_F32 || out->rank != 3 ||
+            in->dim[1] != out->dim[1] || in->dim[2] != out->dim[2] || in->dim[0] != first->dim[0] ||
+            in->dim[1] != first->dim[1] || in->dim[2] != first->dim[2] || out->dim[0] != tokens->dim[0])
             return bad_signature("has caches of unequal shapes", err);
     }
-    if (__builtin_mul_overflow(first->dim[1], first->dim[2], &m->kv_width) || m->kv_width < 1 || m->kv_width > 1 << 24 ||
-        tokens->dim[0] < 1 || tokens->dim[0] > 1 << 24 || first->dim[0] < 1 || first->dim[0] > 1 << 24 ||
-        logits->dim[1] < 1 || logits->dim[1] > 1 << 24)
+    if (__builtin_mul_overflow(first->dim[1], first->dim[2], &m->kv_width) || m->kv_width < 1 ||
+        m->kv_width > 1 << 24 || tokens->dim[0] < 1 || tokens->dim[0] > 1 << 24 || first->dim[0] < 1 ||
+        first->dim[0] > 1 << 24 || logits->dim[1] < 1 || logits->dim[1] > 1 << 24)
         return bad_signature("has dimensions that are zero or too large", err);
     return DLX_OK;
 }
@@ -48,18 +50,23 @@ static dlx_status complete_facts(dlx_model *m, dlx_error *err)
 {
     const dlx_graph *g = &m->program.g;
     dlx_model_facts *f = &m->facts;
-    int64_t rows = g->values[g->inputs[0]].dim[0], cached = g->values[g->inputs[2]].dim[0], vocab = g->values[g->outputs[0]].dim[1];
+    int64_t rows = g->values[g->inputs[0]].dim[0], cached = g->values[g->inputs[2]].dim[0],
+            vocab = g->values[g->outputs[0]].dim[1];
     if (!f->vocab_size) f->vocab_size = (int32_t)vocab;
     if (!f->max_rows) f->max_rows = (int32_t)rows;
     if (!f->max_context) f->max_context = (int32_t)(cached + rows);
     if (f->vocab_size != vocab)
-        return dlx_fail(err, DLX_E_FORMAT, "metadata get_vocab_size is %d, but the logits have %lld columns", f->vocab_size, (long long)vocab);
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_vocab_size is %d, but the logits have %lld columns",
+                        f->vocab_size, (long long)vocab);
     if (f->max_rows > rows)
-        return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_seq_len is %d, but the method takes at most %lld rows", f->max_rows, (long long)rows);
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_seq_len is %d, but the method takes at most %lld rows",
+                        f->max_rows, (long long)rows);
     if (f->max_context > cached + rows)
-        return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_context_len is %d, but the method reaches %lld positions", f->max_context, (long long)(cached + rows));
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_context_len is %d, but the method reaches %lld positions",
+                        f->max_context, (long long)(cached + rows));
     if (f->mask_id >= f->vocab_size)
-        return dlx_fail(err, DLX_E_FORMAT, "metadata get_mask_id is %d, outside the vocabulary of %d", f->mask_id, f->vocab_size);
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_mask_id is %d, outside the vocabulary of %d", f->mask_id,
+                        f->vocab_size);
     return DLX_OK;
 }
 
@@ -101,7 +108,9 @@ dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_opt
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: out must not be NULL");
     *out = NULL;
     if (o.struct_size != sizeof o)
-        return dlx_fail(err, DLX_E_INVALID, "model options: struct_size is not sizeof(dlx_model_options); start from dlx_model_options_default()");
+        return dlx_fail(
+            err, DLX_E_INVALID,
+            "model options: struct_size is not sizeof(dlx_model_options); start from dlx_model_options_default()");
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
     DLX_TRY(dlx_isa_from_name(&limit, o.cpu ? o.cpu : "auto", err));
@@ -153,15 +162,17 @@ dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_
     if (!*max_rows) *max_rows = f->max_rows;
     if (!*max_context) *max_context = f->max_context;
     if (*max_rows < 1 || *max_rows > f->max_rows)
-        return dlx_fail(err, DLX_E_LIMIT, "a session of %d rows a call was asked for; the file allows 1 to %d", *max_rows, f->max_rows);
+        return dlx_fail(err, DLX_E_LIMIT, "a session of %d rows a call was asked for; the file allows 1 to %d",
+                        *max_rows, f->max_rows);
     if (*max_context < 1 || *max_context > f->max_context)
-        return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; the file allows 1 to %d", *max_context, f->max_context);
+        return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; the file allows 1 to %d",
+                        *max_context, f->max_context);
     if (*max_rows > *max_context) *max_rows = *max_context;
     return DLX_OK;
 }
 
-
-dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out, dlx_error *err)
+dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,
+                            dlx_error *err)
 {
     DLX_TRY(dlx_model_bounds(model, &max_rows, &max_context, err));
     const dlx_graph *g = &model->program.g;
@@ -170,11 +181,15 @@ dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t ma
     int64_t cached = g->values[g->inputs[2]].dim[0];
     dlx_model_input_shapes(model, max_rows, max_context < cached ? max_context : cached, max_rows, shape);
     uint64_t activations;
-    dlx_status s = dlx_executor_size(&model->program, shape, model->threads ? model->threads : dlx_cpu_count(), &activations, err);
+    dlx_status s =
+        dlx_executor_size(&model->program, shape, model->threads ? model->threads : dlx_cpu_count(), &activations, err);
     free(shape);
     if (s != DLX_OK) return s;
-    *out = (dlx_memory){.struct_size = sizeof *out, .file = model->map.size, .packed = dlx_program_packed_size(&model->program),
-                        .kv_cache = 2ull * model->layers * (uint64_t)max_context * (uint64_t)model->kv_width * sizeof(float),
+    *out = (dlx_memory){.struct_size = sizeof *out,
+                        .file = model->map.size,
+                        .packed = dlx_program_packed_size(&model->program),
+                        .kv_cache =
+                            2ull * model->layers * (uint64_t)max_context * (uint64_t)model->kv_width * sizeof(float),
                         .activations = activations};
     return DLX_OK;
 }

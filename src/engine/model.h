@@ -17,8 +17,8 @@ struct dlx_model {
     dlx_program program;
     dlx_model_facts facts;
     int threads;
-    size_t layers;       /* pairs of cache inputs */
-    int64_t kv_width;    /* kv_heads * head_dim */
+    size_t layers;    /* pairs of cache inputs */
+    int64_t kv_width; /* kv_heads * head_dim */
 };
 
 /* threads 0: reads and measures, does not pack (for inspection). */

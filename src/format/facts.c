@@ -30,7 +30,8 @@ static int32_t *field(dlx_model_facts *facts, size_t i)
 }
 
 /* A constant method: n values, all of them outputs, nothing to run. */
-static bool constant_method(dlx_pte_plan *plan, dlx_arena *arena, const char *name, const dlx_evalue *values, uint32_t n)
+static bool constant_method(dlx_pte_plan *plan, dlx_arena *arena, const char *name, const dlx_evalue *values,
+                            uint32_t n)
 {
     dlx_evalue *copy = dlx_arena_array(arena, n + 1, sizeof *copy);
     int32_t *outputs = dlx_arena_array(arena, n + 1, sizeof *outputs);
@@ -40,8 +41,13 @@ static bool constant_method(dlx_pte_plan *plan, dlx_arena *arena, const char *na
         copy[i] = values[i];
         outputs[i] = (int32_t)i;
     }
-    *plan = (dlx_pte_plan){.name = name, .values = copy, .n_values = n, .outputs = outputs, .n_outputs = n,
-                           .buffer_sizes = sizes, .n_buffer_sizes = 1};
+    *plan = (dlx_pte_plan){.name = name,
+                           .values = copy,
+                           .n_values = n,
+                           .outputs = outputs,
+                           .n_outputs = n,
+                           .buffer_sizes = sizes,
+                           .n_buffer_sizes = 1};
     return true;
 }
 
@@ -65,7 +71,8 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
         ok = constant_method(&p[n++], arena, numbers[i].method, &v, 1);
     }
     dlx_evalue stops[DLX_MAX_STOP_IDS];
-    for (int32_t i = 0; i < facts->num_stop_ids; i++) stops[i] = (dlx_evalue){.kind = DLX_EV_INT, .u.i = facts->stop_ids[i]};
+    for (int32_t i = 0; i < facts->num_stop_ids; i++)
+        stops[i] = (dlx_evalue){.kind = DLX_EV_INT, .u.i = facts->stop_ids[i]};
     ok = ok && constant_method(&p[n++], arena, "get_eos_ids", stops, (uint32_t)facts->num_stop_ids);
     v = text_value(dlx_family_name(facts->family));
     ok = ok && constant_method(&p[n++], arena, "get_model_family", &v, 1);
@@ -118,8 +125,10 @@ dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error 
     }
     int64_t version = dlx_pte_constant_int(pte, "get_format_version", 0);
     if (version < 0 || version > DLX_FORMAT_VERSION)
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "the file has format version %lld, this build reads up to %d: update diffulex-edge, or export again",
-                        (long long)version, DLX_FORMAT_VERSION);
+        return dlx_fail(
+            err, DLX_E_UNSUPPORTED,
+            "the file has format version %lld, this build reads up to %d: update diffulex-edge, or export again",
+            (long long)version, DLX_FORMAT_VERSION);
     facts->family = dlx_family_from_name(constant_text(pte, "get_model_family"));
     return read_stop_ids(facts, pte, err);
 }

@@ -22,6 +22,7 @@ typedef struct dlx_fb_buffer {
     const char *what; /* for messages: "program", "XNNPACK payload" */
     dlx_error *err;   /* first error is recorded here; later reads give defaults */
     dlx_status status;
+    uint64_t budget; /* bytes that may still be read and allocated: many references to one child must not multiply */
 } dlx_fb_buffer;
 
 typedef struct dlx_fb {
@@ -40,6 +41,9 @@ typedef struct dlx_fb_vector {
 /* Checks size limits and the 4-byte identifier at byte 4 (`identifier` may be NULL) and opens the root table. */
 dlx_status dlx_fb_open(dlx_fb_buffer *buffer, const void *data, uint64_t size, const char *identifier, const char *what,
                        dlx_error *err, dlx_fb *root);
+/* Takes `bytes` (of memory that the contents ask for) from the budget, 16 times the buffer's size at the start; tables,
+ * vectors and strings charge for themselves. False, with an error recorded, when it is used up. */
+bool dlx_fb_charge(dlx_fb_buffer *buffer, uint64_t bytes);
 uint8_t dlx_fb_u8(dlx_fb t, int slot, uint8_t dflt);
 int8_t dlx_fb_i8(dlx_fb t, int slot, int8_t dflt);
 int16_t dlx_fb_i16(dlx_fb t, int slot, int16_t dflt);
@@ -81,7 +85,7 @@ typedef struct dlx_fbw_ref {
 
 /* A table under construction: declare every slot, then begin, then fill. */
 typedef struct dlx_fbw_field {
-    uint8_t size; /* 0: slot absent; 1, 2, 4, 8 scalar; DLX_FBW_REF: offset to a child */
+    uint8_t size;  /* 0: slot absent; 1, 2, 4, 8 scalar; DLX_FBW_REF: offset to a child */
     uint64_t bits; /* scalar, little-endian bits */
 } dlx_fbw_field;
 

@@ -22,8 +22,16 @@ enum { DLX_PTE_MAX_RANK = 16, DLX_PTE_NO_BLOB = -1 };
 
 /* ExecuTorch's ScalarType numbers. */
 typedef enum dlx_scalar_type {
-    DLX_ST_BYTE = 0, DLX_ST_CHAR = 1, DLX_ST_SHORT = 2, DLX_ST_INT = 3, DLX_ST_LONG = 4, DLX_ST_HALF = 5,
-    DLX_ST_FLOAT = 6, DLX_ST_DOUBLE = 7, DLX_ST_BOOL = 11, DLX_ST_BFLOAT16 = 15,
+    DLX_ST_BYTE = 0,
+    DLX_ST_CHAR = 1,
+    DLX_ST_SHORT = 2,
+    DLX_ST_INT = 3,
+    DLX_ST_LONG = 4,
+    DLX_ST_HALF = 5,
+    DLX_ST_FLOAT = 6,
+    DLX_ST_DOUBLE = 7,
+    DLX_ST_BOOL = 11,
+    DLX_ST_BFLOAT16 = 15,
 } dlx_scalar_type;
 
 /* Bytes of one element, 0 for a number that is not listed above. */
@@ -35,9 +43,15 @@ int dlx_scalar_type_from_dtype(dlx_dtype t); /* -1 for QD8 */
 /* KernelTypes of the schema; the numbers are the union's. */
 typedef enum dlx_evalue_kind {
     DLX_EV_NONE = 0, /* empty slot (kept so that indices stay) */
-    DLX_EV_NULL = 1, DLX_EV_INT = 2, DLX_EV_BOOL = 3, DLX_EV_DOUBLE = 4, DLX_EV_TENSOR = 5, DLX_EV_STRING = 6,
-    DLX_EV_INT_LIST = 7,             /* items are EValue indices of Int values */
-    DLX_EV_DOUBLE_LIST = 8, DLX_EV_BOOL_LIST = 9,
+    DLX_EV_NULL = 1,
+    DLX_EV_INT = 2,
+    DLX_EV_BOOL = 3,
+    DLX_EV_DOUBLE = 4,
+    DLX_EV_TENSOR = 5,
+    DLX_EV_STRING = 6,
+    DLX_EV_INT_LIST = 7, /* items are EValue indices of Int values */
+    DLX_EV_DOUBLE_LIST = 8,
+    DLX_EV_BOOL_LIST = 9,
     DLX_EV_TENSOR_LIST = 10,         /* EValue indices */
     DLX_EV_OPTIONAL_TENSOR_LIST = 11 /* EValue indices, -1: none */
 } dlx_evalue_kind;
@@ -50,8 +64,8 @@ typedef struct dlx_pte_tensor {
     int32_t blob;                    /* constant or initial value; DLX_PTE_NO_BLOB: none */
     uint32_t memory_id;              /* 0: not planned (pointer comes at run time), else arena 1.. */
     uint64_t memory_offset;
-    uint64_t bytes;                  /* elements * element size at the upper bounds */
-    const char *name;                /* fully qualified name or NULL */
+    uint64_t bytes;   /* elements * element size at the upper bounds */
+    const char *name; /* fully qualified name or NULL */
 } dlx_pte_tensor;
 
 typedef struct dlx_evalue {
@@ -67,20 +81,24 @@ typedef struct dlx_evalue {
         dlx_pte_tensor tensor;
         struct {
             uint32_t count;
-            const int64_t *ints;    /* INT_LIST, TENSOR_LIST, OPTIONAL_TENSOR_LIST: indices; BOOL_LIST: 0/1 */
-            const double *doubles;  /* DOUBLE_LIST */
+            const int64_t *ints;   /* INT_LIST, TENSOR_LIST, OPTIONAL_TENSOR_LIST: indices; BOOL_LIST: 0/1 */
+            const double *doubles; /* DOUBLE_LIST */
         } list;
     } u;
 } dlx_evalue;
 
 typedef enum dlx_instruction_kind {
-    DLX_INS_KERNEL = 1, DLX_INS_DELEGATE = 2, DLX_INS_MOVE = 3, DLX_INS_JUMP_FALSE = 4, DLX_INS_FREE = 5
+    DLX_INS_KERNEL = 1,
+    DLX_INS_DELEGATE = 2,
+    DLX_INS_MOVE = 3,
+    DLX_INS_JUMP_FALSE = 4,
+    DLX_INS_FREE = 5
 } dlx_instruction_kind;
 
 typedef struct dlx_instruction {
     dlx_instruction_kind kind;
-    int32_t index;       /* operator, delegate; MOVE: from; JUMP_FALSE: condition value; FREE: value */
-    int32_t target;      /* MOVE: to; JUMP_FALSE: destination instruction */
+    int32_t index;  /* operator, delegate; MOVE: from; JUMP_FALSE: condition value; FREE: value */
+    int32_t target; /* MOVE: to; JUMP_FALSE: destination instruction */
     uint32_t n_args;
     const int32_t *args; /* EValue indices */
 } dlx_instruction;
@@ -118,12 +136,12 @@ typedef enum dlx_blob_kind {
 
 typedef struct dlx_pte_blob {
     dlx_blob_kind kind;
-    const char *key;   /* NAMED only */
+    const char *key; /* NAMED only */
     uint64_t size;
-    const void *data;  /* read: view into the file. write: the bytes, or NULL to have them streamed */
-    const void *user;  /* write: for the stream callback */
-    int32_t alias_of;  /* write, NAMED only: index of a CONSTANT blob whose bytes this key shares, else -1 */
-    uint64_t offset;   /* absolute offset in the file (read: filled in; write: filled in by dlx_pte_write) */
+    const void *data; /* read: view into the file. write: the bytes, or NULL to have them streamed */
+    const void *user; /* write: for the stream callback */
+    int32_t alias_of; /* write, NAMED only: index of a CONSTANT blob whose bytes this key shares, else -1 */
+    uint64_t offset;  /* absolute offset in the file (read: filled in; write: filled in by dlx_pte_write) */
 } dlx_pte_blob;
 
 typedef struct dlx_pte {
@@ -131,6 +149,8 @@ typedef struct dlx_pte {
     uint32_t n_plans;
     dlx_pte_blob *blobs;
     uint32_t n_blobs;
+    const dlx_pte_blob *const *named; /* read: the named blobs, sorted by key */
+    uint32_t n_named;
     uint64_t program_size; /* bytes of the flatbuffer part */
     uint64_t file_size;
 } dlx_pte;
@@ -141,7 +161,7 @@ dlx_status dlx_pte_read(dlx_pte *out, dlx_arena *arena, const void *data, uint64
                         dlx_error *err);
 
 const dlx_pte_plan *dlx_pte_find_plan(const dlx_pte *pte, const char *name); /* NULL: none */
-const dlx_pte_blob *dlx_pte_find_named(const dlx_pte *pte, const char *key); /* NULL: none */
+const dlx_pte_blob *dlx_pte_find_named(const dlx_pte *pte, const char *key); /* NULL: none. Of a file that was read */
 /* Values of a constant method (a plan without inputs and instructions): the i-th output, NULL when there is none. */
 const dlx_evalue *dlx_pte_constant(const dlx_pte *pte, const char *name, uint32_t i);
 /* Int / Bool (as 0, 1) output 0 of a constant method, or dflt. */

@@ -22,7 +22,7 @@ typedef struct dlx_st_tensor {
     int64_t dim[DLX_ST_MAX_RANK];
     const uint8_t *data; /* view into the mapping; alignment is only 1 */
     uint64_t bytes;
-    const char *file;    /* path, for messages */
+    const char *file; /* path, for messages */
 } dlx_st_tensor;
 
 typedef struct dlx_safetensors {

@@ -17,15 +17,16 @@ enum { DLX_XNN_MAX_RANK = 6 };
 
 /* The schema's XNodeUnion numbers. X(NAME, number, shape of the node table) */
 #define DLX_XNN_NODE_MAP(X)                                                                                            \
-    X(ADD, 1, BINARY) X(FULLY_CONNECTED, 2, FC) X(SOFTMAX, 3, UNARY) X(SIGMOID, 4, UNARY)                              \
-    X(STATIC_TRANSPOSE, 5, TRANSPOSE) X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY)                      \
-    X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY) X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY)                          \
-    X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY) X(CEILING, 23, UNARY) X(MAXIMUM, 26, BINARY)              \
-    X(NEGATE, 27, UNARY) X(SQUARE, 28, UNARY) X(ABS, 30, UNARY) X(CONCATENATE2, 32, CONCAT)                            \
-    X(CONCATENATE3, 33, CONCAT) X(CONCATENATE4, 34, CONCAT) X(STATIC_SLICE, 35, SLICE)                                 \
-    X(BATCH_MATRIX_MULTIPLY, 37, BINARY) X(CONCATENATE5, 38, CONCAT) X(RECIPROCAL_SQUARE_ROOT, 40, UNARY)              \
-    X(LOG, 41, UNARY) X(GELU, 42, UNARY) X(TANH, 43, UNARY) X(EXP, 44, UNARY) X(SIN, 45, UNARY) X(COPY, 46, UNARY)     \
-    X(COS, 47, UNARY)
+    X(ADD, 1, BINARY)                                                                                                  \
+    X(FULLY_CONNECTED, 2, FC) X(SOFTMAX, 3, UNARY) X(SIGMOID, 4, UNARY) X(STATIC_TRANSPOSE, 5, TRANSPOSE)              \
+        X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY) X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY)    \
+            X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY) X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY)         \
+                X(CEILING, 23, UNARY) X(MAXIMUM, 26, BINARY) X(NEGATE, 27, UNARY) X(SQUARE, 28, UNARY)                 \
+                    X(ABS, 30, UNARY) X(CONCATENATE2, 32, CONCAT) X(CONCATENATE3, 33, CONCAT)                          \
+                        X(CONCATENATE4, 34, CONCAT) X(STATIC_SLICE, 35, SLICE) X(BATCH_MATRIX_MULTIPLY, 37, BINARY)    \
+                            X(CONCATENATE5, 38, CONCAT) X(RECIPROCAL_SQUARE_ROOT, 40, UNARY) X(LOG, 41, UNARY)         \
+                                X(GELU, 42, UNARY) X(TANH, 43, UNARY) X(EXP, 44, UNARY) X(SIN, 45, UNARY)              \
+                                    X(COPY, 46, UNARY) X(COS, 47, UNARY)
 
 typedef enum dlx_xnn_node_type {
 #define DLX_XNN_ENUM(name, number, kind) DLX_XNN_##name = number,
@@ -34,30 +35,42 @@ typedef enum dlx_xnn_node_type {
 } dlx_xnn_node_type;
 
 typedef enum dlx_xnn_datatype {
-    DLX_XNN_FP32 = 1, DLX_XNN_FP16 = 2, DLX_XNN_QINT8 = 3, DLX_XNN_QUINT8 = 4, DLX_XNN_QINT32 = 5, DLX_XNN_QCINT8 = 6,
-    DLX_XNN_QCINT32 = 7, DLX_XNN_QCINT4 = 8, DLX_XNN_QDINT8 = 9, DLX_XNN_QBINT4 = 10, DLX_XNN_INT32 = 12,
+    DLX_XNN_FP32 = 1,
+    DLX_XNN_FP16 = 2,
+    DLX_XNN_QINT8 = 3,
+    DLX_XNN_QUINT8 = 4,
+    DLX_XNN_QINT32 = 5,
+    DLX_XNN_QCINT8 = 6,
+    DLX_XNN_QCINT32 = 7,
+    DLX_XNN_QCINT4 = 8,
+    DLX_XNN_QDINT8 = 9,
+    DLX_XNN_QBINT4 = 10,
+    DLX_XNN_INT32 = 12,
 } dlx_xnn_datatype;
 
 typedef enum dlx_xnn_quant {
-    DLX_XNN_Q_NONE = 0, DLX_XNN_Q_PER_CHANNEL = 1, DLX_XNN_Q_PER_TENSOR = 2, DLX_XNN_Q_PER_TOKEN_DYNAMIC = 3,
+    DLX_XNN_Q_NONE = 0,
+    DLX_XNN_Q_PER_CHANNEL = 1,
+    DLX_XNN_Q_PER_TENSOR = 2,
+    DLX_XNN_Q_PER_TOKEN_DYNAMIC = 3,
     DLX_XNN_Q_PER_CHANNEL_GROUP = 4,
 } dlx_xnn_quant;
 
 enum { DLX_XNN_FLAG_INPUT = 1, DLX_XNN_FLAG_OUTPUT = 2 };
 
 typedef struct dlx_xnn_value {
-    uint32_t id;          /* what nodes refer to; ids are < 2 * number of values */
-    int datatype;         /* dlx_xnn_datatype */
+    uint32_t id;  /* what nodes refer to; ids are < 2 * number of values */
+    int datatype; /* dlx_xnn_datatype */
     uint8_t rank;
     uint32_t dim[DLX_XNN_MAX_RANK];
     uint32_t constant;    /* index into constants; 0: not constant */
     uint32_t external_id; /* index into the delegate call's arguments, DLX_XNN_NONE: internal */
     uint32_t flags;       /* INPUT, OUTPUT */
     dlx_xnn_quant quant;
-    float scale;          /* PER_TENSOR */
+    float scale; /* PER_TENSOR */
     int32_t zero_point;
-    int32_t channel_dim;  /* PER_CHANNEL (0) */
-    uint32_t scales;      /* index into constants holding num_scales floats (bf16 for groups); 0: in inline_scales */
+    int32_t channel_dim; /* PER_CHANNEL (0) */
+    uint32_t scales;     /* index into constants holding num_scales floats (bf16 for groups); 0: in inline_scales */
     uint32_t num_scales;
     const float *inline_scales; /* reading older files; unaligned-safe copy in the arena */
     int32_t group_size;
@@ -65,15 +78,15 @@ typedef struct dlx_xnn_value {
 } dlx_xnn_value;
 
 typedef struct dlx_xnn_node {
-    int type;              /* dlx_xnn_node_type */
-    uint32_t in[5];        /* FC: input, filter, bias (DLX_XNN_NONE: no bias) */
+    int type;       /* dlx_xnn_node_type */
+    uint32_t in[5]; /* FC: input, filter, bias (DLX_XNN_NONE: no bias) */
     uint8_t inputs;
     uint32_t out;
-    uint32_t flags;        /* FC: 1 = filter stored [k,n]; BMM: 1 = B is [.., n, k] */
-    bool clamped;          /* output_min_max present (and for CLAMP its bounds) */
+    uint32_t flags; /* FC: 1 = filter stored [k,n]; BMM: 1 = B is [.., n, k] */
+    bool clamped;   /* output_min_max present (and for CLAMP its bounds) */
     float min, max;
-    uint32_t axis;         /* CONCATENATE */
-    uint8_t rank;          /* entries of shape / size */
+    uint32_t axis;                    /* CONCATENATE */
+    uint8_t rank;                     /* entries of shape / size */
     uint32_t shape[DLX_XNN_MAX_RANK]; /* new_shape, perm or offsets */
     uint32_t size[DLX_XNN_MAX_RANK];  /* SLICE sizes */
 } dlx_xnn_node;

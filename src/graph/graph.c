@@ -56,8 +56,8 @@ uint32_t dlx_graph_value(dlx_graph *g, const dlx_value *v)
 
 static dlx_value make_value(const char *name, dlx_dtype dtype, dlx_value_kind kind, int rank, const int64_t *dim)
 {
-    dlx_value v = {.name = name, .dtype = dtype, .kind = kind, .rank = (uint8_t)rank, .scales = DLX_NONE,
-                   .producer = DLX_NONE};
+    dlx_value v = {
+        .name = name, .dtype = dtype, .kind = kind, .rank = (uint8_t)rank, .scales = DLX_NONE, .producer = DLX_NONE};
     for (int i = 0; i < rank; i++) v.dim[i] = dim[i];
     return v;
 }
@@ -69,7 +69,8 @@ static bool push(uint32_t **list, size_t *n, size_t *capacity, uint32_t value)
     return true;
 }
 
-uint32_t dlx_graph_input(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim, unsigned dynamic)
+uint32_t dlx_graph_input(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim,
+                         unsigned dynamic)
 {
     if (rank < 0 || rank > DLX_MAX_RANK) return DLX_NONE;
     dlx_value v = make_value(name, dtype, DLX_VALUE_INPUT, rank, dim);

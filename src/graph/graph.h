@@ -88,7 +88,7 @@ typedef struct dlx_value {
     X(GELU, 1, 1, 1)                                                                                                   \
     X(FLOOR, 1, 1, 1)                                                                                                  \
     X(CEIL, 1, 1, 1)                                                                                                   \
-    X(CLAMP, 1, 1, 1)     /* attr.f[0] .. attr.f[1] */                                                                 \
+    X(CLAMP, 1, 1, 1) /* attr.f[0] .. attr.f[1] */                                                                     \
     X(COPY, 1, 1, 1)                                                                                                   \
     X(SOFTMAX, 1, 1, 1)   /* last dimension */                                                                         \
     X(MEAN, 1, 1, 1)      /* over dimension attr.axis, kept as 1 when attr.keep, else removed */                       \
@@ -102,26 +102,26 @@ typedef enum dlx_op {
 #define DLX_OP_ENUM(name, lo, hi, outs) DLX_OP_##name,
     DLX_OP_MAP(DLX_OP_ENUM)
 #undef DLX_OP_ENUM
-    DLX_OP_COUNT
+        DLX_OP_COUNT
 } dlx_op;
 
 typedef struct dlx_attr {
-    float f[2];                   /* eps, scale, clamp bounds, per-tensor scale */
-    int32_t axis;                 /* CONCAT, MEAN */
-    bool keep;                    /* MEAN */
-    bool transpose_b;             /* BMM */
-    uint8_t rank;                 /* entries used in shape / perm / begin / size */
-    int64_t shape[DLX_MAX_RANK];  /* RESHAPE shape; TRANSPOSE perm; SLICE begin */
-    int64_t size[DLX_MAX_RANK];   /* SLICE size */
+    float f[2];                  /* eps, scale, clamp bounds, per-tensor scale */
+    int32_t axis;                /* CONCAT, MEAN */
+    bool keep;                   /* MEAN */
+    bool transpose_b;            /* BMM */
+    uint8_t rank;                /* entries used in shape / perm / begin / size */
+    int64_t shape[DLX_MAX_RANK]; /* RESHAPE shape; TRANSPOSE perm; SLICE begin */
+    int64_t size[DLX_MAX_RANK];  /* SLICE size */
 } dlx_attr;
 
 typedef struct dlx_node {
     dlx_op op;
     uint8_t inputs, outputs;
-    uint32_t in[DLX_MAX_INPUTS];  /* DLX_NONE for an absent optional input */
+    uint32_t in[DLX_MAX_INPUTS]; /* DLX_NONE for an absent optional input */
     uint32_t out[DLX_MAX_OUTPUTS];
     dlx_attr attr;
-    int32_t layer;                /* decoder layer for messages and printing; -1: none */
+    int32_t layer; /* decoder layer for messages and printing; -1: none */
 } dlx_node;
 
 typedef struct dlx_graph {
@@ -141,7 +141,8 @@ void dlx_graph_free(dlx_graph *g);
 
 /* Builders. They return an index, or DLX_NONE when memory is out; a DLX_NONE argument gives DLX_NONE, so a chain of
  * calls needs one check at its end (dlx_graph_ok). Names are copied. */
-uint32_t dlx_graph_input(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim, unsigned dynamic);
+uint32_t dlx_graph_input(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim,
+                         unsigned dynamic);
 uint32_t dlx_graph_const(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim,
                          dlx_const_source source);
 /* Appends a node, infers its output shape from the inputs' bounds, returns its output value. A shape error is recorded
@@ -160,9 +161,10 @@ typedef struct dlx_shape {
     uint8_t rank;
     int64_t dim[DLX_MAX_RANK];
 } dlx_shape;
-dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err);
-/* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in. Constants
- * take their dims. Allocates nothing. */
+dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out,
+                          dlx_error *err);
+/* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in.
+ * Constants take their dims. Allocates nothing. */
 dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err);
 int64_t dlx_shape_elements(const dlx_shape *s); /* product; 1 for rank 0 */
 

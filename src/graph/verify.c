@@ -25,7 +25,8 @@ static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
     }
     if (dlx_shape_elements(&s) < 0) return bad_value(i, v, "has more than 2^63 elements", err);
     if (!dlx_dtype_size(v->dtype)) return bad_value(i, v, "unknown element type", err);
-    if (v->kind != DLX_VALUE_TEMP && v->producer != DLX_NONE) return bad_value(i, v, "inputs and constants have no producer", err);
+    if (v->kind != DLX_VALUE_TEMP && v->producer != DLX_NONE)
+        return bad_value(i, v, "inputs and constants have no producer", err);
     if (v->kind == DLX_VALUE_CONST && v->dynamic) return bad_value(i, v, "constants have fixed shapes", err);
     if (v->scales != DLX_NONE) {
         if (v->scales >= g->n_values || v->kind != DLX_VALUE_CONST || v->dtype != DLX_I8)

@@ -64,8 +64,8 @@ typedef struct dlx_gemm_qd8 {
                  size_t strip_begin, size_t strip_end);
     size_t (*quantized_size)(size_t rows, size_t n_in);
     /* Quantises rows [row_begin, row_end) of x as quantize_qd8 does. `total_rows` is the whole matrix' row count. */
-    void (*quantize)(void *quantized, const float *x, size_t x_stride, size_t total_rows, size_t n_in,
-                     size_t row_begin, size_t row_end);
+    void (*quantize)(void *quantized, const float *x, size_t x_stride, size_t total_rows, size_t n_in, size_t row_begin,
+                     size_t row_end);
     void (*run)(float *y, size_t y_stride, const void *quantized, size_t rows, const void *packed, size_t n_out,
                 size_t n_in, size_t strip_begin, size_t strip_end);
 } dlx_gemm_qd8;
@@ -74,21 +74,21 @@ typedef struct dlx_gemm_qd8 {
 typedef struct dlx_kv_piece {
     const float *k, *v; /* row 0 of this piece, for kv head 0 */
     size_t rows;
-    size_t row_stride;  /* elements between rows */
+    size_t row_stride; /* elements between rows */
 } dlx_kv_piece;
 
 enum { DLX_MAX_KV_PIECES = 3 };
 
 typedef struct dlx_attention_args {
-    float *out;                 /* [rows, heads * head_dim] */
+    float *out; /* [rows, heads * head_dim] */
     size_t out_stride;
-    const float *q;             /* [rows, heads, head_dim] */
-    size_t q_stride;            /* elements between rows */
+    const float *q;  /* [rows, heads, head_dim] */
+    size_t q_stride; /* elements between rows */
     size_t rows, heads, kv_heads, head_dim;
-    float scale;                /* 1 / sqrt(head_dim) unless the program says otherwise */
+    float scale; /* 1 / sqrt(head_dim) unless the program says otherwise */
     dlx_kv_piece piece[DLX_MAX_KV_PIECES];
     size_t pieces;
-    const int32_t *visible;     /* [rows]: row r sees the first visible[r] >= 1 key rows of the concatenated pieces */
+    const int32_t *visible; /* [rows]: row r sees the first visible[r] >= 1 key rows of the concatenated pieces */
 } dlx_attention_args;
 
 typedef struct dlx_kernels {

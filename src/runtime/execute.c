@@ -47,7 +47,8 @@ static void run_rms_norm(void *arg, size_t begin, size_t end, size_t thread)
     const job *j = arg;
     (void)thread;
     for (size_t r = begin; r < end; r++)
-        j->k->rms_norm((float *)j->out + r * j->width, (const float *)j->in[0] + r * j->width, j->in[1], j->width, j->f);
+        j->k->rms_norm((float *)j->out + r * j->width, (const float *)j->in[0] + r * j->width, j->in[1], j->width,
+                       j->f);
 }
 
 static void run_rope(void *arg, size_t begin, size_t end, size_t thread)
@@ -57,8 +58,8 @@ static void run_rope(void *arg, size_t begin, size_t end, size_t thread)
     size_t heads = (size_t)s->dim[1], d = (size_t)s->dim[2];
     (void)thread;
     for (size_t r = begin; r < end; r++)
-        j->k->rope((float *)j->out + r * heads * d, (const float *)j->in[0] + r * heads * d, (const float *)j->in[1] + r * d,
-                   (const float *)j->in[2] + r * d, heads, d);
+        j->k->rope((float *)j->out + r * heads * d, (const float *)j->in[0] + r * heads * d,
+                   (const float *)j->in[1] + r * d, (const float *)j->in[2] + r * d, heads, d);
 }
 
 static void run_silu_mul(void *arg, size_t begin, size_t end, size_t thread)
@@ -109,7 +110,8 @@ static void attention_pieces(const dlx_executor *ex, const dlx_node *n, dlx_atte
         dlx_cache_view all = {.rows = {cached}, .spans = 1};
         const dlx_cache_view *view = ex->cache ? ex->cache : &all;
         for (size_t i = 0; i < view->spans; i++)
-            a->piece[a->pieces++] = (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i], stride};
+            a->piece[a->pieces++] =
+                (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i], stride};
     }
     a->piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride};
 }
@@ -152,7 +154,8 @@ static dlx_status do_embedding(dlx_executor *ex, const job *j, dlx_error *err)
     for (size_t i = 0; i < n; i++) {
         int64_t id = id_at(j->in[1], ex->p->g.values[j->n->in[1]].dtype, i);
         if (id < 0 || id >= table->dim[0])
-            return dlx_fail(err, DLX_E_INVALID, "row %zu: id %lld is outside the table of %lld rows", i, (long long)id, (long long)table->dim[0]);
+            return dlx_fail(err, DLX_E_INVALID, "row %zu: id %lld is outside the table of %lld rows", i, (long long)id,
+                            (long long)table->dim[0]);
         const uint8_t *row = (const uint8_t *)j->in[0] + (size_t)id * d * size;
         if (j->n->inputs == 3)
             j->k->dequantize_i8((float *)j->out + i * d, (const int8_t *)row, ((const float *)j->in[2])[id], d);
@@ -166,10 +169,13 @@ static dlx_status do_row_select(dlx_executor *ex, const job *j, dlx_error *err)
 {
     const dlx_shape *x = &ex->shape[j->n->in[0]], *o = &ex->shape[j->n->out[0]];
     const int32_t *rows = j->in[1];
-    size_t bytes = x->dim[0] ? (size_t)(dlx_shape_elements(x) / x->dim[0]) * dlx_dtype_size(ex->p->g.values[j->n->in[0]].dtype) : 0;
+    size_t bytes =
+        x->dim[0] ? (size_t)(dlx_shape_elements(x) / x->dim[0]) * dlx_dtype_size(ex->p->g.values[j->n->in[0]].dtype)
+                  : 0;
     for (int64_t r = 0; r < o->dim[0]; r++) {
         if (rows[r] < 0 || rows[r] >= x->dim[0])
-            return dlx_fail(err, DLX_E_INVALID, "demanded row %d is outside the call's %lld rows", rows[r], (long long)x->dim[0]);
+            return dlx_fail(err, DLX_E_INVALID, "demanded row %d is outside the call's %lld rows", rows[r],
+                            (long long)x->dim[0]);
         memcpy((uint8_t *)j->out + (size_t)r * bytes, (const uint8_t *)j->in[0] + (size_t)rows[r] * bytes, bytes);
     }
     return DLX_OK;
@@ -201,7 +207,9 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
     case DLX_OP_EMBEDDING: return do_embedding(ex, &j, err);
     case DLX_OP_ROW_SELECT: return do_row_select(ex, &j, err);
     case DLX_OP_RMS_NORM: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_rms_norm, &j); return DLX_OK;
-    case DLX_OP_ROPE: dlx_pool_for(ex->pool, (size_t)out->dim[0], row_grain(j.width * (size_t)out->dim[1]), run_rope, &j); return DLX_OK;
+    case DLX_OP_ROPE:
+        dlx_pool_for(ex->pool, (size_t)out->dim[0], row_grain(j.width * (size_t)out->dim[1]), run_rope, &j);
+        return DLX_OK;
     case DLX_OP_SILU_MUL: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_silu_mul, &j); return DLX_OK;
     case DLX_OP_ATTENTION: do_attention(ex, &j); return DLX_OK;
     case DLX_OP_LINEAR: {
@@ -245,7 +253,8 @@ static size_t attention_scratch(const dlx_program *p, const dlx_shape *shape, si
         if (n->op != DLX_OP_ATTENTION) continue;
         const dlx_shape *q = &shape[n->in[0]], *k = &shape[n->in[1]];
         size_t keys = (size_t)k->dim[0] + (n->inputs >= 5 ? (size_t)shape[n->in[3]].dim[0] : 0);
-        size_t bytes = p->k.attention_scratch((size_t)q->dim[0], keys, (size_t)q->dim[1], (size_t)k->dim[1], (size_t)q->dim[2]);
+        size_t bytes =
+            p->k.attention_scratch((size_t)q->dim[0], keys, (size_t)q->dim[1], (size_t)k->dim[1], (size_t)q->dim[2]);
         if (bytes > most) most = bytes;
         if ((size_t)q->dim[0] > *rows) *rows = (size_t)q->dim[0];
     }
@@ -257,8 +266,8 @@ typedef struct layout {
     size_t visible_rows;
 } layout;
 
-static dlx_status lay_out(const dlx_program *p, const dlx_shape *max_shape, int threads, dlx_shape *shape, uint64_t *offset,
-                          uint32_t *root, layout *out, dlx_error *err)
+static dlx_status lay_out(const dlx_program *p, const dlx_shape *max_shape, int threads, dlx_shape *shape,
+                          uint64_t *offset, uint32_t *root, layout *out, dlx_error *err)
 {
     DLX_TRY(bound_shapes(p, max_shape, shape, err));
     DLX_TRY(dlx_plan_arena(p, shape, offset, root, &out->arena, err));
@@ -278,7 +287,8 @@ static bool allocate_tables(dlx_executor *ex, size_t n, size_t inputs)
     return ex->offset && ex->root && ex->shape && ex->bound && ex->data;
 }
 
-dlx_status dlx_executor_size(const dlx_program *p, const dlx_shape *max_shape, int threads, uint64_t *bytes, dlx_error *err)
+dlx_status dlx_executor_size(const dlx_program *p, const dlx_shape *max_shape, int threads, uint64_t *bytes,
+                             dlx_error *err)
 {
     dlx_executor ex = {0};
     layout l;
@@ -294,7 +304,8 @@ dlx_status dlx_executor_size(const dlx_program *p, const dlx_shape *max_shape, i
     return s;
 }
 
-dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_shape *max_shape, dlx_pool *pool, dlx_error *err)
+dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_shape *max_shape, dlx_pool *pool,
+                             dlx_error *err)
 {
     *out = NULL;
     dlx_executor *ex = calloc(1, sizeof *ex);
@@ -314,8 +325,10 @@ dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx
         ex->all_visible = calloc(l.visible_rows, sizeof *ex->all_visible);
         ex->arena = l.total > SIZE_MAX / 2 ? NULL : aligned_alloc(LINE, (size_t)dlx_align_up(l.total, LINE));
         if (!ex->arena || !ex->all_visible)
-            s = dlx_fail(err, DLX_E_NOMEM, "out of memory: the activations take %llu bytes; open the session with fewer rows or a shorter context",
-                         (unsigned long long)l.total);
+            s = dlx_fail(
+                err, DLX_E_NOMEM,
+                "out of memory: the activations take %llu bytes; open the session with fewer rows or a shorter context",
+                (unsigned long long)l.total);
     }
     if (s != DLX_OK) {
         dlx_executor_close(ex);
@@ -351,19 +364,21 @@ static dlx_status bind_inputs(dlx_executor *ex, const dlx_tensor_ref *inputs, dl
     for (size_t i = 0; i < g->n_inputs; i++) {
         const dlx_value *v = &g->values[g->inputs[i]];
         const dlx_shape *s = &inputs[i].shape, *most = &ex->bound[i];
-        if (s->rank != v->rank) return dlx_fail(err, DLX_E_INVALID, "program input %zu has rank %d; expected %d", i, s->rank, v->rank);
+        if (s->rank != v->rank)
+            return dlx_fail(err, DLX_E_INVALID, "program input %zu has rank %d; expected %d", i, s->rank, v->rank);
         for (int d = 0; d < s->rank; d++)
             if (s->dim[d] < 0 || s->dim[d] > most->dim[d] || (!(v->dynamic >> d & 1) && s->dim[d] != v->dim[d]))
-                return dlx_fail(err, DLX_E_LIMIT, "program input %zu: dimension %d is %lld; expected %s %lld", i, d, (long long)s->dim[d],
-                                v->dynamic >> d & 1 ? "at most" : "exactly", (long long)most->dim[d]);
+                return dlx_fail(err, DLX_E_LIMIT, "program input %zu: dimension %d is %lld; expected %s %lld", i, d,
+                                (long long)s->dim[d], v->dynamic >> d & 1 ? "at most" : "exactly",
+                                (long long)most->dim[d]);
         ex->shape[g->inputs[i]] = *s;
         ex->data[g->inputs[i]] = inputs[i].data;
     }
     return DLX_OK;
 }
 
-dlx_status dlx_executor_run(dlx_executor *ex, const dlx_tensor_ref *inputs, const dlx_cache_view *cache, const int32_t *visible,
-                            dlx_tensor_ref *outputs, dlx_error *err)
+dlx_status dlx_executor_run(dlx_executor *ex, const dlx_tensor_ref *inputs, const dlx_cache_view *cache,
+                            const int32_t *visible, dlx_tensor_ref *outputs, dlx_error *err)
 {
     const dlx_graph *g = &ex->p->g;
     DLX_TRY(bind_inputs(ex, inputs, err));

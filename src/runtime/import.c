@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr, uint32_t *out)
+dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr,
+                           uint32_t *out)
 {
     dlx_error local = {0};
     *out = dlx_graph_node(im->g, op, in, inputs, attr, -1, &local);
@@ -18,11 +19,12 @@ static dlx_status tensor_shape(dlx_importer *im, int32_t evalue, int64_t dim[DLX
 {
     const dlx_pte_tensor *t = &im->plan->values[evalue].u.tensor;
     if (t->rank > DLX_MAX_RANK)
-        return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s', value %d: rank %d is above %d", im->plan->name, evalue,
-                        t->rank, DLX_MAX_RANK);
+        return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s', value %d: rank %d is above %d", im->plan->name,
+                        evalue, t->rank, DLX_MAX_RANK);
     if (!dlx_scalar_type_to_dtype(t->scalar_type, dtype))
-        return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s', value %d: tensors of scalar type %d are not supported",
-                        im->plan->name, evalue, t->scalar_type);
+        return dlx_fail(im->err, DLX_E_UNSUPPORTED,
+                        "method '%s', value %d: tensors of scalar type %d are not supported", im->plan->name, evalue,
+                        t->scalar_type);
     for (int d = 0; d < t->rank; d++) dim[d] = t->sizes[d];
     return DLX_OK;
 }
@@ -37,7 +39,9 @@ dlx_status dlx_import_tensor(dlx_importer *im, int32_t evalue, uint32_t *out)
     if (*out != DLX_NONE) return DLX_OK;
     const dlx_pte_tensor *t = &v->u.tensor;
     if (t->blob == DLX_PTE_NO_BLOB)
-        return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s', value %d is read before anything writes it (state kept inside programs is not supported; export with explicit caches)",
+        return dlx_fail(im->err, DLX_E_UNSUPPORTED,
+                        "method '%s', value %d is read before anything writes it (state kept inside programs is not "
+                        "supported; export with explicit caches)",
                         im->plan->name, evalue);
     int64_t dim[DLX_MAX_RANK];
     dlx_dtype dtype;
@@ -72,7 +76,8 @@ static dlx_status import_inputs(dlx_importer *im)
         DLX_TRY(tensor_shape(im, e, dim, &dtype));
         const dlx_pte_tensor *t = &plan->values[e].u.tensor;
         im->value[e] = dlx_graph_input(im->g, t->name, dtype, t->rank, dim, input_dynamic(t));
-        if (im->value[e] == DLX_NONE) return dlx_fail(im->err, DLX_E_NOMEM, "out of memory reading method '%s'", plan->name);
+        if (im->value[e] == DLX_NONE)
+            return dlx_fail(im->err, DLX_E_NOMEM, "out of memory reading method '%s'", plan->name);
     }
     return DLX_OK;
 }
@@ -85,14 +90,12 @@ static dlx_status import_instruction(dlx_importer *im, uint32_t i)
     case DLX_INS_DELEGATE: {
         const char *id = im->plan->delegates[ins->index].id;
         if (strcmp(id, "XnnpackBackend") != 0)
-            return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s' uses delegate '%s'; this runtime executes XnnpackBackend",
-                            im->plan->name, id);
+            return dlx_fail(im->err, DLX_E_UNSUPPORTED,
+                            "method '%s' uses delegate '%s'; this runtime executes XnnpackBackend", im->plan->name, id);
         return dlx_import_xnnpack(im, ins);
     }
     case DLX_INS_FREE: return DLX_OK;
-    case DLX_INS_MOVE:
-        im->value[ins->target] = im->value[ins->index];
-        return DLX_OK;
+    case DLX_INS_MOVE: im->value[ins->target] = im->value[ins->index]; return DLX_OK;
     case DLX_INS_JUMP_FALSE: break;
     }
     return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s', instruction %u: conditional jumps are not supported",
@@ -107,7 +110,8 @@ static dlx_status import_all(dlx_importer *im)
     for (uint32_t i = 0; i < plan->n_outputs; i++) {
         uint32_t v;
         DLX_TRY(dlx_import_tensor(im, plan->outputs[i], &v));
-        if (!dlx_graph_output(im->g, v)) return dlx_fail(im->err, DLX_E_NOMEM, "out of memory reading method '%s'", plan->name);
+        if (!dlx_graph_output(im->g, v))
+            return dlx_fail(im->err, DLX_E_NOMEM, "out of memory reading method '%s'", plan->name);
     }
     return dlx_graph_verify(im->g, im->err);
 }

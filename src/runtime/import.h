@@ -28,6 +28,7 @@ dlx_status dlx_import_kernel(dlx_importer *im, const dlx_instruction *ins);
 /* The graph value an EValue index stands for: a constant is made on first use. */
 dlx_status dlx_import_tensor(dlx_importer *im, int32_t evalue, uint32_t *out);
 /* Appends a node; *out is its result. */
-dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr, uint32_t *out);
+dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr,
+                           uint32_t *out);
 
 #endif

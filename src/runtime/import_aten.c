@@ -35,7 +35,8 @@ static dlx_status arg_tensor(const call *c, uint32_t i, uint32_t *out)
 static dlx_status arg_int(const call *c, uint32_t i, int64_t *out)
 {
     const dlx_evalue *v = arg_value(c, i);
-    if (!v || v->kind != DLX_EV_INT || c->im->computed[c->args[i]]) return refuse(c, "a constant integer argument is expected");
+    if (!v || v->kind != DLX_EV_INT || c->im->computed[c->args[i]])
+        return refuse(c, "a constant integer argument is expected");
     *out = v->u.i;
     return DLX_OK;
 }
@@ -87,7 +88,8 @@ static dlx_status do_binary(const call *c, dlx_op op)
     DLX_TRY(arg_tensor(c, 1, &in[1]));
     if (c->n_args == 5) { /* add and sub carry alpha */
         const dlx_evalue *alpha = arg_value(c, 2);
-        bool one = (alpha->kind == DLX_EV_INT && alpha->u.i == 1) || (alpha->kind == DLX_EV_DOUBLE && alpha->u.d == 1.0);
+        bool one =
+            (alpha->kind == DLX_EV_INT && alpha->u.i == 1) || (alpha->kind == DLX_EV_DOUBLE && alpha->u.d == 1.0);
         if (!one) return refuse(c, "alpha other than 1 is not supported");
     }
     return emit(c, op, in, 2, NULL);
@@ -141,7 +143,8 @@ static dlx_status do_softmax(const call *c, dlx_op op)
     int64_t axis;
     DLX_TRY(arg_tensor(c, 0, &x));
     DLX_TRY(arg_int(c, 1, &axis));
-    if (!wrap_axis(&axis, rank_of(c, x)) || axis != rank_of(c, x) - 1) return refuse(c, "only the last dimension is supported");
+    if (!wrap_axis(&axis, rank_of(c, x)) || axis != rank_of(c, x) - 1)
+        return refuse(c, "only the last dimension is supported");
     return emit(c, op, &x, 1, NULL);
 }
 
@@ -206,7 +209,8 @@ static dlx_status do_unsqueeze(const call *c, dlx_op op)
     DLX_TRY(arg_tensor(c, 0, &x));
     DLX_TRY(arg_int(c, 1, &axis));
     const dlx_value *v = &c->im->g->values[x];
-    if (v->rank + 1 > DLX_MAX_RANK || !wrap_axis(&axis, v->rank + 1)) return refuse(c, "the dimension lies outside the rank");
+    if (v->rank + 1 > DLX_MAX_RANK || !wrap_axis(&axis, v->rank + 1))
+        return refuse(c, "the dimension lies outside the rank");
     for (int i = 0, k = 0; i <= v->rank; i++) {
         dims[i] = i == axis ? 1 : v->dim[k];
         dynamic[i] = i != axis && (v->dynamic >> k & 1);
@@ -260,7 +264,8 @@ static dlx_status do_select(const call *c, dlx_op op)
     DLX_TRY(arg_tensor(c, 0, &x));
     DLX_TRY(arg_int(c, 1, &axis));
     DLX_TRY(arg_int(c, 2, &index));
-    if (!wrap_axis(&axis, rank_of(c, x)) || index < 0) return refuse(c, "dimension and index must lie inside the tensor");
+    if (!wrap_axis(&axis, rank_of(c, x)) || index < 0)
+        return refuse(c, "dimension and index must lie inside the tensor");
     DLX_TRY(slice_of(c, x, axis, index, 1, &row));
     const dlx_value *v = &c->im->g->values[row];
     int rank = 0;
@@ -297,7 +302,8 @@ static dlx_status do_cat(const call *c, dlx_op op)
     const dlx_evalue *list = arg_value(c, 0);
     if (!list || list->kind != DLX_EV_TENSOR_LIST || list->u.list.count < 1 || list->u.list.count > 5)
         return refuse(c, "a list of one to five tensors is expected");
-    for (uint32_t i = 0; i < list->u.list.count; i++) DLX_TRY(dlx_import_tensor(c->im, (int32_t)list->u.list.ints[i], &in[i]));
+    for (uint32_t i = 0; i < list->u.list.count; i++)
+        DLX_TRY(dlx_import_tensor(c->im, (int32_t)list->u.list.ints[i], &in[i]));
     DLX_TRY(arg_int(c, 1, &axis));
     if (!wrap_axis(&axis, rank_of(c, in[0]))) return refuse(c, "the dimension lies outside the rank");
     dlx_attr attr = {.axis = (int32_t)axis};

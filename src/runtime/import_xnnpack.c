@@ -37,10 +37,12 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
     int64_t dim[DLX_MAX_RANK];
     bool int8 = v->datatype == DLX_XNN_QCINT8;
     if (v->datatype != DLX_XNN_FP32 && !int8)
-        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' has data type %d; float32 and per-channel int8 are supported",
+        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
+                        "XNNPACK delegate: constant '%s' has data type %d; float32 and per-channel int8 are supported",
                         c->key ? c->key : "(inline)", v->datatype);
     if (int8 && (v->channel_dim != 0 || v->rank < 1 || v->num_scales != v->dim[0]))
-        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' needs one scale per row", c->key ? c->key : "(inline)");
+        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' needs one scale per row",
+                        c->key ? c->key : "(inline)");
     for (int i = 0; i < v->rank; i++) dim[i] = v->dim[i];
     uint32_t scales = DLX_NONE;
     if (int8) {
@@ -65,7 +67,8 @@ static dlx_status operand(delegate *d, uint32_t node, uint32_t id, uint32_t *out
     if (v->constant) {
         DLX_TRY(make_const(d, v, out));
     } else if (v->external_id != DLX_XNN_NONE && !(v->flags & DLX_XNN_FLAG_OUTPUT)) {
-        if (v->external_id >= d->ins->n_args) return unsupported(d, node, "an external value lies outside the call's arguments");
+        if (v->external_id >= d->ins->n_args)
+            return unsupported(d, node, "an external value lies outside the call's arguments");
         DLX_TRY(dlx_import_tensor(d->im, d->ins->args[v->external_id], out));
     } else {
         return unsupported(d, node, "an operand is used before it is computed");
@@ -78,16 +81,36 @@ static const struct {
     int type;
     dlx_op op;
 } plain_ops[] = {
-    {DLX_XNN_ADD, DLX_OP_ADD}, {DLX_XNN_SUBTRACT, DLX_OP_SUB}, {DLX_XNN_MULTIPLY, DLX_OP_MUL}, {DLX_XNN_DIV, DLX_OP_DIV},
-    {DLX_XNN_MINIMUM, DLX_OP_MIN}, {DLX_XNN_MAXIMUM, DLX_OP_MAX}, {DLX_XNN_SOFTMAX, DLX_OP_SOFTMAX},
-    {DLX_XNN_SIGMOID, DLX_OP_SIGMOID}, {DLX_XNN_FLOOR, DLX_OP_FLOOR}, {DLX_XNN_CEILING, DLX_OP_CEIL},
-    {DLX_XNN_SQUARE_ROOT, DLX_OP_SQRT}, {DLX_XNN_NEGATE, DLX_OP_NEG}, {DLX_XNN_SQUARE, DLX_OP_SQUARE},
-    {DLX_XNN_ABS, DLX_OP_ABS}, {DLX_XNN_RECIPROCAL_SQUARE_ROOT, DLX_OP_RSQRT}, {DLX_XNN_LOG, DLX_OP_LOG},
-    {DLX_XNN_GELU, DLX_OP_GELU}, {DLX_XNN_TANH, DLX_OP_TANH}, {DLX_XNN_EXP, DLX_OP_EXP}, {DLX_XNN_SIN, DLX_OP_SIN},
-    {DLX_XNN_COS, DLX_OP_COS}, {DLX_XNN_COPY, DLX_OP_COPY}, {DLX_XNN_CLAMP, DLX_OP_CLAMP},
-    {DLX_XNN_BATCH_MATRIX_MULTIPLY, DLX_OP_BMM}, {DLX_XNN_STATIC_RESHAPE, DLX_OP_RESHAPE},
-    {DLX_XNN_STATIC_TRANSPOSE, DLX_OP_TRANSPOSE}, {DLX_XNN_STATIC_SLICE, DLX_OP_SLICE},
-    {DLX_XNN_CONCATENATE2, DLX_OP_CONCAT}, {DLX_XNN_CONCATENATE3, DLX_OP_CONCAT}, {DLX_XNN_CONCATENATE4, DLX_OP_CONCAT},
+    {DLX_XNN_ADD, DLX_OP_ADD},
+    {DLX_XNN_SUBTRACT, DLX_OP_SUB},
+    {DLX_XNN_MULTIPLY, DLX_OP_MUL},
+    {DLX_XNN_DIV, DLX_OP_DIV},
+    {DLX_XNN_MINIMUM, DLX_OP_MIN},
+    {DLX_XNN_MAXIMUM, DLX_OP_MAX},
+    {DLX_XNN_SOFTMAX, DLX_OP_SOFTMAX},
+    {DLX_XNN_SIGMOID, DLX_OP_SIGMOID},
+    {DLX_XNN_FLOOR, DLX_OP_FLOOR},
+    {DLX_XNN_CEILING, DLX_OP_CEIL},
+    {DLX_XNN_SQUARE_ROOT, DLX_OP_SQRT},
+    {DLX_XNN_NEGATE, DLX_OP_NEG},
+    {DLX_XNN_SQUARE, DLX_OP_SQUARE},
+    {DLX_XNN_ABS, DLX_OP_ABS},
+    {DLX_XNN_RECIPROCAL_SQUARE_ROOT, DLX_OP_RSQRT},
+    {DLX_XNN_LOG, DLX_OP_LOG},
+    {DLX_XNN_GELU, DLX_OP_GELU},
+    {DLX_XNN_TANH, DLX_OP_TANH},
+    {DLX_XNN_EXP, DLX_OP_EXP},
+    {DLX_XNN_SIN, DLX_OP_SIN},
+    {DLX_XNN_COS, DLX_OP_COS},
+    {DLX_XNN_COPY, DLX_OP_COPY},
+    {DLX_XNN_CLAMP, DLX_OP_CLAMP},
+    {DLX_XNN_BATCH_MATRIX_MULTIPLY, DLX_OP_BMM},
+    {DLX_XNN_STATIC_RESHAPE, DLX_OP_RESHAPE},
+    {DLX_XNN_STATIC_TRANSPOSE, DLX_OP_TRANSPOSE},
+    {DLX_XNN_STATIC_SLICE, DLX_OP_SLICE},
+    {DLX_XNN_CONCATENATE2, DLX_OP_CONCAT},
+    {DLX_XNN_CONCATENATE3, DLX_OP_CONCAT},
+    {DLX_XNN_CONCATENATE4, DLX_OP_CONCAT},
     {DLX_XNN_CONCATENATE5, DLX_OP_CONCAT},
 };
 
@@ -114,7 +137,8 @@ static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in,
     const dlx_xnn_value *from = d->by_id[n->in[0]], *to = d->by_id[n->out];
     dlx_attr attr = {.f = {1.0f, 0.0f}};
     if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_QDINT8) {
-        if (to->nonbatch_dims != 1) return unsupported(d, node, "dynamic quantisation must be per row of the last dimension");
+        if (to->nonbatch_dims != 1)
+            return unsupported(d, node, "dynamic quantisation must be per row of the last dimension");
         return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
     }
     if (from->datatype == DLX_XNN_QINT8 && to->datatype == DLX_XNN_FP32) {
@@ -182,7 +206,8 @@ static dlx_status import_node(delegate *d, uint32_t node)
     const dlx_xnn_value *v = d->by_id[n->out];
     d->value[n->out] = out;
     if (v->external_id == DLX_XNN_NONE) return DLX_OK;
-    if (v->external_id >= d->ins->n_args) return unsupported(d, node, "an external value lies outside the call's arguments");
+    if (v->external_id >= d->ins->n_args)
+        return unsupported(d, node, "an external value lies outside the call's arguments");
     d->im->value[d->ins->args[v->external_id]] = out;
     return DLX_OK;
 }
@@ -191,7 +216,8 @@ static dlx_status import_payload(delegate *d, dlx_arena *arena)
 {
     const dlx_pte *pte = d->im->pte;
     const dlx_pte_blob *blob = &pte->blobs[d->im->plan->delegates[d->ins->index].blob];
-    DLX_TRY(dlx_xnn_read(&d->x, arena, blob->data, blob->size, d->im->plan->name, find_named, (void *)(uintptr_t)pte, d->im->err));
+    DLX_TRY(dlx_xnn_read(&d->x, arena, blob->data, blob->size, d->im->plan->name, find_named, (void *)(uintptr_t)pte,
+                         d->im->err));
     for (uint32_t i = 0; i < d->x.n_values; i++)
         if (d->x.values[i].id >= d->n_ids) d->n_ids = d->x.values[i].id + 1;
     d->by_id = dlx_arena_array(arena, d->n_ids + 1, sizeof *d->by_id);

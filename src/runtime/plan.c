@@ -26,8 +26,8 @@ static bool shares_operand(const dlx_node *n)
 }
 
 typedef struct range {
-    uint64_t begin, end;   /* bytes */
-    size_t last;           /* node that reads it last */
+    uint64_t begin, end; /* bytes */
+    size_t last;         /* node that reads it last */
 } range;
 
 typedef struct planner {
@@ -69,8 +69,8 @@ static uint64_t place(planner *pl, size_t i, uint64_t bytes, size_t last)
     return at;
 }
 
-dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t *offset, uint32_t *root, uint64_t *total,
-                          dlx_error *err)
+dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t *offset, uint32_t *root,
+                          uint64_t *total, dlx_error *err)
 {
     const dlx_graph *g = &p->g;
     size_t n = g->n_values + 1;

@@ -80,7 +80,8 @@ static void run_binary(void *arg, size_t begin, size_t end, size_t thread)
     size_t sa = l->out.rank ? l->stride_a[last] : 0, sb = l->out.rank ? l->stride_b[last] : 0;
     (void)thread;
     for (size_t r = begin; r < end; r++) {
-        const float *a = l->x + outer_offset(&l->out, r, l->stride_a), *b = l->z + outer_offset(&l->out, r, l->stride_b);
+        const float *a = l->x + outer_offset(&l->out, r, l->stride_a),
+                    *b = l->z + outer_offset(&l->out, r, l->stride_b);
         float *y = l->y + r * n;
         for (size_t i = 0; i < n; i++) y[i] = binary_of(l->n->op, a[i * sa], b[i * sb]);
     }
@@ -220,7 +221,12 @@ static void do_mean(const loop *l)
 
 dlx_status dlx_run_primitive(dlx_executor *ex, const dlx_node *n, dlx_error *err)
 {
-    loop l = {.ex = ex, .n = n, .out = ex->shape[n->out[0]], .a = ex->shape[n->in[0]], .y = ex->data[n->out[0]], .x = ex->data[n->in[0]]};
+    loop l = {.ex = ex,
+              .n = n,
+              .out = ex->shape[n->out[0]],
+              .a = ex->shape[n->in[0]],
+              .y = ex->data[n->out[0]],
+              .x = ex->data[n->in[0]]};
     l.bytes = dlx_dtype_size(ex->p->g.values[n->in[0]].dtype);
     if (n->inputs >= 2) {
         l.b = ex->shape[n->in[1]];

@@ -31,7 +31,8 @@ static size_t first_with_same_weights(const dlx_graph *g, size_t i)
     const dlx_node *n = &g->nodes[i];
     for (size_t j = 0; j < i; j++) {
         const dlx_node *m = &g->nodes[j];
-        if (m->op == DLX_OP_LINEAR && m->inputs == n->inputs && m->in[1] == n->in[1] && (n->inputs < 3 || m->in[2] == n->in[2]))
+        if (m->op == DLX_OP_LINEAR && m->inputs == n->inputs && m->in[1] == n->in[1] &&
+            (n->inputs < 3 || m->in[2] == n->in[2]))
             return j;
     }
     return i;
@@ -61,7 +62,8 @@ static void pack_strips(void *arg, size_t begin, size_t end, size_t thread)
     size_t n_out = (size_t)w->dim[0], n_in = (size_t)w->dim[1];
     (void)thread;
     if (w->dtype == DLX_I8)
-        job->p->k.gemm_qd8.pack(job->to, w->source.data, g->values[w->scales].source.data, bias, n_out, n_in, begin, end);
+        job->p->k.gemm_qd8.pack(job->to, w->source.data, g->values[w->scales].source.data, bias, n_out, n_in, begin,
+                                end);
     else
         job->p->k.gemm_f32.pack(job->to, w->source.data, bias, n_out, n_in, begin, end);
 }
@@ -70,13 +72,15 @@ static dlx_status pack_weights(dlx_program *p, int threads, dlx_error *err)
 {
     p->packed_bytes = dlx_program_packed_size(p);
     p->weights = calloc(p->g.n_nodes ? p->g.n_nodes : 1, sizeof *p->weights);
-    if (!p->weights) return dlx_fail(err, DLX_E_NOMEM, "out of memory loading a program of %zu operators", p->g.n_nodes);
+    if (!p->weights)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory loading a program of %zu operators", p->g.n_nodes);
     if (!p->packed_bytes) return DLX_OK;
     void *m = p->packed_bytes > SIZE_MAX ? MAP_FAILED
                                          : mmap(NULL, (size_t)p->packed_bytes, PROT_READ | PROT_WRITE,
                                                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m == MAP_FAILED)
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes", (unsigned long long)p->packed_bytes);
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes",
+                        (unsigned long long)p->packed_bytes);
     p->packed = m;
 #ifdef MADV_HUGEPAGE
     (void)madvise(m, (size_t)p->packed_bytes, MADV_HUGEPAGE);
@@ -114,7 +118,9 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
         size_t size = dlx_dtype_size(v->dtype);
         if (v->kind != DLX_VALUE_CONST || (uintptr_t)v->source.data % size == 0) continue;
         void *copy = dlx_arena_alloc(&g->arena, v->source.bytes);
-        if (!copy) return dlx_fail(err, DLX_E_NOMEM, "out of memory aligning a constant of %llu bytes", (unsigned long long)v->source.bytes);
+        if (!copy)
+            return dlx_fail(err, DLX_E_NOMEM, "out of memory aligning a constant of %llu bytes",
+                            (unsigned long long)v->source.bytes);
         memcpy(copy, v->source.data, v->source.bytes);
         v->source.data = copy;
     }
@@ -161,8 +167,8 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, dlx_isa limit, int 
     return s;
 }
 
-dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, dlx_isa limit, int threads, bool demand,
-                            dlx_error *err)
+dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, dlx_isa limit, int threads,
+                            bool demand, dlx_error *err)
 {
     dlx_graph g;
     memset(p, 0, sizeof *p);

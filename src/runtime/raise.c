@@ -71,7 +71,8 @@ static bool match_mean_square(const dlx_graph *g, uint32_t v, uint32_t x, float 
         square = mean ? producer(g, mean->in[0], DLX_OP_SQUARE) : NULL;
         const dlx_node *product = mean ? producer(g, mean->in[0], DLX_OP_MUL) : NULL;
         bool squared = (square && square->in[0] == x) || (product && product->in[0] == x && product->in[1] == x);
-        if (squared && mean->attr.keep && mean->attr.axis == xv->rank - 1 && const_scalar(g, add->in[1 - k], eps)) return true;
+        if (squared && mean->attr.keep && mean->attr.axis == xv->rank - 1 && const_scalar(g, add->in[1 - k], eps))
+            return true;
     }
     return false;
 }
@@ -89,7 +90,8 @@ static bool raise_rms_norm(dlx_graph *g, size_t i)
             uint32_t x = normed->in[j];
             float eps;
             const dlx_value *xv = &g->values[x];
-            if (!r || xv->rank < 1 || g->values[w].dim[0] != xv->dim[xv->rank - 1] || !match_mean_square(g, r->in[0], x, &eps))
+            if (!r || xv->rank < 1 || g->values[w].dim[0] != xv->dim[xv->rank - 1] ||
+                !match_mean_square(g, r->in[0], x, &eps))
                 continue;
             uint32_t in[2] = {x, w};
             replace(g, i, DLX_OP_RMS_NORM, in, 2, eps);
@@ -104,7 +106,8 @@ static bool is_half(const dlx_graph *g, uint32_t v, uint32_t x, int64_t begin)
 {
     const dlx_node *n = producer(g, v, DLX_OP_SLICE);
     const dlx_value *xv = &g->values[x];
-    if (!n || n->in[0] != x || xv->rank != 3 || n->attr.shape[0] || n->attr.shape[1] || n->attr.shape[2] != begin) return false;
+    if (!n || n->in[0] != x || xv->rank != 3 || n->attr.shape[0] || n->attr.shape[1] || n->attr.shape[2] != begin)
+        return false;
     const dlx_value *out = &g->values[v];
     return out->dim[0] == xv->dim[0] && out->dim[1] == xv->dim[1] && out->dim[2] == xv->dim[2] / 2;
 }
@@ -133,7 +136,8 @@ static bool raise_rope(dlx_graph *g, size_t i)
                 if (!swap || swap->inputs != 2 || swap->attr.axis != 2 || g->values[x].rank != 3) continue;
                 int64_t half = g->values[x].dim[2] / 2;
                 if (!is_half(g, swap->in[0], x, half) || !is_half(g, swap->in[1], x, 0)) continue;
-                if (!is_table(g, straight->in[1 - a], x, &in[1]) || !is_table(g, turned->in[1 - b], x, &in[2])) continue;
+                if (!is_table(g, straight->in[1 - a], x, &in[1]) || !is_table(g, turned->in[1 - b], x, &in[2]))
+                    continue;
                 replace(g, i, DLX_OP_ROPE, in, 3, 0.0f);
                 return true;
             }
@@ -151,7 +155,8 @@ static bool raise_silu_mul(dlx_graph *g, size_t i)
             const dlx_node *s = producer(g, silu->in[j], DLX_OP_SIGMOID);
             uint32_t in[2] = {silu->in[1 - j], n->in[1 - k]};
             const dlx_value *a = &g->values[in[0]], *b = &g->values[in[1]];
-            if (!s || s->in[0] != in[0] || a->rank != b->rank || memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) != 0)
+            if (!s || s->in[0] != in[0] || a->rank != b->rank ||
+                memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) != 0)
                 continue;
             replace(g, i, DLX_OP_SILU_MUL, in, 2, 0.0f);
             return true;
@@ -168,9 +173,12 @@ static bool raise_embedding(dlx_graph *g, size_t i)
         const dlx_node *convert = producer(g, n->in[k], DLX_OP_CONVERT);
         const dlx_node *scales = producer(g, n->in[1 - k], DLX_OP_EMBEDDING);
         const dlx_node *rows = convert ? producer(g, convert->in[0], DLX_OP_EMBEDDING) : NULL;
-        if (!rows || !scales || rows->inputs != 2 || rows->in[1] != scales->in[1] || convert->attr.f[0] != 1.0f) continue;
+        if (!rows || !scales || rows->inputs != 2 || rows->in[1] != scales->in[1] || convert->attr.f[0] != 1.0f)
+            continue;
         const dlx_value *table = &g->values[rows->in[0]], *s = &g->values[scales->in[0]];
-        if (table->dtype != DLX_I8 || s->dtype != DLX_F32 || s->rank != 2 || s->dim[1] != 1 || s->dim[0] != table->dim[0]) continue;
+        if (table->dtype != DLX_I8 || s->dtype != DLX_F32 || s->rank != 2 || s->dim[1] != 1 ||
+            s->dim[0] != table->dim[0])
+            continue;
         uint32_t in[3] = {rows->in[0], rows->in[1], scales->in[0]};
         replace(g, i, DLX_OP_EMBEDDING, in, 3, 0.0f);
         return true;
@@ -220,7 +228,8 @@ static bool raise_attention(dlx_graph *g, size_t i)
     if (!scores) return false;
     uint32_t in[5], kc, vc;
     float scale;
-    if (!match_query(g, scores->in[0], &in[0], &scale) || !match_kv(g, scores->in[1], !scores->attr.transpose_b, &in[1], &kc) ||
+    if (!match_query(g, scores->in[0], &in[0], &scale) ||
+        !match_kv(g, scores->in[1], !scores->attr.transpose_b, &in[1], &kc) ||
         !match_kv(g, mix->in[1], false, &in[2], &vc) || (kc == DLX_NONE) != (vc == DLX_NONE))
         return false;
     in[3] = kc;
@@ -236,7 +245,8 @@ static bool raise_attention(dlx_graph *g, size_t i)
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
 {
     for (size_t i = 0; i < g->n_nodes; i++)
-        (void)(raise_rms_norm(g, i) || raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) || raise_attention(g, i));
+        (void)(raise_rms_norm(g, i) || raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) ||
+               raise_attention(g, i));
     DLX_TRY(dlx_graph_prune(g, err));
     return dlx_graph_verify(g, err);
 }
@@ -277,7 +287,8 @@ dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_erro
     }
     /* The chain behind v reads the selected rows; everybody else keeps the whole of v. */
     uint32_t chain_first = DLX_NONE, whole = DLX_NONE;
-    for (uint32_t c = g->outputs[output]; c != v; c = g->nodes[g->values[c].producer].in[0]) chain_first = g->values[c].producer;
+    for (uint32_t c = g->outputs[output]; c != v; c = g->nodes[g->values[c].producer].in[0])
+        chain_first = g->values[c].producer;
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
         if (i == chain_first) {
             whole = dlx_rewrite_value(&r, v, &local);

@@ -22,7 +22,8 @@ static uint32_t floats(dlx_graph *g, const char *name, int rank, const int64_t *
     size_t n = 1;
     for (int i = 0; i < rank; i++) n *= (size_t)dim[i];
     float *data = dlx_arena_array(&g->arena, n, sizeof *data);
-    return dlx_graph_const(g, name, DLX_F32, rank, dim, (dlx_const_source){.data = data, .bytes = n * sizeof *data, .stored = DLX_F32});
+    return dlx_graph_const(g, name, DLX_F32, rank, dim,
+                           (dlx_const_source){.data = data, .bytes = n * sizeof *data, .stored = DLX_F32});
 }
 
 static uint32_t op(dlx_graph *g, dlx_op o, uint32_t a, uint32_t b, const dlx_attr *attr)
@@ -74,9 +75,12 @@ static void impossible_shapes_are_refused(void **state)
     assert_int_equal(dlx_graph_node(&g, DLX_OP_ADD, in, 2, NULL, 3, &err), DLX_NONE);
     assert_non_null(strstr(err.message, "ADD (layer 3)"));
     assert_int_equal(dlx_graph_node(&g, DLX_OP_LINEAR, in, 2, NULL, 0, &err), DLX_NONE);
-    assert_int_equal(dlx_graph_node(&g, DLX_OP_RESHAPE, in, 1, &(dlx_attr){.rank = 2, .shape = {-1, 7}}, 0, &err), DLX_NONE);
-    assert_int_equal(dlx_graph_node(&g, DLX_OP_RESHAPE, in, 1, &(dlx_attr){.rank = 2, .shape = {-1, -1}}, 0, &err), DLX_NONE);
-    assert_int_equal(dlx_graph_node(&g, DLX_OP_TRANSPOSE, in, 1, &(dlx_attr){.rank = 2, .shape = {0, 0}}, 0, &err), DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_RESHAPE, in, 1, &(dlx_attr){.rank = 2, .shape = {-1, 7}}, 0, &err),
+                     DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_RESHAPE, in, 1, &(dlx_attr){.rank = 2, .shape = {-1, -1}}, 0, &err),
+                     DLX_NONE);
+    assert_int_equal(dlx_graph_node(&g, DLX_OP_TRANSPOSE, in, 1, &(dlx_attr){.rank = 2, .shape = {0, 0}}, 0, &err),
+                     DLX_NONE);
     assert_int_equal(dlx_graph_node(&g, DLX_OP_CONCAT, in, 2, &(dlx_attr){.axis = 0}, 0, &err), DLX_NONE);
     assert_int_equal(dlx_graph_node(&g, DLX_OP_CONCAT, in, 2, &(dlx_attr){.axis = 2}, 0, &err), DLX_NONE);
     assert_int_equal(dlx_graph_node(&g, DLX_OP_ATTENTION, in, 3, NULL, 0, &err), DLX_NONE);

@@ -23,7 +23,8 @@ typedef struct result {
     float logits[ROWS * VOCAB], k[ROWS * KV * DIM], v[ROWS * KV * DIM];
 } result;
 
-/* Runs `rows` rows behind `cached` cache rows, asking for logits of all rows (or, with demand, of row 1 and the last). */
+/* Runs `rows` rows behind `cached` cache rows, asking for logits of all rows (or, with demand, of row 1 and the last).
+ */
 static void run_graph(dlx_graph *g, dlx_isa isa, int threads, bool demand, int64_t rows, int64_t cached, result *out)
 {
     dlx_error err = {0};
@@ -49,7 +50,12 @@ static void run_graph(dlx_graph *g, dlx_isa isa, int threads, bool demand, int64
         now[i].dim[0] = i < 2 ? rows : i < 4 ? cached : 2;
     }
     if (dlx_executor_open(&ex, &p, most, pool, &err) != DLX_OK) fail_msg("%s", err.message);
-    dlx_tensor_ref in[5] = {{ids, now[0]}, {positions, now[1]}, {cache[0], now[2]}, {cache[1], now[3]}, {wanted, now[4]}}, outputs[3];
+    dlx_tensor_ref in[5] = {{ids, now[0]},
+                            {positions, now[1]},
+                            {cache[0], now[2]},
+                            {cache[1], now[3]},
+                            {wanted, now[4]}},
+                   outputs[3];
     memset(out, 0, sizeof *out);
     outputs[0].data = out->logits;
     if (dlx_executor_run(ex, in, NULL, NULL, outputs, &err) != DLX_OK) fail_msg("%s", err.message);
@@ -85,7 +91,9 @@ static void decomposed_and_raised_agree(void **state)
             run_graph(&g, DLX_ISA_REF, 1, false, rows, cached, &fused);
             build_layer(&g, ROWS, CACHED);
             assert_int_equal(dlx_xnnpack_decompose(&g, NULL), DLX_OK);
-            assert_int_equal(count(&g, DLX_OP_ATTENTION) + count(&g, DLX_OP_ROPE) + count(&g, DLX_OP_RMS_NORM) + count(&g, DLX_OP_SILU_MUL), 0);
+            assert_int_equal(count(&g, DLX_OP_ATTENTION) + count(&g, DLX_OP_ROPE) + count(&g, DLX_OP_RMS_NORM) +
+                                 count(&g, DLX_OP_SILU_MUL),
+                             0);
             run_graph(&g, DLX_ISA_REF, 1, false, rows, cached, &primitive);
             build_layer(&g, ROWS, CACHED);
             assert_int_equal(dlx_xnnpack_decompose(&g, NULL), DLX_OK);

@@ -57,9 +57,19 @@ static void write_file(char path[64], bool recognisable)
     dlx_pte pte = {.plans = plans};
     dlx_output out;
     uint32_t n_facts;
-    dlx_model_facts f = {.struct_size = sizeof f, .family = DLX_FAMILY_SDAR, .vocab_size = VOCAB, .max_context = CONTEXT,
-                         .max_rows = MAX_ROWS, .mask_id = 10, .attn_block = 4, .block_length = 4, .bos_id = -1, .eos_id = 1,
-                         .pad_id = -1, .num_stop_ids = 2, .stop_ids = {1, 2}};
+    dlx_model_facts f = {.struct_size = sizeof f,
+                         .family = DLX_FAMILY_SDAR,
+                         .vocab_size = VOCAB,
+                         .max_context = CONTEXT,
+                         .max_rows = MAX_ROWS,
+                         .mask_id = 10,
+                         .attn_block = 4,
+                         .block_length = 4,
+                         .bos_id = -1,
+                         .eos_id = 1,
+                         .pad_id = -1,
+                         .num_stop_ids = 2,
+                         .stop_ids = {1, 2}};
     strcpy(path, "/tmp/dlx-session-XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -103,10 +113,17 @@ static dlx_session *open_session(dlx_model *m, int32_t rows)
 
 static const int32_t ids[CONTEXT] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4};
 
-static void run(dlx_session *s, int32_t start, int32_t n, dlx_span a, dlx_span b, int32_t block, bool store, float *logits)
+static void run(dlx_session *s, int32_t start, int32_t n, dlx_span a, dlx_span b, int32_t block, bool store,
+                float *logits)
 {
     dlx_error err = {0};
-    dlx_forward_call c = {.ids = ids + start, .n_ids = n, .start = start, .attn_block = block, .store = store, .n_rows = logits ? n : 0, .logits = logits};
+    dlx_forward_call c = {.ids = ids + start,
+                          .n_ids = n,
+                          .start = start,
+                          .attn_block = block,
+                          .n_store = store ? n : 0,
+                          .n_rows = logits ? n : 0,
+                          .logits = logits};
     if (a.end > a.begin) c.context[c.n_context++] = a;
     if (b.end > b.begin) c.context[c.n_context++] = b;
     if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s", err.message);
@@ -137,7 +154,8 @@ static void facts_travel_in_the_file(void **state)
     dlx_model_close(m);
 }
 
-/* 14 rows block-causally in one call; as blocks of 4 through the cache; split by a session of 8 rows; demanded singly. */
+/* 14 rows block-causally in one call; as blocks of 4 through the cache; split by a session of 8 rows; demanded singly.
+ */
 static void one_call_equals_many(void **state)
 {
     (void)state;
@@ -185,6 +203,72 @@ static void two_spans_of_context(void **state)
     dlx_model_close(m);
 }
 
+/* One call that stores the first block and denoises the second gives what a commit and then a denoising pass give. */
+static void a_commit_fused_with_the_next_block(void **state)
+{
+    (void)state;
+    for (int32_t rows = 4; rows <= 8; rows += 4) { /* 4: the call is made in two passes */
+        dlx_model *m = open_model(true);
+        dlx_session *apart = open_session(m, 8), *fused = open_session(m, rows);
+        float a[8 * VOCAB], b[8 * VOCAB], c[4 * VOCAB], d[4 * VOCAB];
+        for (int k = 0; k < 2; k++) run(k ? fused : apart, 0, 4, none, none, 4, true, NULL);
+        run(apart, 4, 4, (dlx_span){0, 4}, none, 4, true, a);
+        run(apart, 8, 4, (dlx_span){0, 8}, none, 4, false, a + 4 * VOCAB);
+        dlx_forward_call call = {.ids = ids + 4,
+                                 .n_ids = 8,
+                                 .start = 4,
+                                 .context = {{0, 4}},
+                                 .n_context = 1,
+                                 .attn_block = 4,
+                                 .n_store = 4,
+                                 .n_rows = 8,
+                                 .logits = b};
+        assert_int_equal(dlx_session_forward(fused, &call, NULL), DLX_OK);
+        assert_close(a, b, 8 * VOCAB);
+        run(apart, 8, 4, (dlx_span){0, 8}, none, 4, false, c);
+        run(fused, 8, 4, (dlx_span){0, 8}, none, 4, false, d);
+        assert_close(c, d, 4 * VOCAB);
+        assert_int_equal(dlx_session_reusable(fused, ids, CONTEXT, 4), 8); /* the second block was not stored */
+        call.n_store = 3;
+        assert_int_equal(dlx_session_forward(fused, &call, NULL), DLX_E_INVALID);
+        dlx_session_close(apart);
+        dlx_session_close(fused);
+        dlx_model_close(m);
+    }
+}
+
+static void what_of_a_prompt_is_cached(void **state)
+{
+    (void)state;
+    dlx_model *m = open_model(true);
+    dlx_session *s = open_session(m, 0);
+    int32_t other[CONTEXT];
+    memcpy(other, ids, sizeof other);
+    other[6]++;
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 0);
+    run(s, 0, 14, none, none, 4, true, NULL);
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 12); /* the last block was not whole */
+    assert_int_equal(dlx_session_reusable(s, ids, 12, 4), 8);       /* the last token of a prompt is always run */
+    assert_int_equal(dlx_session_reusable(s, other, CONTEXT, 4), 4);
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 8), 0);
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 0), 0);
+    run(s, 10, 1, (dlx_span){0, 8}, none, 4, true, NULL); /* a part of a block, run without the rest of it */
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 8);
+    run(s, 4, 4, (dlx_span){0, 4}, none, 4, true, NULL); /* what lay behind depended on the old rows */
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 8);
+    dlx_forward_call behind = {
+        .ids = ids + 12, .n_ids = 4, .start = 12, .context = {{0, 12}}, .n_context = 1, .attn_block = 4};
+    dlx_error err = {0};
+    assert_int_equal(dlx_session_forward(s, &behind, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "position 8 of the context was never stored"));
+    dlx_session_truncate(s, 7);
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 4);
+    run(s, 0, 16, none, none, 0, true, NULL);
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 0); /* full attention: rows depend on what follows */
+    dlx_session_close(s);
+    dlx_model_close(m);
+}
+
 static void expect(dlx_session *s, const dlx_forward_call *c, dlx_status status, const char *text)
 {
     dlx_error err = {0};
@@ -199,20 +283,29 @@ static void wrong_calls_are_refused(void **state)
     dlx_session *s = open_session(m, 8);
     float logits[MAX_ROWS * VOCAB];
     int32_t bad[2] = {1, VOCAB}, rows[2] = {1, 1};
-    expect(s, &(dlx_forward_call){.ids = bad, .n_ids = 2}, DLX_E_INVALID, "id 11 at position 1 is outside the vocabulary of 11");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 21}, DLX_E_LIMIT, "positions 21 to 24 do not fit the context of 24");
+    expect(s, &(dlx_forward_call){.ids = bad, .n_ids = 2}, DLX_E_INVALID,
+           "id 11 at position 1 is outside the vocabulary of 11");
+    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 21}, DLX_E_LIMIT,
+           "positions 21 to 24 do not fit the context of 24");
     expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = INT32_MAX}, DLX_E_LIMIT, "do not fit");
     expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 0}, DLX_E_INVALID, "at least one token");
     expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 9}, DLX_E_LIMIT, "9 rows that all see each other");
     expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 9, .attn_block = 16}, DLX_E_LIMIT, "a block of 16 rows");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 4, .context = {{0, 4}}, .n_context = 1}, DLX_E_INVALID, "position 0 of the context was never stored");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .rows = rows, .n_rows = 2, .logits = logits}, DLX_E_INVALID, "must ascend");
+    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 4, .context = {{0, 4}}, .n_context = 1},
+           DLX_E_INVALID, "position 0 of the context was never stored");
+    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .rows = rows, .n_rows = 2, .logits = logits}, DLX_E_INVALID,
+           "must ascend");
     expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .n_rows = 2}, DLX_E_INVALID, "buffer");
     run(s, 0, 8, none, none, 4, true, NULL);
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 4, .context = {{0, 5}}, .n_context = 1}, DLX_E_INVALID, "overlaps");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 0, .context = {{4, 8}}, .n_context = 1, .attn_block = 4}, DLX_E_INVALID, "lies in a block behind");
+    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 4, .context = {{0, 5}}, .n_context = 1},
+           DLX_E_INVALID, "overlaps");
+    expect(
+        s,
+        &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 0, .context = {{4, 8}}, .n_context = 1, .attn_block = 4},
+        DLX_E_INVALID, "lies in a block behind");
     dlx_session_truncate(s, 4);
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 8, .context = {{0, 8}}, .n_context = 1}, DLX_E_INVALID, "position 4 of the context");
+    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 8, .context = {{0, 8}}, .n_context = 1},
+           DLX_E_INVALID, "position 4 of the context");
     dlx_session_close(s);
     dlx_session *none_yet;
     dlx_error err = {0};
@@ -228,10 +321,9 @@ static void wrong_calls_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(facts_travel_in_the_file),
-        cmocka_unit_test(one_call_equals_many),
-        cmocka_unit_test(two_spans_of_context),
-        cmocka_unit_test(wrong_calls_are_refused),
+        cmocka_unit_test(facts_travel_in_the_file),   cmocka_unit_test(one_call_equals_many),
+        cmocka_unit_test(two_spans_of_context),       cmocka_unit_test(a_commit_fused_with_the_next_block),
+        cmocka_unit_test(what_of_a_prompt_is_cached), cmocka_unit_test(wrong_calls_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

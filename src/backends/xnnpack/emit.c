@@ -18,20 +18,20 @@ typedef struct emitter {
     const dlx_graph *g;
     dlx_arena *arena;
     dlx_error *err;
-    dlx_shape *initial;    /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
-    uint32_t *xnn_id;      /* [n_values] payload id of a graph value, DLX_NONE */
-    uint32_t *evalue;      /* [n_values] EValue of a graph value, DLX_NONE */
+    dlx_shape *initial;     /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
+    uint32_t *xnn_id;       /* [n_values] payload id of a graph value, DLX_NONE */
+    uint32_t *evalue;       /* [n_values] EValue of a graph value, DLX_NONE */
     int32_t *constant_blob; /* [n_values] blob in the constant segment, -1 */
     dlx_xnn_graph x;
-    dlx_evalue *values;    /* of the plan */
+    dlx_evalue *values; /* of the plan */
     uint32_t n_values;
     dlx_instruction *instructions;
     uint32_t n_instructions;
     dlx_pte_blob *blobs;
     uint32_t n_blobs;
-    int32_t *args;         /* delegate call */
+    int32_t *args; /* delegate call */
     uint32_t n_args;
-    uint64_t arena_bytes;  /* memory-planned activations */
+    uint64_t arena_bytes; /* memory-planned activations */
 } emitter;
 
 static dlx_status no_memory(emitter *e)
@@ -88,8 +88,11 @@ static uint32_t tensor_evalue(emitter *e, uint32_t id)
     if (e->evalue[id] != DLX_NONE) return e->evalue[id];
     const dlx_value *v = &e->g->values[id];
     dlx_evalue t = {.kind = DLX_EV_TENSOR};
-    t.u.tensor = (dlx_pte_tensor){.scalar_type = dlx_scalar_type_from_dtype(v->dtype), .rank = v->rank,
-                                  .dynamic = v->dynamic != 0, .blob = e->constant_blob[id], .bytes = value_bytes(v)};
+    t.u.tensor = (dlx_pte_tensor){.scalar_type = dlx_scalar_type_from_dtype(v->dtype),
+                                  .rank = v->rank,
+                                  .dynamic = v->dynamic != 0,
+                                  .blob = e->constant_blob[id],
+                                  .bytes = value_bytes(v)};
     for (int d = 0; d < v->rank; d++) t.u.tensor.sizes[d] = (int32_t)v->dim[d];
     return e->evalue[id] = add_evalue(e, t);
 }
@@ -107,16 +110,16 @@ static void add_constant_blob(emitter *e, uint32_t id)
 {
     if (e->constant_blob[id] >= 0) return;
     e->constant_blob[id] = (int32_t)e->n_blobs;
-    e->blobs[e->n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]),
-                                            .user = &e->g->values[id], .alias_of = -1};
+    e->blobs[e->n_blobs++] = (dlx_pte_blob){
+        .kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]), .user = &e->g->values[id], .alias_of = -1};
 }
 
 static uint32_t add_named(emitter *e, uint32_t id)
 {
     const dlx_value *v = &e->g->values[id];
     e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = v->name, .size = value_bytes(v)};
-    e->blobs[e->n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_NAMED, .key = v->name, .size = value_bytes(v), .user = v,
-                                            .alias_of = e->constant_blob[id]};
+    e->blobs[e->n_blobs++] = (dlx_pte_blob){
+        .kind = DLX_BLOB_NAMED, .key = v->name, .size = value_bytes(v), .user = v, .alias_of = e->constant_blob[id]};
     return e->x.n_constants++;
 }
 
@@ -126,8 +129,10 @@ static dlx_status emit_gathers(emitter *e)
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
         if (n->op != DLX_OP_EMBEDDING) continue;
-        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || g->values[n->in[1]].kind != DLX_VALUE_INPUT || n->inputs != 2)
-            return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: an embedding must gather rows of a constant by a graph input");
+        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || g->values[n->in[1]].kind != DLX_VALUE_INPUT ||
+            n->inputs != 2)
+            return dlx_fail(e->err, DLX_E_UNSUPPORTED,
+                            "XNNPACK: an embedding must gather rows of a constant by a graph input");
         add_constant_blob(e, n->in[0]);
     }
     uint32_t padding = add_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
@@ -232,7 +237,8 @@ static const int payload_type[DLX_OP_COUNT] = {
 
 static int node_type(const dlx_node *n)
 {
-    static const int concat[] = {DLX_XNN_CONCATENATE2, DLX_XNN_CONCATENATE3, DLX_XNN_CONCATENATE4, DLX_XNN_CONCATENATE5};
+    static const int concat[] = {DLX_XNN_CONCATENATE2, DLX_XNN_CONCATENATE3, DLX_XNN_CONCATENATE4,
+                                 DLX_XNN_CONCATENATE5};
     return n->op == DLX_OP_CONCAT ? concat[n->inputs - 2] : payload_type[n->op];
 }
 
@@ -240,7 +246,8 @@ static dlx_status emit_node(emitter *e, const dlx_node *n)
 {
     dlx_xnn_node x = {.type = node_type(n), .inputs = n->inputs};
     if (!x.type)
-        return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK has no operator %s (layer %d)", dlx_op_name(n->op), (int)n->layer);
+        return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK has no operator %s (layer %d)", dlx_op_name(n->op),
+                        (int)n->layer);
     for (int k = 0; k < n->inputs; k++) DLX_TRY(operand(e, n->in[k], &x.in[k]));
     if (n->op == DLX_OP_LINEAR && n->inputs == 2) {
         x.in[2] = DLX_XNN_NONE;
@@ -259,7 +266,8 @@ static dlx_status emit_node(emitter *e, const dlx_node *n)
             x.shape[d] = n->attr.shape[d] < 0 ? 0 : (uint32_t)n->attr.shape[d];
             x.size[d] = n->attr.size[d] < 0 ? 0 : (uint32_t)n->attr.size[d];
             if (n->op == DLX_OP_SLICE && n->attr.size[d] < 0 && n->attr.shape[d] > 0)
-                return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK cannot slice from %lld to the end", (long long)n->attr.shape[d]);
+                return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK cannot slice from %lld to the end",
+                                (long long)n->attr.shape[d]);
         }
     }
     e->x.nodes[e->x.n_nodes++] = x;
@@ -330,13 +338,20 @@ static dlx_status finish_plan(emitter *e, dlx_pte_plan *plan)
     for (uint32_t i = 0; i < e->n_blobs; i++)
         if (e->blobs[i].kind == DLX_BLOB_DELEGATE) delegate->blob = (int32_t)i;
     *plan = (dlx_pte_plan){.name = "forward",
-                           .values = e->values, .n_values = e->n_values,
-                           .inputs = inputs, .n_inputs = (uint32_t)g->n_inputs,
-                           .outputs = outputs, .n_outputs = (uint32_t)g->n_outputs,
-                           .operators = embedding, .n_operators = 1,
-                           .delegates = delegate, .n_delegates = 1,
-                           .instructions = e->instructions, .n_instructions = e->n_instructions,
-                           .buffer_sizes = sizes, .n_buffer_sizes = 2};
+                           .values = e->values,
+                           .n_values = e->n_values,
+                           .inputs = inputs,
+                           .n_inputs = (uint32_t)g->n_inputs,
+                           .outputs = outputs,
+                           .n_outputs = (uint32_t)g->n_outputs,
+                           .operators = embedding,
+                           .n_operators = 1,
+                           .delegates = delegate,
+                           .n_delegates = 1,
+                           .instructions = e->instructions,
+                           .n_instructions = e->n_instructions,
+                           .buffer_sizes = sizes,
+                           .n_buffer_sizes = 2};
     return DLX_OK;
 }
 

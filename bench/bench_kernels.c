@@ -1,0 +1,450 @@
+/*
+ * Kernel benchmark: one line per kernel, shape, instruction set and number of threads, with the fastest and the median
+ * of several runs.
+ *
+ *   bench_kernels [--kernel qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] [--threads N]
+ *                 [--repeat N] [--json]
+ *
+ * Matrix products walk over copies of their weights that together exceed any cache, so weights are cold, as they are in
+ * a forward pass; the time of an int8 product includes quantising the activations. GB/s counts the bytes of packed
+ * weights. Compare them with the machine's limits measured beside them: --kernel read prints what plain reading gives.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "base/sizes.h"
+#include "base/threads.h"
+#include "kernels/kernels.h"
+
+enum { MAX_REPEAT = 99, MAX_COPIES = 128 };
+#define COLD_BYTES ((size_t)192 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
+
+typedef struct options {
+    const char *kernel, *isa;
+    size_t n_in, n_out, rows; /* 0: the built-in list */
+    int threads, repeat;
+    bool json;
+} options;
+
+typedef struct bench {
+    options o;
+    dlx_kernels k;
+    dlx_pool *pool;
+} bench;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void die(const char *what)
+{
+    fprintf(stderr, "bench_kernels: %s\n", what);
+    exit(1);
+}
+
+/* Zeroed, in huge pages where the system grants them. */
+static void *block_new(size_t n)
+{
+    size_t size = (size_t)dlx_align_up(n + 1, HUGE_PAGE);
+    void *p = aligned_alloc(HUGE_PAGE, size);
+    if (!p) die("out of memory");
+#if defined(MADV_HUGEPAGE)
+    (void)madvise(p, size, MADV_HUGEPAGE); /* only a hint */
+#endif
+    memset(p, 0, size);
+    return p;
+}
+
+static void fill(float *x, size_t n)
+{
+    uint32_t s = 12345;
+    for (size_t i = 0; i < n; i++) {
+        s = s * 1664525u + 1013904223u;
+        x[i] = (float)(int32_t)s * 0x1p-31f;
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* `work` is in operations, `bytes` in weight bytes (0: not a matter of memory). */
+static void report(const bench *b, const char *kernel, const char *shape, double *seconds, double work, double bytes)
+{
+    int n = b->o.repeat;
+    qsort(seconds, (size_t)n, sizeof *seconds, compare);
+    double min = seconds[0], median = seconds[n / 2];
+    if (b->o.json) {
+        printf("{\"kernel\":\"%s\",\"shape\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"min_us\":%.2f,\"median_us\":%.2f,"
+               "\"gops\":%.1f,\"gbps\":%.1f}\n",
+               kernel, shape, b->k.name, b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9,
+               bytes / min * 1e-9);
+    } else {
+        printf("%-10s %-26s %-12s %dT  min %10.2f us  med %10.2f us  %8.1f GOPS", kernel, shape, b->k.name,
+               b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9);
+        if (bytes > 0) printf("  %6.1f GB/s", bytes / min * 1e-9);
+        putchar('\n');
+    }
+    fflush(stdout);
+}
+
+/* Matrix products */
+
+typedef struct product {
+    const bench *b;
+    bool is_f32;
+    size_t rows, n_out, n_in;
+    void *copies[MAX_COPIES];
+    size_t n_copies, packed_bytes;
+    const void *weights; /* the copy of this call */
+    float *x, *y;
+    void *quantized;
+} product;
+
+static void product_quantize(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    product *p = arg;
+    const dlx_gemm_qd8 *g = &p->b->k.gemm_qd8;
+    size_t last = end * g->row_tile < p->rows ? end * g->row_tile : p->rows;
+    g->quantize(p->quantized, p->x, p->n_in, p->rows, p->n_in, begin * g->row_tile, last);
+}
+
+static void product_strips(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    product *p = arg;
+    if (p->is_f32)
+        p->b->k.gemm_f32.run(p->y, p->n_out, p->x, p->n_in, p->rows, p->weights, p->n_out, p->n_in, begin, end);
+    else
+        p->b->k.gemm_qd8.run(p->y, p->n_out, p->quantized, p->rows, p->weights, p->n_out, p->n_in, begin, end);
+}
+
+static size_t product_strip_count(const product *p)
+{
+    size_t strip = p->is_f32 ? p->b->k.gemm_f32.strip : p->b->k.gemm_qd8.strip;
+    return (p->n_out + strip - 1) / strip;
+}
+
+static void product_call(product *p)
+{
+    if (!p->is_f32) {
+        size_t tile = p->b->k.gemm_qd8.row_tile;
+        dlx_pool_for(p->b->pool, (p->rows + tile - 1) / tile, 1, product_quantize, p);
+    }
+    dlx_pool_for(p->b->pool, product_strip_count(p), 1, product_strips, p);
+}
+
+static void product_pack(product *p)
+{
+    size_t weights = p->n_out * p->n_in;
+    float *scale = block_new(p->n_out * sizeof *scale);
+    fill(scale, p->n_out);
+    float *w = block_new(weights * sizeof *w);
+    int8_t *q = block_new(weights);
+    fill(w, weights);
+    for (size_t i = 0; i < weights; i++) q[i] = (int8_t)(w[i] * 127.0f);
+    p->n_copies = COLD_BYTES / p->packed_bytes + 1;
+    if (p->n_copies > MAX_COPIES) p->n_copies = MAX_COPIES;
+    for (size_t i = 0; i < p->n_copies; i++) {
+        p->copies[i] = block_new(p->packed_bytes);
+        if (p->is_f32)
+            p->b->k.gemm_f32.pack(p->copies[i], w, scale, p->n_out, p->n_in, 0, product_strip_count(p));
+        else
+            p->b->k.gemm_qd8.pack(p->copies[i], q, scale, NULL, p->n_out, p->n_in, 0, product_strip_count(p));
+    }
+    free(scale);
+    free(w);
+    free(q);
+}
+
+static void bench_product(const bench *b, bool is_f32, size_t n_in, size_t n_out, const size_t *rows, size_t n_rows)
+{
+    product p = {.b = b, .is_f32 = is_f32, .n_out = n_out, .n_in = n_in};
+    size_t most = 0;
+    for (size_t i = 0; i < n_rows; i++) most = rows[i] > most ? rows[i] : most;
+    p.packed_bytes =
+        is_f32 ? b->k.gemm_f32.packed_size(n_out, n_in) : b->k.gemm_qd8.packed_size(n_out, n_in);
+    p.x = block_new(most * n_in * sizeof(float));
+    p.y = block_new(most * n_out * sizeof(float));
+    p.quantized = block_new(b->k.gemm_qd8.quantized_size(most, n_in));
+    fill(p.x, most * n_in);
+    product_pack(&p);
+    for (size_t i = 0; i < n_rows; i++) {
+        double seconds[MAX_REPEAT], work = 2.0 * (double)rows[i] * (double)n_in * (double)n_out;
+        size_t calls = p.n_copies > 4 ? p.n_copies : 4;
+        if (work * (double)calls > 4e10) calls = work > 1e10 ? 2 : 4;
+        p.rows = rows[i];
+        for (int r = 0; r < b->o.repeat; r++) {
+            double start = now();
+            for (size_t c = 0; c < calls; c++) {
+                p.weights = p.copies[((size_t)r * calls + c) % p.n_copies];
+                product_call(&p);
+            }
+            seconds[r] = (now() - start) / (double)calls;
+        }
+        char shape[64];
+        snprintf(shape, sizeof shape, "%zux%zu rows %zu", n_in, n_out, rows[i]);
+        report(b, is_f32 ? "gemm_f32" : "gemm_qd8", shape, seconds, work, (double)p.packed_bytes);
+    }
+    for (size_t i = 0; i < p.n_copies; i++) free(p.copies[i]);
+    free(p.x);
+    free(p.y);
+    free(p.quantized);
+}
+
+static void bench_products(const bench *b, bool is_f32)
+{
+    static const size_t shapes[][2] = {{1536, 1536}, {1536, 8960}, {8960, 1536}, {4096, 4096}, {4096, 12288}};
+    static const size_t rows[] = {1, 4, 8, 16, 32, 128};
+    if (b->o.n_in) {
+        bench_product(b, is_f32, b->o.n_in, b->o.n_out, b->o.rows ? &b->o.rows : rows,
+                      b->o.rows ? 1 : DLX_COUNT(rows));
+        return;
+    }
+    for (size_t i = 0; i < DLX_COUNT(shapes); i++)
+        bench_product(b, is_f32, shapes[i][0], shapes[i][1], rows, DLX_COUNT(rows));
+}
+
+/* Attention */
+
+typedef struct attention_job {
+    const bench *b;
+    dlx_attention_args a;
+    size_t tile, tiles;
+    uint8_t *scratch;
+    size_t scratch_bytes;
+} attention_job;
+
+static void attention_units(void *arg, size_t begin, size_t end, size_t thread)
+{
+    attention_job *j = arg;
+    for (size_t i = begin; i < end; i++) {
+        size_t row = i % j->tiles * j->tile, last = row + j->tile < j->a.rows ? row + j->tile : j->a.rows;
+        j->b->k.attention(&j->a, i / j->tiles, row, last, j->scratch + thread * j->scratch_bytes);
+    }
+}
+
+static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads, size_t dim, size_t rows, size_t keys)
+{
+    attention_job j = {.b = b};
+    size_t units = (size_t)b->o.threads * 2 / kv_heads, tile = b->k.attention_row_tile;
+    j.tile = units > 1 ? (rows / units + tile - 1) / tile * tile : rows;
+    if (j.tile < tile) j.tile = tile;
+    if (kv_heads == (size_t)b->o.threads) j.tile = rows;
+    j.tiles = (rows + j.tile - 1) / j.tile;
+    float *q = block_new(rows * heads * dim * sizeof(float)), *out = block_new(rows * heads * dim * sizeof(float));
+    float *k = block_new(keys * kv_heads * dim * sizeof(float)), *v = block_new(keys * kv_heads * dim * sizeof(float));
+    int32_t *visible = block_new(rows * sizeof *visible);
+    fill(q, rows * heads * dim);
+    fill(k, keys * kv_heads * dim);
+    fill(v, keys * kv_heads * dim);
+    for (size_t i = 0; i < rows; i++) visible[i] = (int32_t)keys;
+    j.a = (dlx_attention_args){.out = out,
+                               .out_stride = heads * dim,
+                               .q = q,
+                               .q_stride = heads * dim,
+                               .rows = rows,
+                               .heads = heads,
+                               .kv_heads = kv_heads,
+                               .head_dim = dim,
+                               .scale = 1.0f / sqrtf((float)dim),
+                               .piece = {{k, v, keys, kv_heads * dim}},
+                               .pieces = 1,
+                               .visible = visible};
+    j.scratch_bytes = (size_t)dlx_align_up(b->k.attention_scratch(j.tile, keys, heads, kv_heads, dim), 4096);
+    j.scratch = block_new(j.scratch_bytes * (size_t)b->o.threads);
+    double seconds[MAX_REPEAT], work = 4.0 * (double)(rows * keys * heads * dim);
+    size_t calls = work > 1e9 ? 2 : 10;
+    for (int r = 0; r < b->o.repeat; r++) {
+        double start = now();
+        for (size_t c = 0; c < calls; c++) dlx_pool_for(b->pool, kv_heads * j.tiles, 1, attention_units, &j);
+        seconds[r] = (now() - start) / (double)calls;
+    }
+    char shape[64];
+    snprintf(shape, sizeof shape, "%zu/%zu x%zu rows %zu keys %zu", heads, kv_heads, dim, rows, keys);
+    report(b, "attention", shape, seconds, work, 0);
+    free(q);
+    free(out);
+    free(k);
+    free(v);
+    free(visible);
+    free(j.scratch);
+}
+
+static void bench_attention(const bench *b)
+{
+    bench_attention_shape(b, 12, 2, 128, 32, 544);
+    bench_attention_shape(b, 12, 2, 128, 8, 544);
+    bench_attention_shape(b, 12, 2, 128, 1, 544);
+    bench_attention_shape(b, 32, 8, 128, 32, 1056);
+    bench_attention_shape(b, 32, 32, 128, 512, 512);
+    bench_attention_shape(b, 32, 32, 128, 32, 512);
+}
+
+/* Row and element operations, on rows that are in the cache */
+
+typedef struct row_job {
+    const dlx_kernels *k;
+    float *x, *y, *z;
+    int8_t *q;
+    size_t n;
+} row_job;
+
+static void row_rms_norm(row_job *j) { j->k->rms_norm(j->y, j->x, j->z, j->n, 1e-6f); }
+static void row_rope(row_job *j) { j->k->rope(j->y, j->x, j->z, j->z + 128, j->n / 128, 128); }
+static void row_silu_mul(row_job *j) { j->k->silu_mul(j->y, j->x, j->z, j->n); }
+static void row_add(row_job *j) { j->k->add(j->y, j->x, j->z, j->n); }
+static void row_softmax(row_job *j) { j->k->softmax(j->y, j->x, j->n); }
+static void row_dequantize(row_job *j) { j->k->dequantize_i8(j->y, j->q, 0.01f, j->n); }
+static void row_quantize(row_job *j)
+{
+    dlx_qd8_row row;
+    j->k->quantize_qd8(j->q, &row, j->x, j->n);
+}
+/* Eight rows as the int8 product wants them. */
+static void row_quantize_tile(row_job *j) { j->k->gemm_qd8.quantize(j->y, j->x, j->n / 8, 8, j->n / 8, 0, 8); }
+
+/* GOPS: 10^9 elements a second. */
+static void bench_rows(const bench *b)
+{
+    static const struct {
+        const char *name;
+        void (*fn)(row_job *);
+        size_t n;
+    } jobs[] = {{"rms_norm", row_rms_norm, 1536},      {"rope", row_rope, 1536},
+                {"silu_mul", row_silu_mul, 8960},      {"add", row_add, 1536},
+                {"softmax", row_softmax, 4096},        {"softmax", row_softmax, 151936},
+                {"quantize", row_quantize, 8960},      {"quant_tile", row_quantize_tile, 8 * 1536},
+                {"dequantize", row_dequantize, 1536}};
+    enum { MOST = 151936 };
+    row_job j = {.k = &b->k,
+                 .x = block_new(MOST * sizeof(float)),
+                 .y = block_new(MOST * sizeof(float)),
+                 .z = block_new(MOST * sizeof(float)),
+                 .q = block_new(MOST)};
+    fill(j.x, MOST);
+    fill(j.z, MOST);
+    for (size_t i = 0; i < DLX_COUNT(jobs); i++) {
+        double seconds[MAX_REPEAT];
+        j.n = jobs[i].n;
+        size_t calls = 4000000 / j.n;
+        for (int r = 0; r < b->o.repeat; r++) {
+            double start = now();
+            for (size_t c = 0; c < calls; c++) jobs[i].fn(&j);
+            seconds[r] = (now() - start) / (double)calls;
+        }
+        char shape[32];
+        snprintf(shape, sizeof shape, "%zu", j.n);
+        report(b, jobs[i].name, shape, seconds, (double)j.n, 0);
+    }
+    free(j.x);
+    free(j.y);
+    free(j.z);
+    free(j.q);
+}
+
+/* Plain reading: the roof of every product with few rows */
+
+typedef struct read_job {
+    const uint64_t *p;
+    _Atomic uint64_t sum;
+} read_job;
+
+enum { READ_CHUNK = 1 << 17 };
+
+static void read_chunks(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    read_job *j = arg;
+    uint64_t s[8] = {0};
+    for (size_t i = begin * READ_CHUNK / 8; i < end * READ_CHUNK / 8; i += 8)
+        for (size_t l = 0; l < 8; l++) s[l] ^= j->p[i + l];
+    j->sum += s[0] ^ s[1] ^ s[2] ^ s[3] ^ s[4] ^ s[5] ^ s[6] ^ s[7];
+}
+
+static void bench_read(const bench *b)
+{
+    read_job j = {.p = block_new(2 * COLD_BYTES)};
+    double seconds[MAX_REPEAT];
+    for (int r = 0; r < b->o.repeat; r++) {
+        double start = now();
+        dlx_pool_for(b->pool, 2 * COLD_BYTES / READ_CHUNK, 1, read_chunks, &j);
+        seconds[r] = now() - start;
+    }
+    report(b, "read", "memory", seconds, 0, 2.0 * (double)COLD_BYTES);
+    free((void *)(uintptr_t)j.p);
+}
+
+static bool wants(const options *o, const char *kernel)
+{
+    return strcmp(o->kernel, "all") == 0 || strcmp(o->kernel, kernel) == 0;
+}
+
+static void run_isa(bench *b, dlx_isa isa)
+{
+    dlx_kernels_init(&b->k, isa);
+    if (wants(&b->o, "read")) bench_read(b);
+    if (wants(&b->o, "qd8")) bench_products(b, false);
+    if (wants(&b->o, "f32")) bench_products(b, true);
+    if (wants(&b->o, "attention")) bench_attention(b);
+    if (wants(&b->o, "rows")) bench_rows(b);
+}
+
+static void parse(options *o, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
+        if (strcmp(word, "--json") == 0) {
+            o->json = true;
+            continue;
+        }
+        if (!value) die("usage: [--kernel read|qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] "
+                        "[--threads N] [--repeat N] [--json]");
+        i++;
+        if (strcmp(word, "--kernel") == 0)
+            o->kernel = value;
+        else if (strcmp(word, "--isa") == 0)
+            o->isa = value;
+        else if (strcmp(word, "--threads") == 0)
+            o->threads = atoi(value);
+        else if (strcmp(word, "--repeat") == 0)
+            o->repeat = atoi(value);
+        else if (strcmp(word, "--shape") == 0 && sscanf(value, "%zu:%zu:%zu", &o->n_in, &o->n_out, &o->rows) >= 2)
+            continue;
+        else
+            die("unknown argument; run without a value for the usage");
+    }
+    if (o->repeat < 1 || o->repeat > MAX_REPEAT) die("--repeat takes 1 to 99");
+}
+
+int main(int argc, char **argv)
+{
+    bench b = {.o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7}};
+    parse(&b.o, argc, argv);
+    dlx_error err;
+    dlx_isa isa = DLX_ISA_REF;
+    bool every = strcmp(b.o.isa, "all") == 0;
+    if (!every && dlx_isa_from_name(&isa, b.o.isa, &err) != DLX_OK) die(err.message);
+    if (dlx_pool_create(&b.pool, b.o.threads, &err) != DLX_OK) die(err.message);
+    dlx_isa list[8];
+    size_t n = dlx_isa_list(list);
+    for (size_t i = 0; i < n; i++)
+        if ((every && list[i] != DLX_ISA_REF && list[i] <= dlx_cpu_best_isa()) || (!every && list[i] == isa))
+            run_isa(&b, list[i]);
+    dlx_pool_free(b.pool);
+    return 0;
+}

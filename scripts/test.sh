@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# test.sh [--core]: everything that CI runs, from a fresh clone to a summary line; exit status 1 when a step failed.
+#   --core   leave out the Python tests that need PyTorch (no large download)
+# Logs lie in build/logs; the end of a failed step's log is printed. JOBS sets the parallel jobs (default: all cores).
+set -u -o pipefail
+cd "$(dirname "$0")/.." || exit 1
+
+requirements=tests/requirements.txt
+case "${1:-}" in
+--core) requirements=tests/requirements-core.txt ;;
+"") ;;
+*)
+    sed -n '2,4s/^# //p' "$0" >&2
+    exit 2
+    ;;
+esac
+
+jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
+logs=build/logs
+mkdir -p "$logs"
+export CTEST_OUTPUT_ON_FAILURE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+passed=0 failed=0 skipped=0
+declare -A result
+
+# report NAME RESULT TEXT
+report() {
+    result[$1]=$2
+    printf '%-22s %-8s %s\n' "$1" "$2" "$3"
+}
+
+# skip NAME REASON
+skip() {
+    skipped=$((skipped + 1))
+    report "$1" skipped "$2"
+}
+
+# step NAME "STEPS IT NEEDS" COMMAND...: runs the command with its output in build/logs/NAME.log.
+step() {
+    local name=$1 needs=$2 log=$logs/$1.log start=$SECONDS need
+    shift 2
+    for need in $needs; do
+        if [ "${result[$need]:-}" != passed ]; then
+            skip "$name" "needs $need, which is ${result[$need]:-absent}"
+            return
+        fi
+    done
+    if "$@" >"$log" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+        report "$name" passed "$((SECONDS - start)) s  $(grep -E 'tests passed|[0-9] passed|follow|runs, |exists$' "$log" | tail -n 1)"
+    else
+        failed=$((failed + 1))
+        report "$name" FAILED "$((SECONDS - start)) s, from $log:"
+        { grep -E 'error:|undefined reference|[*]{3}' "$log" | head -n 20; echo ...; tail -n 40 "$log"; } | sed 's/^/    /'
+    fi
+}
+
+build() {
+    cmake --preset "$1" && cmake --build --preset "$1" --parallel "$jobs"
+}
+
+# tests PRESET [CTEST OPTIONS]: no test at all counts as a failure.
+tests() {
+    local preset=$1
+    shift
+    ctest --preset "$preset" --parallel "$jobs" "$@"
+}
+
+python_environment() {
+    local stamp=build/venv/installed
+    if ! cmp -s <(cat tests/requirements*.txt; echo "$requirements") "$stamp"; then
+        rm -rf build/venv
+        python3 -m venv build/venv && build/venv/bin/pip install -q -r "$requirements" || return 1
+        (cat tests/requirements*.txt; echo "$requirements") >"$stamp"
+    fi
+    # A test that cannot import what it compares with skips itself: make sure that none has to.
+    if [ "$requirements" = tests/requirements.txt ]; then
+        build/venv/bin/python -c 'import torch, transformers, executorch.runtime'
+    fi
+}
+
+python_tests() {
+    DLX_BUILD_DIR=$PWD/build/release DLX_CLI=$PWD/build/release/cli/diffulex-edge PYTHONPATH=$PWD/python \
+        build/venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/py
+}
+
+# The thread sanitizer needs a layout of the address space that some kernels randomise away.
+thread_tests() {
+    local fixed=()
+    setarch -R true 2>/dev/null && fixed=(setarch -R)
+    "${fixed[@]}" ctest --preset tsan --parallel "$jobs" -L threads
+}
+
+step dependencies "" scripts/install_deps.sh
+step layers "" python3 tools/check_layers.py
+step style "" python3 tools/check_style.py
+step release-build "" build release
+step unit-tests release-build tests release -L unit
+step fuzz-corpus release-build tests release -L fuzz
+step package-tests release-build tests release -L package
+step docs release-build python3 tools/check_docs.py --cli build/release/cli/diffulex-edge
+step python-environment "" python_environment
+step python-tests "release-build python-environment" python_tests
+step clang-build "" build clang
+step clang-tests clang-build tests clang -L unit
+step asan-build "" build asan
+step asan-tests asan-build tests asan
+step tsan-build "" build tsan
+step tsan-tests tsan-build thread_tests
+step runtime-only-build "" build runtime-only
+step runtime-only-tests runtime-only-build tests runtime-only
+if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null; then
+    step aarch64-libraries "" scripts/aarch64_root.sh
+    step aarch64-build aarch64-libraries build aarch64
+    step aarch64-tests aarch64-build tests aarch64
+else
+    skip aarch64-build "needs gcc-aarch64-linux-gnu and qemu-user"
+    skip aarch64-tests "needs aarch64-build"
+fi
+
+echo "total time $SECONDS s"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]

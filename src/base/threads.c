@@ -1,0 +1,297 @@
+/*
+ * The worker pool: one loop at a time, handed out in chunks through one atomic cursor.
+ *
+ * A loop is published by opening a gate, one atomic word that holds the loop's number, an open bit and how many workers
+ * have entered. Workers enter by compare-and-swap while the gate is open; the caller works too, closes the gate when
+ * the cursor has run out and waits only for those who entered. A worker that the scheduler did not run in time
+ * therefore costs nothing. Job fields are plain memory: they are written while the gate is closed and nobody is inside,
+ * and read only after entering, so the gate's release/acquire pair orders them.
+ *
+ * Workers wait for the next loop by spinning for SPIN_NS, then on a condition variable. The caller, when it has to wait
+ * for the last chunk of another thread, spins and then yields.
+ */
+#if !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT_S */
+#endif
+
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MAX_THREADS = 1024,
+    SPIN_NS = 80 * 1000,           /* longer than the serial work between two loops of a forward pass */
+    SPIN_NS_OVERSUBSCRIBED = 2000, /* more threads than cores: whoever spins keeps another from working */
+    PAUSES_PER_CLOCK_READ = 16,
+    CHUNKS_PER_THREAD = 4, /* of the items that remain: chunks shrink towards the end of a loop */
+};
+
+#define GATE_OPEN   UINT64_C(1)
+#define GATE_WORKER UINT64_C(2)
+#define GATE_NUMBER UINT64_C(0x100000000)
+
+typedef struct dlx_worker {
+    dlx_pool *pool;
+    size_t index;
+    pthread_t thread;
+} dlx_worker;
+
+/* Each group of fields that one side writes often has its own cache line. */
+struct dlx_pool {
+    alignas(64) _Atomic uint64_t gate; /* loop number << 32 | workers entered << 1 | open */
+    _Atomic int quit;
+    alignas(64) _Atomic size_t cursor; /* first item that nobody has taken */
+    alignas(64) _Atomic uint32_t left; /* workers that entered and are done */
+    alignas(64) _Atomic int sleepers;
+    pthread_mutex_t mutex;
+    pthread_cond_t wake;
+
+    alignas(64) dlx_loop_fn fn; /* the job: see the opening comment */
+    void *arg;
+    size_t count, grain;
+
+    int threads;
+    int64_t spin_ns;
+    dlx_worker *workers; /* threads - 1 */
+};
+
+static inline void cpu_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Takes the next chunk: a share of what remains, at least `grain`. False when nothing is left. */
+static bool take_chunk(dlx_pool *pool, size_t *begin, size_t *end)
+{
+    size_t at = atomic_load_explicit(&pool->cursor, memory_order_relaxed);
+    for (;;) {
+        if (at >= pool->count) return false;
+        size_t remaining = pool->count - at;
+        size_t n = remaining / ((size_t)pool->threads * CHUNKS_PER_THREAD);
+        if (n < pool->grain) n = pool->grain;
+        if (n > remaining) n = remaining;
+        if (atomic_compare_exchange_weak_explicit(&pool->cursor, &at, at + n, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            *begin = at;
+            *end = at + n;
+            return true;
+        }
+    }
+}
+
+static void work(dlx_pool *pool, size_t thread)
+{
+    size_t begin, end;
+    while (take_chunk(pool, &begin, &end)) pool->fn(pool->arg, begin, end, thread);
+}
+
+/* Is there a loop that this worker has not been in, or an end? */
+static bool has_news(dlx_pool *pool, uint64_t seen)
+{
+    uint64_t gate = atomic_load_explicit(&pool->gate, memory_order_acquire);
+    return gate / GATE_NUMBER != seen || atomic_load_explicit(&pool->quit, memory_order_relaxed);
+}
+
+static void wait_for_news(dlx_pool *pool, uint64_t seen)
+{
+    int64_t until = now_ns() + pool->spin_ns;
+    do {
+        for (int i = 0; i < PAUSES_PER_CLOCK_READ; i++) {
+            if (has_news(pool, seen)) return;
+            cpu_relax();
+        }
+    } while (now_ns() < until);
+    sched_yield();
+    if (has_news(pool, seen)) return;
+
+    /* Counting oneself before looking at the gate again, while the publisher opens the gate before it looks at the
+     * count (both sequentially consistent), leaves no order in which both miss each other. */
+    pthread_mutex_lock(&pool->mutex);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (atomic_load(&pool->gate) / GATE_NUMBER == seen && !atomic_load(&pool->quit))
+        pthread_cond_wait(&pool->wake, &pool->mutex);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+static void *worker_main(void *arg)
+{
+    dlx_worker *self = arg;
+    dlx_pool *pool = self->pool;
+    uint64_t seen = 0;
+    for (;;) {
+        wait_for_news(pool, seen);
+        if (atomic_load(&pool->quit)) return NULL;
+        uint64_t gate = atomic_load_explicit(&pool->gate, memory_order_acquire);
+        bool entered = false;
+        while ((gate & GATE_OPEN) && !entered)
+            entered = atomic_compare_exchange_weak_explicit(&pool->gate, &gate, gate + GATE_WORKER,
+                                                            memory_order_acquire, memory_order_acquire);
+        seen = gate / GATE_NUMBER;
+        if (!entered) continue;
+        work(pool, self->index);
+        atomic_fetch_add_explicit(&pool->left, 1, memory_order_release);
+    }
+}
+
+static void wake_sleepers(dlx_pool *pool, size_t wanted)
+{
+    int sleepers = atomic_load(&pool->sleepers);
+    if (sleepers == 0) return;
+    pthread_mutex_lock(&pool->mutex);
+    if (wanted >= (size_t)sleepers)
+        pthread_cond_broadcast(&pool->wake);
+    else
+        for (size_t i = 0; i < wanted; i++) pthread_cond_signal(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void dlx_pool_for(dlx_pool *pool, size_t count, size_t grain, dlx_loop_fn fn, void *arg)
+{
+    if (count == 0) return;
+    if (grain == 0) grain = 1;
+    if (pool->threads == 1 || count <= grain) {
+        fn(arg, 0, count, 0);
+        return;
+    }
+    pool->fn = fn;
+    pool->arg = arg;
+    pool->count = count;
+    pool->grain = grain;
+    atomic_store_explicit(&pool->cursor, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->left, 0, memory_order_relaxed);
+    uint64_t number = atomic_load_explicit(&pool->gate, memory_order_relaxed) / GATE_NUMBER;
+    atomic_store(&pool->gate, (number + 1) * GATE_NUMBER | GATE_OPEN);
+    wake_sleepers(pool, (count - 1) / grain);
+
+    work(pool, 0);
+
+    uint64_t closed = atomic_fetch_and_explicit(&pool->gate, ~GATE_OPEN, memory_order_relaxed);
+    uint32_t entered = (uint32_t)closed / (uint32_t)GATE_WORKER;
+    int64_t until = 0;
+    while (atomic_load_explicit(&pool->left, memory_order_acquire) != entered) {
+        if (until == 0) until = now_ns() + pool->spin_ns;
+        for (int i = 0; i < PAUSES_PER_CLOCK_READ; i++) cpu_relax();
+        if (now_ns() >= until) sched_yield();
+    }
+}
+
+static void stop_workers(dlx_pool *pool, int started)
+{
+    pthread_mutex_lock(&pool->mutex);
+    atomic_store(&pool->quit, 1);
+    pthread_cond_broadcast(&pool->wake);
+    pthread_mutex_unlock(&pool->mutex);
+    for (int i = 0; i < started; i++) pthread_join(pool->workers[i].thread, NULL);
+}
+
+static void release(dlx_pool *pool)
+{
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+    free(pool->workers);
+    free(pool);
+}
+
+/* Starts the workers with all signals blocked, so that signals stay with the program's own threads. */
+static dlx_status start_workers(dlx_pool *pool, dlx_error *err)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int started = 0, code = 0;
+    for (; started < pool->threads - 1; started++) {
+        dlx_worker *w = &pool->workers[started];
+        *w = (dlx_worker){.pool = pool, .index = (size_t)started + 1};
+        code = pthread_create(&w->thread, NULL, worker_main, w);
+        if (code != 0) break;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (code == 0) return DLX_OK;
+    stop_workers(pool, started);
+    return dlx_fail(err, DLX_E_NOMEM, "thread pool: the system refused thread %d of %d (%s); use fewer threads",
+                    started + 2, pool->threads, strerror(code));
+}
+
+dlx_status dlx_pool_create(dlx_pool **out, int threads, dlx_error *err)
+{
+    *out = NULL;
+    if (threads < 1 || threads > MAX_THREADS)
+        return dlx_fail(err, DLX_E_INVALID, "thread pool: %d threads asked for, expected 1 to %d", threads,
+                        MAX_THREADS);
+    dlx_pool *pool = aligned_alloc(alignof(dlx_pool), sizeof *pool);
+    dlx_worker *workers = calloc((size_t)threads, sizeof *workers);
+    if (!pool || !workers) {
+        free(pool);
+        free(workers);
+        return dlx_fail(err, DLX_E_NOMEM, "thread pool: no memory for %d threads", threads);
+    }
+    memset(pool, 0, sizeof *pool);
+    pool->threads = threads;
+    pool->workers = workers;
+    pool->spin_ns = threads > dlx_cpu_count() ? SPIN_NS_OVERSUBSCRIBED : SPIN_NS;
+    bool mutex_ok = pthread_mutex_init(&pool->mutex, NULL) == 0;
+    if (!mutex_ok || pthread_cond_init(&pool->wake, NULL) != 0) {
+        if (mutex_ok) pthread_mutex_destroy(&pool->mutex);
+        free(workers);
+        free(pool);
+        return dlx_fail(err, DLX_E_NOMEM, "thread pool: the system refused a mutex or a condition variable");
+    }
+    dlx_status status = start_workers(pool, err);
+    if (status != DLX_OK) {
+        release(pool);
+        return status;
+    }
+    *out = pool;
+    return DLX_OK;
+}
+
+void dlx_pool_free(dlx_pool *pool)
+{
+    if (!pool) return;
+    stop_workers(pool, pool->threads - 1);
+    release(pool);
+}
+
+int dlx_pool_threads(const dlx_pool *pool)
+{
+    return pool->threads;
+}
+
+int dlx_cpu_count(void)
+{
+#if defined(__linux__)
+    /* The kernel refuses a mask smaller than its own; machines with more CPUs than cpu_set_t holds exist. */
+    for (int cpus = CPU_SETSIZE; cpus <= 64 * CPU_SETSIZE; cpus *= 2) {
+        cpu_set_t *set = CPU_ALLOC(cpus);
+        if (!set) break;
+        size_t size = CPU_ALLOC_SIZE(cpus);
+        int n = sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
+        CPU_FREE(set);
+        if (n > 0) return n;
+    }
+#endif
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}

@@ -1,0 +1,44 @@
+#include "format/json/json_file.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+
+dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err)
+{
+    json_error_t e;
+    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    if (*out) return DLX_OK;
+    if (json_error_code(&e) == json_error_out_of_memory)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory parsing %s (%zu bytes of JSON)", what, n);
+    return dlx_fail(err, DLX_E_FORMAT, "%s is not valid JSON: line %d, column %d: %s", what, e.line, e.column, e.text);
+}
+
+dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error *err)
+{
+    char *text, what[1024];
+    size_t n;
+    *out = NULL;
+    DLX_TRY(dlx_read_file(&text, &n, path, limit, err));
+    snprintf(what, sizeof what, "'%s'", path);
+    dlx_status s = dlx_json_parse(out, text, n, what, err);
+    free(text);
+    return s;
+}
+
+const char *dlx_json_type_name(const json_t *value)
+{
+    if (!value) return "nothing";
+    switch (json_typeof(value)) {
+    case JSON_OBJECT: return "an object";
+    case JSON_ARRAY: return "an array";
+    case JSON_STRING: return "a string";
+    case JSON_INTEGER: return "an integer";
+    case JSON_REAL: return "a real number";
+    case JSON_TRUE:
+    case JSON_FALSE: return "a boolean";
+    case JSON_NULL: break;
+    }
+    return "null";
+}

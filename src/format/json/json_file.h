@@ -1,0 +1,23 @@
+/* JSON documents by jansson: size limit, no duplicate keys, and messages that say file, line and column. */
+#ifndef DLX_FORMAT_JSON_JSON_FILE_H
+#define DLX_FORMAT_JSON_JSON_FILE_H
+
+#include <stddef.h>
+
+#include <jansson.h>
+
+#include "base/status.h"
+
+/*
+ * Reads and parses the file at `path`, at most `limit` bytes; *out is a new reference (json_decref frees it). Duplicate
+ * keys, trailing text and nesting deeper than jansson's own limit are refused.
+ */
+dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error *err);
+
+/* The same for n bytes in memory; `what` stands for the file in messages, e.g. "'model.safetensors': header". */
+dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err);
+
+/* "an object", "a string", ...: for messages that say what was found. */
+const char *dlx_json_type_name(const json_t *value);
+
+#endif

@@ -1,0 +1,14 @@
+# Instruction-set flags per file. Each file's functions are reached only after the CPU was asked (kernels.c), so the rest
+# of the library stays at the architecture's baseline. -O3 because the register tiles rely on full unrolling.
+function(dlx_isa_source file)
+  set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/kernels/${file} PROPERTIES COMPILE_OPTIONS
+                              "${ARGN};$<$<NOT:$<CONFIG:Debug>>:-O3>")
+endfunction()
+
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
+  dlx_isa_source(avx2.c -mavx2 -mfma)
+  dlx_isa_source(avx512vnni.c -mavx2 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
+  dlx_isa_source(neon.c)
+  dlx_isa_source(neon_dotprod.c -march=armv8.2-a+dotprod)
+endif()

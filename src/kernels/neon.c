@@ -1,0 +1,22 @@
+/* The aarch64 baseline set: the kernel templates with vectors of 4. */
+#if defined(__aarch64__)
+#include "base/sizes.h"
+#include "kernels/tables.h"
+#include "kernels/vec_neon.h"
+
+#include "kernels/elementwise_template.h"
+#include "kernels/tile_template.h"
+
+#include "kernels/gemm_f32_template.h"
+#include "kernels/gemm_qd8_template.h"
+
+#include "kernels/attention_template.h"
+
+void dlx_kernels_set_neon(dlx_kernels *k)
+{
+    set_elementwise(k);
+    set_gemm_f32(k);
+    set_gemm_qd8(k);
+    set_attention(k);
+}
+#endif

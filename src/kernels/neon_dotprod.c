@@ -1,0 +1,22 @@
+/* The aarch64 dot-product set: as the baseline, with int8 products by sdot. */
+#if defined(__aarch64__)
+#include "base/sizes.h"
+#include "kernels/tables.h"
+#include "kernels/vec_neon.h"
+
+#include "kernels/elementwise_template.h"
+#include "kernels/tile_template.h"
+
+#include "kernels/gemm_f32_template.h"
+#include "kernels/gemm_qd8_template.h"
+
+#include "kernels/attention_template.h"
+
+void dlx_kernels_set_neon_dotprod(dlx_kernels *k)
+{
+    set_elementwise(k);
+    set_gemm_f32(k);
+    set_gemm_qd8(k);
+    set_attention(k);
+}
+#endif

@@ -1,0 +1,90 @@
+/*
+ * Reference kernels, element and row operations: plain loops from the formulas, sums in double, rounded to float once.
+ * Never optimised; every instruction set is tested against them, and they run where no other set does.
+ */
+#include <math.h>
+
+#include "kernels/qd8.h"
+#include "kernels/ref.h"
+#include "kernels/tables.h"
+
+static void rms_norm(float *y, const float *x, const float *w, size_t n, float eps)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    double r = 1.0 / sqrt(sum / (double)n + (double)eps);
+    for (size_t i = 0; i < n; i++) y[i] = (float)((double)x[i] * r * (double)w[i]);
+}
+
+static void rope(float *y, const float *x, const float *cos, const float *sin, size_t heads, size_t head_dim)
+{
+    size_t half = head_dim / 2;
+    for (size_t h = 0; h < heads; h++) {
+        for (size_t i = 0; i < half; i++) {
+            size_t a = h * head_dim + i, b = a + half;
+            double xa = (double)x[a], xb = (double)x[b];
+            y[a] = (float)(xa * (double)cos[i] + xb * (double)sin[i]);
+            y[b] = (float)(xb * (double)cos[half + i] + xa * (double)sin[half + i]);
+        }
+    }
+}
+
+static void silu_mul(float *y, const float *gate, const float *up, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double g = (double)gate[i];
+        y[i] = (float)(g / (1.0 + exp(-g)) * (double)up[i]);
+    }
+}
+
+static void add(float *y, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = a[i] + b[i];
+}
+
+static void mul(float *y, const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = a[i] * b[i];
+}
+
+static void softmax(float *y, const float *x, size_t n)
+{
+    double max = -INFINITY, sum = 0;
+    for (size_t i = 0; i < n; i++) max = (double)x[i] > max ? (double)x[i] : max;
+    for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
+    for (size_t i = 0; i < n; i++) y[i] = (float)(exp((double)x[i] - max) / sum);
+}
+
+void dlx_ref_quantize_qd8(int8_t *q, dlx_qd8_row *row, const float *x, size_t n)
+{
+    float lo = 0, hi = 0;
+    for (size_t i = 0; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
+    }
+    dlx_qd8_map map = dlx_qd8_map_of(lo, hi);
+    for (size_t i = 0; i < n; i++) q[i] = (int8_t)(dlx_qd8_round(&map, x[i]) + map.row.zero_point);
+    *row = map.row;
+}
+
+static void dequantize_i8(float *y, const int8_t *q, float scale, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = (float)q[i] * scale;
+}
+
+void dlx_kernels_set_ref(dlx_kernels *k)
+{
+    k->rms_norm = rms_norm;
+    k->rope = rope;
+    k->silu_mul = silu_mul;
+    k->add = add;
+    k->mul = mul;
+    k->softmax = softmax;
+    k->quantize_qd8 = dlx_ref_quantize_qd8;
+    k->dequantize_i8 = dequantize_i8;
+    k->gemm_f32 = dlx_ref_gemm_f32;
+    k->gemm_qd8 = dlx_ref_gemm_qd8;
+    k->attention_row_tile = 1;
+    k->attention_scratch = dlx_ref_attention_scratch;
+    k->attention = dlx_ref_attention;
+}

@@ -1,0 +1,158 @@
+/*
+ * Vectors of 8 floats or int32 for the kernel templates, AVX2 and FMA; see vec_avx512.h for what each name means.
+ */
+#ifndef DLX_KERNELS_VEC_AVX2_H
+#define DLX_KERNELS_VEC_AVX2_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define DLX_INLINE static inline __attribute__((always_inline))
+
+enum { VF = 8 };
+#define TILE_ROWS 6 /* 12 of 16 registers accumulate */
+#define TILE_VECS 2
+
+typedef __m256 vf;
+/* Lanes of int32 by type, not the compiler's untyped integer vector: gcc keeps accumulators in place across loop
+ * iterations only if their type never changes. */
+typedef __v8su vi; /* unsigned: sums wrap */
+
+DLX_INLINE vf vf_set1(float a)
+{
+    return _mm256_set1_ps(a);
+}
+DLX_INLINE vf vf_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+DLX_INLINE void vf_store(float *p, vf a)
+{
+    _mm256_storeu_ps(p, a);
+}
+DLX_INLINE vf vf_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+DLX_INLINE vf vf_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+DLX_INLINE vf vf_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+DLX_INLINE vf vf_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+DLX_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+DLX_INLINE vf vf_min(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
+DLX_INLINE vf vf_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+DLX_INLINE vf vf_abs(vf a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+DLX_INLINE vf vf_if_less(vf a, vf b, vf yes, vf no)
+{
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+DLX_INLINE vi vi_set1(int32_t a)
+{
+    return (vi)_mm256_set1_epi32(a);
+}
+DLX_INLINE vi vi_load(const int32_t *p)
+{
+    return (vi)_mm256_loadu_si256((const __m256i *)(const void *)p);
+}
+DLX_INLINE vi vi_add(vi a, vi b)
+{
+    return a + b;
+}
+DLX_INLINE vi vi_sub(vi a, vi b)
+{
+    return a - b;
+}
+DLX_INLINE vi vi_mul(vi a, vi b)
+{
+    return a * b;
+}
+DLX_INLINE vi vi_half(vi a)
+{
+    return (vi)_mm256_srai_epi32((__m256i)a, 1);
+}
+DLX_INLINE vf vi_to_vf(vi a)
+{
+    return _mm256_cvtepi32_ps((__m256i)a);
+}
+DLX_INLINE vi vf_round(vf a)
+{
+    return (vi)_mm256_cvtps_epi32(a);
+}
+DLX_INLINE vf vi_exp2(vi a)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32((__m256i)a, _mm256_set1_epi32(127)), 23));
+}
+/* The low halves of both 128-bit lanes as eight int16. */
+DLX_INLINE __m128i vi_narrow_i16(vi a)
+{
+    return _mm_packs_epi32(_mm256_castsi256_si128((__m256i)a), _mm256_extracti128_si256((__m256i)a, 1));
+}
+DLX_INLINE void vi_store_i8(int8_t *p, vi a)
+{
+    __m128i words = vi_narrow_i16(a);
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(words, words));
+}
+DLX_INLINE vi vi_load_i8(const int8_t *p)
+{
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
+DLX_INLINE void prefetch_l2(const void *p)
+{
+    _mm_prefetch(p, _MM_HINT_T1);
+}
+
+/* int8 products without VNNI: vpmaddubsw saturates, so both sides are widened to int16 and vpmaddwd adds pairs exactly
+ * (2 * 255 * 128 is far below 2^31). With int16 activations the zero point is subtracted beforehand. */
+enum {
+    QD8_GROUP = 2,
+    QD8_OFFSET = 0,
+    QD8_CENTERED = 1,
+};
+typedef int16_t qd8_act;
+typedef __m256i qd8_weights;
+typedef __m256i qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, vi_narrow_i16(a));
+}
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    return _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(const void *)(p + 16 * j)));
+}
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    int32_t two;
+    memcpy(&two, p, sizeof two);
+    return _mm256_set1_epi32(two);
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+    return sum + (vi)_mm256_madd_epi16(w, x);
+}
+
+#endif

@@ -1,0 +1,158 @@
+/*
+ * Vectors of 16 floats or int32 for the kernel templates, AVX-512 F/BW/DQ/VL and VNNI. The templates (elementwise,
+ * gemm, attention) are written against these names and included once per instruction set.
+ */
+#ifndef DLX_KERNELS_VEC_AVX512_H
+#define DLX_KERNELS_VEC_AVX512_H
+
+#include <immintrin.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define DLX_INLINE static inline __attribute__((always_inline))
+
+enum { VF = 16 }; /* lanes */
+/* Rows x vectors of one register tile: 16 of 32 registers accumulate. Larger ones are no faster on Zen 4, and gcc 12
+ * spills them. */
+#define TILE_ROWS 8
+#define TILE_VECS 2
+
+typedef __m512 vf;
+/* Lanes of int32 by type, not the compiler's untyped integer vector: gcc keeps accumulators in place across loop
+ * iterations only if their type never changes. */
+typedef __v16si vi;
+
+DLX_INLINE vf vf_set1(float a)
+{
+    return _mm512_set1_ps(a);
+}
+DLX_INLINE vf vf_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+DLX_INLINE void vf_store(float *p, vf a)
+{
+    _mm512_storeu_ps(p, a);
+}
+DLX_INLINE vf vf_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+DLX_INLINE vf vf_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+DLX_INLINE vf vf_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+DLX_INLINE vf vf_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+DLX_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+} /* a * b + c */
+DLX_INLINE vf vf_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+} /* b when one is NaN */
+DLX_INLINE vf vf_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+} /* b when one is NaN */
+DLX_INLINE vf vf_abs(vf a)
+{
+    return _mm512_abs_ps(a);
+}
+/* a < b ? yes : no */
+DLX_INLINE vf vf_if_less(vf a, vf b, vf yes, vf no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+
+DLX_INLINE vi vi_set1(int32_t a)
+{
+    return (vi)_mm512_set1_epi32(a);
+}
+DLX_INLINE vi vi_load(const int32_t *p)
+{
+    return (vi)_mm512_loadu_si512(p);
+}
+DLX_INLINE vi vi_add(vi a, vi b)
+{
+    return (vi)_mm512_add_epi32((__m512i)a, (__m512i)b);
+}
+DLX_INLINE vi vi_sub(vi a, vi b)
+{
+    return (vi)_mm512_sub_epi32((__m512i)a, (__m512i)b);
+}
+DLX_INLINE vi vi_mul(vi a, vi b)
+{
+    return (vi)_mm512_mullo_epi32((__m512i)a, (__m512i)b);
+}
+DLX_INLINE vi vi_half(vi a)
+{
+    return (vi)_mm512_srai_epi32((__m512i)a, 1);
+}
+DLX_INLINE vf vi_to_vf(vi a)
+{
+    return _mm512_cvtepi32_ps((__m512i)a);
+}
+DLX_INLINE vi vf_round(vf a)
+{
+    return (vi)_mm512_cvtps_epi32(a);
+} /* half to even */
+/* 2^a for a in [-126, 127] */
+DLX_INLINE vf vi_exp2(vi a)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32((__m512i)a, _mm512_set1_epi32(127)), 23));
+}
+DLX_INLINE void vi_store_i8(int8_t *p, vi a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8((__m512i)a));
+}
+DLX_INLINE vi vi_load_i8(const int8_t *p)
+{
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+DLX_INLINE void prefetch_l2(const void *p)
+{
+    _mm_prefetch(p, _MM_HINT_T1);
+}
+
+/* int8 products, four to a lane: activations unsigned (q + 128), weights signed. */
+enum {
+    QD8_GROUP = 4,    /* consecutive inputs that one dot step takes */
+    QD8_OFFSET = 128, /* stored activation = q + QD8_OFFSET */
+    QD8_CENTERED = 0, /* 1: stored activation = q - zero_point, so no column sums are needed */
+};
+typedef uint8_t qd8_act;
+typedef __m512i qd8_weights;
+typedef __m512i qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    vi_store_i8((int8_t *)p, a);
+}
+/* Vector j of a panel's group. */
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    return _mm512_load_si512(p + 64 * j);
+}
+/* One row's group in every lane. */
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+    return (vi)_mm512_dpbusd_epi32((__m512i)sum, x, w);
+}
+
+#endif

@@ -1,0 +1,186 @@
+/*
+ * Vectors of 4 floats or int32 for the kernel templates, aarch64 Advanced SIMD; see vec_avx512.h for what each name
+ * means. The int8 products are chosen by what the file that includes this was compiled for: sdot (Armv8.2 dot product)
+ * or widening multiplies of the baseline.
+ */
+#ifndef DLX_KERNELS_VEC_NEON_H
+#define DLX_KERNELS_VEC_NEON_H
+
+#include <arm_neon.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define DLX_INLINE static inline __attribute__((always_inline))
+
+enum { VF = 4 };
+#define TILE_ROWS 8 /* 16 of 32 registers accumulate */
+#define TILE_VECS 2
+
+typedef float32x4_t vf;
+typedef int32x4_t vi;
+
+DLX_INLINE vf vf_set1(float a)
+{
+    return vdupq_n_f32(a);
+}
+DLX_INLINE vf vf_load(const float *p)
+{
+    return vld1q_f32(p);
+}
+DLX_INLINE void vf_store(float *p, vf a)
+{
+    vst1q_f32(p, a);
+}
+DLX_INLINE vf vf_add(vf a, vf b)
+{
+    return vaddq_f32(a, b);
+}
+DLX_INLINE vf vf_sub(vf a, vf b)
+{
+    return vsubq_f32(a, b);
+}
+DLX_INLINE vf vf_mul(vf a, vf b)
+{
+    return vmulq_f32(a, b);
+}
+DLX_INLINE vf vf_div(vf a, vf b)
+{
+    return vdivq_f32(a, b);
+}
+DLX_INLINE vf vf_fma(vf a, vf b, vf c)
+{
+    return vfmaq_f32(c, a, b);
+}
+/* As on x86: b when one is NaN. */
+DLX_INLINE vf vf_min(vf a, vf b)
+{
+    return vbslq_f32(vcltq_f32(a, b), a, b);
+}
+DLX_INLINE vf vf_max(vf a, vf b)
+{
+    return vbslq_f32(vcgtq_f32(a, b), a, b);
+}
+DLX_INLINE vf vf_abs(vf a)
+{
+    return vabsq_f32(a);
+}
+DLX_INLINE vf vf_if_less(vf a, vf b, vf yes, vf no)
+{
+    return vbslq_f32(vcltq_f32(a, b), yes, no);
+}
+
+DLX_INLINE vi vi_set1(int32_t a)
+{
+    return vdupq_n_s32(a);
+}
+DLX_INLINE vi vi_load(const int32_t *p)
+{
+    return vld1q_s32(p);
+}
+DLX_INLINE vi vi_add(vi a, vi b)
+{
+    return vaddq_s32(a, b);
+}
+DLX_INLINE vi vi_sub(vi a, vi b)
+{
+    return vsubq_s32(a, b);
+}
+DLX_INLINE vi vi_mul(vi a, vi b)
+{
+    return vmulq_s32(a, b);
+}
+DLX_INLINE vi vi_half(vi a)
+{
+    return vshrq_n_s32(a, 1);
+}
+DLX_INLINE vf vi_to_vf(vi a)
+{
+    return vcvtq_f32_s32(a);
+}
+DLX_INLINE vi vf_round(vf a)
+{
+    return vcvtnq_s32_f32(a);
+}
+DLX_INLINE vf vi_exp2(vi a)
+{
+    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(a, vdupq_n_s32(127)), 23));
+}
+DLX_INLINE void vi_store_i8(int8_t *p, vi a)
+{
+    int16x4_t words = vmovn_s32(a);
+    int8x8_t bytes = vmovn_s16(vcombine_s16(words, words));
+    vst1_lane_s32((int32_t *)(void *)p, vreinterpret_s32_s8(bytes), 0);
+}
+DLX_INLINE vi vi_load_i8(const int8_t *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)))));
+}
+
+/* Left to the core's own prefetcher: small cores have no issue slots to spare. */
+DLX_INLINE void prefetch_l2(const void *p)
+{
+    (void)p;
+}
+
+#if defined(__ARM_FEATURE_DOTPROD)
+enum {
+    QD8_GROUP = 4,
+    QD8_OFFSET = 0,
+    QD8_CENTERED = 0,
+};
+typedef int8_t qd8_act;
+typedef int8x16_t qd8_weights;
+typedef int8x16_t qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    vi_store_i8(p, a);
+}
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    return vld1q_s8(p + 16 * j);
+}
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return vreinterpretq_s8_s32(vdupq_n_s32(four));
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+    return vdotq_s32(sum, w, x);
+}
+#else
+enum {
+    QD8_GROUP = 1,
+    QD8_OFFSET = 0,
+    QD8_CENTERED = 1,
+};
+typedef int16_t qd8_act;
+typedef int16x4_t qd8_weights;
+typedef int16x4_t qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    vst1_s16(p, vmovn_s32(a));
+}
+/* Both vectors of a panel come from one 8-byte load; the compiler merges the two calls. */
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    int16x8_t words = vmovl_s8(vld1_s8(p));
+    return j == 0 ? vget_low_s16(words) : vget_high_s16(words);
+}
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    return vld1_dup_s16(p);
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+    return vmlal_s16(sum, w, x);
+}
+#endif
+
+#endif

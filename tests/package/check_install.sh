@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# check_install.sh BUILD_DIR VERSION: installs into a scratch prefix and builds a small program against it twice, by
+# find_package and by pkg-config. Both must run and report VERSION. CC and CMAKE name the tools.
+set -eu
+build=$1
+version=$2
+cc=${CC:-cc}
+cmake=${CMAKE:-cmake}
+here=$(cd "$(dirname "$0")" && pwd)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+prefix=$scratch/prefix
+
+"$cmake" --install "$build" --prefix "$prefix" >"$scratch/install.log"
+# A moved tree must work as well as the one that was installed.
+mv "$prefix" "$scratch/moved"
+prefix=$scratch/moved
+
+run() {
+    local out
+    out=$("$@")
+    echo "$out"
+    if [ "$out" != "diffulex_edge $version" ]; then
+        echo "expected: diffulex_edge $version" >&2
+        exit 1
+    fi
+}
+
+targets=diffulex_edge
+if [ -n "$(find "$prefix" -name libdiffulex_edge.a)" ]; then
+    targets="$targets diffulex_edge_static"
+fi
+for target in $targets; do
+    "$cmake" -S "$here/consumer" -B "$scratch/$target" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
+        -DCONSUMER_TARGET="$target" -DCONSUMER_VERSION="$version" >"$scratch/$target.log"
+    "$cmake" --build "$scratch/$target" >>"$scratch/$target.log" || { cat "$scratch/$target.log"; exit 1; }
+    run "$scratch/$target/consumer"
+done
+
+pc=$(find "$prefix" -name diffulex_edge.pc)
+export PKG_CONFIG_PATH=${pc%/*}
+[ "$(pkg-config --modversion diffulex_edge)" = "$version" ]
+# shellcheck disable=SC2046
+"$cc" -std=c11 -Wall -Wextra -Werror "$here/consumer/consumer.c" $(pkg-config --cflags --libs diffulex_edge) \
+    -o "$scratch/consumer-pc"
+LD_LIBRARY_PATH=${pc%/pkgconfig/*} run "$scratch/consumer-pc"
+
+if [ -x "$prefix/bin/diffulex-edge" ]; then
+    "$prefix/bin/diffulex-edge" --version
+fi

@@ -1,0 +1,193 @@
+"""The same .pte in the official ExecuTorch runtime and in ours: golden logits, cached passes, agreement, and a file that
+the official exporter wrote."""
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs torch: left out by scripts/test.sh --core")
+pytest.importorskip("executorch.runtime", reason="needs executorch: left out by scripts/test.sh --core")
+from safetensors.torch import load_file  # noqa: E402
+
+from layout_a import StockRuntime  # noqa: E402
+
+DATA = Path(__file__).resolve().parent.parent / "data"
+CLI = os.environ["DLX_CLI"]
+MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
+
+
+def run(*args):
+    done = subprocess.run([CLI, *map(str, args)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """{(model, quantization): path of its .pte}"""
+    folder = tmp_path_factory.mktemp("pte")
+    out = {}
+    for model in MODELS:
+        for quantization in ("none", "int8-dynamic"):
+            out[model, quantization] = folder / f"{model}-{quantization}.pte"
+            run("export", "--hf-model-path", DATA / "checkpoints" / model, "--output-path", out[model, quantization],
+                "--backend", "xnnpack", "--quantization", quantization, "--max-seq-len", "128")
+    return out
+
+
+def golden(model):
+    return json.loads((DATA / "forward" / f"{model}.json").read_text()), load_file(DATA / "forward" / f"{model}.safetensors")
+
+
+def stock_logits(path, ids, attention):
+    stock = StockRuntime(path, 128)
+    width = re.fullmatch(r"block_causal\((\d+)\)", attention)
+    return stock.block_causal(ids, int(width[1])) if width else stock.forward(ids)
+
+
+def native_logits(path, ids, attention, folder):
+    width = re.fullmatch(r"block_causal\((\d+)\)", attention)
+    run("logits", "--pte-path", path, "--token-ids", ",".join(map(str, ids)), "--block-size", width[1] if width else 0,
+        "--output", folder / "logits.safetensors")
+    return load_file(folder / "logits.safetensors")["logits"]
+
+
+def relative(a, b):
+    return float((a - b).abs().max() / (b.max() - b.min()))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_float_file_gives_the_golden_logits_in_both(files, model, tmp_path):
+    cases, tensors = golden(model)
+    for case in cases["cases"]:
+        want = tensors[case["name"]]
+        stock = stock_logits(files[model, "none"], case["input_ids"], case["attention"])
+        native = native_logits(files[model, "none"], case["input_ids"], case["attention"], tmp_path)
+        assert relative(stock, want) < 1e-4, case["name"]
+        assert relative(native, want) < 1e-4, case["name"]
+        assert relative(native, stock) < 1e-5, case["name"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_prefill_denoise_commit_and_next_block_in_the_stock_runtime(files, model):
+    """Prefix stored, chunk stored behind it, a part of it run again against everything else: as the reference did."""
+    cases, tensors = golden(model)
+    cached = cases["cached"]
+    prefix, chunk, part, start = cached["prefix_ids"], cached["chunk_ids"], cached["part_ids"], cached["part_start"]
+    stock = StockRuntime(files[model, "none"], 128)
+    stock.forward(prefix, store=True)
+    k = torch.stack(stock.kv[0::2])[:, :len(prefix)].transpose(1, 2)
+    assert relative(k, tensors["cached.prefix.k"]) < 1e-5
+    masked = [part[0]] * len(chunk)
+    for step in range(3):  # denoising passes leave no trace
+        stock.forward(masked[:step + 1] + chunk[step + 1:], len(prefix), range(len(prefix)))
+    committed = stock.forward(chunk, len(prefix), range(len(prefix)), store=True)
+    assert relative(committed, tensors["cached.chunk"]) < 1e-4
+    total = len(prefix) + len(chunk)
+    others = [p for p in range(total) if not start <= p < start + len(part)]
+    assert relative(stock.forward(part, start, others), tensors["cached.part"]) < 1e-4
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_int8_file_gives_the_golden_logits_in_both(files, model, tmp_path):
+    """Golden: the reference with int8 rows everywhere, the embedding too. An activation on a rounding edge moves whole
+    logits by as much as float64 arithmetic does, so the tolerance is the one the fixtures state."""
+    attention = {"sdar-tiny": "block_causal(4)", "fast_dllm_v2-tiny": "block_causal(32)"}.get(model, "full")
+    tensors = load_file(DATA / "int8" / f"{model}.safetensors")
+    for case in json.loads((DATA / "int8" / f"{model}.json").read_text())["cases"]:
+        want, tolerance = tensors[case["logits"]], 4 * case["max_abs_diff_to_float64"] + 1e-3
+        stock = stock_logits(files[model, "int8-dynamic"], case["input_ids"], attention)
+        native = native_logits(files[model, "int8-dynamic"], case["input_ids"], attention, tmp_path)
+        assert (stock - want).abs().max() <= tolerance
+        assert (native - want).abs().max() <= tolerance
+        assert torch.equal(stock.argmax(-1), want.argmax(-1))
+        assert torch.equal(native.argmax(-1), want.argmax(-1))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_int8_runtimes_agree(files, model, tmp_path):
+    """The same integers but for rounding ties of an activation: one layer's tie is a step of the next layer's rows, so
+    a few logits may move; nearly all agree closely, and the argmax wherever the margin is larger."""
+    cases, _ = golden(model)
+    for case in cases["cases"]:
+        stock = stock_logits(files[model, "int8-dynamic"], case["input_ids"], case["attention"])
+        native = native_logits(files[model, "int8-dynamic"], case["input_ids"], case["attention"], tmp_path)
+        scale = float(stock.max() - stock.min())
+        worst = (native - stock).abs().amax(-1) / scale
+        top = stock.topk(2, -1).values
+        clear = (top[:, 0] - top[:, 1]) > 2 * (native - stock).abs().amax(-1)
+        assert float(worst.median()) < 2e-3, (case["name"], worst)
+        assert torch.equal(native.argmax(-1)[clear], stock.argmax(-1)[clear])
+
+
+def test_metadata_reaches_the_stock_runtime(files):
+    stock = StockRuntime(files["sdar-tiny", "int8-dynamic"], 16)
+    assert stock.constant("get_vocab_size") == [1280]
+    assert stock.constant("get_max_context_len") == [128]
+    assert stock.constant("get_eos_ids") == [1202, 1200]
+    assert stock.constant("get_mask_id") == [1226]
+    assert stock.constant("get_model_family") == ["sdar"]
+
+
+class OfficialBlock(torch.nn.Module):
+    """One decoder layer with layout A's signature, written as a PyTorch user would."""
+
+    def __init__(self, vocab=64, hidden=32, heads=4, kv=2, dim=8, rows=64):
+        super().__init__()
+        self.heads, self.kv, self.dim = heads, kv, dim
+        self.embed = torch.nn.Embedding(vocab, hidden)
+        self.q, self.k, self.v, self.o = (torch.nn.Linear(a, b, bias=False) for a, b in
+                                          ((hidden, heads * dim), (hidden, kv * dim), (hidden, kv * dim), (heads * dim, hidden)))
+        self.gate, self.up, self.down = (torch.nn.Linear(a, b, bias=False) for a, b in ((hidden, 48), (hidden, 48), (48, hidden)))
+        self.norm1, self.norm2, self.norm = (torch.nn.Parameter(torch.rand(hidden) + 0.5) for _ in range(3))
+        self.head = torch.nn.Linear(hidden, vocab, bias=False)
+        angle = torch.arange(rows)[:, None] * (1e4 ** (-torch.arange(0, dim, 2) / dim))[None, :]
+        self.register_buffer("cos", torch.cat([angle.cos()] * 2, -1))
+        self.register_buffer("sin", torch.cat([-angle.sin(), angle.sin()], -1))
+
+    def rms(self, x, w):
+        return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-6) * w
+
+    def rope(self, x, cos, sin):
+        half = self.dim // 2
+        return x * cos + torch.cat([x[..., half:], x[..., :half]], -1) * sin
+
+    def forward(self, tokens, positions, kc, vc):
+        x = self.embed(tokens)
+        cos = torch.nn.functional.embedding(positions, self.cos).unsqueeze(1)
+        sin = torch.nn.functional.embedding(positions, self.sin).unsqueeze(1)
+        h = self.rms(x, self.norm1)
+        q = self.rope(self.q(h).view(-1, self.heads, self.dim), cos, sin)
+        k = self.rope(self.k(h).view(-1, self.kv, self.dim), cos, sin)
+        v = self.v(h).view(-1, self.kv, self.dim)
+        keys, values = torch.cat([kc, k]).permute(1, 2, 0), torch.cat([vc, v]).permute(1, 0, 2)
+        group = self.heads // self.kv
+        grouped = q.view(-1, self.kv, group, self.dim).permute(1, 2, 0, 3).reshape(self.kv, -1, self.dim)
+        a = torch.softmax(torch.bmm(grouped, keys) * self.dim ** -0.5, -1)
+        a = torch.bmm(a, values).view(self.kv, group, -1, self.dim).permute(2, 0, 1, 3).reshape(-1, self.heads * self.dim)
+        x = x + self.o(a)
+        h = self.rms(x, self.norm2)
+        x = x + self.down(torch.nn.functional.silu(self.gate(h)) * self.up(h))
+        return self.head(self.rms(x, self.norm)), k, v
+
+
+def test_a_file_of_the_official_exporter_runs_natively(tmp_path):
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+    torch.manual_seed(3)
+    module = OfficialBlock().eval()
+    rows, cached = torch.export.Dim("rows", min=2, max=24), torch.export.Dim("cached", min=2, max=40)
+    example = (torch.arange(6), torch.arange(6), torch.randn(5, 2, 8), torch.randn(5, 2, 8))
+    with torch.no_grad():
+        exported = torch.export.export(module, example, dynamic_shapes=({0: rows}, {0: rows}, {0: cached}, {0: cached}))
+        edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()])
+        (tmp_path / "official.pte").write_bytes(edge.to_executorch().buffer)
+        ids = torch.randint(0, 64, (20,), generator=torch.Generator().manual_seed(5))
+        want = module(ids, torch.arange(20), torch.zeros(0, 2, 8), torch.zeros(0, 2, 8))[0]
+    report = json.loads(run("inspect", tmp_path / "official.pte", "--json"))
+    assert report["runnable"], report
+    got = native_logits(tmp_path / "official.pte", ids.tolist(), "full", tmp_path)
+    assert relative(got, want) < 1e-5

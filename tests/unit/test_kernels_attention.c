@@ -1,0 +1,272 @@
+/* Attention of every instruction set against the reference; results independent of the other rows, of how keys are cut
+ * into pieces, of hidden keys and of the instruction set. */
+#include "kernels_check.h"
+
+typedef struct geometry {
+    size_t heads, kv_heads, head_dim;
+} geometry;
+
+static const geometry geometries[] = {{1, 1, 16}, {6, 2, 16}, {7, 1, 16},  {12, 2, 128}, {4, 4, 64}, {3, 1, 80},
+                                      {8, 8, 24}, {2, 1, 5},  {32, 4, 32}, {9, 3, 1},    {40, 1, 8}, {2, 2, 256}};
+enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
+
+typedef struct attention_case {
+    dlx_attention_args a;
+    guarded out, q, k[DLX_MAX_KV_PIECES], v[DLX_MAX_KV_PIECES];
+    int32_t *visible;
+    size_t keys;
+} attention_case;
+
+/* Keys are cut into `pieces` parts at random places; parts may be empty. */
+static attention_case case_new(rng *r, geometry g, size_t rows, size_t keys, size_t pieces, float sharpness)
+{
+    attention_case c = {.keys = keys};
+    dlx_attention_args *a = &c.a;
+    *a = (dlx_attention_args){.rows = rows,
+                              .heads = g.heads,
+                              .kv_heads = g.kv_heads,
+                              .head_dim = g.head_dim,
+                              .scale = sharpness / sqrtf((float)g.head_dim),
+                              .pieces = pieces};
+    a->q_stride = g.heads * g.head_dim + rng_below(r, 3);
+    a->out_stride = g.heads * g.head_dim + rng_below(r, 3);
+    c.q = guarded_new(((rows - 1) * a->q_stride + g.heads * g.head_dim) * sizeof(float), 4 * rng_below(r, 16));
+    c.out = guarded_new(((rows - 1) * a->out_stride + g.heads * g.head_dim) * sizeof(float), 4 * rng_below(r, 16));
+    fill(r, c.q.p, c.q.n / sizeof(float), FILL_PLAIN);
+    size_t left = keys;
+    for (size_t i = 0; i < pieces; i++) {
+        dlx_kv_piece *p = &a->piece[i];
+        p->rows = i + 1 == pieces ? left : rng_below(r, left + 1);
+        left -= p->rows;
+        p->row_stride = g.kv_heads * g.head_dim + rng_below(r, 2) * 3;
+        size_t n = p->rows ? (p->rows - 1) * p->row_stride + g.kv_heads * g.head_dim : 0;
+        c.k[i] = guarded_new(n * sizeof(float), 4 * rng_below(r, 16));
+        c.v[i] = guarded_new(n * sizeof(float), 4 * rng_below(r, 16));
+        fill(r, c.k[i].p, n, FILL_PLAIN);
+        fill(r, c.v[i].p, n, FILL_PLAIN);
+        p->k = c.k[i].p;
+        p->v = c.v[i].p;
+    }
+    c.visible = malloc(rows * sizeof *c.visible);
+    assert_non_null(c.visible);
+    for (size_t i = 0; i < rows; i++) c.visible[i] = 1 + (int32_t)rng_below(r, keys);
+    a->visible = c.visible;
+    a->q = c.q.p;
+    a->out = c.out.p;
+    return c;
+}
+
+static void case_free(attention_case *c)
+{
+    guarded_free(&c->q);
+    guarded_free(&c->out);
+    for (size_t i = 0; i < c->a.pieces; i++) {
+        guarded_free(&c->k[i]);
+        guarded_free(&c->v[i]);
+    }
+    free(c->visible);
+}
+
+/* Computes rows [begin, end) of all heads, `tile` rows a call, and returns their outputs packed ([rows][heads * dim]).
+ */
+static float *run(const dlx_kernels *k, const attention_case *c, size_t begin, size_t end, size_t tile)
+{
+    const dlx_attention_args *a = &c->a;
+    size_t width = a->heads * a->head_dim;
+    guarded scratch = guarded_new(k->attention_scratch(tile, c->keys, a->heads, a->kv_heads, a->head_dim), 0);
+    for (size_t h = a->kv_heads; h-- > 0;)
+        for (size_t r = begin; r < end; r += tile) k->attention(a, h, r, r + tile < end ? r + tile : end, scratch.p);
+    guarded_free(&scratch);
+    guarded_check(&c->out);
+    float *packed = malloc((end - begin) * width * sizeof(float));
+    assert_non_null(packed);
+    for (size_t r = begin; r < end; r++) {
+        memcpy(packed + (r - begin) * width, a->out + r * a->out_stride, width * sizeof(float));
+        memset(a->out + r * a->out_stride, 0xEE, width * sizeof(float));
+    }
+    return packed;
+}
+
+/* Values are below 3.3, and e^x and the sums are good to a few 2^-24. A score is a chain of head_dim fused steps whose
+ * partial sums are near 2 * sqrt(head_dim): its rounding errors, scaled, come to about sharpness * sqrt(head_dim) *
+ * 2^-24 and pass into the probabilities; the bound allows five times that, twice over for the sum, times the values. */
+static void check_outputs(const float *y, const float *expected, size_t n, size_t head_dim, float sharpness)
+{
+    double bound = 4e-6 + 2e-6 * sqrt((double)head_dim) * (double)sharpness;
+    for (size_t i = 0; i < n; i++) check_close("attention", i, y[i], expected[i], bound);
+}
+
+static void check_case(const dlx_kernels *k, size_t count, rng *r, geometry g, size_t rows, size_t keys,
+                       float sharpness)
+{
+    attention_case c = case_new(r, g, rows, keys, 1 + rng_below(r, DLX_MAX_KV_PIECES), sharpness);
+    size_t n = rows * g.heads * g.head_dim;
+    float *expected = run(&k[0], &c, 0, rows, rows), *first = NULL;
+    for (size_t i = 1; i < count; i++) {
+        size_t tile = k[i].attention_row_tile * (1 + rng_below(r, 4));
+        float *y = run(&k[i], &c, 0, rows, tile);
+        check_outputs(y, expected, n, g.head_dim, sharpness);
+        if (first) check_bits(k[i].name, y, first, n * sizeof(float));
+        for (size_t m = 0; m < rows; m++) {
+            float *alone = run(&k[i], &c, m, m + 1, 1);
+            check_bits("row alone", alone, y + m * g.heads * g.head_dim, g.heads * g.head_dim * sizeof(float));
+            free(alone);
+        }
+        if (first)
+            free(y);
+        else
+            first = y;
+    }
+    free(first);
+    free(expected);
+    case_free(&c);
+}
+
+static void test_small(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {2024};
+    for (size_t i = 0; i < 20 * GEOMETRIES; i++)
+        check_case(k, count, &r, geometries[i % GEOMETRIES], 1 + rng_below(&r, 35), 1 + rng_below(&r, 67), 1.0f);
+}
+
+static void test_many_keys(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {4711};
+    static const size_t keys[] = {255, 256, 257, 511, 512, 513, 768, 1100};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        check_case(k, count, &r, geometries[(3 * i + 1) % GEOMETRIES], 1 + 5 * i, keys[i], i % 2 ? 1.0f : 4.0f);
+}
+
+/* Scores so far apart that one key takes everything. */
+static void test_sharp(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {8};
+    for (size_t i = 0; i < GEOMETRIES; i++) check_case(k, count, &r, geometries[i], 9, 300, 40.0f);
+}
+
+/* A whole pass of many rows is cut inside; the cut must not show. */
+static void test_many_rows(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {15};
+    attention_case c = case_new(&r, (geometry){2, 1, 16}, 700, 300, 2, 1.0f);
+    float *expected = run(&k[0], &c, 0, 700, 700);
+    for (size_t i = 1; i < count; i++) {
+        float *y = run(&k[i], &c, 0, 700, 700), *tiled = run(&k[i], &c, 0, 700, k[i].attention_row_tile);
+        check_outputs(y, expected, 700 * 32, 16, 1.0f);
+        check_bits("row tiles", tiled, y, 700 * 32 * sizeof(float));
+        free(y);
+        free(tiled);
+    }
+    free(expected);
+    case_free(&c);
+}
+
+/* Hidden keys may hold anything finite. */
+static void test_hidden_keys(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {16};
+    geometry g = {6, 2, 32};
+    enum { ROWS = 20, KEYS = 400 };
+    attention_case c = case_new(&r, g, ROWS, KEYS, 1, 1.0f);
+    for (size_t m = 0; m < ROWS; m++) c.visible[m] = (int32_t)(m < 10 ? 1 + m : 250 + m);
+    size_t n = ROWS * g.heads * g.head_dim;
+    for (size_t i = 0; i < count; i++) {
+        float *before = run(&k[i], &c, 0, ROWS, ROWS);
+        for (size_t j = 270; j < KEYS; j++) {
+            for (size_t d = 0; d < g.kv_heads * g.head_dim; d++) {
+                ((float *)c.k[0].p)[j * c.a.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
+                ((float *)c.v[0].p)[j * c.a.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
+            }
+        }
+        float *after = run(&k[i], &c, 0, ROWS, ROWS);
+        check_bits("hidden keys", after, before, n * sizeof(float));
+        free(before);
+        free(after);
+    }
+    case_free(&c);
+}
+
+/* The same keys in one piece and in three. */
+static void test_pieces(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {17};
+    geometry g = {6, 2, 48};
+    attention_case c = case_new(&r, g, 12, 600, 1, 1.0f);
+    dlx_attention_args whole = c.a;
+    size_t n = 12 * g.heads * g.head_dim;
+    static const size_t cuts[][2] = {{0, 0}, {1, 599}, {256, 512}, {100, 100}, {300, 301}, {600, 600}};
+    for (size_t i = 0; i < count; i++) {
+        c.a = whole;
+        float *expected = run(&k[i], &c, 0, 12, 12);
+        for (size_t j = 0; j < sizeof cuts / sizeof cuts[0]; j++) {
+            size_t edge[] = {0, cuts[j][0], cuts[j][1], 600};
+            c.a.pieces = 3;
+            for (size_t p = 0; p < 3; p++) {
+                c.a.piece[p] = whole.piece[0];
+                c.a.piece[p].k += edge[p] * whole.piece[0].row_stride;
+                c.a.piece[p].v += edge[p] * whole.piece[0].row_stride;
+                c.a.piece[p].rows = edge[p + 1] - edge[p];
+            }
+            float *y = run(&k[i], &c, 0, 12, 12);
+            check_bits("pieces", y, expected, n * sizeof(float));
+            free(y);
+        }
+        free(expected);
+    }
+    c.a = whole;
+    case_free(&c);
+}
+
+/* All keys equal: the output is the mean of the values seen. */
+static void test_mean(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {18};
+    attention_case c = case_new(&r, (geometry){4, 1, 8}, 3, 700, 1, 1.0f);
+    memset(c.k[0].p, 0, c.k[0].n);
+    static const int32_t visible[] = {1, 300, 700};
+    memcpy(c.visible, visible, sizeof visible);
+    for (size_t i = 0; i < count; i++) {
+        float *y = run(&k[i], &c, 0, 3, 3);
+        for (size_t m = 0; m < 3; m++)
+            for (size_t h = 0; h < 4; h++)
+                for (size_t d = 0; d < 8; d++) {
+                    double sum = 0;
+                    for (int32_t j = 0; j < visible[m]; j++)
+                        sum += (double)c.a.piece[0].v[(size_t)j * c.a.piece[0].row_stride + d];
+                    check_close("mean", d, y[(m * 4 + h) * 8 + d], (float)(sum / visible[m]), 2e-6);
+                }
+        free(y);
+    }
+    case_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_small),     cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_sharp),
+        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_hidden_keys), cmocka_unit_test(test_pieces),
+        cmocka_unit_test(test_mean),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
