@@ -64,7 +64,8 @@ typedef struct dlx_span {
  *   - every cached position in `context` (ascending, disjoint, none of them an own position), and
  *   - own rows: all of them when attn_block == 0; otherwise row at position p sees own position q when
  *     q / attn_block <= p / attn_block, and cached position c under the same rule. attn_block 1 is causal.
- * Keys and values of the rows are written to the cache at their positions when `store` is set, else discarded.
+ * Keys and values of the first n_store rows are written to the cache at their positions, those of the others discarded.
+ * With block-causal attention n_store must end at a block boundary or at the last row.
  * Logits are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.
  */
 typedef struct dlx_forward_call {
@@ -74,7 +75,7 @@ typedef struct dlx_forward_call {
     dlx_span context[DLX_MAX_CONTEXT_SPANS];   /* cached positions that take part */
     int32_t n_context;                         /* spans used */
     int32_t attn_block;
-    bool store;
+    int32_t n_store;                           /* 0: a denoising pass; n_ids: a commit; between: a commit fused with the next block */
     const int32_t *rows;                       /* [n_rows]; NULL means rows 0 .. n_rows-1 */
     int32_t n_rows;                            /* 0: no logits wanted (prefill) */
     float *logits;                             /* out [n_rows, vocab_size], row-major, owned by the caller */
@@ -125,7 +126,8 @@ typedef struct dlx_step {
 
 /*
  * Called after every step with everything known so far; `ids` is the whole canvas (prompt first, masks where
- * undecided). Valid during the call only. Return false to stop: dlx_generate then returns DLX_E_CANCELLED.
+ * undecided). Valid during the call only. Return false to stop: dlx_generate then returns what is known by then, with
+ * finish reason "cancelled".
  */
 typedef bool (*dlx_step_fn)(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids);
 
@@ -150,7 +152,7 @@ DLX_API const char *dlx_generation_algorithm(const dlx_generation *generation);
 DLX_API const int32_t *dlx_generation_output_ids(const dlx_generation *generation, size_t *n);
 /* The answer: generated ids without the prompt, cut before the first stop id, at most max_new_tokens, no mask id. */
 DLX_API const int32_t *dlx_generation_answer_ids(const dlx_generation *generation, size_t *n);
-/* "stop" when a stop id ended the answer, else "length". Static storage. */
+/* "stop" when a stop id ended the answer, "cancelled" when on_step did, else "length". Static storage. */
 DLX_API const char *dlx_generation_finish_reason(const dlx_generation *generation);
 /* Model calls made; classifier-free guidance counts two per step. */
 DLX_API int32_t dlx_generation_num_forwards(const dlx_generation *generation);

@@ -55,6 +55,10 @@ DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
  * No allocation happens inside.
  */
 DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
+/* How many leading ids of a prompt are cached already, exactly as running them again under block-causal attention of
+ * width attn_block would store them: a multiple of attn_block, or 0 (always 0 for attn_block 0, where every row depends
+ * on all others). The value for decode option n_cached. */
+DLX_API int32_t dlx_session_reusable(const dlx_session *session, const int32_t *ids, size_t n, int32_t attn_block);
 /* Forgets what was stored at positions >= n. */
 DLX_API void dlx_session_truncate(dlx_session *session, int32_t n);
 

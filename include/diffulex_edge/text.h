@@ -87,6 +87,7 @@ typedef enum dlx_chat_template {
     DLX_CHAT_CHATML_DREAM = 2, /* Qwen2.5's, default system "You are a helpful assistant." */
     DLX_CHAT_CHATML_QWEN = 3,  /* Qwen2.5's, default system "You are Qwen, created by Alibaba Cloud. ..." (Fast-dLLM v2) */
     DLX_CHAT_SDAR = 4,         /* Qwen3's, with thinking */
+    DLX_CHAT_OTHER = 5,        /* the files name a template that is none of these */
 } dlx_chat_template;
 
 /* The template the tokenizer's files name (recognised by its text), DLX_CHAT_NONE when they name none. */

@@ -18,7 +18,7 @@ typedef struct report {
     dlx_mapping map;
     dlx_arena arena;
     dlx_pte pte;
-    dlx_model model;      /* loaded without packing; valid when runnable */
+    dlx_model model; /* loaded without packing; valid when runnable */
     bool runnable;
     dlx_error why_not;
     dlx_memory memory;
@@ -90,7 +90,8 @@ static void text_plan(report *r, const dlx_pte_plan *p)
         dlx_put(t, "\n");
     }
     for (uint32_t i = 0; i < p->n_operators; i++)
-        dlx_put(t, "  operator       %s%s%s\n", p->operators[i].name, p->operators[i].overload[0] ? "." : "", p->operators[i].overload);
+        dlx_put(t, "  operator       %s%s%s\n", p->operators[i].name, p->operators[i].overload[0] ? "." : "",
+                p->operators[i].overload);
     for (uint32_t i = 0; i < p->n_delegates; i++)
         dlx_put(t, "  delegate       %s, payload %llu bytes\n", p->delegates[i].id,
                 (unsigned long long)r->pte.blobs[p->delegates[i].blob].size);
@@ -107,11 +108,16 @@ static void text_metadata(report *r)
         for (uint32_t k = 0; k < p->n_outputs; k++) {
             const dlx_evalue *v = &p->values[p->outputs[k]];
             dlx_put(t, "%s", k ? ", " : " ");
-            if (v->kind == DLX_EV_INT) dlx_put(t, "%lld", (long long)v->u.i);
-            else if (v->kind == DLX_EV_BOOL) dlx_put(t, "%s", v->u.b ? "true" : "false");
-            else if (v->kind == DLX_EV_DOUBLE) dlx_put(t, "%.17g", v->u.d);
-            else if (v->kind == DLX_EV_STRING) dlx_put(t, "%s", v->u.s.text);
-            else dlx_put(t, "?");
+            if (v->kind == DLX_EV_INT)
+                dlx_put(t, "%lld", (long long)v->u.i);
+            else if (v->kind == DLX_EV_BOOL)
+                dlx_put(t, "%s", v->u.b ? "true" : "false");
+            else if (v->kind == DLX_EV_DOUBLE)
+                dlx_put(t, "%.17g", v->u.d);
+            else if (v->kind == DLX_EV_STRING)
+                dlx_put(t, "%s", v->u.s.text);
+            else
+                dlx_put(t, "?");
         }
         dlx_put(t, "\n");
     }
@@ -125,9 +131,12 @@ static void text_memory(report *r)
         return;
     }
     const dlx_memory *m = &r->memory;
-    dlx_put(t, "memory (full context of %d positions, %d rows a call)\n", r->model.facts.max_context, r->model.facts.max_rows);
-    dlx_put(t, "  file, mapped     %10.1f MB\n  packed weights   %10.1f MB\n", (double)m->file / 1e6, (double)m->packed / 1e6);
-    dlx_put(t, "  KV cache         %10.1f MB\n  activations      %10.1f MB\n", (double)m->kv_cache / 1e6, (double)m->activations / 1e6);
+    dlx_put(t, "memory (full context of %d positions, %d rows a call)\n", r->model.facts.max_context,
+            r->model.facts.max_rows);
+    dlx_put(t, "  file, mapped     %10.1f MB\n  packed weights   %10.1f MB\n", (double)m->file / 1e6,
+            (double)m->packed / 1e6);
+    dlx_put(t, "  KV cache         %10.1f MB\n  activations      %10.1f MB\n", (double)m->kv_cache / 1e6,
+            (double)m->activations / 1e6);
     const dlx_graph *g = &r->model.program.g;
     bool *used = calloc(g->n_values + 1, sizeof *used);
     if (!used) {
@@ -140,16 +149,16 @@ static void text_memory(report *r)
     dlx_put(t, n ? "matrices that are not quantised\n" : "every weight matrix is quantised\n");
     for (size_t i = 0; i < g->n_values; i++)
         if (used[i] && is_float_matrix(&g->values[i]))
-            dlx_put(t, "  %-32s %s [%lld, %lld]\n", g->values[i].name ? g->values[i].name : "(unnamed)", dlx_dtype_name(g->values[i].dtype),
-                    (long long)g->values[i].dim[0], (long long)g->values[i].dim[1]);
+            dlx_put(t, "  %-32s %s [%lld, %lld]\n", g->values[i].name ? g->values[i].name : "(unnamed)",
+                    dlx_dtype_name(g->values[i].dtype), (long long)g->values[i].dim[0], (long long)g->values[i].dim[1]);
     free(used);
 }
 
 static void text_report(report *r)
 {
     dlx_text_buffer *t = &r->t;
-    dlx_put(t, "%s\n  %llu bytes, program %llu bytes, %u constants and payloads\n", r->path, (unsigned long long)r->pte.file_size,
-            (unsigned long long)r->pte.program_size, r->pte.n_blobs);
+    dlx_put(t, "%s\n  %llu bytes, program %llu bytes, %u constants and payloads\n", r->path,
+            (unsigned long long)r->pte.file_size, (unsigned long long)r->pte.program_size, r->pte.n_blobs);
     for (uint32_t i = 0; i < r->pte.n_plans; i++)
         if (!is_constant_method(&r->pte.plans[i])) text_plan(r, &r->pte.plans[i]);
     text_metadata(r);
@@ -185,7 +194,8 @@ static void json_plan(report *r, const dlx_pte_plan *p)
     dlx_put(t, ",\"operators\":[");
     for (uint32_t i = 0; i < p->n_operators; i++) {
         char name[256];
-        snprintf(name, sizeof name, "%.120s%s%.120s", p->operators[i].name, p->operators[i].overload[0] ? "." : "", p->operators[i].overload);
+        snprintf(name, sizeof name, "%.120s%s%.120s", p->operators[i].name, p->operators[i].overload[0] ? "." : "",
+                 p->operators[i].overload);
         dlx_put(t, "%s", i ? "," : "");
         dlx_put_json(t, name);
     }
@@ -213,11 +223,16 @@ static void json_metadata(report *r)
         for (uint32_t k = 0; k < p->n_outputs; k++) {
             const dlx_evalue *v = &p->values[p->outputs[k]];
             dlx_put(t, "%s", k ? "," : "");
-            if (v->kind == DLX_EV_INT) dlx_put(t, "%lld", (long long)v->u.i);
-            else if (v->kind == DLX_EV_BOOL) dlx_put(t, "%s", v->u.b ? "true" : "false");
-            else if (v->kind == DLX_EV_DOUBLE && v->u.d - v->u.d == 0) dlx_put(t, "%.17g", v->u.d);
-            else if (v->kind == DLX_EV_STRING) dlx_put_json(t, v->u.s.text);
-            else dlx_put(t, "null");
+            if (v->kind == DLX_EV_INT)
+                dlx_put(t, "%lld", (long long)v->u.i);
+            else if (v->kind == DLX_EV_BOOL)
+                dlx_put(t, "%s", v->u.b ? "true" : "false");
+            else if (v->kind == DLX_EV_DOUBLE && v->u.d - v->u.d == 0)
+                dlx_put(t, "%.17g", v->u.d);
+            else if (v->kind == DLX_EV_STRING)
+                dlx_put_json(t, v->u.s.text);
+            else
+                dlx_put(t, "null");
         }
         dlx_put(t, "]");
     }
@@ -241,7 +256,8 @@ static void json_weights(report *r)
         dlx_put(t, "%s{\"name\":", first ? "" : ",");
         first = false;
         dlx_put_json(t, v->name);
-        dlx_put(t, ",\"dtype\":\"%s\",\"shape\":[%lld,%lld]}", dlx_dtype_name(v->dtype), (long long)v->dim[0], (long long)v->dim[1]);
+        dlx_put(t, ",\"dtype\":\"%s\",\"shape\":[%lld,%lld]}", dlx_dtype_name(v->dtype), (long long)v->dim[0],
+                (long long)v->dim[1]);
     }
     dlx_put(t, "]");
     free(used);
@@ -266,7 +282,8 @@ static void json_report(report *r)
     dlx_put(t, ",\"tokenizer\":%s", dlx_pte_find_named(&r->pte, DLX_TOKENIZER_KEY) ? "true" : "false");
     if (r->runnable) {
         const dlx_memory *m = &r->memory;
-        dlx_put(t, ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu}",
+        dlx_put(t,
+                ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu}",
                 (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
                 (unsigned long long)m->activations);
         dlx_put(t, ",\"fused\":%s", r->model.program.fused ? "true" : "false");

@@ -8,7 +8,8 @@
 
 dlx_status dlx_tokenizer_open_pte(dlx_tokenizer **out, const char *path, dlx_error *err)
 {
-    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "tokenizer: a path and a place for the tokenizer are needed");
+    if (!out || !path)
+        return dlx_fail(err, DLX_E_INVALID, "tokenizer: a path and a place for the tokenizer are needed");
     *out = NULL;
     dlx_mapping map = {0};
     dlx_arena arena;
@@ -19,7 +20,10 @@ dlx_status dlx_tokenizer_open_pte(dlx_tokenizer **out, const char *path, dlx_err
     if (s == DLX_OK) {
         const dlx_pte_blob *b = dlx_pte_find_named(&pte, DLX_TOKENIZER_KEY);
         s = b ? dlx_tokenizer_open_packed(out, b->data, (size_t)b->size, err)
-              : dlx_fail(err, DLX_E_UNSUPPORTED, "'%s' carries no tokenizer; work with token ids, or export it from a folder that has tokenizer files", path);
+              : dlx_fail(err, DLX_E_UNSUPPORTED,
+                         "'%s' carries no tokenizer; work with token ids, or export it from a folder that has "
+                         "tokenizer files",
+                         path);
     }
     dlx_arena_free(&arena);
     dlx_unmap(&map);

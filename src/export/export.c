@@ -39,7 +39,8 @@ typedef struct exporter {
 
 dlx_export_options dlx_export_options_default(void)
 {
-    return (dlx_export_options){.struct_size = sizeof(dlx_export_options), .backend = "xnnpack", .quantization = "none"};
+    return (dlx_export_options){
+        .struct_size = sizeof(dlx_export_options), .backend = "xnnpack", .quantization = "none"};
 }
 
 /* Names are compared without regard to '-' and '_'. */
@@ -54,15 +55,20 @@ static dlx_status check_options(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = x->options;
     if (!o || o->struct_size != sizeof *o)
-        return dlx_fail(err, DLX_E_INVALID, "export options: struct_size is not sizeof(dlx_export_options); start from dlx_export_options_default()");
-    if (!o->model_path || !*o->model_path) return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
+        return dlx_fail(
+            err, DLX_E_INVALID,
+            "export options: struct_size is not sizeof(dlx_export_options); start from dlx_export_options_default()");
+    if (!o->model_path || !*o->model_path)
+        return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
     if (o->backend && !same_word(o->backend, "xnnpack"))
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%s' is not available; this build writes: xnnpack", o->backend);
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%s' is not available; this build writes: xnnpack",
+                        o->backend);
     const char *q = o->quantization ? o->quantization : "none";
     x->int8 = same_word(q, "int8-dynamic") || same_word(q, "dynamic-int8");
     if (!x->int8 && !same_word(q, "none"))
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%s' is not available; this build knows: none, int8-dynamic", q);
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "quantization '%s' is not available; this build knows: none, int8-dynamic", q);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
         return dlx_fail(err, DLX_E_INVALID, "export: max_seq_len, max_rows and block_size must not be negative");
     return DLX_OK;
@@ -76,8 +82,7 @@ static dlx_status choose_lengths(exporter *x, dlx_error *err)
     if (context > most)
         return dlx_fail(err, DLX_E_INVALID, "max_seq_len %d is above the checkpoint's %d positions", context, most);
     int32_t rows = x->options->max_rows ? x->options->max_rows : context;
-    if (rows > context)
-        return dlx_fail(err, DLX_E_INVALID, "max_rows %d is above max_seq_len %d", rows, context);
+    if (rows > context) return dlx_fail(err, DLX_E_INVALID, "max_rows %d is above max_seq_len %d", rows, context);
     f->max_context = context;
     f->max_rows = rows;
     return DLX_OK;
@@ -89,7 +94,8 @@ static dlx_status build(exporter *x, dlx_error *err)
     dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size};
     DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
     DLX_TRY(choose_lengths(x, err));
-    DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
+    DLX_TRY(
+        dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
     if (x->int8) DLX_TRY(dlx_quantize_int8_dynamic(&x->graph, err));
     DLX_TRY(dlx_graph_verify(&x->graph, err));
     DLX_TRY(dlx_xnnpack_decompose(&x->graph, err));
@@ -111,7 +117,8 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
     void *bytes;
     size_t n;
     *present = false;
-    if (!folder_has(x->checkpoint.folder, "tokenizer.json") && !folder_has(x->checkpoint.folder, "vocab.json")) return DLX_OK;
+    if (!folder_has(x->checkpoint.folder, "tokenizer.json") && !folder_has(x->checkpoint.folder, "vocab.json"))
+        return DLX_OK;
     DLX_TRY(dlx_tokenizer_open_folder(&t, x->checkpoint.folder, err));
     dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);
     dlx_tokenizer_close(t);
@@ -175,7 +182,8 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
     if (x->options->progress && !x->options->progress(x->options->progress_ctx, x->done, x->total))
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was", x->options->output_path);
+        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was",
+                        x->options->output_path);
     return DLX_OK;
 }
 
