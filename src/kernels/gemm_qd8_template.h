@@ -14,6 +14,7 @@ enum {
     QD8_RECORDS = 64,
     QD8_GROUP_BYTES = PANEL * QD8_GROUP,                         /* of weights, in a panel */
     QD8_NEXT_STEP = QD8_GROUP_BYTES < 64 ? QD8_GROUP_BYTES : 64, /* asked for ahead per group and tile */
+    QD8_AHEAD = 8192,                                            /* bytes ahead that a lone tile asks for */
 };
 _Static_assert(TILE_ROWS * sizeof(dlx_qd8_row) <= QD8_RECORDS, "row records do not fit");
 
@@ -127,6 +128,7 @@ typedef struct qd8_tile_args {
     size_t groups;
     size_t weight_bytes;
     const uint8_t *next; /* weights wanted soon, requested along the way; `panel` when there are none */
+    size_t next_step;    /* bytes of them per group */
 } qd8_tile_args;
 
 /* `rows` is a constant wherever this is inlined. */
@@ -141,13 +143,14 @@ DLX_INLINE void qd8_tile(const qd8_tile_args *t, const size_t rows)
         qd8_weights wv[TILE_VECS];
         UNROLL for (size_t j = 0; j < TILE_VECS; j++) wv[j] = qd8_load_weights(w, j);
         prefetch_l2(next);
+        if (QD8_GROUP_BYTES > 64 && t->next_step > 64) prefetch_l2(next + 64);
         UNROLL for (size_t i = 0; i < rows; i++)
         {
             qd8_inputs xv = qd8_load_inputs(x + i * QD8_GROUP);
             UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = qd8_dot(acc[i][j], wv[j], xv);
         }
         w += QD8_GROUP_BYTES;
-        next += QD8_NEXT_STEP;
+        next += t->next_step;
         x += rows * QD8_GROUP;
     }
     const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
@@ -177,13 +180,16 @@ typedef void (*qd8_tile_fn)(const qd8_tile_args *t);
 static const qd8_tile_fn qd8_tiles[TILE_ROWS] = TILE_TABLE(qd8_tile);
 
 /* All rows of one panel. With several tiles, the first ones fetch the next panel's weights into the second-level cache,
- * at most a line per group, while they compute on this one's. A single tile reads straight through all panels, which
- * the hardware prefetcher does better alone (measured on Zen 4: explicit hints cost 10 % at one row). */
+ * at most a line per group, while they compute on this one's. A lone tile computes too little for that: it asks for
+ * the weights QD8_AHEAD bytes further on, which lie in the next panel where this one ends (Sapphire Rapids, 8 rows:
+ * 1.5 to 1.9 times as fast as the hardware prefetcher alone). */
 static void qd8_run_panel(float *y, size_t y_stride, const uint8_t *quantized, size_t rows, const uint8_t *panel,
                           const uint8_t *next, size_t n_in, size_t columns)
 {
     float buffer[TILE_ROWS * PANEL];
     size_t groups = qd8_groups(n_in), requested = 0, wanted = groups * QD8_GROUP_BYTES;
+    bool lone = rows <= TILE_ROWS;
+    if (lone) next = panel + QD8_AHEAD;
     for (size_t m = 0; m < rows; m += TILE_ROWS) {
         size_t n = min_size(TILE_ROWS, rows - m);
         qd8_tile_args t = {.y = columns == PANEL ? y + m * y_stride : buffer,
@@ -192,7 +198,8 @@ static void qd8_run_panel(float *y, size_t y_stride, const uint8_t *quantized, s
                            .panel = panel,
                            .groups = groups,
                            .weight_bytes = qd8_panel_weight_bytes(n_in),
-                           .next = requested < wanted ? next + requested : panel};
+                           .next = requested < wanted ? next + requested : panel,
+                           .next_step = lone ? QD8_GROUP_BYTES : QD8_NEXT_STEP};
         qd8_tiles[n - 1](&t);
         requested += groups * QD8_NEXT_STEP;
         quantized += qd8_tile_bytes(n, n_in);
@@ -207,7 +214,7 @@ static void qd8_run(float *y, size_t y_stride, const void *quantized, size_t row
     size_t panels = divide_up(n_out, PANEL), end = min_size(strip_end * STRIP_PANELS, panels);
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
         const uint8_t *panel = (const uint8_t *)packed + p * qd8_panel_bytes(n_in);
-        const uint8_t *next = rows > TILE_ROWS && p + 1 < panels ? panel + qd8_panel_bytes(n_in) : panel;
+        const uint8_t *next = p + 1 < panels ? panel + qd8_panel_bytes(n_in) : panel;
         qd8_run_panel(y + p * PANEL, y_stride, quantized, rows, panel, next, n_in, min_size(PANEL, n_out - p * PANEL));
     }
 }
