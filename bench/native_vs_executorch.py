@@ -33,7 +33,7 @@ class Span(ctypes.Structure):
 class Call(ctypes.Structure):
     _fields_ = [("ids", ctypes.POINTER(ctypes.c_int32)), ("n_ids", ctypes.c_int32), ("start", ctypes.c_int32),
                 ("context", Span * 2), ("n_context", ctypes.c_int32), ("attn_block", ctypes.c_int32),
-                ("store", ctypes.c_bool), ("rows", ctypes.POINTER(ctypes.c_int32)), ("n_rows", ctypes.c_int32),
+                ("n_store", ctypes.c_int32), ("rows", ctypes.POINTER(ctypes.c_int32)), ("n_rows", ctypes.c_int32),
                 ("logits", ctypes.POINTER(ctypes.c_float))]
 
 
@@ -58,7 +58,7 @@ class Native:
     def forward(self, ids, start, context, store, logits, block):
         ids_c = (ctypes.c_int32 * len(ids))(*ids)
         out = ctypes.cast(logits.data_ptr(), ctypes.POINTER(ctypes.c_float)) if logits is not None else None
-        call = Call(ids_c, len(ids), start, (Span * 2)(Span(0, context)), 1 if context else 0, block, store, None,
+        call = Call(ids_c, len(ids), start, (Span * 2)(Span(0, context)), 1 if context else 0, block, len(ids) if store else 0, None,
                     len(ids) if logits is not None else 0, out)
         self.check(self.lib.dlx_session_forward(self.session, ctypes.byref(call), ctypes.byref(self.err)))
 

@@ -64,7 +64,8 @@ static void text_tensor(dlx_text_buffer *t, const dlx_evalue *v)
     }
     dlx_put(t, "%s [", scalar_name(v->u.tensor.scalar_type));
     put_sizes(t, &v->u.tensor);
-    dlx_put(t, "]%s", v->u.tensor.dynamic ? " or less" : "");
+    dlx_put(t, "]%s%s%s", v->u.tensor.dynamic ? " or less" : "", v->u.tensor.name ? "  " : "",
+            v->u.tensor.name ? v->u.tensor.name : "");
 }
 
 static void text_plan(report *r, const dlx_pte_plan *p)
@@ -179,7 +180,9 @@ static void json_tensors(report *r, const dlx_pte_plan *p, const char *key, cons
         }
         dlx_put(t, "%s{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", scalar_name(v->u.tensor.scalar_type));
         put_sizes(t, &v->u.tensor);
-        dlx_put(t, "],\"dynamic\":%s}", v->u.tensor.dynamic ? "true" : "false");
+        dlx_put(t, "],\"dynamic\":%s,\"name\":", v->u.tensor.dynamic ? "true" : "false");
+        dlx_put_json(t, v->u.tensor.name);
+        dlx_put(t, "}");
     }
     dlx_put(t, "]");
 }

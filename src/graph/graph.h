@@ -39,6 +39,7 @@ typedef struct dlx_const_source {
     uint64_t bytes;   /* of data */
     dlx_dtype stored;
     dlx_const_transform transform;
+    bool mapped; /* data lies in a read-only mapping of a file: its pages may leave memory once they were read */
 } dlx_const_source;
 
 typedef struct dlx_value {

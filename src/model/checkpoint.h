@@ -24,8 +24,8 @@ typedef struct dlx_model_shape {
     float norm_eps;
     double rope_theta;
     bool qkv_bias;
-    bool qk_norm;          /* per-head RMSNorm of q and k before RoPE */
-    bool tied;             /* lm_head is the embedding table */
+    bool qk_norm; /* per-head RMSNorm of q and k before RoPE */
+    bool tied;    /* lm_head is the embedding table */
 } dlx_model_shape;
 
 /* Weight views; NULL where the family (or this checkpoint) has none. */
@@ -39,8 +39,8 @@ typedef struct dlx_layer_weights {
 
 typedef struct dlx_checkpoint {
     dlx_arena arena;
-    char *folder; /* resolved */
-    dlx_model_facts facts;  /* max_context and max_rows are set by the caller of dlx_build_graph */
+    char *folder;          /* resolved */
+    dlx_model_facts facts; /* max_context and max_rows are set by the caller of dlx_build_graph */
     dlx_model_shape shape;
     const dlx_st_tensor *embed, *norm, *lm_head; /* lm_head == embed when tied */
     dlx_layer_weights *layer;                    /* [shape.layers] */
@@ -54,7 +54,8 @@ typedef struct dlx_checkpoint_options {
 } dlx_checkpoint_options;
 
 /*
- * `path`: a folder, or "org/name" found in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub,
+ * `path`: what dlx_resolve_checkpoint takes: a folder, or "org/name" found in the Hugging Face cache ($HF_HUB_CACHE,
+ * $HF_HOME/hub,
  * ~/.cache/huggingface/hub; models--org--name/{refs/main,snapshots/REV}). Nothing is downloaded: when it is absent the
  * message gives the `hf download` command. Refused, with the key or tensor, what was expected and what was found:
  * config values the arithmetic does not cover (alibi, rope_scaling, sliding windows, other activations, MoE, ...), a
@@ -72,11 +73,18 @@ dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *er
  *   inputs   tokens [T] I64, positions [T] I64, k_0 [P,K,D], v_0 [P,K,D], ... (F32; T, P dynamic)
  *   outputs  logits [T,V], k_0 [T,K,D], v_0 [T,K,D], ...   (keys after RoPE)
  * T <= max_rows, P <= max_context. Constants are named like "layers.0.q.weight", "layers.0.q.bias",
- * "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight", "rope.cos", "rope.sin" ([max_context, D];
- * sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the published code does). RoPE tables are
+ * "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight", "rope.cos", "rope.sin" ([max_context,
+ * D]; sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the published code does). RoPE tables are
  * allocated in g->arena. When tied, LINEAR and EMBEDDING share one constant value.
  */
 dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context,
                            dlx_error *err);
+
+/*
+ * Rotary tables [positions, head_dim] as transformers and modeling_llada.py make them: inverse frequencies
+ * theta^(-2j/d), angles, cosines and sines in float32, so that the roundings of the angle, which matter at high
+ * positions, are the published ones.
+ */
+void dlx_rope_tables(float *cosines, float *sines, double theta, int32_t head_dim, int32_t positions);
 
 #endif

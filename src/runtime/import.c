@@ -47,7 +47,7 @@ dlx_status dlx_import_tensor(dlx_importer *im, int32_t evalue, uint32_t *out)
     dlx_dtype dtype;
     DLX_TRY(tensor_shape(im, evalue, dim, &dtype));
     const dlx_pte_blob *blob = &im->pte->blobs[t->blob];
-    dlx_const_source source = {.data = blob->data, .bytes = t->bytes, .stored = dtype};
+    dlx_const_source source = {.data = blob->data, .bytes = t->bytes, .stored = dtype, .mapped = true};
     *out = dlx_graph_const(im->g, t->name, dtype, t->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(im->err, DLX_E_NOMEM, "out of memory reading method '%s'", im->plan->name);
     im->value[evalue] = *out;

@@ -52,7 +52,7 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
         scales = dlx_graph_const(g, v->scales ? s->key : NULL, DLX_F32, 1, dim, source);
         if (scales == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     }
-    dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32};
+    dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32, .mapped = true};
     *out = dlx_graph_const(g, c->key, source.stored, v->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     g->values[*out].scales = scales;

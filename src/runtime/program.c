@@ -100,9 +100,9 @@ static dlx_status pack_weights(dlx_program *p, int threads, dlx_error *err)
         const dlx_value *w = operand(&p->g, n, 1);
         pack_job job = {.p = p, .node = n, .to = p->packed + offset};
         size_t strip = w->dtype == DLX_I8 ? p->k.gemm_qd8.strip : p->k.gemm_f32.strip;
-        dlx_map_sequential(w->source.data, w->source.bytes);
+        if (w->source.mapped) dlx_map_sequential(w->source.data, w->source.bytes);
         dlx_pool_for(pool, ((size_t)w->dim[0] + strip - 1) / strip, 1, pack_strips, &job);
-        dlx_map_release(w->source.data, w->source.bytes);
+        if (w->source.mapped) dlx_map_release(w->source.data, w->source.bytes);
         p->weights[i] = job.to;
         offset += packed_size_of(p, n);
     }
@@ -123,6 +123,7 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
                             (unsigned long long)v->source.bytes);
         memcpy(copy, v->source.data, v->source.bytes);
         v->source.data = copy;
+        v->source.mapped = false;
     }
     return DLX_OK;
 }

@@ -52,7 +52,8 @@ typedef struct dlx_cache_view {
 
 typedef struct dlx_executor dlx_executor;
 
-/* max_shape: upper bounds of the graph inputs for this executor, [g.n_inputs] in order. */
+/* max_shape: upper bounds of the graph inputs for this executor, [g.n_inputs] in order. The program must outlive the
+ * executor and stay where it is. */
 dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_shape *max_shape, dlx_pool *pool,
                              dlx_error *err);
 void dlx_executor_close(dlx_executor *ex);

@@ -26,7 +26,8 @@ class StockRuntime:
                 cache[start:start + len(ids)] = new
         return out[0].clone()
 
-    def block_causal(self, ids, width):
-        """Whole sequence under block-causal attention, one call a block -> logits [n, vocab]."""
-        rows = [self.forward(ids[p:p + width], p, range(p), True) for p in range(0, len(ids), width)]
+    def block_causal(self, ids, width, start=0):
+        """Rows from `start` (a block's first) on behind everything before them, under block-causal attention, one call
+        a block; stored -> logits [n, vocab]."""
+        rows = [self.forward(ids[p:p + width], start + p, range(start + p), True) for p in range(0, len(ids), width)]
         return torch.cat(rows)

@@ -16,6 +16,7 @@ from layout_a import StockRuntime  # noqa: E402
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 CLI = os.environ["DLX_CLI"]
+BLOCK = {"sdar-tiny": 4, "fast_dllm_v2-tiny": 32}  # block-causal width of a model; the others see everything
 MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
 
 
@@ -78,13 +79,14 @@ def test_prefill_denoise_commit_and_next_block_in_the_stock_runtime(files, model
     cached = cases["cached"]
     prefix, chunk, part, start = cached["prefix_ids"], cached["chunk_ids"], cached["part_ids"], cached["part_start"]
     stock = StockRuntime(files[model, "none"], 128)
-    stock.forward(prefix, store=True)
+    width = BLOCK.get(model, len(prefix) + len(chunk))
+    stock.block_causal(prefix, width)
     k = torch.stack(stock.kv[0::2])[:, :len(prefix)].transpose(1, 2)
     assert relative(k, tensors["cached.prefix.k"]) < 1e-5
     masked = [part[0]] * len(chunk)
     for step in range(3):  # denoising passes leave no trace
         stock.forward(masked[:step + 1] + chunk[step + 1:], len(prefix), range(len(prefix)))
-    committed = stock.forward(chunk, len(prefix), range(len(prefix)), store=True)
+    committed = stock.block_causal(chunk, width, len(prefix))
     assert relative(committed, tensors["cached.chunk"]) < 1e-4
     total = len(prefix) + len(chunk)
     others = [p for p in range(total) if not start <= p < start + len(part)]
@@ -95,7 +97,7 @@ def test_prefill_denoise_commit_and_next_block_in_the_stock_runtime(files, model
 def test_int8_file_gives_the_golden_logits_in_both(files, model, tmp_path):
     """Golden: the reference with int8 rows everywhere, the embedding too. An activation on a rounding edge moves whole
     logits by as much as float64 arithmetic does, so the tolerance is the one the fixtures state."""
-    attention = {"sdar-tiny": "block_causal(4)", "fast_dllm_v2-tiny": "block_causal(32)"}.get(model, "full")
+    attention = f"block_causal({BLOCK[model]})" if model in BLOCK else "full"
     tensors = load_file(DATA / "int8" / f"{model}.safetensors")
     for case in json.loads((DATA / "int8" / f"{model}.json").read_text())["cases"]:
         want, tolerance = tensors[case["logits"]], 4 * case["max_abs_diff_to_float64"] + 1e-3

@@ -92,7 +92,8 @@ static uint32_t tensor_evalue(emitter *e, uint32_t id)
                                   .rank = v->rank,
                                   .dynamic = v->dynamic != 0,
                                   .blob = e->constant_blob[id],
-                                  .bytes = value_bytes(v)};
+                                  .bytes = value_bytes(v),
+                                  .name = v->kind == DLX_VALUE_TEMP ? NULL : v->name};
     for (int d = 0; d < v->rank; d++) t.u.tensor.sizes[d] = (int32_t)v->dim[d];
     return e->evalue[id] = add_evalue(e, t);
 }

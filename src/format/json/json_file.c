@@ -9,6 +9,8 @@ dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *
 {
     json_error_t e;
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
+    if (!*out && json_error_code(&e) == json_error_numeric_overflow)
+        *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
     if (*out) return DLX_OK;
     if (json_error_code(&e) == json_error_out_of_memory)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory parsing %s (%zu bytes of JSON)", what, n);

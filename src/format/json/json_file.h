@@ -10,7 +10,8 @@
 
 /*
  * Reads and parses the file at `path`, at most `limit` bytes; *out is a new reference (json_decref frees it). Duplicate
- * keys, trailing text and nesting deeper than jansson's own limit are refused.
+ * keys, trailing text and nesting deeper than jansson's own limit are refused. Where an integer is beyond 64 bits
+ * (tokenizer_config.json usually has "model_max_length": 10^30), all integers of the document come as reals.
  */
 dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error *err);
 

@@ -1,0 +1,201 @@
+/*
+ * The decoder as a graph of high-level operators: pre-norm Llama blocks with grouped attention over a cache and a
+ * SwiGLU MLP. What families differ in is in the weights that are there (biases, head norms) and in the shape; attention
+ * sees every cached row and every row of the call, whoever runs the graph chooses the rows.
+ *
+ * A layer: h += o(attention(rope(q(n)), rope(k(n)), v(n))), n = norm(h); h += down(silu(gate(n)) * up(n)), n = norm(h).
+ */
+#include "model/checkpoint.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct builder {
+    dlx_graph *g;
+    const dlx_checkpoint *c;
+    int32_t rows, context;
+    uint32_t cos, sin; /* rows of this call's positions */
+    int32_t layer;     /* -1 outside of layers */
+    dlx_error *err;
+} builder;
+
+/* ---- constants -------------------------------------------------------------------------------------------------- */
+
+/* A view on a weight, named "layers.N.<name>" or "<name>"; DLX_NONE where the checkpoint has none. */
+static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
+{
+    char full[96];
+    if (!t) return DLX_NONE;
+    if (b->layer < 0)
+        snprintf(full, sizeof full, "%s", name);
+    else
+        snprintf(full, sizeof full, "layers.%d.%s", b->layer, name);
+    dlx_const_source source = {.data = t->data,
+                               .bytes = t->bytes,
+                               .stored = t->dtype,
+                               .transform = t->dtype == DLX_F32 ? DLX_CONST_PLAIN : DLX_CONST_WIDEN,
+                               .mapped = true};
+    uint32_t value = dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source);
+    /* Said here, since DLX_NONE would pass for a bias that the family lacks. */
+    if (value == DLX_NONE && b->err->status == DLX_OK)
+        dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", b->c->shape.layers);
+    return value;
+}
+
+void dlx_rope_tables(float *cosines, float *sines, double theta, int32_t head_dim, int32_t positions)
+{
+    size_t d = (size_t)head_dim, half = d / 2;
+    for (size_t j = 0; j < half; j++) {
+        float power = (float)pow((float)theta, (float)(2 * j) / (float)d), inv_freq = 1.0f / power;
+        for (size_t p = 0; p < (size_t)positions; p++) {
+            float angle = (float)p * inv_freq, cosine = (float)cos((double)angle), sine = (float)sin((double)angle);
+            cosines[p * d + j] = cosines[p * d + j + half] = cosine;
+            sines[p * d + j] = -sine;
+            sines[p * d + j + half] = sine;
+        }
+    }
+}
+
+/* ---- operators -------------------------------------------------------------------------------------------------- */
+
+static uint32_t binary(builder *b, dlx_op op, uint32_t x, uint32_t y)
+{
+    uint32_t in[2] = {x, y};
+    return dlx_graph_node(b->g, op, in, 2, NULL, b->layer, b->err);
+}
+
+/* Both tables, and the rows of this call's positions. */
+static dlx_status rope(builder *b, uint32_t positions)
+{
+    size_t n = (size_t)b->context * (size_t)b->c->shape.head_dim;
+    float *c = dlx_arena_array(&b->g->arena, n, sizeof *c), *s = dlx_arena_array(&b->g->arena, n, sizeof *s);
+    if (!c || !s)
+        return dlx_fail(b->err, DLX_E_NOMEM, "out of memory: the rotary tables of %d positions take %zu bytes",
+                        b->context, 2 * n * sizeof *c);
+    dlx_rope_tables(c, s, b->c->shape.rope_theta, b->c->shape.head_dim, b->context);
+    int64_t dim[2] = {b->context, b->c->shape.head_dim};
+    dlx_const_source source = {.data = c, .bytes = n * sizeof *c, .stored = DLX_F32};
+    b->cos = binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.cos", DLX_F32, 2, dim, source), positions);
+    source.data = s;
+    b->sin = binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.sin", DLX_F32, 2, dim, source), positions);
+    return DLX_OK;
+}
+
+static uint32_t linear(builder *b, uint32_t x, uint32_t w, uint32_t bias)
+{
+    uint32_t in[3] = {x, w, bias};
+    return dlx_graph_node(b->g, DLX_OP_LINEAR, in, bias == DLX_NONE ? 2 : 3, NULL, b->layer, b->err);
+}
+
+static uint32_t norm(builder *b, uint32_t x, const char *name, const dlx_st_tensor *w)
+{
+    uint32_t in[2] = {x, weight(b, name, w)};
+    dlx_attr eps = {.f = {b->c->shape.norm_eps, 0}};
+    return dlx_graph_node(b->g, DLX_OP_RMS_NORM, in, 2, &eps, b->layer, b->err);
+}
+
+/* [T, heads * head_dim] -> [T, heads, head_dim] */
+static uint32_t by_head(builder *b, uint32_t x, int32_t heads)
+{
+    dlx_attr shape = {.rank = 3, .shape = {-1, heads, b->c->shape.head_dim}};
+    return dlx_graph_node(b->g, DLX_OP_RESHAPE, &x, 1, &shape, b->layer, b->err);
+}
+
+static uint32_t rotate(builder *b, uint32_t x)
+{
+    uint32_t in[3] = {x, b->cos, b->sin};
+    return dlx_graph_node(b->g, DLX_OP_ROPE, in, 3, NULL, b->layer, b->err);
+}
+
+/* One projection by head: a linear layer and, for q and k of families that have it, the norm of each head. */
+static uint32_t project(builder *b, uint32_t x, int32_t heads, const char *const name[3], const dlx_st_tensor *w,
+                        const dlx_st_tensor *bias, const dlx_st_tensor *head_norm)
+{
+    uint32_t y = by_head(b, linear(b, x, weight(b, name[0], w), weight(b, name[1], bias)), heads);
+    return head_norm ? norm(b, y, name[2], head_norm) : y;
+}
+
+static uint32_t attention(builder *b, uint32_t x, const dlx_layer_weights *w, const uint32_t cache[2],
+                          uint32_t fresh[2])
+{
+    static const char *const qn[3] = {"q.weight", "q.bias", "q_norm.weight"},
+                             *const kn[3] = {"k.weight", "k.bias", "k_norm.weight"},
+                             *const vn[3] = {"v.weight", "v.bias", ""};
+    const dlx_model_shape *s = &b->c->shape;
+    uint32_t q = rotate(b, project(b, x, s->heads, qn, w->q, w->q_bias, w->q_norm));
+    uint32_t k = rotate(b, project(b, x, s->kv_heads, kn, w->k, w->k_bias, w->k_norm));
+    uint32_t v = project(b, x, s->kv_heads, vn, w->v, w->v_bias, NULL);
+    uint32_t in[5] = {q, k, v, cache[0], cache[1]};
+    dlx_attr scale = {.f = {(float)(1.0 / sqrt((double)s->head_dim)), 0}};
+    uint32_t a = dlx_graph_node(b->g, DLX_OP_ATTENTION, in, 5, &scale, b->layer, b->err);
+    fresh[0] = k;
+    fresh[1] = v;
+    return linear(b, a, weight(b, "o.weight", w->o), DLX_NONE);
+}
+
+static uint32_t mlp(builder *b, uint32_t x, const dlx_layer_weights *w)
+{
+    uint32_t gate = linear(b, x, weight(b, "gate.weight", w->gate), DLX_NONE);
+    uint32_t up = linear(b, x, weight(b, "up.weight", w->up), DLX_NONE);
+    return linear(b, binary(b, DLX_OP_SILU_MUL, gate, up), weight(b, "down.weight", w->down), DLX_NONE);
+}
+
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
+
+static void cache_inputs(builder *b, uint32_t cache[2])
+{
+    char name[24];
+    int64_t dim[3] = {b->context, b->c->shape.kv_heads, b->c->shape.head_dim};
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%c_%d", "kv"[i], b -> layer);
+        cache[i] = dlx_graph_input(b->g, name, DLX_F32, 3, dim, 1);
+    }
+}
+
+static dlx_status build(builder *b)
+{
+    const dlx_checkpoint *c = b->c;
+    int64_t rows = b->rows;
+    int32_t layers = c->shape.layers;
+    uint32_t(*cache)[2] = dlx_arena_array(&b->g->arena, (size_t)layers, sizeof *cache);
+    uint32_t(*fresh)[2] = dlx_arena_array(&b->g->arena, (size_t)layers, sizeof *fresh);
+    if (!cache || !fresh) return dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", layers);
+    uint32_t tokens = dlx_graph_input(b->g, "tokens", DLX_I64, 1, &rows, 1);
+    uint32_t positions = dlx_graph_input(b->g, "positions", DLX_I64, 1, &rows, 1);
+    for (b->layer = 0; b->layer < layers; b->layer++) cache_inputs(b, cache[b->layer]);
+    b->layer = -1;
+    uint32_t table = weight(b, "embed.weight", c->embed), h = binary(b, DLX_OP_EMBEDDING, table, tokens);
+    DLX_TRY(rope(b, positions));
+    for (b->layer = 0; b->layer < layers; b->layer++) {
+        const dlx_layer_weights *w = &c->layer[b->layer];
+        uint32_t n = norm(b, h, "attn_norm.weight", w->attn_norm);
+        h = binary(b, DLX_OP_ADD, h, attention(b, n, w, cache[b->layer], fresh[b->layer]));
+        n = norm(b, h, "mlp_norm.weight", w->mlp_norm);
+        h = binary(b, DLX_OP_ADD, h, mlp(b, n, w));
+    }
+    b->layer = -1;
+    uint32_t head = c->shape.tied ? table : weight(b, "lm_head.weight", c->lm_head);
+    uint32_t logits = linear(b, norm(b, h, "norm.weight", c->norm), head, DLX_NONE);
+    bool ok = dlx_graph_output(b->g, logits);
+    for (int32_t i = 0; i < layers; i++)
+        ok = ok && dlx_graph_output(b->g, fresh[i][0]) && dlx_graph_output(b->g, fresh[i][1]);
+    if (b->err->status != DLX_OK) return b->err->status;
+    return ok ? DLX_OK : dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", layers);
+}
+
+dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context, dlx_error *err)
+{
+    if (max_context < 1 || max_context > c->shape.max_positions)
+        return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; checkpoint '%s' has 1 to %d",
+                        max_context, c->folder, c->shape.max_positions);
+    if (max_rows < 1 || max_rows > max_context)
+        return dlx_fail(err, DLX_E_LIMIT, "%d rows a call were asked for; expected 1 to the context of %d", max_rows,
+                        max_context);
+    dlx_error local = {0};
+    builder b = {.g = g, .c = c, .rows = max_rows, .context = max_context, .layer = -1, .err = &local};
+    dlx_status s = build(&b);
+    if (s == DLX_OK) s = dlx_graph_verify(g, &local);
+    if (s != DLX_OK && err) *err = local;
+    return s;
+}
