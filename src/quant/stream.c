@@ -1,0 +1,249 @@
+/*
+ * Streaming constants. A chunk is at most 1 MiB of output: the pool fills it in pieces, the sink takes it, the pages
+ * that it came from are released. Rows longer than a chunk are read twice, once for the scale.
+ */
+#include "quant/quant.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "base/sizes.h"
+#include "quant/rows.h"
+
+enum {
+    CHUNK_BYTES = 1 << 20,
+    PIECE = 1 << 14,         /* elements of a long run that one thread takes at a time */
+    MAX_ROWS = 1 << 14,      /* of a chunk */
+    SCALES_SOURCE = 8 << 20, /* bytes of source that a chunk of scales is made from */
+    LARGEST_PAGE = 1 << 16,
+};
+
+typedef struct streamer {
+    const dlx_value *v;
+    dlx_pool *pool;
+    dlx_const_sink sink;
+    void *ctx;
+    dlx_error *err;
+    const uint8_t *source;
+    dlx_dtype stored;
+    size_t width;           /* bytes of a stored element */
+    uint64_t rows, columns; /* of int8 rows; otherwise 1 row of all elements */
+    uint8_t *chunk;         /* [CHUNK_BYTES] */
+    float *scale;           /* [MAX_ROWS] per row, or largest magnitude per piece; NaN: not finite */
+    /* Of the chunk in work: */
+    const uint8_t *from;
+    size_t count; /* rows, or elements of a run */
+    bool scales_only;
+    float row_scale; /* of a run within a long row */
+} streamer;
+
+static const char *name_of(const streamer *s)
+{
+    return s->v->name ? s->v->name : "(unnamed)";
+}
+
+static void loop(streamer *s, size_t count, size_t grain, dlx_loop_fn fn)
+{
+    if (s->pool)
+        dlx_pool_for(s->pool, count, grain, fn, s);
+    else
+        fn(s, 0, count, 0);
+}
+
+/* The source range [begin, end) in bytes was read; the next one of that size comes soon. */
+static void consumed(const streamer *s, uint64_t begin, uint64_t end)
+{
+    const dlx_const_source *c = &s->v->source;
+    if (!c->mapped) return;
+    /* From a little before: the page that the previous chunk ended in is finished only now. */
+    uint64_t back = begin < LARGEST_PAGE ? begin : LARGEST_PAGE;
+    uint64_t left = c->bytes - end, ahead = end - begin < left ? end - begin : left;
+    dlx_map_sequential(s->source + end, ahead);
+    dlx_map_release(s->source + begin - back, end - begin + back);
+}
+
+static dlx_status not_finite(const streamer *s, uint64_t row)
+{
+    if (s->v->rank < 2 || s->rows == 1)
+        return dlx_fail(s->err, DLX_E_FORMAT, "weight '%s' holds NaN or infinity", name_of(s));
+    return dlx_fail(s->err, DLX_E_FORMAT, "weight '%s' holds NaN or infinity in row %llu", name_of(s),
+                    (unsigned long long)row);
+}
+
+/* ---- runs of elements: copied or widened, or part of a row too long for one chunk ---- */
+
+typedef enum run_kind { RUN_CHECK, RUN_WIDEN, RUN_QUANTISE } run_kind;
+
+static void run_pieces(streamer *s, size_t begin, size_t end, run_kind kind)
+{
+    for (size_t i = begin; i < end; i++) {
+        size_t first = i * PIECE, n = s->count - first < PIECE ? s->count - first : PIECE;
+        const uint8_t *p = s->from + first * s->width;
+        if (kind != RUN_QUANTISE) s->scale[i] = dlx_rows_max(p, n, s->stored);
+        if (kind == RUN_WIDEN) dlx_rows_widen((float *)(void *)s->chunk + first, p, n, s->stored);
+        if (kind == RUN_QUANTISE) dlx_int8_quantize((int8_t *)s->chunk + first, p, n, s->stored, s->row_scale);
+    }
+}
+
+static void check_pieces(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    run_pieces(arg, begin, end, RUN_CHECK);
+}
+
+static void widen_pieces(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    run_pieces(arg, begin, end, RUN_WIDEN);
+}
+
+static void quantise_pieces(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    run_pieces(arg, begin, end, RUN_QUANTISE);
+}
+
+/* One pass over a run of `count` elements from byte `begin` of the source on; the largest magnitude so far in *max. */
+static void run(streamer *s, uint64_t begin, size_t count, run_kind kind, float *max)
+{
+    size_t pieces = (count + PIECE - 1) / PIECE;
+    s->from = s->source + begin;
+    s->count = count;
+    loop(s, pieces, 1, kind == RUN_CHECK ? check_pieces : kind == RUN_WIDEN ? widen_pieces : quantise_pieces);
+    for (size_t i = 0; kind != RUN_QUANTISE && i < pieces; i++)
+        if (isnan(s->scale[i]) || s->scale[i] > *max) *max = s->scale[i];
+}
+
+/* Elements that keep their value. Every F32 constant is checked: a weight that is not finite spoils all logits. */
+static dlx_status stream_elements(streamer *s)
+{
+    size_t out_width = dlx_dtype_size(s->v->dtype), most = CHUNK_BYTES / out_width, n;
+    bool widen = s->v->source.transform == DLX_CONST_WIDEN, check = s->v->dtype == DLX_F32;
+    for (uint64_t at = 0; at < s->columns; at += n) {
+        uint64_t begin = at * s->width;
+        float max = 0.0f;
+        n = s->columns - at < most ? (size_t)(s->columns - at) : most;
+        if (check) run(s, begin, n, widen ? RUN_WIDEN : RUN_CHECK, &max);
+        if (isnan(max)) return not_finite(s, 0);
+        DLX_TRY(s->sink(s->ctx, widen ? s->chunk : s->source + begin, n * out_width, s->err));
+        consumed(s, begin, begin + n * s->width);
+    }
+    return DLX_OK;
+}
+
+/* ---- int8 rows ---- */
+
+static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
+{
+    streamer *s = arg;
+    size_t columns = (size_t)s->columns;
+    (void)thread;
+    for (size_t r = begin; r < end; r++) {
+        const uint8_t *p = s->from + r * columns * s->width;
+        s->scale[r] = dlx_int8_scale(dlx_rows_max(p, columns, s->stored));
+        if (!s->scales_only && !isnan(s->scale[r]))
+            dlx_int8_quantize((int8_t *)s->chunk + r * columns, p, columns, s->stored, s->scale[r]);
+    }
+}
+
+static dlx_status stream_short_rows(streamer *s)
+{
+    size_t columns = (size_t)s->columns, row_bytes = columns * s->width;
+    size_t most = s->scales_only ? SCALES_SOURCE / row_bytes : CHUNK_BYTES / columns, n;
+    most = most < 1 ? 1 : most > MAX_ROWS ? MAX_ROWS : most;
+    for (uint64_t row = 0; row < s->rows; row += n) {
+        n = s->rows - row < most ? (size_t)(s->rows - row) : most;
+        s->from = s->source + row * row_bytes;
+        loop(s, n, PIECE / columns + 1, convert_rows);
+        for (size_t r = 0; r < n; r++)
+            if (isnan(s->scale[r])) return not_finite(s, row + r);
+        DLX_TRY(s->scales_only ? s->sink(s->ctx, s->scale, n * sizeof *s->scale, s->err)
+                               : s->sink(s->ctx, s->chunk, n * columns, s->err));
+        consumed(s, row * row_bytes, (row + n) * row_bytes);
+    }
+    return DLX_OK;
+}
+
+static dlx_status stream_long_rows(streamer *s)
+{
+    for (uint64_t row = 0; row < s->rows; row++) {
+        uint64_t start = row * s->columns * s->width;
+        float max = 0.0f;
+        size_t n;
+        for (uint64_t at = 0; at < s->columns; at += n) {
+            n = s->columns - at < CHUNK_BYTES ? (size_t)(s->columns - at) : CHUNK_BYTES;
+            run(s, start + at * s->width, n, RUN_CHECK, &max);
+            consumed(s, start + at * s->width, start + (at + n) * s->width);
+        }
+        if (isnan(max)) return not_finite(s, row);
+        s->row_scale = dlx_int8_scale(max);
+        if (s->scales_only) {
+            DLX_TRY(s->sink(s->ctx, &s->row_scale, sizeof s->row_scale, s->err));
+            continue;
+        }
+        for (uint64_t at = 0; at < s->columns; at += n) {
+            n = s->columns - at < CHUNK_BYTES ? (size_t)(s->columns - at) : CHUNK_BYTES;
+            run(s, start + at * s->width, n, RUN_QUANTISE, NULL);
+            DLX_TRY(s->sink(s->ctx, s->chunk, n, s->err));
+            consumed(s, start + at * s->width, start + (at + n) * s->width);
+        }
+    }
+    return DLX_OK;
+}
+
+/* Elements that the value's shape asks for; false when they cannot be counted. */
+static bool count_elements(const dlx_value *v, uint64_t *elements)
+{
+    *elements = 1;
+    for (int d = 0; d < v->rank; d++)
+        if (v->dim[d] < 0 || !dlx_mul_u64(*elements, (uint64_t)v->dim[d], elements)) return false;
+    return true;
+}
+
+/* Rows and columns from the value's shape and its source, which must agree. */
+static dlx_status prepare(streamer *s)
+{
+    const dlx_const_source *c = &s->v->source;
+    bool plain = c->transform == DLX_CONST_PLAIN, rows = c->transform == DLX_CONST_INT8_ROWS;
+    uint64_t elements, bytes;
+    s->scales_only = c->transform == DLX_CONST_INT8_ROW_SCALES;
+    s->source = c->data;
+    s->stored = plain ? s->v->dtype : c->stored;
+    s->width = dlx_dtype_size(s->stored);
+    bool ok = count_elements(s->v, &elements) && s->width && s->v->kind == DLX_VALUE_CONST && s->v->dtype != DLX_QD8;
+    if (!plain) {
+        bool f32 = s->stored == DLX_F32 && (rows || s->scales_only);
+        ok = ok && s->v->dtype == (rows ? DLX_I8 : DLX_F32) && (f32 || s->stored == DLX_F16 || s->stored == DLX_BF16);
+    }
+    s->rows = 1;
+    s->columns = ok ? elements : 0;
+    if (ok && (rows || s->scales_only)) {
+        s->rows = s->v->rank ? (uint64_t)s->v->dim[0] : 1;
+        s->columns = !s->rows ? 0 : rows ? elements / s->rows : c->bytes / s->width / s->rows;
+        ok = !s->scales_only || elements == s->rows;
+    }
+    ok = ok && dlx_mul_u64(s->rows * s->columns, s->width, &bytes) && bytes == c->bytes;
+    if (ok) return DLX_OK;
+    return dlx_fail(s->err, DLX_E_INTERNAL, "constant '%s' of type %s cannot be made from its %llu bytes of %s",
+                    name_of(s), dlx_dtype_name(s->v->dtype), (unsigned long long)c->bytes, dlx_dtype_name(s->stored));
+}
+
+dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err)
+{
+    streamer s = {.v = v, .pool = pool, .sink = sink, .ctx = ctx, .err = err};
+    DLX_TRY(prepare(&s));
+    if (!s.rows || (!s.columns && !s.scales_only)) return DLX_OK;
+    s.chunk = malloc(CHUNK_BYTES);
+    s.scale = malloc(MAX_ROWS * sizeof *s.scale);
+    dlx_status status;
+    if (!s.chunk || !s.scale)
+        status = dlx_fail(err, DLX_E_NOMEM, "out of memory converting '%s'", name_of(&s));
+    else if (v->source.transform == DLX_CONST_PLAIN || v->source.transform == DLX_CONST_WIDEN)
+        status = stream_elements(&s);
+    else
+        status = s.columns && s.columns <= CHUNK_BYTES ? stream_short_rows(&s) : stream_long_rows(&s);
+    free(s.chunk);
+    free(s.scale);
+    return status;
+}
