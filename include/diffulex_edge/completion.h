@@ -6,6 +6,7 @@
 #define DIFFULEX_EDGE_COMPLETION_H
 
 #include "diffulex_edge/decode.h"
+#include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
 
 #ifdef __cplusplus
@@ -19,29 +20,32 @@ typedef struct dlx_completion_options {
     size_t struct_size;
     const dlx_decode_options *decode; /* NULL: the model's defaults */
     const dlx_tokenizer *tokenizer;   /* NULL: ids only; on_text and stop strings need one */
+    const dlx_session *session;       /* the session behind `forward`: prompt tokens whose keys and values it holds from
+                                       * an earlier completion are not run again (block-causal attention only). NULL:
+                                       * option n_cached decides */
     const char *const *stop;          /* [n_stop] UTF-8, not empty; the answer ends before the first that occurs */
     size_t n_stop;
-    bool keep_special;                /* special tokens appear in the text */
+    bool keep_special; /* special tokens appear in the text */
     /* Text behind the longest known left prefix of the answer grew: append-only, whole characters, never the beginning
      * of a stop string. May be NULL. */
     dlx_text_fn on_text;
     void *text_ctx;
-    dlx_step_fn on_step;              /* after every model call; may be NULL; return false to cancel */
+    dlx_step_fn on_step; /* after every model call; may be NULL; return false to cancel */
     void *step_ctx;
 } dlx_completion_options;
 
 typedef struct dlx_statistics {
     size_t struct_size;
-    int32_t prompt_tokens;   /* length of the prompt */
-    int32_t cached_tokens;   /* prompt tokens that were in the cache already (option n_cached) */
-    int32_t new_tokens;      /* length of the answer */
-    int32_t forwards;        /* model calls in all */
+    int32_t prompt_tokens; /* length of the prompt */
+    int32_t cached_tokens; /* prompt tokens that were in the cache already */
+    int32_t new_tokens;    /* length of the answer */
+    int32_t forwards;      /* model calls in all */
     int32_t prefill_forwards;
-    int32_t blocks;          /* blocks that were worked on */
-    int64_t rows;            /* positions computed, summed over calls */
-    int64_t cached_rows;     /* positions attended from the cache instead of being computed, summed over calls */
-    double prefill_ms;       /* of the steps with block -1 */
-    double decode_ms;        /* of all other steps */
+    int32_t blocks;      /* blocks that were worked on */
+    int64_t rows;        /* positions computed, summed over calls */
+    int64_t cached_rows; /* positions attended from the cache instead of being computed, summed over calls */
+    double prefill_ms;   /* of the steps with block -1 */
+    double decode_ms;    /* of all other steps */
 } dlx_statistics;
 
 typedef struct dlx_completion dlx_completion;

@@ -43,9 +43,11 @@ typedef struct dlx_model_facts {
     int32_t max_context;                /* positions 0 .. max_context-1 exist (--max-seq-len at export) */
     int32_t max_rows;                   /* most rows one forward call may run */
     int32_t mask_id;                    /* token id of the mask; -1: the model has none (decode autoregressively) */
-    int32_t attn_block;                 /* 0: every row sees every row; else block-causal of this width on absolute positions */
+    int32_t attn_block;                 /* 0: every row sees every row; else block-causal of this width on absolute
+                                           positions */
     int32_t logits_shift;               /* 1: row i-1 of the logits predicts position i; 0: row i does */
-    int32_t block_length;               /* default decoding block (SDAR block_size, Fast-dLLM v2 bd_size; 32 for LLaDA, Dream) */
+    int32_t block_length;               /* default decoding block (SDAR block_size, Fast-dLLM v2 bd_size; 32 for LLaDA
+                                           and Dream) */
     int32_t small_block_size;           /* Fast-dLLM v2 sub-block (8); 0 where the family has none */
     int32_t bos_id, eos_id, pad_id;     /* -1 where the checkpoint names none */
     int32_t num_stop_ids;
@@ -70,12 +72,14 @@ typedef struct dlx_span {
  */
 typedef struct dlx_forward_call {
     const int32_t *ids;                        /* [n_ids] token ids */
-    int32_t n_ids;                             /* 1 .. facts.max_rows for a native session; longer calls are split by the session where attention allows */
+    int32_t n_ids;                             /* 1 .. facts.max_rows; a native session splits longer calls where
+                                                  attention allows */
     int32_t start;                             /* absolute position of ids[0] */
     dlx_span context[DLX_MAX_CONTEXT_SPANS];   /* cached positions that take part */
     int32_t n_context;                         /* spans used */
     int32_t attn_block;
-    int32_t n_store;                           /* 0: a denoising pass; n_ids: a commit; between: a commit fused with the next block */
+    int32_t n_store;                           /* 0: a denoising pass; n_ids: a commit; between: a commit fused with
+                                                  the next block */
     const int32_t *rows;                       /* [n_rows]; NULL means rows 0 .. n_rows-1 */
     int32_t n_rows;                            /* 0: no logits wanted (prefill) */
     float *logits;                             /* out [n_rows, vocab_size], row-major, owned by the caller */
@@ -94,8 +98,9 @@ typedef struct dlx_decode_options dlx_decode_options;
 DLX_API dlx_status dlx_decode_options_create(dlx_decode_options **out, dlx_error *err);
 DLX_API void dlx_decode_options_free(dlx_decode_options *options); /* NULL is fine */
 /* Sets option `name` (dashes or underscores) from text; lists use commas; "null" or "" unsets. DLX_E_INVALID names the
- * option, the accepted range or words, and the value given. */
-DLX_API dlx_status dlx_decode_options_set(dlx_decode_options *options, const char *name, const char *value, dlx_error *err);
+ * option, the accepted range or words, and the value given. docs/DECODING.md describes all of them. */
+DLX_API dlx_status dlx_decode_options_set(dlx_decode_options *options, const char *name, const char *value,
+                                          dlx_error *err);
 
 typedef struct dlx_option_info {
     const char *name;       /* "gen_length" */
@@ -115,9 +120,10 @@ typedef struct dlx_accepted {
     float confidence; /* the score that ranked it: probability, margin or negative entropy */
 } dlx_accepted;
 
-/* One model call of a decode, as in the recorded traces. */
+/* One model call of a decode, as in the recorded traces. A call that stores a finished block and denoises the next one
+ * (option fuse_commit) counts for the latter; `start` and `rows` cover both. */
 typedef struct dlx_step {
-    int32_t block;                /* -1: prefill */
+    int32_t block;                /* whose tokens it reveals or stores; -1: prefill */
     int32_t start, rows, cached;  /* first position, positions run, cached positions attended */
     size_t n_accepted;            /* may be 0 */
     const dlx_accepted *accepted; /* ascending positions; owned by the generation */
@@ -136,7 +142,9 @@ typedef struct dlx_generation dlx_generation;
 /*
  * Decodes with the algorithm that `options` names (default: the family's). Works without any model: `forward` may be
  * scripted.
- *   prompt   [n_prompt] ids, each in [0, vocab_size); n_prompt >= 1; prompt + new tokens must fit facts->max_context
+ *   prompt   [n_prompt] ids, each in [0, vocab_size); n_prompt >= 1; prompt + new tokens must fit facts->max_context.
+ *            Masks in it are filled, unless run as published (option published, on when an algorithm is named);
+ *            ar.generate refuses them
  *   on_step  may be NULL
  *   out      freed with dlx_generation_free
  * DLX_E_INVALID: option that the algorithm lacks or that contradicts another. DLX_E_LIMIT: does not fit the context.
@@ -148,9 +156,12 @@ DLX_API void dlx_generation_free(dlx_generation *generation); /* NULL is fine */
 
 /* Name of the algorithm that ran, e.g. "sdar.generate". Static storage. */
 DLX_API const char *dlx_generation_algorithm(const dlx_generation *generation);
-/* The published algorithm's ids, prompt included: what the traces record as output_ids. Never freed by the caller. */
+/* The ids, prompt included. As published: the whole canvas, what the traces record as output_ids, masks that the
+ * published code leaves in it included. Otherwise, and when cancelled: prompt, answer, and the stop id that ended it.
+ * Never freed by the caller. */
 DLX_API const int32_t *dlx_generation_output_ids(const dlx_generation *generation, size_t *n);
-/* The answer: generated ids without the prompt, cut before the first stop id, at most max_new_tokens, no mask id. */
+/* The answer: generated ids without the prompt, cut before the first stop id, at most max_new_tokens, no mask id. When
+ * cancelled: what was known in front of the first mask. */
 DLX_API const int32_t *dlx_generation_answer_ids(const dlx_generation *generation, size_t *n);
 /* "stop" when a stop id ended the answer, "cancelled" when on_step did, else "length". Static storage. */
 DLX_API const char *dlx_generation_finish_reason(const dlx_generation *generation);

@@ -62,6 +62,10 @@ DLX_API int32_t dlx_session_reusable(const dlx_session *session, const int32_t *
 /* Forgets what was stored at positions >= n. */
 DLX_API void dlx_session_truncate(dlx_session *session, int32_t n);
 
+/* Writes logits [rows, vocab] (float32, row-major) to a safetensors file as tensor "logits". The file appears at `path`
+ * when it is complete; a failure leaves an older one as it was. */
+DLX_API dlx_status dlx_write_logits(const char *path, const float *logits, int32_t rows, int32_t vocab, dlx_error *err);
+
 /* Describes a .pte as text (for people) or as one JSON object: methods, inputs, metadata, delegates, memory, weights
  * that are not quantised. The result is NUL-terminated; free it with dlx_free. */
 DLX_API dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err);

@@ -21,7 +21,8 @@ extern "C" {
 /* Immutable after opening; shareable between threads. */
 typedef struct dlx_tokenizer dlx_tokenizer;
 
-/* From a checkpoint folder: tokenizer.json, or vocab.json + merges.txt with tokenizer_config.json / added_tokens.json. */
+/* From a checkpoint folder: tokenizer.json, or vocab.json + merges.txt; with tokenizer_config.json, added_tokens.json,
+ * special_tokens_map.json and chat_template.jinja where they are. */
 DLX_API dlx_status dlx_tokenizer_open_folder(dlx_tokenizer **out, const char *folder, dlx_error *err);
 /* From the compact form inside a .pte (dlx_tokenizer_pack). Copies what it needs. */
 DLX_API dlx_status dlx_tokenizer_open_packed(dlx_tokenizer **out, const void *bytes, size_t n, dlx_error *err);
@@ -33,16 +34,17 @@ DLX_API void dlx_tokenizer_close(dlx_tokenizer *tokenizer); /* NULL is fine */
 DLX_API dlx_status dlx_tokenizer_pack(const dlx_tokenizer *tokenizer, void **bytes, size_t *n, dlx_error *err);
 
 typedef enum dlx_encode_flags {
-    DLX_ENCODE_PLAIN = 0,   /* text a user typed: never yields a special token, "<|mask|>" is seven ordinary characters */
+    DLX_ENCODE_PLAIN = 0, /* text a user typed: never yields an added token, "<|mask|>" is eight ordinary characters */
     DLX_ENCODE_SPECIAL = 1, /* added tokens in the text become their ids (templates, prompts that ask for it) */
 } dlx_encode_flags;
 
-/* UTF-8 text of n bytes (need not be NUL-terminated; invalid bytes are replaced by U+FFFD as `tokenizers` gets them from
- * Python's errors="replace") -> *ids [*n_ids], freed with dlx_free. */
+/* UTF-8 text of n bytes (need not be NUL-terminated; invalid bytes are replaced by U+FFFD as Python's errors="replace"
+ * does) -> *ids [*n_ids], freed with dlx_free. */
 DLX_API dlx_status dlx_tokenizer_encode(const dlx_tokenizer *tokenizer, const char *text, size_t n, int flags,
                                         int32_t **ids, size_t *n_ids, dlx_error *err);
 /* Ids -> UTF-8, NUL-terminated, *text freed with dlx_free; *n (may be NULL) is its length without the NUL. Undecodable
- * bytes become U+FFFD as in Rust's from_utf8_lossy; ids without a token give nothing. skip_special drops special tokens. */
+ * bytes become U+FFFD as in Rust's from_utf8_lossy; ids without a token give nothing. skip_special drops special
+ * tokens. */
 DLX_API dlx_status dlx_tokenizer_decode(const dlx_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
                                         bool skip_special, char **text, size_t *n, dlx_error *err);
 
@@ -85,7 +87,7 @@ typedef enum dlx_chat_template {
     DLX_CHAT_NONE = 0,         /* base model: no template */
     DLX_CHAT_LLADA = 1,        /* <|start_header_id|>role<|end_header_id|> */
     DLX_CHAT_CHATML_DREAM = 2, /* Qwen2.5's, default system "You are a helpful assistant." */
-    DLX_CHAT_CHATML_QWEN = 3,  /* Qwen2.5's, default system "You are Qwen, created by Alibaba Cloud. ..." (Fast-dLLM v2) */
+    DLX_CHAT_CHATML_QWEN = 3,  /* Qwen2.5's, default system "You are Qwen, created by ..." (Fast-dLLM v2) */
     DLX_CHAT_SDAR = 4,         /* Qwen3's, with thinking */
     DLX_CHAT_OTHER = 5,        /* the files name a template that is none of these */
 } dlx_chat_template;

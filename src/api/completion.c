@@ -28,7 +28,8 @@ struct dlx_completion {
 typedef struct completing {
     const dlx_completion_options *options;
     dlx_completion *c;
-    dlx_text_stream *stream; /* NULL: ids only */
+    dlx_text_stream *stream;   /* NULL: ids only */
+    dlx_decode_options decode; /* the caller's, and how much of the prompt is cached */
     dlx_settings settings;
     int32_t mask_id;
     size_t emitted; /* bytes of text that the caller has */
@@ -155,11 +156,25 @@ static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
     return DLX_OK;
 }
 
+/* Blocks of the prompt that lie in the session's cache as running them again would store them. A mask in the prompt is
+ * to be filled, so it is never reused. */
+static void reuse_cache(completing *w, const dlx_model_facts *facts, const int32_t *prompt)
+{
+    int32_t block = w->settings.attn_block, whole = 0;
+    if (!w->options->session || block < 1 || dlx_given(&w->decode, DLX_OPT_N_CACHED)) return;
+    while (whole < w->settings.n_prompt && prompt[whole] != facts->mask_id) whole++;
+    int32_t cached = dlx_session_reusable(w->options->session, prompt, (size_t)w->settings.n_prompt, block);
+    if (cached > whole) cached = whole / block * block;
+    if (cached) w->decode.value[DLX_OPT_N_CACHED] = (dlx_option_value){.given = "n_cached", .i = cached};
+}
+
 static dlx_status prepare(completing *w, dlx_completion **out, const dlx_model_facts *facts, const int32_t *prompt,
                           size_t n_prompt, dlx_error *err)
 {
     DLX_TRY(check_options(w->options, err));
-    DLX_TRY(dlx_settings_resolve(&w->settings, w->options->decode, facts, prompt, n_prompt, err));
+    if (w->options->decode) w->decode = *w->options->decode;
+    DLX_TRY(dlx_settings_resolve(&w->settings, &w->decode, facts, prompt, n_prompt, err));
+    reuse_cache(w, facts, prompt);
     dlx_completion *c = calloc(1, sizeof *c);
     *out = w->c = c;
     size_t n = (size_t)w->settings.max_new + 1;
@@ -167,7 +182,7 @@ static dlx_status prepare(completing *w, dlx_completion **out, const dlx_model_f
         c->ids = calloc(n, sizeof *c->ids);
         c->ends = calloc(n, sizeof *c->ends);
         c->prompt_tokens = w->settings.n_prompt;
-        if (w->options->decode) c->cached_tokens = (int32_t)dlx_int_option(w->options->decode, DLX_OPT_N_CACHED, 0);
+        c->cached_tokens = (int32_t)dlx_int_option(&w->decode, DLX_OPT_N_CACHED, 0);
     }
     /* Room for the usual text, so that steps seldom wait for memory. */
     if (!c || !c->ids || !c->ends || dlx_grow(&c->text, &c->text_capacity, 8 * n, 1) != 0)
@@ -212,8 +227,7 @@ dlx_status dlx_complete(const dlx_model_facts *facts, dlx_forward_fn forward, vo
     dlx_completion *c = NULL;
     dlx_status s = prepare(&w, &c, facts, prompt, n_prompt, err);
     if (s == DLX_OK)
-        s = dlx_generate(facts, forward, forward_ctx, w.options->decode, prompt, n_prompt, after_step, &w,
-                         &c->generation, err);
+        s = dlx_generate(facts, forward, forward_ctx, &w.decode, prompt, n_prompt, after_step, &w, &c->generation, err);
     if (s == DLX_OK) s = finish(&w, err);
     dlx_text_stream_close(w.stream);
     if (s != DLX_OK) {

@@ -1,0 +1,169 @@
+/*
+ * Memory: a decode allocates what it needs before its first model call and nothing from then on, every allocation that
+ * fails is a clean error, and nothing is left behind. The linker sends this program's allocations here (--wrap).
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/sizes.h"
+#include "test_diffusion_run.h"
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t n);
+void __real_free(void *p);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t n);
+void __wrap_free(void *p);
+
+static int32_t allocations, alive, fail_number; /* fail_number: the allocation that fails, from 1; 0: none */
+
+static bool refused(void)
+{
+    return ++allocations == fail_number;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    void *p = refused() ? NULL : __real_malloc(n);
+    alive += p != NULL;
+    return p;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    void *p = refused() ? NULL : __real_calloc(n, size);
+    alive += p != NULL;
+    return p;
+}
+
+void *__wrap_realloc(void *old, size_t n)
+{
+    void *p = refused() ? NULL : __real_realloc(old, n);
+    alive += p && !old;
+    return p;
+}
+
+void __wrap_free(void *p)
+{
+    alive -= p != NULL;
+    __real_free(p);
+}
+
+static const struct {
+    int32_t attn_block, shift;
+    const char *options;
+} runs[] = {
+    {0, 0, "algorithm=llada.generate gen_length=32 block_length=8 cfg_scale=1"},
+    {0, 0, "temperature=1 remasking=random"},
+    {0, 0, "preset=fast"},
+    {0, 1, ""},
+    {0, 1, "alg=origin temperature=1 top_p=0.9 top_k=10"},
+    {0, 1, "preset=balanced"},
+    {4, 0, ""},
+    {4, 0, "temperature=1 top_p=0.9 top_k=10 strategy=entropy_bounded fuse_commit=false"},
+    {32, 1, ""},
+    {32, 1, "preset=fast temperature=1"},
+    {4, 0, "algorithm=ar.generate repetition_penalty=1.2"},
+};
+
+static decode_run a;
+static int32_t at_first_call;
+
+static dlx_status counting_forward(void *ctx, const dlx_forward_call *call, dlx_error *err)
+{
+    decode_run *r = ctx;
+    if (!r->m.calls) at_first_call = allocations;
+    assert_int_equal(allocations, at_first_call);
+    return model_forward(&r->m, call, err);
+}
+
+static void check_step(decode_run *r, const dlx_step *step)
+{
+    (void)r;
+    (void)step;
+    assert_int_equal(allocations, at_first_call);
+}
+
+static void prepare(size_t i)
+{
+    run_init(&a, runs[i].attn_block, runs[i].shift, i, 19);
+    a.m.facts.num_stop_ids = 0;
+    a.forward = counting_forward;
+    a.forward_ctx = &a;
+    a.check = check_step;
+}
+
+static void test_nothing_in_steps(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(runs); i++) {
+        prepare(i);
+        int32_t before = alive;
+        allocations = 0;
+        run(&a, runs[i].options);
+        assert_int_equal(allocations, at_first_call);
+        assert_true(allocations > 1 && allocations < 20);
+        run_free(&a);
+        assert_int_equal(alive, before);
+    }
+}
+
+static void test_every_allocation_can_fail(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(runs); i++) {
+        prepare(i);
+        dlx_decode_options *o = run_options(runs[i].options);
+        int32_t before = alive, fails = 0;
+        for (fail_number = 1;; fail_number++) {
+            dlx_generation *g;
+            dlx_error err = {0};
+            allocations = 0;
+            a.m.calls = 0;
+            dlx_status status = dlx_generate(&a.m.facts, counting_forward, &a, o, a.prompt, 19, NULL, NULL, &g, &err);
+            if (status == DLX_OK) {
+                dlx_generation_free(g);
+                break;
+            }
+            assert_int_equal(status, DLX_E_NOMEM);
+            assert_non_null(strstr(err.message, "out of memory"));
+            assert_null(g);
+            assert_int_equal(alive, before);
+            fails++;
+        }
+        fail_number = 0;
+        assert_true(fails > 5);
+        assert_int_equal(alive, before);
+        dlx_decode_options_free(o);
+    }
+    dlx_decode_options *o;
+    dlx_error err = {0};
+    allocations = 0;
+    fail_number = 1;
+    assert_int_equal(dlx_decode_options_create(&o, &err), DLX_E_NOMEM);
+    fail_number = 0;
+}
+
+/* Sizes that no machine has are an error, not a crash. */
+static void test_absurd_sizes(void **state)
+{
+    (void)state;
+    run_init(&a, 0, 1, 1, 4);
+    a.m.facts.max_context = a.m.facts.max_rows = 1 << 20;
+    a.m.facts.vocab_size = INT32_MAX;
+    run_fails(&a, "max_new_tokens=1000000", DLX_E_NOMEM, "out of memory");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_nothing_in_steps),
+                                       cmocka_unit_test(test_every_allocation_can_fail),
+                                       cmocka_unit_test(test_absurd_sizes)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
