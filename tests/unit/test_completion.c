@@ -13,7 +13,8 @@
 
 #include "diffulex_edge/completion.h"
 
-/* The byte-level tokenizer of the demo model: ids 0..255 are bytes in GPT-2's order, 257 ends a text, 258 is the mask. */
+/* The byte-level tokenizer of the demo model: ids 0..255 are bytes in GPT-2's order, 257 ends a text, 258 is the mask.
+ */
 enum { VOCAB = 288, EOS = 257, MASK = 258, PROMPT = 4, MOST = 64 };
 
 typedef struct script {
@@ -58,9 +59,18 @@ static dlx_status forward(void *ctx, const dlx_forward_call *call, dlx_error *er
     return DLX_OK;
 }
 
-static const dlx_model_facts facts = {.struct_size = sizeof facts, .family = DLX_FAMILY_LLADA, .vocab_size = VOCAB,
-                                      .max_context = 128, .max_rows = 128, .mask_id = MASK, .block_length = 32,
-                                      .bos_id = 256, .eos_id = EOS, .pad_id = EOS, .num_stop_ids = 1, .stop_ids = {EOS}};
+static const dlx_model_facts facts = {.struct_size = sizeof facts,
+                                      .family = DLX_FAMILY_LLADA,
+                                      .vocab_size = VOCAB,
+                                      .max_context = 128,
+                                      .max_rows = 128,
+                                      .mask_id = MASK,
+                                      .block_length = 32,
+                                      .bos_id = 256,
+                                      .eos_id = EOS,
+                                      .pad_id = EOS,
+                                      .num_stop_ids = 1,
+                                      .stop_ids = {EOS}};
 static const int32_t prompt[PROMPT] = {1, 2, 3, 4};
 
 typedef struct listener {

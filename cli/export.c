@@ -1,0 +1,115 @@
+/* export: a checkpoint folder becomes a .pte. */
+#include <sys/resource.h>
+
+#include "commands.h"
+#include "json.h"
+#include "output.h"
+
+typedef struct progress {
+    double start;
+} progress;
+
+static bool on_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    const progress *p = ctx;
+    double seconds = dlx_cli_seconds() - p->start, rate = seconds > 0 ? (double)done / seconds : 0;
+    double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
+    char a[32], b[32], c[32];
+    dlx_cli_progress(done == total, "exporting %3.0f %%  %s of %s  %s/s  %.0f s left",
+                     total ? 100.0 * (double)done / (double)total : 100.0, dlx_cli_bytes(a, done),
+                     dlx_cli_bytes(b, total), dlx_cli_bytes(c, (uint64_t)rate), left);
+    return !dlx_cli_interrupted();
+}
+
+/* Bytes; Linux counts in units of 1024. */
+static uint64_t peak_memory(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+static void put_json(const dlx_export_options *o, const dlx_export_result *r)
+{
+    dlx_cli_json j = {.out = stdout};
+    dlx_cli_json_open(&j, NULL, '{');
+    dlx_cli_json_text(&j, "output_path", o->output_path);
+    dlx_cli_json_text(&j, "backend", o->backend);
+    dlx_cli_json_text(&j, "quantization", o->quantization);
+    dlx_cli_json_int(&j, "file_bytes", (int64_t)r->file_bytes);
+    dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
+    dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
+    dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
+    dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
+    dlx_cli_json_number(&j, "seconds", r->seconds, 6);
+    dlx_cli_json_int(&j, "peak_memory_bytes", (int64_t)peak_memory());
+    dlx_cli_json_close(&j, '}');
+    printf("\n");
+}
+
+static void put_summary(const dlx_export_options *o, const dlx_export_result *r)
+{
+    char a[32], b[32], c[32];
+    printf("%s: %s (%llu bytes) in %.2f s, peak memory %s\n", o->output_path, dlx_cli_bytes(a, r->file_bytes),
+           (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, peak_memory()));
+    printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
+    printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    progress p = {.start = dlx_cli_seconds()};
+    dlx_export_options o = dlx_export_options_default();
+    dlx_export_result result = {.struct_size = sizeof result};
+    dlx_error err;
+    o.model_path = dlx_cli_text(a, "hf-model-path");
+    o.output_path = dlx_cli_text(a, "output-path");
+    if (!o.model_path || !o.output_path)
+        return dlx_cli_usage(a->command, "export needs --hf-model-path and --output-path");
+    if (dlx_cli_text(a, "backend")) o.backend = dlx_cli_text(a, "backend");
+    if (dlx_cli_text(a, "quantization")) o.quantization = dlx_cli_text(a, "quantization");
+    o.model_type = dlx_cli_text(a, "model-type");
+    o.max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
+    o.max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
+    o.block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
+    o.progress = on_progress;
+    o.progress_ctx = &p;
+    dlx_cli_catch_interrupts();
+    dlx_status s = dlx_export(&o, &result, &err);
+    dlx_cli_progress_end();
+    if (s != DLX_OK) {
+        dlx_cli_fail(&err);
+        return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
+    }
+    if (dlx_cli_flag(a, "json", false))
+        put_json(&o, &result);
+    else
+        put_summary(&o, &result);
+    return DLX_CLI_OK;
+}
+
+enum { LONGEST = 1 << 24 };
+
+static const dlx_cli_option options[] = {
+    {"hf-model-path", DLX_CLI_TEXT, "DIR", "checkpoint folder, or org/name, looked up in the Hugging Face cache", 0, 0},
+    {"output-path", DLX_CLI_TEXT, "FILE", "the .pte to write", 0, 0},
+    {"backend", DLX_CLI_TEXT, "NAME", "xnnpack (default)", 0, 0},
+    {"quantization", DLX_CLI_TEXT, "NAME", "none (default) or int8-dynamic", 0, 0},
+    {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
+     1, LONGEST},
+    {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len)", 1, LONGEST},
+    {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
+    {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,
+     0},
+    {"json", DLX_CLI_FLAG, NULL, "the summary as one JSON object", 0, 0},
+};
+
+const dlx_cli_command dlx_cli_export = {
+    .name = "export",
+    .arguments = "",
+    .summary = "turns a checkpoint folder into a .pte",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .least = 0,
+    .most = 0,
+    .run = run,
+};

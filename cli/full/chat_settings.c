@@ -1,0 +1,160 @@
+#include "chat_settings.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "input.h"
+
+enum { DEFAULT_MAX_NEW = 128, ITERATIONS = 4 };
+
+/* "iter" has no option of its own: what limits the passes of a block differs from family to family. */
+static const struct {
+    const char *word, *option, *help;
+} settings[] = {
+    {"temp", "temperature", "0: the likeliest tokens; higher: freer"},
+    {"topk", "top_k", "keep the K likeliest tokens"},
+    {"topp", "top_p", "keep the likeliest tokens up to this mass"},
+    {"max", "max_new_tokens", "length of an answer"},
+    {"iter", NULL, "passes a block; fewer are faster and reveal more tokens each"},
+    {"conf", "threshold", "reveal every token surer than this, whatever the number of passes"},
+    {"block", "block_length", "tokens a block"},
+    {"preset", "preset", "exact, balanced or fast"},
+};
+enum { N_SETTINGS = sizeof settings / sizeof *settings };
+
+static int find(const char *word)
+{
+    for (int i = 0; i < N_SETTINGS; i++)
+        if (!strcmp(settings[i].word, word)) return i;
+    return -1;
+}
+
+bool dlx_cli_chat_setting(const char *word)
+{
+    return find(word) >= 0;
+}
+
+void dlx_cli_chat_settings_init(dlx_cli_chat_settings *s, const dlx_cli_arguments *a, const dlx_model_facts *facts)
+{
+    *s = (dlx_cli_chat_settings){.decode = a->decode, .facts = facts};
+    for (int i = 0; i < N_SETTINGS; i++) {
+        const char *given = settings[i].option ? dlx_cli_decode_text(a, settings[i].option) : NULL;
+        if (given) snprintf(s->value[i], sizeof s->value[i], "%s", given);
+    }
+}
+
+/* Whether one of the family's decoders has the option. */
+static bool family_has(const dlx_cli_chat_settings *s, const char *option)
+{
+    dlx_option_info info;
+    char prefix[64];
+    snprintf(prefix, sizeof prefix, "%s.", dlx_family_name(s->facts->family));
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++)
+        if (!strcmp(info.name, option))
+            return s->facts->family == DLX_FAMILY_UNKNOWN || !strcmp(info.algorithms, "all") ||
+                   strstr(info.algorithms, prefix);
+    return false;
+}
+
+/* LLaDA and Dream reveal equal shares; a threshold belongs to another decoder of theirs. */
+static dlx_status follow_threshold(dlx_cli_chat_settings *s, bool on, dlx_error *err)
+{
+    if (s->facts->family == DLX_FAMILY_LLADA)
+        return dlx_decode_options_set(s->decode, "algorithm", on ? "llada.generate_fast" : "", err);
+    if (s->facts->family == DLX_FAMILY_DREAM)
+        return dlx_decode_options_set(s->decode, "alg", on ? "confidence_threshold" : "", err);
+    return DLX_OK;
+}
+
+static void tell(const dlx_cli_chat_settings *s, int i)
+{
+    if (!settings[i].option && s->iterations)
+        printf("%s: %lld\n", settings[i].word, (long long)s->iterations);
+    else
+        printf("%s: %s\n", settings[i].word, s->value[i][0] ? s->value[i] : "default");
+}
+
+static dlx_status set_iterations(dlx_cli_chat_settings *s, const char *value, dlx_error *err)
+{
+    int64_t n = 0;
+    if (s->facts->family == DLX_FAMILY_FAST_DLLM_V2) {
+        printf("Fast-dLLM v2 has no number of passes: it reveals what is sure enough; use /conf\n");
+        return DLX_OK;
+    }
+    if (*value && (!dlx_cli_parse_int(value, &n) || n < 1 || n > 4096)) {
+        printf("iter is a whole number from 1 to 4096, not '%s'\n", value);
+        return DLX_OK;
+    }
+    s->iterations = n;
+    tell(s, ITERATIONS);
+    /* Without a number, nothing of an earlier one stays behind. */
+    if (n) return DLX_OK;
+    if (s->facts->family == DLX_FAMILY_SDAR) return dlx_decode_options_set(s->decode, "denoising_steps", "", err);
+    return dlx_decode_options_set(s->decode, "steps", "", err);
+}
+
+void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *value)
+{
+    int i = find(word);
+    dlx_error err = {0};
+    dlx_status status;
+    if (!value || !*value) {
+        tell(s, i);
+        return;
+    }
+    if (!strcmp(value, "off") || !strcmp(value, "default")) value = "";
+    if (i == ITERATIONS) {
+        status = set_iterations(s, value, &err);
+    } else if (!family_has(s, settings[i].option)) {
+        printf("the decoder of %s models has no %s\n", dlx_family_name(s->facts->family), settings[i].option);
+        return;
+    } else {
+        status = dlx_decode_options_set(s->decode, settings[i].option, value, &err);
+        if (status == DLX_OK && !strcmp(settings[i].option, "threshold")) status = follow_threshold(s, *value, &err);
+        if (status == DLX_OK) {
+            snprintf(s->value[i], sizeof s->value[i], "%s", value);
+            tell(s, i);
+        }
+    }
+    if (status != DLX_OK) printf("%s\n", err.message);
+}
+
+void dlx_cli_chat_show(const dlx_cli_chat_settings *s)
+{
+    printf("model: %s, vocabulary %d, context %d, block %d\n", dlx_family_name(s->facts->family), s->facts->vocab_size,
+           s->facts->max_context, s->facts->block_length);
+    for (int i = 0; i < N_SETTINGS; i++) tell(s, i);
+}
+
+void dlx_cli_chat_settings_help(void)
+{
+    for (int i = 0; i < N_SETTINGS; i++) printf("  /%-10s %s\n", settings[i].word, settings[i].help);
+}
+
+int32_t dlx_cli_chat_max_new(const dlx_cli_chat_settings *s)
+{
+    int64_t n;
+    const char *given = s->value[find("max")];
+    return *given && dlx_cli_parse_int(given, &n) ? (int32_t)n : DEFAULT_MAX_NEW;
+}
+
+static dlx_status set_number(const dlx_cli_chat_settings *s, const char *option, int64_t n, dlx_error *err)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%lld", (long long)n);
+    return dlx_decode_options_set(s->decode, option, text, err);
+}
+
+dlx_status dlx_cli_chat_apply(const dlx_cli_chat_settings *s, int32_t max_new, dlx_error *err)
+{
+    dlx_status status = set_number(s, "max_new_tokens", max_new, err);
+    if (status != DLX_OK || !s->iterations) return status;
+    if (s->facts->family == DLX_FAMILY_SDAR) return set_number(s, "denoising_steps", s->iterations, err);
+    int64_t block = s->facts->block_length > 0 ? s->facts->block_length : 32, given;
+    const char *text = s->value[find("block")];
+    if (*text && dlx_cli_parse_int(text, &given)) block = given;
+    if (block > max_new) block = max_new;
+    /* Dream's whole-canvas decoder knows steps, not blocks: the same number of passes for the same number of tokens. */
+    return set_number(s, "steps", (max_new + block - 1) / block * s->iterations, err);
+}

@@ -1,0 +1,32 @@
+/*
+ * What a person can change during a chat: decode options under short names, translated to the options that the model's
+ * family has.
+ */
+#ifndef DLX_CLI_CHAT_SETTINGS_H
+#define DLX_CLI_CHAT_SETTINGS_H
+
+#include "arguments.h"
+
+typedef struct dlx_cli_chat_settings {
+    dlx_decode_options *decode;
+    const dlx_model_facts *facts;
+    char value[8][32];  /* as it was given, by place in the table; "" for the default */
+    int64_t iterations; /* most passes a block; 0: the decoder's own rule */
+} dlx_cli_chat_settings;
+
+/* Takes over what the command line gave. */
+void dlx_cli_chat_settings_init(dlx_cli_chat_settings *s, const dlx_cli_arguments *a, const dlx_model_facts *facts);
+/* Whether `word` ("temp") is a setting. */
+bool dlx_cli_chat_setting(const char *word);
+/* Sets it ("off" or "default": back to the default; NULL or "" just tells), and prints what holds now or why not. */
+void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *value);
+/* Prints all of them. */
+void dlx_cli_chat_show(const dlx_cli_chat_settings *s);
+/* One line of help a setting. */
+void dlx_cli_chat_settings_help(void);
+/* Length of the answers. */
+int32_t dlx_cli_chat_max_new(const dlx_cli_chat_settings *s);
+/* Sets what depends on the lengths, before a decode of at most `max_new` tokens. */
+dlx_status dlx_cli_chat_apply(const dlx_cli_chat_settings *s, int32_t max_new, dlx_error *err);
+
+#endif

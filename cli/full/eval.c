@@ -1,0 +1,178 @@
+/* eval: exact-match accuracy on held-out questions, and what an answer cost. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "full/jsonl.h"
+#include "output.h"
+#include "prompt.h"
+#include "running.h"
+
+typedef struct totals {
+    size_t asked, right;
+    int64_t passes, tokens;
+    double ms;
+    size_t *wrong; /* [questions] places of wrong answers */
+    size_t n_wrong;
+} totals;
+
+static size_t trimmed(const char *text, size_t n)
+{
+    while (n && strchr(" \t\r\n\v\f", text[n - 1])) n--;
+    return n;
+}
+
+static bool same_answer(const char *a, size_t n, const char *b)
+{
+    size_t m = trimmed(b, strlen(b));
+    n = trimmed(a, n);
+    return n == m && !memcmp(a, b, n);
+}
+
+static dlx_status encode(const dlx_cli_running *r, const dlx_cli_question *q, int32_t **ids, size_t *n, dlx_error *err)
+{
+    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true, .enable_thinking = -1};
+    if (q->prompt)
+        return dlx_tokenizer_encode(r->tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_PLAIN, ids, n, err);
+    return dlx_chat_encode(r->tokenizer, q->messages, q->n_messages, &options, ids, n, err);
+}
+
+static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
+{
+    (void)ctx;
+    (void)step;
+    (void)ids;
+    (void)n_ids;
+    return !dlx_cli_interrupted();
+}
+
+static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_question *q, size_t place,
+                      totals *t, dlx_error *err)
+{
+    int32_t *ids;
+    size_t n, length;
+    dlx_completion *completion;
+    dlx_statistics s = {.struct_size = sizeof s};
+    dlx_completion_options options = dlx_completion_options_default();
+    dlx_status status = encode(r, q, &ids, &n, err);
+    if (status != DLX_OK) return status;
+    options.decode = a->decode;
+    options.tokenizer = r->tokenizer;
+    options.on_step = on_step;
+    dlx_session_truncate(r->session, 0);
+    status = dlx_complete(r->facts, dlx_session_forward, r->session, &options, ids, n, &completion, err);
+    dlx_free(ids);
+    if (status != DLX_OK) return status;
+    if (strcmp(dlx_completion_finish_reason(completion), "cancelled") != 0) {
+        const char *text = dlx_completion_text(completion, &length);
+        bool right = same_answer(text, length, q->answer);
+        dlx_completion_statistics(completion, &s);
+        t->asked++;
+        t->right += right;
+        if (!right) t->wrong[t->n_wrong++] = place;
+        t->passes += s.forwards;
+        t->tokens += s.new_tokens;
+        t->ms += s.prefill_ms + s.decode_ms;
+    }
+    dlx_completion_free(completion);
+    return DLX_OK;
+}
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+static void put_json(const totals *t)
+{
+    dlx_cli_json j = {.out = stdout};
+    dlx_cli_json_open(&j, NULL, '{');
+    dlx_cli_json_int(&j, "questions", (int64_t)t->asked);
+    dlx_cli_json_int(&j, "right", (int64_t)t->right);
+    dlx_cli_json_number(&j, "accuracy", ratio((double)t->right, (double)t->asked), 6);
+    dlx_cli_json_int(&j, "passes", t->passes);
+    dlx_cli_json_int(&j, "tokens", t->tokens);
+    dlx_cli_json_number(&j, "tokens_per_pass", ratio((double)t->tokens, (double)t->passes), 6);
+    dlx_cli_json_number(&j, "ms_per_token", ratio(t->ms, (double)t->tokens), 6);
+    dlx_cli_json_number(&j, "ms_per_question", ratio(t->ms, (double)t->asked), 6);
+    dlx_cli_json_open(&j, "wrong", '[');
+    for (size_t i = 0; i < t->n_wrong; i++) dlx_cli_json_int(&j, NULL, (int64_t)t->wrong[i]);
+    dlx_cli_json_close(&j, ']');
+    dlx_cli_json_close(&j, '}');
+    printf("\n");
+}
+
+static void put_text(const totals *t)
+{
+    printf("exact answers    %zu of %zu, %.1f %%\n", t->right, t->asked,
+           100 * ratio((double)t->right, (double)t->asked));
+    printf("tokens per pass  %.2f\n", ratio((double)t->tokens, (double)t->passes));
+    printf("ms per token     %.2f\n", ratio(t->ms, (double)t->tokens));
+    printf("ms per question  %.1f\n", ratio(t->ms, (double)t->asked));
+}
+
+static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_questions *q)
+{
+    dlx_error err;
+    totals t = {.wrong = calloc(q->n, sizeof *t.wrong)};
+    if (!t.wrong) return dlx_cli_out_of_memory();
+    dlx_status s = DLX_OK;
+    size_t i = 0;
+    dlx_cli_catch_interrupts();
+    for (; s == DLX_OK && i < q->n && !dlx_cli_interrupted(); i++) {
+        s = ask(a, r, &q->list[i], i, &t, &err);
+        dlx_cli_progress(i + 1 == q->n, "%zu of %zu, %.1f %% right, %.1f ms each", t.asked, q->n,
+                         100 * ratio((double)t.right, (double)t.asked), ratio(t.ms, (double)t.asked));
+    }
+    dlx_cli_progress_end();
+    if (s != DLX_OK)
+        dlx_cli_message("question %zu: %s", i, err.message);
+    else if (dlx_cli_flag(a, "json", false))
+        put_json(&t);
+    else
+        put_text(&t);
+    free(t.wrong);
+    if (s != DLX_OK) return DLX_CLI_FAILED;
+    return dlx_cli_interrupted() ? DLX_CLI_INTERRUPTED : DLX_CLI_OK;
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    int next;
+    const char *path = dlx_cli_pte_path(a, &next);
+    if (!path) return DLX_CLI_USAGE;
+    if (a->n_positional != next + 1)
+        return dlx_cli_usage(a->command, "eval needs a .pte and a file of held-out questions");
+    dlx_cli_running r = {0};
+    dlx_cli_questions q;
+    dlx_error err;
+    int status = DLX_CLI_OK;
+    if (dlx_cli_questions_read(&q, a->positional[next], (size_t)dlx_cli_int(a, "count", 0), &err) != DLX_OK)
+        status = dlx_cli_fail(&err);
+    if (status == DLX_CLI_OK) status = dlx_cli_running_open(&r, a, path, true);
+    if (status == DLX_CLI_OK) status = ask_all(a, &r, &q);
+    dlx_cli_running_close(&r);
+    dlx_cli_questions_free(&q);
+    return status;
+}
+
+static const dlx_cli_option options[] = {
+    DLX_CLI_RUN_OPTIONS,
+    {"count", DLX_CLI_INT, "N", "only the first N questions", 1, INT32_MAX},
+    {"json", DLX_CLI_FLAG, NULL, "one JSON object", 0, 0},
+};
+
+const dlx_cli_command dlx_cli_eval = {
+    .name = "eval",
+    .arguments = "FILE QUESTIONS",
+    .summary = "exact-match accuracy and cost on held-out questions",
+    .notes = "QUESTIONS holds a JSON object a line: a \"prompt\" (taken as it is) or \"messages\" (put into the chat "
+             "template), "
+             "and the \"answer\". An answer is right when it is the same text, white space at the end aside.",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .least = 1,
+    .most = 2,
+    .decodes = true,
+    .run = run,
+};

@@ -1,0 +1,318 @@
+/*
+ * sudoku: the demonstration. Puzzles are solved by masked diffusion, once with one token a pass and once with every
+ * token accepted that the model is sure of; then accuracy and time of both are compared.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "commands.h"
+#include "full/board.h"
+#include "full/jsonl.h"
+#include "output.h"
+#include "running.h"
+
+enum { ANSWER_TOKENS = 48, DEFAULT_COUNT = 10, DEFAULT_SHOWN = 3, SHARES_MS = 1600, THRESHOLD_MS = 500 };
+
+/* How tokens are accepted. */
+typedef struct rule {
+    char name[64];
+    const char *threshold; /* NULL: equal shares of `steps` */
+    int32_t steps;
+    dlx_decode_options *decode;
+    size_t solved, asked;
+    int64_t passes;
+    double ms;
+} rule;
+
+typedef struct game {
+    const dlx_cli_arguments *arguments;
+    dlx_cli_running running;
+    dlx_cli_questions puzzles;
+    rule rules[2];
+    size_t n_rules;
+    /* the puzzle on the screen */
+    dlx_cli_board board;
+    bool shown;
+    const rule *rule;
+    size_t n_prompt;
+    int64_t passes;
+} game;
+
+/* ---- the screen ------------------------------------------------------------------------------------------------- */
+
+static void wait_ms(int64_t ms)
+{
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    if (ms > 0) nanosleep(&t, NULL);
+}
+
+static char character_of(const game *g, int32_t id)
+{
+    char *text, c = '?';
+    size_t n;
+    if (dlx_tokenizer_decode(g->running.tokenizer, &id, 1, true, &text, &n, NULL) != DLX_OK) return c;
+    if (n == 1 && text[0] >= '0' && text[0] <= '9') c = text[0];
+    dlx_free(text);
+    return c;
+}
+
+static int64_t frame_ms(const game *g)
+{
+    return dlx_cli_int(g->arguments, "delay", g->rule->threshold ? THRESHOLD_MS : SHARES_MS / g->rule->steps);
+}
+
+static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
+{
+    game *g = ctx;
+    char caption[80];
+    size_t known = 0;
+    (void)n_ids;
+    g->passes++;
+    if (g->shown && g->board.live) {
+        for (size_t i = 0; i < step->n_accepted; i++) {
+            int cell = dlx_cli_board_cell((size_t)step->accepted[i].position - g->n_prompt);
+            if (cell < 0) continue;
+            g->board.digit[cell] = character_of(g, step->accepted[i].id);
+            g->board.confidence[cell] = step->accepted[i].confidence;
+        }
+        for (size_t i = g->n_prompt; i < n_ids; i++) known += ids[i] != g->running.facts->mask_id;
+        snprintf(caption, sizeof caption, "  pass %lld, %zu of %d tokens known", (long long)g->passes, known,
+                 ANSWER_TOKENS);
+        dlx_cli_board_draw(&g->board, false, caption);
+        wait_ms(frame_ms(g));
+    }
+    return !dlx_cli_interrupted();
+}
+
+static void show_first(game *g, size_t place)
+{
+    printf("puzzle %zu of %zu, %zu clues, %s\n", place + 1, g->puzzles.n, dlx_cli_board_clues(&g->board),
+           g->rule->name);
+    dlx_cli_board_draw(&g->board, false, "");
+    if (g->board.live) wait_ms(frame_ms(g));
+}
+
+static void show_last(game *g, const dlx_completion *completion, bool solved, const dlx_statistics *s)
+{
+    char caption[120];
+    dlx_step step;
+    const dlx_generation *generation = dlx_completion_generation(completion);
+    for (size_t i = 0; dlx_generation_step(generation, i, &step); i++)
+        for (size_t k = 0; k < step.n_accepted; k++) {
+            int cell = dlx_cli_board_cell((size_t)step.accepted[k].position - g->n_prompt);
+            if (cell < 0) continue;
+            g->board.digit[cell] = character_of(g, step.accepted[k].id);
+            g->board.confidence[cell] = step.accepted[k].confidence;
+        }
+    snprintf(caption, sizeof caption, "  %s: %d pass%s, %.1f ms", solved ? "solved" : "not solved", s->forwards,
+             s->forwards == 1 ? "" : "es", s->prefill_ms + s->decode_ms);
+    dlx_cli_board_draw(&g->board, true, caption);
+    printf("\n");
+}
+
+/* ---- solving ---------------------------------------------------------------------------------------------------- */
+
+static dlx_status solve(game *g, rule *r, size_t place, bool shown, dlx_error *err)
+{
+    const dlx_cli_question *q = &g->puzzles.list[place];
+    dlx_statistics s = {.struct_size = sizeof s};
+    dlx_completion_options options = dlx_completion_options_default();
+    dlx_completion *completion;
+    int32_t *ids;
+    if (!q->prompt || !dlx_cli_board_set(&g->board, q->prompt, q->answer))
+        return dlx_cli_error(
+            err, DLX_E_FORMAT,
+            "puzzle %zu is no 6x6 Sudoku: expected the prompt \"Solve\", six rows of six characters 1-6 "
+            "or '.', and an answer of six rows",
+            place + 1);
+    dlx_status status = dlx_tokenizer_encode(g->running.tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_PLAIN, &ids,
+                                             &g->n_prompt, err);
+    if (status != DLX_OK) return status;
+    g->rule = r;
+    g->shown = shown;
+    g->passes = 0;
+    if (shown) show_first(g, place);
+    options.decode = r->decode;
+    options.tokenizer = g->running.tokenizer;
+    options.on_step = on_step;
+    options.step_ctx = g;
+    dlx_session_truncate(g->running.session, 0);
+    status = dlx_complete(g->running.facts, dlx_session_forward, g->running.session, &options, ids, g->n_prompt,
+                          &completion, err);
+    dlx_free(ids);
+    if (status != DLX_OK) return status;
+    dlx_completion_statistics(completion, &s);
+    bool solved = !strcmp(dlx_completion_text(completion, NULL), q->answer);
+    if (shown) show_last(g, completion, solved, &s);
+    if (strcmp(dlx_completion_finish_reason(completion), "cancelled") != 0) {
+        r->asked++;
+        r->solved += solved;
+        r->passes += s.forwards;
+        r->ms += s.prefill_ms + s.decode_ms;
+    }
+    dlx_completion_free(completion);
+    return DLX_OK;
+}
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+static dlx_status solve_all(game *g, dlx_error *err)
+{
+    bool json = dlx_cli_flag(g->arguments, "json", false);
+    size_t shown = json ? 0 : (size_t)dlx_cli_int(g->arguments, "show", DEFAULT_SHOWN);
+    dlx_status s = DLX_OK;
+    for (size_t k = 0; k < g->n_rules; k++) {
+        rule *r = &g->rules[k];
+        for (size_t i = 0; s == DLX_OK && i < g->puzzles.n && !dlx_cli_interrupted(); i++) {
+            s = solve(g, r, i, i < shown, err);
+            if (i >= shown)
+                dlx_cli_progress(false, "%s: %zu of %zu puzzles, %.1f %% solved, %.1f ms each", r->name, r->asked,
+                                 g->puzzles.n, 100 * ratio((double)r->solved, (double)r->asked),
+                                 ratio(r->ms, (double)r->asked));
+        }
+    }
+    dlx_cli_progress_end();
+    return s;
+}
+
+/* ---- the summary ------------------------------------------------------------------------------------------------ */
+
+static void put_summary(const game *g)
+{
+    printf("%-20s %7s %7s %8s %7s %12s %10s\n", "rule", "puzzles", "solved", "exact", "passes", "tokens/pass",
+           "ms/puzzle");
+    for (size_t k = 0; k < g->n_rules; k++) {
+        const rule *r = &g->rules[k];
+        double n = (double)r->asked;
+        printf("%-20s %7zu %7zu %6.1f %% %7.2f %12.2f %10.1f\n", r->name, r->asked, r->solved,
+               100 * ratio((double)r->solved, n), ratio((double)r->passes, n),
+               ratio(ANSWER_TOKENS * n, (double)r->passes), ratio(r->ms, n));
+    }
+}
+
+static void put_json(const game *g)
+{
+    dlx_cli_json j = {.out = stdout};
+    dlx_cli_json_open(&j, NULL, '{');
+    dlx_cli_json_text(&j, "kernels", dlx_model_kernels(g->running.model));
+    dlx_cli_json_open(&j, "rules", '[');
+    for (size_t k = 0; k < g->n_rules; k++) {
+        const rule *r = &g->rules[k];
+        double n = (double)r->asked;
+        dlx_cli_json_open(&j, NULL, '{');
+        dlx_cli_json_text(&j, "rule", r->name);
+        dlx_cli_json_int(&j, "puzzles", (int64_t)r->asked);
+        dlx_cli_json_int(&j, "solved", (int64_t)r->solved);
+        dlx_cli_json_number(&j, "accuracy", ratio((double)r->solved, n), 6);
+        dlx_cli_json_number(&j, "passes_per_puzzle", ratio((double)r->passes, n), 6);
+        dlx_cli_json_number(&j, "tokens_per_pass", ratio(ANSWER_TOKENS * n, (double)r->passes), 6);
+        dlx_cli_json_number(&j, "ms_per_puzzle", ratio(r->ms, n), 6);
+        dlx_cli_json_close(&j, '}');
+    }
+    dlx_cli_json_close(&j, ']');
+    dlx_cli_json_close(&j, '}');
+    printf("\n");
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------ */
+
+static dlx_status add_rule(game *g, int32_t steps, const char *threshold, dlx_error *err)
+{
+    rule *r = &g->rules[g->n_rules++];
+    char text[32];
+    dlx_status s = dlx_decode_options_create(&r->decode, err);
+    r->steps = steps;
+    r->threshold = threshold;
+    if (threshold)
+        snprintf(r->name, sizeof r->name, "threshold %.40s", threshold);
+    else if (steps == ANSWER_TOKENS)
+        snprintf(r->name, sizeof r->name, "one token a pass");
+    else
+        snprintf(r->name, sizeof r->name, "%d passes", steps);
+    snprintf(text, sizeof text, "%d", steps);
+    const char *const given[][2] = {
+        {"algorithm", threshold ? "llada.generate_fast" : "llada.generate"},
+        {"gen_length", "48"},
+        {"block_length", "48"},
+        {"steps", text},
+        {threshold ? "threshold" : "remasking", threshold ? threshold : "low_confidence"},
+    };
+    for (size_t i = 0; s == DLX_OK && i < sizeof given / sizeof *given; i++)
+        s = dlx_decode_options_set(r->decode, given[i][0], given[i][1], err);
+    return s;
+}
+
+static dlx_status add_rules(game *g, dlx_error *err)
+{
+    const char *threshold = dlx_cli_text(g->arguments, "threshold");
+    bool steps = dlx_cli_text(g->arguments, "steps");
+    dlx_status s = DLX_OK;
+    if (steps || !threshold) s = add_rule(g, (int32_t)dlx_cli_int(g->arguments, "steps", ANSWER_TOKENS), NULL, err);
+    if (s == DLX_OK && (threshold || !steps)) s = add_rule(g, ANSWER_TOKENS, threshold ? threshold : "0.99", err);
+    return s;
+}
+
+static int play(game *g)
+{
+    dlx_error err;
+    if (add_rules(g, &err) != DLX_OK) return dlx_cli_fail(&err);
+    g->board.colours = dlx_cli_colours(stdout);
+    g->board.live = dlx_cli_moves(stdout);
+    dlx_cli_catch_interrupts();
+    if (solve_all(g, &err) != DLX_OK) return dlx_cli_fail(&err);
+    if (dlx_cli_flag(g->arguments, "json", false))
+        put_json(g);
+    else
+        put_summary(g);
+    return dlx_cli_interrupted() ? DLX_CLI_INTERRUPTED : DLX_CLI_OK;
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    game g = {.arguments = a};
+    dlx_error err;
+    int next, status = DLX_CLI_OK;
+    const char *path = dlx_cli_pte_path(a, &next);
+    if (!path) return DLX_CLI_USAGE;
+    if (a->n_positional != next + 1) return dlx_cli_usage(a->command, "sudoku needs a .pte and a file of puzzles");
+    bool all = dlx_cli_flag(a, "all", false);
+    if (all && dlx_cli_text(a, "count")) return dlx_cli_usage(a->command, "--all and --count cannot be combined");
+    size_t most = all ? 0 : (size_t)dlx_cli_int(a, "count", DEFAULT_COUNT);
+    if (dlx_cli_questions_read(&g.puzzles, a->positional[next], most, &err) != DLX_OK) status = dlx_cli_fail(&err);
+    if (status == DLX_CLI_OK) status = dlx_cli_running_open(&g.running, a, path, true);
+    if (status == DLX_CLI_OK) status = play(&g);
+    for (size_t k = 0; k < g.n_rules; k++) dlx_decode_options_free(g.rules[k].decode);
+    dlx_cli_running_close(&g.running);
+    dlx_cli_questions_free(&g.puzzles);
+    return status;
+}
+
+static const dlx_cli_option options[] = {
+    DLX_CLI_RUN_OPTIONS,
+    {"count", DLX_CLI_INT, "N", "puzzles to solve (default 10)", 1, INT32_MAX},
+    {"all", DLX_CLI_FLAG, NULL, "solve all puzzles of the file", 0, 0},
+    {"show", DLX_CLI_INT, "N", "puzzles to draw (default 3)", 0, INT32_MAX},
+    {"delay", DLX_CLI_INT, "MS", "pause after every pass that is drawn on a terminal", 0, 60000},
+    {"steps", DLX_CLI_INT, "K", "passes a puzzle; 48 is one token a pass", 1, ANSWER_TOKENS},
+    {"threshold", DLX_CLI_TEXT, "X", "accept every token surer than this", 0, 0},
+    {"json", DLX_CLI_FLAG, NULL, "one JSON object, nothing is drawn", 0, 0},
+};
+
+const dlx_cli_command dlx_cli_sudoku = {
+    .name = "sudoku",
+    .arguments = "FILE PUZZLES",
+    .summary = "solves held-out 6x6 Sudoku puzzles on the screen with the demonstration model",
+    .notes = "Without --steps and --threshold both are compared: one token a pass, and threshold 0.99. PUZZLES is "
+             "demo/sudoku6-llada/eval/heldout.jsonl. Digits are coloured by confidence: red below 0.5, yellow below "
+             "0.9, cyan below "
+             "0.99, green above; wrong ones are marked.",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .least = 1,
+    .most = 2,
+    .run = run,
+};

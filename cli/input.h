@@ -1,0 +1,20 @@
+/* What the program reads: numbers, lists of token ids, whole files and the standard input. */
+#ifndef DLX_CLI_INPUT_H
+#define DLX_CLI_INPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diffulex_edge/status.h"
+
+/* Decimal, the whole text. */
+bool dlx_cli_parse_int(const char *text, int64_t *out);
+/* "1,2,3"; white space and brackets around are fine. *ids is freed with free. The ids are checked against a vocabulary
+ * by the library, not here. */
+dlx_status dlx_cli_parse_ids(const char *text, int32_t **ids, size_t *n, dlx_error *err);
+/* A whole file, or the standard input for "-"; NUL-terminated, freed with free. */
+dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error *err);
+bool dlx_cli_is_folder(const char *path);
+
+#endif

@@ -1,0 +1,72 @@
+/* logits: one forward pass over given ids, written as a safetensors file. */
+#include <stdlib.h>
+
+#include "commands.h"
+#include "input.h"
+#include "output.h"
+#include "running.h"
+
+static dlx_status forward(const dlx_cli_running *r, const int32_t *ids, size_t n, int32_t block, float **logits,
+                          dlx_error *err)
+{
+    *logits = NULL;
+    if (n > (size_t)r->facts->max_context)
+        return dlx_cli_error(err, DLX_E_LIMIT, "%zu token ids do not fit the context of %d", n, r->facts->max_context);
+    *logits = calloc(n * (size_t)r->facts->vocab_size, sizeof **logits);
+    if (!*logits)
+        return dlx_cli_error(err, DLX_E_NOMEM, "out of memory: %zu rows of %d logits", n, r->facts->vocab_size);
+    dlx_forward_call call = {
+        .ids = ids, .n_ids = (int32_t)n, .attn_block = block, .n_rows = (int32_t)n, .logits = *logits};
+    return dlx_session_forward(r->session, &call, err);
+}
+
+static int run_on(const dlx_cli_arguments *a, const dlx_cli_running *r, const char *output)
+{
+    dlx_error err;
+    int32_t *ids;
+    size_t n;
+    float *logits = NULL;
+    int32_t block = (int32_t)dlx_cli_int(a, "block-size", r->facts->attn_block);
+    dlx_status s = dlx_cli_parse_ids(dlx_cli_text(a, "token-ids"), &ids, &n, &err);
+    if (s != DLX_OK) return dlx_cli_fail(&err);
+    s = forward(r, ids, n, block, &logits, &err);
+    if (s == DLX_OK) s = dlx_write_logits(output, logits, (int32_t)n, r->facts->vocab_size, &err);
+    free(logits);
+    free(ids);
+    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    int next;
+    const char *path = dlx_cli_pte_path(a, &next), *output = dlx_cli_text(a, "output");
+    if (!path) return DLX_CLI_USAGE;
+    if (a->n_positional > next)
+        return dlx_cli_usage(a->command, "logits does not know what to do with '%s'", a->positional[next]);
+    if (!dlx_cli_text(a, "token-ids") || !output)
+        return dlx_cli_usage(a->command, "logits needs --token-ids and --output");
+    dlx_cli_running r;
+    int status = dlx_cli_running_open(&r, a, path, false);
+    if (status == DLX_CLI_OK) status = run_on(a, &r, output);
+    dlx_cli_running_close(&r);
+    return status;
+}
+
+static const dlx_cli_option options[] = {
+    DLX_CLI_RUN_OPTIONS,
+    {"token-ids", DLX_CLI_TEXT, "I,J,...", "token ids of positions 0, 1, ...", 0, 0},
+    {"output", DLX_CLI_TEXT, "FILE", "safetensors file to write: tensor logits, float32 [ids, vocabulary]", 0, 0},
+    {"block-size", DLX_CLI_INT, "B", "block-causal attention of this width, 0 for full (default: the model's)", 0,
+     1 << 24},
+};
+
+const dlx_cli_command dlx_cli_logits = {
+    .name = "logits",
+    .arguments = "FILE",
+    .summary = "writes the logits of token ids as a safetensors file",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .least = 0,
+    .most = 1,
+    .run = run,
+};

@@ -1,0 +1,101 @@
+/* diffulex-edge: exports diffusion language models and runs them. Every command is a table of its own source file. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "commands.h"
+#include "output.h"
+
+#if defined(DLX_RUNTIME_ONLY)
+/* What needs the export half or jansson is known by name, so that whoever asks for it learns why it is missing. */
+static int absent(const dlx_cli_arguments *a)
+{
+    dlx_cli_message("%s is not part of this program: it was built with DLX_RUNTIME_ONLY; the full build has it",
+                    a->command->name);
+    return DLX_CLI_FAILED;
+}
+
+#define ABSENT(id, word)                                                                                               \
+    const dlx_cli_command dlx_cli_##id = {                                                                             \
+        .name = word, .arguments = "", .summary = "not part of this runtime-only build", .most = 64, .run = absent}
+ABSENT(export, "export");
+ABSENT(chat, "chat");
+ABSENT(eval, "eval");
+ABSENT(sudoku, "sudoku");
+#endif
+
+const dlx_cli_command *const dlx_cli_commands[] = {
+    &dlx_cli_export, &dlx_cli_inspect,  &dlx_cli_generate,   &dlx_cli_chat, &dlx_cli_infill,
+    &dlx_cli_logits, &dlx_cli_tokenize, &dlx_cli_detokenize, &dlx_cli_eval, &dlx_cli_sudoku, NULL,
+};
+
+static const dlx_cli_command *find(const char *name)
+{
+    for (size_t i = 0; dlx_cli_commands[i]; i++)
+        if (!strcmp(dlx_cli_commands[i]->name, name)) return dlx_cli_commands[i];
+    const char *best = NULL;
+    size_t distance = strlen(name) / 2 + 1;
+    for (size_t i = 0; dlx_cli_commands[i]; i++) {
+        size_t d = dlx_cli_distance(name, dlx_cli_commands[i]->name);
+        if (d >= distance) continue;
+        distance = d;
+        best = dlx_cli_commands[i]->name;
+    }
+    if (best)
+        dlx_cli_usage(NULL, "there is no command '%s'; did you mean '%s'?", name, best);
+    else
+        dlx_cli_usage(NULL, "there is no command '%s'", name);
+    return NULL;
+}
+
+static int run_command(const dlx_cli_command *command, int argc, char **argv)
+{
+    dlx_cli_arguments a;
+    bool help;
+    int status;
+#if defined(DLX_RUNTIME_ONLY)
+    if (command->run == absent) return absent(&(dlx_cli_arguments){.command = command});
+#endif
+    status = dlx_cli_parse(&a, command, argc, argv, &help);
+    if (status == DLX_CLI_OK && help)
+        dlx_cli_help_command(command);
+    else if (status == DLX_CLI_OK)
+        status = command->run(&a);
+    dlx_cli_arguments_free(&a);
+    return status;
+}
+
+static int run(int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : NULL;
+    bool help = word && (!strcmp(word, "help") || !strcmp(word, "--help") || !strcmp(word, "-h"));
+    if (!word) return dlx_cli_usage(NULL, "a command is needed");
+    if (!strcmp(word, "--version")) {
+        printf("diffulex-edge %s\n", dlx_version_string());
+        return DLX_CLI_OK;
+    }
+    if (help && (argc == 2 || argv[2][0] == '-')) {
+        dlx_cli_help_program();
+        return DLX_CLI_OK;
+    }
+    if (help) word = argv[2];
+    if (word[0] == '-') return dlx_cli_usage(NULL, "there is no option %s before the command", word);
+    const dlx_cli_command *command = find(word);
+    if (!command) return DLX_CLI_USAGE;
+    if (!help) return run_command(command, argc - 2, argv + 2);
+    dlx_cli_help_command(command);
+    return DLX_CLI_OK;
+}
+
+int main(int argc, char **argv)
+{
+    /* A file that grows past the limit of the shell is an error of write, reported and cleaned up after. */
+    signal(SIGXFSZ, SIG_IGN);
+    int status = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        dlx_cli_message("cannot write to the standard output: %s", strerror(errno));
+        if (status == DLX_CLI_OK) status = DLX_CLI_FAILED;
+    }
+    return status;
+}

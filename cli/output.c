@@ -1,0 +1,175 @@
+/* Messages, terminals, progress and interrupts. */
+#include "output.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "arguments.h"
+
+static volatile sig_atomic_t interrupted;
+static double progress_time;
+static bool progress_shown;
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+void dlx_cli_message(const char *format, ...)
+{
+    va_list list;
+    fflush(stdout);
+    dlx_cli_progress_end();
+    fputs("diffulex-edge: ", stderr);
+    va_start(list, format);
+    vfprintf(stderr, format, list);
+    va_end(list);
+    fputc('\n', stderr);
+}
+
+int dlx_cli_fail(const dlx_error *err)
+{
+    dlx_cli_message("%s", err->message);
+    return DLX_CLI_FAILED;
+}
+
+int dlx_cli_out_of_memory(void)
+{
+    dlx_cli_message("out of memory");
+    return DLX_CLI_FAILED;
+}
+
+dlx_status dlx_cli_error(dlx_error *err, dlx_status status, const char *format, ...)
+{
+    va_list list;
+    if (!err) return status;
+    err->status = status;
+    va_start(list, format);
+    vsnprintf(err->message, sizeof err->message, format, list);
+    va_end(list);
+    return status;
+}
+
+/* ---- terminals -------------------------------------------------------------------------------------------------- */
+
+bool dlx_cli_is_terminal(FILE *f)
+{
+    return isatty(fileno(f)) == 1;
+}
+
+bool dlx_cli_moves(FILE *f)
+{
+    const char *term = getenv("TERM");
+    return dlx_cli_is_terminal(f) && term && *term && strcmp(term, "dumb") != 0;
+}
+
+bool dlx_cli_colours(FILE *f)
+{
+    const char *no_colour = getenv("NO_COLOR");
+    return dlx_cli_moves(f) && !(no_colour && *no_colour);
+}
+
+int dlx_cli_columns(FILE *f)
+{
+    struct winsize size;
+    if (ioctl(fileno(f), TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+    const char *columns = getenv("COLUMNS");
+    int n = columns ? atoi(columns) : 0;
+    return n > 0 ? n : 80;
+}
+
+void dlx_cli_put_text(FILE *f, const char *text, size_t n)
+{
+    if (!dlx_cli_is_terminal(f)) {
+        fwrite(text, 1, n, f);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)text[i];
+        bool c1 = c == 0xC2 && i + 1 < n && ((unsigned char)text[i + 1] & 0xE0) == 0x80;
+        if (c1) i++;
+        fputc(c1 || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7F ? '?' : c, f);
+    }
+}
+
+/* ---- progress --------------------------------------------------------------------------------------------------- */
+
+void dlx_cli_progress(bool now, const char *format, ...)
+{
+    double t = dlx_cli_seconds();
+    if (!dlx_cli_is_terminal(stderr) || (!now && t - progress_time < 0.1)) return;
+    char line[512];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(line, sizeof line, format, list);
+    va_end(list);
+    int columns = dlx_cli_columns(stderr);
+    progress_time = t;
+    progress_shown = true;
+    if (dlx_cli_moves(stderr))
+        fprintf(stderr, "\r%.*s\033[K", columns - 1, line);
+    else
+        fprintf(stderr, "\r%-*.*s", columns - 1, columns - 1, line);
+    fflush(stderr);
+}
+
+void dlx_cli_progress_end(void)
+{
+    if (!progress_shown) return;
+    progress_shown = false;
+    if (dlx_cli_moves(stderr))
+        fputs("\r\033[K", stderr);
+    else
+        fprintf(stderr, "\r%*s\r", dlx_cli_columns(stderr) - 1, "");
+    fflush(stderr);
+}
+
+double dlx_cli_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+const char *dlx_cli_bytes(char buffer[32], uint64_t bytes)
+{
+    static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
+    double value = (double)bytes;
+    size_t unit = 0;
+    for (; value >= 999.95 && unit + 1 < sizeof units / sizeof *units; unit++) value /= 1000;
+    snprintf(buffer, 32, unit ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    return buffer;
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------------------------- */
+
+static void on_interrupt(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+void dlx_cli_catch_interrupts(void)
+{
+    /* Reset after the first: whoever cannot wait for the end of a pass presses Ctrl-C again. */
+    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
+bool dlx_cli_interrupted(void)
+{
+    return interrupted;
+}
+
+void dlx_cli_rearm_interrupts(void)
+{
+    struct sigaction action = {.sa_handler = on_interrupt};
+    sigemptyset(&action.sa_mask);
+    interrupted = 0;
+    sigaction(SIGINT, &action, NULL);
+}

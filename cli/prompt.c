@@ -1,0 +1,95 @@
+/* From --prompt, --prompt-file, --token-ids or '-' to token ids. */
+#include "prompt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "input.h"
+#include "output.h"
+
+int dlx_cli_prompt_check(const dlx_cli_arguments *a, int next, bool *is_text)
+{
+    bool ids = dlx_cli_text(a, "token-ids"), standard = a->n_positional > next && !strcmp(a->positional[next], "-");
+    int given = ids + !!dlx_cli_text(a, "prompt") + !!dlx_cli_text(a, "prompt-file") + standard;
+    *is_text = !ids;
+    if (a->n_positional > next + standard)
+        return dlx_cli_usage(a->command, "%s does not know what to do with '%s'; a prompt is given as --prompt",
+                             a->command->name, a->positional[next + standard]);
+    if (given != 1)
+        return dlx_cli_usage(a->command,
+                             "%s needs %s prompt: --prompt, --prompt-file, --token-ids, or - for the standard input",
+                             a->command->name, given ? "only one" : "a");
+    if (ids && (dlx_cli_text(a, "system") || dlx_cli_flag(a, "chat", false)))
+        return dlx_cli_usage(a->command, "--chat and --system are for text prompts, not for --token-ids");
+    if (dlx_cli_text(a, "system") && !dlx_cli_flag(a, "chat", true))
+        return dlx_cli_usage(a->command, "--system is a part of the chat template, which --no-chat leaves out");
+    return DLX_CLI_OK;
+}
+
+/* The library's ids are freed with dlx_free, those of a command with free. */
+static dlx_status own(int32_t **ids, size_t n, dlx_error *err)
+{
+    int32_t *copy = malloc((n + 1) * sizeof *copy);
+    if (copy && n) memcpy(copy, *ids, n * sizeof *copy);
+    dlx_free(*ids);
+    *ids = copy;
+    return copy ? DLX_OK : dlx_cli_error(err, DLX_E_NOMEM, "out of memory encoding the prompt");
+}
+
+dlx_status dlx_cli_encode(const dlx_tokenizer *tokenizer, const char *text, size_t n_text, int flags, int32_t **ids,
+                          size_t *n, dlx_error *err)
+{
+    dlx_status s = dlx_tokenizer_encode(tokenizer, text, n_text, flags, ids, n, err);
+    return s == DLX_OK ? own(ids, *n, err) : s;
+}
+
+dlx_status dlx_cli_chat_ids(const dlx_tokenizer *tokenizer, const char *text, const char *system, bool special,
+                            int32_t **ids, size_t *n, dlx_error *err)
+{
+    dlx_chat_message messages[2] = {{.role = "system", .content = system}, {.role = "user", .content = text}};
+    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true, .enable_thinking = -1};
+    size_t skipped = system ? 0 : 1;
+    if (!special) {
+        dlx_status s = dlx_chat_encode(tokenizer, messages + skipped, 2 - skipped, &options, ids, n, err);
+        return s == DLX_OK ? own(ids, *n, err) : s;
+    }
+    char *rendered;
+    size_t length;
+    dlx_status s = dlx_chat_render(dlx_tokenizer_chat_template(tokenizer), messages + skipped, 2 - skipped, &options,
+                                   &rendered, &length, err);
+    if (s != DLX_OK) return s;
+    s = dlx_cli_encode(tokenizer, rendered, length, DLX_ENCODE_SPECIAL, ids, n, err);
+    dlx_free(rendered);
+    return s;
+}
+
+dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *tokenizer, int32_t **ids, size_t *n,
+                              dlx_error *err)
+{
+    const char *list = dlx_cli_text(a, "token-ids"), *path = dlx_cli_text(a, "prompt-file"),
+               *text = dlx_cli_text(a, "prompt");
+    if (list) return dlx_cli_parse_ids(list, ids, n, err);
+    bool chat = dlx_cli_flag(a, "chat", dlx_tokenizer_chat_template(tokenizer) != DLX_CHAT_NONE);
+    bool special = dlx_cli_flag(a, "special", false);
+    char *content = NULL;
+    size_t length = text ? strlen(text) : 0;
+    *ids = NULL;
+    if (!text) {
+        dlx_status s = dlx_cli_read_all(path ? path : "-", &content, &length, err);
+        if (s != DLX_OK) return s;
+        text = content;
+    }
+    dlx_status s;
+    if (!chat && dlx_cli_text(a, "system"))
+        s = dlx_cli_error(err, DLX_E_INVALID, "--system needs a chat template, and this model has none");
+    else if (chat && strlen(text) != length)
+        s = dlx_cli_error(
+            err, DLX_E_INVALID,
+            "the prompt contains a NUL byte, which a chat message cannot hold; --no-chat takes it as it is");
+    else if (chat)
+        s = dlx_cli_chat_ids(tokenizer, text, dlx_cli_text(a, "system"), special, ids, n, err);
+    else
+        s = dlx_cli_encode(tokenizer, text, length, special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN, ids, n, err);
+    free(content);
+    return s;
+}

@@ -1,0 +1,172 @@
+/* Opening what decoding needs, and reporting what it did. */
+#include "running.h"
+
+#include <string.h>
+
+#include "input.h"
+#include "output.h"
+
+dlx_status dlx_cli_open_tokenizer(dlx_tokenizer **out, const char *path, dlx_error *err)
+{
+    return dlx_cli_is_folder(path) ? dlx_tokenizer_open_folder(out, path, err) : dlx_tokenizer_open_pte(out, path, err);
+}
+
+int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, bool needs_tokenizer)
+{
+    dlx_error err;
+    double start = dlx_cli_seconds();
+    dlx_model_options options = dlx_model_options_default();
+    options.threads = (int32_t)dlx_cli_int(a, "threads", 0);
+    options.cpu = dlx_cli_text(a, "cpu");
+    *r = (dlx_cli_running){0};
+    if (dlx_model_open(&r->model, path, &options, &err) != DLX_OK) return dlx_cli_fail(&err);
+    r->facts = dlx_model_get_facts(r->model);
+    if (dlx_session_open(&r->session, r->model, 0, 0, &err) != DLX_OK) return dlx_cli_fail(&err);
+    dlx_status s = dlx_tokenizer_open_pte(&r->tokenizer, path, &err);
+    if (s != DLX_OK && (needs_tokenizer || s != DLX_E_UNSUPPORTED)) return dlx_cli_fail(&err);
+    r->load_ms = (dlx_cli_seconds() - start) * 1e3;
+    return DLX_CLI_OK;
+}
+
+void dlx_cli_running_close(dlx_cli_running *r)
+{
+    dlx_tokenizer_close(r->tokenizer);
+    dlx_session_close(r->session);
+    dlx_model_close(r->model);
+    *r = (dlx_cli_running){0};
+}
+
+/* ---- reports ---------------------------------------------------------------------------------------------------- */
+
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+/* The library counts the answer's tokens; masks of the prompt that were filled in are new tokens as well. */
+static dlx_statistics statistics_of(const dlx_completion *completion)
+{
+    dlx_statistics s = {.struct_size = sizeof s};
+    dlx_step step;
+    const dlx_generation *generation = dlx_completion_generation(completion);
+    dlx_completion_statistics(completion, &s);
+    for (size_t i = 0; dlx_generation_step(generation, i, &step); i++)
+        for (size_t k = 0; k < step.n_accepted; k++) s.new_tokens += step.accepted[k].position < s.prompt_tokens;
+    return s;
+}
+
+void dlx_cli_put_statistics(const dlx_completion *completion)
+{
+    dlx_statistics s = statistics_of(completion);
+    double ms = s.prefill_ms + s.decode_ms;
+    char cached[48] = "";
+    if (s.cached_tokens) snprintf(cached, sizeof cached, ", %d of them cached", s.cached_tokens);
+    fflush(stdout);
+    fprintf(stderr,
+            "%d tokens in %.2f s (%.1f tokens/s): %d passes, %.2f tokens a pass, %.1f ms a pass; "
+            "prompt of %d tokens%s; %s, finish reason %s\n",
+            s.new_tokens, ms / 1e3, ratio(s.new_tokens, ms / 1e3), s.forwards, ratio(s.new_tokens, s.forwards),
+            ratio(ms, s.forwards), s.prompt_tokens, cached,
+            dlx_generation_algorithm(dlx_completion_generation(completion)),
+            dlx_completion_finish_reason(completion));
+}
+
+void dlx_cli_json_step(dlx_cli_json *j, const dlx_step *step)
+{
+    const int32_t forward[3] = {step->start, step->rows, step->cached};
+    dlx_cli_json_int(j, "block", step->block);
+    dlx_cli_json_ids(j, "forward", forward, 3);
+    dlx_cli_json_open(j, "accepted", '[');
+    for (size_t i = 0; i < step->n_accepted; i++) {
+        dlx_cli_json_open(j, NULL, '[');
+        dlx_cli_json_int(j, NULL, step->accepted[i].position);
+        dlx_cli_json_int(j, NULL, step->accepted[i].id);
+        dlx_cli_json_number(j, NULL, (double)step->accepted[i].confidence, 9);
+        dlx_cli_json_close(j, ']');
+    }
+    dlx_cli_json_close(j, ']');
+    dlx_cli_json_number(j, "ms", step->milliseconds, 6);
+}
+
+void dlx_cli_json_steps(dlx_cli_json *j, const dlx_generation *generation)
+{
+    dlx_step step;
+    dlx_cli_json_open(j, "steps", '[');
+    for (size_t i = 0; dlx_generation_step(generation, i, &step); i++) {
+        dlx_cli_json_open(j, NULL, '{');
+        dlx_cli_json_step(j, &step);
+        dlx_cli_json_close(j, '}');
+    }
+    dlx_cli_json_close(j, ']');
+}
+
+static void json_timing(dlx_cli_json *j, const dlx_cli_running *r, const dlx_statistics *s)
+{
+    double ms = s->prefill_ms + s->decode_ms;
+    dlx_cli_json_open(j, "timing", '{');
+    dlx_cli_json_number(j, "load_ms", r->load_ms, 6);
+    dlx_cli_json_number(j, "prefill_ms", s->prefill_ms, 6);
+    dlx_cli_json_number(j, "decode_ms", s->decode_ms, 6);
+    dlx_cli_json_number(j, "total_ms", ms, 6);
+    dlx_cli_json_number(j, "tokens_per_second", ratio(s->new_tokens, ms / 1e3), 6);
+    dlx_cli_json_text(j, "kernels", dlx_model_kernels(r->model));
+    dlx_cli_json_close(j, '}');
+}
+
+/* Passes of each block, in the order of the blocks' first passes; the prefill is left out. */
+static void json_passes_per_block(dlx_cli_json *j, const dlx_generation *generation)
+{
+    dlx_step step;
+    int32_t block = -1;
+    int64_t passes = 0;
+    dlx_cli_json_open(j, "passes_per_block", '[');
+    for (size_t i = 0; dlx_generation_step(generation, i, &step); i++) {
+        if (step.block < 0) continue;
+        if (step.block != block && passes) dlx_cli_json_int(j, NULL, passes);
+        if (step.block != block) passes = 0;
+        block = step.block;
+        passes++;
+    }
+    if (passes) dlx_cli_json_int(j, NULL, passes);
+    dlx_cli_json_close(j, ']');
+}
+
+static void json_statistics(dlx_cli_json *j, const dlx_completion *completion, const dlx_statistics *s)
+{
+    dlx_cli_json_open(j, "statistics", '{');
+    dlx_cli_json_int(j, "prompt_tokens", s->prompt_tokens);
+    dlx_cli_json_int(j, "cached_tokens", s->cached_tokens);
+    dlx_cli_json_int(j, "new_tokens", s->new_tokens);
+    dlx_cli_json_int(j, "passes", s->forwards);
+    dlx_cli_json_int(j, "prefill_passes", s->prefill_forwards);
+    dlx_cli_json_int(j, "blocks", s->blocks);
+    json_passes_per_block(j, dlx_completion_generation(completion));
+    dlx_cli_json_number(j, "tokens_per_pass", ratio(s->new_tokens, s->forwards), 6);
+    dlx_cli_json_int(j, "computed_rows", s->rows);
+    dlx_cli_json_int(j, "cached_rows", s->cached_rows);
+    dlx_cli_json_number(j, "cache_hit_rate", ratio((double)s->cached_rows, (double)(s->rows + s->cached_rows)), 6);
+    dlx_cli_json_number(j, "ms_per_pass", ratio(s->prefill_ms + s->decode_ms, s->forwards), 6);
+    dlx_cli_json_close(j, '}');
+}
+
+void dlx_cli_json_completion(dlx_cli_json *j, const dlx_cli_arguments *a, const dlx_cli_running *r,
+                             const dlx_completion *completion)
+{
+    const dlx_generation *generation = dlx_completion_generation(completion);
+    dlx_statistics s = statistics_of(completion);
+    dlx_cli_json_text(j, "algorithm", dlx_generation_algorithm(generation));
+    dlx_cli_json_text(j, "finish_reason", dlx_completion_finish_reason(completion));
+    dlx_cli_json_int(j, "num_forwards", dlx_generation_num_forwards(generation));
+    json_timing(j, r, &s);
+    json_statistics(j, completion, &s);
+    dlx_cli_json_open(j, "options", '{');
+    for (size_t i = 0; i < a->n_decode_given; i++) {
+        const dlx_cli_given *g = &a->decode_given[i];
+        if (dlx_cli_decode_text(a, g->name) == g->value) dlx_cli_json_text(j, g->name, g->value);
+    }
+    dlx_cli_json_close(j, '}');
+    int64_t seed = 0;
+    const char *given = dlx_cli_decode_text(a, "seed");
+    if (given) dlx_cli_parse_int(given, &seed);
+    dlx_cli_json_int(j, "seed", seed);
+}

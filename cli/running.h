@@ -1,0 +1,44 @@
+/* A model that is ready to decode, and decoding with it: shared by the commands that run models. */
+#ifndef DLX_CLI_RUNNING_H
+#define DLX_CLI_RUNNING_H
+
+#include "arguments.h"
+#include "json.h"
+
+/* Options that every running command has. */
+/* clang-format off */
+#define DLX_CLI_RUN_OPTIONS                                                                                            \
+    {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},                               \
+    {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per core)", 0, 1024},          \
+    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0}
+/* clang-format on */
+
+typedef struct dlx_cli_running {
+    dlx_model *model;
+    dlx_session *session;
+    dlx_tokenizer *tokenizer; /* NULL where the file carries none */
+    const dlx_model_facts *facts;
+    double load_ms;
+} dlx_cli_running;
+
+/* Opens model, session and tokenizer. Failures are reported; the result is the exit status. Without a tokenizer in the
+ * file, needs_tokenizer decides whether that is a failure. Close in any case. */
+int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, bool needs_tokenizer);
+void dlx_cli_running_close(dlx_cli_running *r);
+
+/* A .pte or a checkpoint folder. */
+dlx_status dlx_cli_open_tokenizer(dlx_tokenizer **out, const char *path, dlx_error *err);
+
+/* ---- reports ---- */
+
+/* Puts numbers of a completion on the standard error: one line. */
+void dlx_cli_put_statistics(const dlx_completion *completion);
+
+/* "steps": [{block, forward, accepted, ms}, ...], and the keys of one of them. */
+void dlx_cli_json_steps(dlx_cli_json *j, const dlx_generation *generation);
+void dlx_cli_json_step(dlx_cli_json *j, const dlx_step *step);
+/* The keys algorithm, finish_reason, num_forwards, timing, statistics, options, seed. */
+void dlx_cli_json_completion(dlx_cli_json *j, const dlx_cli_arguments *a, const dlx_cli_running *r,
+                             const dlx_completion *completion);
+
+#endif
