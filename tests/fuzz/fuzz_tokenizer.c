@@ -192,6 +192,7 @@ static void use_merges(char *text, size_t n)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     dlx_tokenizer *t = NULL;
+    dlx_chat_template chat;
     dlx_error err;
     if (size == 0) return 0;
     size_t n = size - 1;
@@ -206,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use_text(built_in(), text, n, DLX_ENCODE_PLAIN);
         use_text(built_in(), text, n, DLX_ENCODE_SPECIAL);
         break;
-    case 3: dlx_recognise_template(text, n, "<|startoftext|>"); break;
+    case 3: dlx_recognise_template(&chat, text, n, "<|startoftext|>", &err); break;
     case 4: use_chat(text); break;
     default: use_merges(text, n); break;
     }

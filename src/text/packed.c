@@ -1,0 +1,215 @@
+/* Writes and reads the packed form of a tokenizer (packed.h). */
+#include "text/packed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/sizes.h"
+#include "base/status.h"
+#include "text/tokenizer.h"
+
+/* The numbers of the header, behind the magic. */
+enum { VERSION, FLAGS, SPLIT, CHAT, MASK_ID, SIZE, MERGES, ADDED, BYTES, TEXTS, N_FIELDS };
+
+/* Byte offsets of the sections behind the header, and the whole size. */
+typedef struct layout {
+    uint64_t byte_id, kind, length, bytes, merges, added, texts, total;
+} layout;
+
+static bool place(uint64_t *at, uint64_t *cursor, uint64_t count, uint64_t size)
+{
+    uint64_t n;
+    *at = *cursor;
+    if (!dlx_mul_u64(count, size, &n) || n > UINT32_MAX) return false;
+    return dlx_add_u64(*cursor, dlx_align_up(n, 4), cursor);
+}
+
+static bool make_layout(layout *l, uint64_t size, uint64_t merges, uint64_t added, uint64_t bytes, uint64_t texts)
+{
+    uint64_t at = DLX_PACKED_HEADER;
+    bool fine = place(&l->byte_id, &at, 256, 4) && place(&l->kind, &at, size, 1) && place(&l->length, &at, size, 2) &&
+                place(&l->bytes, &at, bytes, 1) && place(&l->merges, &at, merges, 12) &&
+                place(&l->added, &at, added, 8) && place(&l->texts, &at, texts, 1);
+    l->total = at;
+    return fine;
+}
+
+static void put_u32(uint8_t *p, uint32_t v)
+{
+    p[0] = (uint8_t)v;
+    p[1] = (uint8_t)(v >> 8);
+    p[2] = (uint8_t)(v >> 16);
+    p[3] = (uint8_t)(v >> 24);
+}
+
+static uint32_t get_u32(const uint8_t *p)
+{
+    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static void write_sections(uint8_t *p, const layout *l, const dlx_tokenizer *t)
+{
+    for (size_t i = 0; i < 256; i++) put_u32(p + l->byte_id + 4 * i, t->byte_id[i]);
+    memcpy(p + l->kind, t->kind, t->size);
+    for (size_t i = 0; i < t->size; i++) {
+        uint32_t n = t->offset[i + 1] - t->offset[i];
+        p[l->length + 2 * i] = (uint8_t)n;
+        p[l->length + 2 * i + 1] = (uint8_t)(n >> 8);
+    }
+    memcpy(p + l->bytes, t->bytes, t->offset[t->size]);
+    for (size_t i = 0; i < t->n_merges; i++) {
+        put_u32(p + l->merges + 12 * i, t->merges[i].left);
+        put_u32(p + l->merges + 12 * i + 4, t->merges[i].right);
+        put_u32(p + l->merges + 12 * i + 8, t->merges[i].merged);
+    }
+    uint8_t *text = p + l->texts;
+    for (size_t i = 0; i < t->n_added; i++) {
+        put_u32(p + l->added + 8 * i, t->added[i].id);
+        put_u32(p + l->added + 8 * i + 4, t->added[i].length);
+        memcpy(text, t->added[i].text, t->added[i].length);
+        text += t->added[i].length;
+    }
+}
+
+dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, dlx_error *err)
+{
+    if (!bytes || !n) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_pack: bytes and n must not be NULL");
+    *bytes = NULL;
+    *n = 0;
+    if (!t) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_pack: tokenizer must not be NULL");
+    uint64_t texts = 0;
+    for (uint32_t i = 0; i < t->n_added; i++) texts += t->added[i].length;
+    layout l;
+    if (!make_layout(&l, t->size, t->n_merges, t->n_added, t->offset[t->size], texts) || l.total > SIZE_MAX)
+        return dlx_fail(err, DLX_E_LIMIT, "tokenizer is too large for its packed form");
+    uint8_t *p = calloc(1, (size_t)l.total);
+    if (!p)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory packing a tokenizer (%llu bytes)",
+                        (unsigned long long)l.total);
+    memcpy(p, DLX_PACKED_MAGIC, 8);
+    const uint32_t fields[N_FIELDS] = {
+        [VERSION] = DLX_PACKED_VERSION,   [FLAGS] = t->nfc ? DLX_PACKED_FLAG_NFC : 0,
+        [SPLIT] = (uint32_t)t->split,     [CHAT] = (uint32_t)t->chat,
+        [MASK_ID] = (uint32_t)t->mask_id, [SIZE] = t->size,
+        [MERGES] = t->n_merges,           [ADDED] = t->n_added,
+        [BYTES] = t->offset[t->size],     [TEXTS] = (uint32_t)texts,
+    };
+    for (size_t i = 0; i < N_FIELDS; i++) put_u32(p + 8 + 4 * i, fields[i]);
+    write_sections(p, &l, t);
+    *bytes = p;
+    *n = (size_t)l.total;
+    return DLX_OK;
+}
+
+static dlx_status read_header(dlx_tokenizer *t, layout *l, const uint8_t *p, size_t n, dlx_error *err)
+{
+    if (n < DLX_PACKED_HEADER || memcmp(p, DLX_PACKED_MAGIC, 8) != 0)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: does not begin with DLXTOK and a header of %d bytes",
+                        DLX_PACKED_HEADER);
+    uint32_t field[N_FIELDS];
+    for (size_t i = 0; i < N_FIELDS; i++) field[i] = get_u32(p + 8 + 4 * i);
+    if (field[VERSION] != DLX_PACKED_VERSION)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: version %u; this build reads version %d", field[VERSION],
+                        DLX_PACKED_VERSION);
+    if (field[FLAGS] & ~(uint32_t)DLX_PACKED_FLAG_NFC || field[SPLIT] >= DLX_SPLIT_COUNT ||
+        field[CHAT] > DLX_CHAT_OTHER)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: unknown flags %u, split %u or template %u", field[FLAGS],
+                        field[SPLIT], field[CHAT]);
+    if (field[SIZE] == 0 || field[SIZE] > DLX_MAX_TOKENS || field[MERGES] > DLX_MAX_MERGES ||
+        field[ADDED] > field[SIZE])
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: %u ids, %u merges and %u added tokens cannot be",
+                        field[SIZE], field[MERGES], field[ADDED]);
+    if (!make_layout(l, field[SIZE], field[MERGES], field[ADDED], field[BYTES], field[TEXTS]) || l->total != n)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: has %zu bytes, its header counts %llu", n,
+                        (unsigned long long)l->total);
+    t->nfc = field[FLAGS] & DLX_PACKED_FLAG_NFC;
+    t->split = (dlx_split)field[SPLIT];
+    t->chat = (dlx_chat_template)field[CHAT];
+    t->mask_id = (int32_t)field[MASK_ID];
+    t->size = field[SIZE];
+    t->n_merges = field[MERGES];
+    t->n_added = field[ADDED];
+    return DLX_OK;
+}
+
+static dlx_status out_of_memory(const dlx_tokenizer *t, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a packed tokenizer of %u tokens", t->size);
+}
+
+static dlx_status read_tokens(dlx_tokenizer *t, const layout *l, const uint8_t *p, dlx_error *err)
+{
+    uint32_t n_bytes = get_u32(p + 8 + 4 * BYTES);
+    uint8_t *kind = dlx_arena_array(&t->arena, t->size, 1);
+    uint32_t *offset = dlx_arena_array(&t->arena, (size_t)t->size + 1, sizeof *offset);
+    uint8_t *bytes = dlx_arena_array(&t->arena, n_bytes, 1);
+    if (!kind || !offset || !bytes) return out_of_memory(t, err);
+    memcpy(kind, p + l->kind, t->size);
+    memcpy(bytes, p + l->bytes, n_bytes);
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < t->size; i++) {
+        const uint8_t *q = p + l->length + 2 * (size_t)i;
+        end += (uint32_t)q[0] | (uint32_t)q[1] << 8;
+        if (end > n_bytes) break;
+        offset[i + 1] = (uint32_t)end;
+    }
+    if (end != n_bytes)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: the lengths of its tokens do not add up to %u", n_bytes);
+    for (size_t i = 0; i < 256; i++) t->byte_id[i] = get_u32(p + l->byte_id + 4 * i);
+    t->kind = kind;
+    t->offset = offset;
+    t->bytes = bytes;
+    return DLX_OK;
+}
+
+static dlx_status read_merges_and_added(dlx_tokenizer *t, const layout *l, const uint8_t *p, dlx_error *err)
+{
+    uint32_t n_text = get_u32(p + 8 + 4 * TEXTS), at = 0;
+    dlx_merge *merges = dlx_arena_array(&t->arena, t->n_merges, sizeof *merges);
+    dlx_added_token *added = dlx_arena_array(&t->arena, t->n_added, sizeof *added);
+    char *text = dlx_arena_array(&t->arena, n_text, 1);
+    if (!merges || !added || !text) return out_of_memory(t, err);
+    for (size_t i = 0; i < t->n_merges; i++) {
+        const uint8_t *q = p + l->merges + 12 * i;
+        merges[i] = (dlx_merge){get_u32(q), get_u32(q + 4), get_u32(q + 8)};
+    }
+    memcpy(text, p + l->texts, n_text);
+    for (size_t i = 0; i < t->n_added; i++) {
+        const uint8_t *q = p + l->added + 8 * i;
+        added[i] = (dlx_added_token){.id = get_u32(q), .length = get_u32(q + 4), .text = text + at};
+        if (added[i].length > n_text - at)
+            return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: added token %zu reaches past the texts", i);
+        at += added[i].length;
+    }
+    if (at != n_text)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: %u bytes of added texts belong to no token", n_text - at);
+    t->merges = merges;
+    t->added = added;
+    return DLX_OK;
+}
+
+static dlx_status read_packed(dlx_tokenizer *t, const uint8_t *p, size_t n, dlx_error *err)
+{
+    layout l;
+    DLX_TRY(read_header(t, &l, p, n, err));
+    DLX_TRY(read_tokens(t, &l, p, err));
+    DLX_TRY(read_merges_and_added(t, &l, p, err));
+    dlx_status status = dlx_tokenizer_finish(t, err);
+    return status == DLX_OK ? DLX_OK : dlx_fail_prefix(err, status, "packed tokenizer");
+}
+
+dlx_status dlx_tokenizer_open_packed(dlx_tokenizer **out, const void *bytes, size_t n, dlx_error *err)
+{
+    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_open_packed: out must not be NULL");
+    *out = NULL;
+    if (!bytes) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_open_packed: bytes must not be NULL");
+    dlx_tokenizer *t;
+    DLX_TRY(dlx_tokenizer_new(&t, err));
+    dlx_status status = read_packed(t, bytes, n, err);
+    if (status != DLX_OK) {
+        dlx_tokenizer_close(t);
+        return status;
+    }
+    *out = t;
+    return DLX_OK;
+}

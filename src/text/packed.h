@@ -1,0 +1,37 @@
+/*
+ * The packed form of a tokenizer, the named data "dlx.tokenizer" of a .pte. All numbers are little-endian; sections
+ * follow each other without gaps, each padded with zero bytes to a multiple of four.
+ *
+ *   0   "DLXTOK\0\0"
+ *   8   u32 version (1)
+ *   12  u32 flags: bit 0 text is brought to NFC first; the others are zero
+ *   16  u32 split pattern (dlx_split)
+ *   20  u32 chat template (dlx_chat_template)
+ *   24  i32 id of the mask token; -1: none
+ *   28  u32 size: ids are 0 .. size-1
+ *   32  u32 number of merges
+ *   36  u32 number of added tokens
+ *   40  u32 bytes of all tokens
+ *   44  u32 bytes of all added texts
+ *   48  u32 byte_id[256]: the token of each single byte
+ *       u8  kind[size]: bits DLX_TOKEN_*
+ *       u16 length[size]: bytes the token stands for
+ *       u8  bytes of the tokens, one after another
+ *       u32 left, right, merged of each merge, by rank
+ *       u32 id, length of each added token
+ *       u8  texts of the added tokens, one after another
+ *
+ * Everything else (offsets, indices) is derived when it is opened. Nothing is assumed about the memory's alignment.
+ */
+#ifndef DLX_TEXT_PACKED_H
+#define DLX_TEXT_PACKED_H
+
+#define DLX_PACKED_MAGIC "DLXTOK\0\0"
+
+enum {
+    DLX_PACKED_VERSION = 1,
+    DLX_PACKED_HEADER = 48,
+    DLX_PACKED_FLAG_NFC = 1,
+};
+
+#endif

@@ -1,0 +1,97 @@
+/*
+ * The tokenizer object behind diffulex_edge/text.h, and how one comes to be.
+ *
+ * A reader (full/load*.c for Hugging Face files, packed.c for the compact form) calls dlx_tokenizer_new, fills the
+ * fields under "read" with memory of the object's arena, and calls dlx_tokenizer_finish, which checks every invariant
+ * listed here, whatever the source, and derives the rest. After that the object never changes.
+ */
+#ifndef DLX_TEXT_TOKENIZER_H
+#define DLX_TEXT_TOKENIZER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diffulex_edge/text.h"
+
+#include "base/arena.h"
+
+enum {
+    DLX_MAX_TOKENS = 1 << 21,
+    DLX_MAX_MERGES = 1 << 22,
+    DLX_MAX_TOKEN_BYTES = 4096, /* bytes one token stands for; bounds the work of checking hostile merges */
+    DLX_MAX_ADDED_BYTES = 512,  /* text of an added token; bounds the work of searching for added tokens */
+};
+
+/* Kinds of an id; 0: the id has no token. */
+enum {
+    DLX_TOKEN_MODEL = 1,      /* in the BPE vocabulary */
+    DLX_TOKEN_ADDED = 2,      /* an added token: cut out of the text before BPE */
+    DLX_TOKEN_SPECIAL = 4,    /* added, and dropped by skip_special */
+    DLX_TOKEN_NORMALIZED = 8, /* added, and looked for after NFC instead of before */
+    DLX_TOKEN_KINDS = 15,
+};
+
+/* The split regexes that this library knows; the numbers are part of the packed form. */
+typedef enum dlx_split {
+    DLX_SPLIT_QWEN2 = 1, /* Qwen2, Qwen2.5, Qwen3, Dream, SDAR, Fast-dLLM v2 */
+    DLX_SPLIT_LLADA = 2, /* LLaDA (and Ling) */
+    DLX_SPLIT_COUNT
+} dlx_split;
+
+typedef struct dlx_merge {
+    uint32_t left, right, merged; /* ids; rank is the place in the list */
+} dlx_merge;
+
+typedef struct dlx_added_token {
+    uint32_t id;
+    uint32_t length;  /* bytes of text */
+    const char *text; /* UTF-8, as it stands in prompts; not NUL-terminated */
+} dlx_added_token;
+
+/* Merges grouped by left id, ascending by right id within a group. */
+typedef struct dlx_merge_entry {
+    uint32_t right, rank, merged;
+} dlx_merge_entry;
+
+typedef struct dlx_encoder dlx_encoder;
+
+struct dlx_tokenizer {
+    dlx_arena arena;
+
+    /* ---- read ---- */
+    uint32_t size;          /* ids are 0 .. size-1 */
+    const uint8_t *kind;    /* [size] */
+    const uint32_t *offset; /* [size+1], ascending: id stands for bytes[offset[id] .. offset[id+1]) */
+    const uint8_t *bytes;
+    uint32_t byte_id[256];   /* the token a single byte starts as */
+    const dlx_merge *merges; /* [n_merges]; of equal pairs the last one counts */
+    uint32_t n_merges;
+    dlx_added_token *added; /* [n_added]; finish sorts them: first those looked for before NFC, then by text */
+    uint32_t n_added;
+    bool nfc; /* text is brought to NFC first */
+    dlx_split split;
+    dlx_chat_template chat;
+    int32_t mask_id; /* -1: none */
+
+    /* ---- derived ---- */
+    uint32_t n_added_raw;                 /* added tokens that are looked for before NFC */
+    const uint32_t *merge_start;          /* [size+1] */
+    const dlx_merge_entry *merge_entries; /* [merge_start[size]] */
+    dlx_encoder *encoder;                 /* NULL in a runtime-only build */
+};
+
+dlx_status dlx_tokenizer_new(dlx_tokenizer **out, dlx_error *err);
+/* On failure the caller still closes the object. */
+dlx_status dlx_tokenizer_finish(dlx_tokenizer *t, dlx_error *err);
+
+/* The added token with exactly this text, or NULL. */
+const dlx_added_token *dlx_added_find(const dlx_tokenizer *t, const char *text, size_t n);
+
+/*
+ * The longest added token that text[0 .. n) begins with, among added[first .. end) of the sorted list; its place, or
+ * `end` when there is none.
+ */
+uint32_t dlx_added_longest(const dlx_tokenizer *t, uint32_t first, uint32_t end, const char *text, size_t n);
+
+#endif
