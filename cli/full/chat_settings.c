@@ -57,14 +57,16 @@ static bool family_has(const dlx_cli_chat_settings *s, const char *option)
     return false;
 }
 
-/* LLaDA and Dream reveal equal shares; a threshold belongs to another decoder of theirs. */
+/* LLaDA and Dream reveal equal shares; a threshold belongs to other decoders of theirs. Naming one asks for its published
+ * lengths as well, which are not meant here. */
 static dlx_status follow_threshold(dlx_cli_chat_settings *s, bool on, dlx_error *err)
 {
-    if (s->facts->family == DLX_FAMILY_LLADA)
-        return dlx_decode_options_set(s->decode, "algorithm", on ? "llada.generate_fast" : "", err);
-    if (s->facts->family == DLX_FAMILY_DREAM)
-        return dlx_decode_options_set(s->decode, "alg", on ? "confidence_threshold" : "", err);
-    return DLX_OK;
+    const char *fast = s->facts->family == DLX_FAMILY_LLADA   ? "llada.generate_fast"
+                       : s->facts->family == DLX_FAMILY_DREAM ? "dream.generate_blocks"
+                                                              : NULL;
+    if (!fast) return DLX_OK;
+    dlx_status status = dlx_decode_options_set(s->decode, "algorithm", on ? fast : "", err);
+    return status == DLX_OK ? dlx_decode_options_set(s->decode, "published", on ? "false" : "", err) : status;
 }
 
 static void tell(const dlx_cli_chat_settings *s, int i)

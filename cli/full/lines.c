@@ -2,9 +2,11 @@
 #include "lines.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/select.h>
 #include <sys/types.h>
 #include <unistd.h>
 #include <wchar.h>
@@ -35,6 +37,26 @@ static char *prompt_of(EditLine *edit)
     return (char *)(uintptr_t)l->prompt;
 }
 
+/* Waits for the terminal; false after Ctrl-C. The signal is let in only while waiting, so none comes between looking at
+ * the flag and waiting. */
+static bool wait_for_input(void)
+{
+    sigset_t interrupt, before;
+    int ready = 0;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, &before);
+    while (!dlx_cli_interrupted() && ready == 0) {
+        fd_set input;
+        FD_ZERO(&input);
+        FD_SET(STDIN_FILENO, &input);
+        ready = pselect(STDIN_FILENO + 1, &input, NULL, NULL, NULL, &before);
+        if (ready < 0 && errno == EINTR) ready = 0; /* another signal: the window's size, for example */
+    }
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return !dlx_cli_interrupted();
+}
+
 /* One character of the terminal. libedit's own reader goes on after a signal; here Ctrl-C has to end the line. */
 static int read_character(EditLine *edit, wchar_t *out)
 {
@@ -42,8 +64,9 @@ static int read_character(EditLine *edit, wchar_t *out)
     (void)edit;
     for (;;) {
         char c;
+        if (!wait_for_input()) return -1;
         ssize_t n = read(STDIN_FILENO, &c, 1);
-        if (n < 0 && errno == EINTR && !dlx_cli_interrupted()) continue;
+        if (n < 0 && errno == EINTR) continue;
         if (n <= 0) return (int)n;
         size_t step = mbrtowc(out, &c, 1, &state);
         if (step == (size_t)-2) continue;
