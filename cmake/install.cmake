@@ -23,3 +23,11 @@ file(RELATIVE_PATH DLX_PC_TO_PREFIX ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMA
 list(JOIN DLX_PKG_CONFIG_LIBRARIES " " DLX_PC_REQUIRES)
 configure_file(cmake/diffulex_edge.pc.in ${PROJECT_BINARY_DIR}/diffulex_edge.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/diffulex_edge.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# The Python wheel (pyproject.toml): the library inside the package, under one name because wheels hold no links, and the
+# program on the path.
+if(SKBUILD)
+  install(FILES $<TARGET_FILE:diffulex_edge> DESTINATION diffulex_edge COMPONENT python
+          RENAME libdiffulex_edge${CMAKE_SHARED_LIBRARY_SUFFIX})
+  install(PROGRAMS $<TARGET_FILE:diffulex-edge> DESTINATION ${SKBUILD_SCRIPTS_DIR} COMPONENT python)
+endif()

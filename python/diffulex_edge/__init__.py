@@ -1,0 +1,91 @@
+"""DiffuLex Edge: diffusion language models on small machines.
+
+    import diffulex_edge
+
+    with diffulex_edge.Model("model.pte") as model:
+        print(model.generate("Why is the sky blue?", gen_length=128))
+
+This package is a thin layer over the C library libdiffulex_edge, which is loaded when it is first needed. Importing it
+needs nothing but the standard library; numpy and torch arrays are taken and returned where they are installed.
+
+Model, Session         a .pte and a timeline over it
+generate, complete     decode with any forward function: ids; text, stop strings and statistics
+Tokenizer, render_chat text to ids and back
+export_checkpoint      a Hugging Face checkpoint folder to a .pte
+inspect                what a .pte contains
+runtime, export, ...   the modules of the original Python system, see docs/PYTHON.md and docs/DIFFERENCES.md
+"""
+import importlib
+from typing import TYPE_CHECKING, Any, List
+
+__version__ = "0.1.0"
+
+# name: module it comes from
+_EXPORTS = {
+    "Accepted": "decode", "ForwardCall": "decode", "Generation": "decode", "ModelFacts": "decode",
+    "OptionInfo": "decode", "Step": "decode", "decode_options": "decode", "generate": "decode",
+    "Completion": "completion", "CompletionStream": "completion", "Statistics": "completion", "complete": "completion",
+    "stream": "completion",
+    "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
+    "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
+    "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FormatError": "errors",
+    "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
+    "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
+    "ExportStatistics": "export.native", "export_checkpoint": "export.native",
+    "FastDLLMv2Edge": "model.modules", "FastDLLMv2EdgeConfig": "model.base",
+    "KVCache": "model.kv_cache", "KVCacheConfig": "model.kv_cache", "create_kv_caches": "model.kv_cache",
+}
+_MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "scripts")
+
+__all__ = [
+    "Accepted", "Cancelled", "Completion", "CompletionStream", "DlxError", "ExportStatistics", "FastDLLMv2Edge",
+    "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation", "InternalError",
+    "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError", "LimitError", "Memory",
+    "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Session", "Statistics", "Step", "TextStream", "Tokenizer",
+    "UnsupportedError", "__version__", "complete", "create_kv_caches", "decode_options", "export_checkpoint",
+    "generate", "inspect", "inspect_graph", "library_version", "render_chat", "stream",
+]
+
+if TYPE_CHECKING:
+    from .completion import Completion, CompletionStream, Statistics, complete, stream
+    from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, decode_options, generate
+    from .errors import (
+        Cancelled,
+        DlxError,
+        FileMissingError,
+        FormatError,
+        InternalError,
+        InvalidArgumentError,
+        IoError,
+        LibraryNotFoundError,
+        LimitError,
+        OutOfMemoryError,
+        UnsupportedError,
+    )
+    from .export.native import ExportStatistics, export_checkpoint
+    from .model.base import FastDLLMv2EdgeConfig
+    from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
+    from .model.modules import FastDLLMv2Edge
+    from .session import Memory, Model, Session, inspect, inspect_graph
+    from .text import TextStream, Tokenizer, render_chat
+
+
+def library_version() -> str:
+    """Version of the loaded libdiffulex_edge, "0.1.0"."""
+    from . import _native
+    return str(_native.library().dlx_version_string().decode())
+
+
+def __getattr__(name: str) -> Any:
+    module = _EXPORTS.get(name)
+    if module is not None:
+        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        globals()[name] = value
+        return value
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> List[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

@@ -1,0 +1,375 @@
+"""The C library through ctypes: every public structure and function, and the search for the shared library.
+
+This is the only module that knows memory layouts. It mirrors include/diffulex_edge/*.h (ABI version 1); structures that
+carry struct_size are filled with their size here. ctypes gives up the interpreter lock during every call.
+
+The library is looked for when it is first needed, in this order:
+  1. the file that the environment variable DLX_LIBRARY names (nothing else is tried then);
+  2. the build folder that DLX_BUILD_DIR names, and its subfolder src (nothing else is tried then);
+  3. the folder of this package and its lib folders, and the files of the installed distribution;
+  4. build folders of the source tree that this file lies in;
+  5. what the system's loader finds.
+"""
+import ctypes
+import ctypes.util
+import functools
+import os
+import sys
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    c_bool,
+    c_char_p,
+    c_double,
+    c_float,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from pathlib import Path
+from typing import Any, Callable, Iterator, List, Optional, Tuple
+
+from .errors import LibraryNotFoundError, UnsupportedError, error_from_status
+
+__all__ = ["API_VERSION", "call", "check", "encode_path", "library", "take_bytes", "take_ids"]
+
+API_VERSION = 1
+MAX_STOP_IDS = 16
+MAX_CONTEXT_SPANS = 2
+
+OK, E_INTERNAL, E_CANCELLED = 0, 8, 7
+
+
+# ---- structures ------------------------------------------------------------------------------------------------------
+
+class Error(ctypes.Structure):
+    _fields_ = [("status", c_int), ("message", ctypes.c_char * 512)]
+
+
+class ModelFacts(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("family", c_int), ("vocab_size", c_int32), ("max_context", c_int32),
+        ("max_rows", c_int32), ("mask_id", c_int32), ("attn_block", c_int32), ("logits_shift", c_int32),
+        ("block_length", c_int32), ("small_block_size", c_int32), ("bos_id", c_int32), ("eos_id", c_int32),
+        ("pad_id", c_int32), ("num_stop_ids", c_int32), ("stop_ids", c_int32 * MAX_STOP_IDS),
+    ]
+
+
+class Span(ctypes.Structure):
+    _fields_ = [("begin", c_int32), ("end", c_int32)]
+
+
+class ForwardCall(ctypes.Structure):
+    _fields_ = [
+        ("ids", POINTER(c_int32)), ("n_ids", c_int32), ("start", c_int32), ("context", Span * MAX_CONTEXT_SPANS),
+        ("n_context", c_int32), ("attn_block", c_int32), ("n_store", c_int32), ("rows", POINTER(c_int32)),
+        ("n_rows", c_int32), ("logits", POINTER(c_float)),
+    ]
+
+
+class OptionInfo(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p)]
+
+
+class Accepted(ctypes.Structure):
+    _fields_ = [("position", c_int32), ("id", c_int32), ("confidence", c_float)]
+
+
+class Step(ctypes.Structure):
+    _fields_ = [
+        ("block", c_int32), ("start", c_int32), ("rows", c_int32), ("cached", c_int32), ("n_accepted", c_size_t),
+        ("accepted", POINTER(Accepted)), ("milliseconds", c_double),
+    ]
+
+
+class ModelOptions(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t), ("threads", c_int32), ("cpu", c_char_p)]
+
+
+class Memory(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("file", c_uint64), ("packed", c_uint64), ("kv_cache", c_uint64),
+        ("activations", c_uint64),
+    ]
+
+
+class ChatMessage(ctypes.Structure):
+    _fields_ = [("role", c_char_p), ("content", c_char_p), ("tool_calls", c_char_p), ("reasoning_content", c_char_p)]
+
+
+class ChatOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("add_generation_prompt", c_bool), ("enable_thinking", c_int), ("tools", c_char_p),
+    ]
+
+
+PROGRESS_FN = CFUNCTYPE(c_bool, c_void_p, c_uint64, c_uint64)
+FORWARD_FN = CFUNCTYPE(c_int, c_void_p, POINTER(ForwardCall), POINTER(Error))
+STEP_FN = CFUNCTYPE(c_bool, c_void_p, POINTER(Step), POINTER(c_int32), c_size_t)
+TEXT_FN = CFUNCTYPE(c_bool, c_void_p, c_void_p, c_size_t)  # the text as an address: it may hold NUL characters
+
+
+class CompletionOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("decode", c_void_p), ("tokenizer", c_void_p), ("session", c_void_p),
+        ("stop", POINTER(c_char_p)), ("n_stop", c_size_t), ("keep_special", c_bool), ("on_text", TEXT_FN),
+        ("text_ctx", c_void_p), ("on_step", STEP_FN), ("step_ctx", c_void_p),
+    ]
+
+
+class Statistics(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("prompt_tokens", c_int32), ("cached_tokens", c_int32), ("new_tokens", c_int32),
+        ("forwards", c_int32), ("prefill_forwards", c_int32), ("blocks", c_int32), ("rows", c_int64),
+        ("cached_rows", c_int64), ("prefill_ms", c_double), ("decode_ms", c_double),
+    ]
+
+
+class ExportOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("model_path", c_char_p), ("output_path", c_char_p), ("backend", c_char_p),
+        ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
+        ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
+    ]
+
+
+class ExportResult(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("file_bytes", c_uint64), ("quantised_bytes", c_uint64), ("float_bytes", c_uint64),
+        ("seconds", c_double), ("quantised_tensors", c_int32), ("float_tensors", c_int32),
+    ]
+
+
+# ---- functions -------------------------------------------------------------------------------------------------------
+
+_ERR = POINTER(Error)
+_HANDLE = POINTER(c_void_p)       # where a handle is written to
+_IDS = POINTER(c_int32)
+_IDS_OUT = POINTER(POINTER(c_int32))
+_SIZE_OUT = POINTER(c_size_t)
+
+# name: (result, arguments). Text that the library allocates is declared c_void_p, so that its address is kept and can
+# be given to dlx_free.
+FUNCTIONS = {
+    # status.h
+    "dlx_status_name": (c_char_p, [c_int]),
+    # decode.h
+    "dlx_family_name": (c_char_p, [c_int]),
+    "dlx_family_from_name": (c_int, [c_char_p]),
+    "dlx_decode_options_create": (c_int, [_HANDLE, _ERR]),
+    "dlx_decode_options_free": (None, [c_void_p]),
+    "dlx_decode_options_set": (c_int, [c_void_p, c_char_p, c_char_p, _ERR]),
+    "dlx_decode_option_count": (c_size_t, []),
+    "dlx_decode_option_info": (c_bool, [c_size_t, POINTER(OptionInfo)]),
+    "dlx_generate": (c_int, [POINTER(ModelFacts), c_void_p, c_void_p, c_void_p, _IDS, c_size_t, STEP_FN, c_void_p,
+                             _HANDLE, _ERR]),
+    "dlx_generation_free": (None, [c_void_p]),
+    "dlx_generation_algorithm": (c_char_p, [c_void_p]),
+    "dlx_generation_output_ids": (_IDS, [c_void_p, _SIZE_OUT]),
+    "dlx_generation_answer_ids": (_IDS, [c_void_p, _SIZE_OUT]),
+    "dlx_generation_finish_reason": (c_char_p, [c_void_p]),
+    "dlx_generation_num_forwards": (c_int32, [c_void_p]),
+    "dlx_generation_num_steps": (c_size_t, [c_void_p]),
+    "dlx_generation_step": (c_bool, [c_void_p, c_size_t, POINTER(Step)]),
+    # completion.h
+    "dlx_completion_options_default": (CompletionOptions, []),
+    "dlx_complete": (c_int, [POINTER(ModelFacts), c_void_p, c_void_p, POINTER(CompletionOptions), _IDS, c_size_t,
+                             _HANDLE, _ERR]),
+    "dlx_completion_free": (None, [c_void_p]),
+    "dlx_completion_generation": (c_void_p, [c_void_p]),
+    "dlx_completion_text": (c_void_p, [c_void_p, _SIZE_OUT]),
+    "dlx_completion_ids": (_IDS, [c_void_p, _SIZE_OUT]),
+    "dlx_completion_finish_reason": (c_char_p, [c_void_p]),
+    "dlx_completion_statistics": (None, [c_void_p, POINTER(Statistics)]),
+    # model.h
+    "dlx_model_options_default": (ModelOptions, []),
+    "dlx_model_open": (c_int, [_HANDLE, c_char_p, POINTER(ModelOptions), _ERR]),
+    "dlx_model_close": (None, [c_void_p]),
+    "dlx_model_get_facts": (POINTER(ModelFacts), [c_void_p]),
+    "dlx_model_memory": (c_int, [c_void_p, c_int32, c_int32, POINTER(Memory), _ERR]),
+    "dlx_model_kernels": (c_char_p, [c_void_p]),
+    "dlx_session_open": (c_int, [_HANDLE, c_void_p, c_int32, c_int32, _ERR]),
+    "dlx_session_close": (None, [c_void_p]),
+    "dlx_session_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),
+    "dlx_session_reusable": (c_int32, [c_void_p, _IDS, c_size_t, c_int32]),
+    "dlx_session_truncate": (None, [c_void_p, c_int32]),
+    "dlx_write_logits": (c_int, [c_char_p, POINTER(c_float), c_int32, c_int32, _ERR]),
+    "dlx_inspect": (c_int, [c_char_p, c_bool, _HANDLE, _ERR]),
+    "dlx_inspect_graph": (c_int, [c_char_p, c_bool, c_bool, _HANDLE, _ERR]),
+    "dlx_free": (None, [c_void_p]),
+    "dlx_api_version": (c_uint32, []),
+    "dlx_version_string": (c_char_p, []),
+    # text.h
+    "dlx_tokenizer_open_folder": (c_int, [_HANDLE, c_char_p, _ERR]),
+    "dlx_tokenizer_open_packed": (c_int, [_HANDLE, c_char_p, c_size_t, _ERR]),
+    "dlx_tokenizer_open_pte": (c_int, [_HANDLE, c_char_p, _ERR]),
+    "dlx_tokenizer_close": (None, [c_void_p]),
+    "dlx_tokenizer_pack": (c_int, [c_void_p, _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_tokenizer_encode": (c_int, [c_void_p, c_char_p, c_size_t, c_int, _IDS_OUT, _SIZE_OUT, _ERR]),
+    "dlx_tokenizer_decode": (c_int, [c_void_p, _IDS, c_size_t, c_bool, _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_tokenizer_size": (c_int32, [c_void_p]),
+    "dlx_tokenizer_special_id": (c_int32, [c_void_p, c_char_p]),
+    "dlx_tokenizer_mask_id": (c_int32, [c_void_p]),
+    "dlx_text_stream_open": (c_int, [_HANDLE, c_void_p, c_bool, _ERR]),
+    "dlx_text_stream_close": (None, [c_void_p]),
+    "dlx_text_stream_push": (c_int, [c_void_p, _IDS, c_size_t, _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_text_stream_flush": (c_int, [c_void_p, _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_tokenizer_chat_template": (c_int, [c_void_p]),
+    "dlx_chat_render": (c_int, [c_int, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_chat_encode": (c_int, [c_void_p, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _IDS_OUT, _SIZE_OUT,
+                                _ERR]),
+    # export.h
+    "dlx_export_options_default": (ExportOptions, []),
+    "dlx_export": (c_int, [POINTER(ExportOptions), POINTER(ExportResult), _ERR]),
+}
+
+# What a build of the run half alone lacks.
+EXPORT_HALF = ("dlx_export_options_default", "dlx_export")
+
+
+def _missing(name: str) -> Callable[..., Any]:
+    def refuse(*_: Any) -> Any:
+        raise UnsupportedError(f"this build of libdiffulex_edge has no {name}: it is the run half alone; build it "
+                               "without DLX_RUNTIME_ONLY to export and to read checkpoint folders")
+    return refuse
+
+
+class Library:
+    """The loaded library: one attribute for every function of FUNCTIONS, and its path."""
+
+    def __init__(self, cdll: ctypes.CDLL, path: str) -> None:
+        self.path = path
+        self.cdll = cdll
+        for name, (result, arguments) in FUNCTIONS.items():
+            try:
+                function = getattr(cdll, name)
+            except AttributeError:
+                if name not in EXPORT_HALF:
+                    raise LibraryNotFoundError(f"{path} lacks the function {name}; rebuild libdiffulex_edge from the "
+                                               "source tree that this Python package belongs to") from None
+                setattr(self, name, _missing(name))
+                continue
+            function.restype = result
+            function.argtypes = arguments
+            setattr(self, name, function)
+        version = self.dlx_api_version()
+        if version != API_VERSION:
+            raise LibraryNotFoundError(f"{path} has ABI version {version}, this Python package needs {API_VERSION}; "
+                                       "install both from the same source tree")
+
+    def __getattr__(self, name: str) -> Any:  # tells the type checker that functions are dynamic
+        raise AttributeError(name)
+
+
+# ---- search ----------------------------------------------------------------------------------------------------------
+
+def _file_names() -> Tuple[str, ...]:
+    if sys.platform == "darwin":
+        return ("libdiffulex_edge.dylib", "libdiffulex_edge.0.dylib")
+    if sys.platform == "win32":
+        return ("diffulex_edge.dll",)
+    return ("libdiffulex_edge.so", "libdiffulex_edge.so.0")
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    for sub in ("", "lib", "lib64", "bin", "src"):
+        for name in _file_names():
+            yield folder / sub / name
+
+
+def _of_distribution() -> Iterator[Path]:
+    """Library files that pip recorded for this package: an editable install keeps them apart from the sources."""
+    from importlib import metadata
+    try:
+        files = metadata.files("diffulex-edge") or []
+    except metadata.PackageNotFoundError:
+        return
+    for file in files:
+        if file.name in _file_names():
+            yield Path(str(file.locate()))
+
+
+def _candidates() -> Iterator[Path]:
+    package = Path(__file__).resolve().parent
+    yield from _in_folder(package)
+    yield from _of_distribution()
+    root = package.parent.parent
+    if (root / "include" / "diffulex_edge" / "status.h").is_file():
+        for build in ("build/release", "build/clang", "build/debug", "build/runtime-only", "build"):
+            yield from _in_folder(root / build)
+
+
+def _search() -> Tuple[Optional[str], List[str]]:
+    """(path of the library or None, where it was looked for)."""
+    named = os.environ.get("DLX_LIBRARY")
+    if named:
+        return (named if Path(named).is_file() else None), [f"DLX_LIBRARY={named}"]
+    build = os.environ.get("DLX_BUILD_DIR")
+    if build:
+        for path in _in_folder(Path(build)):
+            if path.is_file():
+                return str(path), []
+        return None, [f"DLX_BUILD_DIR={build} and its folder src"]
+    for path in _candidates():
+        if path.is_file():
+            return str(path), []
+    found = ctypes.util.find_library("diffulex_edge")
+    return found, ["the installed package", "build folders of the source tree", "the system's library folders"]
+
+
+@functools.lru_cache(maxsize=1)
+def library() -> Library:
+    """The library, loaded at the first call. LibraryNotFoundError says where it was looked for and what to do."""
+    path, looked = _search()
+    if path is None:
+        raise LibraryNotFoundError(
+            f"libdiffulex_edge was not found (looked in: {'; '.join(looked)}); build it with CMake and set "
+            "DLX_BUILD_DIR to the build folder, or DLX_LIBRARY to the file, or install the package with pip install .")
+    try:
+        cdll = ctypes.CDLL(path)
+    except OSError as error:
+        raise LibraryNotFoundError(f"libdiffulex_edge at {path} cannot be loaded: {error}") from error
+    return Library(cdll, path)
+
+
+# ---- calls -----------------------------------------------------------------------------------------------------------
+
+def check(status: int, error: Error) -> None:
+    """Raises the exception for a status other than DLX_OK."""
+    if status != OK:
+        message = error.message.decode("utf-8", "replace")
+        raise error_from_status(status, message or f"libdiffulex_edge failed with status {status}")
+
+
+def call(name: str, *arguments: Any) -> None:
+    """Calls a function whose last parameter is `dlx_error *err` and raises when it fails."""
+    error = Error()
+    check(getattr(library(), name)(*arguments, ctypes.byref(error)), error)
+
+
+def encode_path(path: Any) -> bytes:
+    """A path as the library takes it. ValueError for one with a NUL character."""
+    encoded = os.fsencode(path)
+    if b"\0" in encoded:
+        raise ValueError("the path holds a NUL character")
+    return encoded
+
+
+def take_bytes(pointer: c_void_p, size: int) -> bytes:
+    """Copies `size` bytes that the library allocated, and frees them."""
+    try:
+        return ctypes.string_at(pointer, size) if size else b""
+    finally:
+        library().dlx_free(pointer)
+
+
+def take_ids(pointer: Any, size: int) -> List[int]:
+    """Copies ids that the library allocated, and frees them."""
+    try:
+        return list(pointer[:size]) if size else []
+    finally:
+        library().dlx_free(ctypes.cast(pointer, c_void_p))

@@ -1,0 +1,288 @@
+"""Completions: text in, text out, around a decode.
+
+complete() runs a decode to its end and returns a Completion; stream() returns an iterator over the text as it becomes
+final. Both take a Session or any forward function, as generate() does; Model and Session have them as methods.
+
+A stream decodes in a thread of its own: the library calls back from within one long C call, and an iterator must hand
+out pieces in between. Closing the stream, or leaving its with statement, cancels the decode after the pass at work.
+"""
+import ctypes
+import dataclasses
+import queue
+import threading
+from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+
+from . import _native
+from .decode import ForwardFn, Generation, ModelFacts, Step, _Callbacks, _Options, _read_generation, _to_ids
+
+if TYPE_CHECKING:
+    from .text import Tokenizer
+
+__all__ = ["Completion", "CompletionStream", "Statistics", "complete", "stream"]
+
+OnStep = Callable[[Step, List[int]], Optional[bool]]
+OnText = Callable[[str], Optional[bool]]
+
+
+class Statistics(NamedTuple):
+    """Numbers of one completion."""
+
+    prompt_tokens: int
+    cached_tokens: int     # prompt tokens whose keys and values were in the cache before
+    new_tokens: int        # length of the answer
+    forwards: int          # model calls in all
+    prefill_forwards: int
+    blocks: int            # blocks that were worked on
+    rows: int              # positions computed, summed over calls
+    cached_rows: int       # positions attended from the cache instead of being computed, summed over calls
+    prefill_ms: float
+    decode_ms: float
+
+    @property
+    def tokens_per_forward(self) -> float:
+        """Answer tokens for each model call behind the prefill; 0 when there was none."""
+        passes = self.forwards - self.prefill_forwards
+        return self.new_tokens / passes if passes else 0.0
+
+    @property
+    def cache_hit_rate(self) -> float:
+        """Share of the attended positions that came from the cache."""
+        total = self.rows + self.cached_rows
+        return self.cached_rows / total if total else 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """A finished completion. str() of it is the text."""
+
+    text: str                # the answer; "" without a tokenizer
+    ids: List[int]           # ids of the answer, those behind a stop string left out
+    finish_reason: str       # "stop" (stop id or stop string), "length", or "cancelled"
+    statistics: Statistics
+    generation: Generation   # the trace: steps, output_ids, algorithm
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class _TextCallback:
+    """on_text with exceptions kept for later, as _Callbacks does for the others."""
+
+    def __init__(self, callbacks: _Callbacks, on_text: Optional[OnText]) -> None:
+        self._callbacks = callbacks
+        self._on_text = on_text
+        self.function = _native.TEXT_FN(self._call) if on_text else _native.TEXT_FN()
+
+    def _call(self, _: Any, text: Any, n: int) -> bool:
+        try:
+            assert self._on_text is not None
+            piece = ctypes.string_at(text, n).decode("utf-8", "replace") if n else ""
+            if self._on_text(piece) is False:
+                self._callbacks.stopped = True
+                return False
+            return True
+        except BaseException as error:  # noqa: B902 - raised again behind the C call
+            self._callbacks.error = error
+            return False
+
+
+def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,
+             tokenizer: "Optional[Tokenizer]" = None, reuse: bool = False,
+             stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
+             on_text: Optional[OnText] = None, on_step: Optional[OnStep] = None,
+             options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+    """Decodes a prompt to the end.
+
+    forward       a Session, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
+    prompt        token ids, at least one
+    facts         the model's facts; not needed with a Session
+    tokenizer     turns the answer into text; without one there is no text and there can be no stop strings
+    reuse         with a Session: take over what its last call left in the cache and this prompt begins with (a chat's
+                  history). Block-causal attention only, where it is exact; others run everything
+    stop          a stop string, or several: the answer ends before the first that occurs
+    keep_special  special tokens appear in the text
+    on_text       called as on_text(piece) when text became final: append-only, whole characters, never the beginning of
+                  a stop string. Returning False cancels
+    on_step       called as on_step(step, ids) after every model call; see generate()
+    options, keywords   decode options by name (decode_options() lists them)
+
+    ValueError for wrong arguments and for what does not fit the context. Cancelling is no error: finish_reason tells.
+    """
+    decode = {**(options or {}), **keywords}
+    session: Any = forward
+    if hasattr(session, "_borrow"):
+        with session._borrow() as session_pointer:
+            return _complete(None, session_pointer, facts or session.model.facts, prompt, tokenizer, reuse, stop,
+                             keep_special, on_text, on_step, decode)
+    if facts is None:
+        raise ValueError("a forward function needs the model's facts as well: complete(forward, prompt, facts=...)")
+    return _complete(forward, None, facts, prompt, tokenizer, False, stop, keep_special, on_text, on_step, decode)
+
+
+def _stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
+    strings = [stop] if isinstance(stop, str) else list(stop or ())
+    for text in strings:
+        if not isinstance(text, str) or not text or "\0" in text:
+            raise ValueError(f"a stop string must be text, not empty and without NUL characters; got {text!r}")
+    return [text.encode("utf-8", "surrogatepass") for text in strings]
+
+
+def _complete(forward: Optional[ForwardFn], session: Optional[c_void_p], facts: ModelFacts, prompt: Sequence[int],
+              tokenizer: "Optional[Tokenizer]", reuse: bool, stop: Union[str, Sequence[str], None],
+              keep_special: bool, on_text: Optional[OnText], on_step: Optional[OnStep],
+              decode: Dict[str, Any]) -> Completion:
+    library = _native.library()
+    strings = _stop_strings(stop)
+    if tokenizer is None and (strings or on_text):
+        raise ValueError("stop strings and streamed text need a tokenizer")
+    ids, n = _to_ids(prompt)
+    native_facts = facts.to_native()
+    callbacks = _Callbacks(facts.vocab_size, forward, on_step)
+    text_callback = _TextCallback(callbacks, on_text)
+    forward_fn = library.dlx_session_forward if forward is None else callbacks.forward_fn
+    native = library.dlx_completion_options_default()
+    stop_array = (c_char_p * max(1, len(strings)))(*strings)
+    native.tokenizer = tokenizer._native_handle() if tokenizer is not None else None
+    native.session = session if reuse else None
+    native.stop, native.n_stop = ctypes.cast(stop_array, POINTER(c_char_p)), len(strings)
+    native.keep_special = keep_special
+    native.on_text = text_callback.function
+    native.on_step = callbacks.step_fn
+    out, error = c_void_p(), _native.Error()
+    with _Options(decode) as handle:
+        native.decode = handle
+        status = library.dlx_complete(byref(native_facts), ctypes.cast(forward_fn, c_void_p), session, byref(native),
+                                      ids, n, byref(out), byref(error))
+    try:
+        reason = library.dlx_completion_finish_reason(out) if status == _native.OK else None
+        callbacks.finish(status, error.message.decode("utf-8", "replace"), reason)
+        return _read_completion(out, n)
+    finally:
+        library.dlx_completion_free(out)
+
+
+def _read_completion(handle: c_void_p, n_prompt: int) -> Completion:
+    library = _native.library()
+    n = c_size_t()
+    address = library.dlx_completion_text(handle, byref(n))
+    text = ctypes.string_at(address, n.value).decode("utf-8", "replace") if n.value else ""
+    pointer = library.dlx_completion_ids(handle, byref(n))
+    ids = pointer[:n.value] if n.value else []
+    numbers = _native.Statistics(struct_size=ctypes.sizeof(_native.Statistics))
+    library.dlx_completion_statistics(handle, byref(numbers))
+    generation = _read_generation(c_void_p(library.dlx_completion_generation(handle)), n_prompt)
+    return Completion(text=text, ids=ids, finish_reason=library.dlx_completion_finish_reason(handle).decode(),
+                      statistics=Statistics(*(getattr(numbers, name) for name in Statistics._fields)),
+                      generation=generation)
+
+
+# ---- streams ---------------------------------------------------------------------------------------------------------
+
+class Worker:
+    """Runs `work(emit)` in a thread and hands out what it emits, in order.
+
+    emit(item) waits while `ahead` items are unread and returns False once the reader has gone away. The exception that
+    ends the work comes out of the iteration.
+    """
+
+    def __init__(self, work: Callable[[Callable[[Any], bool]], Any], ahead: int = 64) -> None:
+        self._queue: "queue.Queue[Any]" = queue.Queue(ahead)
+        self._gone = threading.Event()
+        self._error: Optional[BaseException] = None
+        self._ended = False
+        self.result: Any = None
+        self._thread = threading.Thread(target=self._run, args=(work,), name="diffulex_edge-stream", daemon=True)
+        self._thread.start()
+
+    def _run(self, work: Callable[[Callable[[Any], bool]], Any]) -> None:
+        try:
+            self.result = work(self._emit)
+        except BaseException as error:  # noqa: B902 - raised again in the reader's thread
+            self._error = error
+        self._put(self)  # the end mark
+
+    def _put(self, item: Any) -> bool:
+        while not self._gone.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def _emit(self, item: Any) -> bool:
+        return self._put(item)
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def next(self) -> Any:
+        """The next item; StopIteration at the end, or the exception that ended the work."""
+        if self._ended:
+            raise StopIteration
+        item = self._queue.get()
+        if item is not self:
+            return item
+        self._ended = True
+        self._thread.join()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        raise StopIteration
+
+    def close(self) -> None:
+        """Tells the work to end and waits for it."""
+        self._gone.set()
+        self._ended = True
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+
+class CompletionStream:
+    """Iterator over the text of a completion as it becomes final.
+
+    Iterate to get pieces of text; their concatenation is the completion's text. `completion` is there once the
+    iteration has ended or close() was called (None when the decode failed). Use it in a with statement, or call
+    close(), where you may leave early: that cancels the decode.
+    """
+
+    def __init__(self, run: Callable[[OnText], Completion]) -> None:
+        self._worker = Worker(run)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        piece: str = self._worker.next()
+        return piece
+
+    @property
+    def completion(self) -> Optional[Completion]:
+        """The finished completion; None before the end."""
+        result: Optional[Completion] = self._worker.result if self._worker.ended else None
+        return result
+
+    def close(self) -> None:
+        """Cancels the decode, if it still runs, and waits for it. Closing twice is fine."""
+        self._worker.close()
+
+    def __enter__(self) -> "CompletionStream":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        worker = getattr(self, "_worker", None)
+        if worker is not None:
+            worker._gone.set()
+
+
+def stream(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, tokenizer: "Tokenizer",
+           **keywords: Any) -> CompletionStream:
+    """complete() as an iterator over the text; takes the arguments of complete() except on_text."""
+    if "on_text" in keywords:
+        raise ValueError("a stream hands out the text itself; use complete() with on_text")
+    return CompletionStream(lambda emit: complete(forward, prompt, tokenizer=tokenizer, on_text=emit, **keywords))

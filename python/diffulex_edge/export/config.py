@@ -1,0 +1,96 @@
+"""Export settings under the original's names."""
+import dataclasses
+import enum
+import json
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+__all__ = ["BackendType", "ExportConfig", "ExportResult", "QuantizationType"]
+
+
+class BackendType(enum.Enum):
+    """Backends by name. "xnnpack" is the one there is."""
+
+    XNNPACK = "xnnpack"
+    QNN = "qnn"
+    COREML = "coreml"
+    MPS = "mps"
+    VULKAN = "vulkan"
+    REFERENCE = "reference"
+
+
+class QuantizationType(enum.Enum):
+    """Quantisations by name. Checkpoints are exported with "none" and "dynamic_int8"."""
+
+    NONE = "none"
+    DYNAMIC_INT8 = "dynamic_int8"
+    STATIC_INT8 = "static_int8"
+    WEIGHT_ONLY_INT8 = "weight_only_int8"
+    FP16 = "fp16"
+    INT4 = "int4"
+
+
+@dataclasses.dataclass
+class ExportConfig:
+    """What to export and how.
+
+    A checkpoint states its own sizes: vocab_size to intermediate_size describe nothing but what the caller wants to
+    note down. output_path, backend, quantization, checkpoint_path and max_seq_len have an effect.
+
+    max_seq_len      positions of the program
+    checkpoint_path  a Hugging Face checkpoint folder, exported when no model is given
+    """
+
+    max_seq_len: int = 2048
+    vocab_size: int = 32000
+    hidden_size: int = 512
+    num_layers: int = 4
+    num_heads: int = 8
+    num_kv_heads: Optional[int] = None       # num_heads
+    head_dim: Optional[int] = None           # hidden_size // num_heads
+    intermediate_size: Optional[int] = None  # 4 * hidden_size
+    backend: BackendType = BackendType.REFERENCE
+    quantization: QuantizationType = QuantizationType.NONE
+    use_kv_cache: bool = True
+    output_path: Any = Path("model.pte")
+    checkpoint_path: Any = None
+    calibration_data_path: Any = None
+    enable_delegate: bool = True
+    memory_planning: str = "greedy"
+    constant_methods: Optional[Dict[str, Any]] = None
+    dynamic_shapes: bool = False
+
+    def __post_init__(self) -> None:
+        self.backend = BackendType(self.backend)
+        self.quantization = QuantizationType(self.quantization)
+        for name in ("output_path", "checkpoint_path", "calibration_data_path"):
+            if getattr(self, name) is not None:
+                setattr(self, name, Path(getattr(self, name)))
+        self.num_kv_heads = self.num_kv_heads or self.num_heads
+        self.head_dim = self.head_dim or self.hidden_size // self.num_heads
+        self.intermediate_size = self.intermediate_size or 4 * self.hidden_size
+
+    def get_model_config(self) -> Dict[str, Any]:
+        names = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim",
+                 "intermediate_size", "max_seq_len")
+        return {name: getattr(self, name) for name in names}
+
+    def to_json(self) -> str:
+        def plain(value: Any) -> Any:
+            if isinstance(value, enum.Enum):
+                return value.value
+            return str(value) if isinstance(value, Path) else value
+        return json.dumps({f.name: plain(getattr(self, f.name)) for f in dataclasses.fields(self)}, indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ExportConfig":
+        return cls(**json.loads(text))
+
+
+@dataclasses.dataclass
+class ExportResult:
+    success: bool
+    output_path: Optional[Path] = None
+    file_size_mb: float = 0.0
+    compilation_time_sec: float = 0.0
+    error_message: Optional[str] = None

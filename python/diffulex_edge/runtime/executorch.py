@@ -1,0 +1,115 @@
+"""The official ExecuTorch runtime behind the decoders: a .pte of layout A (docs/EXPORT.md), the cache in torch tensors.
+
+The program attends all cached rows it is given and all rows of its call. Block-causal attention over several blocks is
+therefore one call a block, each behind the rows it may see.
+"""
+import os
+from typing import Any, List, Optional, Sequence, Tuple, Union
+
+from diffulex_edge.decode import ForwardCall, ModelFacts
+from diffulex_edge.errors import UnsupportedError
+from diffulex_edge.session import require_file
+
+__all__ = ["ExecuTorchModel"]
+
+_SLACK = 16  # float32 values behind every input: XNNPACK may read past the end
+
+
+def _import() -> Tuple[Any, Any]:
+    try:
+        import torch
+        from executorch import runtime
+    except ImportError as error:
+        raise ImportError("ExecuTorch runtime not available: runtime=\"executorch\" needs the packages torch and "
+                          f"executorch (pip install executorch); {error}") from error
+    return torch, runtime
+
+
+class ExecuTorchModel:
+    """A .pte in the official runtime, with its cache. Calling it answers a ForwardCall; it is a forward function.
+
+    ImportError when torch or executorch is missing, FileNotFoundError when the file is; what the runtime itself raises
+    passes through. UnsupportedError for a program of another signature.
+    """
+
+    def __init__(self, path: Union[str, "os.PathLike[str]"], max_context: Optional[int] = None) -> None:
+        self._torch, runtime = _import()
+        require_file(path)
+        self.path = os.fspath(path)
+        self._program = runtime.Runtime.get().load_program(
+            self.path, verification=runtime.Verification.InternalConsistency)
+        self._method = self._program.load_method("forward")
+        meta = self._method.metadata
+        self._n_kv = meta.num_inputs() - 2
+        if self._n_kv < 2 or self._n_kv % 2 or meta.num_outputs() != 1 + self._n_kv:
+            raise UnsupportedError(f"{self.path} has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs; "
+                                   "expected tokens, positions and a pair of caches a layer (docs/EXPORT.md)")
+        names = sorted(self._program.method_names)
+        self.facts = ModelFacts.from_metadata({name: self._program.load_method(name).execute([])
+                                               for name in names if name.startswith("get_")})
+        self.max_context = min(max_context or self.facts.max_context, self.facts.max_context)
+        shape = [int(n) for n in meta.input_tensor_meta(2).sizes()]
+        self._row = shape[1:]
+        per_row = self._row[0] * self._row[1]
+        self._cache = [self._torch.zeros(self.max_context * per_row + _SLACK)[:self.max_context * per_row]
+                       .view(self.max_context, *self._row) for _ in range(self._n_kv)]
+        self._stored = [False] * self.max_context
+
+    def __call__(self, call: ForwardCall) -> Any:
+        """Logits [len(call.rows), vocab_size] as a torch tensor."""
+        self._check(call)
+        torch, n = self._torch, len(call.ids)
+        fresh: List[List[Any]] = []  # keys and values of this call's earlier blocks
+        logits = []
+        for begin, end in self._groups(call):
+            out = self._run(call, begin, end, fresh)
+            rows = [r - begin for r in call.rows if begin <= r < end]
+            if rows:
+                logits.append(out[0][rows].clone())
+            fresh.append([t.clone() for t in out[1:]])
+        for layer, cache in enumerate(self._cache):
+            new = torch.cat([part[layer] for part in fresh])
+            cache[call.start:call.start + call.n_store] = new[:call.n_store]
+        for position in range(call.start, call.start + min(n, call.n_store)):
+            self._stored[position] = True
+        return torch.cat(logits) if logits else torch.empty(0, self.facts.vocab_size)
+
+    def _check(self, call: ForwardCall) -> None:
+        if not call.ids or call.start < 0 or call.start + len(call.ids) > self.max_context:
+            raise ValueError(f"positions {call.start} to {call.start + len(call.ids) - 1} do not fit the context of "
+                             f"{self.max_context}")
+        for i in call.ids:
+            if not 0 <= i < self.facts.vocab_size:
+                raise ValueError(f"id {i} is outside the vocabulary of {self.facts.vocab_size}")
+        for begin, end in call.context:
+            if not all(self._stored[begin:end]) or end > self.max_context:
+                raise ValueError(f"the context [{begin}, {end}) was never stored")
+
+    @staticmethod
+    def _groups(call: ForwardCall) -> List[Tuple[int, int]]:
+        """Row ranges that see the same things: attention blocks, or everything."""
+        n, width = len(call.ids), call.attn_block
+        if width <= 0:
+            return [(0, n)]
+        edges = [0, *(i for i in range(1, n) if (call.start + i) % width == 0), n]
+        return list(zip(edges, edges[1:]))
+
+    def _run(self, call: ForwardCall, begin: int, end: int, fresh: Sequence[Sequence[Any]]) -> Any:
+        torch = self._torch
+        first, width = call.start + begin, call.attn_block
+        limit = (first // width + 1) * width if width > 0 else self.max_context
+        spans = [(a, min(b, limit)) for a, b in call.context if a < limit]
+        if not fresh and len(spans) <= 1:
+            a, b = spans[0] if spans else (0, 0)
+            cached = [t[a:b] for t in self._cache]  # a view: the cache goes in without a copy
+        else:
+            cached = [self._join([t[a:b] for a, b in spans] + [part[layer] for part in fresh])
+                      for layer, t in enumerate(self._cache)]
+        return self._method.execute([torch.tensor(call.ids[begin:end], dtype=torch.long),
+                                     torch.arange(first, call.start + end), *cached])
+
+    def _join(self, parts: Sequence[Any]) -> Any:
+        rows, per_row = sum(len(p) for p in parts), self._row[0] * self._row[1]
+        joined = self._torch.empty(rows * per_row + _SLACK)[:rows * per_row].view(rows, *self._row)
+        self._torch.cat(list(parts), out=joined)
+        return joined

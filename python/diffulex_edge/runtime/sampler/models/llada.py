@@ -1,0 +1,25 @@
+"""LLaDA: not shifted, a threshold a block."""
+import dataclasses
+
+from ._block import BlockSampler, SampleOutput
+
+__all__ = ["LLaDASampleOutput", "LLaDASampler"]
+
+
+@dataclasses.dataclass
+class LLaDASampleOutput(SampleOutput):
+    """What one call of LLaDASampler accepted."""
+
+
+class LLaDASampler(BlockSampler):
+    """Accepts what is surer than the block's threshold; when nothing is and the block before is confirmed, the token of
+    the highest confidence, which may be a margin or a negative entropy."""
+
+    model_type = "llada"
+    shifts = False
+    per_block = True
+    output_class = LLaDASampleOutput
+
+    def __init__(self, mask_token_id: int = 126336, temperature: float = 1.0, top_k: int = 0,
+                 top_p: float = 1.0, margin_confidence: bool = False, neg_entropy: bool = False) -> None:
+        super().__init__(mask_token_id, 0.95, temperature, top_k, top_p, margin_confidence, neg_entropy)

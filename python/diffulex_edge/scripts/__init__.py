@@ -1,0 +1,1 @@
+"""Programs: python -m diffulex_edge.scripts.export_model"""

@@ -1,0 +1,347 @@
+"""Models and sessions: an opened .pte and one mutable timeline over it.
+
+A Model (mapping and packed weights) is immutable and may be shared between threads. A Session (KV cache and
+activations) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context
+managers. Closing a model closes its sessions first.
+"""
+import contextlib
+import ctypes
+import json
+import os
+import threading
+import weakref
+from ctypes import byref, c_void_p
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
+
+from . import _native
+from .completion import Completion, CompletionStream, complete
+from .decode import Generation, ModelFacts, Step, _to_ids, generate, logits_buffer, spans
+from .errors import FileMissingError, UnsupportedError
+
+if TYPE_CHECKING:
+    from .text import Tokenizer
+
+# What is decoded: text (a question for a chat model, as it is for others), chat messages, or token ids.
+Prompt = Union[str, Sequence[int], Sequence[Mapping[str, Any]]]
+
+__all__ = ["Memory", "Model", "Session", "inspect", "inspect_graph"]
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+class Memory(NamedTuple):
+    """Bytes, known before anything is allocated."""
+
+    file: int         # mapped
+    packed: int       # weights rearranged for the kernels, per model
+    kv_cache: int     # per session
+    activations: int  # per session
+
+
+def require_file(path: PathLike) -> None:
+    """FileNotFoundError "PTE file not found: ..." unless the path names an existing file."""
+    if not os.path.isfile(path):
+        raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
+
+
+class _ModelHandle:
+    """The native model. Its sessions' finalizers hold it as well, so that it outlives them also where everything is
+    collected together."""
+
+    def __init__(self, library: Any, pointer: c_void_p) -> None:
+        self.pointer = pointer
+        self.close = weakref.finalize(self, library.dlx_model_close, pointer)
+
+
+class Model:
+    """An opened .pte.
+
+    path      the file
+    threads   0: one for each available core; results do not depend on it
+    cpu       kernel set: None or "auto", "ref", "avx2", "avx512vnni", "neon"
+
+    FileNotFoundError when there is no such file; RuntimeError (FormatError, UnsupportedError) for a file that is
+    damaged or holds what this runtime cannot execute.
+    """
+
+    def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None) -> None:
+        require_file(path)
+        library = _native.library()
+        options = library.dlx_model_options_default()
+        options.threads = threads
+        options.cpu = cpu.encode() if cpu else None
+        handle = c_void_p()
+        _native.call("dlx_model_open", byref(handle), _native.encode_path(path), byref(options))
+        self.path = os.fspath(path)
+        self._owner = _ModelHandle(library, handle)
+        self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._idle: List[Session] = []                  # those of generate(), when not at work
+        self._tokenizer: "Optional[Tokenizer]" = None
+        self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
+        self.kernels: str = library.dlx_model_kernels(handle).decode()
+
+    def _native_handle(self) -> c_void_p:
+        if not self._owner.close.alive:
+            raise ValueError(f"the model {self.path} is closed")
+        return self._owner.pointer
+
+    def memory(self, max_rows: int = 0, max_context: int = 0) -> Memory:
+        """Bytes that a session of these bounds takes; 0 means the file's bounds."""
+        out = _native.Memory(struct_size=ctypes.sizeof(_native.Memory))
+        _native.call("dlx_model_memory", self._native_handle(), max_rows, max_context, byref(out))
+        return Memory(out.file, out.packed, out.kv_cache, out.activations)
+
+    def session(self, max_rows: int = 0, max_context: int = 0) -> "Session":
+        """A new session of at most max_rows rows a call and max_context positions (0: the file's bounds)."""
+        return Session(self, max_rows, max_context)
+
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer that travels in the file; UnsupportedError when it carries none. Read once, then shared; closed
+        with the model."""
+        from .text import Tokenizer
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = Tokenizer.from_pte(self.path)
+            return self._tokenizer
+
+    def prompt_ids(self, prompt: Prompt, *, chat: Optional[bool] = None, special: bool = False,
+                   **template: Any) -> List[int]:
+        """Token ids of a prompt.
+
+        prompt    text; or messages [{"role": "user", "content": "..."}, ...]; or token ids, which are taken as they are
+        chat      text only. True: it becomes a user's turn in the file's chat template; False: it is encoded as it is;
+                  None: True where the file has a template that the library renders
+        special   text without template only: added tokens written in it ("<|mask|>") become their ids
+        template  tools, enable_thinking: see Tokenizer.apply_chat_template
+        """
+        if isinstance(prompt, str):
+            tokenizer = self.tokenizer()
+            if chat is None:
+                chat = not special and tokenizer.chat_template not in ("none", "other")
+            if not chat:
+                return tokenizer.encode(prompt, special=special)
+            return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **template)
+        items: List[Any] = list(prompt)
+        if items and all(isinstance(item, Mapping) for item in items):
+            return self.tokenizer().apply_chat_template(items, **template)
+        native, n = _to_ids(items)
+        return list(native[:n])
+
+    def generate(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
+                 keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
+                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+                 options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+        """Completes a prompt: text, chat messages or token ids (see prompt_ids). The result's str() is the answer.
+
+        Takes the arguments of diffulex_edge.complete and any decode option by name. May be called from several threads:
+        each call has a session of its own, which is kept for the next one.
+        """
+        ids = self.prompt_ids(prompt, chat=chat)
+        with self._any_session() as session:
+            return session.complete(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
+                                    options=options, **keywords)
+
+    def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, **keywords: Any) -> CompletionStream:
+        """generate as an iterator over the text as it becomes final; see CompletionStream."""
+        ids = self.prompt_ids(prompt, chat=chat)
+
+        def run(emit: Callable[[str], Optional[bool]]) -> Completion:
+            with self._any_session() as session:
+                return session.complete(ids, on_text=emit, **keywords)
+        self.tokenizer()
+        return CompletionStream(run)
+
+    @contextlib.contextmanager
+    def _any_session(self) -> "Iterator[Session]":
+        with self._lock:
+            session = self._idle.pop() if self._idle else None
+        if session is None:
+            session = self.session()
+        try:
+            yield session
+        finally:
+            with self._lock:
+                self._idle.append(session)
+
+    def close(self) -> None:
+        """Closes the sessions, the tokenizer and the file. Closing twice is fine; RuntimeError while a session is in
+        use."""
+        for session in list(self._sessions):
+            session.close()
+        with self._lock:
+            self._idle.clear()
+            tokenizer, self._tokenizer = self._tokenizer, None
+        if tokenizer is not None:
+            tokenizer.close()
+        self._owner.close()
+
+    def __enter__(self) -> "Model":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class Session:
+    """KV cache and activations over a model; see Model.session."""
+
+    def __init__(self, model: Model, max_rows: int = 0, max_context: int = 0) -> None:
+        handle = c_void_p()
+        _native.call("dlx_session_open", byref(handle), model._native_handle(), max_rows, max_context)
+        self.model = model
+        self.max_rows = max_rows or model.facts.max_rows
+        self.max_context = max_context or model.facts.max_context
+        self._handle = handle
+        self._in_use = threading.Lock()
+        self._close = weakref.finalize(self, _close_session, _native.library(), handle, model._owner)
+        model._sessions.add(self)
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[c_void_p]:
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
+                               "open a session for each")
+        try:
+            if not self._close.alive:
+                raise ValueError("the session is closed")
+            yield self._handle
+        finally:
+            self._in_use.release()
+
+    def forward(self, ids: Sequence[int], start: int = 0, context: Optional[Sequence[Tuple[int, int]]] = None,
+                attn_block: Optional[int] = None, store: Union[bool, int] = False,
+                rows: Optional[Sequence[int]] = None) -> Any:
+        """One model call.
+
+        ids         token ids at positions start, start+1, ...
+        context     half-open ranges of cached positions that take part, at most two; default: everything before start
+        attn_block  0: all rows see each other; else block-causal of this width; default: the model's
+        store       True: keep keys and values of these rows in the cache; n: those of the first n rows (with
+                    block-causal attention, n must end at a block's end)
+        rows        indices into ids whose logits are wanted, ascending; default: all of them
+
+        Returns float32 logits [len(rows), vocab_size]: a numpy array, or a list of memoryviews where numpy is not
+        installed. ValueError for ids outside the vocabulary, positions outside the context, and a context that was
+        never stored.
+        """
+        facts = self.model.facts
+        native_ids, n = _to_ids(ids)
+        row_list = list(range(n)) if rows is None else [int(r) for r in rows]
+        native_rows, n_rows = _to_ids(row_list)
+        parts = list(spans(context, start))
+        if len(parts) > _native.MAX_CONTEXT_SPANS:
+            raise ValueError(f"{len(parts)} context spans were given; at most {_native.MAX_CONTEXT_SPANS} are possible")
+        n_store = (n if store else 0) if isinstance(store, bool) else int(store)
+        logits, pointer = logits_buffer(n_rows, facts.vocab_size)
+        call = _native.ForwardCall(ids=native_ids, n_ids=n, start=start, n_context=len(parts),
+                                   attn_block=facts.attn_block if attn_block is None else attn_block, n_store=n_store,
+                                   rows=native_rows, n_rows=n_rows, logits=pointer)
+        for i, (begin, end) in enumerate(parts):
+            call.context[i] = _native.Span(begin, end)
+        with self._borrow() as handle:
+            _native.call("dlx_session_forward", handle, byref(call))
+        return logits
+
+    def generate(self, prompt: Sequence[int], *,
+                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+                 options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Generation:
+        """diffulex_edge.generate with this session."""
+        return generate(self, prompt, on_step=on_step, options=options, **keywords)
+
+    def complete(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
+                 keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
+                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+                 options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+        """diffulex_edge.complete with this session and the file's tokenizer.
+
+        reuse   take over what the last call left in the cache and this prompt begins with (a chat's history): exactly
+                what running it again would give, for block-causal models and algorithm ar.generate; others ignore it
+        """
+        return complete(self, prompt, tokenizer=self._tokenizer(bool(stop) or on_text is not None), reuse=reuse,
+                        stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step, options=options,
+                        **keywords)
+
+    def stream(self, prompt: Sequence[int], **keywords: Any) -> CompletionStream:
+        """complete as an iterator over the text as it becomes final; see CompletionStream."""
+        self._tokenizer(True)
+        return CompletionStream(lambda emit: self.complete(prompt, on_text=emit, **keywords))
+
+    def _tokenizer(self, needed: bool) -> "Optional[Tokenizer]":
+        try:
+            return self.model.tokenizer()
+        except UnsupportedError:
+            if needed:
+                raise
+            return None
+
+    def reusable(self, prompt: Sequence[int], attn_block: Optional[int] = None) -> int:
+        """How many leading ids of a prompt are cached exactly as running them again would store them: a multiple of
+        attn_block (default: the model's), 0 for full attention. The value of decode option n_cached."""
+        ids, n = _to_ids(prompt)
+        width = self.model.facts.attn_block if attn_block is None else attn_block
+        with self._borrow() as handle:
+            return int(_native.library().dlx_session_reusable(handle, ids, n, width))
+
+    def truncate(self, n: int) -> None:
+        """Forgets what was stored at positions >= n."""
+        with self._borrow() as handle:
+            _native.library().dlx_session_truncate(handle, n)
+
+    def close(self) -> None:
+        """Frees the session's memory. Closing twice is fine; RuntimeError while it is in use."""
+        if not self._close.alive:
+            return
+        with self._borrow():
+            self._close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _close_session(library: Any, handle: c_void_p, _: _ModelHandle) -> None:
+    library.dlx_session_close(handle)
+
+
+def _take_text(pointer: c_void_p) -> str:
+    try:
+        return ctypes.string_at(pointer).decode("utf-8", "replace")
+    finally:
+        _native.library().dlx_free(pointer)
+
+
+def inspect(path: PathLike) -> Dict[str, Any]:
+    """What a .pte contains: methods, inputs, metadata, delegates, memory, matrices that are not quantised.
+
+    The JSON object of `inspect --json`; metadata values are lists, one item for each output of the constant method. A
+    file that this runtime cannot execute is described too, with "runnable": False and "reason".
+    """
+    require_file(path)
+    out = c_void_p()
+    _native.call("dlx_inspect", _native.encode_path(path), True, byref(out))
+    report: Dict[str, Any] = json.loads(_take_text(out))
+    return report
+
+
+def inspect_graph(path: PathLike, *, raised: bool = True, dot: bool = False) -> str:
+    """The graph of method `forward` as text or Graphviz: raised (as this runtime executes it) or as the file has it."""
+    require_file(path)
+    out = c_void_p()
+    _native.call("dlx_inspect_graph", _native.encode_path(path), raised, dot, byref(out))
+    return _take_text(out)

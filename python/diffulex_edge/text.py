@@ -1,0 +1,235 @@
+"""Text: tokenizers of the four families, incremental decoding, and chat templates."""
+import ctypes
+import json
+import os
+import weakref
+from ctypes import POINTER, byref, c_int32, c_size_t, c_void_p
+from typing import Any, List, Mapping, Optional, Sequence, Union
+
+from . import _native
+from .decode import _to_ids
+from .session import PathLike, require_file
+
+__all__ = ["CHAT_TEMPLATES", "TextStream", "Tokenizer", "render_chat"]
+
+# Names of the chat templates; their numbers in the library are their places in this list. "none": a base model;
+# "other": the files name a template that the library does not render.
+CHAT_TEMPLATES = ("none", "llada", "dream", "qwen", "sdar", "other")
+
+Message = Mapping[str, Any]
+
+
+def _utf8(text: Union[str, bytes]) -> bytes:
+    """UTF-8 of a text; lone surrogates become U+FFFD."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")
+
+
+def _json_text(value: Any) -> Optional[bytes]:
+    """JSON of a value, in the form that Hugging Face's templates print; text is taken as JSON already."""
+    if value is None:
+        return None
+    return _utf8(value if isinstance(value, (str, bytes)) else json.dumps(value, ensure_ascii=False))
+
+
+class _Chat:
+    """Messages and options as the library takes them; keeps the bytes alive."""
+
+    def __init__(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool,
+                 enable_thinking: Optional[bool]) -> None:
+        self.messages = (_native.ChatMessage * max(1, len(messages)))()
+        self.n = len(messages)
+        for native, message in zip(self.messages, messages):
+            unknown = set(message) - {"role", "content", "tool_calls", "reasoning_content"}
+            if unknown or "role" not in message:
+                raise ValueError("a message has the keys role, content, tool_calls and reasoning_content; "
+                                 f"this one has {sorted(message)}")
+            native.role = self._text(message["role"], "role")
+            native.content = self._text(message.get("content"), "content")
+            native.tool_calls = _json_text(message.get("tool_calls") or None)
+            native.reasoning_content = self._text(message.get("reasoning_content"), "reasoning_content")
+        thinking = -1 if enable_thinking is None else int(bool(enable_thinking))
+        self.options = _native.ChatOptions(
+            struct_size=ctypes.sizeof(_native.ChatOptions), add_generation_prompt=add_generation_prompt,
+            enable_thinking=thinking, tools=_json_text(tools or None))
+
+    @staticmethod
+    def _text(value: Any, key: str) -> Optional[bytes]:
+        if value is None:
+            return None
+        if not isinstance(value, (str, bytes)):
+            raise ValueError(f"message {key} is a {type(value).__name__}; only text is supported")
+        encoded = _utf8(value)
+        if b"\0" in encoded:
+            raise ValueError(f"message {key} holds a NUL character")
+        return encoded
+
+
+def render_chat(template: str, messages: Sequence[Message], *, tools: Any = None, add_generation_prompt: bool = True,
+                enable_thinking: Optional[bool] = None) -> str:
+    """Renders messages as a published chat template does.
+
+    template         one of CHAT_TEMPLATES
+    messages         mappings with role and content, and optionally tool_calls, reasoning_content
+    tools            list of tool schemas, or their JSON text
+    enable_thinking  SDAR: None leaves it out, False adds an empty thought
+    """
+    if template not in CHAT_TEMPLATES:
+        raise ValueError(f"there is no chat template {template!r}; expected one of {', '.join(CHAT_TEMPLATES)}")
+    chat = _Chat(messages, tools, add_generation_prompt, enable_thinking)
+    text, n = c_void_p(), c_size_t()
+    _native.call("dlx_chat_render", CHAT_TEMPLATES.index(template), chat.messages, chat.n, byref(chat.options),
+                 byref(text), byref(n))
+    return _native.take_bytes(text, n.value).decode("utf-8")
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer. Immutable; may be shared between threads. Open one with from_pte, from_folder or
+    from_packed. Ids without a token decode to nothing."""
+
+    def __init__(self, handle: c_void_p) -> None:
+        self._handle = handle
+        self._close = weakref.finalize(self, _native.library().dlx_tokenizer_close, handle)
+
+    @classmethod
+    def from_folder(cls, folder: PathLike) -> "Tokenizer":
+        """From a checkpoint folder: tokenizer.json, or vocab.json and merges.txt."""
+        if not os.path.isdir(folder):
+            raise FileNotFoundError(f"tokenizer folder not found: {os.fspath(folder)}")
+        return cls._open("dlx_tokenizer_open_folder", _native.encode_path(folder))
+
+    @classmethod
+    def from_pte(cls, path: PathLike) -> "Tokenizer":
+        """From a .pte; UnsupportedError when it carries none."""
+        require_file(path)
+        return cls._open("dlx_tokenizer_open_pte", _native.encode_path(path))
+
+    @classmethod
+    def from_packed(cls, data: bytes) -> "Tokenizer":
+        """From the bytes of pack()."""
+        return cls._open("dlx_tokenizer_open_packed", data, len(data))
+
+    @classmethod
+    def _open(cls, function: str, *arguments: Any) -> "Tokenizer":
+        handle = c_void_p()
+        _native.call(function, byref(handle), *arguments)
+        return cls(handle)
+
+    def _native_handle(self) -> c_void_p:
+        if not self._close.alive:
+            raise ValueError("the tokenizer is closed")
+        return self._handle
+
+    def pack(self) -> bytes:
+        """The compact form that travels in a .pte."""
+        data, n = c_void_p(), c_size_t()
+        _native.call("dlx_tokenizer_pack", self._native_handle(), byref(data), byref(n))
+        return _native.take_bytes(data, n.value)
+
+    def encode(self, text: Union[str, bytes], special: bool = False) -> List[int]:
+        """Token ids of a text. Added tokens written in it become their ids only with special=True: text that a user
+        typed never yields a control token."""
+        encoded = _utf8(text)
+        ids, n = POINTER(c_int32)(), c_size_t()
+        _native.call("dlx_tokenizer_encode", self._native_handle(), encoded, len(encoded), int(special), byref(ids),
+                     byref(n))
+        return _native.take_ids(ids, n.value)
+
+    def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:
+        """Text of token ids; bytes that are no UTF-8 become U+FFFD."""
+        native_ids, count = _to_ids(ids)
+        text, n = c_void_p(), c_size_t()
+        _native.call("dlx_tokenizer_decode", self._native_handle(), native_ids, count, skip_special, byref(text),
+                     byref(n))
+        return _native.take_bytes(text, n.value).decode("utf-8")
+
+    def __len__(self) -> int:
+        """Largest id + 1."""
+        return int(_native.library().dlx_tokenizer_size(self._native_handle()))
+
+    def special_id(self, token: str) -> Optional[int]:
+        """Id of the added token with exactly this text; None when there is none."""
+        found = int(_native.library().dlx_tokenizer_special_id(self._native_handle(), _utf8(token)))
+        return found if found >= 0 else None
+
+    @property
+    def mask_id(self) -> Optional[int]:
+        """The mask token's id as the tokenizer files tell it."""
+        found = int(_native.library().dlx_tokenizer_mask_id(self._native_handle()))
+        return found if found >= 0 else None
+
+    @property
+    def chat_template(self) -> str:
+        """Which template the tokenizer's files name: one of CHAT_TEMPLATES."""
+        number = _native.library().dlx_tokenizer_chat_template(self._native_handle())
+        return CHAT_TEMPLATES[number] if 0 <= number < len(CHAT_TEMPLATES) else "other"
+
+    def apply_chat_template(self, messages: Sequence[Message], *, tools: Any = None, add_generation_prompt: bool = True,
+                            enable_thinking: Optional[bool] = None) -> List[int]:
+        """Messages to prompt ids. Only the template's own parts yield control tokens, never a message's text. See
+        render_chat for the arguments; UnsupportedError when the files name no template the library renders."""
+        chat = _Chat(messages, tools, add_generation_prompt, enable_thinking)
+        ids, n = POINTER(c_int32)(), c_size_t()
+        _native.call("dlx_chat_encode", self._native_handle(), chat.messages, chat.n, byref(chat.options), byref(ids),
+                     byref(n))
+        return _native.take_ids(ids, n.value)
+
+    def stream(self, skip_special: bool = True) -> "TextStream":
+        """Incremental decoding: push ids, take text that is complete."""
+        return TextStream(self, skip_special)
+
+    def close(self) -> None:
+        """Frees the tokenizer. Closing twice is fine. Close its streams first."""
+        self._close()
+
+    def __enter__(self) -> "Tokenizer":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class TextStream:
+    """Holds back bytes of unfinished characters; used by one thread at a time."""
+
+    def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
+        handle = c_void_p()
+        _native.call("dlx_text_stream_open", byref(handle), tokenizer._native_handle(), skip_special)
+        self._tokenizer = tokenizer
+        self._handle = handle
+        self._close = weakref.finalize(self, _close_stream, _native.library(), handle, tokenizer)
+
+    def _take(self, function: str, *arguments: Any) -> str:
+        if not self._close.alive:
+            raise ValueError("the text stream is closed")
+        self._tokenizer._native_handle()
+        text, n = c_void_p(), c_size_t()
+        _native.call(function, self._handle, *arguments, byref(text), byref(n))
+        return ctypes.string_at(text, n.value).decode("utf-8") if n.value else ""
+
+    def push(self, ids: Sequence[int]) -> str:
+        """Adds token ids; returns the text that is complete now."""
+        native_ids, count = _to_ids(ids)
+        return self._take("dlx_text_stream_push", native_ids, count)
+
+    def flush(self) -> str:
+        """The rest at the end of a text; unfinished characters become U+FFFD."""
+        return self._take("dlx_text_stream_flush")
+
+    def close(self) -> None:
+        """Frees the stream. Closing twice is fine."""
+        self._close()
+
+    def __enter__(self) -> "TextStream":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _close_stream(library: Any, handle: c_void_p, tokenizer: Tokenizer) -> None:
+    library.dlx_text_stream_close(handle)

@@ -1,0 +1,533 @@
+"""The Python package over the library: layouts, functions, errors, models, sessions, completions, streams, export."""
+
+import ctypes
+import gc
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import weakref
+from pathlib import Path
+
+import pytest
+from exported_files import DATA, MODELS, exported  # noqa: F401 - a fixture
+
+import diffulex_edge
+from diffulex_edge import _native
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HEADERS = sorted((ROOT / "include" / "diffulex_edge").glob("*.h"))
+
+
+def run_python(code, **environment):
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "python"), **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+
+
+# ---- the mirror of the headers ---------------------------------------------------------------------------------------
+
+
+def structures():
+    """{C name: class}"""
+    out = {}
+    for name, cls in vars(_native).items():
+        if inspect.isclass(cls) and issubclass(cls, ctypes.Structure) and cls is not ctypes.Structure:
+            out["dlx_" + re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()] = cls
+    return out
+
+
+def test_layouts_are_those_of_the_headers(tmp_path):
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("needs a C compiler")
+    lines, want = [], []
+    for name, cls in structures().items():
+        lines.append(f'printf("{name} %zu\\n", sizeof({name}));')
+        want.append(f"{name} {ctypes.sizeof(cls)}")
+        for field, *_ in cls._fields_:
+            member = getattr(cls, field)
+            lines.append(
+                f'printf("{name}.{field} %zu %zu\\n", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));'
+            )
+            want.append(f"{name}.{field} {member.offset} {member.size}")
+    source = tmp_path / "layout.c"
+    source.write_text(
+        "#include <stddef.h>\n#include <stdio.h>\n#include <diffulex_edge/diffulex_edge.h>\n"
+        "int main(void) {\n" + "\n".join(lines) + "\nreturn 0; }\n"
+    )
+    program = tmp_path / "layout"
+    subprocess.run([compiler, "-std=c11", f"-I{ROOT / 'include'}", str(source), "-o", str(program)], check=True)
+    assert subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == want
+    assert len(structures()) == 15
+
+
+def header_text():
+    text = "\n".join(h.read_text() for h in HEADERS)
+    return re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?\*/", "", text, flags=re.S))
+
+
+def test_every_public_function_is_declared_with_its_parameters():
+    found = {}
+    for name, parameters in re.findall(r"DLX_API[^;{(]*?\b(dlx_\w+)\s*\(([^;]*?)\)\s*;", header_text()):
+        found[name] = 0 if parameters.strip() == "void" else parameters.count(",") + 1
+    assert {n: len(a) for n, (_, a) in _native.FUNCTIONS.items()} == found
+
+
+def test_every_public_structure_is_mirrored():
+    names = set(re.findall(r"typedef struct (dlx_\w+) \{", header_text()))
+    assert names == set(structures())
+
+
+def test_status_numbers_have_their_exceptions():
+    numbers = dict(
+        (int(n), name)
+        for name, n in re.findall(r"X\((DLX_\w+), (\d+),", (ROOT / "include/diffulex_edge/status.h").read_text())
+    )
+    from diffulex_edge.errors import STATUS_CLASSES
+
+    assert set(STATUS_CLASSES) == set(numbers) - {0}
+    for number, cls in STATUS_CLASSES.items():
+        assert cls.status == number
+
+
+def test_version():
+    assert diffulex_edge.library_version() == diffulex_edge.__version__
+    project = (ROOT / "CMakeLists.txt").read_text()
+    assert re.search(r"project\(diffulex_edge VERSION ([\d.]+)", project)[1] == diffulex_edge.__version__
+
+
+# ---- importing -------------------------------------------------------------------------------------------------------
+
+
+def test_importing_needs_neither_arrays_nor_the_library():
+    code = """
+import sys
+for name in ("numpy", "torch", "executorch", "safetensors"):
+    sys.modules[name] = None
+import diffulex_edge, diffulex_edge.runtime, diffulex_edge.export, diffulex_edge.quant, diffulex_edge.model
+import diffulex_edge.backends, diffulex_edge.scripts.export_model
+assert sorted(diffulex_edge.__all__) == diffulex_edge.__all__
+assert not set(diffulex_edge.__all__) - set(dir(diffulex_edge))
+for name in diffulex_edge.__all__:
+    if name != "library_version":
+        getattr(diffulex_edge, name)
+try:
+    diffulex_edge.Model("x.pte")
+except FileNotFoundError as error:
+    assert str(error) == "PTE file not found: x.pte"
+try:
+    diffulex_edge.library_version()
+except diffulex_edge.LibraryNotFoundError as error:
+    print(error)
+"""
+    done = run_python(code, DLX_LIBRARY="/nowhere/lib.so")
+    assert done.returncode == 0, done.stderr
+    assert "DLX_LIBRARY=/nowhere/lib.so" in done.stdout and "build it with CMake" in done.stdout
+
+
+def test_a_file_that_is_no_library_is_refused(tmp_path):
+    file = tmp_path / "libdiffulex_edge.so"
+    file.write_bytes(b"no library")
+    done = run_python("import diffulex_edge; diffulex_edge.library_version()", DLX_LIBRARY=str(file))
+    assert "LibraryNotFoundError" in done.stderr and "cannot be loaded" in done.stderr
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError):
+        diffulex_edge.nothing  # noqa: B018
+
+
+# ---- models and sessions ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sdar(exported):
+    with diffulex_edge.Model(exported("sdar-tiny"), threads=1) as model:
+        yield model
+
+
+def test_facts_memory_and_kernels(sdar):
+    facts = sdar.facts
+    assert (facts.family, facts.vocab_size, facts.mask_id, facts.attn_block, facts.logits_shift) == (
+        "sdar",
+        1280,
+        1226,
+        4,
+        0,
+    )
+    assert facts.stop_ids == (1202, 1200) and facts.max_context == 128
+    assert diffulex_edge.ModelFacts.from_native(facts.to_native()) == facts
+    memory, half = sdar.memory(), sdar.memory(max_context=64)
+    assert memory.file > 2_000_000 and memory.kv_cache == 2 * half.kv_cache > 0 and memory.activations > 0
+    assert sdar.kernels in ("ref", "avx2", "avx512vnni", "neon", "neon_dotprod")
+
+
+def test_metadata_gives_the_same_facts(exported):
+    for name in MODELS:
+        report = diffulex_edge.inspect(exported(f"{name}-tiny"))
+        with diffulex_edge.Model(exported(f"{name}-tiny")) as model:
+            assert diffulex_edge.ModelFacts.from_metadata(report["metadata"]) == model.facts
+
+
+def test_forward_stores_and_sees(sdar):
+    numpy = pytest.importorskip("numpy")
+    ids = [1201, 661, 198, 484, 25, 220, 21, 293]
+    with sdar.session() as session:
+        whole = session.forward(ids, store=True)
+        assert whole.shape == (8, 1280) and whole.dtype == numpy.float32
+        # The last token of a prompt always runs: its row may predict the first new one.
+        assert session.reusable(ids + [5]) == 8 and session.reusable(ids) == 4
+        assert session.reusable(ids[:6] + [5, 5, 5]) == 4
+        again = session.forward(ids[4:], 4, rows=[1, 3])
+        assert numpy.array_equal(again, whole[[5, 7]])
+        session.truncate(4)
+        assert session.reusable(ids + [5]) == 4
+        with pytest.raises(ValueError):
+            session.forward([1], 8)  # [0, 8) is no longer stored
+        session.truncate(0)
+        leading = session.forward(ids, store=4)
+        assert numpy.array_equal(leading, whole) and session.reusable(ids + [5]) == 4
+
+
+def test_wrong_calls(sdar):
+    with sdar.session() as session:
+        for keywords in (
+            {"ids": [5000]},
+            {"ids": [1], "start": 500},
+            {"ids": [1], "context": [(0, 1), (1, 2), (2, 3)]},
+            {"ids": ["a"]},
+            {"ids": [1.5]},
+            {"ids": [2**40]},
+            {"ids": []},
+            {"ids": 5},
+        ):
+            with pytest.raises(ValueError):
+                session.forward(**keywords)
+    with pytest.raises(ValueError, match="closed"):
+        session.forward([1])
+    session.close()
+
+
+def test_closing_order_and_garbage(exported):
+    model = diffulex_edge.Model(exported("sdar-tiny"))
+    session = model.session()
+    model.close()
+    model.close()
+    with pytest.raises(ValueError, match="closed"):
+        session.forward([1])
+    with pytest.raises(ValueError, match="closed"):
+        model.session()
+    model = diffulex_edge.Model(exported("sdar-tiny"))
+    model.generate([5, 6, 7], max_new_tokens=2)  # leaves an idle session behind
+    gone = weakref.ref(model)
+    owner = model._owner.close
+    del model, session
+    gc.collect()
+    assert gone() is None and not owner.alive
+
+
+def test_a_session_is_for_one_thread_at_a_time(sdar):
+    with sdar.session() as session:
+        caught = []
+
+        def on_step(step, ids):
+            with pytest.raises(RuntimeError, match="in use"):
+                session.forward([1])
+            thread = threading.Thread(target=lambda: caught.append(_raises(RuntimeError, session.truncate, 0)))
+            thread.start()
+            thread.join()
+            return False
+
+        session.generate([5, 6, 7], max_new_tokens=4, on_step=on_step)
+        assert caught == [True]
+        session.forward([1])
+
+
+def _raises(kind, function, *arguments):
+    try:
+        function(*arguments)
+    except kind:
+        return True
+    return False
+
+
+def test_models_are_shared_between_threads(sdar):
+    prompt, want, got = [1201, 661, 198, 484], None, []
+    want = sdar.generate(prompt, max_new_tokens=12).ids
+
+    def work():
+        for _ in range(4):
+            got.append(sdar.generate(prompt, max_new_tokens=12).ids)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [want] * 12
+
+
+@pytest.mark.parametrize(
+    "damage", (lambda b: b[:1000], lambda b: b"\0" * len(b), lambda b: b[:100] + b"\xff" * 400 + b[500:])
+)
+def test_damaged_files_are_refused(exported, tmp_path, damage):
+    path = tmp_path / "bad.pte"
+    path.write_bytes(damage(exported("sdar-tiny").read_bytes()))
+    with pytest.raises(RuntimeError) as info:
+        diffulex_edge.Model(path)
+    assert isinstance(info.value, diffulex_edge.DlxError) and str(info.value)
+
+
+def test_paths(exported, tmp_path):
+    odd = tmp_path / "Modèle 雪.pte"
+    odd.write_bytes(exported("sdar-tiny").read_bytes())
+    with diffulex_edge.Model(odd) as model:
+        assert model.facts.family == "sdar"
+    with pytest.raises(FileNotFoundError, match="PTE file not found"):
+        diffulex_edge.Model(tmp_path)
+    with pytest.raises(ValueError):
+        diffulex_edge.export_checkpoint("a\0b", tmp_path / "x.pte")
+
+
+# ---- decoding --------------------------------------------------------------------------------------------------------
+
+
+def test_options_by_any_of_their_names(exported):
+    with diffulex_edge.Model(exported("sdar-tiny")) as model, model.session() as session:
+        a = session.generate(
+            [1201, 661, 198, 484, 25], algorithm="sdar.generate", gen_length=8, block_length=4, denoising_steps=4
+        )
+        b = session.generate(
+            [1201, 661, 198, 484, 25],
+            options={"algorithm": "sdar.generate", "gen-length": "8", "block_length": 4, "denoising_steps": 4},
+        )
+    assert a.output_ids == b.output_ids and a.algorithm == "sdar.generate"
+    assert a.num_forwards >= len([s for s in a.steps if s.accepted]) > 0
+    known = sorted(x.position for s in a.steps for x in s.accepted)
+    assert known == list(range(5, len(a.output_ids)))
+
+
+def test_option_table_and_wrong_options(sdar):
+    names = {o.name: o for o in diffulex_edge.decode_options()}
+    assert names["temperature"].kind == "float" and names["algorithm"].algorithms == ("all",)
+    with sdar.session() as session:
+        for wrong in (
+            {"nonsense": 1},
+            {"temperature": -1},
+            {"temperature": "warm"},
+            {"algorithm": "dream.generate_blocks"},
+            {"cfg_scale": 1.0},
+            {"max_new_tokens": 100000},
+        ):
+            with pytest.raises(ValueError, match=next(iter(wrong)) if "algorithm" not in wrong else "algorithm"):
+                session.generate([5, 6], **wrong)
+        for prompt in ([], [99999], [-1], list(range(200))):
+            with pytest.raises(ValueError):
+                session.generate(prompt)
+    assert session.model.generate([5, 6], max_new_tokens=4, temperature=None).statistics.prompt_tokens == 2
+
+
+def test_cancel_and_exceptions_in_callbacks(sdar):
+    with sdar.session() as session:
+        seen = []
+
+        def stop(step, ids):
+            seen.append((step, ids))
+            return len(seen) < 3
+
+        generation = session.generate([5, 6, 7, 8], max_new_tokens=32, stop_ids=[], on_step=stop)
+        assert generation.finish_reason == "cancelled" and len(generation.steps) == len(seen) == 3
+        assert sdar.facts.mask_id not in generation.answer_ids
+
+        def fail(step, ids):
+            raise ZeroDivisionError("mine")
+
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            session.generate([5, 6, 7], on_step=fail)
+
+        def interrupt(step, ids):
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            session.complete([5, 6, 7], on_step=interrupt)
+        assert session.generate([5, 6, 7], max_new_tokens=4).finish_reason in ("stop", "length")
+
+
+# ---- completions -----------------------------------------------------------------------------------------------------
+
+PROMPT = [1201, 661, 198, 361, 258, 362, 302, 564, 280, 258, 458, 312, 259, 456, 1202, 198, 1201, 711, 198]
+
+
+def test_completion_text_and_statistics(sdar):
+    pieces = []
+    completion = sdar.generate(PROMPT, max_new_tokens=16, on_text=lambda t: pieces.append(t))
+    assert completion.text == str(completion) == "".join(pieces) and completion.text
+    assert completion.ids == completion.generation.answer_ids
+    assert completion.text == sdar.tokenizer().decode(completion.ids, skip_special=True)
+    numbers = completion.statistics
+    assert (
+        numbers.prompt_tokens == len(PROMPT)
+        and numbers.new_tokens == len(completion.ids)
+        and numbers.cached_tokens == 0
+    )
+    assert numbers.forwards == completion.generation.num_forwards
+    assert numbers.rows == sum(s.rows for s in completion.generation.steps)
+    assert numbers.cached_rows == sum(s.cached for s in completion.generation.steps)
+    assert 0 < numbers.tokens_per_forward and 0 < numbers.cache_hit_rate < 1 and numbers.decode_ms > 0
+
+
+def test_stop_strings(sdar):
+    whole = sdar.generate(PROMPT, max_new_tokens=24)
+    cut = whole.text[len(whole.text) // 2 :][:3]
+    short = sdar.generate(PROMPT, max_new_tokens=24, stop=[cut, "never there"])
+    assert short.text == whole.text[: whole.text.index(cut)] and short.finish_reason == "stop"
+    assert sdar.generate(PROMPT, max_new_tokens=24, stop=cut).text == short.text
+    for wrong in ("", ["a", ""], ["a\0b"], [5]):
+        with pytest.raises(ValueError, match="stop string"):
+            sdar.generate(PROMPT, stop=wrong)
+
+
+def test_streams(sdar):
+    whole = sdar.generate(PROMPT, max_new_tokens=24)
+    with sdar.stream(PROMPT, max_new_tokens=24) as stream:
+        assert stream.completion is None
+        pieces = list(stream)
+        assert "".join(pieces) == whole.text and len(pieces) > 1
+        assert stream.completion.ids == whole.ids
+        assert list(stream) == []
+    stream = sdar.stream(PROMPT, max_new_tokens=24, stop_ids=[], on_step=lambda step, ids: None)
+    first = next(stream)
+    stream.close()
+    stream.close()
+    assert stream.completion.finish_reason in ("cancelled", "length") and stream.completion.text.startswith(first)
+    with pytest.raises(ValueError, match="temperature"):
+        list(sdar.stream(PROMPT, temperature=-1))
+
+
+def test_a_stream_that_is_dropped_ends(sdar):
+    before = threading.active_count()
+    for _ in range(3):
+        stream = sdar.stream(PROMPT, max_new_tokens=60, stop_ids=[])
+        next(stream)
+        del stream
+        gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == "diffulex_edge-stream":
+            thread.join(20)
+    assert threading.active_count() <= before
+
+
+def test_reuse_of_a_history_is_exact(sdar):
+    with sdar.session() as session:
+        first = session.complete(PROMPT, max_new_tokens=8, stop_ids=[])
+        longer = PROMPT + first.ids + [1202, 198, 1201, 661, 198]
+        reused = session.complete(longer, reuse=True, max_new_tokens=8)
+        assert reused.statistics.cached_tokens >= len(PROMPT) // 4 * 4
+        with sdar.session() as fresh:
+            want = fresh.complete(longer, max_new_tokens=8)
+        assert reused.ids == want.ids and reused.text == want.text
+        assert reused.statistics.rows < want.statistics.rows
+
+
+def test_prompts_of_every_kind(sdar):
+    tokenizer = sdar.tokenizer()
+    ids = sdar.prompt_ids("count to 3")
+    assert ids == tokenizer.apply_chat_template([{"role": "user", "content": "count to 3"}])
+    assert sdar.prompt_ids([{"role": "user", "content": "count to 3"}]) == ids
+    assert sdar.prompt_ids("count to 3", chat=False) == tokenizer.encode("count to 3")
+    assert sdar.prompt_ids("<|MASK|>", special=True) == [sdar.facts.mask_id]
+    assert sdar.facts.mask_id not in sdar.prompt_ids("<|MASK|>")
+    assert sdar.prompt_ids(ids) == ids
+    assert sdar.generate("count to 3", max_new_tokens=8).ids == sdar.generate(ids, max_new_tokens=8).ids
+
+
+def test_tokenizer_round_trips(exported):
+    vectors = ["Hello world", "naïve café 雪 🙂", "", "  two  spaces\n\tand a tab", "\ud800 lone"]
+    for name in MODELS:
+        with (
+            diffulex_edge.Tokenizer.from_pte(exported(f"{name}-tiny")) as tokenizer,
+            diffulex_edge.Tokenizer.from_folder(DATA / "checkpoints" / f"{name}-tiny") as folder,
+        ):
+            packed = diffulex_edge.Tokenizer.from_packed(folder.pack())
+            for text in vectors:
+                ids = tokenizer.encode(text)
+                assert ids == folder.encode(text) == packed.encode(text)
+                stream = tokenizer.stream()
+                assert "".join([*(stream.push([i]) for i in ids), stream.flush()]) == tokenizer.decode(ids)
+                if text.isascii():
+                    assert tokenizer.decode(ids) == text
+            assert tokenizer.mask_id == folder.mask_id and len(tokenizer) == len(folder)
+            packed.close()
+        with pytest.raises(ValueError, match="closed"):
+            tokenizer.encode("x")
+
+
+# ---- export ----------------------------------------------------------------------------------------------------------
+
+
+def test_export_reports_and_cancels(tmp_path):
+    checkpoint, target = DATA / "checkpoints" / "llada-tiny", tmp_path / "model.pte"
+    target.write_text("older")
+    with pytest.raises(diffulex_edge.Cancelled):
+        diffulex_edge.export_checkpoint(checkpoint, target, progress=lambda done, total: False)
+    assert target.read_text() == "older" and list(tmp_path.iterdir()) == [target]
+
+    def fail(done, total):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        diffulex_edge.export_checkpoint(checkpoint, target, progress=fail)
+    seen = []
+    result = diffulex_edge.export_checkpoint(
+        checkpoint,
+        target,
+        quantization="int8-dynamic",
+        max_seq_len=64,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert result.file_bytes == target.stat().st_size
+    assert 0 < seen[-1][0] <= seen[-1][1] <= result.file_bytes and seen == sorted(seen)
+    assert result.quantised_tensors > 0 and result.quantised_bytes > result.float_bytes
+    assert diffulex_edge.inspect(target)["metadata"]["get_max_context_len"] == [64]
+
+
+def test_export_refuses(tmp_path):
+    for keywords, kind in (
+        ({"quantization": "fp16"}, (ValueError, RuntimeError)),
+        ({"backend": "coreml"}, (ValueError, RuntimeError)),
+        ({"model_type": "gpt"}, (ValueError, RuntimeError)),
+        ({"max_seq_len": -1}, ValueError),
+    ):
+        with pytest.raises(kind) as info:
+            diffulex_edge.export_checkpoint(DATA / "checkpoints" / "llada-tiny", tmp_path / "x.pte", **keywords)
+        assert isinstance(info.value, diffulex_edge.DlxError)
+    with pytest.raises(OSError):
+        diffulex_edge.export_checkpoint(DATA / "checkpoints" / "llada-tiny", tmp_path / "no" / "such" / "x.pte")
+    with pytest.raises((OSError, ValueError, RuntimeError)):
+        diffulex_edge.export_checkpoint(tmp_path / "nothing", tmp_path / "x.pte")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_graphs_are_printed(exported):
+    text = diffulex_edge.inspect_graph(exported("sdar-tiny"))
+    assert "attention" in text.lower()
+    assert diffulex_edge.inspect_graph(exported("sdar-tiny"), raised=False, dot=True).startswith("digraph")
+
+
+# ---- documentation ---------------------------------------------------------------------------------------------------
+
+
+def test_examples_of_the_documentation_run(exported, tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "PYTHON.md").read_text(), flags=re.S)
+    assert len(blocks) >= 5
+    (tmp_path / "model.pte").write_bytes(exported("sdar-tiny").read_bytes())
+    (tmp_path / "checkpoint").symlink_to(DATA / "checkpoints" / "sdar-tiny")
+    for block in blocks:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
+        done = subprocess.run(
+            [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0 and done.stdout, block + done.stderr
