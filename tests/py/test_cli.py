@@ -263,7 +263,7 @@ def test_eval_of_puzzles(sudoku, tmp_path):
                    "--steps", "48")
     assert out["questions"] == 20 and out["right"] == 20 - len(out["wrong"]) and out["accuracy"] == out["right"] / 20
     assert out["right"] >= 18 and out["passes"] == 20 * 48
-    assert out["ms_per_token"] > 0 and 0 < out["tokens_per_pass"] <= 1
+    assert out["ms_per_token"] > 0 and 0 < out["tokens_per_pass"] <= 1 and out["kernels"]
     bare = tmp_path / "bare.jsonl"  # the model ends its answers with a line end
     lines = [json.loads(line) for line in HELDOUT.read_text().splitlines()[:2]]
     bare.write_text("".join(json.dumps(q | {"answer": q["answer"].strip()}) + "\n" for q in lines))

@@ -94,15 +94,24 @@ def test_settings_reach_the_decoder(files):
 
 def test_iterations_and_confidence_follow_the_family(files):
     passes = {}
-    for family, command in (("llada", "/iter 4"), ("dream", "/iter 4"), ("llada", "/conf 0.01"), ("dream", "/conf 0.01"),
-                            ("fast_dllm_v2", "/conf 0.01")):
-        _, err = chat(files[family], ["/max 32", command, "repeat: dog cat"], "--stats")
-        passes[family, command] = int(re.search(r"(\d+) passes", statistics(err)[0])[1])
-    assert passes["llada", "/iter 4"] <= 4 and passes["dream", "/iter 4"] <= 4
+    for family in ("llada", "dream", "sdar", "fast_dllm_v2"):
+        for command in ("/iter 2", "/conf 0.01", "/conf 1"):
+            _, err = chat(files[family], ["/max 32", command, "repeat: dog cat"], "--stats", "--stop-ids", "none")
+            passes[family, command] = int(re.search(r"(\d+) passes", statistics(err)[0])[1])
+    assert passes["llada", "/iter 2"] == passes["dream", "/iter 2"] == 2
+    assert passes["sdar", "/iter 2"] <= 2 * 9 + 1  # blocks of 4
+    assert passes["fast_dllm_v2", "/iter 2"] <= 2 * (2 + 1) + 1  # blocks of 32, each run once more into the cache
+    for family in ("llada", "dream", "sdar", "fast_dllm_v2"):
+        assert passes[family, "/iter 2"] < passes[family, "/conf 1"]
     assert passes["llada", "/conf 0.01"] <= 2 and passes["dream", "/conf 0.01"] <= 4
     assert passes["fast_dllm_v2", "/conf 0.01"] <= 6
-    out, _ = chat(files["fast_dllm_v2"], ["/iter 4", "/topk 2"])
-    assert "no number of passes" in out and "has no top_k" in out
+    out, _ = chat(files["fast_dllm_v2"], ["/iter 0", "/iter 4", "/iter off", "/topk 2"])
+    assert "option 'max_passes'" in out and "iter: 4\n" in out and "iter: default\n" in out and "has no top_k" in out
+
+
+def test_settings_come_from_the_command_line(files):
+    out, _ = chat(files["dream"], ["/iter"], "--max-passes", 3)
+    assert out == "iter: 3\n"
 
 
 def test_lines_are_joined_and_control_tokens_stay_text(files):
@@ -185,6 +194,17 @@ def test_visual_draws_masks_that_turn_into_coloured_tokens(files):
     assert "░" in came and re.search(r"\x1b\[3[1236]m", came)
     widths = [len(re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line)) for line in came.replace("\r", "\n").split("\n")]
     assert max(widths) <= 80
+    t.type("/quit\r")
+    assert t.end() == 0
+
+
+def test_scores_below_zero_have_colours(files):
+    """Dream ranks by negative entropy."""
+    t = Terminal("chat", files["dream"], "--visual", "--max-new-tokens", 24)
+    t.wait_for("> ")
+    t.type("repeat: dog cat\r")
+    t.wait_for("new in this pass")
+    assert re.search(r"\x1b\[3[1236]m", t.wait_for("> "))
     t.type("/quit\r")
     assert t.end() == 0
 

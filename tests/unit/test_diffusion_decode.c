@@ -1,7 +1,7 @@
 /*
  * What every algorithm promises whatever the model says: the exact number of new tokens, no mask in any output, stop
- * ids, an early end, cancelling between passes, masks in the prompt, errors of the model call; refresh intervals;
- * presets.
+ * ids, an early end, cancelling between passes, masks in the prompt, errors of the model call; bounds on passes,
+ * refresh intervals, presets.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -301,6 +301,186 @@ static void test_infilling(void **state)
     run_fails(&a, "", DLX_E_LIMIT, "leaves no room");
 }
 
+/* ---- max_passes ------------------------------------------------------------------------------------------------- */
+
+/* A pass that reveals masks it ran, not one that only stores or predicts what comes next. */
+static bool denoises(const dlx_step *step)
+{
+    for (size_t i = 0; i < step->n_accepted; i++)
+        if (step->accepted[i].position >= step->start && step->accepted[i].position < step->start + step->rows)
+            return true;
+    return false;
+}
+
+/* Most denoising passes of a block; *total: of all blocks. */
+static int32_t most_passes(const dlx_generation *g, int32_t *total, int32_t *blocks)
+{
+    int32_t counts[64] = {0}, most = 0;
+    dlx_step step;
+    *total = *blocks = 0;
+    for (size_t i = 0; dlx_generation_step(g, i, &step); i++) {
+        if (!denoises(&step)) continue;
+        assert_in_range(step.block, 0, 63);
+        ++*total;
+        *blocks += counts[step.block] == 0;
+        if (++counts[step.block] > most) most = counts[step.block];
+    }
+    return most;
+}
+
+static void assert_same_steps(const dlx_generation *x, const dlx_generation *y)
+{
+    dlx_step p, q;
+    assert_int_equal(dlx_generation_num_forwards(x), dlx_generation_num_forwards(y));
+    assert_int_equal(dlx_generation_num_steps(x), dlx_generation_num_steps(y));
+    for (size_t i = 0; dlx_generation_step(x, i, &p) && dlx_generation_step(y, i, &q); i++) {
+        assert_true(p.block == q.block && p.start == q.start && p.rows == q.rows && p.cached == q.cached);
+        assert_int_equal(p.n_accepted, q.n_accepted);
+        if (p.n_accepted) assert_memory_equal(p.accepted, q.accepted, p.n_accepted * sizeof *p.accepted);
+    }
+}
+
+static void test_max_passes(void **state)
+{
+    int32_t total, blocks, reached = 0, runs = 0;
+    (void)state;
+    for (size_t v = 0; v < DLX_COUNT(variants); v++)
+        for (int32_t limit = 1; variants[v].fills && limit <= 6; limit += limit < 3 ? 1 : 3)
+            for (int32_t n_prompt = 3; n_prompt < 50; n_prompt += 9)
+                for (int32_t hole = 0; hole < 3; hole++) {
+                    variant_init(&a, &variants[v], v * 100 + (uint64_t)n_prompt, n_prompt);
+                    a.m.facts.num_stop_ids = 0;
+                    if (hole) run_hide(&a, n_prompt / 3, n_prompt / 3 + hole * hole);
+                    run(&a, with(variants[v].options, "max_new_tokens=45 max_passes=", limit));
+                    check_filled(&a, hole ? n_prompt / 3 : 0, hole ? n_prompt / 3 + hole * hole : 0, 45);
+                    /* Dream's block decoder fills the prompt first, as a block of its own. */
+                    bool first = hole && strstr(variants[v].options, "dream.generate_blocks");
+                    int32_t most = most_passes(a.g, &total, &blocks);
+                    if (most > limit + (first ? limit : 0) || total > limit * (blocks + first))
+                        fail_msg("%s: %d passes in a block, %d in %d blocks", text, most, total, blocks);
+                    reached += most >= limit;
+                    runs++;
+                    run_free(&a);
+                }
+    print_message("%d of %d decodes reached the bound\n", reached, runs);
+    assert_true(reached > runs * 3 / 4);
+}
+
+/* As published, too; and a bound that is never reached changes nothing. */
+static void test_max_passes_published(void **state)
+{
+    int32_t total, blocks;
+    (void)state;
+    for (size_t v = 0; v < DLX_COUNT(variants); v++) {
+        if (!variants[v].fills) continue;
+        for (int32_t i = 0; i < 8; i++) {
+            int32_t limit = 1 + i / 2, hole = i % 2; /* some published decoders leave the prompt's masks */
+            variant_init(&a, &variants[v], v + 3, 9);
+            if (hole) run_hide(&a, 2, 5);
+            run(&a, with(variants[v].options, "published=true max_new_tokens=64 stop_ids=none max_passes=", limit));
+            assert_true(most_passes(a.g, &total, &blocks) <= limit);
+            size_t n;
+            const int32_t *out = dlx_generation_output_ids(a.g, &n);
+            assert_false(contains(out + (hole ? 9 : 0), n - (hole ? 9 : 0), a.m.facts.mask_id));
+            run_free(&a);
+        }
+        for (int published = 0; published < 2; published++) {
+            variant_init(&a, &variants[v], v + 3, 9);
+            b = a;
+            run(&a, with(variants[v].options, "max_new_tokens=64 published=", published));
+            run(&b, with(variants[v].options, "max_passes=1000 max_new_tokens=64 published=", published));
+            assert_same_steps(a.g, b.g);
+            run_free(&a);
+            run_free(&b);
+        }
+    }
+    /* The passes that published cached loops take in vain count as well. */
+    run_init(&a, 0, 0, 3, 10);
+    run(&a, "algorithm=llada.generate_fast threshold=0 cache=dual gen_length=32 block_length=8 max_passes=1");
+    assert_int_equal(a.m.calls, 4);
+    run_free(&a);
+    run_init(&a, 0, 1, 3, 10);
+    run(&a, "algorithm=dream.generate_blocks max_new_tokens=32 block_length=8 max_passes=1");
+    assert_int_equal(a.m.calls, 4);
+    run_free(&a);
+}
+
+/* Where a number of steps makes equal shares, the bound is that number. */
+static void test_max_passes_and_steps(void **state)
+{
+    static const struct {
+        int32_t attn_block, shift;
+        const char *common, *bound, *steps;
+        int32_t hole;
+    } same[] = {
+        {0, 0, "block_length=16", "max_passes=3", "steps=12", 0},
+        {0, 0, "block_length=16", "max_passes=3", "steps=12", 5},
+        {0, 0, "block_length=16 steps=12", "max_passes=8", "", 0},
+        {0, 0, "algorithm=llada.generate_fast cache=dual block_length=16", "max_passes=3", "steps=12", 0},
+        {0, 1, "", "max_passes=5", "steps=5", 0},
+        {0, 1, "steps=5", "max_passes=6", "", 0},
+        {0, 1, "algorithm=dream.generate_blocks block_length=16 alg=entropy", "max_passes=4", "steps=16", 0},
+        {4, 0, "strategy=low_confidence_static block_length=8", "max_passes=3", "denoising_steps=3", 0},
+        {4, 0, "strategy=sequential block_length=8", "max_passes=3", "denoising_steps=3", 0},
+        {4, 0, "strategy=low_confidence_static denoising_steps=2", "max_passes=3", "", 0},
+    };
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(same); i++) {
+        char options[400];
+        run_init(&a, same[i].attn_block, same[i].shift, i + 5, 8);
+        a.m.facts.num_stop_ids = 0;
+        run_hide(&a, 1, 1 + same[i].hole);
+        b = a;
+        snprintf(options, sizeof options, "max_new_tokens=64 %s %s", same[i].common, same[i].bound);
+        run(&a, options);
+        snprintf(options, sizeof options, "max_new_tokens=64 %s %s", same[i].common, same[i].steps);
+        run(&b, options);
+        assert_same_steps(a.g, b.g);
+        run_free(&a);
+        run_free(&b);
+    }
+    /* What can be revealed in one pass needs no second one. */
+    run_init(&a, 0, 1, 3, 10);
+    run(&a, "algorithm=dream.generate_blocks alg=entropy max_new_tokens=32 block_length=8 steps=4 max_passes=1");
+    assert_int_equal(a.m.calls, 4);
+    run_free(&a);
+}
+
+/* Fast-dLLM v2: passes in each small block of the first block, every small block of which gets its share. */
+static void test_max_passes_of_small_blocks(void **state)
+{
+    static const struct {
+        const char *options;
+        int32_t prompt, small, passes[4];
+    } cases[] = {
+        {"threshold=1 max_passes=7", 32, 8, {1, 2, 2, 2}},
+        {"threshold=1 max_passes=4 block_cache=true", 32, 8, {1, 1, 1, 1}},
+        {"threshold=1 max_passes=3", 32, 16, {1, 2, 0, 0}},
+        {"threshold=1 max_passes=2", 32, 16, {1, 1, 0, 0}},
+        {"threshold=1 max_passes=1", 32, 32, {1, 0, 0, 0}},
+        {"threshold=1 max_passes=1000", 32, 8, {7, 8, 8, 8}},
+        {"threshold=1 max_passes=9", 50, 8, {0, 0, 4, 5}}, /* the prompt's tail holds no masks */
+        {"threshold=1 max_passes=26", 32, 8, {6, 6, 7, 7}},
+        {"threshold=1 max_passes=28", 32, 8, {7, 7, 7, 7}}, /* the first token is known */
+        {"threshold=0 max_passes=5", 32, 8, {1, 1, 1, 1}},
+    };
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(cases); i++) {
+        int32_t passes[4] = {0};
+        dlx_step step;
+        run_init(&a, 32, 1, i + 1, cases[i].prompt);
+        a.m.facts.num_stop_ids = 0;
+        run(&a, with(cases[i].options, "max_new_tokens=", 64 - cases[i].prompt));
+        for (size_t k = 0; dlx_generation_step(a.g, k, &step); k++)
+            if (denoises(&step) && step.accepted[0].position < 64)
+                passes[(step.accepted[0].position - 32) / cases[i].small]++;
+        for (int k = 0; k < 4; k++)
+            if (passes[k] != cases[i].passes[k])
+                fail_msg("%s: small block %d took %d passes", cases[i].options, k, passes[k]);
+        run_free(&a);
+    }
+}
+
 /* ---- approximate caches ----------------------------------------------------------------------------------------- */
 
 /* Passes over the whole canvas refresh the cache; the others read it and keep nothing. */
@@ -491,6 +671,10 @@ int main(void)
         cmocka_unit_test(test_cancelling),
         cmocka_unit_test(test_failing_calls),
         cmocka_unit_test(test_infilling),
+        cmocka_unit_test(test_max_passes),
+        cmocka_unit_test(test_max_passes_published),
+        cmocka_unit_test(test_max_passes_and_steps),
+        cmocka_unit_test(test_max_passes_of_small_blocks),
         cmocka_unit_test(test_refresh_interval),
         cmocka_unit_test(test_full_blocks),
         cmocka_unit_test(test_idle_steps),

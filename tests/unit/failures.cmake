@@ -1,0 +1,26 @@
+# Failures that the operating system would cause: memory that runs out, disks that fill up. The linker sends the calls
+# that the library makes to the tests.
+if(DLX_RUNTIME_ONLY)
+  return() # the files they work on are exported first
+endif()
+
+# dlx_failing_calls(test call ...): the test defines __wrap_<call>.
+function(dlx_failing_calls name)
+  foreach(call ${ARGN})
+    target_link_options(${name} PRIVATE LINKER:--wrap=${call})
+  endforeach()
+endfunction()
+
+dlx_unit_test(test_out_of_memory LIBS dlx_core)
+if(CMAKE_CROSSCOMPILING)
+  target_compile_definitions(test_out_of_memory PRIVATE DLX_EMULATED=1)
+endif()
+dlx_failing_calls(test_out_of_memory
+  malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir closedir unlink
+  dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow
+  pthread_create pthread_join pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy
+  pcre2_compile_8 pcre2_code_free_8 pcre2_jit_compile_8 pcre2_match_8 pcre2_match_context_create_8
+  pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
+
+dlx_unit_test(test_io_failures LIBS dlx_core)
+dlx_failing_calls(test_io_failures open64 fstat64 read mmap64 write fsync close rename)
