@@ -309,8 +309,9 @@ dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err)
     if (s == DLX_OK) {
         r.runnable = dlx_model_load(&r.model, path, 0, dlx_cpu_best_isa(), &r.why_not) == DLX_OK;
         if (r.runnable) s = dlx_model_memory(&r.model, 0, 0, &r.memory, err);
-        /* Too little memory says nothing about the file. */
-        if (r.why_not.status == DLX_E_NOMEM) s = dlx_fail(err, DLX_E_NOMEM, "%s", r.why_not.message);
+        /* Too little memory, or a system that refuses, says nothing about the file. */
+        if (r.why_not.status == DLX_E_NOMEM || r.why_not.status == DLX_E_IO)
+            s = dlx_fail(err, r.why_not.status, "%s", r.why_not.message);
         if (s == DLX_OK) {
             if (json)
                 json_report(&r);

@@ -142,6 +142,7 @@ dlx_status dlx_output_open(dlx_output *out, const char *path, dlx_error *err)
     out->path = strdup(path);
     out->temporary = malloc(n + 40);
     out->buffer = malloc(WRITE_BUFFER);
+    if (out->temporary) out->temporary[0] = '\0'; /* nothing to remove yet */
     if (!out->path || !out->temporary || !out->buffer) {
         dlx_output_close(out);
         return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s' for writing", path);

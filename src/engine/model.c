@@ -174,6 +174,7 @@ dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_
 dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,
                             dlx_error *err)
 {
+    *out = (dlx_memory){0};
     DLX_TRY(dlx_model_bounds(model, &max_rows, &max_context, err));
     const dlx_graph *g = &model->program.g;
     dlx_shape *shape = calloc(g->n_inputs + 1, sizeof *shape);

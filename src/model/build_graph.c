@@ -22,6 +22,14 @@ typedef struct builder {
 
 /* ---- constants -------------------------------------------------------------------------------------------------- */
 
+/* A value that could not be made is an error here and now: DLX_NONE would pass for a bias or cache that is left out. */
+static uint32_t made(builder *b, uint32_t value)
+{
+    if (value == DLX_NONE && b->err->status == DLX_OK)
+        dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", b->c->shape.layers);
+    return value;
+}
+
 /* A view on a weight, named "layers.N.<name>" or "<name>"; DLX_NONE where the checkpoint has none. */
 static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
 {
@@ -36,11 +44,7 @@ static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
                                .stored = t->dtype,
                                .transform = t->dtype == DLX_F32 ? DLX_CONST_PLAIN : DLX_CONST_WIDEN,
                                .mapped = true};
-    uint32_t value = dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source);
-    /* Said here, since DLX_NONE would pass for a bias that the family lacks. */
-    if (value == DLX_NONE && b->err->status == DLX_OK)
-        dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", b->c->shape.layers);
-    return value;
+    return made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
 }
 
 void dlx_rope_tables(float *cosines, float *sines, double theta, int32_t head_dim, int32_t positions)
@@ -149,7 +153,7 @@ static void cache_inputs(builder *b, uint32_t cache[2])
     int64_t dim[3] = {b->context, b->c->shape.kv_heads, b->c->shape.head_dim};
     for (int i = 0; i < 2; i++) {
         snprintf(name, sizeof name, "%c_%d", "kv"[i], b -> layer);
-        cache[i] = dlx_graph_input(b->g, name, DLX_F32, 3, dim, 1);
+        cache[i] = made(b, dlx_graph_input(b->g, name, DLX_F32, 3, dim, 1));
     }
 }
 
@@ -165,6 +169,7 @@ static dlx_status build(builder *b)
     uint32_t positions = dlx_graph_input(b->g, "positions", DLX_I64, 1, &rows, 1);
     for (b->layer = 0; b->layer < layers; b->layer++) cache_inputs(b, cache[b->layer]);
     b->layer = -1;
+    if (b->err->status != DLX_OK) return b->err->status;
     uint32_t table = weight(b, "embed.weight", c->embed), h = binary(b, DLX_OP_EMBEDDING, table, tokens);
     DLX_TRY(rope(b, positions));
     for (b->layer = 0; b->layer < layers; b->layer++) {

@@ -102,8 +102,10 @@ static dlx_status only_snapshot(char revision[MOST_REVISION], const char *snapsh
 {
     revision[0] = '\0';
     DIR *d = opendir(snapshots);
+    if (!d && errno == ENOENT) return DLX_OK;
     if (!d)
-        return errno == ENOENT ? DLX_OK : dlx_fail(err, DLX_E_IO, "cannot read '%s': %s", snapshots, strerror(errno));
+        return dlx_fail(err, errno == ENOMEM ? DLX_E_NOMEM : DLX_E_IO, "cannot read '%s': %s", snapshots,
+                        strerror(errno));
     size_t found = 0;
     for (struct dirent *e; (e = readdir(d)) != NULL;)
         if (e->d_name[0] != '.' && strlen(e->d_name) < MOST_REVISION && found++ == 0) strcpy(revision, e->d_name);
@@ -159,7 +161,8 @@ dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *er
     if (dlx_is_folder(path)) {
         /* The cache's folder of a repository itself is taken as well. */
         char *config = join(path, "config.json");
-        bool plain = config && dlx_is_file(config);
+        if (!config) return out_of_memory(path, err);
+        bool plain = dlx_is_file(config);
         free(config);
         if (!plain) DLX_TRY(find_snapshot(folder, path, err));
         if (!*folder) *folder = strdup(path);

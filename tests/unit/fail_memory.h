@@ -1,8 +1,8 @@
 /*
  * Memory that runs out on purpose. The linker sends every request for memory (from the heap, an arena or a growing
  * list), a mapping, a thread, a lock or a regular expression that the library's own objects make to the functions below
- * (--wrap, see failures.cmake); jansson's come through its allocation hook. They count, keep a balance of what is
- * alive, and refuse the calls that are chosen.
+ * (--wrap, see failures.cmake). They count, keep a balance of what is alive, and refuse the calls that are chosen.
+ * jansson's own requests are left alone: its lexer does not notice when its buffer cannot grow.
  *
  * every_request_fails() runs an operation once to learn its requests, then again and again, each time with one request
  * refused (or that one and all behind it), and last without a failure. Where there are thousands, it takes the first

@@ -32,7 +32,6 @@ static int make_programs(void **state)
 {
     (void)state;
     char path[1024];
-    json_set_alloc_funcs(malloc, free);
     programs = new_folder();
     for (size_t i = 0; i < FAMILIES; i++)
         for (int int8 = 0; int8 < 2; int8++) export_tiny(program(path, families[i], int8), families[i], int8);

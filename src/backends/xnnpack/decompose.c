@@ -81,6 +81,7 @@ static uint32_t expand_rms_norm(expansion *x, const dlx_node *n, const uint32_t 
     uint32_t mean = filled_const(x, name, 2, row, 1.0f / (float)d);
     snprintf(name, sizeof name, "rms.eps.%.9g", (double)n->attr.f[0]);
     uint32_t eps = filled_const(x, name, 1, &one, n->attr.f[0]);
+    if (eps == DLX_NONE) return DLX_NONE; /* a linear layer does without a bias */
     uint32_t fc[3] = {unary(x, DLX_OP_SQUARE, in[0]), mean, eps};
     uint32_t ms = dlx_graph_node(&x->r.to, DLX_OP_LINEAR, fc, 3, NULL, x->layer, x->err);
     uint32_t normed = binary(x, DLX_OP_MUL, in[0], unary(x, DLX_OP_RSQRT, ms));
