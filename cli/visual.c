@@ -6,6 +6,7 @@
 #include "visual.h"
 
 #include <langinfo.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -15,7 +16,7 @@
 
 enum { MOST_JOINED = 8 }; /* tokens that one character may be spread over */
 
-/* Confidences below each bound get the colour; the last bound is above all. */
+/* Confidences below each bound get the colour; the last one has none. */
 static const struct {
     float below;
     const char *colour, *what;
@@ -23,7 +24,7 @@ static const struct {
     {0.5f, "\033[31m", "below 0.5"},
     {0.8f, "\033[33m", "0.5 to 0.8"},
     {0.95f, "\033[36m", "0.8 to 0.95"},
-    {1e30f, "\033[32m", "from 0.95"},
+    {0, "\033[32m", "from 0.95"},
 };
 static const char plain[] = "\033[0m", bold[] = "\033[1m", dim[] = "\033[2m";
 
@@ -116,11 +117,10 @@ static void put(sheet *s, const char *style, bool strong, const char *text, size
     if (coloured) fputs(plain, s->out);
 }
 
-static const char *colour_of(float confidence)
+const char *dlx_cli_confidence_colour(float confidence)
 {
     size_t i = 0;
-    if (confidence < 0) return "";
-    while (confidence >= scale[i].below) i++;
+    while (i + 1 < sizeof scale / sizeof *scale && !(confidence < scale[i].below)) i++;
     return scale[i].colour;
 }
 
@@ -148,7 +148,7 @@ static size_t put_token(sheet *s, const int32_t *ids, size_t i, size_t n_ids)
         dlx_free(text);
         if (i + joined < v->capacity && v->confidence[i + joined] < least) least = v->confidence[i + joined];
     }
-    put(s, colour_of(least), fresh, text, n);
+    put(s, least < 0 ? "" : dlx_cli_confidence_colour(least), fresh, text, n);
     dlx_free(text);
     return joined;
 }
@@ -213,13 +213,20 @@ static void draw(dlx_cli_visual *v, const int32_t *ids, size_t n_ids)
     free(s.start);
 }
 
+/* A score as a number from 0 to 1. Negative entropy, the only one below 0, becomes the probability of each token of an
+ * even choice that has this entropy. */
+static float likelihood(float score)
+{
+    return score < 0 ? expf(score) : score;
+}
+
 void dlx_cli_visual_step(dlx_cli_visual *v, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
     v->passes++;
     for (size_t i = 0; i < step->n_accepted; i++) {
         size_t position = (size_t)step->accepted[i].position;
         if (position >= v->capacity) continue;
-        v->confidence[position] = step->accepted[i].confidence;
+        v->confidence[position] = likelihood(step->accepted[i].confidence);
         v->pass[position] = v->passes;
     }
     draw(v, ids, n_ids);

@@ -1,6 +1,7 @@
 /*
  * A live view of a decode: the answer with its masks, redrawn in place after every pass, tokens coloured by the
- * confidence with which they were accepted. Needs nothing but cursor-up and erase, so it works over ssh.
+ * confidence with which they were accepted. Needs nothing but cursor-up and erase, so it works over ssh. Its scale of
+ * colours is that of every picture the program draws.
  */
 #ifndef DLX_CLI_VISUAL_H
 #define DLX_CLI_VISUAL_H
@@ -34,6 +35,9 @@ void dlx_cli_visual_step(dlx_cli_visual *v, const dlx_step *step, const int32_t 
 /* Wipes the view off the screen. */
 void dlx_cli_visual_wipe(dlx_cli_visual *v);
 void dlx_cli_visual_close(dlx_cli_visual *v);
+
+/* Escape sequence of the colour for a confidence: red below 0.5, yellow, cyan, and green from 0.95. */
+const char *dlx_cli_confidence_colour(float confidence);
 
 /* One line that explains the colours; nothing where there are none. */
 void dlx_cli_visual_legend(const dlx_cli_visual *v);

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "visual.h"
+
 #define HEADING "Solve\n"
 
 enum { LINES = 11 }; /* six rows, four rules, one caption */
@@ -40,15 +42,14 @@ size_t dlx_cli_board_clues(const dlx_cli_board *board)
     return n;
 }
 
-/* The clue is bold; an answer goes from red through yellow and cyan to green. */
+/* The clue is bold; an answer has the colour of its confidence. */
 static const char *colour_of(const dlx_cli_board *b, int cell, bool final)
 {
-    float c = b->confidence[cell];
     char shown = b->digit[cell] ? b->digit[cell] : b->clue[cell];
     if (final && shown != b->right[cell]) return "\033[1;37;41m";
     if (b->clue[cell] != '.') return "\033[1m";
     if (!b->digit[cell]) return "\033[2m";
-    return c < 0.5f ? "\033[31m" : c < 0.9f ? "\033[33m" : c < 0.99f ? "\033[36m" : "\033[32m";
+    return dlx_cli_confidence_colour(b->confidence[cell]);
 }
 
 static void draw_cell(const dlx_cli_board *b, int cell, bool final)

@@ -46,6 +46,7 @@ static bool add_turn(chat *c, const char *role, const char *text, size_t n)
 
 static void drop_turns(chat *c, size_t first, size_t n)
 {
+    if (!n) return;
     for (size_t i = first; i < first + n; i++) free((void *)(uintptr_t)c->turns[i].content);
     memmove(c->turns + first, c->turns + first + n, (c->n_turns - first - n) * sizeof *c->turns);
     c->n_turns -= n;
@@ -114,7 +115,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
 static dlx_status decode(chat *c, const int32_t *ids, size_t n, int32_t max_new, dlx_completion **out, dlx_error *err)
 {
     dlx_completion_options o = dlx_completion_options_default();
-    dlx_status s = dlx_cli_chat_apply(&c->settings, max_new, err);
+    dlx_status s = dlx_cli_chat_bound(&c->settings, max_new, err);
     if (s != DLX_OK) return s;
     o.decode = c->settings.decode;
     o.tokenizer = c->r.tokenizer;

@@ -1,14 +1,12 @@
 #include "chat_settings.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "input.h"
 
-enum { DEFAULT_MAX_NEW = 128, ITERATIONS = 4 };
+enum { DEFAULT_MAX_NEW = 128 };
 
-/* "iter" has no option of its own: what limits the passes of a block differs from family to family. */
 static const struct {
     const char *word, *option, *help;
 } settings[] = {
@@ -16,7 +14,7 @@ static const struct {
     {"topk", "top_k", "keep the K likeliest tokens"},
     {"topp", "top_p", "keep the likeliest tokens up to this mass"},
     {"max", "max_new_tokens", "length of an answer"},
-    {"iter", NULL, "passes a block; fewer are faster and reveal more tokens each"},
+    {"iter", "max_passes", "most passes a block (Dream: an answer); fewer are faster and reveal more tokens each"},
     {"conf", "threshold", "reveal every token surer than this, whatever the number of passes"},
     {"block", "block_length", "tokens a block"},
     {"preset", "preset", "exact, balanced or fast"},
@@ -39,7 +37,7 @@ void dlx_cli_chat_settings_init(dlx_cli_chat_settings *s, const dlx_cli_argument
 {
     *s = (dlx_cli_chat_settings){.decode = a->decode, .facts = facts};
     for (int i = 0; i < N_SETTINGS; i++) {
-        const char *given = settings[i].option ? dlx_cli_decode_text(a, settings[i].option) : NULL;
+        const char *given = dlx_cli_decode_text(a, settings[i].option);
         if (given) snprintf(s->value[i], sizeof s->value[i], "%s", given);
     }
 }
@@ -57,8 +55,8 @@ static bool family_has(const dlx_cli_chat_settings *s, const char *option)
     return false;
 }
 
-/* LLaDA and Dream reveal equal shares; a threshold belongs to other decoders of theirs. Naming one asks for its published
- * lengths as well, which are not meant here. */
+/* LLaDA and Dream reveal equal shares; a threshold belongs to other decoders of theirs. Naming one asks for its
+ * published lengths as well, which are not meant here. */
 static dlx_status follow_threshold(dlx_cli_chat_settings *s, bool on, dlx_error *err)
 {
     const char *fast = s->facts->family == DLX_FAMILY_LLADA   ? "llada.generate_fast"
@@ -71,55 +69,30 @@ static dlx_status follow_threshold(dlx_cli_chat_settings *s, bool on, dlx_error 
 
 static void tell(const dlx_cli_chat_settings *s, int i)
 {
-    if (!settings[i].option && s->iterations)
-        printf("%s: %lld\n", settings[i].word, (long long)s->iterations);
-    else
-        printf("%s: %s\n", settings[i].word, s->value[i][0] ? s->value[i] : "default");
-}
-
-static dlx_status set_iterations(dlx_cli_chat_settings *s, const char *value, dlx_error *err)
-{
-    int64_t n = 0;
-    if (s->facts->family == DLX_FAMILY_FAST_DLLM_V2) {
-        printf("Fast-dLLM v2 has no number of passes: it reveals what is sure enough; use /conf\n");
-        return DLX_OK;
-    }
-    if (*value && (!dlx_cli_parse_int(value, &n) || n < 1 || n > 4096)) {
-        printf("iter is a whole number from 1 to 4096, not '%s'\n", value);
-        return DLX_OK;
-    }
-    s->iterations = n;
-    tell(s, ITERATIONS);
-    /* Without a number, nothing of an earlier one stays behind. */
-    if (n) return DLX_OK;
-    if (s->facts->family == DLX_FAMILY_SDAR) return dlx_decode_options_set(s->decode, "denoising_steps", "", err);
-    return dlx_decode_options_set(s->decode, "steps", "", err);
+    printf("%s: %s\n", settings[i].word, s->value[i][0] ? s->value[i] : "default");
 }
 
 void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *value)
 {
     int i = find(word);
     dlx_error err = {0};
-    dlx_status status;
     if (!value || !*value) {
         tell(s, i);
         return;
     }
     if (!strcmp(value, "off") || !strcmp(value, "default")) value = "";
-    if (i == ITERATIONS) {
-        status = set_iterations(s, value, &err);
-    } else if (!family_has(s, settings[i].option)) {
+    if (!family_has(s, settings[i].option)) {
         printf("the decoder of %s models has no %s\n", dlx_family_name(s->facts->family), settings[i].option);
         return;
-    } else {
-        status = dlx_decode_options_set(s->decode, settings[i].option, value, &err);
-        if (status == DLX_OK && !strcmp(settings[i].option, "threshold")) status = follow_threshold(s, *value, &err);
-        if (status == DLX_OK) {
-            snprintf(s->value[i], sizeof s->value[i], "%s", value);
-            tell(s, i);
-        }
     }
-    if (status != DLX_OK) printf("%s\n", err.message);
+    dlx_status status = dlx_decode_options_set(s->decode, settings[i].option, value, &err);
+    if (status == DLX_OK && !strcmp(settings[i].option, "threshold")) status = follow_threshold(s, *value, &err);
+    if (status != DLX_OK) {
+        printf("%s\n", err.message);
+        return;
+    }
+    snprintf(s->value[i], sizeof s->value[i], "%s", value);
+    tell(s, i);
 }
 
 void dlx_cli_chat_show(const dlx_cli_chat_settings *s)
@@ -141,22 +114,9 @@ int32_t dlx_cli_chat_max_new(const dlx_cli_chat_settings *s)
     return *given && dlx_cli_parse_int(given, &n) ? (int32_t)n : DEFAULT_MAX_NEW;
 }
 
-static dlx_status set_number(const dlx_cli_chat_settings *s, const char *option, int64_t n, dlx_error *err)
+dlx_status dlx_cli_chat_bound(const dlx_cli_chat_settings *s, int32_t max_new, dlx_error *err)
 {
     char text[32];
-    snprintf(text, sizeof text, "%lld", (long long)n);
-    return dlx_decode_options_set(s->decode, option, text, err);
-}
-
-dlx_status dlx_cli_chat_apply(const dlx_cli_chat_settings *s, int32_t max_new, dlx_error *err)
-{
-    dlx_status status = set_number(s, "max_new_tokens", max_new, err);
-    if (status != DLX_OK || !s->iterations) return status;
-    if (s->facts->family == DLX_FAMILY_SDAR) return set_number(s, "denoising_steps", s->iterations, err);
-    int64_t block = s->facts->block_length > 0 ? s->facts->block_length : 32, given;
-    const char *text = s->value[find("block")];
-    if (*text && dlx_cli_parse_int(text, &given)) block = given;
-    if (block > max_new) block = max_new;
-    /* Dream's whole-canvas decoder knows steps, not blocks: the same number of passes for the same number of tokens. */
-    return set_number(s, "steps", (max_new + block - 1) / block * s->iterations, err);
+    snprintf(text, sizeof text, "%d", max_new);
+    return dlx_decode_options_set(s->decode, "max_new_tokens", text, err);
 }

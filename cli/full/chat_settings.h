@@ -1,6 +1,6 @@
 /*
- * What a person can change during a chat: decode options under short names, translated to the options that the model's
- * family has.
+ * What a person can change during a chat: decode options under short names, as far as the decoders of the model's
+ * family have them.
  */
 #ifndef DLX_CLI_CHAT_SETTINGS_H
 #define DLX_CLI_CHAT_SETTINGS_H
@@ -10,8 +10,7 @@
 typedef struct dlx_cli_chat_settings {
     dlx_decode_options *decode;
     const dlx_model_facts *facts;
-    char value[8][32];  /* as it was given, by place in the table; "" for the default */
-    int64_t iterations; /* most passes a block; 0: the decoder's own rule */
+    char value[8][32]; /* as it was given, by place in the table; "" for the default */
 } dlx_cli_chat_settings;
 
 /* Takes over what the command line gave. */
@@ -26,7 +25,7 @@ void dlx_cli_chat_show(const dlx_cli_chat_settings *s);
 void dlx_cli_chat_settings_help(void);
 /* Length of the answers. */
 int32_t dlx_cli_chat_max_new(const dlx_cli_chat_settings *s);
-/* Sets what depends on the lengths, before a decode of at most `max_new` tokens. */
-dlx_status dlx_cli_chat_apply(const dlx_cli_chat_settings *s, int32_t max_new, dlx_error *err);
+/* Bounds the next answer, which may have to be shorter than the setting. */
+dlx_status dlx_cli_chat_bound(const dlx_cli_chat_settings *s, int32_t max_new, dlx_error *err);
 
 #endif

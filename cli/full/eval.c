@@ -83,10 +83,11 @@ static double ratio(double a, double b)
     return b > 0 ? a / b : 0;
 }
 
-static void put_json(const totals *t)
+static void put_json(const dlx_cli_running *r, const totals *t)
 {
     dlx_cli_json j = {.out = stdout};
     dlx_cli_json_open(&j, NULL, '{');
+    dlx_cli_json_text(&j, "kernels", dlx_model_kernels(r->model));
     dlx_cli_json_int(&j, "questions", (int64_t)t->asked);
     dlx_cli_json_int(&j, "right", (int64_t)t->right);
     dlx_cli_json_number(&j, "accuracy", ratio((double)t->right, (double)t->asked), 6);
@@ -128,7 +129,7 @@ static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const d
     if (s != DLX_OK)
         dlx_cli_message("question %zu: %s", i, err.message);
     else if (dlx_cli_flag(a, "json", false))
-        put_json(&t);
+        put_json(r, &t);
     else
         put_text(&t);
     free(t.wrong);

@@ -97,6 +97,8 @@ static dlx_cli_line edit_line(dlx_cli_lines *l, const char **line)
 {
     int count = 0;
     HistEvent event;
+    /* el_gets does this itself, but behind the prompt: a Ctrl-D that answers it at once would be lost. */
+    el_set(l->edit, EL_PREP_TERM, 1);
     const char *text = el_gets(l->edit, &count);
     if (!text || count <= 0) {
         putchar('\n');

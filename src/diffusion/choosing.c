@@ -13,6 +13,11 @@ static int32_t next_best(const dlx_candidate *c, int32_t n)
     return best;
 }
 
+void dlx_choose_all(dlx_candidate *c, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) c[i].chosen = true;
+}
+
 int32_t dlx_choose_best(dlx_candidate *c, int32_t n, int32_t k)
 {
     int32_t taken = 0;

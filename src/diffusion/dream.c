@@ -42,6 +42,7 @@ static dlx_status configure_whole(dlx_settings *s, const dlx_decode_options *o, 
             err, DLX_E_INVALID,
             "option 'steps': alg confidence_threshold splits %d masks into equal parts, which %d steps do not give",
             masks, s->steps_per_block);
+    s->steps_per_block = dlx_bounded_steps(s, s->steps_per_block);
     return DLX_OK;
 }
 
@@ -55,7 +56,7 @@ static dlx_status configure_blocks(dlx_settings *s, const dlx_decode_options *o,
         return dlx_fail(err, DLX_E_INVALID,
                         "option 'alg': dream.generate_blocks has no origin; dream.diffusion_generate does");
     DLX_TRY(dlx_configure_blocks(s, o, facts, err));
-    if (s->alg != DLX_ALG_CONFIDENCE_THRESHOLD && s->steps_per_block == 1 && s->block_length > 1)
+    if (s->alg != DLX_ALG_CONFIDENCE_THRESHOLD && s->steps_per_block == 1 && s->block_length > 1 && s->max_passes != 1)
         return dlx_fail(err, DLX_E_INVALID,
                         "option 'steps': one step a block reveals only its first token; take at least %d, or alg "
                         "confidence_threshold",
@@ -115,8 +116,10 @@ static dlx_status run_by_threshold(dlx_decoder *d, dlx_error *err)
         DLX_TRY(dlx_decoder_call(d, &pass, err));
         DLX_TRY(dlx_decoder_score(d, err));
         held = dlx_choose_sure_of_best(d->candidates, d->n_candidates, share, s->threshold);
+        bool last = dlx_last_pass(s, i);
+        if (last) dlx_choose_all(d->candidates, d->n_candidates);
         DLX_TRY(dlx_decoder_commit(d, 0, &pass, err));
-        if (s->early_stop && dlx_decoder_settled(d)) break;
+        if (last || (s->early_stop && dlx_decoder_settled(d))) break;
     }
     return DLX_OK;
 }
@@ -152,32 +155,34 @@ static dlx_status run_diffusion_generate(dlx_decoder *d, dlx_error *err)
     return s->alg == DLX_ALG_CONFIDENCE_THRESHOLD ? run_by_threshold(d, err) : run_by_time(d, err);
 }
 
-/* One step over masks of [begin, end): the sure ones, or the `share` best. */
+/* One step over masks of [begin, end): the sure ones, or the `share` best; `last`: all of them. */
 static dlx_status reveal(dlx_decoder *d, int32_t b, const dlx_pass *pass, int32_t begin, int32_t end, int32_t share,
-                         dlx_error *err)
+                         bool last, dlx_error *err)
 {
     const dlx_settings *s = d->set;
     bool by_threshold = s->alg == DLX_ALG_CONFIDENCE_THRESHOLD;
-    dlx_decoder_take_masks(d, begin, by_threshold || share ? end : begin);
+    dlx_decoder_take_masks(d, begin, by_threshold || share || last ? end : begin);
     DLX_TRY(dlx_decoder_call(d, pass, err));
     DLX_TRY(dlx_decoder_score(d, err));
-    if (by_threshold)
+    if (last)
+        dlx_choose_all(d->candidates, d->n_candidates);
+    else if (by_threshold)
         dlx_choose_best_and_sure(d->candidates, d->n_candidates, s->threshold, true);
     else
         choose_share(d, share);
     return dlx_decoder_commit(d, b, pass, err);
 }
 
-/* The full pass that refreshes the cache; it reveals the block's first token only. */
-static dlx_status open_block(dlx_decoder *d, int32_t b, int32_t lo, dlx_error *err)
+/* The full pass that refreshes the cache; it reveals the block's first token only, unless it has to be the only one. */
+static dlx_status open_block(dlx_decoder *d, int32_t b, int32_t lo, int32_t hi, dlx_error *err)
 {
     dlx_pass pass = dlx_pass_over(d, 0, d->set->n_prompt + d->set->gen_length);
     pass.n_store = pass.n;
     d->sampling.score = DLX_SCORE_PROBABILITY;
-    dlx_decoder_take_masks(d, lo, lo + 1);
+    dlx_decoder_take_masks(d, lo, dlx_last_pass(d->set, 0) ? hi : lo + 1);
     DLX_TRY(dlx_decoder_call(d, &pass, err));
     DLX_TRY(dlx_decoder_score(d, err));
-    dlx_choose_best(d->candidates, d->n_candidates, 1);
+    dlx_choose_all(d->candidates, d->n_candidates);
     d->sampling.score = score_of_alg[d->set->alg];
     return dlx_decoder_commit(d, b, &pass, err);
 }
@@ -193,26 +198,32 @@ static dlx_status run_block(dlx_decoder *d, int32_t b, int32_t lo, int32_t hi, d
     full.n_store = total;
     dlx_pass_see(&pass, 0, lo);
     dlx_pass_see(&pass, lo + pass.n, total);
-    DLX_TRY(open_block(d, b, lo, err));
+    DLX_TRY(open_block(d, b, lo, hi, err));
+    /* The published loop has a second pass even when there is nothing to do. */
+    bool second = s->published && s->max_passes != 1;
     int32_t since = 0; /* passes without a refresh */
-    for (int32_t i = 1; (s->published && i == 1) || dlx_decoder_has_mask(d, lo, hi); i++) {
+    for (int32_t i = 1; (second && i == 1) || dlx_decoder_has_mask(d, lo, hi); i++) {
         if (s->early_stop && dlx_decoder_settled(d)) break;
         int32_t masks = dlx_decoder_count_masks(d, lo, hi);
         int32_t share = i < s->steps_per_block ? dlx_dream_share(masks, i, s->steps_per_block, s->eps) : 0;
         if (by_time && !share && !s->published) continue;
         since = s->refresh_interval && since + 1 >= s->refresh_interval ? 0 : since + 1;
-        DLX_TRY(reveal(d, b, since ? &pass : &full, lo, hi, share, err));
+        DLX_TRY(reveal(d, b, since ? &pass : &full, lo, hi, share, dlx_last_pass(s, i), err));
     }
     return DLX_OK;
 }
 
-/* Masks of the prompt, over the whole canvas. */
+/* Masks of the prompt, over the whole canvas, as one block. */
 static dlx_status fill_prompt(dlx_decoder *d, dlx_error *err)
 {
     const dlx_settings *s = d->set;
     dlx_pass pass = dlx_pass_over(d, 0, s->n_prompt + s->gen_length);
     d->sampling.score = score_of_alg[s->alg];
-    while (dlx_decoder_has_mask(d, 0, s->n_prompt)) DLX_TRY(reveal(d, 0, &pass, 0, s->n_prompt, 1, err));
+    int32_t steps = dlx_bounded_steps(s, s->prompt_masks);
+    for (int32_t i = 0; dlx_decoder_has_mask(d, 0, s->n_prompt); i++) {
+        int32_t share = dlx_equal_share(s->prompt_masks, steps, i);
+        DLX_TRY(reveal(d, 0, &pass, 0, s->n_prompt, share, dlx_last_pass(s, i), err));
+    }
     return DLX_OK;
 }
 

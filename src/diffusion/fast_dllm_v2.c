@@ -26,6 +26,8 @@ static dlx_status configure(dlx_settings *s, const dlx_decode_options *o, const 
         return dlx_fail(err, DLX_E_INVALID, "option 'small_block_size': %lld does not divide the block of %lld tokens",
                         (long long)small, (long long)block);
     s->block_length = s->attn_block = (int32_t)block;
+    /* Where there are more small blocks than passes, neighbours are joined. */
+    if (s->max_passes && block / small > s->max_passes) small *= (block / small + s->max_passes - 1) / s->max_passes;
     s->small_block_size = (int32_t)small;
     s->threshold = dlx_float_option(o, DLX_OPT_THRESHOLD, 0.9);
     s->block_cache = dlx_int_option(o, DLX_OPT_BLOCK_CACHE, false);
@@ -82,28 +84,55 @@ static dlx_pass pass_at(const dlx_decoder *d, int32_t first, int32_t end, int32_
     return pass;
 }
 
-/* Reveals the small block [lo + s, lo + e) of the block [lo, hi), whose absolute position is `done`. *fresh: the
- * block's keys and values are in the cache, though some were computed when their tokens were still masks. */
-static dlx_status run_small_block(dlx_decoder *d, int32_t b, int32_t known, int32_t lo, int32_t hi, int32_t s,
-                                  int32_t e, int32_t done, bool *fresh, dlx_error *err)
+/* The block at work. */
+typedef struct block_state {
+    int32_t number, lo, hi; /* canvas positions [lo, hi) */
+    int32_t done;           /* absolute position of the first */
+    int32_t known;          /* length of the canvas when it was begun */
+    int32_t passes_left;    /* of max_passes; at least one for each small block that holds masks */
+    bool fresh; /* its keys and values are in the cache, though some were computed when their tokens were still masks */
+} block_state;
+
+static int32_t small_end(const dlx_decoder *d, const block_state *k, int32_t begin)
+{
+    return k->hi - begin > d->set->small_block_size ? begin + d->set->small_block_size : k->hi;
+}
+
+/* Passes that the small block at `begin` may take: an equal share of what is left, rounded down. 0: any number. */
+static int32_t passes_of(const dlx_decoder *d, const block_state *k, int32_t begin)
+{
+    int32_t sharing = 0;
+    for (int32_t i = begin, end; i < k->hi; i = end) {
+        end = small_end(d, k, i);
+        sharing += dlx_decoder_has_mask(d, i, end);
+    }
+    return d->set->max_passes && sharing ? k->passes_left / sharing : 0;
+}
+
+/* Reveals the small block at canvas position `begin`. */
+static dlx_status run_small_block(dlx_decoder *d, block_state *k, int32_t begin, dlx_error *err)
 {
     bool cache = d->set->block_cache;
-    while (dlx_decoder_has_mask(d, lo + s, lo + e) && !finished(d, known)) {
+    int32_t end = small_end(d, k, begin), first = k->done + begin - k->lo, most = passes_of(d, k, begin);
+    for (int32_t i = 1; dlx_decoder_has_mask(d, begin, end) && !finished(d, k->known); i++) {
         dlx_pass pass;
-        if (cache && *fresh && d->x[lo + s] != d->facts->mask_id) {
-            pass = pass_at(d, lo + s, lo + e, done + s, done + s);
-            dlx_pass_see(&pass, done + e, done + hi - lo);
+        if (cache && k->fresh && d->x[begin] != d->facts->mask_id) {
+            pass = pass_at(d, begin, end, first, first);
+            dlx_pass_see(&pass, first + end - begin, k->done + k->hi - k->lo);
         } else {
-            pass = pass_at(d, lo, hi, done, done);
-            *fresh = true;
+            pass = pass_at(d, k->lo, k->hi, k->done, k->done);
+            k->fresh = true;
         }
         pass.n_store = cache ? pass.n : 0;
-        dlx_decoder_take_masks(d, lo + s, lo + e);
+        dlx_decoder_take_masks(d, begin, end);
         DLX_TRY(dlx_decoder_call(d, &pass, err));
         DLX_TRY(dlx_decoder_score(d, err));
-        if (!dlx_choose_above(d->candidates, d->n_candidates, d->set->threshold))
+        if (i == most)
+            dlx_choose_all(d->candidates, d->n_candidates);
+        else if (!dlx_choose_above(d->candidates, d->n_candidates, d->set->threshold))
             dlx_choose_best(d->candidates, d->n_candidates, 1);
-        DLX_TRY(dlx_decoder_commit(d, b, &pass, err));
+        k->passes_left--;
+        DLX_TRY(dlx_decoder_commit(d, k->number, &pass, err));
     }
     return DLX_OK;
 }
@@ -113,16 +142,17 @@ static dlx_status run_small_block(dlx_decoder *d, int32_t b, int32_t known, int3
 static dlx_status run_block(dlx_decoder *d, int32_t b, int32_t lo, int32_t done, dlx_error *err)
 {
     const dlx_settings *s = d->set;
-    int32_t known = (int32_t)d->gen->n_ids, hi = s->end - lo > s->block_length ? lo + s->block_length : s->end;
-    bool fresh = false;
-    dlx_decoder_extend(d, hi);
-    for (int32_t at = 0; lo + at < hi; at += s->small_block_size) {
-        int32_t e = at + s->small_block_size < hi - lo ? at + s->small_block_size : hi - lo;
-        DLX_TRY(run_small_block(d, b, known, lo, hi, at, e, done, &fresh, err));
-    }
-    if (finished(d, known)) return DLX_OK;
-    dlx_pass pass = pass_at(d, lo, hi, done, done);
-    return complete(d, b, &pass, hi, err);
+    block_state k = {.number = b,
+                     .lo = lo,
+                     .hi = s->end - lo > s->block_length ? lo + s->block_length : s->end,
+                     .done = done,
+                     .known = (int32_t)d->gen->n_ids,
+                     .passes_left = s->max_passes};
+    dlx_decoder_extend(d, k.hi);
+    for (int32_t i = lo; i < k.hi; i = small_end(d, &k, i)) DLX_TRY(run_small_block(d, &k, i, err));
+    if (finished(d, k.known)) return DLX_OK;
+    dlx_pass pass = pass_at(d, lo, k.hi, done, done);
+    return complete(d, b, &pass, k.hi, err);
 }
 
 /* Runs the complete blocks of the prompt, up to the first mask unless published, into the cache; *done counts them. */

@@ -38,7 +38,8 @@ static dlx_status configure_common(dlx_settings *s, const dlx_decode_options *o,
     s->logits_eos_inf = dlx_int_option(o, DLX_OPT_LOGITS_EOS_INF, false);
     s->confidence_eos_eot_inf = dlx_int_option(o, DLX_OPT_CONFIDENCE_EOS_EOT_INF, false);
     DLX_TRY(dlx_configure_blocks(s, o, facts, err));
-    s->first_steps = s->steps_per_block + (s->published || dlx_given(o, DLX_OPT_STEPS) ? 0 : s->prompt_masks);
+    int32_t more = s->published || dlx_given(o, DLX_OPT_STEPS) ? 0 : s->prompt_masks;
+    s->first_steps = dlx_bounded_steps(s, s->steps_per_block + more);
     return DLX_OK;
 }
 
@@ -143,11 +144,11 @@ static dlx_status run_generate(dlx_decoder *d, dlx_error *err)
         for (int32_t i = 0; i < steps; i++) {
             int32_t share = dlx_equal_share(masks, steps, i);
             if (!share && !s->published) break;
-            dlx_decoder_take_masks(d, 0, share ? block_end(s, b) : 0);
+            dlx_decoder_take_masks(d, 0, share || dlx_last_pass(s, i) ? block_end(s, b) : 0);
             DLX_TRY(dlx_decoder_call(d, &pass, err));
             if (s->cfg_scale > 0) DLX_TRY(guide(d, &pass, err));
             DLX_TRY(score(d, false, err));
-            dlx_choose_best(d->candidates, d->n_candidates, share);
+            dlx_choose_best(d->candidates, d->n_candidates, dlx_last_pass(s, i) ? d->n_candidates : share);
             DLX_TRY(dlx_decoder_commit(d, b, &pass, err));
             if (s->early_stop && dlx_decoder_settled(d)) return DLX_OK;
         }
@@ -155,14 +156,16 @@ static dlx_status run_generate(dlx_decoder *d, dlx_error *err)
     return DLX_OK;
 }
 
-/* One pass, whose masks up to the block's end are candidates. */
-static dlx_status reveal(dlx_decoder *d, int32_t block, const dlx_pass *pass, int32_t share, dlx_error *err)
+/* One pass, whose masks up to the block's end are candidates; `last`: all of them are revealed. */
+static dlx_status reveal(dlx_decoder *d, int32_t block, const dlx_pass *pass, int32_t share, bool last, dlx_error *err)
 {
     const dlx_settings *s = d->set;
     dlx_decoder_take_masks(d, pass->first, block_end(s, block));
     DLX_TRY(dlx_decoder_call(d, pass, err));
     DLX_TRY(score(d, true, err));
-    if (s->has_factor)
+    if (last)
+        dlx_choose_all(d->candidates, d->n_candidates);
+    else if (s->has_factor)
         dlx_choose_by_factor(d->candidates, d->n_candidates, s->factor);
     else if (s->has_threshold)
         dlx_choose_best_and_sure(d->candidates, d->n_candidates, s->threshold, false);
@@ -194,9 +197,10 @@ static dlx_status run_fast_block(dlx_decoder *d, int32_t b, dlx_error *err)
     /* The published cached loops run one more pass even when the first one filled the block, and fail where the shares
      * have no second step: there it is left out. */
     int32_t least = !s->published ? 0 : cached && !(shares && s->steps_per_block == 1) ? 2 : 1;
+    least = dlx_bounded_steps(s, least);
     for (int32_t i = 0; i < least || dlx_decoder_has_mask(d, begin, hi); i++) {
         int32_t share = dlx_equal_share(masks, steps_of(s, b), i);
-        DLX_TRY(reveal(d, b, runs_whole(d, i) ? &full : &later, share > 0 ? share : 1, err));
+        DLX_TRY(reveal(d, b, runs_whole(d, i) ? &full : &later, share > 0 ? share : 1, dlx_last_pass(s, i), err));
         if (s->early_stop && dlx_decoder_settled(d)) return DLX_OK;
     }
     return DLX_OK;

@@ -57,6 +57,9 @@ static const option_row rows[] = {
      "denoising steps over all blocks (default: one for each new token)"},
     {"denoising_steps", DLX_OPT_DENOISING_STEPS, INT, 1, 1048576, SDAR, NULL,
      "denoising steps a block (default: block_length)"},
+    {"max_passes", DLX_OPT_MAX_PASSES, INT, 1, 1048576, LLADA ", " DREAM ", " SDAR ", " V2, NULL,
+     "most denoising passes a block (dream.diffusion_generate: an answer); the last one reveals every mask that is "
+     "left (default: no bound)"},
     {"temperature", DLX_OPT_TEMPERATURE, FLOAT, 0, 1000, "all", NULL,
      "0: the likeliest token; higher: draws (default 0)"},
     {"top_k", DLX_OPT_TOP_K, INT, 0, MOST_TOKENS, DREAM ", " SDAR ", " AR, NULL,

@@ -46,6 +46,7 @@ typedef enum dlx_option_slot {
     DLX_OPT_N_CACHED,
     DLX_OPT_FUSE_COMMIT,
     DLX_OPT_REFRESH_INTERVAL,
+    DLX_OPT_MAX_PASSES,
     DLX_OPT_SLOTS
 } dlx_option_slot;
 

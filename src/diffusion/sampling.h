@@ -74,6 +74,7 @@ typedef struct dlx_candidate {
     double rank;  /* larger is revealed first; the score unless the algorithm says otherwise */
 } dlx_candidate;
 
+void dlx_choose_all(dlx_candidate *c, int32_t n);
 /* Chooses the k best ranked candidates, keeping what is chosen already out of it; returns how many it chose. */
 int32_t dlx_choose_best(dlx_candidate *c, int32_t n, int32_t k);
 /* Chooses every candidate with float32 score > threshold; returns how many. */

@@ -17,7 +17,7 @@ static dlx_status configure(dlx_settings *s, const dlx_decode_options *o, const 
     int64_t block = dlx_int_option(o, DLX_OPT_BLOCK_LENGTH, dlx_default_block_length(facts));
     int64_t steps = dlx_int_option(o, DLX_OPT_DENOISING_STEPS, block);
     s->block_length = s->attn_block = (int32_t)block;
-    s->steps_per_block = (int32_t)steps;
+    s->steps_per_block = dlx_bounded_steps(s, (int32_t)steps);
     s->fuse_commit = dlx_int_option(o, DLX_OPT_FUSE_COMMIT, !s->published);
     s->strategy = (int)dlx_int_option(o, DLX_OPT_STRATEGY, DLX_STRATEGY_DYNAMIC);
     s->threshold = dlx_float_option(o, DLX_OPT_THRESHOLD, 0.85);
@@ -48,9 +48,7 @@ static void choose(dlx_decoder *d, int32_t share)
     dlx_candidate *c = d->candidates;
     int32_t n = d->n_candidates, sure = 0;
     switch (s->strategy) {
-    case DLX_STRATEGY_SEQUENTIAL:
-        for (int32_t i = 0; i < n; i++) c[i].chosen = true;
-        return;
+    case DLX_STRATEGY_SEQUENTIAL: dlx_choose_all(c, n); return;
     case DLX_STRATEGY_ENTROPY_BOUNDED: dlx_choose_entropy_bounded(c, n, s->eb_threshold); return;
     case DLX_STRATEGY_DYNAMIC: sure = dlx_choose_above(c, n, s->threshold); break;
     default: break;
@@ -84,7 +82,10 @@ static dlx_status denoise(dlx_decoder *d, int32_t stored, int32_t lo, int32_t hi
         if (s->strategy == DLX_STRATEGY_SEQUENTIAL && d->n_candidates > share) d->n_candidates = share;
         DLX_TRY(dlx_decoder_call(d, &pass, err));
         DLX_TRY(dlx_decoder_score(d, err));
-        choose(d, share);
+        if (dlx_last_pass(s, step))
+            dlx_choose_all(d->candidates, d->n_candidates);
+        else
+            choose(d, share);
         DLX_TRY(dlx_decoder_commit(d, lo / s->block_length, &pass, err));
         *done = !s->published && dlx_decoder_settled(d);
     }

@@ -38,6 +38,16 @@ double dlx_float_option(const dlx_decode_options *o, dlx_option_slot slot, doubl
     return dlx_given(o, slot) ? o->value[slot].f : otherwise;
 }
 
+int32_t dlx_bounded_steps(const dlx_settings *s, int32_t steps)
+{
+    return s->max_passes && s->max_passes < steps ? s->max_passes : steps;
+}
+
+bool dlx_last_pass(const dlx_settings *s, int32_t i)
+{
+    return s->max_passes && i + 1 >= s->max_passes;
+}
+
 int32_t dlx_default_block_length(const dlx_model_facts *facts)
 {
     return facts->block_length > 0 ? facts->block_length : DEFAULT_BLOCK;
@@ -221,7 +231,7 @@ dlx_status dlx_configure_blocks(dlx_settings *s, const dlx_decode_options *o, co
     s->block_length = (int32_t)block;
     s->blocks = (int32_t)blocks;
     s->gen_length = (int32_t)(whole < room ? whole : room);
-    s->steps_per_block = (int32_t)(steps / blocks);
+    s->steps_per_block = dlx_bounded_steps(s, (int32_t)(steps / blocks));
     return DLX_OK;
 }
 
@@ -242,6 +252,7 @@ dlx_status dlx_settings_resolve(dlx_settings *s, const dlx_decode_options *optio
     s->top_k = (int32_t)dlx_int_option(o, DLX_OPT_TOP_K, 0);
     s->top_p = dlx_float_option(o, DLX_OPT_TOP_P, 1);
     s->seed = (uint64_t)dlx_int_option(o, DLX_OPT_SEED, 0);
+    s->max_passes = (int32_t)dlx_int_option(o, DLX_OPT_MAX_PASSES, 0);
     s->early_stop = dlx_int_option(o, DLX_OPT_EARLY_STOP, !s->published);
     DLX_TRY(s->algorithm->configure(s, o, facts, err));
     return choose_cached(s, o, prompt, facts->mask_id, err);

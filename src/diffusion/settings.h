@@ -22,6 +22,7 @@ typedef struct dlx_settings {
     int32_t steps_per_block;    /* diffusion_generate: one block; SDAR: denoising steps */
     int32_t first_steps;        /* LLaDA: steps of the first block */
     int32_t refresh_interval;   /* passes between refreshes of an approximate cache; 0: one refresh a block */
+    int32_t max_passes;         /* most denoising passes a block; 0: no bound */
     double temperature, top_p, threshold, factor, eb_threshold, cfg_scale, alg_temp, eps, repetition_penalty;
     bool has_threshold, has_factor;
     int32_t top_k;
@@ -73,10 +74,15 @@ double dlx_float_option(const dlx_decode_options *o, dlx_option_slot slot, doubl
  * Blocks counted from the prompt's end (LLaDA, Dream generate_blocks): block_length, blocks, gen_length and
  * steps_per_block. As published, gen_length is rounded up to whole blocks where the context allows, and given under
  * that name it must be whole blocks if block_length is given as well; otherwise the last block is shorter. steps must
- * be a multiple of the number of blocks.
+ * be a multiple of the number of blocks; max_passes bounds what a block gets of them.
  */
 dlx_status dlx_configure_blocks(dlx_settings *s, const dlx_decode_options *o, const dlx_model_facts *facts,
                                 dlx_error *err);
+
+/* A number of steps, at most max_passes. */
+int32_t dlx_bounded_steps(const dlx_settings *s, int32_t steps);
+/* Whether a block's denoising pass i, from 0, is the last one that max_passes allows. */
+bool dlx_last_pass(const dlx_settings *s, int32_t i);
 
 /* The model's block length, 32 where it names none. */
 int32_t dlx_default_block_length(const dlx_model_facts *facts);

@@ -34,7 +34,8 @@ class DiffusionGenerationConfig:
     """Settings of DiffusionEngine.generate.
 
     max_new_tokens        length of the answer, at most; it ends earlier at a stop id
-    num_iterations        passes a block, at most, where the decoding algorithm has such a bound
+    num_iterations        passes a block, at most; the last one reveals every mask that is left. With a named algorithm it
+                          counts only when it is given
     block_size            tokens that become known together; not given: the model's own block length
     confidence_threshold  a pass reveals every token that is surer than this
     temperature           0: the likeliest tokens; higher: draws
@@ -50,12 +51,13 @@ class DiffusionGenerationConfig:
     seed          of the draws; None: another one each time
     stop_ids      ids that end the answer instead of the file's; [] for none
     algorithm     "blocks": the original's block sampler; or a name of the decode option `algorithm`
-    shift_logits  True, False: overrides what the file says about row i-1 predicting position i
+    shift_logits  True, False: overrides what file and engine say about row i-1 predicting position i
     options       further decode options by name (diffulex_edge.decode_options lists them), passed on as they are
     """
 
-    def __init__(self, max_new_tokens: int = 100, num_iterations: int = 10, block_size: int = _IntDefault(4),
-                 confidence_threshold: float = 0.95, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0,
+    def __init__(self, max_new_tokens: int = 100, num_iterations: int = _IntDefault(10),
+                 block_size: int = _IntDefault(4), confidence_threshold: float = 0.95, temperature: float = 1.0,
+                 top_k: int = 0, top_p: float = 1.0,
                  mask_token_id: Optional[int] = None, eos_token_id: Optional[int] = _IntDefault(2),
                  model_type: str = "fast_dllm_v2", margin_confidence: bool = False, neg_entropy: bool = False, *,
                  early_stop: bool = True, seed: Optional[int] = None, stop_ids: Optional[Sequence[int]] = None,

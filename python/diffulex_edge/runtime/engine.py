@@ -26,6 +26,7 @@ OnStep = Callable[[Step, List[int]], Optional[bool]]
 MODEL_TYPES = ("fast_dllm_v2", "llada", "dream", "sdar")
 RUNTIMES = ("native", "executorch")
 _ANY_CONTEXT = 1 << 20  # of a callable that names no limit
+_MOST_PASSES = 1 << 20  # that the option takes
 _NOT_FOUND = "PTE file not found: {}"
 
 
@@ -193,6 +194,8 @@ class DiffusionEngine(_Engine):
     max_seq_len   context length; None: the file's
     use_kv_cache  for callables with `facts` and algorithm "blocks"; a .pte always caches where that is exact
     runtime       "native", or "executorch": the official runtime, where it is installed
+    shift_logits  True, False: row i-1 of the logits predicts position i, whatever the file says; the decoding algorithm
+                  is then the one for such models
 
     FileNotFoundError when there is no such file, RuntimeError for a damaged one, ImportError when the official runtime
     is missing, ValueError for contradicting arguments. A context manager; used by one thread at a time.
@@ -200,8 +203,10 @@ class DiffusionEngine(_Engine):
 
     def __init__(self, model: Any = None, pte_path: Optional[PathLike] = None, device: str = "cpu",
                  model_type: str = DEFAULT_MODEL_TYPE, max_seq_len: Optional[int] = None, use_kv_cache: bool = True, *,
-                 runtime: str = "native", facts: Optional[ModelFacts] = None) -> None:
+                 runtime: str = "native", facts: Optional[ModelFacts] = None,
+                 shift_logits: Optional[bool] = None) -> None:
         super().__init__(model, pte_path, device, model_type, max_seq_len, use_kv_cache, runtime, facts)
+        self.shift_logits = shift_logits
         mask = MASK_TOKEN_IDS[self.model_type]
         if self._facts is not None and self._facts.mask_id >= 0:
             mask = self._facts.mask_id
@@ -212,14 +217,16 @@ class DiffusionEngine(_Engine):
     @classmethod
     def from_model(cls, model: Any, device: str = "cpu", model_type: str = DEFAULT_MODEL_TYPE,
                    use_kv_cache: bool = True, *, max_seq_len: Optional[int] = None,
-                   facts: Optional[ModelFacts] = None) -> "DiffusionEngine":
+                   facts: Optional[ModelFacts] = None, shift_logits: Optional[bool] = None) -> "DiffusionEngine":
         return cls(model=model, device=device, model_type=model_type, max_seq_len=max_seq_len,
-                   use_kv_cache=use_kv_cache, facts=facts)
+                   use_kv_cache=use_kv_cache, facts=facts, shift_logits=shift_logits)
 
     @classmethod
     def from_pte(cls, pte_path: PathLike, device: str = "cpu", model_type: str = DEFAULT_MODEL_TYPE,
-                 max_seq_len: Optional[int] = None, runtime: str = "native") -> "DiffusionEngine":
-        return cls(pte_path=pte_path, device=device, model_type=model_type, max_seq_len=max_seq_len, runtime=runtime)
+                 max_seq_len: Optional[int] = None, runtime: str = "native", *,
+                 shift_logits: Optional[bool] = None) -> "DiffusionEngine":
+        return cls(pte_path=pte_path, device=device, model_type=model_type, max_seq_len=max_seq_len, runtime=runtime,
+                   shift_logits=shift_logits)
 
     def generate(self, prompt_tokens: Sequence[int], config: Optional[DiffusionGenerationConfig] = None, *,
                  on_step: Optional[OnStep] = None) -> List[int]:
@@ -259,8 +266,9 @@ class DiffusionEngine(_Engine):
         if facts.mask_id < 0 or facts.mask_id >= facts.vocab_size:
             raise ValueError(f"mask id {facts.mask_id} is outside the vocabulary of {facts.vocab_size}; give the "
                              "model's own as mask_token_id")
-        if config.shift_logits is not None:
-            facts = dataclasses.replace(facts, logits_shift=int(config.shift_logits))
+        shift = self.shift_logits if config.shift_logits is None else config.shift_logits
+        if shift is not None:
+            facts = dataclasses.replace(facts, logits_shift=int(shift))
         return dataclasses.replace(facts, stop_ids=self._stop_ids(config, facts))
 
     @staticmethod
@@ -280,6 +288,8 @@ class DiffusionEngine(_Engine):
             "algorithm": algorithm, "published": False, "max_new_tokens": config.max_new_tokens,
             "temperature": config.temperature, "seed": _seed(config.seed), "stop_ids": list(facts.stop_ids),
         }
+        if "max_passes" in known and (config.algorithm is None or given(config.num_iterations)):
+            wanted["max_passes"] = _most_passes(config, facts, algorithm)
         if config.algorithm is None and not self._add_schedule(config, facts, algorithm, wanted):
             return None
         if "threshold" in known:
@@ -301,22 +311,18 @@ class DiffusionEngine(_Engine):
     @staticmethod
     def _add_schedule(config: DiffusionGenerationConfig, facts: ModelFacts, algorithm: str,
                       out: Dict[str, Any]) -> bool:
-        """Block length, passes and ranking for a published algorithm; False where it cannot do what is asked."""
+        """Block length and ranking for a published algorithm; False where it cannot do what is asked."""
         ranked = config.margin_confidence or config.neg_entropy
         block = config.block_size if given(config.block_size) else None
         if block is not None and block < 1:
             raise ValueError(f"block_size {block} was given; at least 1 is needed")
         if algorithm == "dream.diffusion_generate":
-            blocks = -(-config.max_new_tokens // (block or facts.block_length or 32))
             out["alg"] = "entropy" if config.neg_entropy else "topk_margin"
-            out["steps"] = max(1, min(config.max_new_tokens, blocks * max(1, config.num_iterations)))
             return True
         if ranked:
             return False
         if algorithm == "sdar.generate":
-            length = block or facts.block_length or 4
-            out["block_length"] = length
-            out["denoising_steps"] = max(1, min(config.num_iterations, length))
+            out["block_length"] = block or facts.block_length or 4
         elif algorithm == "fast_dllm_v2.generate":
             # The attention's blocks stay as trained; smaller ones are revealed inside them.
             if block is not None and block < facts.attn_block:
@@ -387,6 +393,16 @@ def _published(config: DiffusionGenerationConfig, facts: ModelFacts) -> str:
         return "llada.generate_fast"
     ranked = config.margin_confidence or config.neg_entropy
     return "dream.diffusion_generate" if ranked else "dream.generate_blocks"
+
+
+def _most_passes(config: DiffusionGenerationConfig, facts: ModelFacts, algorithm: str) -> int:
+    """num_iterations as the decode option max_passes. For dream.diffusion_generate, which has no blocks, as many passes as
+    the blocks of the answer would take."""
+    passes = max(1, int(config.num_iterations))
+    if algorithm == "dream.diffusion_generate":
+        block = config.block_size if given(config.block_size) else facts.block_length or 32
+        passes *= -(-config.max_new_tokens // max(1, block))
+    return min(passes, _MOST_PASSES)
 
 
 def _iterate(work: Callable[[Callable[[Any], bool]], Any]) -> Iterator[Any]:
