@@ -3,21 +3,8 @@
 #define DLX_BASE_HALF_H
 
 #include <stdint.h>
-#include <string.h>
 
-static inline float dlx_bits_to_f32(uint32_t u)
-{
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-
-static inline uint32_t dlx_f32_to_bits(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return u;
-}
+#include "base/bits.h"
 
 static inline float dlx_bf16_to_f32(uint16_t h)
 {

@@ -8,21 +8,8 @@
 #define DLX_DIFFUSION_EXP_LOG_H
 
 #include <stdint.h>
-#include <string.h>
 
-static inline uint32_t dlx_float_bits(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static inline float dlx_bits_float(uint32_t u)
-{
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
+#include "base/bits.h"
 
 /* e^x for x <= 0; 0 below -87, where the result would be denormal. NaN stays NaN. */
 static inline float dlx_exp_not_positive(float x)
@@ -38,17 +25,17 @@ static inline float dlx_exp_not_positive(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    float e = p * dlx_bits_float((dlx_float_bits(shifted) << 23) + 0x3F800000u);
+    float e = p * dlx_bits_to_f32((dlx_f32_to_bits(shifted) << 23) + 0x3F800000u);
     return x < -87.0f ? 0.0f : e;
 }
 
 /* ln x for normal positive x. */
 static inline float dlx_log_normal(float x)
 {
-    uint32_t bits = dlx_float_bits(x);
+    uint32_t bits = dlx_f32_to_bits(x);
     /* x = 2^k * m with m in [sqrt(1/2), sqrt(2)) */
     int32_t k = (int32_t)(bits - 0x3F3504F3u) >> 23;
-    float m = dlx_bits_float(bits - ((uint32_t)k << 23)), dk = (float)k;
+    float m = dlx_bits_to_f32(bits - ((uint32_t)k << 23)), dk = (float)k;
     float f = m - 1.0f, s = f / (2.0f + f), z = s * s, w = z * z;
     float t1 = w * (0x1.999c26p-2f + w * 0x1.f13c4cp-3f);
     float t2 = z * (0x1.555554p-1f + w * 0x1.23d3dcp-2f);
@@ -57,20 +44,6 @@ static inline float dlx_log_normal(float x)
 }
 
 /* ---- double ----------------------------------------------------------------------------------------------------- */
-
-static inline uint64_t dlx_double_bits(double x)
-{
-    uint64_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static inline double dlx_bits_double(uint64_t u)
-{
-    double x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
 
 /* ln 2 in two parts: the first has 21 trailing zeros, so that its product with an exponent is exact. */
 #define DLX_LN2_HIGH 0x1.62e42fee00000p-1
@@ -97,17 +70,17 @@ static inline double dlx_exp_not_positive_f64(double x)
     p = p * r + 1.0 / 6.0;
     p = p * r + 0.5;
     p = p * r * r + r + 1.0;
-    double e = p * dlx_bits_double((dlx_double_bits(shifted) << 52) + 0x3FF0000000000000u);
+    double e = p * dlx_bits_to_f64((dlx_f64_to_bits(shifted) << 52) + 0x3FF0000000000000u);
     return x < -708.0 ? 0.0 : e;
 }
 
 /* ln x for normal positive x. */
 static inline double dlx_log_normal_f64(double x)
 {
-    uint64_t bits = dlx_double_bits(x);
+    uint64_t bits = dlx_f64_to_bits(x);
     /* x = 2^k * m with m in [sqrt(1/2), sqrt(2)) */
     int64_t k = (int64_t)(bits - 0x3FE6A09E667F3BCDu) >> 52;
-    double m = dlx_bits_double(bits - ((uint64_t)k << 52)), dk = (double)k;
+    double m = dlx_bits_to_f64(bits - ((uint64_t)k << 52)), dk = (double)k;
     /* ln(1 + f) = 2 atanh(s) = 2s + s * t and 2s = f - s * f; |s| <= 0.172: the first term left out is 2e-19. */
     double f = m - 1.0, s = f / (2.0 + f), z = s * s;
     double t = 2.0 / 23.0;

@@ -228,7 +228,7 @@ int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, in
     for (int32_t i = 0; i < n; i++) {
         double u = dlx_random_uniform(random), x = (double)logits[i];
         /* -ln(-ln u) <= -ln(1 - u) <= -ln 2 * the exponent of 1 - u: for most tokens that is enough to know. */
-        double most = (double)(1023 - (int64_t)(dlx_double_bits(1 - u) >> 52)) * 0x1.62e43p-1;
+        double most = (double)(1023 - (int64_t)(dlx_f64_to_bits(1 - u) >> 52)) * 0x1.62e43p-1;
         if (i == never || (id >= 0 && x + temperature * most <= best)) continue;
         double value = x + temperature * dlx_gumbel(u);
         if (value > best) {
