@@ -116,6 +116,19 @@ static void attention_pieces(const dlx_executor *ex, const dlx_node *n, dlx_atte
     a->piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride};
 }
 
+/* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side, so
+ * a piece of few vectors leaves lanes idle: at least LANES of them where there are as many. Beyond that, larger pieces
+ * prepare keys less often, smaller ones keep all threads at work. A row's result does not depend on the piece. */
+static size_t attention_tile_rows(const dlx_kernels *k, const dlx_attention_args *a, size_t threads)
+{
+    enum { LANES = 32, MOST = 256, PIECES_PER_THREAD = 4 };
+    size_t unit = k->attention_row_tile, group = a->heads / a->kv_heads;
+    size_t least = (LANES / group + unit - 1) / unit * unit, rows = MOST / group / unit * unit;
+    if (least < unit) least = unit;
+    while (rows > least && (a->rows + rows - 1) / rows * a->kv_heads < PIECES_PER_THREAD * threads) rows -= unit;
+    return rows > least ? rows : least;
+}
+
 static void do_attention(dlx_executor *ex, job *j)
 {
     const dlx_shape *q = &ex->shape[j->n->in[0]], *k = &ex->shape[j->n->in[1]];
@@ -136,7 +149,7 @@ static void do_attention(dlx_executor *ex, job *j)
         for (size_t r = 0; r < a->rows; r++) ex->all_visible[r] = keys;
         a->visible = ex->all_visible;
     }
-    j->tile_rows = j->k->attention_row_tile;
+    j->tile_rows = attention_tile_rows(j->k, a, (size_t)dlx_pool_threads(ex->pool));
     j->tiles = (a->rows + j->tile_rows - 1) / j->tile_rows;
     dlx_pool_for(ex->pool, j->tiles * a->kv_heads, 1, run_attention, j);
 }
