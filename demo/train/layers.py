@@ -1,6 +1,7 @@
 """Parts that the LLaDA and the SDAR layout share."""
 import torch
 import torch.nn as nn
+from safetensors.torch import load_file
 
 
 class RMSNorm(nn.Module):
@@ -26,3 +27,16 @@ def rotary_tables(head_dim, positions, theta):
 def rotate(x, cos, sin):
     a, b = x.chunk(2, -1)
     return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+
+
+def load_weights(net, folder, int8, embedding):
+    """fp32 network of the weights in a checkpoint folder (a Path), ready to decode; int8: every matrix but the one whose
+    name has `embedding` in it becomes symmetric int8 rows (scale = max|row| / 127)."""
+    weights = {k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()}
+    for name, w in weights.items():
+        if int8 and w.ndim == 2 and embedding not in name:
+            scale = w.abs().amax(1, keepdim=True) / 127
+            scale[scale == 0] = 1
+            weights[name] = (w / scale).round().clamp(-128, 127) * scale
+    net.load_state_dict(weights)
+    return net.eval()

@@ -13,10 +13,10 @@ import random
 import time
 
 import torch
-from safetensors.torch import load_file
 
 from dialog import data, tasks, tokenizer
 from dialog.model import SDAR
+from layers import load_weights
 
 QUOTA = {"add": 140, "sort": 100, "spell": 70, "reverse": 90, "letters": 40, "date": 120, "weekday": 40, "convert": 90,
          "clock": 40, "refer add": 70, "refer sort": 70, "refer spell": 50, "refer date": 40, "refer convert": 40}
@@ -48,17 +48,8 @@ def prompt_ids(messages):
 
 
 def load(folder, int8=False):
-    """fp32 network; int8: every matrix but the embedding becomes symmetric int8 rows (scale = max|row| / 127)."""
     folder = pathlib.Path(folder)
-    net = SDAR(json.loads((folder / "config.json").read_text()))
-    weights = {k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()}
-    for name, w in weights.items():
-        if int8 and w.ndim == 2 and "embed" not in name:
-            scale = w.abs().amax(1, keepdim=True) / 127
-            scale[scale == 0] = 1
-            weights[name] = (w / scale).round().clamp(-128, 127) * scale
-    net.load_state_dict(weights)
-    return net.eval()
+    return load_weights(SDAR(json.loads((folder / "config.json").read_text())), folder, int8, "embed")
 
 
 @torch.no_grad()

@@ -10,26 +10,17 @@ import time
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from sudoku6 import data
 from sudoku6.model import LLaDA
+from layers import load_weights
 
 BANDS = [(10, 12), (13, 15), (16, 18), (19, 22)]
 
 
 def load(folder, int8=False):
-    """fp32 network; int8: every matrix but the embedding becomes symmetric int8 rows (scale = max|row| / 127)."""
     folder = pathlib.Path(folder)
-    net = LLaDA(json.loads((folder / "config.json").read_text()))
-    weights = {k: v.float() for k, v in load_file(str(folder / "model.safetensors")).items()}
-    for name, w in weights.items():
-        if int8 and w.ndim == 2 and "wte" not in name:
-            scale = w.abs().amax(1, keepdim=True) / 127
-            scale[scale == 0] = 1
-            weights[name] = (w / scale).round().clamp(-128, 127) * scale
-    net.load_state_dict(weights)
-    return net.eval()
+    return load_weights(LLaDA(json.loads((folder / "config.json").read_text())), folder, int8, "wte")
 
 
 @torch.no_grad()
