@@ -106,7 +106,7 @@ typedef struct dlx_kernels {
     void (*mul)(float *y, const float *a, const float *b, size_t n);
     /* y = softmax(x) over n values, exact for -inf entries (at least one finite). y may be x. */
     void (*softmax)(float *y, const float *x, size_t n);
-    /* One row by XNNPACK's qd8 rule (see ../shared spec: lo=min(0,min), hi=max(0,max), ...): q int8 [n]. */
+    /* One row by XNNPACK's qd8 rule (kernels/qd8.h): q int8 [n]. */
     void (*quantize_qd8)(int8_t *q, dlx_qd8_row *row, const float *x, size_t n);
     /* y = q * scale */
     void (*dequantize_i8)(float *y, const int8_t *q, float scale, size_t n);
