@@ -13,7 +13,9 @@ the number to quote, not the milliseconds.
 import argparse
 import ctypes
 import json
+import os
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -21,46 +23,26 @@ import torch
 from executorch.extension.pybindings import _portable_lib
 from executorch.runtime import Runtime, Verification
 
-
-class Error(ctypes.Structure):
-    _fields_ = [("status", ctypes.c_int), ("message", ctypes.c_char * 512)]
-
-
-class Span(ctypes.Structure):
-    _fields_ = [("begin", ctypes.c_int32), ("end", ctypes.c_int32)]
-
-
-class Call(ctypes.Structure):
-    _fields_ = [("ids", ctypes.POINTER(ctypes.c_int32)), ("n_ids", ctypes.c_int32), ("start", ctypes.c_int32),
-                ("context", Span * 2), ("n_context", ctypes.c_int32), ("attn_block", ctypes.c_int32),
-                ("n_store", ctypes.c_int32), ("rows", ctypes.POINTER(ctypes.c_int32)), ("n_rows", ctypes.c_int32),
-                ("logits", ctypes.POINTER(ctypes.c_float))]
-
-
-class Options(ctypes.Structure):
-    _fields_ = [("struct_size", ctypes.c_size_t), ("threads", ctypes.c_int32), ("cpu", ctypes.c_char_p)]
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "python"))
+from diffulex_edge import Model, _native  # noqa: E402
 
 
 class Native:
-    """A session of the native library over the file."""
+    """A session of the native library over the file, called with a buffer of ours for the logits."""
 
-    def __init__(self, library, path, threads):
-        self.lib, self.err = ctypes.CDLL(str(library)), Error()
-        self.model, self.session = ctypes.c_void_p(), ctypes.c_void_p()
-        options = Options(ctypes.sizeof(Options), threads, None)
-        self.check(self.lib.dlx_model_open(ctypes.byref(self.model), str(path).encode(), ctypes.byref(options), ctypes.byref(self.err)))
-        self.check(self.lib.dlx_session_open(ctypes.byref(self.session), self.model, 0, 0, ctypes.byref(self.err)))
-
-    def check(self, status):
-        if status:
-            raise SystemExit(self.err.message.decode())
+    def __init__(self, path, threads):
+        self.model = Model(path, threads=threads)
+        self.session = self.model.session()
 
     def forward(self, ids, start, context, store, logits, block):
-        ids_c = (ctypes.c_int32 * len(ids))(*ids)
-        out = ctypes.cast(logits.data_ptr(), ctypes.POINTER(ctypes.c_float)) if logits is not None else None
-        call = Call(ids_c, len(ids), start, (Span * 2)(Span(0, context)), 1 if context else 0, block, len(ids) if store else 0, None,
-                    len(ids) if logits is not None else 0, out)
-        self.check(self.lib.dlx_session_forward(self.session, ctypes.byref(call), ctypes.byref(self.err)))
+        pointer = ctypes.cast(logits.data_ptr(), ctypes.POINTER(ctypes.c_float)) if logits is not None else None
+        call = _native.ForwardCall(ids=(ctypes.c_int32 * len(ids))(*ids), n_ids=len(ids), start=start,
+                                   n_context=1 if context else 0, attn_block=block, n_store=len(ids) if store else 0,
+                                   n_rows=len(ids) if logits is not None else 0, logits=pointer)
+        call.context[0] = _native.Span(0, context)
+        with self.session._borrow() as handle:
+            _native.call("dlx_session_forward", handle, ctypes.byref(call))
 
 
 class Official:
@@ -91,15 +73,14 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--chunk", type=int, default=32, help="rows of one prefill call (both runtimes)")
-    parser.add_argument("--library", type=Path,
-                        default=Path(__file__).resolve().parent.parent / "build/release/src/libdiffulex_edge.so")
+    parser.add_argument("--library", help="the shared library (default: where the Python package finds it)")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
 
-    native, official = Native(args.library, args.pte, args.threads), Official(args.pte, args.threads)
-    vocab = native.lib.dlx_model_get_facts
-    vocab.restype = ctypes.c_void_p
-    columns = ctypes.cast(vocab(native.model) + 12, ctypes.POINTER(ctypes.c_int32))[0]
+    if args.library:
+        os.environ["DLX_LIBRARY"] = args.library
+    native, official = Native(args.pte, args.threads), Official(args.pte, args.threads)
+    columns = native.model.facts.vocab_size
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, columns, (args.context + args.rows,), generator=generator).tolist()
     for p in range(0, args.context, args.chunk):
