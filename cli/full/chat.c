@@ -22,6 +22,7 @@ typedef struct chat {
     bool plain; /* no chat template: every line is continued as it stands */
     bool stats, visual;
     dlx_cli_visual *view; /* of the answer in progress, or NULL */
+    bool viewed;          /* the last answer was shown by a view, its text was not printed */
     bool line_open;
 } chat;
 
@@ -129,11 +130,13 @@ static dlx_status decode(chat *c, const int32_t *ids, size_t n, int32_t max_new,
         c->view = &view;
         dlx_cli_visual_legend(&view);
     }
+    c->viewed = c->view != NULL;
     c->line_open = false;
     s = dlx_complete(c->r.facts, dlx_session_forward, c->r.session, &o, ids, n, out, err);
     if (c->view) {
         dlx_cli_visual_wipe(&view);
         dlx_cli_visual_close(&view);
+        c->view = NULL;
     }
     return s;
 }
@@ -153,15 +156,13 @@ static void answer(chat *c)
         if (c->line_open) printf("\n");
         dlx_cli_message("%s", err.message);
         drop_turns(c, c->n_turns - 1, 1);
-        c->view = NULL;
         return;
     }
     const char *text = dlx_completion_text(completion, &n_text);
-    if (c->view) {
+    if (c->viewed) {
         dlx_cli_put_text(stdout, text, n_text);
         c->line_open = n_text && text[n_text - 1] != '\n';
     }
-    c->view = NULL;
     bool cancelled = !strcmp(dlx_completion_finish_reason(completion), "cancelled");
     printf("%s%s", cancelled ? " [stopped]" : "", c->line_open || cancelled || !n_text ? "\n" : "");
     fflush(stdout);
