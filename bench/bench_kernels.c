@@ -253,6 +253,7 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
     fill(k, keys * kv_heads * dim);
     fill(v, keys * kv_heads * dim);
     for (size_t i = 0; i < rows; i++) visible[i] = (int32_t)keys;
+    dlx_kv_piece piece = {k, v, keys, kv_heads * dim, DLX_F32};
     j.a = (dlx_attention_args){.out = out,
                                .out_stride = heads * dim,
                                .q = q,
@@ -262,7 +263,7 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
                                .kv_heads = kv_heads,
                                .head_dim = dim,
                                .scale = 1.0f / sqrtf((float)dim),
-                               .piece = {{k, v, keys, kv_heads * dim}},
+                               .piece = &piece,
                                .pieces = 1,
                                .visible = visible};
     j.scratch_bytes = (size_t)dlx_align_up(b->k.attention_scratch(j.tile, keys, heads, kv_heads, dim), 4096);

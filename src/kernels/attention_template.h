@@ -93,8 +93,8 @@ static void pack_queries(attention_pass *p)
     }
 }
 
-/* The parts of keys [begin, end) in the pieces; returns how many. */
-static size_t find_runs(key_run out[DLX_MAX_KV_PIECES], const attention_pass *p, size_t begin, size_t end)
+/* The parts of keys [begin, end), one block, in the pieces; returns how many. */
+static size_t find_runs(key_run out[KEY_BLOCK], const attention_pass *p, size_t begin, size_t end)
 {
     size_t n = 0, first = 0, head = p->kv_head * p->args->head_dim;
     for (size_t i = 0; i < p->args->pieces; i++) {
@@ -102,7 +102,8 @@ static size_t find_runs(key_run out[DLX_MAX_KV_PIECES], const attention_pass *p,
         size_t last = first + piece->rows, from = begin > first ? begin : first, to = min_size(end, last);
         if (from < to) {
             size_t offset = (from - first) * piece->row_stride + head;
-            out[n++] = (key_run){piece->k + offset, piece->v + offset, to - from, piece->row_stride};
+            out[n++] = (key_run){(const float *)piece->k + offset, (const float *)piece->v + offset, to - from,
+                                 piece->row_stride};
         }
         first = last;
     }
@@ -234,7 +235,7 @@ static size_t panel_visible(const attention_pass *p, size_t panel, size_t *least
 
 static void attend_block(attention_pass *p, size_t begin, size_t end)
 {
-    key_run runs[DLX_MAX_KV_PIECES], copied = {.v = p->s.values, .rows = end - begin, .row_stride = PANEL};
+    key_run runs[KEY_BLOCK], copied = {.v = p->s.values, .rows = end - begin, .row_stride = PANEL};
     size_t n_runs = find_runs(runs, p, begin, end);
     /* Copying makes a block's values contiguous (rows may be far apart and fall into the same cache sets); with one
      * panel of queries it would cost as much as it saves. */

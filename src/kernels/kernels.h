@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/dtype.h"
 #include "base/status.h"
 
 typedef enum dlx_isa {
@@ -70,14 +71,13 @@ typedef struct dlx_gemm_qd8 {
                 size_t n_in, size_t strip_begin, size_t strip_end);
 } dlx_gemm_qd8;
 
-/* Rows of keys and values that an attention call reads: several pieces, in order. k and v: [n, kv_stride...]. */
+/* Rows of keys and values that an attention call reads: any number of pieces, in order. */
 typedef struct dlx_kv_piece {
-    const float *k, *v; /* row 0 of this piece, for kv head 0 */
-    size_t rows;
+    const void *k, *v; /* row 0 of this piece, for kv head 0: [rows][kv_heads, head_dim] with row_stride between rows */
+    size_t rows;       /* may be 0 */
     size_t row_stride; /* elements between rows */
+    dlx_dtype type;    /* of k and v: F32 */
 } dlx_kv_piece;
-
-enum { DLX_MAX_KV_PIECES = 3 };
 
 typedef struct dlx_attention_args {
     float *out; /* [rows, heads * head_dim] */
@@ -86,7 +86,7 @@ typedef struct dlx_attention_args {
     size_t q_stride; /* elements between rows */
     size_t rows, heads, kv_heads, head_dim;
     float scale; /* 1 / sqrt(head_dim) unless the program says otherwise */
-    dlx_kv_piece piece[DLX_MAX_KV_PIECES];
+    const dlx_kv_piece *piece; /* [pieces] */
     size_t pieces;
     const int32_t *visible; /* [rows]: row r sees the first visible[r] >= 1 key rows of the concatenated pieces */
 } dlx_attention_args;

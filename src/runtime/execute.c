@@ -39,6 +39,7 @@ typedef struct job {
     float f;
     int32_t bad_id;
     dlx_attention_args attention;
+    dlx_kv_piece piece[3];
     size_t tiles, tile_rows;
 } job;
 
@@ -101,19 +102,20 @@ static void run_attention(void *arg, size_t begin, size_t end, size_t thread)
     }
 }
 
-static void attention_pieces(const dlx_executor *ex, const dlx_node *n, dlx_attention_args *a)
+static void attention_pieces(const dlx_executor *ex, const dlx_node *n, dlx_attention_args *a, dlx_kv_piece *piece)
 {
     size_t stride = a->kv_heads * a->head_dim;
+    a->piece = piece;
     size_t cached = n->inputs >= 5 ? (size_t)ex->shape[n->in[3]].dim[0] : 0;
     if (cached) {
         const float *k = ex->data[n->in[3]], *v = ex->data[n->in[4]];
         dlx_cache_view all = {.rows = {cached}, .spans = 1};
         const dlx_cache_view *view = ex->cache ? ex->cache : &all;
         for (size_t i = 0; i < view->spans; i++)
-            a->piece[a->pieces++] =
-                (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i], stride};
+            piece[a->pieces++] =
+                (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i], stride, DLX_F32};
     }
-    a->piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride};
+    piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride, DLX_F32};
 }
 
 /* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side, so
@@ -141,7 +143,7 @@ static void do_attention(dlx_executor *ex, job *j)
     a->kv_heads = (size_t)k->dim[1];
     a->out_stride = a->q_stride = a->heads * a->head_dim;
     a->scale = j->n->attr.f[0];
-    attention_pieces(ex, j->n, a);
+    attention_pieces(ex, j->n, a, j->piece);
     a->visible = ex->visible;
     if (!a->visible) {
         int32_t keys = 0;

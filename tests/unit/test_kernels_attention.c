@@ -10,9 +10,12 @@ static const geometry geometries[] = {{1, 1, 16}, {6, 2, 16}, {7, 1, 16},  {12, 
                                       {8, 8, 24}, {2, 1, 5},  {32, 4, 32}, {9, 3, 1},    {40, 1, 8}, {2, 2, 256}};
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
+enum { MOST_PIECES = 3 };
+
 typedef struct attention_case {
-    dlx_attention_args a;
-    guarded out, q, k[DLX_MAX_KV_PIECES], v[DLX_MAX_KV_PIECES];
+    dlx_attention_args a; /* without the pieces, since a case is copied */
+    dlx_kv_piece piece[MOST_PIECES];
+    guarded out, q, k[MOST_PIECES], v[MOST_PIECES];
     int32_t *visible;
     size_t keys;
 } attention_case;
@@ -35,7 +38,7 @@ static attention_case case_new(rng *r, geometry g, size_t rows, size_t keys, siz
     fill(r, c.q.p, c.q.n / sizeof(float), FILL_PLAIN);
     size_t left = keys;
     for (size_t i = 0; i < pieces; i++) {
-        dlx_kv_piece *p = &a->piece[i];
+        dlx_kv_piece *p = &c.piece[i];
         p->rows = i + 1 == pieces ? left : rng_below(r, left + 1);
         left -= p->rows;
         p->row_stride = g.kv_heads * g.head_dim + rng_below(r, 2) * 3;
@@ -71,7 +74,9 @@ static void case_free(attention_case *c)
  */
 static float *run(const dlx_kernels *k, const attention_case *c, size_t begin, size_t end, size_t tile)
 {
-    const dlx_attention_args *a = &c->a;
+    dlx_attention_args args = c->a;
+    const dlx_attention_args *a = &args;
+    args.piece = c->piece;
     size_t width = a->heads * a->head_dim;
     guarded scratch = guarded_new(k->attention_scratch(tile, c->keys, a->heads, a->kv_heads, a->head_dim), 0);
     for (size_t h = a->kv_heads; h-- > 0;)
@@ -99,7 +104,7 @@ static void check_outputs(const float *y, const float *expected, size_t n, size_
 static void check_case(const dlx_kernels *k, size_t count, rng *r, geometry g, size_t rows, size_t keys,
                        float sharpness)
 {
-    attention_case c = case_new(r, g, rows, keys, 1 + rng_below(r, DLX_MAX_KV_PIECES), sharpness);
+    attention_case c = case_new(r, g, rows, keys, 1 + rng_below(r, MOST_PIECES), sharpness);
     size_t n = rows * g.heads * g.head_dim;
     float *expected = run(&k[0], &c, 0, rows, rows), *first = NULL;
     for (size_t i = 1; i < count; i++) {
@@ -189,8 +194,8 @@ static void test_hidden_keys(void **state)
         float *before = run(&k[i], &c, 0, ROWS, ROWS);
         for (size_t j = 270; j < KEYS; j++) {
             for (size_t d = 0; d < g.kv_heads * g.head_dim; d++) {
-                ((float *)c.k[0].p)[j * c.a.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
-                ((float *)c.v[0].p)[j * c.a.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
+                ((float *)c.k[0].p)[j * c.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
+                ((float *)c.v[0].p)[j * c.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
             }
         }
         float *after = run(&k[i], &c, 0, ROWS, ROWS);
@@ -211,19 +216,21 @@ static void test_pieces(void **state)
     geometry g = {6, 2, 48};
     attention_case c = case_new(&r, g, 12, 600, 1, 1.0f);
     dlx_attention_args whole = c.a;
+    dlx_kv_piece all = c.piece[0];
     size_t n = 12 * g.heads * g.head_dim;
     static const size_t cuts[][2] = {{0, 0}, {1, 599}, {256, 512}, {100, 100}, {300, 301}, {600, 600}};
     for (size_t i = 0; i < count; i++) {
         c.a = whole;
+        c.piece[0] = all;
         float *expected = run(&k[i], &c, 0, 12, 12);
         for (size_t j = 0; j < sizeof cuts / sizeof cuts[0]; j++) {
             size_t edge[] = {0, cuts[j][0], cuts[j][1], 600};
             c.a.pieces = 3;
             for (size_t p = 0; p < 3; p++) {
-                c.a.piece[p] = whole.piece[0];
-                c.a.piece[p].k += edge[p] * whole.piece[0].row_stride;
-                c.a.piece[p].v += edge[p] * whole.piece[0].row_stride;
-                c.a.piece[p].rows = edge[p + 1] - edge[p];
+                c.piece[p] = all;
+                c.piece[p].k = (const float *)all.k + edge[p] * all.row_stride;
+                c.piece[p].v = (const float *)all.v + edge[p] * all.row_stride;
+                c.piece[p].rows = edge[p + 1] - edge[p];
             }
             float *y = run(&k[i], &c, 0, 12, 12);
             check_bits("pieces", y, expected, n * sizeof(float));
@@ -232,6 +239,7 @@ static void test_pieces(void **state)
         free(expected);
     }
     c.a = whole;
+    c.piece[0] = all;
     case_free(&c);
 }
 
@@ -253,7 +261,7 @@ static void test_mean(void **state)
                 for (size_t d = 0; d < 8; d++) {
                     double sum = 0;
                     for (int32_t j = 0; j < visible[m]; j++)
-                        sum += (double)c.a.piece[0].v[(size_t)j * c.a.piece[0].row_stride + d];
+                        sum += (double)((const float *)c.piece[0].v)[(size_t)j * c.piece[0].row_stride + d];
                     check_close("mean", d, y[(m * 4 + h) * 8 + d], (float)(sum / visible[m]), 2e-6);
                 }
         free(y);

@@ -1,0 +1,28 @@
+/*
+ * The caller's memory: an application that manages memory itself (a pool, a locked region, a meter) hands these two
+ * functions to the objects that keep memory. What is not given an allocator uses the C library's.
+ */
+#ifndef DIFFULEX_EDGE_ALLOCATOR_H
+#define DIFFULEX_EDGE_ALLOCATOR_H
+
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct dlx_allocator {
+    /* `size` >= 1 bytes at a multiple of `alignment` (a power of two up to 4096), contents undefined; NULL: refused, which
+     * the library reports as DLX_E_NOMEM. */
+    void *(*alloc)(void *ctx, size_t size, size_t alignment);
+    /* Gets back what alloc returned, with the same size and alignment. Never NULL. */
+    void (*free)(void *ctx, void *p, size_t size, size_t alignment);
+    /* Handed to both. They may be called from several threads at once: by every thread that uses the object they were
+     * given to. The structure is copied; what ctx points to must outlive the object. */
+    void *ctx;
+} dlx_allocator;
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,21 @@
+/*
+ * Memory that objects keep, from the caller's allocator or the C library. A `const dlx_allocator *` that is NULL, or
+ * whose functions are NULL, means the C library.
+ */
+#ifndef DLX_BASE_MEMORY_H
+#define DLX_BASE_MEMORY_H
+
+#include <stddef.h>
+
+#include "diffulex_edge/allocator.h"
+
+enum { DLX_ALIGN = 64 }; /* of everything that kernels read: a cache line and the widest vector */
+
+/* count * size bytes, DLX_ALIGN-aligned, contents undefined; NULL when memory is out or the product overflows. */
+void *dlx_mem_array(const dlx_allocator *a, size_t count, size_t size);
+/* The same, all bytes 0. */
+void *dlx_mem_zeroed(const dlx_allocator *a, size_t count, size_t size);
+/* With the counts that the array was made with. p may be NULL. */
+void dlx_mem_free(const dlx_allocator *a, void *p, size_t count, size_t size);
+
+#endif
