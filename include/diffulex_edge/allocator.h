@@ -12,8 +12,8 @@ extern "C" {
 #endif
 
 typedef struct dlx_allocator {
-    /* `size` >= 1 bytes at a multiple of `alignment` (a power of two up to 4096), contents undefined; NULL: refused, which
-     * the library reports as DLX_E_NOMEM. */
+    /* `size` >= 1 bytes at a multiple of `alignment` (a power of two up to 4096), contents undefined; NULL: refused,
+     * which the library reports as DLX_E_NOMEM. */
     void *(*alloc)(void *ctx, size_t size, size_t alignment);
     /* Gets back what alloc returned, with the same size and alignment. Never NULL. */
     void (*free)(void *ctx, void *p, size_t size, size_t alignment);

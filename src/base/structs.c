@@ -16,13 +16,15 @@ dlx_status dlx_struct_in(void *out, size_t known, const void *in, size_t least, 
     if (!in) return DLX_OK;
     DLX_TRY(caller_size(in, least, name, &size, err));
     enum { MOST = 1 << 16 }; /* a size beyond that is an uninitialised structure */
-    if (size > MOST) return dlx_fail(err, DLX_E_INVALID, "%s: struct_size is %zu; set it to sizeof(%s)", name, size, name);
+    if (size > MOST)
+        return dlx_fail(err, DLX_E_INVALID, "%s: struct_size is %zu; set it to sizeof(%s)", name, size, name);
     for (size_t i = known; i < size; i++)
         if (((const unsigned char *)in)[i])
-            return dlx_fail(err, DLX_E_UNSUPPORTED,
-                            "%s: byte %zu is set, but this library knows the first %zu only; it is older than the header "
-                            "that the program was compiled with",
-                            name, i, known);
+            return dlx_fail(
+                err, DLX_E_UNSUPPORTED,
+                "%s: byte %zu is set, but this library knows the first %zu only; it is older than the header "
+                "that the program was compiled with",
+                name, i, known);
     memcpy(out, in, size < known ? size : known);
     memcpy(out, &known, sizeof known);
     return DLX_OK;

@@ -2,8 +2,8 @@
  * Public structures that grow: each begins with struct_size, which says how much of it its writer knew.
  *
  * In: the bytes that the caller has replace those of the defaults; a caller from the future, with more bytes than this
- * library knows, is taken as long as what it adds is zero (a feature that it does not use). Out: no more is written than
- * the caller has room for, and struct_size stays the caller's.
+ * library knows, is taken as long as what it adds is zero (a feature that it does not use). Out: no more is written
+ * than the caller has room for, and struct_size stays the caller's.
  */
 #ifndef DLX_BASE_STRUCTS_H
 #define DLX_BASE_STRUCTS_H

@@ -85,7 +85,7 @@ typedef struct dlx_attention_args {
     const float *q;  /* [rows, heads, head_dim] */
     size_t q_stride; /* elements between rows */
     size_t rows, heads, kv_heads, head_dim;
-    float scale; /* 1 / sqrt(head_dim) unless the program says otherwise */
+    float scale;               /* 1 / sqrt(head_dim) unless the program says otherwise */
     const dlx_kv_piece *piece; /* [pieces] */
     size_t pieces;
     const int32_t *visible; /* [rows]: row r sees the first visible[r] >= 1 key rows of the concatenated pieces */

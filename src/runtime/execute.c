@@ -112,8 +112,8 @@ static void attention_pieces(const dlx_executor *ex, const dlx_node *n, dlx_atte
         dlx_cache_view all = {.rows = {cached}, .spans = 1};
         const dlx_cache_view *view = ex->cache ? ex->cache : &all;
         for (size_t i = 0; i < view->spans; i++)
-            piece[a->pieces++] =
-                (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i], stride, DLX_F32};
+            piece[a->pieces++] = (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i],
+                                                stride, DLX_F32};
     }
     piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride, DLX_F32};
 }
