@@ -127,10 +127,11 @@ static void product_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
     product *p = arg;
+    float *y = p->y + begin * (p->is_f32 ? p->b->k.gemm_f32.strip : p->b->k.gemm_qd8.strip);
     if (p->is_f32)
-        p->b->k.gemm_f32.run(p->y, p->n_out, p->x, p->n_in, p->rows, p->weights, p->n_out, p->n_in, begin, end);
+        p->b->k.gemm_f32.run(y, p->n_out, p->x, p->n_in, p->rows, p->weights, p->n_out, p->n_in, begin, end);
     else
-        p->b->k.gemm_qd8.run(p->y, p->n_out, p->quantized, p->rows, p->weights, p->n_out, p->n_in, begin, end);
+        p->b->k.gemm_qd8.run(y, p->n_out, p->quantized, p->rows, p->weights, p->n_out, p->n_in, begin, end);
 }
 
 static size_t product_strip_count(const product *p)

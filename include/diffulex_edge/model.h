@@ -1,10 +1,15 @@
 /*
- * Running: a model is an opened .pte (mapping and packed weights, immutable, shareable between threads); a session is
- * one mutable timeline over it (KV cache and activations), used by one thread at a time.
+ * Running. A model is an opened .pte: mapping, packed weights, threads; immutable, shared. A session is one sequence:
+ * what is cached of it. A workspace is the memory behind sessions: pages of keys and values, and the activations of one
+ * pass over rows of any of them. A session that is opened alone has a workspace of its own.
+ *
+ * Threads: a model may be used by all at once. A session is used by one thread at a time. Sessions of one workspace may
+ * be used by different threads; their passes take turns. Whoever finds the model's threads busy computes alone.
  */
 #ifndef DIFFULEX_EDGE_MODEL_H
 #define DIFFULEX_EDGE_MODEL_H
 
+#include "diffulex_edge/allocator.h"
 #include "diffulex_edge/decode.h"
 
 #ifdef __cplusplus
@@ -12,21 +17,23 @@ extern "C" {
 #endif
 
 typedef struct dlx_model dlx_model;
+typedef struct dlx_workspace dlx_workspace;
 typedef struct dlx_session dlx_session;
 
 typedef struct dlx_model_options {
     size_t struct_size; /* sizeof(dlx_model_options) */
     int32_t threads;    /* 0: one per available core. Results do not depend on it */
     const char *cpu;    /* kernel set: NULL or "auto", "ref", "avx2", "avx512vnni", "neon": the best one not above it */
+    const dlx_allocator *allocator; /* NULL: the C library. Of what the model, its workspaces and its sessions keep */
 } dlx_model_options;
 
 /* Bytes, all known before anything is allocated. */
 typedef struct dlx_memory {
-    size_t struct_size;
+    size_t struct_size;   /* sizeof(dlx_memory), set by the caller */
     uint64_t file;        /* mapped file */
     uint64_t packed;      /* weights rearranged for the kernels (per model) */
-    uint64_t kv_cache;    /* per session */
-    uint64_t activations; /* per session, the arena */
+    uint64_t kv_cache;    /* per workspace, all its pages. The system gives them when they are first written */
+    uint64_t activations; /* per workspace: the largest pass, and tables */
 } dlx_memory;
 
 DLX_API dlx_model_options dlx_model_options_default(void);
@@ -38,29 +45,101 @@ DLX_API void dlx_model_close(dlx_model *model);
 
 /* Owned by the model. */
 DLX_API const dlx_model_facts *dlx_model_get_facts(const dlx_model *model);
-/* Memory a session of `max_rows` rows and `max_context` positions (0: the file's bounds) will take. */
+/* Memory a session of `max_rows` rows and `max_context` positions (0: the file's bounds) will take. out->struct_size is
+ * set by the caller. */
 DLX_API dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,
                                     dlx_error *err);
 /* Name of the kernel set in use, e.g. "avx512vnni". Static storage. */
 DLX_API const char *dlx_model_kernels(const dlx_model *model);
 
-/* A session of at most max_rows rows a call and max_context positions (0: the file's bounds). */
+/* ---- sessions ------------------------------------------------------------------------------------------------- */
+
+/* A session of at most max_rows rows a pass and max_context positions (0: the file's bounds), in a workspace of its own
+ * with a float32 cache. */
 DLX_API dlx_status dlx_session_open(dlx_session **out, const dlx_model *model, int32_t max_rows, int32_t max_context,
                                     dlx_error *err);
 DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
 
 /*
  * The dlx_forward_fn of a session: pass the session as ctx. Ids outside the vocabulary, positions outside the context
- * and a context span that was never stored are DLX_E_INVALID / DLX_E_LIMIT. NaN in the logits is DLX_E_INTERNAL.
- * No allocation happens inside.
+ * and a context span that was never stored are DLX_E_INVALID / DLX_E_LIMIT. NaN in the logits is DLX_E_INTERNAL. A call
+ * that fails leaves the cache as it was.
+ * Nothing is allocated inside, with one exception: a call that takes several passes and overwrites stored positions
+ * keeps what it overwrites until it is done.
  */
 DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
 /* How many leading ids of a prompt are cached already, exactly as running them again under block-causal attention of
  * width attn_block would store them: a multiple of attn_block, or 0 (always 0 for attn_block 0, where every row depends
  * on all others). The value for decode option n_cached. */
 DLX_API int32_t dlx_session_reusable(const dlx_session *session, const int32_t *ids, size_t n, int32_t attn_block);
-/* Forgets what was stored at positions >= n. */
+/* Forgets what was stored at positions >= n, and gives back the pages that held nothing else. */
 DLX_API void dlx_session_truncate(dlx_session *session, int32_t n);
+
+/* ---- many sequences ------------------------------------------------------------------------------------------- */
+
+#define DLX_KV_PAGE 64 /* positions of one page of keys and values */
+
+typedef struct dlx_workspace_options {
+    size_t struct_size;   /* sizeof(dlx_workspace_options) */
+    int32_t max_rows;     /* of one pass, all sessions together; 0: the file's bound */
+    int32_t max_context;  /* positions of one session; 0: the file's bound */
+    int32_t max_sessions; /* open at one time, 1 .. 1024; 0: 16 */
+    int32_t kv_positions; /* stored by all sessions together, rounded up to pages; shared prefixes count once. 0:
+                             max_sessions times max_context */
+    const char *kv_type;  /* of cached keys and values: NULL or "float32": exact; "float16": half the memory, 11 bits */
+} dlx_workspace_options;
+
+/* options may be NULL. Close all its sessions before the workspace, and the workspace before its model. */
+DLX_API dlx_status dlx_workspace_open(dlx_workspace **out, const dlx_model *model, const dlx_workspace_options *options,
+                                      dlx_error *err);
+DLX_API void dlx_workspace_close(dlx_workspace *workspace); /* NULL is fine */
+/* What dlx_workspace_open with these options will take. */
+DLX_API dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_options *options, dlx_memory *out,
+                                        dlx_error *err);
+/* Positions that can still be stored by somebody: those of pages that no session holds. */
+DLX_API int32_t dlx_workspace_free_positions(dlx_workspace *workspace);
+
+/* An empty sequence. DLX_E_LIMIT when max_sessions are open. */
+DLX_API dlx_status dlx_session_open_in(dlx_session **out, dlx_workspace *workspace, dlx_error *err);
+/* A new session in the workspace of `from` that holds what `from` holds at positions < n. Pages are shared until one of
+ * the two writes to them. (A program whose attention was not recognised gets copies.) */
+DLX_API dlx_status dlx_session_fork(dlx_session **out, const dlx_session *from, int32_t n, dlx_error *err);
+
+/*
+ * calls[i] on sessions[i], n of them, different sessions of one workspace: as many rows of all as fit max_rows go
+ * through the program together, so that weights are read once. The logits of a call have the same bits as when it is
+ * made alone. Each call succeeds or fails for itself: status[i] and errors[i] (both may be NULL). Returns the status of
+ * the first call that failed. sessions that repeat or live in other workspaces are DLX_E_INVALID for all.
+ */
+DLX_API dlx_status dlx_forward_batch(dlx_session *const *sessions, const dlx_forward_call *const *calls, size_t n,
+                                     dlx_status *status, dlx_error *errors);
+
+/*
+ * A batcher lets decodes that run on threads of their own share passes: each decode has a seat, whose forward function
+ * waits until every seat waits, or one has waited for max_wait_us, and then makes one pass for all.
+ */
+typedef struct dlx_batcher dlx_batcher;
+typedef struct dlx_seat dlx_seat;
+
+typedef struct dlx_batcher_options {
+    size_t struct_size;  /* sizeof(dlx_batcher_options) */
+    int32_t max_wait_us; /* microseconds that a call waits for others at most; 0: 2000 */
+} dlx_batcher_options;
+
+/* options may be NULL. The workspace must outlive the batcher. */
+DLX_API dlx_status dlx_batcher_open(dlx_batcher **out, dlx_workspace *workspace, const dlx_batcher_options *options,
+                                    dlx_error *err);
+/* All seats must have been given back. NULL is fine. */
+DLX_API void dlx_batcher_close(dlx_batcher *batcher);
+/* A seat for a decode with `session`. Others wait for whoever has one, so take it when the decode begins and give it
+ * back when it ends. From any thread. */
+DLX_API dlx_status dlx_batcher_join(dlx_seat **out, dlx_batcher *batcher, dlx_session *session, dlx_error *err);
+DLX_API void dlx_batcher_leave(dlx_seat *seat); /* NULL is fine */
+/* The dlx_forward_fn of a seat: pass the seat as ctx. Errors are those of dlx_session_forward and concern this call
+ * alone. */
+DLX_API dlx_status dlx_batcher_forward(void *seat, const dlx_forward_call *call, dlx_error *err);
+
+/* ---- looking into files --------------------------------------------------------------------------------------- */
 
 /* Writes logits [rows, vocab] (float32, row-major) to a safetensors file as tensor "logits". The file appears at `path`
  * when it is complete; a failure leaves an older one as it was. */

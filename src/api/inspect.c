@@ -289,7 +289,7 @@ static void json_report(report *r)
                 ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu}",
                 (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
                 (unsigned long long)m->activations);
-        dlx_put(t, ",\"fused\":%s", r->model.program.fused ? "true" : "false");
+        dlx_put(t, ",\"fused\":%s", r->model.program.table.holds ? "true" : "false");
         json_weights(r);
     } else {
         dlx_put(t, ",\"runnable\":false,\"reason\":");
@@ -307,7 +307,9 @@ dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err)
     dlx_status s = dlx_map_file(&r.map, path, err);
     if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
     if (s == DLX_OK) {
-        r.runnable = dlx_model_load(&r.model, path, 0, dlx_cpu_best_isa(), &r.why_not) == DLX_OK;
+        dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
+        r.memory.struct_size = sizeof r.memory;
+        r.runnable = dlx_model_load(&r.model, path, &load, &r.why_not) == DLX_OK;
         if (r.runnable) s = dlx_model_memory(&r.model, 0, 0, &r.memory, err);
         /* Too little memory, or a system that refuses, says nothing about the file. */
         if (r.why_not.status == DLX_E_NOMEM || r.why_not.status == DLX_E_IO)

@@ -4,9 +4,9 @@
  */
 #include "engine/model.h"
 
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/structs.h"
 #include "format/facts.h"
 
 static dlx_status bad_signature(const char *what, dlx_error *err)
@@ -70,19 +70,43 @@ static dlx_status complete_facts(dlx_model *m, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_model_load(dlx_model *m, const char *path, int threads, dlx_isa limit, dlx_error *err)
+/* What rows promise each other, from the graph with the signature that was just recognised. */
+static dlx_status bind(dlx_model *m, dlx_error *err)
+{
+    const dlx_graph *g = &m->program.g;
+    return dlx_program_bind(&m->program,
+                            &(dlx_signature){.row_inputs = {g->inputs[0], g->inputs[1]},
+                                             .demand = m->program.rows,
+                                             .layers = m->layers,
+                                             .cache = g->inputs + 2,
+                                             .fresh = g->outputs + 1,
+                                             .logits = g->outputs[0]},
+                            err);
+}
+
+static dlx_status load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err)
+{
+    dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
+    DLX_TRY(dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err));
+    DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
+    if (!o->inspect) DLX_TRY(dlx_pool_create(&m->pool, m->threads, err));
+    program.pool = m->pool;
+    DLX_TRY(dlx_program_load(&m->program, &m->pte, "forward", &program, err));
+    DLX_TRY(recognise(m, err));
+    DLX_TRY(bind(m, err));
+    return complete_facts(m, err);
+}
+
+dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err)
 {
     memset(m, 0, sizeof *m);
+    if (o->mem) m->mem = *o->mem;
     dlx_arena_init(&m->arena);
-    m->threads = threads;
+    m->threads = o->threads ? o->threads : dlx_cpu_count();
     if (!path) return dlx_fail(err, DLX_E_INVALID, "no path of a .pte file was given");
     dlx_status s = dlx_map_file(&m->map, path, err);
     if (s == DLX_OK) {
-        s = dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err);
-        if (s == DLX_OK) s = dlx_facts_read(&m->facts, &m->pte, err);
-        if (s == DLX_OK) s = dlx_program_load(&m->program, &m->pte, "forward", limit, threads, true, err);
-        if (s == DLX_OK) s = recognise(m, err);
-        if (s == DLX_OK) s = complete_facts(m, err);
+        s = load(m, path, o, err);
         if (s != DLX_OK && err && !strstr(err->message, path)) s = dlx_fail_prefix(err, s, "%s", path);
     }
     if (s != DLX_OK) dlx_model_unload(m);
@@ -92,6 +116,8 @@ dlx_status dlx_model_load(dlx_model *m, const char *path, int threads, dlx_isa l
 void dlx_model_unload(dlx_model *m)
 {
     dlx_program_free(&m->program);
+    dlx_pool_free(m->pool);
+    m->pool = NULL;
     dlx_arena_free(&m->arena);
     dlx_unmap(&m->map);
 }
@@ -103,22 +129,23 @@ dlx_model_options dlx_model_options_default(void)
 
 dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
 {
-    dlx_model_options o = options ? *options : dlx_model_options_default();
-    dlx_isa limit;
+    dlx_model_options o = dlx_model_options_default();
+    dlx_load_options load_options = {0};
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: out must not be NULL");
     *out = NULL;
-    if (o.struct_size != sizeof o)
-        return dlx_fail(
-            err, DLX_E_INVALID,
-            "model options: struct_size is not sizeof(dlx_model_options); start from dlx_model_options_default()");
+    DLX_TRY(dlx_struct_in(&o, sizeof o, options, offsetof(dlx_model_options, threads), "dlx_model_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
-    DLX_TRY(dlx_isa_from_name(&limit, o.cpu ? o.cpu : "auto", err));
-    dlx_model *m = calloc(1, sizeof *m);
+    if (o.allocator && (!o.allocator->alloc || !o.allocator->free))
+        return dlx_fail(err, DLX_E_INVALID, "the allocator needs both of its functions");
+    DLX_TRY(dlx_isa_from_name(&load_options.limit, o.cpu ? o.cpu : "auto", err));
+    load_options.threads = o.threads;
+    load_options.mem = o.allocator;
+    dlx_model *m = dlx_mem_zeroed(o.allocator, 1, sizeof *m);
     if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", path);
-    dlx_status s = dlx_model_load(m, path, o.threads ? o.threads : dlx_cpu_count(), limit, err);
+    dlx_status s = dlx_model_load(m, path, &load_options, err);
     if (s != DLX_OK) {
-        free(m);
+        dlx_mem_free(o.allocator, m, 1, sizeof *m);
         return s;
     }
     *out = m;
@@ -128,8 +155,9 @@ dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_opt
 void dlx_model_close(dlx_model *model)
 {
     if (!model) return;
+    dlx_allocator mem = model->mem;
     dlx_model_unload(model);
-    free(model);
+    dlx_mem_free(&mem, model, 1, sizeof *model);
 }
 
 const dlx_model_facts *dlx_model_get_facts(const dlx_model *model)
@@ -168,29 +196,5 @@ dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_
         return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; the file allows 1 to %d",
                         *max_context, f->max_context);
     if (*max_rows > *max_context) *max_rows = *max_context;
-    return DLX_OK;
-}
-
-dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,
-                            dlx_error *err)
-{
-    *out = (dlx_memory){0};
-    DLX_TRY(dlx_model_bounds(model, &max_rows, &max_context, err));
-    const dlx_graph *g = &model->program.g;
-    dlx_shape *shape = calloc(g->n_inputs + 1, sizeof *shape);
-    if (!shape) return dlx_fail(err, DLX_E_NOMEM, "out of memory measuring a session");
-    int64_t cached = g->values[g->inputs[2]].dim[0];
-    dlx_model_input_shapes(model, max_rows, max_context < cached ? max_context : cached, max_rows, shape);
-    uint64_t activations;
-    dlx_status s =
-        dlx_executor_size(&model->program, shape, model->threads ? model->threads : dlx_cpu_count(), &activations, err);
-    free(shape);
-    if (s != DLX_OK) return s;
-    *out = (dlx_memory){.struct_size = sizeof *out,
-                        .file = model->map.size,
-                        .packed = dlx_program_packed_size(&model->program),
-                        .kv_cache =
-                            2ull * model->layers * (uint64_t)max_context * (uint64_t)model->kv_width * sizeof(float),
-                        .activations = activations};
     return DLX_OK;
 }

@@ -6,6 +6,8 @@
 
 #include "base/arena.h"
 #include "base/io.h"
+#include "base/memory.h"
+#include "base/threads.h"
 #include "format/pte.h"
 #include "runtime/program.h"
 
@@ -16,13 +18,21 @@ struct dlx_model {
     dlx_pte pte;
     dlx_program program;
     dlx_model_facts facts;
+    dlx_allocator mem;
+    dlx_pool *pool; /* NULL: loaded for inspection */
     int threads;
     size_t layers;    /* pairs of cache inputs */
     int64_t kv_width; /* kv_heads * head_dim */
 };
 
-/* threads 0: reads and measures, does not pack (for inspection). */
-dlx_status dlx_model_load(dlx_model *m, const char *path, int threads, dlx_isa limit, dlx_error *err);
+typedef struct dlx_load_options {
+    dlx_isa limit;
+    int threads;              /* 0: one per core */
+    bool inspect;             /* reads and measures, does not pack */
+    const dlx_allocator *mem; /* NULL: the C library */
+} dlx_load_options;
+
+dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err);
 void dlx_model_unload(dlx_model *m);
 
 /* Shapes of the graph inputs for calls of `rows` rows with `cached` cache rows and `demanded` demanded rows;

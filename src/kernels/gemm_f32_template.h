@@ -140,10 +140,11 @@ static void f32_run(float *y, size_t y_stride, const float *x, size_t x_stride, 
     for (size_t p = strip_begin * STRIP_PANELS; p < end && rows > 0; p++) {
         const float *panel = (const float *)packed + p * f32_panel_floats(n_in);
         size_t columns = min_size(PANEL, n_out - p * PANEL);
+        float *y_panel = y + (p - strip_begin * STRIP_PANELS) * PANEL;
         if (columns == PANEL)
-            f32_run_panel(y + p * PANEL, y_stride, x, x_stride, rows, panel, n_in);
+            f32_run_panel(y_panel, y_stride, x, x_stride, rows, panel, n_in);
         else
-            f32_run_short_panel(y + p * PANEL, y_stride, x, x_stride, rows, panel, n_in, columns);
+            f32_run_short_panel(y_panel, y_stride, x, x_stride, rows, panel, n_in, columns);
     }
 }
 

@@ -215,7 +215,8 @@ static void qd8_run(float *y, size_t y_stride, const void *quantized, size_t row
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
         const uint8_t *panel = (const uint8_t *)packed + p * qd8_panel_bytes(n_in);
         const uint8_t *next = p + 1 < panels ? panel + qd8_panel_bytes(n_in) : panel;
-        qd8_run_panel(y + p * PANEL, y_stride, quantized, rows, panel, next, n_in, min_size(PANEL, n_out - p * PANEL));
+        float *y_panel = y + (p - strip_begin * STRIP_PANELS) * PANEL;
+        qd8_run_panel(y_panel, y_stride, quantized, rows, panel, next, n_in, min_size(PANEL, n_out - p * PANEL));
     }
 }
 

@@ -45,7 +45,8 @@ typedef struct dlx_gemm_f32 {
     /* Packs strips [strip_begin, strip_end) of w (may be of a mapped file, any alignment of 4). bias may be NULL. */
     void (*pack)(void *packed, const float *w, const float *bias, size_t n_out, size_t n_in, size_t strip_begin,
                  size_t strip_end);
-    /* y[m][n] for m in [0, rows), columns of strips [strip_begin, strip_end); y points at row 0, column 0. */
+    /* y[m][n] for m in [0, rows), columns of strips [strip_begin, strip_end); y points at row 0 of the first of these
+     * columns. */
     void (*run)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const void *packed,
                 size_t n_out, size_t n_in, size_t strip_begin, size_t strip_end);
 } dlx_gemm_f32;
@@ -108,6 +109,8 @@ typedef struct dlx_kernels {
     void (*softmax)(float *y, const float *x, size_t n);
     /* One row by XNNPACK's qd8 rule (kernels/qd8.h): q int8 [n]. */
     void (*quantize_qd8)(int8_t *q, dlx_qd8_row *row, const float *x, size_t n);
+    /* y = x in IEEE half precision, rounded to nearest even; false when a number is too large for it or not finite. */
+    bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
     /* y = q * scale */
     void (*dequantize_i8)(float *y, const int8_t *q, float scale, size_t n);
 

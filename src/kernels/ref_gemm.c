@@ -51,7 +51,7 @@ static void f32_run(float *y, size_t y_stride, const float *x, size_t x_stride, 
         for (size_t n = strip_begin * STRIP; n < columns_end(strip_end, n_out); n++) {
             double sum = 0;
             for (size_t k = 0; k < n_in; k++) sum += (double)x[m * x_stride + k] * (double)w[n * n_in + k];
-            y[m * y_stride + n] = (float)(sum + (double)bias[n]);
+            y[m * y_stride + n - strip_begin * STRIP] = (float)(sum + (double)bias[n]);
         }
     }
 }
@@ -119,7 +119,7 @@ static void qd8_run(float *y, size_t y_stride, const void *quantized, size_t row
             uint32_t sum = 0; /* unsigned: wraps like the vector units where n_in is beyond any real layer */
             for (size_t k = 0; k < n_in; k++)
                 sum += (uint32_t)((q[m * n_in + k] - row[m].zero_point) * v.w[n * n_in + k]);
-            y[m * y_stride + n] = dlx_qd8_output((int32_t)sum, row[m].scale, v.scale[n], v.bias[n]);
+            y[m * y_stride + n - strip_begin * STRIP] = dlx_qd8_output((int32_t)sum, row[m].scale, v.scale[n], v.bias[n]);
         }
     }
 }

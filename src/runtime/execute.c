@@ -35,12 +35,8 @@ typedef struct job {
     const dlx_kernels *k;
     void *out;
     const void *in[DLX_MAX_INPUTS];
-    size_t width, rows;
+    size_t width, rows, strip;
     float f;
-    int32_t bad_id;
-    dlx_attention_args attention;
-    dlx_kv_piece piece[3];
-    size_t tiles, tile_rows;
 } job;
 
 static void run_rms_norm(void *arg, size_t begin, size_t end, size_t thread)
@@ -79,81 +75,46 @@ static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
     j->k->gemm_qd8.quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last < j->rows ? last : j->rows);
 }
 
-static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
+static void run_strips(const job *j, float *y, size_t y_stride, size_t begin, size_t end)
 {
-    const job *j = arg;
     const dlx_value *w = &j->ex->p->g.values[j->n->in[1]];
     size_t n_out = (size_t)w->dim[0], n_in = (size_t)w->dim[1];
     const void *packed = j->ex->p->weights[j->n - j->ex->p->g.nodes];
-    (void)thread;
     if (w->dtype == DLX_I8)
-        j->k->gemm_qd8.run(j->out, n_out, j->in[0], j->rows, packed, n_out, n_in, begin, end);
+        j->k->gemm_qd8.run(y, y_stride, j->in[0], j->rows, packed, n_out, n_in, begin, end);
     else
-        j->k->gemm_f32.run(j->out, n_out, j->in[0], n_in, j->rows, packed, n_out, n_in, begin, end);
+        j->k->gemm_f32.run(y, y_stride, j->in[0], n_in, j->rows, packed, n_out, n_in, begin, end);
 }
 
-static void run_attention(void *arg, size_t begin, size_t end, size_t thread)
+static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
-    for (size_t i = begin; i < end; i++) {
-        size_t head = i / j->tiles, first = i % j->tiles * j->tile_rows, last = first + j->tile_rows;
-        j->k->attention(&j->attention, head, first, last < j->attention.rows ? last : j->attention.rows,
-                        j->ex->scratch + thread * j->ex->scratch_stride);
+    (void)thread;
+    run_strips(j, (float *)j->out + begin * j->strip, j->width, begin, end);
+}
+
+/* Logits of several callers: a strip of columns of all rows is computed in scratch, where it stays in the cache, and
+ * its rows are handed out. The weights are read once for everybody. */
+static void run_split_logits(void *arg, size_t begin, size_t end, size_t thread)
+{
+    const job *j = arg;
+    const dlx_pass *pass = j->ex->pass;
+    float *strip = (float *)(void *)(j->ex->scratch + thread * j->ex->scratch_stride);
+    for (size_t s = begin; s < end; s++) {
+        size_t first = s * j->strip, columns = j->width - first < j->strip ? j->width - first : j->strip;
+        const float *from = strip;
+        run_strips(j, strip, j->strip, s, s + 1);
+        for (size_t i = 0; i < pass->n_logits; i++)
+            for (size_t r = 0; r < pass->logits[i].rows; r++, from += j->strip)
+                memcpy(pass->logits[i].data + r * j->width + first, from, columns * sizeof *from);
     }
 }
 
-static void attention_pieces(const dlx_executor *ex, const dlx_node *n, dlx_attention_args *a, dlx_kv_piece *piece)
+static void do_linear(dlx_executor *ex, job *j)
 {
-    size_t stride = a->kv_heads * a->head_dim;
-    a->piece = piece;
-    size_t cached = n->inputs >= 5 ? (size_t)ex->shape[n->in[3]].dim[0] : 0;
-    if (cached) {
-        const float *k = ex->data[n->in[3]], *v = ex->data[n->in[4]];
-        dlx_cache_view all = {.rows = {cached}, .spans = 1};
-        const dlx_cache_view *view = ex->cache ? ex->cache : &all;
-        for (size_t i = 0; i < view->spans; i++)
-            piece[a->pieces++] = (dlx_kv_piece){k + view->begin[i] * stride, v + view->begin[i] * stride, view->rows[i],
-                                                stride, DLX_F32};
-    }
-    piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride, DLX_F32};
-}
-
-/* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side, so
- * a piece of few vectors leaves lanes idle: at least LANES of them where there are as many. Beyond that, larger pieces
- * prepare keys less often, smaller ones keep all threads at work. A row's result does not depend on the piece. */
-static size_t attention_tile_rows(const dlx_kernels *k, const dlx_attention_args *a, size_t threads)
-{
-    enum { LANES = 32, MOST = 256, PIECES_PER_THREAD = 4 };
-    size_t unit = k->attention_row_tile, group = a->heads / a->kv_heads;
-    size_t least = (LANES / group + unit - 1) / unit * unit, rows = MOST / group / unit * unit;
-    if (least < unit) least = unit;
-    while (rows > least && (a->rows + rows - 1) / rows * a->kv_heads < PIECES_PER_THREAD * threads) rows -= unit;
-    return rows > least ? rows : least;
-}
-
-static void do_attention(dlx_executor *ex, job *j)
-{
-    const dlx_shape *q = &ex->shape[j->n->in[0]], *k = &ex->shape[j->n->in[1]];
-    dlx_attention_args *a = &j->attention;
-    a->out = j->out;
-    a->q = j->in[0];
-    a->rows = (size_t)q->dim[0];
-    a->heads = (size_t)q->dim[1];
-    a->head_dim = (size_t)q->dim[2];
-    a->kv_heads = (size_t)k->dim[1];
-    a->out_stride = a->q_stride = a->heads * a->head_dim;
-    a->scale = j->n->attr.f[0];
-    attention_pieces(ex, j->n, a, j->piece);
-    a->visible = ex->visible;
-    if (!a->visible) {
-        int32_t keys = 0;
-        for (size_t i = 0; i < a->pieces; i++) keys += (int32_t)a->piece[i].rows;
-        for (size_t r = 0; r < a->rows; r++) ex->all_visible[r] = keys;
-        a->visible = ex->all_visible;
-    }
-    j->tile_rows = attention_tile_rows(j->k, a, (size_t)dlx_pool_threads(ex->pool));
-    j->tiles = (a->rows + j->tile_rows - 1) / j->tile_rows;
-    dlx_pool_for(ex->pool, j->tiles * a->kv_heads, 1, run_attention, j);
+    bool split = j->n->out[0] == dlx_caller_output(ex->p) && ex->pass->n_logits > 1;
+    j->strip = ex->p->g.values[j->n->in[1]].dtype == DLX_I8 ? j->k->gemm_qd8.strip : j->k->gemm_f32.strip;
+    dlx_pool_for(ex->pool, (j->width + j->strip - 1) / j->strip, 1, split ? run_split_logits : run_linear, j);
 }
 
 static int64_t id_at(const void *ids, dlx_dtype t, size_t i)
@@ -226,12 +187,8 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
         dlx_pool_for(ex->pool, (size_t)out->dim[0], row_grain(j.width * (size_t)out->dim[1]), run_rope, &j);
         return DLX_OK;
     case DLX_OP_SILU_MUL: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_silu_mul, &j); return DLX_OK;
-    case DLX_OP_ATTENTION: do_attention(ex, &j); return DLX_OK;
-    case DLX_OP_LINEAR: {
-        size_t strip = ex->p->g.values[n->in[1]].dtype == DLX_I8 ? j.k->gemm_qd8.strip : j.k->gemm_f32.strip;
-        dlx_pool_for(ex->pool, (j.width + strip - 1) / strip, 1, run_linear, &j);
-        return DLX_OK;
-    }
+    case DLX_OP_ATTENTION: dlx_run_attention(ex, n); return DLX_OK;
+    case DLX_OP_LINEAR: do_linear(ex, &j); return DLX_OK;
     case DLX_OP_CONVERT:
         if (ex->p->g.values[n->out[0]].dtype == DLX_QD8) {
             size_t tile = j.k->gemm_qd8.row_tile;
@@ -258,97 +215,114 @@ static dlx_status bound_shapes(const dlx_program *p, const dlx_shape *max_shape,
     return dlx_graph_infer(&p->g, shape, err);
 }
 
-/* Largest scratch that an attention of the program needs. */
-static size_t attention_scratch(const dlx_program *p, const dlx_shape *shape, size_t *rows)
+bool dlx_program_splits_logits(const dlx_program *p)
 {
-    size_t most = 0;
-    *rows = 1;
-    for (size_t i = 0; i < p->g.n_nodes; i++) {
-        const dlx_node *n = &p->g.nodes[i];
-        if (n->op != DLX_OP_ATTENTION) continue;
-        const dlx_shape *q = &shape[n->in[0]], *k = &shape[n->in[1]];
-        size_t keys = (size_t)k->dim[0] + (n->inputs >= 5 ? (size_t)shape[n->in[3]].dim[0] : 0);
-        size_t bytes =
-            p->k.attention_scratch((size_t)q->dim[0], keys, (size_t)q->dim[1], (size_t)k->dim[1], (size_t)q->dim[2]);
-        if (bytes > most) most = bytes;
-        if ((size_t)q->dim[0] > *rows) *rows = (size_t)q->dim[0];
-    }
-    return most;
+    uint32_t v = dlx_caller_output(p);
+    return v == DLX_NONE || p->g.nodes[p->g.values[v].producer].op == DLX_OP_LINEAR;
+}
+
+/* Scratch of one strip of logits for all rows. */
+static uint64_t split_scratch(const dlx_program *p, const dlx_shape *shape)
+{
+    uint32_t v = dlx_caller_output(p);
+    if (v == DLX_NONE || !dlx_program_splits_logits(p)) return 0;
+    size_t strip = p->k.gemm_qd8.strip > p->k.gemm_f32.strip ? p->k.gemm_qd8.strip : p->k.gemm_f32.strip;
+    return (uint64_t)rows_of(&shape[v]) * strip * sizeof(float);
 }
 
 typedef struct layout {
-    uint64_t arena, scratch_stride, total;
-    size_t visible_rows;
+    uint64_t arena, scratch_stride, total; /* bytes; total: with the tables below */
+    size_t visible_rows, works, pieces;
 } layout;
 
-static dlx_status lay_out(const dlx_program *p, const dlx_shape *max_shape, int threads, dlx_shape *shape,
+static size_t table_bytes(const dlx_program *p, const layout *l)
+{
+    const dlx_executor *ex = NULL;
+    size_t each = sizeof *ex->offset + sizeof *ex->root + sizeof *ex->shape + sizeof *ex->data;
+    return sizeof *ex + (p->g.n_values + 1) * each + (p->g.n_inputs + 1) * sizeof *ex->bound +
+           l->works * sizeof *ex->work + l->pieces * sizeof *ex->piece + l->visible_rows * sizeof *ex->all_visible;
+}
+
+static dlx_status lay_out(const dlx_program *p, const dlx_executor_bounds *b, int threads, dlx_shape *shape,
                           uint64_t *offset, uint32_t *root, layout *out, dlx_error *err)
 {
-    DLX_TRY(bound_shapes(p, max_shape, shape, err));
+    DLX_TRY(bound_shapes(p, b->max_shape, shape, err));
     DLX_TRY(dlx_plan_arena(p, shape, offset, root, &out->arena, err));
+    uint64_t scratch = dlx_attention_scratch(p, shape, &out->visible_rows), split = 0;
+    if (b->max_segments > 1) split = split_scratch(p, shape);
+    out->works = b->max_segments ? b->max_segments : 1;
+    out->pieces = b->max_runs + out->works + 1;
     out->arena = dlx_align_up(out->arena, LINE);
-    out->scratch_stride = dlx_align_up(attention_scratch(p, shape, &out->visible_rows), 2 * LINE);
+    out->scratch_stride = dlx_align_up(scratch > split ? scratch : split, 2 * LINE);
     out->total = out->arena + out->scratch_stride * (uint64_t)threads;
     return DLX_OK;
 }
 
-static bool allocate_tables(dlx_executor *ex, size_t n, size_t inputs)
+static bool allocate_tables(dlx_executor *ex)
 {
-    ex->offset = calloc(n + 1, sizeof *ex->offset);
-    ex->root = calloc(n + 1, sizeof *ex->root);
-    ex->shape = calloc(n + 1, sizeof *ex->shape);
-    ex->bound = calloc(inputs + 1, sizeof *ex->bound);
-    ex->data = calloc(n + 1, sizeof *ex->data);
+    size_t n = ex->p->g.n_values + 1, inputs = ex->p->g.n_inputs + 1;
+    ex->offset = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->offset);
+    ex->root = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->root);
+    ex->shape = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->shape);
+    ex->data = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->data);
+    ex->bound = dlx_mem_zeroed(&ex->mem, inputs, sizeof *ex->bound);
     return ex->offset && ex->root && ex->shape && ex->bound && ex->data;
 }
 
-dlx_status dlx_executor_size(const dlx_program *p, const dlx_shape *max_shape, int threads, uint64_t *bytes,
+dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bounds, int threads, uint64_t *bytes,
                              dlx_error *err)
 {
-    dlx_executor ex = {0};
+    dlx_executor ex = {.p = p};
     layout l;
-    dlx_status s = allocate_tables(&ex, p->g.n_values, p->g.n_inputs)
-                       ? lay_out(p, max_shape, threads, ex.shape, ex.offset, ex.root, &l, err)
-                       : dlx_fail(err, DLX_E_NOMEM, "out of memory measuring a program");
-    *bytes = s == DLX_OK ? l.total : 0;
-    free(ex.offset);
-    free(ex.root);
-    free(ex.shape);
-    free(ex.bound);
-    free(ex.data);
+    dlx_status s = allocate_tables(&ex) ? lay_out(p, bounds, threads, ex.shape, ex.offset, ex.root, &l, err)
+                                        : dlx_fail(err, DLX_E_NOMEM, "out of memory measuring a program");
+    *bytes = s == DLX_OK ? l.total + table_bytes(p, &l) : 0;
+    size_t n = p->g.n_values + 1;
+    dlx_mem_free(NULL, ex.offset, n, sizeof *ex.offset);
+    dlx_mem_free(NULL, ex.root, n, sizeof *ex.root);
+    dlx_mem_free(NULL, ex.shape, n, sizeof *ex.shape);
+    dlx_mem_free(NULL, ex.data, n, sizeof *ex.data);
+    dlx_mem_free(NULL, ex.bound, p->g.n_inputs + 1, sizeof *ex.bound);
     return s;
 }
 
-dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_shape *max_shape, dlx_pool *pool,
-                             dlx_error *err)
+static dlx_status allocate_memory(dlx_executor *ex, const layout *l, dlx_error *err)
+{
+    ex->arena_bytes = l->total;
+    ex->scratch_stride = l->scratch_stride;
+    ex->all_visible_rows = l->visible_rows;
+    ex->max_segments = l->works;
+    ex->max_pieces = l->pieces;
+    ex->all_visible = dlx_mem_zeroed(&ex->mem, l->visible_rows, sizeof *ex->all_visible);
+    ex->work = dlx_mem_zeroed(&ex->mem, l->works, sizeof *ex->work);
+    ex->piece = dlx_mem_zeroed(&ex->mem, l->pieces, sizeof *ex->piece);
+    ex->arena = l->total > SIZE_MAX / 2 ? NULL : dlx_mem_array(&ex->mem, (size_t)l->total, 1);
+    if (ex->all_visible && ex->work && ex->piece && ex->arena) return DLX_OK;
+    return dlx_fail(
+        err, DLX_E_NOMEM,
+        "out of memory: the activations take %llu bytes; open the session with fewer rows or a shorter context",
+        (unsigned long long)l->total);
+}
+
+dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_executor_bounds *bounds,
+                             dlx_pool *pool, const dlx_allocator *mem, dlx_error *err)
 {
     *out = NULL;
-    dlx_executor *ex = calloc(1, sizeof *ex);
+    dlx_executor *ex = dlx_mem_zeroed(mem, 1, sizeof *ex);
     layout l = {0};
-    if (!ex || !allocate_tables(ex, p->g.n_values, p->g.n_inputs)) {
-        dlx_executor_close(ex);
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a session");
-    }
+    if (!ex) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a session");
     ex->p = p;
     ex->pool = pool;
-    dlx_status s = lay_out(p, max_shape, dlx_pool_threads(pool), ex->shape, ex->offset, ex->root, &l, err);
-    if (s == DLX_OK) {
-        memcpy(ex->bound, max_shape, p->g.n_inputs * sizeof *max_shape);
-        ex->arena_bytes = l.total;
-        ex->scratch_stride = l.scratch_stride;
-        ex->all_visible_rows = l.visible_rows;
-        ex->all_visible = calloc(l.visible_rows, sizeof *ex->all_visible);
-        ex->arena = l.total > SIZE_MAX / 2 ? NULL : aligned_alloc(LINE, (size_t)dlx_align_up(l.total, LINE));
-        if (!ex->arena || !ex->all_visible)
-            s = dlx_fail(
-                err, DLX_E_NOMEM,
-                "out of memory: the activations take %llu bytes; open the session with fewer rows or a shorter context",
-                (unsigned long long)l.total);
-    }
+    if (mem) ex->mem = *mem;
+    dlx_status s = allocate_tables(ex)
+                       ? lay_out(p, bounds, dlx_pool_threads(pool), ex->shape, ex->offset, ex->root, &l, err)
+                       : dlx_fail(err, DLX_E_NOMEM, "out of memory opening a session");
+    if (s == DLX_OK) s = allocate_memory(ex, &l, err);
     if (s != DLX_OK) {
         dlx_executor_close(ex);
         return s;
     }
+    memcpy(ex->bound, bounds->max_shape, p->g.n_inputs * sizeof *bounds->max_shape);
     ex->scratch = ex->arena + l.arena;
     for (size_t i = 0; i < p->g.n_values; i++)
         if (p->g.values[i].kind == DLX_VALUE_CONST) ex->data[i] = (void *)(uintptr_t)p->g.values[i].source.data;
@@ -361,14 +335,18 @@ dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx
 void dlx_executor_close(dlx_executor *ex)
 {
     if (!ex) return;
-    free(ex->arena);
-    free(ex->all_visible);
-    free(ex->offset);
-    free(ex->root);
-    free(ex->shape);
-    free(ex->bound);
-    free(ex->data);
-    free(ex);
+    dlx_allocator mem = ex->mem;
+    size_t n = ex->p->g.n_values + 1;
+    dlx_mem_free(&mem, ex->arena, (size_t)ex->arena_bytes, 1);
+    dlx_mem_free(&mem, ex->all_visible, ex->all_visible_rows, sizeof *ex->all_visible);
+    dlx_mem_free(&mem, ex->work, ex->max_segments, sizeof *ex->work);
+    dlx_mem_free(&mem, ex->piece, ex->max_pieces, sizeof *ex->piece);
+    dlx_mem_free(&mem, ex->offset, n, sizeof *ex->offset);
+    dlx_mem_free(&mem, ex->root, n, sizeof *ex->root);
+    dlx_mem_free(&mem, ex->shape, n, sizeof *ex->shape);
+    dlx_mem_free(&mem, ex->data, n, sizeof *ex->data);
+    dlx_mem_free(&mem, ex->bound, ex->p->g.n_inputs + 1, sizeof *ex->bound);
+    dlx_mem_free(&mem, ex, 1, sizeof *ex);
 }
 
 /* ---- running ---- */
@@ -392,19 +370,34 @@ static dlx_status bind_inputs(dlx_executor *ex, const dlx_tensor_ref *inputs, dl
     return DLX_OK;
 }
 
-dlx_status dlx_executor_run(dlx_executor *ex, const dlx_tensor_ref *inputs, const dlx_cache_view *cache,
-                            const int32_t *visible, dlx_tensor_ref *outputs, dlx_error *err)
+/* Does the pass fit what the executor was opened for? */
+static dlx_status check_pass(const dlx_executor *ex, const dlx_pass *pass, dlx_error *err)
+{
+    size_t runs = 0;
+    if (pass->segments && !ex->p->table.holds)
+        return dlx_fail(err, DLX_E_INTERNAL, "a pass with segments needs a program whose rows are independent");
+    if (pass->n_logits > 1 && !dlx_program_splits_logits(ex->p))
+        return dlx_fail(err, DLX_E_INTERNAL, "the logits of this program lie in one place");
+    for (size_t i = 0; pass->segments && i < pass->n_segments; i++) runs += pass->segments[i].n_runs + 1;
+    if (pass->segments && (pass->n_segments > ex->max_segments || runs > ex->max_pieces))
+        return dlx_fail(err, DLX_E_INTERNAL, "a pass of %zu segments and %zu pieces is more than the executor takes",
+                        pass->n_segments, runs);
+    return DLX_OK;
+}
+
+dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_ref *outputs, dlx_error *err)
 {
     const dlx_graph *g = &ex->p->g;
-    DLX_TRY(bind_inputs(ex, inputs, err));
+    uint32_t caller = dlx_caller_output(ex->p);
+    DLX_TRY(check_pass(ex, pass, err));
+    DLX_TRY(bind_inputs(ex, pass->inputs, err));
     DLX_TRY(dlx_graph_infer(g, ex->shape, err));
     for (size_t i = 0; i < g->n_nodes; i++) {
         uint32_t out = g->nodes[i].out[0];
         if (ex->root[out] != out) ex->data[out] = ex->data[ex->root[out]];
     }
-    if (dlx_caller_output(ex->p) != DLX_NONE) ex->data[dlx_caller_output(ex->p)] = outputs[0].data;
-    ex->cache = cache;
-    ex->visible = visible;
+    if (caller != DLX_NONE) ex->data[caller] = pass->n_logits ? pass->logits[0].data : NULL;
+    ex->pass = pass;
     for (size_t i = 0; i < g->n_nodes; i++) DLX_TRY(run_node(ex, &g->nodes[i], err));
     for (size_t i = 0; i < g->n_outputs; i++)
         outputs[i] = (dlx_tensor_ref){.data = ex->data[g->outputs[i]], .shape = ex->shape[g->outputs[i]]};

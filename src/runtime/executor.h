@@ -4,9 +4,17 @@
 
 #include "runtime/program.h"
 
+/* The part of an attention that belongs to one segment. */
+typedef struct dlx_attention_work {
+    dlx_attention_args args;
+    size_t tile_rows, tiles; /* rows of one work item; items for each key/value head */
+    size_t first_item;
+} dlx_attention_work;
+
 struct dlx_executor {
     const dlx_program *p;
     dlx_pool *pool;
+    dlx_allocator mem;
     uint8_t *arena;
     uint64_t arena_bytes;
     uint64_t *offset; /* [n_values] place in the arena, UINT64_MAX: elsewhere */
@@ -14,11 +22,13 @@ struct dlx_executor {
     dlx_shape *shape; /* [n_values] of the current call */
     dlx_shape *bound; /* [n_inputs] */
     void **data;      /* [n_values] of the current call */
-    uint8_t *scratch; /* of attention, one piece a thread */
+    uint8_t *scratch; /* of attention and of split logits, one piece a thread */
     size_t scratch_stride;
-    const dlx_cache_view *cache;
-    const int32_t *visible; /* [T] or NULL */
-    int32_t *all_visible;   /* [T bound]: filled when visible is NULL */
+    const dlx_pass *pass;
+    dlx_attention_work *work; /* [max_segments], of the attention that runs now */
+    dlx_kv_piece *piece;      /* [max_pieces] */
+    size_t max_segments, max_pieces;
+    int32_t *all_visible; /* [T bound]: for passes without segments */
     size_t all_visible_rows;
 };
 
@@ -32,6 +42,11 @@ static inline uint32_t dlx_caller_output(const dlx_program *p)
 }
 /* Bytes of a value with this shape, in the form the kernels keep it. */
 uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *shape);
+
+/* The attention of node n, of every segment. */
+void dlx_run_attention(dlx_executor *ex, const dlx_node *n);
+/* Scratch bytes a thread needs for any attention of the program; *rows: most rows of one. */
+size_t dlx_attention_scratch(const dlx_program *p, const dlx_shape *shape, size_t *rows);
 
 /* Operators outside the fused set: plain loops. */
 dlx_status dlx_run_primitive(dlx_executor *ex, const dlx_node *n, dlx_error *err);

@@ -68,25 +68,30 @@ static void pack_strips(void *arg, size_t begin, size_t end, size_t thread)
         job->p->k.gemm_f32.pack(job->to, w->source.data, bias, n_out, n_in, begin, end);
 }
 
-static dlx_status pack_weights(dlx_program *p, int threads, dlx_error *err)
+/* One block for all weights. From the caller's allocator, or a mapping in huge pages where the system gives them. */
+static uint8_t *packed_block(const dlx_program *p)
+{
+    size_t bytes = (size_t)p->packed_bytes;
+    if (p->mem.alloc) return p->mem.alloc(p->mem.ctx, bytes, PACK_ALIGN);
+    void *m = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (m == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(m, bytes, MADV_HUGEPAGE);
+#endif
+    return m;
+}
+
+static dlx_status pack_weights(dlx_program *p, dlx_pool *pool, dlx_error *err)
 {
     p->packed_bytes = dlx_program_packed_size(p);
-    p->weights = calloc(p->g.n_nodes ? p->g.n_nodes : 1, sizeof *p->weights);
+    p->weights = dlx_mem_zeroed(&p->mem, p->g.n_nodes, sizeof *p->weights);
     if (!p->weights)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory loading a program of %zu operators", p->g.n_nodes);
     if (!p->packed_bytes) return DLX_OK;
-    void *m = p->packed_bytes > SIZE_MAX ? MAP_FAILED
-                                         : mmap(NULL, (size_t)p->packed_bytes, PROT_READ | PROT_WRITE,
-                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (m == MAP_FAILED)
+    p->packed = p->packed_bytes > SIZE_MAX / 2 ? NULL : packed_block(p);
+    if (!p->packed)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes",
                         (unsigned long long)p->packed_bytes);
-    p->packed = m;
-#ifdef MADV_HUGEPAGE
-    (void)madvise(m, (size_t)p->packed_bytes, MADV_HUGEPAGE);
-#endif
-    dlx_pool *pool;
-    DLX_TRY(dlx_pool_create(&pool, threads, err));
     uint64_t offset = 0;
     for (size_t i = 0; i < p->g.n_nodes; i++) {
         const dlx_node *n = &p->g.nodes[i];
@@ -106,7 +111,6 @@ static dlx_status pack_weights(dlx_program *p, int threads, dlx_error *err)
         p->weights[i] = job.to;
         offset += packed_size_of(p, n);
     }
-    dlx_pool_free(pool);
     return DLX_OK;
 }
 
@@ -128,13 +132,6 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
     return DLX_OK;
 }
 
-static bool all_fused(const dlx_graph *g)
-{
-    for (size_t i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == DLX_OP_SOFTMAX || g->nodes[i].op == DLX_OP_BMM) return false;
-    return true;
-}
-
 /* QD8 rows have the layout that the GEMM wants; nothing else can read them. */
 static dlx_status check_quantised_rows(const dlx_graph *g, dlx_error *err)
 {
@@ -151,39 +148,48 @@ static dlx_status check_quantised_rows(const dlx_graph *g, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, dlx_isa limit, int threads, bool demand, dlx_error *err)
+dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_options *o, dlx_error *err)
 {
     memset(p, 0, sizeof *p);
     p->g = *g;
     dlx_graph_init(g);
     p->rows = DLX_NONE;
-    dlx_kernels_init(&p->k, limit);
+    if (o->mem) p->mem = *o->mem;
+    dlx_kernels_init(&p->k, o->limit);
     dlx_status s = DLX_OK;
-    if (demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
+    if (o->demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
     if (s == DLX_OK) s = check_quantised_rows(&p->g, err);
     if (s == DLX_OK) s = align_constants(&p->g, err);
-    if (s == DLX_OK) p->fused = all_fused(&p->g);
-    if (s == DLX_OK && threads > 0) s = pack_weights(p, threads, err);
+    if (s == DLX_OK && o->pool) s = pack_weights(p, o->pool, err);
     if (s != DLX_OK) dlx_program_free(p);
     return s;
 }
 
-dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, dlx_isa limit, int threads,
-                            bool demand, dlx_error *err)
+dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, const dlx_program_options *o,
+                            dlx_error *err)
 {
     dlx_graph g;
     memset(p, 0, sizeof *p);
     dlx_status s = dlx_import_method(&g, pte, method, err);
     if (s == DLX_OK) s = dlx_raise(&g, err);
-    if (s == DLX_OK) return dlx_program_prepare(p, &g, limit, threads, demand, err);
+    if (s == DLX_OK) return dlx_program_prepare(p, &g, o, err);
     dlx_graph_free(&g);
     return s;
 }
 
+dlx_status dlx_program_bind(dlx_program *p, const dlx_signature *sig, dlx_error *err)
+{
+    return dlx_rows_analyse(&p->table, &p->g, sig, &p->mem, err);
+}
+
 void dlx_program_free(dlx_program *p)
 {
-    if (p->packed) munmap(p->packed, (size_t)p->packed_bytes);
-    free((void *)p->weights);
+    if (p->packed && p->mem.alloc)
+        p->mem.free(p->mem.ctx, p->packed, (size_t)p->packed_bytes, PACK_ALIGN);
+    else if (p->packed)
+        munmap(p->packed, (size_t)p->packed_bytes);
+    dlx_mem_free(&p->mem, (void *)p->weights, p->g.n_nodes, sizeof *p->weights);
+    dlx_rows_free(&p->table, &p->mem);
     dlx_graph_free(&p->g);
     memset(p, 0, sizeof *p);
 }

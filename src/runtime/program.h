@@ -12,28 +12,39 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/memory.h"
 #include "base/status.h"
 #include "base/threads.h"
 #include "format/pte.h"
 #include "graph/graph.h"
 #include "kernels/kernels.h"
+#include "runtime/rows.h"
 
 typedef struct dlx_program {
     dlx_graph g;
     dlx_kernels k;
-    uint8_t *packed; /* one mapping, huge pages where the system gives them */
+    uint8_t *packed; /* one block, huge pages where the system gives them */
     uint64_t packed_bytes;
     const void **weights; /* [g.n_nodes] packed block of a LINEAR node, NULL otherwise */
     uint32_t rows;        /* graph input of row demand, DLX_NONE */
-    bool fused;           /* every attention was raised: row visibility and cache spans are ours to choose */
+    dlx_row_table table;  /* what is proven about rows; does not hold before dlx_program_bind */
+    dlx_allocator mem;
 } dlx_program;
 
-/* Takes over *g (left empty), whose constants must be PLAIN: row demand of output 0 when `demand`, then packing with
- * `threads` threads (0: does not pack; such a program can only be measured and printed). */
-dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, dlx_isa limit, int threads, bool demand, dlx_error *err);
+typedef struct dlx_program_options {
+    dlx_isa limit;
+    bool demand;    /* row demand of output 0 */
+    dlx_pool *pool; /* packs the weights; NULL: does not pack, such a program can only be measured and printed */
+    const dlx_allocator *mem; /* of what the program keeps; NULL: the C library */
+} dlx_program_options;
+
+/* Takes over *g (left empty), whose constants must be PLAIN: row demand, then packing. */
+dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_options *o, dlx_error *err);
 /* Imports method `method`, raises, prepares. `pte` must outlive the program. */
-dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, dlx_isa limit, int threads,
-                            bool demand, dlx_error *err);
+dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, const dlx_program_options *o,
+                            dlx_error *err);
+/* Analyses the rows of a program with that signature: p->table. */
+dlx_status dlx_program_bind(dlx_program *p, const dlx_signature *sig, dlx_error *err);
 void dlx_program_free(dlx_program *p);
 /* Bytes that the packed weights take. */
 uint64_t dlx_program_packed_size(const dlx_program *p);
@@ -43,32 +54,64 @@ typedef struct dlx_tensor_ref {
     dlx_shape shape;
 } dlx_tensor_ref;
 
-/* Where attention finds cached rows when the program is fused; replaces the contents of the cache inputs, whose shapes
- * still say how many rows there are. Pieces are offsets in rows. */
-typedef struct dlx_cache_view {
-    size_t begin[2], rows[2];
-    size_t spans;
-} dlx_cache_view;
+/* Rows [begin, begin + rows) of the cache tensors. */
+typedef struct dlx_cache_run {
+    size_t begin, rows;
+} dlx_cache_run;
+
+/* Consecutive rows of a pass that belong to one sequence, and the keys they may see. */
+typedef struct dlx_segment {
+    size_t begin, rows;        /* rows of the pass; the segments of a pass cover it, in order */
+    const dlx_cache_run *runs; /* its cached rows, in the order in which they precede its own */
+    size_t n_runs;
+    const int32_t *visible; /* [rows] how many keys each row sees, >= 1: cached rows first, then the segment's own */
+} dlx_segment;
+
+/* Where logits of consecutive demanded rows go. */
+typedef struct dlx_logits_part {
+    float *data; /* [rows, vocab], row-major */
+    size_t rows;
+} dlx_logits_part;
+
+/* One run of the program. */
+typedef struct dlx_pass {
+    const dlx_tensor_ref *inputs; /* [g.n_inputs], data owned by the caller */
+    /* NULL: as the program says; every row sees the whole cache operands and all rows. Else (only for programs whose
+     * row table holds) cache inputs point at row 0 of the tensors that the runs address, of type `cache_type`, and
+     * their shapes say nothing. */
+    const dlx_segment *segments;
+    size_t n_segments;
+    dlx_dtype cache_type;
+    /* With row demand: where output 0 (logits, the largest tensor by far) is written; the parts cover all demanded
+     * rows. Several parts need dlx_program_splits_logits. */
+    const dlx_logits_part *logits;
+    size_t n_logits;
+} dlx_pass;
+
+/* Whether the logits of one pass can go to several places: the last operator computes strips of columns. */
+bool dlx_program_splits_logits(const dlx_program *p);
 
 typedef struct dlx_executor dlx_executor;
 
-/* max_shape: upper bounds of the graph inputs for this executor, [g.n_inputs] in order. The program must outlive the
- * executor and stay where it is. */
-dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_shape *max_shape, dlx_pool *pool,
-                             dlx_error *err);
+/* What an executor can run. */
+typedef struct dlx_executor_bounds {
+    const dlx_shape *max_shape; /* [g.n_inputs] upper bounds of the inputs, in order */
+    size_t max_segments;        /* of one pass; 0: only passes without segments */
+    size_t max_runs;            /* of all segments together */
+} dlx_executor_bounds;
+
+/* The program must outlive the executor and stay where it is. Memory comes from `mem`. */
+dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx_executor_bounds *bounds,
+                             dlx_pool *pool, const dlx_allocator *mem, dlx_error *err);
 void dlx_executor_close(dlx_executor *ex);
-/* Arena and scratch bytes an executor with these bounds takes. */
-dlx_status dlx_executor_size(const dlx_program *p, const dlx_shape *max_shape, int threads, uint64_t *bytes,
+/* Bytes that an executor with these bounds takes: activations, scratch of each thread, tables. */
+dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bounds, int threads, uint64_t *bytes,
                              dlx_error *err);
 
 /*
- * Runs the program once. inputs [g.n_inputs]: shapes within the bounds, data owned by the caller (a cache input of a
- * fused program points at row 0 of the whole cache). visible [T]: for fused programs, how many key rows (cache rows
- * first, then own rows) each row sees; NULL: all of them. outputs [g.n_outputs] point into the arena until the next
- * run, except that with row demand output 0 (logits, the largest tensor by far) is written to the caller's
- * outputs[0].data.
+ * Runs the program once; shapes within the bounds. outputs [g.n_outputs] point into the executor's memory until the
+ * next run, except output 0 when it was written to the caller's parts. Allocates nothing.
  */
-dlx_status dlx_executor_run(dlx_executor *ex, const dlx_tensor_ref *inputs, const dlx_cache_view *cache,
-                            const int32_t *visible, dlx_tensor_ref *outputs, dlx_error *err);
+dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_ref *outputs, dlx_error *err);
 
 #endif

@@ -45,6 +45,7 @@ static void execute(const dlx_program *p, dlx_pool *pool)
     dlx_tensor_ref *in = calloc(g->n_inputs + 1, sizeof *in), *out = calloc(g->n_outputs + 1, sizeof *out);
     dlx_executor *ex = NULL;
     uint64_t bytes = 0;
+    dlx_executor_bounds bounds = {.max_shape = shape};
     bool small = shape && in && out;
     for (size_t i = 0; small && i < g->n_inputs; i++) {
         const dlx_value *v = &g->values[g->inputs[i]];
@@ -53,8 +54,8 @@ static void execute(const dlx_program *p, dlx_pool *pool)
             shape[i].dim[d] = (v->dynamic >> d & 1) && v->dim[d] > ROWS ? ROWS : v->dim[d];
         small = input_fits(&shape[i], v->dtype);
     }
-    small = small && dlx_executor_size(p, shape, 1, &bytes, &err) == DLX_OK && bytes <= MOST_BYTES;
-    small = small && dlx_executor_open(&ex, p, shape, pool, &err) == DLX_OK;
+    small = small && dlx_executor_size(p, &bounds, 1, &bytes, &err) == DLX_OK && bytes <= MOST_BYTES;
+    small = small && dlx_executor_open(&ex, p, &bounds, pool, NULL, &err) == DLX_OK;
     for (size_t i = 0; small && i < g->n_inputs; i++) {
         in[i] = (dlx_tensor_ref){make_input(&shape[i], g->values[g->inputs[i]].dtype), shape[i]};
         small = in[i].data != NULL;
@@ -62,10 +63,11 @@ static void execute(const dlx_program *p, dlx_pool *pool)
     /* Row demand: output 0 goes into memory of ours. */
     void *logits = small && p->rows != DLX_NONE ? calloc(MOST_BYTES, 1) : NULL;
     if (small && (p->rows == DLX_NONE || logits)) {
-        out[0].data = logits;
+        dlx_logits_part part = {.data = logits, .rows = ROWS};
+        dlx_pass pass = {.inputs = in, .logits = &part, .n_logits = 1};
         const dlx_value *first = g->n_outputs ? &g->values[g->outputs[0]] : NULL;
         if (p->rows == DLX_NONE || (uint64_t)first->dim[first->rank - 1] * ROWS * sizeof(float) <= MOST_BYTES)
-            (void)dlx_executor_run(ex, in, NULL, NULL, out, &err);
+            (void)dlx_executor_run(ex, &pass, out, &err);
     }
     free(logits);
     for (size_t i = 0; in && i < g->n_inputs; i++) free(in[i].data);
@@ -92,10 +94,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dlx_arena_init(&arena);
     if (dlx_pte_read(&pte, &arena, file, size, "fuzz", &err) == DLX_OK) {
         (void)dlx_facts_read(&facts, &pte, &err);
-        if (dlx_program_load(&program, &pte, "forward", DLX_ISA_REF, 0, true, &err) == DLX_OK) {
+        dlx_program_options measure = {.limit = DLX_ISA_REF, .demand = true},
+                            run = {.limit = dlx_cpu_best_isa(), .demand = true, .pool = pool};
+        if (dlx_program_load(&program, &pte, "forward", &measure, &err) == DLX_OK) {
             bool small = dlx_program_packed_size(&program) <= MOST_BYTES;
             dlx_program_free(&program);
-            if (small && dlx_program_load(&program, &pte, "forward", dlx_cpu_best_isa(), 1, true, &err) == DLX_OK) {
+            if (small && dlx_program_load(&program, &pte, "forward", &run, &err) == DLX_OK) {
                 execute(&program, pool);
                 dlx_program_free(&program);
             }

@@ -96,7 +96,8 @@ static void f32_compute(const dlx_gemm_f32 *g, const f32_case *c, const output *
     guarded packed = guarded_new(size, 0);
     for (size_t j = strips; j-- > 0;) g->pack(packed.p, c->w.p, c->bias, s.n_out, s.n_in, j, j + 1);
     for (size_t j = strips; j-- > 0;)
-        g->run(y->g.p, y->stride, c->x.p, c->x_stride, s.rows, packed.p, s.n_out, s.n_in, j, j + 1);
+        g->run((float *)y->g.p + j * g->strip, y->stride, c->x.p, c->x_stride, s.rows, packed.p, s.n_out, s.n_in, j,
+               j + 1);
     /* All at once must give the same bits. */
     output whole = output_new(s, 0, 0);
     g->pack(packed.p, c->w.p, c->bias, s.n_out, s.n_in, 0, strips);
@@ -229,7 +230,8 @@ static void qd8_compute(const dlx_gemm_qd8 *g, const qd8_case *c, const output *
         size_t end = m + g->row_tile < s.rows ? m + g->row_tile : s.rows;
         g->quantize(q.p, c->x.p, c->x_stride, s.rows, s.n_in, m, end);
     }
-    for (size_t j = strips; j-- > 0;) g->run(y->g.p, y->stride, q.p, s.rows, packed.p, s.n_out, s.n_in, j, j + 1);
+    for (size_t j = strips; j-- > 0;)
+        g->run((float *)y->g.p + j * g->strip, y->stride, q.p, s.rows, packed.p, s.n_out, s.n_in, j, j + 1);
     /* Each row alone, quantised alone. */
     void *one = block_new(g->quantized_size(1, s.n_in));
     output alone = output_new((shape){1, s.n_out, s.n_in}, 0, 0);

@@ -92,9 +92,18 @@ static void open_runner(runner *r, const char *model, bool lowered)
         CHECK(dlx_xnnpack_decompose(&g, err));
         CHECK(dlx_raise(&g, err));
     }
-    CHECK(dlx_program_prepare(&r->p, &g, lowered ? dlx_cpu_best_isa() : DLX_ISA_REF, 1, false, err));
-    assert_true(r->p.fused);
     CHECK(dlx_pool_create(&r->pool, 1, err));
+    dlx_program_options options = {.limit = lowered ? dlx_cpu_best_isa() : DLX_ISA_REF, .pool = r->pool};
+    CHECK(dlx_program_prepare(&r->p, &g, &options, err));
+    dlx_signature signature = {.row_inputs = {r->p.g.inputs[0], r->p.g.inputs[1]},
+                               .demand = DLX_NONE,
+                               .layers = (size_t)r->c.shape.layers,
+                               .cache = r->p.g.inputs + 2,
+                               .fresh = r->p.g.outputs + 1,
+                               .logits = r->p.g.outputs[0]};
+    CHECK(dlx_program_bind(&r->p, &signature, err));
+    assert_string_equal(r->p.table.why_not, "");
+    assert_true(r->p.table.holds);
     assert_true(r->p.g.n_inputs <= DLX_COUNT(most));
     for (size_t i = 0; i < r->p.g.n_inputs; i++) {
         const dlx_value *v = &r->p.g.values[r->p.g.inputs[i]];
@@ -102,7 +111,8 @@ static void open_runner(runner *r, const char *model, bool lowered)
         memcpy(most[i].dim, v->dim, sizeof v->dim);
         if (i >= 2) most[i].dim[0] = MOST_CACHED;
     }
-    CHECK(dlx_executor_open(&r->ex, &r->p, most, r->pool, err));
+    dlx_executor_bounds bounds = {.max_shape = most, .max_segments = 1, .max_runs = 1};
+    CHECK(dlx_executor_open(&r->ex, &r->p, &bounds, r->pool, NULL, err));
     r->kv_row = (size_t)r->c.shape.kv_heads * (size_t)r->c.shape.head_dim;
 }
 
@@ -170,7 +180,10 @@ static float *run(const runner *r, const int64_t *ids, size_t n, size_t start, c
         in[2 + i].data = context ? context->kv[i] : NULL;
         in[2 + i].shape = (dlx_shape){.rank = 3, .dim = {(int64_t)cached, r->c.shape.kv_heads, r->c.shape.head_dim}};
     }
-    CHECK(dlx_executor_run(r->ex, in, NULL, visible, out, err));
+    dlx_cache_run all = {0, cached};
+    dlx_segment segment = {.rows = n, .runs = &all, .n_runs = cached ? 1 : 0, .visible = visible};
+    dlx_pass pass = {.inputs = in, .segments = &segment, .n_segments = 1};
+    CHECK(dlx_executor_run(r->ex, &pass, out, err));
     float *logits = malloc(n * vocab * sizeof *logits);
     assert_non_null(logits);
     memcpy(logits, out[0].data, n * vocab * sizeof *logits);

@@ -158,8 +158,9 @@ static dlx_status run_memory(void *ctx, dlx_error *err)
     dlx_memory need;
     dlx_status s;
     poison(&need, sizeof need);
+    need.struct_size = sizeof need;
     WATCHED(s, dlx_model_memory(r->model, 8, 16, &need, err));
-    if (s != DLX_OK) assert_zero(&need, sizeof need);
+    if (s != DLX_OK) assert_zero(&need.file, sizeof need - offsetof(dlx_memory, file));
     return s;
 }
 

@@ -38,9 +38,10 @@ static void run_graph(dlx_graph *g, dlx_isa isa, int threads, bool demand, int64
     for (int i = 0; i < ROWS; i++) ids[i] = (i * 7 + 3) % VOCAB, positions[i] = i + 9;
     for (size_t t = 0; t < 2; t++)
         for (size_t i = 0; i < CACHED * KV * DIM; i++) cache[t][i] = noise(&seed);
-    if (dlx_program_prepare(&p, g, isa, threads, demand, &err) != DLX_OK) fail_msg("%s", err.message);
-    assert_int_equal(p.rows != DLX_NONE, demand);
     assert_int_equal(dlx_pool_create(&pool, threads, NULL), DLX_OK);
+    dlx_program_options options = {.limit = isa, .demand = demand, .pool = pool};
+    if (dlx_program_prepare(&p, g, &options, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_int_equal(p.rows != DLX_NONE, demand);
     dlx_shape most[5], now[5];
     for (size_t i = 0; i < p.g.n_inputs; i++) {
         const dlx_value *v = &p.g.values[p.g.inputs[i]];
@@ -49,7 +50,8 @@ static void run_graph(dlx_graph *g, dlx_isa isa, int threads, bool demand, int64
         now[i] = most[i];
         now[i].dim[0] = i < 2 ? rows : i < 4 ? cached : 2;
     }
-    if (dlx_executor_open(&ex, &p, most, pool, &err) != DLX_OK) fail_msg("%s", err.message);
+    dlx_executor_bounds bounds = {.max_shape = most};
+    if (dlx_executor_open(&ex, &p, &bounds, pool, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
     dlx_tensor_ref in[5] = {{ids, now[0]},
                             {positions, now[1]},
                             {cache[0], now[2]},
@@ -57,8 +59,9 @@ static void run_graph(dlx_graph *g, dlx_isa isa, int threads, bool demand, int64
                             {wanted, now[4]}},
                    outputs[3];
     memset(out, 0, sizeof *out);
-    outputs[0].data = out->logits;
-    if (dlx_executor_run(ex, in, NULL, NULL, outputs, &err) != DLX_OK) fail_msg("%s", err.message);
+    dlx_logits_part logits = {out->logits, 2};
+    dlx_pass pass = {.inputs = in, .logits = &logits, .n_logits = demand ? 1 : 0};
+    if (dlx_executor_run(ex, &pass, outputs, &err) != DLX_OK) fail_msg("%s", err.message);
     if (!demand) memcpy(out->logits, outputs[0].data, (size_t)rows * VOCAB * sizeof(float));
     memcpy(out->k, outputs[1].data, (size_t)rows * KV * DIM * sizeof(float));
     memcpy(out->v, outputs[2].data, (size_t)rows * KV * DIM * sizeof(float));
@@ -147,18 +150,21 @@ static void ids_outside_tables_are_errors(void **state)
     dlx_executor *ex;
     dlx_error err = {0};
     build_layer(&g, ROWS, CACHED);
-    assert_int_equal(dlx_program_prepare(&p, &g, DLX_ISA_REF, 1, false, NULL), DLX_OK);
     assert_int_equal(dlx_pool_create(&pool, 1, NULL), DLX_OK);
+    dlx_program_options options = {.limit = DLX_ISA_REF, .pool = pool};
+    assert_int_equal(dlx_program_prepare(&p, &g, &options, NULL), DLX_OK);
     dlx_shape s[4] = {{1, {ROWS}}, {1, {ROWS}}, {3, {CACHED, KV, DIM}}, {3, {CACHED, KV, DIM}}};
-    assert_int_equal(dlx_executor_open(&ex, &p, s, pool, NULL), DLX_OK);
+    dlx_executor_bounds bounds = {.max_shape = s};
+    assert_int_equal(dlx_executor_open(&ex, &p, &bounds, pool, NULL, NULL), DLX_OK);
     int64_t ids[ROWS] = {0, VOCAB}, positions[ROWS] = {0};
     float cache[CACHED * KV * DIM] = {0};
     dlx_tensor_ref in[4] = {{ids, s[0]}, {positions, s[1]}, {cache, s[2]}, {cache, s[3]}}, out[3];
-    assert_int_equal(dlx_executor_run(ex, in, NULL, NULL, out, &err), DLX_E_INVALID);
+    dlx_pass pass = {.inputs = in};
+    assert_int_equal(dlx_executor_run(ex, &pass, out, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "id 11 is outside the table of 11 rows"));
     ids[1] = 1;
     in[0].shape.dim[0] = ROWS + 1;
-    assert_int_equal(dlx_executor_run(ex, in, NULL, NULL, out, &err), DLX_E_LIMIT);
+    assert_int_equal(dlx_executor_run(ex, &pass, out, &err), DLX_E_LIMIT);
     dlx_executor_close(ex);
     dlx_pool_free(pool);
     dlx_program_free(&p);

@@ -148,9 +148,9 @@ static void facts_travel_in_the_file(void **state)
     assert_int_equal(f->max_context, CONTEXT);
     assert_int_equal(f->num_stop_ids, 2);
     assert_int_equal(f->stop_ids[1], 2);
-    dlx_memory memory;
+    dlx_memory memory = {.struct_size = sizeof memory};
     assert_int_equal(dlx_model_memory(m, 0, 0, &memory, NULL), DLX_OK);
-    assert_int_equal(memory.kv_cache, 2 * CONTEXT * KV * DIM * sizeof(float));
+    assert_int_equal(memory.kv_cache, 2 * DLX_KV_PAGE * KV * DIM * sizeof(float)); /* CONTEXT begins one page */
     dlx_model_close(m);
 }
 

@@ -1,0 +1,196 @@
+/*
+ * The batcher: forward calls of decodes that run on threads of their own meet in common passes. There is no thread
+ * behind it: of those who wait, one makes the pass for all. Whoever's call is then finished goes on; the others stay,
+ * and one of them makes the next pass, together with what has arrived meanwhile. So a long prefill does not hold up the
+ * rest.
+ */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/structs.h"
+#include "engine/workspace.h"
+
+enum { DEFAULT_WAIT_US = 2000, MOST_WAIT_US = 60 * 1000 * 1000 };
+
+struct dlx_seat {
+    dlx_batcher *b;
+    dlx_session *s;
+    dlx_call call;
+    struct timespec deadline; /* when its call no longer waits for others */
+    bool waiting;             /* its call is begun and not finished */
+    bool under_way;           /* and some of its passes are made */
+};
+
+struct dlx_batcher {
+    dlx_workspace *w;
+    int32_t max_wait_us;
+    pthread_mutex_t lock; /* everything below; taken before the workspace's locks */
+    pthread_cond_t news;
+    dlx_seat **seats; /* [w->max_sessions] taken ones */
+    dlx_call **calls; /* [w->max_sessions] of the pass that is being made */
+    int32_t n_seats, n_waiting;
+    bool running; /* somebody makes a pass */
+};
+
+dlx_status dlx_batcher_open(dlx_batcher **out, dlx_workspace *workspace, const dlx_batcher_options *options,
+                            dlx_error *err)
+{
+    dlx_batcher_options o = {.struct_size = sizeof o};
+    if (!out || !workspace)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_batcher_open: a workspace and a place for the batcher are needed");
+    *out = NULL;
+    DLX_TRY(
+        dlx_struct_in(&o, sizeof o, options, offsetof(dlx_batcher_options, max_wait_us), "dlx_batcher_options", err));
+    if (o.max_wait_us < 0 || o.max_wait_us > MOST_WAIT_US)
+        return dlx_fail(err, DLX_E_INVALID, "max_wait_us is %d; expected 1 to %d, or 0 for %d", o.max_wait_us,
+                        MOST_WAIT_US, DEFAULT_WAIT_US);
+    const dlx_allocator *mem = &workspace->mem;
+    size_t seats = (size_t)workspace->max_sessions;
+    dlx_batcher *b = dlx_mem_zeroed(mem, 1, sizeof *b);
+    pthread_condattr_t monotonic;
+    bool attr = false, lock = false, news = false;
+    if (b) {
+        b->w = workspace;
+        b->max_wait_us = o.max_wait_us ? o.max_wait_us : DEFAULT_WAIT_US;
+        b->seats = dlx_mem_zeroed(mem, seats, sizeof *b->seats);
+        b->calls = dlx_mem_zeroed(mem, seats, sizeof *b->calls);
+        attr = pthread_condattr_init(&monotonic) == 0;
+        lock = pthread_mutex_init(&b->lock, NULL) == 0;
+        news = attr && pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC) == 0 &&
+               pthread_cond_init(&b->news, &monotonic) == 0;
+        if (attr) pthread_condattr_destroy(&monotonic);
+    }
+    if (b && b->seats && b->calls && lock && news) {
+        *out = b;
+        return DLX_OK;
+    }
+    if (lock) pthread_mutex_destroy(&b->lock);
+    if (news) pthread_cond_destroy(&b->news);
+    if (b) {
+        dlx_mem_free(mem, b->seats, seats, sizeof *b->seats);
+        dlx_mem_free(mem, b->calls, seats, sizeof *b->calls);
+    }
+    dlx_mem_free(mem, b, 1, sizeof *b);
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a batcher, or the system refused a lock");
+}
+
+void dlx_batcher_close(dlx_batcher *b)
+{
+    if (!b) return;
+    dlx_allocator mem = b->w->mem;
+    size_t seats = (size_t)b->w->max_sessions;
+    pthread_mutex_destroy(&b->lock);
+    pthread_cond_destroy(&b->news);
+    dlx_mem_free(&mem, b->seats, seats, sizeof *b->seats);
+    dlx_mem_free(&mem, b->calls, seats, sizeof *b->calls);
+    dlx_mem_free(&mem, b, 1, sizeof *b);
+}
+
+dlx_status dlx_batcher_join(dlx_seat **out, dlx_batcher *b, dlx_session *session, dlx_error *err)
+{
+    if (!out || !b || !session)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_batcher_join: a batcher, a session and a place for the seat are needed");
+    *out = NULL;
+    if (session->w != b->w)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_batcher_join: the session lives in another workspace than the batcher's");
+    dlx_seat *seat = dlx_mem_zeroed(&b->w->mem, 1, sizeof *seat);
+    if (!seat) return dlx_fail(err, DLX_E_NOMEM, "out of memory taking a seat of a batcher");
+    seat->b = b;
+    seat->s = session;
+    bool twice = false;
+    pthread_mutex_lock(&b->lock);
+    for (int32_t i = 0; i < b->n_seats; i++) twice |= b->seats[i]->s == session;
+    if (!twice) b->seats[b->n_seats++] = seat;
+    pthread_mutex_unlock(&b->lock);
+    if (!twice) {
+        *out = seat;
+        return DLX_OK;
+    }
+    dlx_mem_free(&b->w->mem, seat, 1, sizeof *seat);
+    return dlx_fail(err, DLX_E_INVALID, "dlx_batcher_join: the session has a seat already");
+}
+
+void dlx_batcher_leave(dlx_seat *seat)
+{
+    if (!seat) return;
+    dlx_batcher *b = seat->b;
+    pthread_mutex_lock(&b->lock);
+    int32_t i = 0;
+    while (b->seats[i] != seat) i++;
+    b->seats[i] = b->seats[--b->n_seats];
+    pthread_cond_broadcast(&b->news); /* the others may have waited for this one alone */
+    pthread_mutex_unlock(&b->lock);
+    dlx_mem_free(&b->w->mem, seat, 1, sizeof *seat);
+}
+
+static struct timespec deadline_of(const dlx_batcher *b)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    int64_t ns = (int64_t)t.tv_nsec + (int64_t)b->max_wait_us * 1000;
+    t.tv_sec += (time_t)(ns / 1000000000);
+    t.tv_nsec = (long)(ns % 1000000000);
+    return t;
+}
+
+/* One pass for everybody who waits; called and left with the lock held. */
+static void make_pass(dlx_batcher *b)
+{
+    int32_t n = 0;
+    b->running = true;
+    for (int32_t i = 0; i < b->n_seats; i++)
+        if (b->seats[i]->waiting) {
+            b->seats[i]->under_way = true;
+            b->calls[n++] = &b->seats[i]->call;
+        }
+    pthread_mutex_unlock(&b->lock);
+    pthread_mutex_lock(&b->w->pass_lock);
+    dlx_calls_pass(b->w, b->calls, (size_t)n);
+    pthread_mutex_unlock(&b->w->pass_lock);
+    pthread_mutex_lock(&b->lock);
+    for (int32_t i = 0; i < b->n_seats; i++)
+        if (b->seats[i]->waiting && b->seats[i]->call.finished) {
+            b->seats[i]->waiting = false;
+            b->n_waiting--;
+        }
+    b->running = false;
+    pthread_cond_broadcast(&b->news);
+}
+
+/* Is it time for a pass? When everybody waits, when a call is half done, or when this one has waited long enough. */
+static bool ready(const dlx_seat *seat, bool late)
+{
+    const dlx_batcher *b = seat->b;
+    bool half_done = false;
+    for (int32_t i = 0; i < b->n_seats; i++) half_done |= b->seats[i]->waiting && b->seats[i]->under_way;
+    return !b->running && (late || half_done || b->n_waiting == b->n_seats);
+}
+
+dlx_status dlx_batcher_forward(void *ctx, const dlx_forward_call *call, dlx_error *err)
+{
+    dlx_seat *seat = ctx;
+    if (!seat || !call) return dlx_fail(err, DLX_E_INVALID, "forward: a seat and a call are needed");
+    dlx_batcher *b = seat->b;
+    dlx_status status = dlx_call_begin(&seat->call, seat->s, call, err);
+    if (status != DLX_OK) return status;
+
+    pthread_mutex_lock(&b->lock);
+    seat->deadline = deadline_of(b);
+    seat->under_way = false;
+    seat->waiting = true;
+    b->n_waiting++;
+    pthread_cond_broadcast(&b->news);
+    for (bool late = false; seat->waiting;) {
+        if (ready(seat, late))
+            make_pass(b);
+        else if (late || b->running)
+            pthread_cond_wait(&b->news, &b->lock);
+        else
+            late = pthread_cond_timedwait(&b->news, &b->lock, &seat->deadline) == ETIMEDOUT;
+    }
+    pthread_mutex_unlock(&b->lock);
+    return dlx_call_end(&seat->call, err);
+}

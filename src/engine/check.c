@@ -1,0 +1,62 @@
+/* What a forward call must be before anything is computed. */
+#include "engine/check.h"
+
+static dlx_status check_context(const dlx_session *s, const dlx_forward_call *c, dlx_error *err)
+{
+    int32_t last = 0, most = s->w->max_context;
+    if (c->n_context < 0 || c->n_context > DLX_MAX_CONTEXT_SPANS)
+        return dlx_fail(err, DLX_E_INVALID, "forward: %d context spans; at most %d", c->n_context,
+                        DLX_MAX_CONTEXT_SPANS);
+    for (int32_t i = 0; i < c->n_context; i++) {
+        dlx_span x = c->context[i];
+        if (x.begin < last || x.end < x.begin || x.end > most)
+            return dlx_fail(err, DLX_E_INVALID,
+                            "forward: context span [%d, %d) is out of order or outside the %d positions of the session",
+                            x.begin, x.end, most);
+        if (x.begin < c->start + c->n_ids && x.end > c->start)
+            return dlx_fail(err, DLX_E_INVALID,
+                            "forward: context span [%d, %d) overlaps the call's own positions from %d", x.begin, x.end,
+                            c->start);
+        for (int32_t p = x.begin; p < x.end; p++)
+            if (!s->stored[p])
+                return dlx_fail(err, DLX_E_INVALID,
+                                "forward: position %d of the context was never stored; run it with store first", p);
+        if (c->attn_block > 0 && x.end > x.begin && (x.end - 1) / c->attn_block > c->start / c->attn_block)
+            return dlx_fail(err, DLX_E_INVALID,
+                            "forward: cached position %d lies in a block behind position %d, which may not see it",
+                            x.end - 1, c->start);
+        last = x.end;
+    }
+    return DLX_OK;
+}
+
+dlx_status dlx_check_call(const dlx_session *s, const dlx_forward_call *c, dlx_error *err)
+{
+    const dlx_model_facts *f = &s->w->m->facts;
+    int32_t most = s->w->max_context;
+    if (!c->ids || c->n_ids < 1) return dlx_fail(err, DLX_E_INVALID, "forward: at least one token id is needed");
+    if (c->start < 0 || c->n_ids > most || c->start > most - c->n_ids)
+        return dlx_fail(err, DLX_E_LIMIT,
+                        "forward: positions %d to %lld do not fit the context of %d; shorten the input or export with "
+                        "a larger --max-seq-len",
+                        c->start, (long long)c->start + c->n_ids - 1, most);
+    for (int32_t i = 0; i < c->n_ids; i++)
+        if (c->ids[i] < 0 || c->ids[i] >= f->vocab_size)
+            return dlx_fail(err, DLX_E_INVALID, "forward: id %d at position %d is outside the vocabulary of %d",
+                            c->ids[i], c->start + i, f->vocab_size);
+    if (c->n_rows < 0 || c->n_rows > c->n_ids || (c->n_rows && !c->logits))
+        return dlx_fail(err, DLX_E_INVALID,
+                        "forward: %d rows of logits were asked for; a call of %d rows and a buffer for them are needed",
+                        c->n_rows, c->n_ids);
+    for (int32_t i = 0; c->rows && i < c->n_rows; i++)
+        if (c->rows[i] < 0 || c->rows[i] >= c->n_ids || (i && c->rows[i] <= c->rows[i - 1]))
+            return dlx_fail(err, DLX_E_INVALID, "forward: demanded rows must ascend and lie in 0..%d; entry %d is %d",
+                            c->n_ids - 1, i, c->rows[i]);
+    if (c->attn_block < 0)
+        return dlx_fail(err, DLX_E_INVALID, "forward: attn_block is %d; expected 0 or more", c->attn_block);
+    if (c->n_store < 0 || c->n_store > c->n_ids ||
+        (c->attn_block > 0 && c->n_store && c->n_store < c->n_ids && (c->start + c->n_store) % c->attn_block))
+        return dlx_fail(err, DLX_E_INVALID, "forward: n_store is %d; expected 0 to %d, ending at a block boundary",
+                        c->n_store, c->n_ids);
+    return check_context(s, c, err);
+}

@@ -1,0 +1,247 @@
+/*
+ * Passes: rows of several calls go through the program together. Which calls, where their rows and keys lie, running,
+ * and handing out logits and new rows of keys and values.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "engine/workspace.h"
+
+/* ---- choosing ---- */
+
+static bool before(const dlx_call *a, const dlx_call *b)
+{
+    if (a->left_out != b->left_out) return a->left_out > b->left_out;
+    return a->next.rows < b->next.rows;
+}
+
+/* As many calls as fit the rows of a pass: first whoever was left out most often, then small ones. How a call is cut
+ * does not depend on its neighbours, so neither do its results. */
+static size_t choose(dlx_workspace *w, dlx_call *const *calls, size_t n)
+{
+    dlx_call **order = w->chosen + w->max_sessions;
+    size_t waiting = 0, taken = 0;
+    int32_t rows = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (calls[i]->finished) continue;
+        size_t at = waiting++;
+        for (; at > 0 && before(calls[i], order[at - 1]); at--) order[at] = order[at - 1];
+        order[at] = calls[i];
+    }
+    bool together = dlx_workspace_pages(w) && dlx_program_splits_logits(&w->m->program);
+    for (size_t i = 0; i < waiting; i++) {
+        bool fits = rows + order[i]->next.rows <= w->max_rows && (together || !taken);
+        order[i]->left_out = fits ? 0 : order[i]->left_out + 1;
+        if (!fits) continue;
+        rows += order[i]->next.rows;
+        w->chosen[taken++] = order[i];
+    }
+    return taken;
+}
+
+/* ---- laying out ---- */
+
+/* Runs of slab rows that hold the piece's cached positions; neighbouring pages make one run. */
+static size_t find_runs(const dlx_call *k, dlx_cache_run *runs)
+{
+    const dlx_session *s = k->s;
+    size_t n = 0;
+    for (int32_t i = 0; i < k->next.n_spans; i++)
+        for (int32_t p = k->next.span[i].begin, end = k->next.span[i].end, take; p < end; p += take) {
+            int32_t inside = p % DLX_KV_PAGE;
+            take = DLX_KV_PAGE - inside < end - p ? DLX_KV_PAGE - inside : end - p;
+            size_t row = (size_t)s->page[p / DLX_KV_PAGE] * DLX_KV_PAGE + (size_t)inside;
+            if (n && runs[n - 1].begin + runs[n - 1].rows == row)
+                runs[n - 1].rows += (size_t)take;
+            else
+                runs[n++] = (dlx_cache_run){.begin = row, .rows = (size_t)take};
+        }
+    return n;
+}
+
+static int32_t cached_rows(const dlx_piece *p)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < p->n_spans; i++) n += p->span[i].end - p->span[i].begin;
+    return n;
+}
+
+/* Own rows are consecutive, so what a row sees of them is a prefix: up to the end of its block. */
+static void fill_visible(const dlx_call *k, int32_t *visible)
+{
+    const dlx_forward_call *c = &k->c;
+    int32_t first = c->start + k->next.row, cached = cached_rows(&k->next);
+    for (int32_t r = 0; r < k->next.rows; r++) {
+        int32_t own = k->next.rows;
+        if (c->attn_block > 0) {
+            int64_t end = ((int64_t)(first + r) / c->attn_block + 1) * c->attn_block - first;
+            if (end < own) own = (int32_t)end;
+        }
+        visible[r] = cached + own;
+    }
+}
+
+typedef struct laid_out {
+    int32_t rows, demanded;
+    size_t runs, parts;
+} laid_out;
+
+static void lay_out_call(dlx_workspace *w, const dlx_call *k, dlx_segment *segment, laid_out *l)
+{
+    const dlx_piece *p = &k->next;
+    const dlx_forward_call *c = &k->c;
+    for (int32_t r = 0; r < p->rows; r++) {
+        w->ids[l->rows + r] = c->ids[p->row + r];
+        w->positions[l->rows + r] = c->start + p->row + r;
+    }
+    for (int32_t i = p->asked; i < p->asked + p->n_asked; i++)
+        w->rows[l->demanded++] = l->rows + (c->rows ? c->rows[i] : i) - p->row;
+    if (p->n_asked)
+        w->parts[l->parts++] = (dlx_logits_part){.data = c->logits + (size_t)p->asked * (size_t)w->m->facts.vocab_size,
+                                                 .rows = (size_t)p->n_asked};
+    fill_visible(k, w->visible + l->rows);
+    *segment = (dlx_segment){.begin = (size_t)l->rows,
+                             .rows = (size_t)p->rows,
+                             .runs = w->runs + l->runs,
+                             .n_runs = dlx_workspace_pages(w) ? find_runs(k, w->runs + l->runs) : 0,
+                             .visible = w->visible + l->rows};
+    l->runs += segment->n_runs;
+    l->rows += p->rows;
+}
+
+static void bind_inputs(dlx_workspace *w, const dlx_call *first, const laid_out *l)
+{
+    const dlx_program *program = &w->m->program;
+    bool pages = dlx_workspace_pages(w);
+    int32_t cached = pages ? 0 : cached_rows(&first->next);
+    for (size_t i = 0; i < program->g.n_inputs; i++) {
+        uint32_t input = program->g.inputs[i];
+        const dlx_value *v = &program->g.values[input];
+        dlx_tensor_ref *t = &w->inputs[i];
+        t->shape = (dlx_shape){.rank = v->rank};
+        memcpy(t->shape.dim, v->dim, sizeof v->dim);
+        bool demand = input == program->rows, cache = !demand && i >= 2;
+        t->shape.dim[0] = demand ? l->demanded : cache ? cached : l->rows;
+        if (cache)
+            t->data = !pages && cached ? dlx_kv_at(first->s, i - 2, first->next.span[0].begin)
+                                       : w->slab + (i - 2) * (size_t)w->n_pages * DLX_KV_PAGE * w->kv_row;
+        else
+            t->data = demand ? (void *)w->rows : i == 0 ? (void *)w->ids : (void *)w->positions;
+    }
+}
+
+/* ---- what comes out ---- */
+
+static dlx_status check_logits(const float *logits, size_t n, dlx_error *err)
+{
+    /* x * 0 is 0 for finite x, NaN otherwise; eight sums keep the loop wide. */
+    float sum[8] = {0};
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int k = 0; k < 8; k++) sum[k] += logits[i + (size_t)k] * 0.0f;
+    for (; i < n; i++) sum[0] += logits[i] * 0.0f;
+    for (int k = 1; k < 8; k++) sum[0] += sum[k];
+    return sum[0] == 0.0f
+               ? DLX_OK
+               : dlx_fail(err, DLX_E_INTERNAL, "the model produced NaN or infinite logits; its weights may be damaged");
+}
+
+/* Rows of the piece that go to the cache: those that the call stores, and with them all that later passes see. */
+static size_t kept_rows(const dlx_call *k)
+{
+    if (k->split) return (size_t)k->next.rows;
+    return (size_t)k->c.n_store;
+}
+
+static dlx_status check_half(const dlx_workspace *w, const dlx_call *k, size_t begin, dlx_error *err)
+{
+    size_t width = (size_t)w->m->kv_width, n = kept_rows(k) * width;
+    for (size_t t = 0; t < 2 * w->m->layers; t++) {
+        const float *x = (const float *)w->outputs[1 + t].data + begin * width;
+        bool fits = true;
+        for (size_t i = 0; i < n; i++) fits &= fabsf(x[i]) < 65520.0f; /* what rounds to a finite half */
+        if (!fits)
+            return dlx_fail(err, DLX_E_LIMIT,
+                            "the %s of layer %zu are too large for a float16 cache; open the workspace with float32",
+                            t % 2 ? "values" : "keys", t / 2);
+    }
+    return DLX_OK;
+}
+
+static void keep_rows(dlx_workspace *w, const dlx_call *k, size_t begin)
+{
+    size_t width = (size_t)w->m->kv_width, n = kept_rows(k);
+    int32_t first = k->c.start + k->next.row;
+    for (size_t t = 0; t < 2 * w->m->layers; t++) {
+        const float *x = (const float *)w->outputs[1 + t].data + begin * width;
+        for (size_t r = 0, take; r < n; r += take, x += take * width) {
+            int32_t position = first + (int32_t)r;
+            take = DLX_KV_PAGE - (size_t)(position % DLX_KV_PAGE); /* rows of one page lie side by side */
+            if (take > n - r) take = n - r;
+            uint8_t *to = dlx_kv_at(k->s, t, position);
+            if (w->kv_type == DLX_F32)
+                memcpy(to, x, take * width * sizeof *x);
+            else
+                (void)w->m->program.k.f32_to_f16((uint16_t *)(void *)to, x, take * width);
+        }
+    }
+}
+
+/* Logits that lie in the program's own memory. */
+static void copy_logits(const dlx_workspace *w, const laid_out *l)
+{
+    size_t vocab = (size_t)w->m->facts.vocab_size;
+    const float *all = w->outputs[0].data;
+    const int32_t *row = w->rows;
+    for (size_t p = 0; p < l->parts; p++)
+        for (size_t r = 0; r < w->parts[p].rows; r++)
+            memcpy(w->parts[p].data + r * vocab, all + (size_t)*row++ * vocab, vocab * sizeof *all);
+}
+
+static void take_results(dlx_workspace *w, dlx_call *k, const dlx_segment *segment)
+{
+    size_t vocab = (size_t)w->m->facts.vocab_size;
+    dlx_error error = {0};
+    dlx_status s = DLX_OK;
+    if (k->next.n_asked)
+        s = check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
+    if (s == DLX_OK && w->kv_type == DLX_F16) s = check_half(w, k, segment->begin, &error);
+    if (s != DLX_OK) {
+        dlx_call_fail(k, &error);
+        return;
+    }
+    keep_rows(w, k, segment->begin);
+    dlx_call_advance(k);
+}
+
+static dlx_status run_together(dlx_workspace *w, dlx_call *const *calls, size_t n, dlx_error *err)
+{
+    bool pages = dlx_workspace_pages(w);
+    laid_out l = {0};
+    for (size_t i = 0; i < n; i++) lay_out_call(w, calls[i], &w->segments[i], &l);
+    bind_inputs(w, calls[0], &l);
+    dlx_pass pass = {.inputs = w->inputs,
+                     .segments = pages ? w->segments : NULL,
+                     .n_segments = pages ? n : 0,
+                     .cache_type = w->kv_type,
+                     .logits = w->parts,
+                     .n_logits = l.parts};
+    DLX_TRY(dlx_executor_run(w->ex, &pass, w->outputs, err));
+    if (w->m->program.rows == DLX_NONE) copy_logits(w, &l);
+    for (size_t i = 0; i < n; i++) take_results(w, calls[i], &w->segments[i]);
+    return DLX_OK;
+}
+
+void dlx_calls_pass(dlx_workspace *w, dlx_call *const *calls, size_t n)
+{
+    size_t taken = choose(w, calls, n);
+    dlx_error error = {0};
+    if (!taken || run_together(w, w->chosen, taken, &error) == DLX_OK) return;
+    /* Whose fault was it? Each alone finds out. */
+    for (size_t i = 0; i < taken; i++) {
+        dlx_call *one = w->chosen[i];
+        error = (dlx_error){0};
+        if (run_together(w, &one, 1, &error) != DLX_OK) dlx_call_fail(one, &error);
+    }
+}

@@ -1,0 +1,128 @@
+/*
+ * Attention of a pass: what each segment's rows see becomes pieces of keys and values, and (segment, key/value head,
+ * tile of rows) triples become the items of one parallel loop.
+ */
+#include "runtime/executor.h"
+
+/* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side, so
+ * a piece of few vectors leaves lanes idle: at least LANES of them where there are as many. Beyond that, larger pieces
+ * prepare keys less often, smaller ones keep all threads at work. A row's result does not depend on the piece. */
+static size_t tile_rows_of(const dlx_kernels *k, const dlx_attention_args *a, size_t items_elsewhere, size_t threads)
+{
+    enum { LANES = 32, MOST = 256, PIECES_PER_THREAD = 4 };
+    size_t unit = k->attention_row_tile, group = a->heads / a->kv_heads;
+    size_t least = (LANES / group + unit - 1) / unit * unit, rows = MOST / group / unit * unit;
+    if (least < unit) least = unit;
+    while (rows > least && (a->rows + rows - 1) / rows * a->kv_heads + items_elsewhere < PIECES_PER_THREAD * threads)
+        rows -= unit;
+    return rows > least ? rows : least;
+}
+
+/* The pieces of one segment: runs of the cache, then its own rows. Returns how many keys that is. */
+static size_t gather_pieces(const dlx_executor *ex, const dlx_node *n, const dlx_segment *s, dlx_attention_args *a,
+                            dlx_kv_piece *piece)
+{
+    size_t stride = a->kv_heads * a->head_dim, keys = 0, size = dlx_dtype_size(ex->pass->cache_type);
+    a->piece = piece;
+    for (size_t i = 0; i < s->n_runs; i++) {
+        size_t offset = s->runs[i].begin * stride * size;
+        piece[a->pieces++] = (dlx_kv_piece){.k = (const char *)ex->data[n->in[3]] + offset,
+                                            .v = (const char *)ex->data[n->in[4]] + offset,
+                                            .rows = s->runs[i].rows,
+                                            .row_stride = stride,
+                                            .type = ex->pass->cache_type};
+        keys += s->runs[i].rows;
+    }
+    piece[a->pieces++] = (dlx_kv_piece){.k = (const float *)ex->data[n->in[1]] + s->begin * stride,
+                                        .v = (const float *)ex->data[n->in[2]] + s->begin * stride,
+                                        .rows = s->rows,
+                                        .row_stride = stride,
+                                        .type = DLX_F32};
+    return keys + s->rows;
+}
+
+/* A pass without segments: all rows see the whole cache operands and each other. */
+static size_t whole_pieces(dlx_executor *ex, const dlx_node *n, dlx_attention_args *a, dlx_kv_piece *piece)
+{
+    size_t stride = a->kv_heads * a->head_dim, cached = 0;
+    a->piece = piece;
+    if (n->inputs >= 5 && n->in[3] != DLX_NONE) {
+        cached = (size_t)ex->shape[n->in[3]].dim[0];
+        piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[3]], ex->data[n->in[4]], cached, stride, DLX_F32};
+    }
+    piece[a->pieces++] = (dlx_kv_piece){ex->data[n->in[1]], ex->data[n->in[2]], a->rows, stride, DLX_F32};
+    for (size_t r = 0; r < a->rows; r++) ex->all_visible[r] = (int32_t)(cached + a->rows);
+    a->visible = ex->all_visible;
+    return cached + a->rows;
+}
+
+typedef struct job {
+    const dlx_executor *ex;
+    size_t works;
+} job;
+
+static void run_items(void *arg, size_t begin, size_t end, size_t thread)
+{
+    const job *j = arg;
+    const dlx_executor *ex = j->ex;
+    size_t w = 0;
+    for (size_t i = begin; i < end; i++) {
+        while (w + 1 < j->works && i >= ex->work[w + 1].first_item) w++;
+        const dlx_attention_work *work = &ex->work[w];
+        size_t item = i - work->first_item;
+        size_t head = item / work->tiles, first = item % work->tiles * work->tile_rows, last = first + work->tile_rows;
+        ex->p->k.attention(&work->args, head, first, last < work->args.rows ? last : work->args.rows,
+                           ex->scratch + thread * ex->scratch_stride);
+    }
+}
+
+void dlx_run_attention(dlx_executor *ex, const dlx_node *n)
+{
+    const dlx_shape *q = &ex->shape[n->in[0]], *k = &ex->shape[n->in[1]];
+    const dlx_pass *pass = ex->pass;
+    size_t heads = (size_t)q->dim[1], dim = (size_t)q->dim[2], rows = (size_t)q->dim[0], pieces = 0, items = 0;
+    size_t threads = (size_t)dlx_pool_threads(ex->pool), works = pass->segments ? pass->n_segments : 1;
+    for (size_t i = 0; i < works; i++) {
+        const dlx_segment *s = pass->segments ? &pass->segments[i] : NULL;
+        size_t begin = s ? s->begin : 0;
+        dlx_attention_work *w = &ex->work[i];
+        w->args = (dlx_attention_args){.out = (float *)ex->data[n->out[0]] + begin * heads * dim,
+                                       .out_stride = heads * dim,
+                                       .q = (const float *)ex->data[n->in[0]] + begin * heads * dim,
+                                       .q_stride = heads * dim,
+                                       .rows = s ? s->rows : rows,
+                                       .heads = heads,
+                                       .kv_heads = (size_t)k->dim[1],
+                                       .head_dim = dim,
+                                       .scale = n->attr.f[0],
+                                       .visible = s ? s->visible : NULL};
+        if (s)
+            gather_pieces(ex, n, s, &w->args, ex->piece + pieces);
+        else
+            whole_pieces(ex, n, &w->args, ex->piece);
+        pieces += w->args.pieces;
+        w->tile_rows = tile_rows_of(&ex->p->k, &w->args, (works - 1) * w->args.kv_heads, threads);
+        w->tiles = (w->args.rows + w->tile_rows - 1) / w->tile_rows;
+        w->first_item = items;
+        items += w->tiles * w->args.kv_heads;
+    }
+    dlx_pool_for(ex->pool, items, 1, run_items, &(job){.ex = ex, .works = works});
+}
+
+size_t dlx_attention_scratch(const dlx_program *p, const dlx_shape *shape, size_t *rows)
+{
+    size_t most = 0;
+    *rows = 1;
+    for (size_t i = 0; i < p->g.n_nodes; i++) {
+        const dlx_node *n = &p->g.nodes[i];
+        if (n->op != DLX_OP_ATTENTION) continue;
+        const dlx_shape *q = &shape[n->in[0]], *k = &shape[n->in[1]];
+        size_t keys = (size_t)k->dim[0];
+        if (n->inputs >= 5 && n->in[3] != DLX_NONE) keys += (size_t)shape[n->in[3]].dim[0];
+        size_t bytes =
+            p->k.attention_scratch((size_t)q->dim[0], keys, (size_t)q->dim[1], (size_t)k->dim[1], (size_t)q->dim[2]);
+        if (bytes > most) most = bytes;
+        if ((size_t)q->dim[0] > *rows) *rows = (size_t)q->dim[0];
+    }
+    return most;
+}
