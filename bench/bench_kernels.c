@@ -106,7 +106,9 @@ static void report(const bench *b, const char *kernel, const char *shape, double
 typedef struct product {
     const bench *b;
     bool is_f32;
-    size_t rows, n_out, n_in;
+    const dlx_gemm *gemm;
+    dlx_gemm_shape s;
+    size_t rows;
     void *copies[MAX_COPIES];
     size_t n_copies, packed_bytes;
     const void *weights; /* the copy of this call */
@@ -118,31 +120,27 @@ static void product_quantize(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
     product *p = arg;
-    const dlx_gemm_qd8 *g = &p->b->k.gemm_qd8;
-    size_t last = end * g->row_tile < p->rows ? end * g->row_tile : p->rows;
-    g->quantize(p->quantized, p->x, p->n_in, p->rows, p->n_in, begin * g->row_tile, last);
+    const dlx_quantizer *q = &p->b->k.qd8;
+    size_t last = end * q->row_tile < p->rows ? end * q->row_tile : p->rows;
+    q->quantize(p->quantized, p->x, p->s.n_in, p->rows, p->s.n_in, begin * q->row_tile, last);
 }
 
 static void product_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
     product *p = arg;
-    if (p->is_f32)
-        p->b->k.gemm_f32.run(p->y, p->n_out, p->x, p->n_in, p->rows, p->weights, p->n_out, p->n_in, begin, end);
-    else
-        p->b->k.gemm_qd8.run(p->y, p->n_out, p->quantized, p->rows, p->weights, p->n_out, p->n_in, begin, end);
+    p->gemm->run(p->y, p->s.n_out, p->is_f32 ? p->x : p->quantized, p->s.n_in, p->rows, p->weights, p->s, begin, end);
 }
 
 static size_t product_strip_count(const product *p)
 {
-    size_t strip = p->is_f32 ? p->b->k.gemm_f32.strip : p->b->k.gemm_qd8.strip;
-    return (p->n_out + strip - 1) / strip;
+    return (p->s.n_out + p->gemm->strip - 1) / p->gemm->strip;
 }
 
 static void product_call(product *p)
 {
     if (!p->is_f32) {
-        size_t tile = p->b->k.gemm_qd8.row_tile;
+        size_t tile = p->b->k.qd8.row_tile;
         dlx_pool_for(p->b->pool, (p->rows + tile - 1) / tile, 1, product_quantize, p);
     }
     dlx_pool_for(p->b->pool, product_strip_count(p), 1, product_strips, p);
@@ -150,9 +148,9 @@ static void product_call(product *p)
 
 static void product_pack(product *p)
 {
-    size_t weights = p->n_out * p->n_in;
-    float *scale = block_new(p->n_out * sizeof *scale);
-    fill(scale, p->n_out);
+    size_t weights = p->s.n_out * p->s.n_in;
+    float *scale = block_new(p->s.n_out * sizeof *scale);
+    fill(scale, p->s.n_out);
     float *w = block_new(weights * sizeof *w);
     int8_t *q = block_new(weights);
     fill(w, weights);
@@ -161,10 +159,8 @@ static void product_pack(product *p)
     if (p->n_copies > MAX_COPIES) p->n_copies = MAX_COPIES;
     for (size_t i = 0; i < p->n_copies; i++) {
         p->copies[i] = block_new(p->packed_bytes);
-        if (p->is_f32)
-            p->b->k.gemm_f32.pack(p->copies[i], w, scale, p->n_out, p->n_in, 0, product_strip_count(p));
-        else
-            p->b->k.gemm_qd8.pack(p->copies[i], q, scale, NULL, p->n_out, p->n_in, 0, product_strip_count(p));
+        dlx_gemm_weights source = {.w = p->is_f32 ? (const void *)w : q, .scale = scale};
+        p->gemm->pack(p->copies[i], &source, p->s, 0, product_strip_count(p));
     }
     free(scale);
     free(w);
@@ -173,14 +169,16 @@ static void product_pack(product *p)
 
 static void bench_product(const bench *b, bool is_f32, size_t n_in, size_t n_out, const size_t *rows, size_t n_rows)
 {
-    product p = {.b = b, .is_f32 = is_f32, .n_out = n_out, .n_in = n_in};
+    product p = {.b = b,
+                 .is_f32 = is_f32,
+                 .gemm = is_f32 ? &b->k.gemm_f32 : &b->k.gemm_qd8_qc8w,
+                 .s = {.n_out = n_out, .n_in = n_in}};
     size_t most = 0;
     for (size_t i = 0; i < n_rows; i++) most = rows[i] > most ? rows[i] : most;
-    p.packed_bytes =
-        is_f32 ? b->k.gemm_f32.packed_size(n_out, n_in) : b->k.gemm_qd8.packed_size(n_out, n_in);
+    p.packed_bytes = p.gemm->packed_size(p.s);
     p.x = block_new(most * n_in * sizeof(float));
     p.y = block_new(most * n_out * sizeof(float));
-    p.quantized = block_new(b->k.gemm_qd8.quantized_size(most, n_in));
+    p.quantized = block_new(b->k.qd8.size(most, n_in));
     fill(p.x, most * n_in);
     product_pack(&p);
     for (size_t i = 0; i < n_rows; i++) {
@@ -317,7 +315,7 @@ static void row_quantize(row_job *j)
     j->k->quantize_qd8(j->q, &row, j->x, j->n);
 }
 /* Eight rows as the int8 product wants them. */
-static void row_quantize_tile(row_job *j) { j->k->gemm_qd8.quantize(j->y, j->x, j->n / 8, 8, j->n / 8, 0, 8); }
+static void row_quantize_tile(row_job *j) { j->k->qd8.quantize(j->y, j->x, j->n / 8, 8, j->n / 8, 0, 8); }
 
 /* GOPS: 10^9 elements a second. */
 static void bench_rows(const bench *b)

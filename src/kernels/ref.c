@@ -82,8 +82,9 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->softmax = softmax;
     k->quantize_qd8 = dlx_ref_quantize_qd8;
     k->dequantize_i8 = dequantize_i8;
+    k->qd8 = dlx_ref_qd8;
     k->gemm_f32 = dlx_ref_gemm_f32;
-    k->gemm_qd8 = dlx_ref_gemm_qd8;
+    k->gemm_qd8_qc8w = dlx_ref_gemm_qd8_qc8w;
     k->attention_row_tile = 1;
     k->attention_scratch = dlx_ref_attention_scratch;
     k->attention = dlx_ref_attention;

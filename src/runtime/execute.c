@@ -4,6 +4,7 @@
 
 #include "base/sizes.h"
 #include "runtime/executor.h"
+#include "runtime/linear.h"
 
 enum { LINE = 64 };
 
@@ -38,6 +39,9 @@ typedef struct job {
     size_t width, rows;
     float f;
     int32_t bad_id;
+    const dlx_gemm *gemm;
+    dlx_gemm_shape shape;
+    const dlx_quantizer *quantizer;
     dlx_attention_args attention;
     dlx_kv_piece piece[3];
     size_t tiles, tile_rows;
@@ -74,22 +78,17 @@ static void run_silu_mul(void *arg, size_t begin, size_t end, size_t thread)
 static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
-    size_t tile = j->k->gemm_qd8.row_tile, first = begin * tile, last = end * tile;
+    size_t tile = j->quantizer->row_tile, first = begin * tile, last = end * tile;
     (void)thread;
-    j->k->gemm_qd8.quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last < j->rows ? last : j->rows);
+    j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last < j->rows ? last : j->rows);
 }
 
 static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
-    const dlx_value *w = &j->ex->p->g.values[j->n->in[1]];
-    size_t n_out = (size_t)w->dim[0], n_in = (size_t)w->dim[1];
     const void *packed = j->ex->p->weights[j->n - j->ex->p->g.nodes];
     (void)thread;
-    if (w->dtype == DLX_I8)
-        j->k->gemm_qd8.run(j->out, n_out, j->in[0], j->rows, packed, n_out, n_in, begin, end);
-    else
-        j->k->gemm_f32.run(j->out, n_out, j->in[0], n_in, j->rows, packed, n_out, n_in, begin, end);
+    j->gemm->run(j->out, j->shape.n_out, j->in[0], j->shape.n_in, j->rows, packed, j->shape, begin, end);
 }
 
 static void run_attention(void *arg, size_t begin, size_t end, size_t thread)
@@ -227,14 +226,15 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
         return DLX_OK;
     case DLX_OP_SILU_MUL: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_silu_mul, &j); return DLX_OK;
     case DLX_OP_ATTENTION: do_attention(ex, &j); return DLX_OK;
-    case DLX_OP_LINEAR: {
-        size_t strip = ex->p->g.values[n->in[1]].dtype == DLX_I8 ? j.k->gemm_qd8.strip : j.k->gemm_f32.strip;
-        dlx_pool_for(ex->pool, (j.width + strip - 1) / strip, 1, run_linear, &j);
+    case DLX_OP_LINEAR:
+        j.gemm = dlx_linear_gemm(j.k, &ex->p->g, n);
+        j.shape = dlx_linear_shape(&ex->p->g, n);
+        dlx_pool_for(ex->pool, dlx_linear_strips(j.gemm, j.shape), 1, run_linear, &j);
         return DLX_OK;
-    }
     case DLX_OP_CONVERT:
-        if (ex->p->g.values[n->out[0]].dtype == DLX_QD8) {
-            size_t tile = j.k->gemm_qd8.row_tile;
+        j.quantizer = dlx_linear_quantizer(j.k, ex->p->g.values[n->out[0]].dtype);
+        if (j.quantizer) {
+            size_t tile = j.quantizer->row_tile;
             dlx_pool_for(ex->pool, (j.rows + tile - 1) / tile, 1, run_quantize, &j);
             return DLX_OK;
         }
