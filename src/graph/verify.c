@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/linear_kinds.h"
+
 static dlx_status bad_value(size_t i, const dlx_value *v, const char *rule, dlx_error *err)
 {
     return dlx_fail(err, DLX_E_FORMAT, "value %zu (%s): %s", i, v->name ? v->name : "temporary", rule);
@@ -47,13 +49,9 @@ static dlx_status verify_types(const dlx_graph *g, size_t i, const dlx_node *n, 
         bool ok = (first == DLX_F32 && out == DLX_QD8) || (first == DLX_I8 && out == DLX_F32);
         return ok ? DLX_OK : bad_node(i, n, "converts only f32 to qd8 and i8 to f32", err);
     }
-    case DLX_OP_LINEAR: {
-        dlx_dtype w = g->values[n->in[1]].dtype;
-        bool scaled = g->values[n->in[1]].scales != DLX_NONE;
-        if (first == DLX_F32 && w == DLX_F32) return DLX_OK;
-        if (first == DLX_QD8 && w == DLX_I8 && scaled) return DLX_OK;
-        return bad_node(i, n, "needs f32 x f32, or qd8 x i8 with scales", err);
-    }
+    case DLX_OP_LINEAR:
+        if (dlx_linear_kind_of(&g->values[n->in[0]], &g->values[n->in[1]]) < DLX_LINEAR_KINDS) return DLX_OK;
+        return bad_node(i, n, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS, err);
     case DLX_OP_EMBEDDING: {
         dlx_dtype ids = g->values[n->in[1]].dtype;
         if (ids != DLX_I64 && ids != DLX_I32) return bad_node(i, n, "ids must be integers", err);

@@ -72,18 +72,19 @@ static size_t f32_panel_floats(size_t n_in)
     return (n_in + 1) * PANEL;
 }
 
-static size_t f32_packed_size(size_t n_out, size_t n_in)
+static size_t f32_packed_size(dlx_gemm_shape s)
 {
-    return divide_up(n_out, PANEL) * f32_panel_floats(n_in) * sizeof(float);
+    return divide_up(s.n_out, PANEL) * f32_panel_floats(s.n_in) * sizeof(float);
 }
 
-static void f32_pack(void *packed, const float *w, const float *bias, size_t n_out, size_t n_in, size_t strip_begin,
+static void f32_pack(void *packed, const dlx_gemm_weights *weights, dlx_gemm_shape s, size_t strip_begin,
                      size_t strip_end)
 {
-    size_t end = min_size(strip_end * STRIP_PANELS, divide_up(n_out, PANEL));
+    const float *w = weights->w, *bias = weights->bias;
+    size_t n_in = s.n_in, end = min_size(strip_end * STRIP_PANELS, divide_up(s.n_out, PANEL));
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
         float *panel = (float *)packed + p * f32_panel_floats(n_in);
-        size_t first = p * PANEL, columns = min_size(PANEL, n_out - first);
+        size_t first = p * PANEL, columns = min_size(PANEL, s.n_out - first);
         for (size_t k = 0; k < n_in; k++)
             for (size_t c = 0; c < PANEL; c++) panel[k * PANEL + c] = c < columns ? w[(first + c) * n_in + k] : 0.0f;
         for (size_t c = 0; c < PANEL; c++) panel[n_in * PANEL + c] = c < columns && bias ? bias[first + c] : 0.0f;
@@ -133,22 +134,22 @@ static void f32_run_short_panel(float *y, size_t y_stride, const float *x, size_
     }
 }
 
-static void f32_run(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const void *packed,
-                    size_t n_out, size_t n_in, size_t strip_begin, size_t strip_end)
+static void f32_run(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows, const void *packed,
+                    dlx_gemm_shape s, size_t strip_begin, size_t strip_end)
 {
-    size_t end = min_size(strip_end * STRIP_PANELS, divide_up(n_out, PANEL));
+    size_t end = min_size(strip_end * STRIP_PANELS, divide_up(s.n_out, PANEL));
     for (size_t p = strip_begin * STRIP_PANELS; p < end && rows > 0; p++) {
-        const float *panel = (const float *)packed + p * f32_panel_floats(n_in);
-        size_t columns = min_size(PANEL, n_out - p * PANEL);
+        const float *panel = (const float *)packed + p * f32_panel_floats(s.n_in);
+        size_t columns = min_size(PANEL, s.n_out - p * PANEL);
         float *y_panel = y + (p - strip_begin * STRIP_PANELS) * PANEL;
         if (columns == PANEL)
-            f32_run_panel(y_panel, y_stride, x, x_stride, rows, panel, n_in);
+            f32_run_panel(y_panel, y_stride, x, x_stride, rows, panel, s.n_in);
         else
-            f32_run_short_panel(y_panel, y_stride, x, x_stride, rows, panel, n_in, columns);
+            f32_run_short_panel(y_panel, y_stride, x, x_stride, rows, panel, s.n_in, columns);
     }
 }
 
 static void set_gemm_f32(dlx_kernels *k)
 {
-    k->gemm_f32 = (dlx_gemm_f32){.strip = STRIP, .packed_size = f32_packed_size, .pack = f32_pack, .run = f32_run};
+    k->gemm_f32 = (dlx_gemm){.strip = STRIP, .packed_size = f32_packed_size, .pack = f32_pack, .run = f32_run};
 }

@@ -38,9 +38,9 @@ static size_t qd8_tile_bytes(size_t rows, size_t n_in)
     return QD8_RECORDS + (size_t)dlx_align_up(qd8_groups(n_in) * rows * QD8_GROUP * sizeof(qd8_act), 64);
 }
 
-static size_t qd8_packed_size(size_t n_out, size_t n_in)
+static size_t qd8_packed_size(dlx_gemm_shape s)
 {
-    return divide_up(n_out, PANEL) * qd8_panel_bytes(n_in);
+    return divide_up(s.n_out, PANEL) * qd8_panel_bytes(s.n_in);
 }
 
 static size_t qd8_quantized_size(size_t rows, size_t n_in)
@@ -73,14 +73,15 @@ static void qd8_pack_panel(uint8_t *panel, const int8_t *w, const float *w_scale
     }
 }
 
-static void qd8_pack(void *packed, const int8_t *w, const float *w_scale, const float *bias, size_t n_out, size_t n_in,
-                     size_t strip_begin, size_t strip_end)
+static void qd8_pack(void *packed, const dlx_gemm_weights *weights, dlx_gemm_shape s, size_t strip_begin,
+                     size_t strip_end)
 {
-    size_t end = min_size(strip_end * STRIP_PANELS, divide_up(n_out, PANEL));
+    const int8_t *w = weights->w;
+    size_t end = min_size(strip_end * STRIP_PANELS, divide_up(s.n_out, PANEL));
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
         size_t first = p * PANEL;
-        qd8_pack_panel((uint8_t *)packed + p * qd8_panel_bytes(n_in), w + first * n_in, w_scale + first,
-                       bias ? bias + first : NULL, min_size(PANEL, n_out - first), n_in);
+        qd8_pack_panel((uint8_t *)packed + p * qd8_panel_bytes(s.n_in), w + first * s.n_in, weights->scale + first,
+                       weights->bias ? weights->bias + first : NULL, min_size(PANEL, s.n_out - first), s.n_in);
     }
 }
 
@@ -208,25 +209,21 @@ static void qd8_run_panel(float *y, size_t y_stride, const uint8_t *quantized, s
     }
 }
 
-static void qd8_run(float *y, size_t y_stride, const void *quantized, size_t rows, const void *packed, size_t n_out,
-                    size_t n_in, size_t strip_begin, size_t strip_end)
+static void qd8_run(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows, const void *packed,
+                    dlx_gemm_shape s, size_t strip_begin, size_t strip_end)
 {
-    size_t panels = divide_up(n_out, PANEL), end = min_size(strip_end * STRIP_PANELS, panels);
+    size_t panels = divide_up(s.n_out, PANEL), end = min_size(strip_end * STRIP_PANELS, panels);
+    (void)x_stride;
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
-        const uint8_t *panel = (const uint8_t *)packed + p * qd8_panel_bytes(n_in);
-        const uint8_t *next = p + 1 < panels ? panel + qd8_panel_bytes(n_in) : panel;
+        const uint8_t *panel = (const uint8_t *)packed + p * qd8_panel_bytes(s.n_in);
+        const uint8_t *next = p + 1 < panels ? panel + qd8_panel_bytes(s.n_in) : panel;
         float *y_panel = y + (p - strip_begin * STRIP_PANELS) * PANEL;
-        qd8_run_panel(y_panel, y_stride, quantized, rows, panel, next, n_in, min_size(PANEL, n_out - p * PANEL));
+        qd8_run_panel(y_panel, y_stride, x, rows, panel, next, s.n_in, min_size(PANEL, s.n_out - p * PANEL));
     }
 }
 
 static void set_gemm_qd8(dlx_kernels *k)
 {
-    k->gemm_qd8 = (dlx_gemm_qd8){.strip = STRIP,
-                                 .row_tile = TILE_ROWS,
-                                 .packed_size = qd8_packed_size,
-                                 .pack = qd8_pack,
-                                 .quantized_size = qd8_quantized_size,
-                                 .quantize = qd8_quantize,
-                                 .run = qd8_run};
+    k->qd8 = (dlx_quantizer){.row_tile = TILE_ROWS, .size = qd8_quantized_size, .quantize = qd8_quantize};
+    k->gemm_qd8_qc8w = (dlx_gemm){.strip = STRIP, .packed_size = qd8_packed_size, .pack = qd8_pack, .run = qd8_run};
 }

@@ -20,7 +20,7 @@
 
 typedef enum dlx_isa {
     DLX_ISA_REF = 0,
-    DLX_ISA_AVX2 = 1,       /* AVX2 + FMA */
+    DLX_ISA_AVX2 = 1,       /* AVX2 + FMA + F16C */
     DLX_ISA_AVX512VNNI = 2, /* AVX-512 F, BW, DQ, VL + VNNI */
     DLX_ISA_NEON = 16,      /* aarch64 baseline */
     DLX_ISA_NEON_DOTPROD = 17,
@@ -35,49 +35,54 @@ typedef struct dlx_qd8_row {
 
 /*
  * Matrix product with packed weights: y[m][n] = sum_k x[m][k] * w[n][k] (+ bias[n]).
- * The weights [n_out, n_in] row-major are packed once into an opaque block of packed_size bytes, 64-byte aligned, in
- * strips of `strip` output columns: columns [j*strip, (j+1)*strip) can be packed and computed independently (the last
- * strip may be short). Columns are what threads divide.
+ * The weights [n_out, n_in] are packed once into an opaque block of packed_size bytes, 64-byte aligned, in strips of
+ * `strip` output columns: columns [j*strip, (j+1)*strip) can be packed and computed independently (the last strip may
+ * be short). Columns are what threads divide. One structure for every kind of weights and activations; which member of
+ * dlx_kernels goes with which element types is the table of runtime/linear.c.
  */
-typedef struct dlx_gemm_f32 {
+typedef struct dlx_gemm_shape {
+    size_t n_out, n_in;
+} dlx_gemm_shape;
+
+/* Weights as they lie in a file: views. */
+typedef struct dlx_gemm_weights {
+    const void *w;      /* [n_out, n_in] row-major, aligned for its element type and no more */
+    const float *scale; /* [n_out]; NULL for weights that have none */
+    const float *bias;  /* [n_out] or NULL */
+} dlx_gemm_weights;
+
+typedef struct dlx_gemm {
     size_t strip;
-    size_t (*packed_size)(size_t n_out, size_t n_in);
-    /* Packs strips [strip_begin, strip_end) of w (may be of a mapped file, any alignment of 4). bias may be NULL. */
-    void (*pack)(void *packed, const float *w, const float *bias, size_t n_out, size_t n_in, size_t strip_begin,
-                 size_t strip_end);
+    size_t (*packed_size)(dlx_gemm_shape s);
+    /* Packs strips [strip_begin, strip_end). */
+    void (*pack)(void *packed, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t strip_begin, size_t strip_end);
     /* y[m][n] for m in [0, rows), columns of strips [strip_begin, strip_end); y points at row 0 of the first of these
-     * columns. */
-    void (*run)(float *y, size_t y_stride, const float *x, size_t x_stride, size_t rows, const void *packed,
-                size_t n_out, size_t n_in, size_t strip_begin, size_t strip_end);
-} dlx_gemm_f32;
+     * columns. x: float rows x_stride apart, or what this set's quantiser made of `rows` rows (then x_stride is not
+     * read). */
+    void (*run)(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows, const void *packed,
+                dlx_gemm_shape s, size_t strip_begin, size_t strip_end);
+} dlx_gemm;
 
 /*
- * int8: y[m][n] = (sum_k (qx[m][k] - zero_point[m]) * qw[n][k]) * row_scale[m] * w_scale[n] + bias[n], the sum exact in
- * int32 (spec: XNNPACK qd8-f32-qc8w). Activations come in a form that the kernel chooses: `quantize` turns `rows` rows
- * into `quantized_size(rows, n_in)` bytes (64-byte aligned); rows may be quantised by several threads, each a range
- * that starts at a multiple of `row_tile`.
+ * Activations in another form than float rows, chosen by the instruction set and read by its products only. `rows` rows
+ * take size(rows, n_in) bytes, 64-byte aligned; they may be quantised by several threads, each a range that starts at a
+ * multiple of `row_tile`.
  */
-typedef struct dlx_gemm_qd8 {
-    size_t strip;
+typedef struct dlx_quantizer {
     size_t row_tile;
-    size_t (*packed_size)(size_t n_out, size_t n_in);
-    /* w int8 [n_out, n_in] row-major, w_scale [n_out], bias [n_out] or NULL. */
-    void (*pack)(void *packed, const int8_t *w, const float *w_scale, const float *bias, size_t n_out, size_t n_in,
-                 size_t strip_begin, size_t strip_end);
-    size_t (*quantized_size)(size_t rows, size_t n_in);
-    /* Quantises rows [row_begin, row_end) of x as quantize_qd8 does. `total_rows` is the whole matrix' row count. */
+    size_t (*size)(size_t rows, size_t n_in);
+    /* Quantises rows [row_begin, row_end) of x. `total_rows` is the whole matrix' row count. */
     void (*quantize)(void *quantized, const float *x, size_t x_stride, size_t total_rows, size_t n_in, size_t row_begin,
                      size_t row_end);
-    void (*run)(float *y, size_t y_stride, const void *quantized, size_t rows, const void *packed, size_t n_out,
-                size_t n_in, size_t strip_begin, size_t strip_end);
-} dlx_gemm_qd8;
+} dlx_quantizer;
 
-/* Rows of keys and values that an attention call reads: any number of pieces, in order. */
+/* Rows of keys and values that an attention call reads: any number of pieces, in order. How keys are cut into pieces
+ * never changes a bit, nor does holding them as F16 where floats of the same values would do. */
 typedef struct dlx_kv_piece {
     const void *k, *v; /* row 0 of this piece, for kv head 0: [rows][kv_heads, head_dim] with row_stride between rows */
     size_t rows;       /* may be 0 */
     size_t row_stride; /* elements between rows */
-    dlx_dtype type;    /* of k and v: F32 */
+    dlx_dtype type;    /* of k and v: F32 or F16; pieces of one call may differ */
 } dlx_kv_piece;
 
 typedef struct dlx_attention_args {
@@ -109,13 +114,19 @@ typedef struct dlx_kernels {
     void (*softmax)(float *y, const float *x, size_t n);
     /* One row by XNNPACK's qd8 rule (kernels/qd8.h): q int8 [n]. */
     void (*quantize_qd8)(int8_t *q, dlx_qd8_row *row, const float *x, size_t n);
-    /* y = x in IEEE half precision, rounded to nearest even; false when a number is too large for it or not finite. */
-    bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
     /* y = q * scale */
     void (*dequantize_i8)(float *y, const int8_t *q, float scale, size_t n);
+    /* IEEE half to float, exact; NaN becomes quiet and keeps its payload. */
+    void (*f16_to_f32)(float *y, const uint16_t *x, size_t n);
+    /* Float to IEEE half, rounded to nearest even, denormals included. True when every y is finite, that is when every
+     * |x| is below 65520; otherwise infinities and NaN have taken the place of what a half cannot hold. */
+    bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
 
-    dlx_gemm_f32 gemm_f32;
-    dlx_gemm_qd8 gemm_qd8;
+    dlx_quantizer qd8; /* rows as quantize_qd8 makes them */
+    dlx_gemm gemm_f32; /* float rows, float weights */
+    /* qd8 rows, int8 weights with a scale per output column: y[m][n] = (sum_k (qx[m][k] - zero_point[m]) * qw[n][k]) *
+     * row_scale[m] * scale[n] + bias[n], the sum exact in int32 (spec: XNNPACK qd8-f32-qc8w). */
+    dlx_gemm gemm_qd8_qc8w;
 
     /* Attention of q rows [row_begin, row_end) for the query heads of kv head `kv_head`. `scratch` has
      * attention_scratch(args) bytes, private to the calling thread, 64-byte aligned. Threads divide (kv head, row tile)

@@ -4,8 +4,8 @@
 
 #include "kernels/kernels.h"
 
-extern const dlx_gemm_f32 dlx_ref_gemm_f32;
-extern const dlx_gemm_qd8 dlx_ref_gemm_qd8;
+extern const dlx_quantizer dlx_ref_qd8;
+extern const dlx_gemm dlx_ref_gemm_f32, dlx_ref_gemm_qd8_qc8w;
 
 void dlx_ref_quantize_qd8(int8_t *q, dlx_qd8_row *row, const float *x, size_t n);
 size_t dlx_ref_attention_scratch(size_t max_rows, size_t max_keys, size_t heads, size_t kv_heads, size_t head_dim);

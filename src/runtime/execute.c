@@ -4,6 +4,7 @@
 
 #include "base/sizes.h"
 #include "runtime/executor.h"
+#include "runtime/linear.h"
 
 enum { LINE = 64 };
 
@@ -35,8 +36,11 @@ typedef struct job {
     const dlx_kernels *k;
     void *out;
     const void *in[DLX_MAX_INPUTS];
-    size_t width, rows, strip;
+    size_t width, rows;
     float f;
+    const dlx_gemm *gemm;
+    dlx_gemm_shape shape;
+    const dlx_quantizer *quantizer;
 } job;
 
 static void run_rms_norm(void *arg, size_t begin, size_t end, size_t thread)
@@ -70,27 +74,22 @@ static void run_silu_mul(void *arg, size_t begin, size_t end, size_t thread)
 static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
-    size_t tile = j->k->gemm_qd8.row_tile, first = begin * tile, last = end * tile;
+    size_t tile = j->quantizer->row_tile, first = begin * tile, last = end * tile;
     (void)thread;
-    j->k->gemm_qd8.quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last < j->rows ? last : j->rows);
+    j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last < j->rows ? last : j->rows);
 }
 
 static void run_strips(const job *j, float *y, size_t y_stride, size_t begin, size_t end)
 {
-    const dlx_value *w = &j->ex->p->g.values[j->n->in[1]];
-    size_t n_out = (size_t)w->dim[0], n_in = (size_t)w->dim[1];
     const void *packed = j->ex->p->weights[j->n - j->ex->p->g.nodes];
-    if (w->dtype == DLX_I8)
-        j->k->gemm_qd8.run(y, y_stride, j->in[0], j->rows, packed, n_out, n_in, begin, end);
-    else
-        j->k->gemm_f32.run(y, y_stride, j->in[0], n_in, j->rows, packed, n_out, n_in, begin, end);
+    j->gemm->run(y, y_stride, j->in[0], j->shape.n_in, j->rows, packed, j->shape, begin, end);
 }
 
 static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
     (void)thread;
-    run_strips(j, (float *)j->out + begin * j->strip, j->width, begin, end);
+    run_strips(j, (float *)j->out + begin * j->gemm->strip, j->width, begin, end);
 }
 
 /* Logits of several callers: a strip of columns of all rows is computed in scratch, where it stays in the cache, and
@@ -101,11 +100,12 @@ static void run_split_logits(void *arg, size_t begin, size_t end, size_t thread)
     const dlx_pass *pass = j->ex->pass;
     float *strip = (float *)(void *)(j->ex->scratch + thread * j->ex->scratch_stride);
     for (size_t s = begin; s < end; s++) {
-        size_t first = s * j->strip, columns = j->width - first < j->strip ? j->width - first : j->strip;
+        size_t first = s * j->gemm->strip,
+               columns = j->width - first < j->gemm->strip ? j->width - first : j->gemm->strip;
         const float *from = strip;
-        run_strips(j, strip, j->strip, s, s + 1);
+        run_strips(j, strip, j->gemm->strip, s, s + 1);
         for (size_t i = 0; i < pass->n_logits; i++)
-            for (size_t r = 0; r < pass->logits[i].rows; r++, from += j->strip)
+            for (size_t r = 0; r < pass->logits[i].rows; r++, from += j->gemm->strip)
                 memcpy(pass->logits[i].data + r * j->width + first, from, columns * sizeof *from);
     }
 }
@@ -113,8 +113,9 @@ static void run_split_logits(void *arg, size_t begin, size_t end, size_t thread)
 static void do_linear(dlx_executor *ex, job *j)
 {
     bool split = j->n->out[0] == dlx_caller_output(ex->p) && ex->pass->n_logits > 1;
-    j->strip = ex->p->g.values[j->n->in[1]].dtype == DLX_I8 ? j->k->gemm_qd8.strip : j->k->gemm_f32.strip;
-    dlx_pool_for(ex->pool, (j->width + j->strip - 1) / j->strip, 1, split ? run_split_logits : run_linear, j);
+    j->gemm = dlx_linear_gemm(j->k, &ex->p->g, j->n);
+    j->shape = dlx_linear_shape(&ex->p->g, j->n);
+    dlx_pool_for(ex->pool, dlx_linear_strips(j->gemm, j->shape), 1, split ? run_split_logits : run_linear, j);
 }
 
 static int64_t id_at(const void *ids, dlx_dtype t, size_t i)
@@ -190,8 +191,9 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
     case DLX_OP_ATTENTION: dlx_run_attention(ex, n); return DLX_OK;
     case DLX_OP_LINEAR: do_linear(ex, &j); return DLX_OK;
     case DLX_OP_CONVERT:
-        if (ex->p->g.values[n->out[0]].dtype == DLX_QD8) {
-            size_t tile = j.k->gemm_qd8.row_tile;
+        j.quantizer = dlx_linear_quantizer(j.k, ex->p->g.values[n->out[0]].dtype);
+        if (j.quantizer) {
+            size_t tile = j.quantizer->row_tile;
             dlx_pool_for(ex->pool, (j.rows + tile - 1) / tile, 1, run_quantize, &j);
             return DLX_OK;
         }
@@ -226,8 +228,8 @@ static uint64_t split_scratch(const dlx_program *p, const dlx_shape *shape)
 {
     uint32_t v = dlx_caller_output(p);
     if (v == DLX_NONE || !dlx_program_splits_logits(p)) return 0;
-    size_t strip = p->k.gemm_qd8.strip > p->k.gemm_f32.strip ? p->k.gemm_qd8.strip : p->k.gemm_f32.strip;
-    return (uint64_t)rows_of(&shape[v]) * strip * sizeof(float);
+    const dlx_gemm *gemm = dlx_linear_gemm(&p->k, &p->g, &p->g.nodes[p->g.values[v].producer]);
+    return (uint64_t)rows_of(&shape[v]) * gemm->strip * sizeof(float);
 }
 
 typedef struct layout {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "format/xnnpack.h"
+#include "graph/linear_kinds.h"
 
 typedef struct delegate {
     dlx_importer *im;
@@ -169,8 +170,8 @@ static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint
     const dlx_value *w = &g->values[in[1]], *x = &g->values[in[0]];
     if (w->kind != DLX_VALUE_CONST) return import_dynamic_fc(d, node, in, out);
     if (n->flags & 1) return unsupported(d, node, "constant filters stored [k, n] are not supported");
-    if (!(x->dtype == DLX_F32 && w->dtype == DLX_F32) && !(x->dtype == DLX_QD8 && w->dtype == DLX_I8))
-        return unsupported(d, node, "supported are float32 x float32 and dynamic int8 x per-channel int8");
+    if (dlx_linear_kind_of(x, w) == DLX_LINEAR_KINDS)
+        return unsupported(d, node, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS);
     return dlx_import_node(d->im, DLX_OP_LINEAR, in, in[2] == DLX_NONE ? 2 : 3, NULL, out);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/sizes.h"
 #include "runtime/executor.h"
+#include "runtime/linear.h"
 
 enum { VALUE_ALIGN = 64, OVERREAD = 64 };
 
@@ -15,9 +16,10 @@ uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *
 {
     const dlx_value *v = &p->g.values[value];
     uint64_t n = (uint64_t)dlx_shape_elements(s);
-    if (v->dtype != DLX_QD8) return n * dlx_dtype_size(v->dtype);
+    const dlx_quantizer *quantizer = dlx_linear_quantizer(&p->k, v->dtype);
+    if (!quantizer) return n * dlx_dtype_size(v->dtype);
     uint64_t k = s->rank ? (uint64_t)s->dim[s->rank - 1] : 1;
-    return k ? p->k.gemm_qd8.quantized_size((size_t)(n / k), (size_t)k) : 0;
+    return k ? quantizer->size((size_t)(n / k), (size_t)k) : 0;
 }
 
 static bool shares_operand(const dlx_node *n)

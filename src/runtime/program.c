@@ -9,20 +9,14 @@
 #include "base/io.h"
 #include "base/sizes.h"
 #include "runtime/import.h"
+#include "runtime/linear.h"
 #include "runtime/raise.h"
 
 enum { PACK_ALIGN = 4096 };
 
-static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int k)
-{
-    return k < n->inputs && n->in[k] != DLX_NONE ? &g->values[n->in[k]] : NULL;
-}
-
 static uint64_t packed_size_of(const dlx_program *p, const dlx_node *n)
 {
-    const dlx_value *w = operand(&p->g, n, 1);
-    size_t rows = (size_t)w->dim[0], cols = (size_t)w->dim[1];
-    return w->dtype == DLX_I8 ? p->k.gemm_qd8.packed_size(rows, cols) : p->k.gemm_f32.packed_size(rows, cols);
+    return dlx_linear_gemm(&p->k, &p->g, n)->packed_size(dlx_linear_shape(&p->g, n));
 }
 
 /* A LINEAR before node i with the same weight and bias, whose packed block serves both; i itself when there is none. */
@@ -48,24 +42,17 @@ uint64_t dlx_program_packed_size(const dlx_program *p)
 }
 
 typedef struct pack_job {
-    const dlx_program *p;
-    const dlx_node *node;
+    const dlx_gemm *gemm;
+    dlx_gemm_weights weights;
+    dlx_gemm_shape shape;
     uint8_t *to;
 } pack_job;
 
 static void pack_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     const pack_job *job = arg;
-    const dlx_graph *g = &job->p->g;
-    const dlx_value *w = operand(g, job->node, 1), *b = operand(g, job->node, 2);
-    const float *bias = b ? b->source.data : NULL;
-    size_t n_out = (size_t)w->dim[0], n_in = (size_t)w->dim[1];
     (void)thread;
-    if (w->dtype == DLX_I8)
-        job->p->k.gemm_qd8.pack(job->to, w->source.data, g->values[w->scales].source.data, bias, n_out, n_in, begin,
-                                end);
-    else
-        job->p->k.gemm_f32.pack(job->to, w->source.data, bias, n_out, n_in, begin, end);
+    job->gemm->pack(job->to, &job->weights, job->shape, begin, end);
 }
 
 /* One block for all weights. From the caller's allocator, or a mapping in huge pages where the system gives them. */
@@ -102,11 +89,13 @@ static dlx_status pack_weights(dlx_program *p, dlx_pool *pool, dlx_error *err)
             continue;
         }
         offset = dlx_align_up(offset, PACK_ALIGN);
-        const dlx_value *w = operand(&p->g, n, 1);
-        pack_job job = {.p = p, .node = n, .to = p->packed + offset};
-        size_t strip = w->dtype == DLX_I8 ? p->k.gemm_qd8.strip : p->k.gemm_f32.strip;
+        const dlx_value *w = &p->g.values[n->in[1]];
+        pack_job job = {.gemm = dlx_linear_gemm(&p->k, &p->g, n),
+                        .weights = dlx_linear_weights(&p->g, n),
+                        .shape = dlx_linear_shape(&p->g, n),
+                        .to = p->packed + offset};
         if (w->source.mapped) dlx_map_sequential(w->source.data, w->source.bytes);
-        dlx_pool_for(pool, ((size_t)w->dim[0] + strip - 1) / strip, 1, pack_strips, &job);
+        dlx_pool_for(pool, dlx_linear_strips(job.gemm, job.shape), 1, pack_strips, &job);
         if (w->source.mapped) dlx_map_release(w->source.data, w->source.bytes);
         p->weights[i] = job.to;
         offset += packed_size_of(p, n);

@@ -1,2 +1,3 @@
+dlx_unit_test(test_linear MODULES base format graph kernels runtime)
 dlx_unit_test(test_runtime MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_session MODULES base format graph kernels runtime engine backends_xnnpack LABELS threads)

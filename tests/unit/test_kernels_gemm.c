@@ -19,6 +19,11 @@ static shape shape_of(rng *r, size_t i)
     return (shape){1 + rng_below(r, 35), 1 + rng_below(r, 67), 1 + rng_below(r, 67)};
 }
 
+static dlx_gemm_shape size_of(shape s)
+{
+    return (dlx_gemm_shape){.n_out = s.n_out, .n_in = s.n_in};
+}
+
 static void *block_new(size_t n)
 {
     void *p = aligned_alloc(64, (n + 64) / 64 * 64);
@@ -88,26 +93,26 @@ static void f32_case_free(f32_case *c)
 }
 
 /* Packs strip by strip and runs strip by strip, as threads do. */
-static void f32_compute(const dlx_gemm_f32 *g, const f32_case *c, const output *y)
+static void f32_compute(const dlx_gemm *g, const f32_case *c, const output *y)
 {
     shape s = c->s;
-    size_t strips = (s.n_out + g->strip - 1) / g->strip, size = g->packed_size(s.n_out, s.n_in);
+    size_t strips = (s.n_out + g->strip - 1) / g->strip, size = g->packed_size(size_of(s));
     assert_in_range(size, s.n_out * s.n_in * sizeof(float), SIZE_MAX / 2);
     guarded packed = guarded_new(size, 0);
-    for (size_t j = strips; j-- > 0;) g->pack(packed.p, c->w.p, c->bias, s.n_out, s.n_in, j, j + 1);
+    dlx_gemm_weights w = {.w = c->w.p, .bias = c->bias};
+    for (size_t j = strips; j-- > 0;) g->pack(packed.p, &w, size_of(s), j, j + 1);
     for (size_t j = strips; j-- > 0;)
-        g->run((float *)y->g.p + j * g->strip, y->stride, c->x.p, c->x_stride, s.rows, packed.p, s.n_out, s.n_in, j,
-               j + 1);
+        g->run((float *)y->g.p + j * g->strip, y->stride, c->x.p, c->x_stride, s.rows, packed.p, size_of(s), j, j + 1);
     /* All at once must give the same bits. */
     output whole = output_new(s, 0, 0);
-    g->pack(packed.p, c->w.p, c->bias, s.n_out, s.n_in, 0, strips);
-    g->run(whole.g.p, whole.stride, c->x.p, c->x_stride, s.rows, packed.p, s.n_out, s.n_in, 0, strips);
+    g->pack(packed.p, &w, size_of(s), 0, strips);
+    g->run(whole.g.p, whole.stride, c->x.p, c->x_stride, s.rows, packed.p, size_of(s), 0, strips);
     for (size_t m = 0; m < s.rows; m++)
         check_bits("strips together", output_row(&whole, m), output_row(y, m), s.n_out * sizeof(float));
     /* Each row alone as well. */
     for (size_t m = 0; m < s.rows; m++) {
-        g->run(whole.g.p, whole.stride, (const float *)c->x.p + m * c->x_stride, c->x_stride, 1, packed.p, s.n_out,
-               s.n_in, 0, strips);
+        g->run(whole.g.p, whole.stride, (const float *)c->x.p + m * c->x_stride, c->x_stride, 1, packed.p,
+               size_of(s), 0, strips);
         check_bits("row alone", whole.g.p, output_row(y, m), s.n_out * sizeof(float));
     }
     output_free(&whole);
@@ -219,25 +224,28 @@ static void qd8_case_free(qd8_case *c)
     free(c->bias);
 }
 
-static void qd8_compute(const dlx_gemm_qd8 *g, const qd8_case *c, const output *y)
+static void qd8_compute(const dlx_kernels *k, const qd8_case *c, const output *y)
 {
     shape s = c->s;
+    const dlx_gemm *g = &k->gemm_qd8_qc8w;
+    const dlx_quantizer *rows = &k->qd8;
     size_t strips = (s.n_out + g->strip - 1) / g->strip;
-    guarded packed = guarded_new(g->packed_size(s.n_out, s.n_in), 0);
-    guarded q = guarded_new(g->quantized_size(s.rows, s.n_in), 0);
-    for (size_t j = strips; j-- > 0;) g->pack(packed.p, c->w.p, c->scale, c->bias, s.n_out, s.n_in, j, j + 1);
-    for (size_t m = 0; m < s.rows; m += g->row_tile) {
-        size_t end = m + g->row_tile < s.rows ? m + g->row_tile : s.rows;
-        g->quantize(q.p, c->x.p, c->x_stride, s.rows, s.n_in, m, end);
+    guarded packed = guarded_new(g->packed_size(size_of(s)), 0);
+    guarded q = guarded_new(rows->size(s.rows, s.n_in), 0);
+    dlx_gemm_weights w = {.w = c->w.p, .scale = c->scale, .bias = c->bias};
+    for (size_t j = strips; j-- > 0;) g->pack(packed.p, &w, size_of(s), j, j + 1);
+    for (size_t m = 0; m < s.rows; m += rows->row_tile) {
+        size_t end = m + rows->row_tile < s.rows ? m + rows->row_tile : s.rows;
+        rows->quantize(q.p, c->x.p, c->x_stride, s.rows, s.n_in, m, end);
     }
     for (size_t j = strips; j-- > 0;)
-        g->run((float *)y->g.p + j * g->strip, y->stride, q.p, s.rows, packed.p, s.n_out, s.n_in, j, j + 1);
+        g->run((float *)y->g.p + j * g->strip, y->stride, q.p, 0, s.rows, packed.p, size_of(s), j, j + 1);
     /* Each row alone, quantised alone. */
-    void *one = block_new(g->quantized_size(1, s.n_in));
+    void *one = block_new(rows->size(1, s.n_in));
     output alone = output_new((shape){1, s.n_out, s.n_in}, 0, 0);
     for (size_t m = 0; m < s.rows; m++) {
-        g->quantize(one, (const float *)c->x.p + m * c->x_stride, c->x_stride, 1, s.n_in, 0, 1);
-        g->run(alone.g.p, alone.stride, one, 1, packed.p, s.n_out, s.n_in, 0, strips);
+        rows->quantize(one, (const float *)c->x.p + m * c->x_stride, c->x_stride, 1, s.n_in, 0, 1);
+        g->run(alone.g.p, alone.stride, one, 0, 1, packed.p, size_of(s), 0, strips);
         check_bits("row alone", alone.g.p, output_row(y, m), s.n_out * sizeof(float));
     }
     output_free(&alone);
@@ -257,10 +265,10 @@ static void check_same_row(const char *what, float *got, float *expected, size_t
 static void qd8_all_sets(const dlx_kernels *k, size_t count, const qd8_case *c, size_t index)
 {
     output expected = output_new(c->s, 0, 0);
-    qd8_compute(&k[0].gemm_qd8, c, &expected);
+    qd8_compute(&k[0], c, &expected);
     for (size_t j = 1; j < count; j++) {
         output y = output_new(c->s, index % 4, 4 * (index % 16));
-        qd8_compute(&k[j].gemm_qd8, c, &y);
+        qd8_compute(&k[j], c, &y);
         for (size_t m = 0; m < c->s.rows; m++)
             check_same_row(k[j].name, output_row(&y, m), output_row(&expected, m), c->s.n_out);
         output_free(&y);
@@ -313,7 +321,7 @@ static void test_qd8_meaning(void **state)
     for (size_t m = 0; m < s.rows; m++) fill(&r, (float *)c.x.p + m * c.x_stride, s.n_in, FILL_PLAIN);
     for (size_t j = 0; j < count; j++) {
         output y = output_new(s, 0, 0);
-        qd8_compute(&k[j].gemm_qd8, &c, &y);
+        qd8_compute(&k[j], &c, &y);
         for (size_t m = 0; m < s.rows; m++) {
             for (size_t n = 0; n < s.n_out; n++) {
                 double sum = 0, magnitude = 0;

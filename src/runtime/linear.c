@@ -1,0 +1,54 @@
+/* The loops of each kind of linear layer, and what they read of a node. */
+#include "runtime/linear.h"
+
+#include "graph/linear_kinds.h"
+
+static const dlx_gemm *f32(const dlx_kernels *k)
+{
+    return &k->gemm_f32;
+}
+
+static const dlx_gemm *qd8_qc8w(const dlx_kernels *k)
+{
+    return &k->gemm_qd8_qc8w;
+}
+
+typedef const dlx_gemm *(*gemm_fn)(const dlx_kernels *k);
+static const gemm_fn gemms[DLX_LINEAR_KINDS] = {
+    [DLX_LINEAR_F32] = f32,
+    [DLX_LINEAR_QD8_QC8W] = qd8_qc8w,
+};
+
+static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int i)
+{
+    return i < n->inputs && n->in[i] != DLX_NONE ? &g->values[n->in[i]] : NULL;
+}
+
+const dlx_gemm *dlx_linear_gemm(const dlx_kernels *k, const dlx_graph *g, const dlx_node *linear)
+{
+    return gemms[dlx_linear_kind_of(operand(g, linear, 0), operand(g, linear, 1))](k);
+}
+
+const dlx_quantizer *dlx_linear_quantizer(const dlx_kernels *k, dlx_dtype activations)
+{
+    return activations == DLX_QD8 ? &k->qd8 : NULL;
+}
+
+dlx_gemm_shape dlx_linear_shape(const dlx_graph *g, const dlx_node *linear)
+{
+    const dlx_value *w = operand(g, linear, 1);
+    return (dlx_gemm_shape){.n_out = (size_t)w->dim[0], .n_in = (size_t)w->dim[1]};
+}
+
+dlx_gemm_weights dlx_linear_weights(const dlx_graph *g, const dlx_node *linear)
+{
+    const dlx_value *w = operand(g, linear, 1), *bias = operand(g, linear, 2);
+    return (dlx_gemm_weights){.w = w->source.data,
+                              .scale = w->scales != DLX_NONE ? g->values[w->scales].source.data : NULL,
+                              .bias = bias ? bias->source.data : NULL};
+}
+
+size_t dlx_linear_strips(const dlx_gemm *gemm, dlx_gemm_shape s)
+{
+    return s.n_out / gemm->strip + (s.n_out % gemm->strip != 0);
+}

@@ -1,0 +1,22 @@
+/*
+ * Linear layers: from a LINEAR node to the matrix product that computes it. The one place that knows which loops belong
+ * to which element types; loading, planning and executing ask here.
+ */
+#ifndef DLX_RUNTIME_LINEAR_H
+#define DLX_RUNTIME_LINEAR_H
+
+#include "graph/graph.h"
+#include "kernels/kernels.h"
+
+/* The product of a LINEAR of a verified graph, in kernel table k. */
+const dlx_gemm *dlx_linear_gemm(const dlx_kernels *k, const dlx_graph *g, const dlx_node *linear);
+/* How rows of this element type are made and how much memory they take; NULL: they are plain rows of elements. */
+const dlx_quantizer *dlx_linear_quantizer(const dlx_kernels *k, dlx_dtype activations);
+
+/* What that product takes, as views into the node's constants. */
+dlx_gemm_shape dlx_linear_shape(const dlx_graph *g, const dlx_node *linear);
+dlx_gemm_weights dlx_linear_weights(const dlx_graph *g, const dlx_node *linear);
+/* Pieces that threads divide: strips of output columns. */
+size_t dlx_linear_strips(const dlx_gemm *gemm, dlx_gemm_shape s);
+
+#endif
