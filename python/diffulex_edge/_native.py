@@ -157,6 +157,11 @@ _SIZE_OUT = POINTER(c_size_t)
 FUNCTIONS = {
     # status.h
     "dlx_status_name": (c_char_p, [c_int]),
+    # threads.h
+    "dlx_thread_pool_create": (c_int, [_HANDLE, c_int32, _ERR]),
+    "dlx_thread_pool_free": (None, [c_void_p]),
+    "dlx_thread_pool_size": (c_int32, [c_void_p]),
+    "dlx_cpu_count": (c_int32, []),
     # decode.h
     "dlx_family_name": (c_char_p, [c_int]),
     "dlx_family_from_name": (c_int, [c_char_p]),
