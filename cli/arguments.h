@@ -33,9 +33,10 @@ typedef struct dlx_cli_arguments dlx_cli_arguments;
 
 typedef struct dlx_cli_command {
     const char *name;
-    const char *arguments; /* positional arguments as --help shows them; "" for none */
-    const char *summary;   /* one line */
-    const char *notes;     /* a paragraph for --help, or NULL */
+    const char *arguments;     /* positional arguments as --help shows them; "" for none */
+    const char *summary;       /* one line */
+    const char *notes;         /* a paragraph for --help, or NULL */
+    void (*put_choices)(void); /* prints more of --help, behind the options; NULL: there is no more */
     const dlx_cli_option *options;
     size_t n_options;
     int least, most;                        /* positional arguments */
@@ -89,6 +90,8 @@ bool dlx_cli_offers(const dlx_option_info *info);
 /* help.c */
 void dlx_cli_help_program(void);
 void dlx_cli_help_command(const dlx_cli_command *command);
+/* One line of a list of --help: a name, and what is to be said of it. */
+void dlx_cli_help_row(const char *left, const char *help);
 
 /* Number of insertions, deletions and replacements between two names, '-' and '_' being the same. */
 size_t dlx_cli_distance(const char *a, const char *b);

@@ -65,6 +65,10 @@ static int run(const dlx_cli_arguments *a)
     o.output_path = dlx_cli_text(a, "output-path");
     if (!o.model_path || !o.output_path)
         return dlx_cli_usage(a->command, "export needs --hf-model-path and --output-path");
+    dlx_backend_info backend = {.struct_size = sizeof backend};
+    dlx_scheme_info scheme = {.struct_size = sizeof scheme};
+    if (dlx_export_backend_info(0, &backend)) o.backend = backend.name;
+    if (dlx_export_scheme_info(0, &scheme)) o.quantization = scheme.name;
     if (dlx_cli_text(a, "backend")) o.backend = dlx_cli_text(a, "backend");
     if (dlx_cli_text(a, "quantization")) o.quantization = dlx_cli_text(a, "quantization");
     o.model_type = dlx_cli_text(a, "model-type");
@@ -87,13 +91,35 @@ static int run(const dlx_cli_arguments *a)
     return DLX_CLI_OK;
 }
 
+static void put_choice(const char *name, const char *help, const char *aliases, bool first)
+{
+    char text[1024];
+    snprintf(text, sizeof text, "%s%s%s%s", help, *aliases ? "; also called " : "", aliases, first ? " (default)" : "");
+    dlx_cli_help_row(name, text);
+}
+
+static void put_choices(void)
+{
+    dlx_backend_info backend = {.struct_size = sizeof backend};
+    dlx_scheme_info scheme = {.struct_size = sizeof scheme};
+    printf("\nbackends\n");
+    for (size_t i = 0; dlx_export_backend_info(i, &backend); i++)
+        put_choice(backend.name, backend.help, backend.aliases, i == 0);
+    printf("\nquantisation schemes [backends that can write them]\n");
+    for (size_t i = 0; dlx_export_scheme_info(i, &scheme); i++) {
+        char help[512];
+        snprintf(help, sizeof help, "%s [%s]", scheme.help, scheme.backends);
+        put_choice(scheme.name, help, scheme.aliases, i == 0);
+    }
+}
+
 enum { LONGEST = 1 << 24 };
 
 static const dlx_cli_option options[] = {
     {"hf-model-path", DLX_CLI_TEXT, "DIR", "checkpoint folder, or org/name, looked up in the Hugging Face cache", 0, 0},
     {"output-path", DLX_CLI_TEXT, "FILE", "the .pte to write", 0, 0},
-    {"backend", DLX_CLI_TEXT, "NAME", "xnnpack (default)", 0, 0},
-    {"quantization", DLX_CLI_TEXT, "NAME", "none (default) or int8-dynamic", 0, 0},
+    {"backend", DLX_CLI_TEXT, "NAME", "who runs the program, one of the backends below", 0, 0},
+    {"quantization", DLX_CLI_TEXT, "NAME", "one of the quantisation schemes below", 0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
      1, LONGEST},
     {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len)", 1, LONGEST},
@@ -107,6 +133,7 @@ const dlx_cli_command dlx_cli_export = {
     .name = "export",
     .arguments = "",
     .summary = "turns a checkpoint folder into a .pte",
+    .put_choices = put_choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,

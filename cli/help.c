@@ -35,7 +35,7 @@ static void put_wrapped(const char *text, int indent, int used)
     printf("\n");
 }
 
-static void put_row(const char *left, const char *help)
+void dlx_cli_help_row(const char *left, const char *help)
 {
     int n = printf("  %s", left);
     if (n > INDENT - 2) {
@@ -54,9 +54,9 @@ static void put_options(const dlx_cli_command *command)
             snprintf(left, sizeof left, "--%s", o->name);
         else
             snprintf(left, sizeof left, "--%s %s%s", o->name, o->value, o->kind == DLX_CLI_LIST ? " ..." : "");
-        put_row(left, o->help);
+        dlx_cli_help_row(left, o->help);
     }
-    put_row("--help", "this text");
+    dlx_cli_help_row("--help", "this text");
 }
 
 static const char *value_name(const char *kind)
@@ -77,7 +77,7 @@ static void put_decode_options(void)
         for (char *s = left; *s && *s != ' '; s++)
             if (*s == '_') *s = '-';
         snprintf(help, sizeof help, strcmp(info.algorithms, "all") ? "%s [%s]" : "%s", info.help, info.algorithms);
-        put_row(left, help);
+        dlx_cli_help_row(left, help);
     }
 }
 
@@ -92,6 +92,7 @@ void dlx_cli_help_command(const dlx_cli_command *command)
     }
     printf("\noptions\n");
     put_options(command);
+    if (command->put_choices) command->put_choices();
     if (command->decodes) {
         printf("\ndecode options [algorithms that have it]\n");
         put_decode_options();
@@ -108,10 +109,11 @@ void dlx_cli_help_program(void)
     printf("usage: diffulex-edge COMMAND [options] [arguments]\n\n");
     put_wrapped("Exports diffusion language models to ExecuTorch programs (.pte) and runs them.", 0, 0);
     printf("\ncommands\n");
-    for (size_t i = 0; dlx_cli_commands[i]; i++) put_row(dlx_cli_commands[i]->name, dlx_cli_commands[i]->summary);
+    for (size_t i = 0; dlx_cli_commands[i]; i++)
+        dlx_cli_help_row(dlx_cli_commands[i]->name, dlx_cli_commands[i]->summary);
     printf("\noptions\n");
-    put_row("--help", "this text; 'diffulex-edge help COMMAND' describes one command");
-    put_row("--version", "version of the program");
+    dlx_cli_help_row("--help", "this text; 'diffulex-edge help COMMAND' describes one command");
+    dlx_cli_help_row("--version", "version of the program");
     printf("\n");
     put_wrapped(
         "Data goes to the standard output, messages to the standard error. Exit status: 0 success, 1 failure, 2 wrong "

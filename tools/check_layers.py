@@ -21,7 +21,8 @@ class Room(NamedTuple):
     what: str  # for the picture
 
 
-ALL_PUBLIC = ("allocator.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "model.h", "status.h", "text.h")
+ALL_PUBLIC = ("allocator.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "model.h", "status.h", "text.h",
+              "threads.h")
 JSON = ("jansson.h",)
 TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")
 
@@ -37,7 +38,7 @@ ROOMS = {
     "model": Room("export", ("format/json", "format", "graph", "base"), ("decode.h", "status.h"), JSON,
                   "families: config and tensors to graph"),
     "engine": Room("run", ("runtime", "format", "graph", "kernels", "base"),
-                   ("allocator.h", "decode.h", "model.h", "status.h"), (), "models and sessions"),
+                   ("allocator.h", "decode.h", "model.h", "status.h", "threads.h"), (), "models and sessions"),
     "runtime": Room("run", ("kernels", "format", "graph", "base"), (), (), "raise, fuse, plan, execute"),
     "kernels": Room("run", ("base",), (), (), "reference and SIMD loops"),
     "diffusion": Room("run", ("base",), ("decode.h", "status.h"), (), "schedules, samplers, blocks"),
@@ -47,7 +48,7 @@ ROOMS = {
     "graph": Room("both", ("format", "base"), (), (), "values, nodes, shapes, verifier"),
     "format/json": Room("both", ("format", "base"), ("decode.h", "status.h"), JSON, "formats that contain JSON"),
     "format": Room("both", ("base",), ("decode.h", "status.h"), (), ".pte, FlatBuffers, XNNPACK payload, safetensors"),
-    "base": Room("both", (), ("allocator.h", "decode.h", "status.h"), (), "status, arena, checked sizes, files, threads"),
+    "base": Room("both", (), ("allocator.h", "decode.h", "status.h", "threads.h"), (), "status, arena, checked sizes, files, threads"),
 }
 
 # The halves meet in graph/ and format/ only; this pair is the exception: a tokenizer is packed into the .pte.

@@ -9,5 +9,6 @@
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/status.h"
 #include "diffulex_edge/text.h"
+#include "diffulex_edge/threads.h"
 
 #endif

@@ -22,8 +22,8 @@ typedef struct dlx_export_options {
     size_t struct_size;
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
     const char *output_path;  /* written to a temporary name beside it, then renamed */
-    const char *backend;      /* "xnnpack" */
-    const char *quantization; /* "none", "int8-dynamic" (underscores and "dynamic_int8" are taken too) */
+    const char *backend;      /* a name of dlx_export_backend_info, '-' and '_' being the same; NULL: the first */
+    const char *quantization; /* a name of dlx_export_scheme_info, likewise */
     const char *model_type;   /* family name that overrides config.json, or NULL */
     int32_t max_seq_len;      /* context length of the program; 0: the checkpoint's, at most 2048 */
     int32_t max_rows;         /* rows one call may run; 0: max_seq_len */
@@ -35,8 +35,8 @@ typedef struct dlx_export_options {
 typedef struct dlx_export_result {
     size_t struct_size;
     uint64_t file_bytes;
-    uint64_t quantised_bytes;  /* bytes of int8 weights */
-    uint64_t float_bytes;      /* bytes of constants that stayed float */
+    uint64_t quantised_bytes; /* bytes of quantised weights, without their scales */
+    uint64_t float_bytes;     /* bytes of constants that stayed float */
     double seconds;
     int32_t quantised_tensors;
     int32_t float_tensors;
@@ -45,6 +45,28 @@ typedef struct dlx_export_result {
 DLX_API dlx_export_options dlx_export_options_default(void);
 /* result may be NULL. On failure nothing is left at output_path that was not there before. */
 DLX_API dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err);
+
+/* ---- what can be chosen ----------------------------------------------------------------------------------------- */
+
+typedef struct dlx_backend_info {
+    size_t struct_size;  /* sizeof(dlx_backend_info), set by the caller */
+    const char *name;    /* "xnnpack" */
+    const char *aliases; /* other names, "a, b"; "" for none */
+    const char *help;    /* one line: what it writes, for which machines */
+} dlx_backend_info;
+
+typedef struct dlx_scheme_info {
+    size_t struct_size;   /* sizeof(dlx_scheme_info), set by the caller */
+    const char *name;     /* "int8-dynamic" */
+    const char *aliases;  /* other names, "a, b"; "" for none */
+    const char *backends; /* names of the backends that can write it, "a, b" */
+    const char *help;     /* one line: what becomes of weights and activations */
+} dlx_scheme_info;
+
+/* The i-th backend and the i-th quantisation scheme of this build; the first of each is the default. False, and nothing
+ * written, when i is past the end or out->struct_size is not set. What the members point to is static. */
+DLX_API bool dlx_export_backend_info(size_t i, dlx_backend_info *out);
+DLX_API bool dlx_export_scheme_info(size_t i, dlx_scheme_info *out);
 
 #ifdef __cplusplus
 }

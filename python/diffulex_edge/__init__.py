@@ -31,7 +31,8 @@ _EXPORTS = {
     "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FormatError": "errors",
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
-    "ExportStatistics": "export.native", "export_checkpoint": "export.native",
+    "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
+    "export_schemes": "export.native",
     "FastDLLMv2Edge": "model.modules", "FastDLLMv2EdgeConfig": "model.base",
     "KVCache": "model.kv_cache", "KVCacheConfig": "model.kv_cache", "create_kv_caches": "model.kv_cache",
 }
@@ -42,8 +43,9 @@ __all__ = [
     "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation", "InternalError",
     "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError", "LimitError", "Memory",
     "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Session", "Statistics", "Step", "TextStream", "Tokenizer",
-    "UnsupportedError", "__version__", "complete", "create_kv_caches", "decode_options", "export_checkpoint",
-    "generate", "inspect", "inspect_graph", "library_version", "render_chat", "stream",
+    "UnsupportedError", "__version__", "complete", "create_kv_caches", "decode_options", "export_backends",
+    "export_checkpoint", "export_schemes", "generate", "inspect", "inspect_graph", "library_version", "render_chat",
+    "stream",
 ]
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         UnsupportedError,
     )
-    from .export.native import ExportStatistics, export_checkpoint
+    from .export.native import ExportStatistics, export_backends, export_checkpoint, export_schemes
     from .model.base import FastDLLMv2EdgeConfig
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
     from .model.modules import FastDLLMv2Edge

@@ -144,6 +144,17 @@ class ExportResult(ctypes.Structure):
     ]
 
 
+class BackendInfo(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("aliases", c_char_p), ("help", c_char_p)]
+
+
+class SchemeInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t), ("name", c_char_p), ("aliases", c_char_p), ("backends", c_char_p),
+        ("help", c_char_p),
+    ]
+
+
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 _ERR = POINTER(Error)
@@ -157,6 +168,11 @@ _SIZE_OUT = POINTER(c_size_t)
 FUNCTIONS = {
     # status.h
     "dlx_status_name": (c_char_p, [c_int]),
+    # threads.h
+    "dlx_thread_pool_create": (c_int, [_HANDLE, c_int32, _ERR]),
+    "dlx_thread_pool_free": (None, [c_void_p]),
+    "dlx_thread_pool_size": (c_int32, [c_void_p]),
+    "dlx_cpu_count": (c_int32, []),
     # decode.h
     "dlx_family_name": (c_char_p, [c_int]),
     "dlx_family_from_name": (c_int, [c_char_p]),
@@ -225,10 +241,12 @@ FUNCTIONS = {
     # export.h
     "dlx_export_options_default": (ExportOptions, []),
     "dlx_export": (c_int, [POINTER(ExportOptions), POINTER(ExportResult), _ERR]),
+    "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),
+    "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
 }
 
 # What a build of the run half alone lacks.
-EXPORT_HALF = ("dlx_export_options_default", "dlx_export")
+EXPORT_HALF = ("dlx_export_options_default", "dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info")
 
 
 def _missing(name: str) -> Callable[..., Any]:

@@ -1,19 +1,33 @@
 /*
- * The worker pool: one loop at a time, handed out in chunks through one atomic cursor.
+ * The worker pool: the workers serve one loop at a time, handed out in chunks through one atomic cursor.
+ *
+ * The right to publish a loop is the flag `busy`. A caller takes it by one attempt and gives it back when its loop is
+ * over; who fails runs its loop alone and touches nothing of the pool. So there is one publisher at a time, no caller
+ * waits for another, and a loop inside a loop cannot deadlock.
  *
  * A loop is published by opening a gate, one atomic word that holds the loop's number, an open bit and how many workers
- * have entered. Workers enter by compare-and-swap while the gate is open; the caller works too, closes the gate when
+ * have entered. Workers enter by compare-and-swap while the gate is open; the publisher works too, closes the gate when
  * the cursor has run out and waits only for those who entered. A worker that the scheduler did not run in time
- * therefore costs nothing. Job fields are plain memory: they are written while the gate is closed and nobody is inside,
- * and read only after entering, so the gate's release/acquire pair orders them.
+ * therefore costs nothing.
  *
- * Workers wait for the next loop by spinning for SPIN_NS, then on a condition variable. The caller, when it has to wait
- * for the last chunk of another thread, spins and then yields.
+ * Job fields, cursor and `left` are written while the gate is closed and nobody is inside, and touched by workers only
+ * between entering and counting themselves in `left`. Why no worker can ever see those of another loop:
+ *   - Entering replaces the gate's present value, which has the open bit, so it succeeds only in the loop that is open
+ *     at that moment, whatever the worker had looked at before. It acquires what that loop's publisher released by
+ *     opening the gate; entries of other workers in between are read-modify-writes and keep that chain. (If the 32 bits
+ *     of the number came round to an old value, a worker would still enter the loop that is open now; one that sleeps
+ *     through all of them misses a loop, which costs its help and nothing else.)
+ *   - Closing is a read-modify-write of the same word: every entry comes before it in the word's order and is counted
+ *     in the value it returns, and none comes after it until the next opening.
+ *   - The publisher waits until that many have counted themselves in `left` (release there, acquire here), then
+ *     releases `busy`; the next publisher, on any thread, acquires it. So all that workers and publisher did in one
+ *     loop happens before the next publisher writes the fields, and it reads the gate's last value when it takes the
+ *     next number.
+ *   - A worker enters a loop at most once: it remembers the number of the loop that it entered or found closed.
+ *
+ * Workers wait for the next loop by spinning for SPIN_NS, then on a condition variable. The publisher, when it has to
+ * wait for the last chunk of another thread, spins and then yields.
  */
-#if !defined(_GNU_SOURCE)
-#define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT_S */
-#endif
-
 #include "base/threads.h"
 
 #include <pthread.h>
@@ -26,7 +40,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 enum {
     MAX_THREADS = 1024,
@@ -47,7 +60,8 @@ typedef struct dlx_worker {
 } dlx_worker;
 
 /* Each group of fields that one side writes often has its own cache line. */
-struct dlx_pool {
+struct dlx_thread_pool {
+    alignas(64) atomic_bool busy;      /* a loop is published, or about to be */
     alignas(64) _Atomic uint64_t gate; /* loop number << 32 | workers entered << 1 | open */
     _Atomic int quit;
     alignas(64) _Atomic size_t cursor; /* first item that nobody has taken */
@@ -167,11 +181,22 @@ static void wake_sleepers(dlx_pool *pool, size_t wanted)
     pthread_mutex_unlock(&pool->mutex);
 }
 
+/* One attempt. The first look keeps those who fail from taking the flag's cache line away from the publisher. */
+static bool take_workers(dlx_pool *pool)
+{
+    if (atomic_load_explicit(&pool->busy, memory_order_relaxed)) return false;
+    return !atomic_exchange_explicit(&pool->busy, true, memory_order_acquire);
+}
+
 void dlx_pool_for(dlx_pool *pool, size_t count, size_t grain, dlx_loop_fn fn, void *arg)
 {
     if (count == 0) return;
     if (grain == 0) grain = 1;
     if (pool->threads == 1 || count <= grain) {
+        fn(arg, 0, count, 0);
+        return;
+    }
+    if (!take_workers(pool)) {
         fn(arg, 0, count, 0);
         return;
     }
@@ -195,6 +220,7 @@ void dlx_pool_for(dlx_pool *pool, size_t count, size_t grain, dlx_loop_fn fn, vo
         for (int i = 0; i < PAUSES_PER_CLOCK_READ; i++) cpu_relax();
         if (now_ns() >= until) sched_yield();
     }
+    atomic_store_explicit(&pool->busy, false, memory_order_release);
 }
 
 static void stop_workers(dlx_pool *pool, int started)
@@ -279,19 +305,18 @@ int dlx_pool_threads(const dlx_pool *pool)
     return pool->threads;
 }
 
-int dlx_cpu_count(void)
+dlx_status dlx_thread_pool_create(dlx_thread_pool **out, int32_t threads, dlx_error *err)
 {
-#if defined(__linux__)
-    /* The kernel refuses a mask smaller than its own; machines with more CPUs than cpu_set_t holds exist. */
-    for (int cpus = CPU_SETSIZE; cpus <= 64 * CPU_SETSIZE; cpus *= 2) {
-        cpu_set_t *set = CPU_ALLOC(cpus);
-        if (!set) break;
-        size_t size = CPU_ALLOC_SIZE(cpus);
-        int n = sched_getaffinity(0, size, set) == 0 ? CPU_COUNT_S(size, set) : 0;
-        CPU_FREE(set);
-        if (n > 0) return n;
-    }
-#endif
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (int)n : 1;
+    int32_t cpus = threads ? 0 : dlx_cpu_count();
+    return dlx_pool_create(out, threads ? threads : cpus < MAX_THREADS ? cpus : MAX_THREADS, err);
+}
+
+void dlx_thread_pool_free(dlx_thread_pool *pool)
+{
+    dlx_pool_free(pool);
+}
+
+int32_t dlx_thread_pool_size(const dlx_thread_pool *pool)
+{
+    return dlx_pool_threads(pool);
 }

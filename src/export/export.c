@@ -13,9 +13,9 @@
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
 
-#include "backends/xnnpack/xnnpack.h"
 #include "base/sizes.h"
 #include "base/threads.h"
+#include "export/choices.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -32,23 +32,15 @@ typedef struct exporter {
     dlx_pool *pool;
     dlx_pte pte;
     dlx_output output;
-    bool int8;
+    const dlx_backend *backend;
+    const dlx_scheme *scheme;
     uint64_t total; /* bytes of all blobs */
     uint64_t done;
 } exporter;
 
 dlx_export_options dlx_export_options_default(void)
 {
-    return (dlx_export_options){
-        .struct_size = sizeof(dlx_export_options), .backend = "xnnpack", .quantization = "none"};
-}
-
-/* Names are compared without regard to '-' and '_'. */
-static bool same_word(const char *a, const char *b)
-{
-    for (; *a && *b; a++, b++)
-        if ((*a == '_' ? '-' : *a) != (*b == '_' ? '-' : *b)) return false;
-    return !*a && !*b;
+    return (dlx_export_options){.struct_size = sizeof(dlx_export_options)};
 }
 
 static dlx_status check_options(exporter *x, dlx_error *err)
@@ -61,14 +53,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     if (!o->model_path || !*o->model_path)
         return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
-    if (o->backend && !same_word(o->backend, "xnnpack"))
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%s' is not available; this build writes: xnnpack",
-                        o->backend);
-    const char *q = o->quantization ? o->quantization : "none";
-    x->int8 = same_word(q, "int8-dynamic") || same_word(q, "dynamic-int8");
-    if (!x->int8 && !same_word(q, "none"))
-        return dlx_fail(err, DLX_E_UNSUPPORTED,
-                        "quantization '%s' is not available; this build knows: none, int8-dynamic", q);
+    DLX_TRY(dlx_backend_find(&x->backend, o->backend, err));
+    DLX_TRY(dlx_scheme_find(&x->scheme, o->quantization, x->backend, err));
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
         return dlx_fail(err, DLX_E_INVALID, "export: max_seq_len, max_rows and block_size must not be negative");
     return DLX_OK;
@@ -96,9 +82,9 @@ static dlx_status build(exporter *x, dlx_error *err)
     DLX_TRY(choose_lengths(x, err));
     DLX_TRY(
         dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
-    if (x->int8) DLX_TRY(dlx_quantize_int8_dynamic(&x->graph, err));
+    if (x->scheme->pass) DLX_TRY(x->scheme->pass(&x->graph, err));
     DLX_TRY(dlx_graph_verify(&x->graph, err));
-    DLX_TRY(dlx_xnnpack_decompose(&x->graph, err));
+    DLX_TRY(x->backend->decompose(&x->graph, err));
     DLX_TRY(dlx_graph_prune(&x->graph, err));
     return dlx_graph_verify(&x->graph, err);
 }
@@ -138,8 +124,8 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     dlx_pte_blob *lowered, tokenizer;
     uint32_t n_facts, n_lowered;
     bool has_tokenizer;
-    DLX_TRY(dlx_xnnpack_lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->int8 ? "int8-dynamic" : "none", err));
+    DLX_TRY(x->backend->lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->scheme->metadata, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
     dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
     dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
@@ -160,7 +146,7 @@ static void count_blobs(exporter *x)
         if (b->alias_of >= 0) continue;
         x->total += b->size;
         if (!v) continue;
-        if (v->dtype == DLX_I8) {
+        if (dlx_const_is_quantised(v)) {
             x->result.quantised_tensors++;
             x->result.quantised_bytes += b->size;
         } else {
@@ -199,7 +185,7 @@ static dlx_status run(exporter *x, dlx_error *err)
     DLX_TRY(build(x, err));
     DLX_TRY(assemble(x, err));
     count_blobs(x);
-    DLX_TRY(dlx_pool_create(&x->pool, dlx_cpu_count(), err));
+    DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(dlx_output_open(&x->output, x->options->output_path, err));
     DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
     x->result.file_bytes = x->output.position;

@@ -7,6 +7,7 @@
 #ifndef DLX_QUANT_QUANT_H
 #define DLX_QUANT_QUANT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -20,6 +21,9 @@
  * scales [n]. Scales are named "<weight>.scales", the weight keeps its name. A constant with any other use stays float.
  */
 dlx_status dlx_quantize_int8_dynamic(dlx_graph *g, dlx_error *err);
+
+/* Whether a constant holds the numbers of a quantised tensor; scales that go with one are floats of their own. */
+bool dlx_const_is_quantised(const dlx_value *v);
 
 /* Takes the next n > 0 bytes of a constant; a failure ends the stream with that status. */
 typedef dlx_status (*dlx_const_sink)(void *ctx, const void *bytes, size_t n, dlx_error *err);

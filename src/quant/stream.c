@@ -229,6 +229,17 @@ static dlx_status prepare(streamer *s)
                     name_of(s), dlx_dtype_name(s->v->dtype), (unsigned long long)c->bytes, dlx_dtype_name(s->stored));
 }
 
+bool dlx_const_is_quantised(const dlx_value *v)
+{
+    switch (v->source.transform) {
+    case DLX_CONST_INT8_ROWS: return true;
+    case DLX_CONST_PLAIN:
+    case DLX_CONST_WIDEN:
+    case DLX_CONST_INT8_ROW_SCALES: break;
+    }
+    return false;
+}
+
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err)
 {
     streamer s = {.v = v, .pool = pool, .sink = sink, .ctx = ctx, .err = err};

@@ -56,6 +56,19 @@ def test_help_of_a_command(command):
     assert all(len(line) <= 80 and line == line.rstrip() for line in text.splitlines()), "at 80 columns, no spare blanks"
 
 
+def test_help_lists_what_an_export_can_choose():
+    import diffulex_edge
+    text = run("export", "--help")
+    for title, rows in (("backends", diffulex_edge.export_backends()),
+                        ("quantisation schemes", diffulex_edge.export_schemes())):
+        section = text.split("\n" + title, 1)[1].split("\n\n")[0]
+        entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=\S)", section)[1:]]
+        assert [entry.split()[0] for entry in entries] == [row.name for row in rows]
+        assert [entry.endswith("(default)") for entry in entries] == [i == 0 for i in range(len(rows))]
+        for entry, row in zip(entries, rows):
+            assert row.help in entry and all(alias in entry for alias in row.aliases)
+
+
 def test_help_lists_decode_options():
     names = {n for m in MODELS for t in traces(m) for n in t["options"]} | {"algorithm", "temperature", "seed"}
     for command in ("generate", "infill", "eval"):

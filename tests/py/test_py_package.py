@@ -61,7 +61,7 @@ def test_layouts_are_those_of_the_headers(tmp_path):
     program = tmp_path / "layout"
     subprocess.run([compiler, "-std=c11", f"-I{ROOT / 'include'}", str(source), "-o", str(program)], check=True)
     assert subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == want
-    assert len(structures()) == 15
+    assert len(structures()) == 17
 
 
 def header_text():
@@ -492,6 +492,29 @@ def test_export_reports_and_cancels(tmp_path):
     assert 0 < seen[-1][0] <= seen[-1][1] <= result.file_bytes and seen == sorted(seen)
     assert result.quantised_tensors > 0 and result.quantised_bytes > result.float_bytes
     assert diffulex_edge.inspect(target)["metadata"]["get_max_context_len"] == [64]
+
+
+def test_export_choices(tmp_path):
+    from diffulex_edge.backends.base import XNNPACKBackend
+
+    backends, schemes = diffulex_edge.export_backends(), diffulex_edge.export_schemes()
+    assert [b.name for b in backends] == ["xnnpack"]
+    assert [s.name for s in schemes] == ["none", "int8-dynamic"]
+    assert [s.aliases for s in schemes] == [(), ("dynamic-int8",)]
+    assert all(row.help for row in backends + schemes)
+    for scheme in schemes:
+        assert scheme.backends and set(scheme.backends) <= {b.name for b in backends}
+        for word in (scheme.name, scheme.name.replace("-", "_"), *scheme.aliases):
+            path = tmp_path / f"{word}.pte"
+            diffulex_edge.export_checkpoint(
+                DATA / "checkpoints" / "llada-tiny", path, backend=scheme.backends[0], quantization=word
+            )
+            assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [scheme.name]
+    assert XNNPACKBackend().get_metadata()["quantization"] == [s.name for s in schemes]
+    for keywords, rows in (({"backend": "no"}, backends), ({"quantization": "no"}, schemes)):
+        with pytest.raises(diffulex_edge.UnsupportedError) as info:
+            diffulex_edge.export_checkpoint(DATA / "checkpoints" / "llada-tiny", tmp_path / "x.pte", **keywords)
+        assert str(info.value).endswith(": " + ", ".join(row.name for row in rows))
 
 
 def test_export_refuses(tmp_path):

@@ -613,7 +613,8 @@ def test_backends():
         DATA / "checkpoints" / "llada-tiny"
     )
     assert result.success and result.metadata["buffer_size_bytes"] == len(result.buffer)
-    assert QNNBackend().is_available() is False and "not available" in QNNBackend().export("x").error_message
+    assert QNNBackend().is_available() is False
+    assert QNNBackend().export("x").error_message == "QNN is not available: this build exports to xnnpack"
 
 
 def test_quantisation_settings():
@@ -709,6 +710,14 @@ def test_export_script(tmp_path):
         assert done.returncode == status and done.stderr.strip(), (arguments, done.stderr)
         assert "Traceback" not in done.stderr
     assert not (tmp_path / "c").exists()
+
+
+def test_help_of_the_export_script(monkeypatch):
+    text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
+    assert "none (default), int8-dynamic (or dynamic-int8)" in text and "xnnpack (default)" in text
+    monkeypatch.setenv("DLX_LIBRARY", "/no/such/file")
+    text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
+    assert "a name of diffulex_edge.export_schemes()" in text
 
 
 def test_chat_arguments(monkeypatch):

@@ -1,4 +1,6 @@
-/* The worker pool: every item exactly once, under every number of threads, with loops of all sizes in quick succession.
+/*
+ * The worker pool: every item exactly once, under every number of threads and of callers, with loops of all sizes in
+ * quick succession.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +10,9 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -24,12 +28,13 @@ typedef struct loop {
     int threads;
     _Atomic int inside[MAX_THREADS];
     _Atomic size_t bad; /* chunks that break a promise */
+    bool over;          /* plain memory too: no chunk may come before it is false or after it is true */
 } loop;
 
 static void visit(void *arg, size_t begin, size_t end, size_t thread)
 {
     loop *l = arg;
-    if (thread >= (size_t)l->threads || begin >= end || end > l->count) {
+    if (l->over || thread >= (size_t)l->threads || begin >= end || end > l->count) {
         atomic_fetch_add(&l->bad, 1);
         return;
     }
@@ -149,6 +154,160 @@ static void test_really_parallel(void **state)
     dlx_pool_free(pool);
 }
 
+/* ---- several callers of one pool --------------------------------------------------------------------------------- */
+
+enum { CALLERS = 6 };
+
+typedef struct caller {
+    dlx_pool *pool;
+    int loops;
+    size_t most; /* items */
+    loop jobs[2];
+    uint8_t *seen;
+    const char *wrong;
+    pthread_t thread;
+} caller;
+
+/* Loops one after the other, in two jobs by turns: whoever enters a loop late finds the job of one that is over. */
+static void *call_pool(void *arg)
+{
+    caller *c = arg;
+    for (int i = 0; i < c->loops && !c->wrong; i++) {
+        loop *l = &c->jobs[i % 2];
+        l->count = 1 + (size_t)i * 7 % c->most;
+        l->grain = 1 + (size_t)i % 3;
+        l->seen = c->seen;
+        l->threads = dlx_pool_threads(c->pool);
+        l->over = false;
+        memset(l->seen, 0, c->most);
+        dlx_pool_for(c->pool, l->count, l->grain, visit, l);
+        l->over = true;
+        if (atomic_load(&l->bad)) c->wrong = "a chunk broke a promise";
+        for (size_t k = 0; k < c->most; k++)
+            if (l->seen[k] != (k < l->count)) c->wrong = "an item was left out or ran twice";
+    }
+    return NULL;
+}
+
+static void hammer(int threads, int loops, size_t most)
+{
+    static caller callers[CALLERS];
+    dlx_pool *pool = pool_new(threads);
+    for (int i = 0; i < CALLERS; i++) {
+        callers[i] = (caller){.pool = pool, .loops = loops, .most = most, .seen = calloc(most, 1)};
+        assert_non_null(callers[i].seen);
+        callers[i].jobs[0].over = callers[i].jobs[1].over = true;
+    }
+    for (int i = 0; i < CALLERS; i++)
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call_pool, &callers[i]), 0);
+    for (int i = 0; i < CALLERS; i++) pthread_join(callers[i].thread, NULL);
+    for (int i = 0; i < CALLERS; i++) {
+        if (callers[i].wrong) fail_msg("%d threads, caller %d: %s", threads, i, callers[i].wrong);
+        free(callers[i].seen);
+    }
+    check_loop(pool, 1000, 1);
+    dlx_pool_free(pool);
+}
+
+static void test_many_callers(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 5; threads++) {
+        hammer(threads, 2000, 17);
+        hammer(threads, 100, 5000);
+    }
+}
+
+typedef struct blocking {
+    dlx_pool *pool;
+    _Atomic int inside, go_on;
+} blocking;
+
+static void block(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)begin, (void)end, (void)thread;
+    blocking *b = arg;
+    atomic_fetch_add(&b->inside, 1);
+    while (!atomic_load(&b->go_on)) sched_yield();
+}
+
+static void *call_and_block(void *arg)
+{
+    blocking *b = arg;
+    dlx_pool_for(b->pool, 8, 1, block, b);
+    return NULL;
+}
+
+typedef struct alone {
+    pthread_t thread;
+    size_t items, chunks, elsewhere;
+} alone;
+
+static void note(void *arg, size_t begin, size_t end, size_t thread)
+{
+    alone *a = arg;
+    a->items += end - begin;
+    a->chunks++;
+    a->elsewhere += thread != 0 || !pthread_equal(a->thread, pthread_self());
+}
+
+/* While one caller is stuck in its loop, and the workers with it, another's loops are done, by itself, in one piece. */
+static void test_a_stuck_caller_keeps_nobody_waiting(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        blocking b = {.pool = pool_new(threads)};
+        pthread_t stuck;
+        assert_int_equal(pthread_create(&stuck, NULL, call_and_block, &b), 0);
+        while (atomic_load(&b.inside) < threads) sched_yield();
+        for (int i = 0; i < 100; i++) {
+            alone a = {.thread = pthread_self()};
+            dlx_pool_for(b.pool, 1000, 1, note, &a);
+            assert_int_equal(a.items, 1000);
+            assert_int_equal(a.chunks, 1);
+            assert_int_equal(a.elsewhere, 0);
+        }
+        assert_int_equal(atomic_load(&b.inside), threads);
+        atomic_store(&b.go_on, 1);
+        pthread_join(stuck, NULL);
+        _Atomic int waiting = 2; /* the workers are back */
+        dlx_pool_for(b.pool, 2, 1, meet, &waiting);
+        dlx_pool_free(b.pool);
+    }
+}
+
+typedef struct outer {
+    dlx_pool *pool;
+    _Atomic uint64_t sum;
+    _Atomic size_t wrong;
+} outer;
+
+static void start_another(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    outer *o = arg;
+    for (size_t i = begin; i < end; i++) {
+        alone a = {.thread = pthread_self()};
+        dlx_pool_for(o->pool, 50, 1, note, &a);
+        if (a.items != 50 || a.chunks != 1 || a.elsewhere != 0) atomic_fetch_add(&o->wrong, 1);
+        dlx_pool_for(o->pool, i + 1, 1, add_up, &o->sum);
+    }
+}
+
+static void test_loops_inside_loops(void **state)
+{
+    (void)state;
+    for (int threads = 2; threads <= 5; threads++) {
+        outer o = {.pool = pool_new(threads)};
+        uint64_t want = 0;
+        for (uint64_t i = 0; i < 40; i++) want += i * (i + 1) * (2 * i + 1) / 6;
+        dlx_pool_for(o.pool, 40, 1, start_another, &o);
+        assert_int_equal(atomic_load(&o.sum), want);
+        assert_int_equal(atomic_load(&o.wrong), 0);
+        dlx_pool_free(o.pool);
+    }
+}
+
 static void *session(void *arg)
 {
     (void)arg;
@@ -189,13 +348,33 @@ static void test_arguments(void **state)
     assert_in_range(dlx_cpu_count(), 1, 1 << 20);
 }
 
+static void test_public_interface(void **state)
+{
+    dlx_thread_pool *pool = (dlx_thread_pool *)state;
+    dlx_error err = {0};
+    assert_int_equal(dlx_thread_pool_create(&pool, 0, &err), DLX_OK);
+    assert_int_equal(dlx_thread_pool_size(pool), dlx_cpu_count() < 1024 ? dlx_cpu_count() : 1024);
+    check_loop(pool, 100, 1);
+    dlx_thread_pool_free(pool);
+    assert_int_equal(dlx_thread_pool_create(&pool, 3, &err), DLX_OK);
+    assert_int_equal(dlx_thread_pool_size(pool), 3);
+    dlx_thread_pool_free(pool);
+    assert_int_equal(dlx_thread_pool_create(&pool, -1, &err), DLX_E_INVALID);
+    assert_null(pool);
+    assert_non_null(strstr(err.message, "-1 threads"));
+    assert_int_equal(dlx_thread_pool_create(&pool, 1025, NULL), DLX_E_INVALID);
+    dlx_thread_pool_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_item_once), cmocka_unit_test(test_tiny_loops),
-        cmocka_unit_test(test_sleep_and_wake),  cmocka_unit_test(test_create_free_storm),
-        cmocka_unit_test(test_really_parallel), cmocka_unit_test(test_pools_side_by_side),
-        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_every_item_once),    cmocka_unit_test(test_tiny_loops),
+        cmocka_unit_test(test_sleep_and_wake),     cmocka_unit_test(test_create_free_storm),
+        cmocka_unit_test(test_really_parallel),    cmocka_unit_test(test_pools_side_by_side),
+        cmocka_unit_test(test_many_callers),       cmocka_unit_test(test_a_stuck_caller_keeps_nobody_waiting),
+        cmocka_unit_test(test_loops_inside_loops), cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_public_interface),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -68,7 +68,9 @@ class EdgeBackend(abc.ABC):
             "quantization_mode": "dynamic" if self.config.quantize else None})
 
     def _buffer(self, model: Any, example_inputs: Any) -> bytes:
-        raise RuntimeError(f"{self.name.upper()} is not available: this build exports to xnnpack")
+        from ..export.native import export_backends
+        there = ", ".join(b.name for b in export_backends())
+        raise RuntimeError(f"{self.name.upper()} is not available: this build exports to {there}")
 
 
 class BackendRegistry:
@@ -109,8 +111,10 @@ class XNNPACKBackend(EdgeBackend):
             return False
 
     def _details(self) -> Dict[str, Any]:
+        from ..export.native import export_schemes
+        schemes = export_schemes() if self.is_available() else []
         return {"supported_platforms": ["arm64", "x86_64"], "supports_quantization": True,
-                "quantization": ["none", "int8-dynamic"]}
+                "quantization": [s.name for s in schemes if self.name in s.backends]}
 
     def _buffer(self, model: Any, example_inputs: Any) -> bytes:
         if not isinstance(model, (str, os.PathLike)):

@@ -1,9 +1,9 @@
 """Exporting: export_checkpoint, and the original system's `export` package."""
 from .config import BackendType, ExportConfig, ExportResult, QuantizationType
 from .exporter import DiffuLexExporter, export_model
-from .native import ExportStatistics, export_checkpoint
+from .native import Backend, ExportStatistics, Scheme, export_backends, export_checkpoint, export_schemes
 
 __all__ = [
-    "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics", "QuantizationType",
-    "export_checkpoint", "export_model",
+    "Backend", "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics",
+    "QuantizationType", "Scheme", "export_backends", "export_checkpoint", "export_model", "export_schemes",
 ]

@@ -2,11 +2,11 @@
 import ctypes
 import os
 from ctypes import byref
-from typing import Any, Callable, NamedTuple, Optional, Union
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native
 
-__all__ = ["ExportStatistics", "export_checkpoint"]
+__all__ = ["Backend", "ExportStatistics", "Scheme", "export_backends", "export_checkpoint", "export_schemes"]
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -15,11 +15,50 @@ class ExportStatistics(NamedTuple):
     """What an export wrote."""
 
     file_bytes: int
-    quantised_bytes: int     # int8 weights
+    quantised_bytes: int     # quantised weights, without their scales
     float_bytes: int         # constants that stayed float
     seconds: float
     quantised_tensors: int
     float_tensors: int
+
+
+class Backend(NamedTuple):
+    """A backend that checkpoints are exported to."""
+
+    name: str
+    aliases: Tuple[str, ...]   # other names
+    help: str                  # what it writes, for which machines
+
+
+class Scheme(NamedTuple):
+    """A quantisation scheme that checkpoints are exported with."""
+
+    name: str
+    aliases: Tuple[str, ...]   # other names
+    backends: Tuple[str, ...]  # names of the backends that can write it
+    help: str                  # what becomes of weights and activations
+
+
+def _names(text: bytes) -> Tuple[str, ...]:
+    return tuple(name.strip() for name in text.decode().split(",") if name.strip())
+
+
+def export_backends() -> List[Backend]:
+    """Every backend of this build; the first is the default."""
+    library, rows = _native.library(), []
+    info = _native.BackendInfo(struct_size=ctypes.sizeof(_native.BackendInfo))
+    while library.dlx_export_backend_info(len(rows), byref(info)):
+        rows.append(Backend(info.name.decode(), _names(info.aliases), info.help.decode()))
+    return rows
+
+
+def export_schemes() -> List[Scheme]:
+    """Every quantisation scheme of this build; the first is the default."""
+    library, rows = _native.library(), []
+    info = _native.SchemeInfo(struct_size=ctypes.sizeof(_native.SchemeInfo))
+    while library.dlx_export_scheme_info(len(rows), byref(info)):
+        rows.append(Scheme(info.name.decode(), _names(info.aliases), _names(info.backends), info.help.decode()))
+    return rows
 
 
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
@@ -30,8 +69,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
 
     model_path     checkpoint folder, or "org/name" looked up read-only in the Hugging Face cache
     output_path    written under a temporary name beside it, renamed when it is complete
-    backend        "xnnpack"
-    quantization   "none" or "int8-dynamic"
+    backend        a name of export_backends()
+    quantization   a name of export_schemes()
     model_type     family that overrides config.json: "llada", "dream", "sdar", "fast_dllm_v2"
     max_seq_len    positions of the program; 0: the checkpoint's, at most 2048
     max_rows       rows one call may run; 0: max_seq_len

@@ -5,12 +5,21 @@
 """
 import argparse
 import sys
-from typing import Any, List, Optional
+from typing import Any, Callable, List, Optional, Sequence
 
 import diffulex_edge
 from diffulex_edge.errors import DlxError
 
 __all__ = ["main"]
+
+
+def _names(rows: Callable[[], Sequence[Any]]) -> str:
+    """"none (default), int8-dynamic (or dynamic-int8)"; what to call when there is no library to ask."""
+    try:
+        return ", ".join(row.name + (f" (or {', '.join(row.aliases)})" if row.aliases else "")
+                         + ("" if i else " (default)") for i, row in enumerate(rows()))
+    except DlxError:
+        return f"a name of diffulex_edge.{rows.__name__}()"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -21,9 +30,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hf-model-path", metavar="DIR", help="the same, as an option")
     parser.add_argument("-o", "--output", "--output-path", dest="output", required=True, metavar="FILE",
                         help="the .pte to write")
-    parser.add_argument("--backend", default="xnnpack", help="xnnpack (default)")
-    parser.add_argument("--quantization", default="none",
-                        help="none (default), or int8-dynamic, which dynamic_int8 is another word for")
+    parser.add_argument("--backend", default="xnnpack", help=_names(diffulex_edge.export_backends))
+    parser.add_argument("--quantization", default="none", help=_names(diffulex_edge.export_schemes))
     parser.add_argument("--model-type", metavar="NAME",
                         help="family, where config.json names none: llada, dream, sdar, fast_dllm_v2")
     parser.add_argument("--max-seq-len", type=int, default=0, metavar="N",
@@ -74,7 +82,7 @@ def main(argv: Optional[List[str]] = None) -> int:
         return 1
     if not arguments.quiet:
         print(f"{arguments.output}: {result.file_bytes / 1e6:.1f} MB in {result.seconds:.1f} s, "
-              f"{result.quantised_tensors} tensors int8, {result.float_tensors} float")
+              f"{result.quantised_tensors} tensors quantised, {result.float_tensors} float")
     return 0
 
 

@@ -1,0 +1,39 @@
+/*
+ * What can be chosen for an export: the table of backends and the table of quantisation schemes. Whatever names them
+ * (options, messages, --help, Python, metadata) reads these tables, so that a new one is a new row.
+ */
+#ifndef DLX_EXPORT_CHOICES_H
+#define DLX_EXPORT_CHOICES_H
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "format/pte.h"
+#include "graph/graph.h"
+
+typedef struct dlx_backend {
+    const char *name;
+    const char *aliases; /* other names, "a, b"; "" for none */
+    const char *help;    /* one line: what it writes, for which machines */
+    /* High-level operators to those that the backend has; in place. */
+    dlx_status (*decompose)(dlx_graph *g, dlx_error *err);
+    /* The method `forward` of a decomposed graph and the blobs behind it, as dlx_xnnpack_lower describes. */
+    dlx_status (*lower)(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
+                        const dlx_graph *g, dlx_error *err);
+} dlx_backend;
+
+typedef struct dlx_scheme {
+    const char *name;
+    const char *aliases;  /* as above */
+    const char *help;     /* one line: what becomes of weights and activations */
+    const char *metadata; /* what the file says (get_quantization); files are read by it, so it never changes */
+    const char *backends; /* names of the backends that can write it, "a, b" */
+    /* Runs over the graph as it was built; NULL: it stays as it is. */
+    dlx_status (*pass)(dlx_graph *g, dlx_error *err);
+} dlx_scheme;
+
+/* The row that `word` names, '-' and '_' being the same; the first one for NULL. DLX_E_UNSUPPORTED lists the names. */
+dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);
+/* The same; DLX_E_UNSUPPORTED also when `backend` cannot write the scheme. */
+dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);
+
+#endif

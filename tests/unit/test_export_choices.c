@@ -1,0 +1,279 @@
+/* The tables of backends and of quantisation schemes: every name finds its row, and what refers to a row finds one. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "diffulex_edge/export.h"
+
+#include "base/arena.h"
+#include "base/io.h"
+#include "export/choices.h"
+#include "format/facts.h"
+#include "format/pte.h"
+#include "quant/quant.h"
+
+/* ---- names ------------------------------------------------------------------------------------------------------- */
+
+enum { MOST_NAMES = 64 };
+
+typedef struct names {
+    char name[MOST_NAMES][64];
+    size_t row[MOST_NAMES];
+    size_t n;
+} names;
+
+/* Adds the words of "a, b" as names of a row. */
+static void add_names(names *t, const char *list, size_t row)
+{
+    while (*list) {
+        size_t n = strcspn(list, ",");
+        assert_in_range(n, 1, 63);
+        assert_in_range(t->n, 0, MOST_NAMES - 1);
+        snprintf(t->name[t->n], sizeof t->name[0], "%.*s", (int)n, list);
+        t->row[t->n++] = row;
+        list += n;
+        list += strspn(list, ", ");
+    }
+}
+
+static void exchange(char *s, char from, char to)
+{
+    for (; *s; s++)
+        if (*s == from) *s = to;
+}
+
+static names backend_names(void)
+{
+    names t = {.n = 0};
+    dlx_backend_info info = {.struct_size = sizeof info};
+    for (size_t i = 0; dlx_export_backend_info(i, &info); i++) {
+        assert_true(*info.help);
+        assert_null(strchr(info.name, ','));
+        add_names(&t, info.name, i);
+        add_names(&t, info.aliases, i);
+    }
+    return t;
+}
+
+static names scheme_names(void)
+{
+    names t = {.n = 0};
+    dlx_scheme_info info = {.struct_size = sizeof info};
+    for (size_t i = 0; dlx_export_scheme_info(i, &info); i++) {
+        assert_true(*info.help);
+        assert_null(strchr(info.name, ','));
+        add_names(&t, info.name, i);
+        add_names(&t, info.aliases, i);
+    }
+    return t;
+}
+
+static void check_distinct(const names *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        for (size_t k = 0; k < i; k++) assert_string_not_equal(t->name[i], t->name[k]);
+}
+
+static void test_backends(void **state)
+{
+    (void)state;
+    names t = backend_names();
+    dlx_backend_info info = {.struct_size = sizeof info};
+    const dlx_backend *b, *first;
+    check_distinct(&t);
+    assert_in_range(t.n, 1, MOST_NAMES);
+    assert_int_equal(dlx_backend_find(&first, NULL, NULL), DLX_OK);
+    assert_string_equal(first->name, t.name[0]);
+    for (size_t i = 0; i < t.n; i++) {
+        assert_int_equal(dlx_backend_find(&b, t.name[i], NULL), DLX_OK);
+        assert_true(dlx_export_backend_info(t.row[i], &info));
+        assert_string_equal(b->name, info.name);
+        assert_true(b->decompose && b->lower);
+    }
+}
+
+static void test_schemes(void **state)
+{
+    (void)state;
+    names t = scheme_names(), backends = backend_names();
+    dlx_scheme_info info = {.struct_size = sizeof info};
+    const dlx_scheme *s;
+    const dlx_backend *b;
+    check_distinct(&t);
+    assert_int_equal(dlx_backend_find(&b, NULL, NULL), DLX_OK);
+    assert_int_equal(dlx_scheme_find(&s, NULL, b, NULL), DLX_OK);
+    assert_string_equal(s->name, t.name[0]);
+    assert_null(s->pass);
+    for (size_t i = 0; i < t.n; i++) {
+        assert_true(dlx_export_scheme_info(t.row[i], &info));
+        names takers = {.n = 0};
+        add_names(&takers, info.backends, 0);
+        assert_in_range(takers.n, 1, MOST_NAMES);
+        for (size_t k = 0; k < takers.n; k++) {
+            assert_int_equal(dlx_backend_find(&b, takers.name[k], NULL), DLX_OK);
+            assert_string_equal(b->name, takers.name[k]);
+            assert_int_equal(dlx_scheme_find(&s, t.name[i], b, NULL), DLX_OK);
+            assert_string_equal(s->name, info.name);
+            assert_true(*s->metadata);
+        }
+    }
+    /* The first scheme is the default: every backend must be able to write it. */
+    for (size_t i = 0; i < backends.n; i++) {
+        assert_int_equal(dlx_backend_find(&b, backends.name[i], NULL), DLX_OK);
+        assert_int_equal(dlx_scheme_find(&s, NULL, b, NULL), DLX_OK);
+    }
+}
+
+static const dlx_backend *xnnpack(void)
+{
+    const dlx_backend *b;
+    assert_int_equal(dlx_backend_find(&b, "xnnpack", NULL), DLX_OK);
+    return b;
+}
+
+static void test_spellings(void **state)
+{
+    (void)state;
+    names t = scheme_names();
+    const dlx_scheme *s, *same;
+    for (size_t i = 0; i < t.n; i++) {
+        assert_int_equal(dlx_scheme_find(&s, t.name[i], xnnpack(), NULL), DLX_OK);
+        exchange(t.name[i], '-', '_');
+        assert_int_equal(dlx_scheme_find(&same, t.name[i], xnnpack(), NULL), DLX_OK);
+        assert_ptr_equal(s, same);
+    }
+    static const char *const dynamic[] = {"int8-dynamic", "int8_dynamic", "dynamic_int8", "dynamic-int8"};
+    for (size_t i = 0; i < sizeof dynamic / sizeof *dynamic; i++) {
+        assert_int_equal(dlx_scheme_find(&s, dynamic[i], xnnpack(), NULL), DLX_OK);
+        assert_string_equal(s->metadata, "int8-dynamic");
+        assert_ptr_equal(s->pass, dlx_quantize_int8_dynamic);
+    }
+}
+
+static void test_unknown_words(void **state)
+{
+    (void)state;
+    static const char *const words[] = {
+        "", "int", "int8", "int8-dynamic2", "int8-dynami", "none,", "none, int8-dynamic", " none", "None", ",", "\xff"};
+    dlx_error err;
+    const dlx_scheme *s = (const dlx_scheme *)state;
+    const dlx_backend *b = (const dlx_backend *)state;
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        assert_int_equal(dlx_scheme_find(&s, words[i], xnnpack(), &err), DLX_E_UNSUPPORTED);
+        assert_null(s);
+        assert_non_null(strstr(err.message, "this build knows: none, int8-dynamic"));
+    }
+    static const char *const others[] = {"", "xnn", "xnnpack2", "XNNPACK", "xnnpack,"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_int_equal(dlx_backend_find(&b, others[i], NULL), DLX_E_UNSUPPORTED);
+        assert_null(b);
+    }
+    assert_int_equal(dlx_backend_find(&b, "coreml", &err), DLX_E_UNSUPPORTED);
+    assert_null(b);
+    assert_string_equal(err.message, "backend 'coreml' is not available; this build writes: xnnpack");
+}
+
+static void test_a_backend_that_lacks_a_scheme(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"other", "xnn", "xnnpack2"};
+    dlx_error err;
+    const dlx_scheme *s = (const dlx_scheme *)state;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        dlx_backend other = {.name = others[i], .aliases = "", .help = ""};
+        assert_int_equal(dlx_scheme_find(&s, "dynamic_int8", &other, &err), DLX_E_UNSUPPORTED);
+        assert_null(s);
+        assert_non_null(strstr(err.message, "'int8-dynamic'"));
+        assert_non_null(strstr(err.message, others[i]));
+        assert_non_null(strstr(err.message, "it is for: xnnpack"));
+    }
+}
+
+/* No more is written than there is room for. */
+static void test_sizes(void **state)
+{
+    (void)state;
+    dlx_scheme_info info = {.struct_size = 0};
+    dlx_backend_info backend = {.struct_size = 0};
+    assert_false(dlx_export_scheme_info(0, &info));
+    assert_false(dlx_export_backend_info(0, &backend));
+    assert_null(info.name);
+    assert_null(backend.name);
+    struct {
+        dlx_scheme_info known;
+        char later[16]; /* of a caller from the future */
+    } longer = {.known.struct_size = sizeof longer, .later = "untouched"};
+    assert_true(dlx_export_scheme_info(0, &longer.known));
+    assert_int_equal(longer.known.struct_size, sizeof longer);
+    assert_string_equal(longer.known.name, "none");
+    assert_string_equal(longer.later, "untouched");
+}
+
+/* ---- what a scheme does ------------------------------------------------------------------------------------------ */
+
+/* An export by each scheme: what is counted is what the file holds, and the file names the scheme. */
+static void test_counts_and_metadata(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/dlx_test_export_XXXXXX", path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/m.pte", folder);
+    dlx_scheme_info info = {.struct_size = sizeof info};
+    uint64_t floats = 0;
+    for (size_t i = 0; dlx_export_scheme_info(i, &info); i++) {
+        dlx_export_options o = dlx_export_options_default();
+        dlx_export_result r = {.struct_size = sizeof r};
+        dlx_error err;
+        o.model_path = DLX_TEST_DATA "/checkpoints/sdar-tiny";
+        o.output_path = path;
+        o.max_seq_len = 64;
+        if (i) o.quantization = info.name;
+        if (dlx_export(&o, &r, &err) != DLX_OK) fail_msg("%s: %s", info.name, err.message);
+
+        dlx_mapping file;
+        dlx_arena arena;
+        dlx_pte pte;
+        dlx_arena_init(&arena);
+        assert_int_equal(dlx_map_file(&file, path, NULL), DLX_OK);
+        assert_int_equal(dlx_pte_read(&pte, &arena, file.data, file.size, path, &err), DLX_OK);
+        const dlx_scheme *s;
+        assert_int_equal(dlx_scheme_find(&s, info.name, xnnpack(), NULL), DLX_OK);
+        assert_string_equal(dlx_facts_quantization(&pte), s->metadata);
+        dlx_arena_free(&arena);
+        dlx_unmap(&file);
+        remove(path);
+
+        if (s->pass) {
+            assert_in_range(r.quantised_tensors, 1, r.float_tensors + r.quantised_tensors - 1);
+            assert_in_range(r.quantised_bytes, 1, floats / 3);
+            assert_in_range(r.quantised_bytes + r.float_bytes, r.file_bytes / 2, floats / 2);
+        } else {
+            assert_int_equal(r.quantised_tensors, 0);
+            assert_int_equal(r.quantised_bytes, 0);
+            floats = r.float_bytes;
+        }
+    }
+    rmdir(folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_backends),
+        cmocka_unit_test(test_schemes),
+        cmocka_unit_test(test_spellings),
+        cmocka_unit_test(test_unknown_words),
+        cmocka_unit_test(test_a_backend_that_lacks_a_scheme),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_counts_and_metadata),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
