@@ -5,6 +5,8 @@
 #ifndef DIFFULEX_EDGE_MODEL_H
 #define DIFFULEX_EDGE_MODEL_H
 
+#include <string.h>
+
 #include "diffulex_edge/decode.h"
 
 #ifdef __cplusplus
@@ -22,14 +24,20 @@ typedef struct dlx_model_options {
 
 /* Bytes, all known before anything is allocated. */
 typedef struct dlx_memory {
-    size_t struct_size;
+    size_t struct_size;   /* sizeof(dlx_memory) */
     uint64_t file;        /* mapped file */
     uint64_t packed;      /* weights rearranged for the kernels (per model) */
     uint64_t kv_cache;    /* per session */
     uint64_t activations; /* per session, the arena */
 } dlx_memory;
 
-DLX_API dlx_model_options dlx_model_options_default(void);
+static inline dlx_model_options dlx_model_options_default(void)
+{
+    dlx_model_options o;
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    return o;
+}
 
 /* Opens and verifies the file at `path` (UTF-8). `options` may be NULL. Free with dlx_model_close. */
 DLX_API dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err);
@@ -77,7 +85,7 @@ DLX_API dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, ch
 /* Frees memory that the library handed out where a function says so. NULL is fine. */
 DLX_API void dlx_free(void *p);
 
-/* Version of this header's ABI, and of the product ("0.1.0"). */
+/* Version of this header's ABI, 2, and of the product ("0.1.0"). */
 DLX_API uint32_t dlx_api_version(void);
 DLX_API const char *dlx_version_string(void);
 

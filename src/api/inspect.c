@@ -308,6 +308,7 @@ dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err)
     if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
     if (s == DLX_OK) {
         r.runnable = dlx_model_load(&r.model, path, 0, dlx_cpu_best_isa(), &r.why_not) == DLX_OK;
+        r.memory.struct_size = sizeof r.memory;
         if (r.runnable) s = dlx_model_memory(&r.model, 0, 0, &r.memory, err);
         /* Too little memory, or a system that refuses, says nothing about the file. */
         if (r.why_not.status == DLX_E_NOMEM || r.why_not.status == DLX_E_IO)

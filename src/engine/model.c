@@ -96,11 +96,6 @@ void dlx_model_unload(dlx_model *m)
     dlx_unmap(&m->map);
 }
 
-dlx_model_options dlx_model_options_default(void)
-{
-    return (dlx_model_options){.struct_size = sizeof(dlx_model_options)};
-}
-
 dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
 {
     dlx_model_options o = options ? *options : dlx_model_options_default();
