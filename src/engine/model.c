@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/structs.h"
 #include "format/facts.h"
 
 static dlx_status bad_signature(const char *what, dlx_error *err)
@@ -98,14 +99,11 @@ void dlx_model_unload(dlx_model *m)
 
 dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
 {
-    dlx_model_options o = options ? *options : dlx_model_options_default();
+    dlx_model_options o = dlx_model_options_default();
     dlx_isa limit;
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: out must not be NULL");
     *out = NULL;
-    if (o.struct_size != sizeof o)
-        return dlx_fail(
-            err, DLX_E_INVALID,
-            "model options: struct_size is not sizeof(dlx_model_options); start from dlx_model_options_default()");
+    DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_model_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
     DLX_TRY(dlx_isa_from_name(&limit, o.cpu ? o.cpu : "auto", err));
@@ -169,7 +167,10 @@ dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_
 dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,
                             dlx_error *err)
 {
-    *out = (dlx_memory){0};
+    dlx_memory need = {.struct_size = sizeof need};
+    if (!model || !out)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_model_memory: a model and a place for the sizes are needed");
+    DLX_TRY(dlx_struct_out(out, &need, sizeof need, "dlx_memory", err));
     DLX_TRY(dlx_model_bounds(model, &max_rows, &max_context, err));
     const dlx_graph *g = &model->program.g;
     dlx_shape *shape = calloc(g->n_inputs + 1, sizeof *shape);
@@ -181,11 +182,9 @@ dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t ma
         dlx_executor_size(&model->program, shape, model->threads ? model->threads : dlx_cpu_count(), &activations, err);
     free(shape);
     if (s != DLX_OK) return s;
-    *out = (dlx_memory){.struct_size = sizeof *out,
-                        .file = model->map.size,
-                        .packed = dlx_program_packed_size(&model->program),
-                        .kv_cache =
-                            2ull * model->layers * (uint64_t)max_context * (uint64_t)model->kv_width * sizeof(float),
-                        .activations = activations};
-    return DLX_OK;
+    need.file = model->map.size;
+    need.packed = dlx_program_packed_size(&model->program);
+    need.kv_cache = 2ull * model->layers * (uint64_t)max_context * (uint64_t)model->kv_width * sizeof(float);
+    need.activations = activations;
+    return dlx_struct_out(out, &need, sizeof need, "dlx_memory", err);
 }

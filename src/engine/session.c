@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "base/structs.h"
 #include "engine/model.h"
 
 struct dlx_session {
@@ -346,9 +347,11 @@ static dlx_status run_in_pieces(dlx_session *s, const dlx_forward_call *c, dlx_e
     return DLX_OK;
 }
 
-dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err)
+dlx_status dlx_session_forward(void *session, const dlx_forward_call *caller, dlx_error *err)
 {
     dlx_session *s = session;
+    dlx_forward_call taken = {.struct_size = sizeof taken}, *call = &taken;
+    DLX_TRY(dlx_struct_in(call, sizeof *call, caller, "dlx_forward_call", err));
     DLX_TRY(check_call(s, call, err));
     bool whole = call->n_ids <= s->max_rows && (s->m->program.fused || rows_see_alike(call));
     if (!whole && call->attn_block == 0)
