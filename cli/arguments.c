@@ -79,7 +79,7 @@ static bool find(match *m, const dlx_cli_command *command, const char *name)
             m->flag = m->option->kind == DLX_CLI_FLAG;
             return true;
         }
-    dlx_option_info info;
+    dlx_option_info info = {.struct_size = sizeof info};
     for (size_t i = 0; command->decodes && dlx_decode_option_info(i, &info); i++)
         if (dlx_cli_offers(&info) && same_name(info.name, name)) {
             m->decode = info.name;
@@ -104,7 +104,7 @@ static int unknown_option(const dlx_cli_command *command, const char *name)
 {
     const char *best = NULL;
     size_t distance = strlen(name) / 2 + 1;
-    dlx_option_info info;
+    dlx_option_info info = {.struct_size = sizeof info};
     for (size_t i = 0; i < command->n_options; i++) keep_nearest(name, command->options[i].name, &best, &distance);
     for (size_t i = 0; command->decodes && dlx_decode_option_info(i, &info); i++)
         if (dlx_cli_offers(&info)) keep_nearest(name, info.name, &best, &distance);

@@ -70,7 +70,7 @@ static const char *value_name(const char *kind)
 static void put_decode_options(void)
 {
     char left[128], help[1024];
-    dlx_option_info info;
+    dlx_option_info info = {.struct_size = sizeof info};
     for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {
         if (!dlx_cli_offers(&info)) continue;
         snprintf(left, sizeof left, "--%s%s", info.name, value_name(info.kind));

@@ -146,7 +146,7 @@ static void put_fill(void *ctx, bool filled, size_t start, const int32_t *ids, s
 /* The text with what was accepted in the place of its masks; after Ctrl-C some of them are left. Freed with free. */
 static int32_t *finished_text(const infill *x, const dlx_generation *generation)
 {
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     int32_t *text = malloc(x->n * sizeof *text);
     if (!text) return NULL;
     memcpy(text, x->ids, x->n * sizeof *text);

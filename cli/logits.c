@@ -15,8 +15,12 @@ static dlx_status forward(const dlx_cli_running *r, const int32_t *ids, size_t n
     *logits = calloc(n * (size_t)r->facts->vocab_size, sizeof **logits);
     if (!*logits)
         return dlx_cli_error(err, DLX_E_NOMEM, "out of memory: %zu rows of %d logits", n, r->facts->vocab_size);
-    dlx_forward_call call = {
-        .ids = ids, .n_ids = (int32_t)n, .attn_block = block, .n_rows = (int32_t)n, .logits = *logits};
+    dlx_forward_call call = {.struct_size = sizeof call,
+                             .ids = ids,
+                             .n_ids = (int32_t)n,
+                             .attn_block = block,
+                             .n_rows = (int32_t)n,
+                             .logits = *logits};
     return dlx_session_forward(r->session, &call, err);
 }
 

@@ -46,8 +46,9 @@ dlx_status dlx_cli_encode(const dlx_tokenizer *tokenizer, const char *text, size
 dlx_status dlx_cli_chat_ids(const dlx_tokenizer *tokenizer, const char *text, const char *system, bool special,
                             int32_t **ids, size_t *n, dlx_error *err)
 {
-    dlx_chat_message messages[2] = {{.role = "system", .content = system}, {.role = "user", .content = text}};
-    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true, .enable_thinking = -1};
+    dlx_chat_message messages[2] = {{.struct_size = sizeof *messages, .role = "system", .content = system},
+                                    {.struct_size = sizeof *messages, .role = "user", .content = text}};
+    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true};
     size_t skipped = system ? 0 : 1;
     if (!special) {
         dlx_status s = dlx_chat_encode(tokenizer, messages + skipped, 2 - skipped, &options, ids, n, err);

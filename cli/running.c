@@ -47,9 +47,9 @@ static double ratio(double a, double b)
 static dlx_statistics statistics_of(const dlx_completion *completion)
 {
     dlx_statistics s = {.struct_size = sizeof s};
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     const dlx_generation *generation = dlx_completion_generation(completion);
-    dlx_completion_statistics(completion, &s);
+    (void)dlx_completion_statistics(completion, &s, NULL);
     for (size_t i = 0; dlx_generation_step(generation, i, &step); i++)
         for (size_t k = 0; k < step.n_accepted; k++) s.new_tokens += step.accepted[k].position < s.prompt_tokens;
     return s;
@@ -90,7 +90,7 @@ void dlx_cli_json_step(dlx_cli_json *j, const dlx_step *step)
 
 void dlx_cli_json_steps(dlx_cli_json *j, const dlx_generation *generation)
 {
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     dlx_cli_json_open(j, "steps", '[');
     for (size_t i = 0; dlx_generation_step(generation, i, &step); i++) {
         dlx_cli_json_open(j, NULL, '{');
@@ -116,7 +116,7 @@ static void json_timing(dlx_cli_json *j, const dlx_cli_running *r, const dlx_sta
 /* Passes of each block, in the order of the blocks' first passes; the prefill is left out. */
 static void json_passes_per_block(dlx_cli_json *j, const dlx_generation *generation)
 {
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     int32_t block = -1;
     int64_t passes = 0;
     dlx_cli_json_open(j, "passes_per_block", '[');

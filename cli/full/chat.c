@@ -41,7 +41,7 @@ static bool add_turn(chat *c, const char *role, const char *text, size_t n)
     if (!copy) return false;
     memcpy(copy, text, n);
     copy[n] = '\0';
-    c->turns[c->n_turns++] = (dlx_chat_message){.role = role, .content = copy};
+    c->turns[c->n_turns++] = (dlx_chat_message){.struct_size = sizeof *c->turns, .role = role, .content = copy};
     return true;
 }
 
@@ -63,7 +63,7 @@ static size_t first_turn(const chat *c)
 static dlx_status encode(const chat *c, int32_t **ids, size_t *n, dlx_error *err)
 {
     const dlx_chat_message *last = &c->turns[c->n_turns - 1];
-    dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true, .enable_thinking = -1};
+    dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true};
     if (c->plain)
         return dlx_tokenizer_encode(c->r.tokenizer, last->content, strlen(last->content), DLX_ENCODE_PLAIN, ids, n,
                                     err);

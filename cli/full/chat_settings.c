@@ -45,7 +45,7 @@ void dlx_cli_chat_settings_init(dlx_cli_chat_settings *s, const dlx_cli_argument
 /* Whether one of the family's decoders has the option. */
 static bool family_has(const dlx_cli_chat_settings *s, const char *option)
 {
-    dlx_option_info info;
+    dlx_option_info info = {.struct_size = sizeof info};
     char prefix[64];
     snprintf(prefix, sizeof prefix, "%s.", dlx_family_name(s->facts->family));
     for (size_t i = 0; dlx_decode_option_info(i, &info); i++)

@@ -31,7 +31,7 @@ static bool same_answer(const char *a, size_t n, const char *b)
 
 static dlx_status encode(const dlx_cli_running *r, const dlx_cli_question *q, int32_t **ids, size_t *n, dlx_error *err)
 {
-    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true, .enable_thinking = -1};
+    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true};
     if (q->prompt)
         return dlx_tokenizer_encode(r->tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_PLAIN, ids, n, err);
     return dlx_chat_encode(r->tokenizer, q->messages, q->n_messages, &options, ids, n, err);
@@ -66,7 +66,7 @@ static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, cons
     if (strcmp(dlx_completion_finish_reason(completion), "cancelled") != 0) {
         const char *text = dlx_completion_text(completion, &length);
         bool right = same_answer(text, length, q->answer);
-        dlx_completion_statistics(completion, &s);
+        (void)dlx_completion_statistics(completion, &s, NULL);
         t->asked++;
         t->right += right;
         if (!right) t->wrong[t->n_wrong++] = place;

@@ -21,6 +21,7 @@ static const char *read_messages(dlx_cli_question *q, const json_t *list)
     if (!q->messages) return "out of memory";
     for (size_t i = 0; i < n; i++) {
         const json_t *m = json_array_get(list, i);
+        q->messages[i].struct_size = sizeof q->messages[i];
         q->messages[i].role = text_of(m, "role");
         q->messages[i].content = text_of(m, "content");
         if (!q->messages[i].role || !q->messages[i].content) return "a message has no \"role\" or no \"content\"";

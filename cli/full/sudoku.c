@@ -96,7 +96,7 @@ static void show_first(game *g, size_t place)
 static void show_last(game *g, const dlx_completion *completion, bool solved, const dlx_statistics *s)
 {
     char caption[120];
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     const dlx_generation *generation = dlx_completion_generation(completion);
     for (size_t i = 0; dlx_generation_step(generation, i, &step); i++)
         for (size_t k = 0; k < step.n_accepted; k++) {
@@ -142,7 +142,7 @@ static dlx_status solve(game *g, rule *r, size_t place, bool shown, dlx_error *e
                           &completion, err);
     dlx_free(ids);
     if (status != DLX_OK) return status;
-    dlx_completion_statistics(completion, &s);
+    (void)dlx_completion_statistics(completion, &s, NULL);
     bool solved = !strcmp(dlx_completion_text(completion, NULL), q->answer);
     if (shown) show_last(g, completion, solved, &s);
     if (strcmp(dlx_completion_finish_reason(completion), "cancelled") != 0) {

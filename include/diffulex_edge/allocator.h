@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 
+/* Never grows. */
 typedef struct dlx_allocator {
     /* `size` >= 1 bytes at a multiple of `alignment` (a power of two up to 4096), contents undefined; NULL: refused,
      * which the library reports as DLX_E_NOMEM. */

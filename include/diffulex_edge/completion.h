@@ -5,6 +5,8 @@
 #ifndef DIFFULEX_EDGE_COMPLETION_H
 #define DIFFULEX_EDGE_COMPLETION_H
 
+#include <string.h>
+
 #include "diffulex_edge/decode.h"
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
@@ -17,7 +19,7 @@ extern "C" {
 typedef bool (*dlx_text_fn)(void *ctx, const char *text, size_t n);
 
 typedef struct dlx_completion_options {
-    size_t struct_size;
+    size_t struct_size;               /* sizeof(dlx_completion_options) */
     const dlx_decode_options *decode; /* NULL: the model's defaults */
     const dlx_tokenizer *tokenizer;   /* NULL: ids only; on_text and stop strings need one */
     const dlx_session *session;       /* the session behind `forward`: prompt tokens whose keys and values it holds from
@@ -35,7 +37,7 @@ typedef struct dlx_completion_options {
 } dlx_completion_options;
 
 typedef struct dlx_statistics {
-    size_t struct_size;
+    size_t struct_size;    /* sizeof(dlx_statistics) */
     int32_t prompt_tokens; /* length of the prompt */
     int32_t cached_tokens; /* prompt tokens that were in the cache already */
     int32_t new_tokens;    /* length of the answer */
@@ -50,7 +52,13 @@ typedef struct dlx_statistics {
 
 typedef struct dlx_completion dlx_completion;
 
-DLX_API dlx_completion_options dlx_completion_options_default(void);
+static inline dlx_completion_options dlx_completion_options_default(void)
+{
+    dlx_completion_options o;
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    return o;
+}
 
 /* Decodes prompt [n_prompt] as dlx_generate does. options may be NULL. Free *out with dlx_completion_free. A cancelled
  * completion is DLX_OK with finish reason "cancelled" and what was known by then. */
@@ -67,7 +75,8 @@ DLX_API const char *dlx_completion_text(const dlx_completion *completion, size_t
 DLX_API const int32_t *dlx_completion_ids(const dlx_completion *completion, size_t *n);
 /* "stop" (stop id or stop string), "length" or "cancelled". Static storage. */
 DLX_API const char *dlx_completion_finish_reason(const dlx_completion *completion);
-DLX_API void dlx_completion_statistics(const dlx_completion *completion, dlx_statistics *out);
+/* DLX_E_INVALID when out->struct_size is not set. */
+DLX_API dlx_status dlx_completion_statistics(const dlx_completion *completion, dlx_statistics *out, dlx_error *err);
 
 #ifdef __cplusplus
 }

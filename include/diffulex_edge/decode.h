@@ -34,7 +34,7 @@ DLX_API dlx_family dlx_family_from_name(const char *name);
 
 /*
  * What a decoder must know about a model. Travels in the .pte as constant methods (see docs/EXPORT.md) and comes from
- * the checkpoint alone. Plain data.
+ * the checkpoint alone. Plain data. What a shorter structure lacks is 0, ids are -1.
  */
 typedef struct dlx_model_facts {
     size_t struct_size;                 /* sizeof(dlx_model_facts) */
@@ -50,11 +50,12 @@ typedef struct dlx_model_facts {
                                            and Dream) */
     int32_t small_block_size;           /* Fast-dLLM v2 sub-block (8); 0 where the family has none */
     int32_t bos_id, eos_id, pad_id;     /* -1 where the checkpoint names none */
+    int32_t reserved;                   /* 0 */
     int32_t num_stop_ids;
     int32_t stop_ids[DLX_MAX_STOP_IDS]; /* ids that end an answer, most specific first */
 } dlx_model_facts;
 
-/* Half-open range of absolute positions. */
+/* Half-open range of absolute positions. Never grows. */
 typedef struct dlx_span {
     int32_t begin, end;
 } dlx_span;
@@ -71,6 +72,7 @@ typedef struct dlx_span {
  * Logits are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.
  */
 typedef struct dlx_forward_call {
+    size_t struct_size;                        /* sizeof(dlx_forward_call) */
     const int32_t *ids;                        /* [n_ids] token ids */
     int32_t n_ids;                             /* 1 .. facts.max_rows; a native session splits longer calls where
                                                   attention allows */
@@ -103,17 +105,20 @@ DLX_API dlx_status dlx_decode_options_set(dlx_decode_options *options, const cha
                                           dlx_error *err);
 
 typedef struct dlx_option_info {
+    size_t struct_size;     /* sizeof(dlx_option_info) */
     const char *name;       /* "gen_length" */
     const char *kind;       /* "int", "float", "bool", "ids", "word" */
     const char *algorithms; /* "llada.generate, llada.generate_fast" or "all" */
     const char *help;       /* one line */
 } dlx_option_info;
-/* Number of options, and the i-th of them; false when i is past the end. Static storage. */
+/* Number of options, and the i-th of them: false when i is past the end, or out->struct_size is not set. What the
+ * members point to is static. */
 DLX_API size_t dlx_decode_option_count(void);
 DLX_API bool dlx_decode_option_info(size_t i, dlx_option_info *out);
 
 /* ---- generations ---------------------------------------------------------------------------------------------- */
 
+/* A position that became a token. Never grows. */
 typedef struct dlx_accepted {
     int32_t position; /* absolute */
     int32_t id;
@@ -123,6 +128,7 @@ typedef struct dlx_accepted {
 /* One model call of a decode, as in the recorded traces. A call that stores a finished block and denoises the next one
  * (option fuse_commit) counts for the latter; `start` and `rows` cover both. */
 typedef struct dlx_step {
+    size_t struct_size;           /* sizeof(dlx_step) */
     int32_t block;                /* whose tokens it reveals or stores; -1: prefill */
     int32_t start, rows, cached;  /* first position, positions run, cached positions attended */
     size_t n_accepted;            /* may be 0 */

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "diffulex_edge/status.h"
 
@@ -19,7 +20,7 @@ extern "C" {
 typedef bool (*dlx_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 
 typedef struct dlx_export_options {
-    size_t struct_size;
+    size_t struct_size;       /* sizeof(dlx_export_options) */
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
     const char *output_path;  /* written to a temporary name beside it, then renamed */
     const char *backend;      /* a name of dlx_export_backend_info, '-' and '_' being the same; NULL: the first */
@@ -33,16 +34,22 @@ typedef struct dlx_export_options {
 } dlx_export_options;
 
 typedef struct dlx_export_result {
-    size_t struct_size;
+    size_t struct_size;       /* sizeof(dlx_export_result) */
     uint64_t file_bytes;
     uint64_t quantised_bytes; /* bytes of quantised weights, without their scales */
     uint64_t float_bytes;     /* bytes of constants that stayed float */
     double seconds;
-    int32_t quantised_tensors;
-    int32_t float_tensors;
+    int32_t quantised_tensors, float_tensors;
 } dlx_export_result;
 
-DLX_API dlx_export_options dlx_export_options_default(void);
+static inline dlx_export_options dlx_export_options_default(void)
+{
+    dlx_export_options o;
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    return o;
+}
+
 /* result may be NULL. On failure nothing is left at output_path that was not there before. */
 DLX_API dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err);
 

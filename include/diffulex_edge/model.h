@@ -9,6 +9,8 @@
 #ifndef DIFFULEX_EDGE_MODEL_H
 #define DIFFULEX_EDGE_MODEL_H
 
+#include <string.h>
+
 #include "diffulex_edge/allocator.h"
 #include "diffulex_edge/decode.h"
 
@@ -36,7 +38,13 @@ typedef struct dlx_memory {
     uint64_t activations; /* per workspace: the largest pass, and tables */
 } dlx_memory;
 
-DLX_API dlx_model_options dlx_model_options_default(void);
+static inline dlx_model_options dlx_model_options_default(void)
+{
+    dlx_model_options o;
+    memset(&o, 0, sizeof o);
+    o.struct_size = sizeof o;
+    return o;
+}
 
 /* Opens and verifies the file at `path` (UTF-8). `options` may be NULL. Free with dlx_model_close. */
 DLX_API dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err);
@@ -123,7 +131,7 @@ typedef struct dlx_seat dlx_seat;
 
 typedef struct dlx_batcher_options {
     size_t struct_size;  /* sizeof(dlx_batcher_options) */
-    int32_t max_wait_us; /* microseconds that a call waits for others at most; 0: 2000 */
+    int64_t max_wait_us; /* microseconds that a call waits for others at most; 0: 2000 */
 } dlx_batcher_options;
 
 /* options may be NULL. The workspace must outlive the batcher. */
@@ -156,7 +164,7 @@ DLX_API dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, ch
 /* Frees memory that the library handed out where a function says so. NULL is fine. */
 DLX_API void dlx_free(void *p);
 
-/* Version of this header's ABI, and of the product ("0.1.0"). */
+/* Version of this header's ABI, 2, and of the product ("0.1.0"). */
 DLX_API uint32_t dlx_api_version(void);
 DLX_API const char *dlx_version_string(void);
 

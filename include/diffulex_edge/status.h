@@ -38,7 +38,7 @@ typedef enum dlx_status {
 
 #define DLX_ERROR_MESSAGE_SIZE 512
 
-/* Owned by the caller, plain data, needs no clean-up. `message` is UTF-8, NUL-terminated, one sentence. */
+/* Owned by the caller, plain data, needs no clean-up. `message` is UTF-8, NUL-terminated, one sentence. Never grows. */
 typedef struct dlx_error {
     dlx_status status;
     char message[DLX_ERROR_MESSAGE_SIZE];

@@ -68,6 +68,7 @@ DLX_API dlx_status dlx_text_stream_flush(dlx_text_stream *stream, const char **t
 /* ---- chat ----------------------------------------------------------------------------------------------------- */
 
 typedef struct dlx_chat_message {
+    size_t struct_size;  /* sizeof(dlx_chat_message), in every message */
     const char *role;    /* "system", "user", "assistant", "tool" */
     const char *content; /* UTF-8; NULL counts as "" */
     /* JSON array of tool calls as the published templates take it, or NULL. */
@@ -76,9 +77,9 @@ typedef struct dlx_chat_message {
 } dlx_chat_message;
 
 typedef struct dlx_chat_options {
-    size_t struct_size;
+    size_t struct_size;         /* sizeof(dlx_chat_options) */
     bool add_generation_prompt; /* LLaDA's template opens an assistant turn whatever this says */
-    int enable_thinking;        /* -1: not given, 0: false, 1: true (SDAR) */
+    int enable_thinking;        /* 0: not given, the template's default; 1: true; -1: false (SDAR) */
     const char *tools;          /* JSON array of tool schemas, or NULL */
 } dlx_chat_options;
 

@@ -1,7 +1,7 @@
 """The C library through ctypes: every public structure and function, and the search for the shared library.
 
-This is the only module that knows memory layouts. It mirrors include/diffulex_edge/*.h (ABI version 1); structures that
-carry struct_size are filled with their size here. ctypes gives up the interpreter lock during every call.
+This is the only module that knows memory layouts. It mirrors include/diffulex_edge/*.h (ABI version 2); structures that
+carry struct_size are created with it set. ctypes gives up the interpreter lock during every call.
 
 The library is looked for when it is first needed, in this order:
   1. the file that the environment variable DLX_LIBRARY names (nothing else is tried then);
@@ -37,7 +37,7 @@ from .errors import LibraryNotFoundError, UnsupportedError, error_from_status
 
 __all__ = ["API_VERSION", "call", "check", "encode_path", "library", "take_bytes", "take_ids"]
 
-API_VERSION = 1
+API_VERSION = 2
 MAX_STOP_IDS = 16
 MAX_CONTEXT_SPANS = 2
 
@@ -50,12 +50,22 @@ class Error(ctypes.Structure):
     _fields_ = [("status", c_int), ("message", ctypes.c_char * 512)]
 
 
-class ModelFacts(ctypes.Structure):
+class Sized(ctypes.Structure):
+    """A structure that begins with struct_size. Zero is every other member's default. Elements of an array are not
+    created one by one: theirs is set by whoever makes the array."""
+
+    def __init__(self, *arguments: Any, **members: Any) -> None:
+        super().__init__(*arguments, **members)
+        self.struct_size = ctypes.sizeof(self)
+
+
+class ModelFacts(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("family", c_int), ("vocab_size", c_int32), ("max_context", c_int32),
         ("max_rows", c_int32), ("mask_id", c_int32), ("attn_block", c_int32), ("logits_shift", c_int32),
         ("block_length", c_int32), ("small_block_size", c_int32), ("bos_id", c_int32), ("eos_id", c_int32),
-        ("pad_id", c_int32), ("num_stop_ids", c_int32), ("stop_ids", c_int32 * MAX_STOP_IDS),
+        ("pad_id", c_int32), ("reserved", c_int32), ("num_stop_ids", c_int32),
+        ("stop_ids", c_int32 * MAX_STOP_IDS),
     ]
 
 
@@ -63,45 +73,58 @@ class Span(ctypes.Structure):
     _fields_ = [("begin", c_int32), ("end", c_int32)]
 
 
-class ForwardCall(ctypes.Structure):
+class ForwardCall(Sized):
     _fields_ = [
-        ("ids", POINTER(c_int32)), ("n_ids", c_int32), ("start", c_int32), ("context", Span * MAX_CONTEXT_SPANS),
-        ("n_context", c_int32), ("attn_block", c_int32), ("n_store", c_int32), ("rows", POINTER(c_int32)),
-        ("n_rows", c_int32), ("logits", POINTER(c_float)),
+        ("struct_size", c_size_t), ("ids", POINTER(c_int32)), ("n_ids", c_int32), ("start", c_int32),
+        ("context", Span * MAX_CONTEXT_SPANS), ("n_context", c_int32), ("attn_block", c_int32), ("n_store", c_int32),
+        ("rows", POINTER(c_int32)), ("n_rows", c_int32), ("logits", POINTER(c_float)),
     ]
 
 
-class OptionInfo(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p)]
+class OptionInfo(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p),
+    ]
 
 
 class Accepted(ctypes.Structure):
     _fields_ = [("position", c_int32), ("id", c_int32), ("confidence", c_float)]
 
 
-class Step(ctypes.Structure):
+class Step(Sized):
     _fields_ = [
-        ("block", c_int32), ("start", c_int32), ("rows", c_int32), ("cached", c_int32), ("n_accepted", c_size_t),
-        ("accepted", POINTER(Accepted)), ("milliseconds", c_double),
+        ("struct_size", c_size_t), ("block", c_int32), ("start", c_int32), ("rows", c_int32), ("cached", c_int32),
+        ("n_accepted", c_size_t), ("accepted", POINTER(Accepted)), ("milliseconds", c_double),
     ]
 
 
-class ModelOptions(ctypes.Structure):
+ALLOC_FN = CFUNCTYPE(c_void_p, c_void_p, c_size_t, c_size_t)
+FREE_FN = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_size_t)
+
+
+class Allocator(ctypes.Structure):
+    _fields_ = [("alloc", ALLOC_FN), ("free", FREE_FN), ("ctx", c_void_p)]
+
+
+class ModelOptions(Sized):
     _fields_ = [("struct_size", c_size_t), ("threads", c_int32), ("cpu", c_char_p)]
 
 
-class Memory(ctypes.Structure):
+class Memory(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("file", c_uint64), ("packed", c_uint64), ("kv_cache", c_uint64),
         ("activations", c_uint64),
     ]
 
 
-class ChatMessage(ctypes.Structure):
-    _fields_ = [("role", c_char_p), ("content", c_char_p), ("tool_calls", c_char_p), ("reasoning_content", c_char_p)]
+class ChatMessage(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("role", c_char_p), ("content", c_char_p), ("tool_calls", c_char_p),
+        ("reasoning_content", c_char_p),
+    ]
 
 
-class ChatOptions(ctypes.Structure):
+class ChatOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("add_generation_prompt", c_bool), ("enable_thinking", c_int), ("tools", c_char_p),
     ]
@@ -113,7 +136,7 @@ STEP_FN = CFUNCTYPE(c_bool, c_void_p, POINTER(Step), POINTER(c_int32), c_size_t)
 TEXT_FN = CFUNCTYPE(c_bool, c_void_p, c_void_p, c_size_t)  # the text as an address: it may hold NUL characters
 
 
-class CompletionOptions(ctypes.Structure):
+class CompletionOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("decode", c_void_p), ("tokenizer", c_void_p), ("session", c_void_p),
         ("stop", POINTER(c_char_p)), ("n_stop", c_size_t), ("keep_special", c_bool), ("on_text", TEXT_FN),
@@ -121,7 +144,7 @@ class CompletionOptions(ctypes.Structure):
     ]
 
 
-class Statistics(ctypes.Structure):
+class Statistics(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("prompt_tokens", c_int32), ("cached_tokens", c_int32), ("new_tokens", c_int32),
         ("forwards", c_int32), ("prefill_forwards", c_int32), ("blocks", c_int32), ("rows", c_int64),
@@ -129,7 +152,7 @@ class Statistics(ctypes.Structure):
     ]
 
 
-class ExportOptions(ctypes.Structure):
+class ExportOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("model_path", c_char_p), ("output_path", c_char_p), ("backend", c_char_p),
         ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
@@ -137,7 +160,7 @@ class ExportOptions(ctypes.Structure):
     ]
 
 
-class ExportResult(ctypes.Structure):
+class ExportResult(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("file_bytes", c_uint64), ("quantised_bytes", c_uint64), ("float_bytes", c_uint64),
         ("seconds", c_double), ("quantised_tensors", c_int32), ("float_tensors", c_int32),
@@ -192,7 +215,6 @@ FUNCTIONS = {
     "dlx_generation_num_steps": (c_size_t, [c_void_p]),
     "dlx_generation_step": (c_bool, [c_void_p, c_size_t, POINTER(Step)]),
     # completion.h
-    "dlx_completion_options_default": (CompletionOptions, []),
     "dlx_complete": (c_int, [POINTER(ModelFacts), c_void_p, c_void_p, POINTER(CompletionOptions), _IDS, c_size_t,
                              _HANDLE, _ERR]),
     "dlx_completion_free": (None, [c_void_p]),
@@ -200,9 +222,8 @@ FUNCTIONS = {
     "dlx_completion_text": (c_void_p, [c_void_p, _SIZE_OUT]),
     "dlx_completion_ids": (_IDS, [c_void_p, _SIZE_OUT]),
     "dlx_completion_finish_reason": (c_char_p, [c_void_p]),
-    "dlx_completion_statistics": (None, [c_void_p, POINTER(Statistics)]),
+    "dlx_completion_statistics": (c_int, [c_void_p, POINTER(Statistics), _ERR]),
     # model.h
-    "dlx_model_options_default": (ModelOptions, []),
     "dlx_model_open": (c_int, [_HANDLE, c_char_p, POINTER(ModelOptions), _ERR]),
     "dlx_model_close": (None, [c_void_p]),
     "dlx_model_get_facts": (POINTER(ModelFacts), [c_void_p]),
@@ -239,14 +260,13 @@ FUNCTIONS = {
     "dlx_chat_encode": (c_int, [c_void_p, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _IDS_OUT, _SIZE_OUT,
                                 _ERR]),
     # export.h
-    "dlx_export_options_default": (ExportOptions, []),
     "dlx_export": (c_int, [POINTER(ExportOptions), POINTER(ExportResult), _ERR]),
     "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),
     "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
 }
 
 # What a build of the run half alone lacks.
-EXPORT_HALF = ("dlx_export_options_default", "dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info")
+EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info")
 
 
 def _missing(name: str) -> Callable[..., Any]:

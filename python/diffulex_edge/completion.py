@@ -141,7 +141,7 @@ def _complete(forward: Optional[ForwardFn], session: Optional[c_void_p], facts: 
     callbacks = _Callbacks(facts.vocab_size, forward, on_step)
     text_callback = _TextCallback(callbacks, on_text)
     forward_fn = library.dlx_session_forward if forward is None else callbacks.forward_fn
-    native = library.dlx_completion_options_default()
+    native = _native.CompletionOptions()
     stop_array = (c_char_p * max(1, len(strings)))(*strings)
     native.tokenizer = tokenizer._native_handle() if tokenizer is not None else None
     native.session = session if reuse else None
@@ -169,8 +169,8 @@ def _read_completion(handle: c_void_p, n_prompt: int) -> Completion:
     text = ctypes.string_at(address, n.value).decode("utf-8", "replace") if n.value else ""
     pointer = library.dlx_completion_ids(handle, byref(n))
     ids = pointer[:n.value] if n.value else []
-    numbers = _native.Statistics(struct_size=ctypes.sizeof(_native.Statistics))
-    library.dlx_completion_statistics(handle, byref(numbers))
+    numbers = _native.Statistics()
+    _native.call("dlx_completion_statistics", handle, byref(numbers))
     generation = _read_generation(c_void_p(library.dlx_completion_generation(handle)), n_prompt)
     return Completion(text=text, ids=ids, finish_reason=library.dlx_completion_finish_reason(handle).decode(),
                       statistics=Statistics(*(getattr(numbers, name) for name in Statistics._fields)),

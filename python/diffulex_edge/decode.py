@@ -74,8 +74,7 @@ class ModelFacts:
     def to_native(self) -> _native.ModelFacts:
         if len(self.stop_ids) > _native.MAX_STOP_IDS:
             raise ValueError(f"{len(self.stop_ids)} stop ids were given; at most {_native.MAX_STOP_IDS} are possible")
-        facts = _native.ModelFacts(struct_size=ctypes.sizeof(_native.ModelFacts), family=FAMILIES.index(self.family),
-                                   num_stop_ids=len(self.stop_ids))
+        facts = _native.ModelFacts(family=FAMILIES.index(self.family), num_stop_ids=len(self.stop_ids))
         for field in dataclasses.fields(self):
             if field.name not in ("family", "stop_ids"):
                 setattr(facts, field.name, getattr(self, field.name))

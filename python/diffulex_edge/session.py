@@ -80,7 +80,7 @@ class Model:
     def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None) -> None:
         require_file(path)
         library = _native.library()
-        options = library.dlx_model_options_default()
+        options = _native.ModelOptions()
         options.threads = threads
         options.cpu = cpu.encode() if cpu else None
         handle = c_void_p()
@@ -101,7 +101,7 @@ class Model:
 
     def memory(self, max_rows: int = 0, max_context: int = 0) -> Memory:
         """Bytes that a session of these bounds takes; 0 means the file's bounds."""
-        out = _native.Memory(struct_size=ctypes.sizeof(_native.Memory))
+        out = _native.Memory()
         _native.call("dlx_model_memory", self._native_handle(), max_rows, max_context, byref(out))
         return Memory(out.file, out.packed, out.kv_cache, out.activations)
 

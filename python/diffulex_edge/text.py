@@ -48,14 +48,14 @@ class _Chat:
             if unknown or "role" not in message:
                 raise ValueError("a message has the keys role, content, tool_calls and reasoning_content; "
                                  f"this one has {sorted(message)}")
+            native.struct_size = ctypes.sizeof(native)
             native.role = self._text(message["role"], "role")
             native.content = self._text(message.get("content"), "content")
             native.tool_calls = _json_text(message.get("tool_calls") or None)
             native.reasoning_content = self._text(message.get("reasoning_content"), "reasoning_content")
-        thinking = -1 if enable_thinking is None else int(bool(enable_thinking))
+        thinking = 0 if enable_thinking is None else 1 if enable_thinking else -1
         self.options = _native.ChatOptions(
-            struct_size=ctypes.sizeof(_native.ChatOptions), add_generation_prompt=add_generation_prompt,
-            enable_thinking=thinking, tools=_json_text(tools or None))
+            add_generation_prompt=add_generation_prompt, enable_thinking=thinking, tools=_json_text(tools or None))
 
     @staticmethod
     def _text(value: Any, key: str) -> Optional[bytes]:

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/status.h"
+#include "base/structs.h"
 #include "diffusion/options.h"
 #include "diffusion/settings.h"
 
@@ -26,23 +27,18 @@ struct dlx_completion {
 
 /* A completion in progress. */
 typedef struct completing {
-    const dlx_completion_options *options;
+    dlx_completion_options options;
+    dlx_model_facts facts;
     dlx_completion *c;
     dlx_text_stream *stream;   /* NULL: ids only */
     dlx_decode_options decode; /* the caller's, and how much of the prompt is cached */
     dlx_settings settings;
-    int32_t mask_id;
     size_t emitted; /* bytes of text that the caller has */
     size_t cut;     /* where a stop string begins, SIZE_MAX */
     bool cancelled;
     dlx_status status; /* of decoding the text */
     dlx_error err;
 } completing;
-
-dlx_completion_options dlx_completion_options_default(void)
-{
-    return (dlx_completion_options){.struct_size = sizeof(dlx_completion_options)};
-}
 
 /* ---- text -------------------------------------------------------------------------------------------------------- */
 
@@ -61,10 +57,10 @@ static dlx_status append(completing *w, const char *text, size_t n)
 static void find_stop(completing *w, size_t from)
 {
     const dlx_completion *c = w->c;
-    for (size_t i = 0; i < w->options->n_stop; i++) {
-        size_t n = strlen(w->options->stop[i]), start = from > n ? from - n : 0;
+    for (size_t i = 0; i < w->options.n_stop; i++) {
+        size_t n = strlen(w->options.stop[i]), start = from > n ? from - n : 0;
         for (size_t at = start; at + n <= c->n_text && at < w->cut; at++)
-            if (!memcmp(c->text + at, w->options->stop[i], n)) w->cut = at;
+            if (!memcmp(c->text + at, w->options.stop[i], n)) w->cut = at;
     }
 }
 
@@ -73,10 +69,10 @@ static size_t held_back(const completing *w)
 {
     const dlx_completion *c = w->c;
     size_t most = 0;
-    for (size_t i = 0; i < w->options->n_stop; i++) {
-        size_t n = strlen(w->options->stop[i]) - 1;
+    for (size_t i = 0; i < w->options.n_stop; i++) {
+        size_t n = strlen(w->options.stop[i]) - 1;
         for (n = n < c->n_text ? n : c->n_text; n > most; n--)
-            if (!memcmp(c->text + c->n_text - n, w->options->stop[i], n)) most = n;
+            if (!memcmp(c->text + c->n_text - n, w->options.stop[i], n)) most = n;
     }
     return most;
 }
@@ -86,11 +82,11 @@ static bool emit(completing *w, bool last)
 {
     dlx_completion *c = w->c;
     size_t end = w->cut < c->n_text ? w->cut : last ? c->n_text : c->n_text - held_back(w);
-    if (end > w->emitted && w->options->on_text && !w->cancelled) {
+    if (end > w->emitted && w->options.on_text && !w->cancelled) {
         /* A NUL behind the piece, as the interface promises; the byte under it comes back. */
         char *at = c->text + w->emitted, kept = c->text[end];
         c->text[end] = '\0';
-        w->cancelled = !w->options->on_text(w->options->text_ctx, at, end - w->emitted);
+        w->cancelled = !w->options.on_text(w->options.text_ctx, at, end - w->emitted);
         c->text[end] = kept;
     }
     if (end > w->emitted) w->emitted = end;
@@ -136,18 +132,14 @@ static bool after_step(void *ctx, const dlx_step *step, const int32_t *ids, size
     completing *w = ctx;
     const int32_t *answer = ids + w->settings.n_prompt;
     size_t known = 0, most = n_ids - (size_t)w->settings.n_prompt;
-    if (w->options->on_step && !w->options->on_step(w->options->step_ctx, step, ids, n_ids)) w->cancelled = true;
+    if (w->options.on_step && !w->options.on_step(w->options.step_ctx, step, ids, n_ids)) w->cancelled = true;
     if (most > (size_t)w->settings.max_new) most = (size_t)w->settings.max_new;
-    while (known < most && answer[known] != w->mask_id && !is_stop_id(&w->settings, answer[known])) known++;
+    while (known < most && answer[known] != w->facts.mask_id && !is_stop_id(&w->settings, answer[known])) known++;
     return take_ids(w, answer, known, false) && !w->cancelled;
 }
 
 static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
 {
-    if (o->struct_size != sizeof *o)
-        return dlx_fail(err, DLX_E_INVALID,
-                        "completion options: struct_size is not sizeof(dlx_completion_options); start from "
-                        "dlx_completion_options_default()");
     if (!o->tokenizer && (o->n_stop || o->on_text))
         return dlx_fail(err, DLX_E_INVALID,
                         "stop strings and streamed text need a tokenizer; this model carries none, or none was given");
@@ -158,23 +150,22 @@ static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
 
 /* Blocks of the prompt that lie in the session's cache as running them again would store them. A mask in the prompt is
  * to be filled, so it is never reused. */
-static void reuse_cache(completing *w, const dlx_model_facts *facts, const int32_t *prompt)
+static void reuse_cache(completing *w, const int32_t *prompt)
 {
     int32_t block = w->settings.attn_block, whole = 0;
-    if (!w->options->session || block < 1 || dlx_given(&w->decode, DLX_OPT_N_CACHED)) return;
-    while (whole < w->settings.n_prompt && prompt[whole] != facts->mask_id) whole++;
-    int32_t cached = dlx_session_reusable(w->options->session, prompt, (size_t)w->settings.n_prompt, block);
+    if (!w->options.session || block < 1 || dlx_given(&w->decode, DLX_OPT_N_CACHED)) return;
+    while (whole < w->settings.n_prompt && prompt[whole] != w->facts.mask_id) whole++;
+    int32_t cached = dlx_session_reusable(w->options.session, prompt, (size_t)w->settings.n_prompt, block);
     if (cached > whole) cached = whole / block * block;
     if (cached) w->decode.value[DLX_OPT_N_CACHED] = (dlx_option_value){.given = "n_cached", .i = cached};
 }
 
-static dlx_status prepare(completing *w, dlx_completion **out, const dlx_model_facts *facts, const int32_t *prompt,
-                          size_t n_prompt, dlx_error *err)
+static dlx_status prepare(completing *w, dlx_completion **out, const int32_t *prompt, size_t n_prompt, dlx_error *err)
 {
-    DLX_TRY(check_options(w->options, err));
-    if (w->options->decode) w->decode = *w->options->decode;
-    DLX_TRY(dlx_settings_resolve(&w->settings, &w->decode, facts, prompt, n_prompt, err));
-    reuse_cache(w, facts, prompt);
+    DLX_TRY(check_options(&w->options, err));
+    if (w->options.decode) w->decode = *w->options.decode;
+    DLX_TRY(dlx_settings_resolve(&w->settings, &w->decode, &w->facts, prompt, n_prompt, err));
+    reuse_cache(w, prompt);
     dlx_completion *c = calloc(1, sizeof *c);
     *out = w->c = c;
     size_t n = (size_t)w->settings.max_new + 1;
@@ -188,10 +179,8 @@ static dlx_status prepare(completing *w, dlx_completion **out, const dlx_model_f
     if (!c || !c->ids || !c->ends || dlx_grow(&c->text, &c->text_capacity, 8 * n, 1) != 0)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory for an answer of %d tokens", w->settings.max_new);
     c->text[0] = '\0';
-    w->mask_id = facts->mask_id;
-    return w->options->tokenizer
-               ? dlx_text_stream_open(&w->stream, w->options->tokenizer, !w->options->keep_special, err)
-               : DLX_OK;
+    return w->options.tokenizer ? dlx_text_stream_open(&w->stream, w->options.tokenizer, !w->options.keep_special, err)
+                                : DLX_OK;
 }
 
 /* What came with the last step, and what a stop string cuts off. */
@@ -220,14 +209,16 @@ dlx_status dlx_complete(const dlx_model_facts *facts, dlx_forward_fn forward, vo
                         const dlx_completion_options *options, const int32_t *prompt, size_t n_prompt,
                         dlx_completion **out, dlx_error *err)
 {
-    dlx_completion_options defaults = dlx_completion_options_default();
-    completing w = {.options = options ? options : &defaults, .cut = SIZE_MAX};
+    completing w = {.options = dlx_completion_options_default(), .cut = SIZE_MAX};
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_complete: a place for the completion is needed");
     *out = NULL;
+    DLX_TRY(dlx_struct_in(&w.options, sizeof w.options, options, "dlx_completion_options", err));
+    DLX_TRY(dlx_facts_in(&w.facts, facts, err));
     dlx_completion *c = NULL;
-    dlx_status s = prepare(&w, &c, facts, prompt, n_prompt, err);
+    dlx_status s = prepare(&w, &c, prompt, n_prompt, err);
     if (s == DLX_OK)
-        s = dlx_generate(facts, forward, forward_ctx, &w.decode, prompt, n_prompt, after_step, &w, &c->generation, err);
+        s = dlx_generate(&w.facts, forward, forward_ctx, &w.decode, prompt, n_prompt, after_step, &w, &c->generation,
+                         err);
     if (s == DLX_OK) s = finish(&w, err);
     dlx_text_stream_close(w.stream);
     if (s != DLX_OK) {
@@ -272,26 +263,32 @@ const char *dlx_completion_finish_reason(const dlx_completion *c)
     return c ? c->finish_reason : "";
 }
 
-void dlx_completion_statistics(const dlx_completion *c, dlx_statistics *out)
+static void count(dlx_statistics *n, const dlx_completion *c)
 {
-    *out = (dlx_statistics){.struct_size = sizeof *out};
-    if (!c) return;
-    out->prompt_tokens = c->prompt_tokens;
-    out->cached_tokens = c->cached_tokens;
-    out->new_tokens = (int32_t)c->n_ids;
-    out->forwards = dlx_generation_num_forwards(c->generation);
-    dlx_step step;
+    n->prompt_tokens = c->prompt_tokens;
+    n->cached_tokens = c->cached_tokens;
+    n->new_tokens = (int32_t)c->n_ids;
+    n->forwards = dlx_generation_num_forwards(c->generation);
+    dlx_step step = {.struct_size = sizeof step};
     int32_t block = -1;
     for (size_t i = 0; dlx_generation_step(c->generation, i, &step); i++) {
-        out->rows += step.rows;
-        out->cached_rows += step.cached;
+        n->rows += step.rows;
+        n->cached_rows += step.cached;
         if (step.block < 0) {
-            out->prefill_forwards++;
-            out->prefill_ms += step.milliseconds;
+            n->prefill_forwards++;
+            n->prefill_ms += step.milliseconds;
         } else {
-            out->decode_ms += step.milliseconds;
+            n->decode_ms += step.milliseconds;
         }
-        if (step.block >= 0 && step.block != block) out->blocks++;
+        if (step.block >= 0 && step.block != block) n->blocks++;
         block = step.block;
     }
+}
+
+dlx_status dlx_completion_statistics(const dlx_completion *c, dlx_statistics *out, dlx_error *err)
+{
+    dlx_statistics n = {.struct_size = sizeof n};
+    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_completion_statistics: a place for the numbers is needed");
+    if (c) count(&n, c);
+    return dlx_struct_out(out, &n, sizeof n, "dlx_statistics", err);
 }

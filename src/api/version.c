@@ -3,7 +3,7 @@
 
 #include "diffulex_edge/model.h"
 
-enum { API_VERSION = 1 };
+enum { API_VERSION = 2 };
 
 uint32_t dlx_api_version(void)
 {

@@ -149,7 +149,8 @@ void dlx_decoder_take_masks(dlx_decoder *d, int32_t begin, int32_t end)
 dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int32_t *ids, float *logits,
                                  dlx_error *err)
 {
-    dlx_forward_call call = {.ids = ids,
+    dlx_forward_call call = {.struct_size = sizeof call,
+                             .ids = ids,
                              .n_ids = pass->n,
                              .start = pass->start,
                              .n_context = pass->n_context,
@@ -216,7 +217,11 @@ dlx_status dlx_decoder_commit(dlx_decoder *d, int32_t block, const dlx_pass *pas
         return dlx_fail(err, DLX_E_INTERNAL, "%s took more than the %zu steps it planned", g->algorithm,
                         g->steps_capacity);
     dlx_step *step = &g->steps[g->n_steps];
-    *step = (dlx_step){.block = block, .start = pass->start, .rows = pass->n, .accepted = g->accepted + g->n_accepted};
+    *step = (dlx_step){.struct_size = sizeof *step,
+                       .block = block,
+                       .start = pass->start,
+                       .rows = pass->n,
+                       .accepted = g->accepted + g->n_accepted};
     for (int32_t i = 0; i < pass->n_context; i++) step->cached += pass->context[i].end - pass->context[i].begin;
     for (int32_t i = 0; i < d->n_candidates && g->n_accepted < g->ids_capacity; i++) {
         const dlx_candidate *c = &d->candidates[i];

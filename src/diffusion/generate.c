@@ -14,14 +14,16 @@ dlx_status dlx_generate_with(const dlx_model_facts *facts, dlx_forward_fn forwar
                              dlx_error *err)
 {
     dlx_settings set;
+    dlx_model_facts f;
     dlx_decoder d;
     if (!out || !forward)
         return dlx_fail(err, DLX_E_INVALID,
                         "dlx_generate: a forward function and a place for the generation are needed");
     *out = NULL;
     if (err) memset(err, 0, sizeof *err);
-    DLX_TRY(dlx_settings_resolve(&set, options, facts, prompt, n_prompt, err));
-    dlx_status status = dlx_decoder_open(&d, facts, &set, prompt, err);
+    DLX_TRY(dlx_facts_in(&f, facts, err));
+    DLX_TRY(dlx_settings_resolve(&set, options, &f, prompt, n_prompt, err));
+    dlx_status status = dlx_decoder_open(&d, &f, &set, prompt, err);
     if (status == DLX_OK) {
         d.forward = forward;
         d.forward_ctx = forward_ctx;
@@ -40,7 +42,7 @@ dlx_status dlx_generate_with(const dlx_model_facts *facts, dlx_forward_fn forwar
     const dlx_ending ending = {
         .n_prompt = n_prompt,
         .max_new = (size_t)set.max_new,
-        .mask_id = facts->mask_id,
+        .mask_id = f.mask_id,
         .stop_ids = set.stop_ids,
         .n_stop_ids = set.n_stop_ids,
         .cancelled = cancelled,

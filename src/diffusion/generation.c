@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/structs.h"
+
 dlx_status dlx_generation_create(dlx_generation **out, const char *algorithm, const int32_t *prompt, size_t n_prompt,
                                  size_t canvas, uint64_t steps, dlx_error *err)
 {
@@ -103,6 +105,5 @@ size_t dlx_generation_num_steps(const dlx_generation *generation)
 bool dlx_generation_step(const dlx_generation *generation, size_t i, dlx_step *out)
 {
     if (!generation || !out || i >= generation->n_steps) return false;
-    *out = generation->steps[i];
-    return true;
+    return dlx_struct_out(out, &generation->steps[i], sizeof *out, "dlx_step", NULL) == DLX_OK;
 }

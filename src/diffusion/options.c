@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "base/structs.h"
 
 #define LLADA "llada.generate, llada.generate_fast"
 #define DREAM "dream.diffusion_generate, dream.generate_blocks"
@@ -122,8 +123,8 @@ size_t dlx_decode_option_count(void)
 bool dlx_decode_option_info(size_t i, dlx_option_info *out)
 {
     if (i >= DLX_COUNT(rows) || !out) return false;
-    *out = (dlx_option_info){rows[i].name, kind_names[rows[i].kind], rows[i].algorithms, rows[i].help};
-    return true;
+    dlx_option_info info = {sizeof info, rows[i].name, kind_names[rows[i].kind], rows[i].algorithms, rows[i].help};
+    return dlx_struct_out(out, &info, sizeof info, "dlx_option_info", NULL) == DLX_OK;
 }
 
 dlx_status dlx_decode_options_create(dlx_decode_options **out, dlx_error *err)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "base/structs.h"
 
 enum { DEFAULT_NEW_TOKENS = 128, DEFAULT_BLOCK = 32, MOST_POSITIONS = 1 << 24 };
 
@@ -64,12 +65,15 @@ dlx_status dlx_check_block_rows(const dlx_settings *s, const dlx_model_facts *fa
 
 /* ---- facts and prompt ------------------------------------------------------------------------------------------- */
 
+dlx_status dlx_facts_in(dlx_model_facts *out, const dlx_model_facts *facts, dlx_error *err)
+{
+    *out = (dlx_model_facts){.struct_size = sizeof *out, .mask_id = -1, .bos_id = -1, .eos_id = -1, .pad_id = -1};
+    if (!facts) return dlx_fail(err, DLX_E_INVALID, "the facts of the model are missing; see dlx_model_get_facts");
+    return dlx_struct_in(out, sizeof *out, facts, "dlx_model_facts", err);
+}
+
 static dlx_status check_facts(const dlx_model_facts *f, dlx_error *err)
 {
-    if (!f || f->struct_size < sizeof *f)
-        return dlx_fail(
-            err, DLX_E_INVALID,
-            "dlx_generate: model facts are missing or of an older version; set struct_size to sizeof(dlx_model_facts)");
     if (f->vocab_size < 1 || f->max_context < 1 || f->max_context > MOST_POSITIONS)
         return dlx_fail(
             err, DLX_E_INVALID,

@@ -57,6 +57,9 @@ typedef struct dlx_algorithm {
 extern const dlx_algorithm dlx_llada_generate, dlx_llada_generate_fast, dlx_dream_diffusion_generate,
     dlx_dream_generate_blocks, dlx_sdar_generate, dlx_fast_dllm_v2_generate, dlx_ar_generate;
 
+/* A caller's facts, those that its structure lacks completed. */
+dlx_status dlx_facts_in(dlx_model_facts *out, const dlx_model_facts *facts, dlx_error *err);
+
 /* Options (may be NULL) + facts + prompt -> settings. The prompt's ids are checked, too. */
 dlx_status dlx_settings_resolve(dlx_settings *s, const dlx_decode_options *options, const dlx_model_facts *facts,
                                 const int32_t *prompt, size_t n_prompt, dlx_error *err);

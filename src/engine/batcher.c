@@ -24,7 +24,7 @@ struct dlx_seat {
 
 struct dlx_batcher {
     dlx_workspace *w;
-    int32_t max_wait_us;
+    int64_t max_wait_us;
     pthread_mutex_t lock; /* everything below; taken before the workspace's locks */
     pthread_cond_t news;
     dlx_seat **seats; /* [w->max_sessions] taken ones */
@@ -40,11 +40,10 @@ dlx_status dlx_batcher_open(dlx_batcher **out, dlx_workspace *workspace, const d
     if (!out || !workspace)
         return dlx_fail(err, DLX_E_INVALID, "dlx_batcher_open: a workspace and a place for the batcher are needed");
     *out = NULL;
-    DLX_TRY(
-        dlx_struct_in(&o, sizeof o, options, offsetof(dlx_batcher_options, max_wait_us), "dlx_batcher_options", err));
+    DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_batcher_options", err));
     if (o.max_wait_us < 0 || o.max_wait_us > MOST_WAIT_US)
-        return dlx_fail(err, DLX_E_INVALID, "max_wait_us is %d; expected 1 to %d, or 0 for %d", o.max_wait_us,
-                        MOST_WAIT_US, DEFAULT_WAIT_US);
+        return dlx_fail(err, DLX_E_INVALID, "max_wait_us is %lld; expected 1 to %d, or 0 for %d",
+                        (long long)o.max_wait_us, MOST_WAIT_US, DEFAULT_WAIT_US);
     const dlx_allocator *mem = &workspace->mem;
     size_t seats = (size_t)workspace->max_sessions;
     dlx_batcher *b = dlx_mem_zeroed(mem, 1, sizeof *b);
@@ -130,7 +129,7 @@ static struct timespec deadline_of(const dlx_batcher *b)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t ns = (int64_t)t.tv_nsec + (int64_t)b->max_wait_us * 1000;
+    int64_t ns = (int64_t)t.tv_nsec + b->max_wait_us * 1000;
     t.tv_sec += (time_t)(ns / 1000000000);
     t.tv_nsec = (long)(ns % 1000000000);
     return t;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/structs.h"
 #include "engine/check.h"
 
 static bool rows_see_alike(const dlx_forward_call *c)
@@ -148,7 +149,8 @@ dlx_status dlx_call_begin(dlx_call *k, dlx_session *s, const dlx_forward_call *c
 {
     memset(k, 0, sizeof *k);
     k->s = s;
-    k->c = *c;
+    k->c.struct_size = sizeof k->c;
+    DLX_TRY(dlx_struct_in(&k->c, sizeof k->c, c, "dlx_forward_call", err));
     if (atomic_exchange(&s->busy, true))
         return dlx_fail(err, DLX_E_INVALID,
                         "forward: another call of this session is on its way; a session makes one call at a time");

@@ -122,18 +122,13 @@ void dlx_model_unload(dlx_model *m)
     dlx_unmap(&m->map);
 }
 
-dlx_model_options dlx_model_options_default(void)
-{
-    return (dlx_model_options){.struct_size = sizeof(dlx_model_options)};
-}
-
 dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
 {
     dlx_model_options o = dlx_model_options_default();
     dlx_load_options load_options = {0};
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: out must not be NULL");
     *out = NULL;
-    DLX_TRY(dlx_struct_in(&o, sizeof o, options, offsetof(dlx_model_options, threads), "dlx_model_options", err));
+    DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_model_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
     if (o.allocator && (!o.allocator->alloc || !o.allocator->free))

@@ -97,7 +97,7 @@ static dlx_status executor_bounds(const dlx_model *m, const layout *l, dlx_shape
 static dlx_status complete_options(dlx_workspace_options *o, const dlx_workspace_options *given, dlx_error *err)
 {
     *o = (dlx_workspace_options){.struct_size = sizeof *o};
-    return dlx_struct_in(o, sizeof *o, given, offsetof(dlx_workspace_options, max_rows), "dlx_workspace_options", err);
+    return dlx_struct_in(o, sizeof *o, given, "dlx_workspace_options", err);
 }
 
 dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_options *options, dlx_memory *out,
@@ -109,7 +109,9 @@ dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_opti
     dlx_executor_bounds bounds;
     uint64_t activations;
     dlx_memory memory = {.struct_size = sizeof memory};
-    DLX_TRY(dlx_struct_out(out, &memory, sizeof memory, offsetof(dlx_memory, file), "dlx_memory", err));
+    if (!model || !out)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_workspace_memory: a model and a place for the sizes are needed");
+    DLX_TRY(dlx_struct_out(out, &memory, sizeof memory, "dlx_memory", err));
     DLX_TRY(complete_options(&o, options, err));
     DLX_TRY(lay_out(model, &o, &l, err));
     DLX_TRY(executor_bounds(model, &l, &shape, &bounds, err));
@@ -120,7 +122,7 @@ dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_opti
     memory.packed = dlx_program_packed_size(&model->program);
     memory.kv_cache = l.kv_bytes;
     memory.activations = activations + l.table_bytes;
-    return dlx_struct_out(out, &memory, sizeof memory, offsetof(dlx_memory, file), "dlx_memory", err);
+    return dlx_struct_out(out, &memory, sizeof memory, "dlx_memory", err);
 }
 
 dlx_status dlx_model_memory(const dlx_model *model, int32_t max_rows, int32_t max_context, dlx_memory *out,

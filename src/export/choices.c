@@ -98,17 +98,17 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
 
 bool dlx_export_backend_info(size_t i, dlx_backend_info *out)
 {
-    if (i >= DLX_COUNT(backends)) return false;
+    if (!out || i >= DLX_COUNT(backends)) return false;
     const dlx_backend *b = &backends[i];
     dlx_backend_info info = {.struct_size = sizeof info, .name = b->name, .aliases = b->aliases, .help = b->help};
-    return dlx_struct_out(out, &info, sizeof info, sizeof info, "dlx_backend_info", NULL) == DLX_OK;
+    return dlx_struct_out(out, &info, sizeof info, "dlx_backend_info", NULL) == DLX_OK;
 }
 
 bool dlx_export_scheme_info(size_t i, dlx_scheme_info *out)
 {
-    if (i >= DLX_COUNT(schemes)) return false;
+    if (!out || i >= DLX_COUNT(schemes)) return false;
     const dlx_scheme *s = &schemes[i];
     dlx_scheme_info info = {
         .struct_size = sizeof info, .name = s->name, .aliases = s->aliases, .backends = s->backends, .help = s->help};
-    return dlx_struct_out(out, &info, sizeof info, sizeof info, "dlx_scheme_info", NULL) == DLX_OK;
+    return dlx_struct_out(out, &info, sizeof info, "dlx_scheme_info", NULL) == DLX_OK;
 }

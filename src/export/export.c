@@ -14,6 +14,7 @@
 #include "diffulex_edge/text.h"
 
 #include "base/sizes.h"
+#include "base/structs.h"
 #include "base/threads.h"
 #include "export/choices.h"
 #include "format/facts.h"
@@ -24,7 +25,7 @@
 enum { DEFAULT_MAX_SEQ_LEN = 2048 };
 
 typedef struct exporter {
-    const dlx_export_options *options;
+    dlx_export_options options;
     dlx_export_result result;
     dlx_checkpoint checkpoint;
     dlx_graph graph;
@@ -38,18 +39,9 @@ typedef struct exporter {
     uint64_t done;
 } exporter;
 
-dlx_export_options dlx_export_options_default(void)
-{
-    return (dlx_export_options){.struct_size = sizeof(dlx_export_options)};
-}
-
 static dlx_status check_options(exporter *x, dlx_error *err)
 {
-    const dlx_export_options *o = x->options;
-    if (!o || o->struct_size != sizeof *o)
-        return dlx_fail(
-            err, DLX_E_INVALID,
-            "export options: struct_size is not sizeof(dlx_export_options); start from dlx_export_options_default()");
+    const dlx_export_options *o = &x->options;
     if (!o->model_path || !*o->model_path)
         return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
@@ -63,11 +55,11 @@ static dlx_status check_options(exporter *x, dlx_error *err)
 static dlx_status choose_lengths(exporter *x, dlx_error *err)
 {
     dlx_model_facts *f = &x->checkpoint.facts;
-    int32_t most = x->checkpoint.shape.max_positions, context = x->options->max_seq_len;
+    int32_t most = x->checkpoint.shape.max_positions, context = x->options.max_seq_len;
     if (!context) context = most < DEFAULT_MAX_SEQ_LEN ? most : DEFAULT_MAX_SEQ_LEN;
     if (context > most)
         return dlx_fail(err, DLX_E_INVALID, "max_seq_len %d is above the checkpoint's %d positions", context, most);
-    int32_t rows = x->options->max_rows ? x->options->max_rows : context;
+    int32_t rows = x->options.max_rows ? x->options.max_rows : context;
     if (rows > context) return dlx_fail(err, DLX_E_INVALID, "max_rows %d is above max_seq_len %d", rows, context);
     f->max_context = context;
     f->max_rows = rows;
@@ -76,7 +68,7 @@ static dlx_status choose_lengths(exporter *x, dlx_error *err)
 
 static dlx_status build(exporter *x, dlx_error *err)
 {
-    const dlx_export_options *o = x->options;
+    const dlx_export_options *o = &x->options;
     dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size};
     DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
     DLX_TRY(choose_lengths(x, err));
@@ -167,9 +159,9 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     exporter *x = sink->x;
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
-    if (x->options->progress && !x->options->progress(x->options->progress_ctx, x->done, x->total))
+    if (x->options.progress && !x->options.progress(x->options.progress_ctx, x->done, x->total))
         return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was",
-                        x->options->output_path);
+                        x->options.output_path);
     return DLX_OK;
 }
 
@@ -186,7 +178,7 @@ static dlx_status run(exporter *x, dlx_error *err)
     DLX_TRY(assemble(x, err));
     count_blobs(x);
     DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
-    DLX_TRY(dlx_output_open(&x->output, x->options->output_path, err));
+    DLX_TRY(dlx_output_open(&x->output, x->options.output_path, err));
     DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
     x->result.file_bytes = x->output.position;
     return dlx_output_commit(&x->output, err);
@@ -201,22 +193,21 @@ static double seconds(void)
 
 dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err)
 {
-    exporter x = {.options = options};
+    exporter x = {.options = dlx_export_options_default(), .result = {.struct_size = sizeof x.result}};
     double start = seconds();
+    if (result) DLX_TRY(dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err));
+    if (!options) return dlx_fail(err, DLX_E_INVALID, "dlx_export: options are needed, a path at least");
+    DLX_TRY(dlx_struct_in(&x.options, sizeof x.options, options, "dlx_export_options", err));
     x.output.fd = -1;
     dlx_arena_init(&x.arena);
     dlx_graph_init(&x.graph);
-    if (result) memset(result, 0, sizeof *result);
     dlx_status s = run(&x, err);
     dlx_output_close(&x.output);
     dlx_pool_free(x.pool);
     dlx_graph_free(&x.graph);
     dlx_checkpoint_close(&x.checkpoint);
     dlx_arena_free(&x.arena);
-    if (s == DLX_OK && result) {
-        *result = x.result;
-        result->struct_size = sizeof *result;
-        result->seconds = seconds() - start;
-    }
+    x.result.seconds = seconds() - start;
+    if (s == DLX_OK && result) s = dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err);
     return s;
 }

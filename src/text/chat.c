@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/structs.h"
 #include "text/chat_json.h"
 #include "text/utf8.h"
 
@@ -370,17 +371,15 @@ static dlx_status render_sdar(dlx_rendered *r, const dlx_chat_message *m, size_t
     }
     if (o->add_generation_prompt) {
         own(r, "<|im_start|>assistant\n");
-        if (o->enable_thinking == 0) own(r, "<think>\n\n</think>\n\n");
+        if (o->enable_thinking < 0) own(r, "<think>\n\n</think>\n\n");
     }
     return DLX_OK;
 }
 
 /* ---- entry points ------------------------------------------------------------------------------------------------ */
 
-static dlx_status check_arguments(dlx_chat_template tmpl, const dlx_chat_message *messages, size_t n,
-                                  const dlx_chat_options *options, dlx_chat_options *o, dlx_error *err)
+static dlx_status check_template(dlx_chat_template tmpl, size_t n, dlx_error *err)
 {
-    *o = (dlx_chat_options){.struct_size = sizeof *o, .enable_thinking = -1};
     if (tmpl == DLX_CHAT_NONE)
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "this tokenizer has no chat template (a base model): give it the text of the prompt itself");
@@ -388,19 +387,31 @@ static dlx_status check_arguments(dlx_chat_template tmpl, const dlx_chat_message
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "this chat template is not one of the four published ones that are built in: render it with "
                         "tokenizer.apply_chat_template of Python's transformers and pass the text or the ids");
-    if (!messages && n) return dlx_fail(err, DLX_E_INVALID, "chat: messages must not be NULL");
     if (n == 0 && tmpl != DLX_CHAT_LLADA)
         return dlx_fail(err, DLX_E_INVALID, "chat: there must be at least one message");
-    for (size_t i = 0; i < n; i++)
-        if (!messages[i].role) return dlx_fail(err, DLX_E_INVALID, "chat: message %zu has no role", i);
-    if (!options) return DLX_OK;
-    if (options->struct_size < offsetof(dlx_chat_options, add_generation_prompt))
-        return dlx_fail(err, DLX_E_INVALID, "chat: options have struct_size %zu; set it to sizeof(dlx_chat_options)",
-                        options->struct_size);
-    memcpy(o, options, options->struct_size < sizeof *o ? options->struct_size : sizeof *o);
+    return DLX_OK;
+}
+
+static dlx_status take_options(dlx_chat_options *o, const dlx_chat_options *options, dlx_error *err)
+{
+    *o = (dlx_chat_options){.struct_size = sizeof *o};
+    DLX_TRY(dlx_struct_in(o, sizeof *o, options, "dlx_chat_options", err));
     if (o->enable_thinking < -1 || o->enable_thinking > 1)
-        return dlx_fail(err, DLX_E_INVALID, "chat: enable_thinking is %d; -1 (not given), 0 and 1 are known",
+        return dlx_fail(err, DLX_E_INVALID,
+                        "chat: enable_thinking is %d; expected 1 (true), -1 (false) or 0 (not given)",
                         o->enable_thinking);
+    return DLX_OK;
+}
+
+/* A copy of the caller's messages, which may be shorter or longer than this library's. The caller frees *out. */
+static dlx_status take_messages(dlx_chat_message **out, const dlx_chat_message *messages, size_t n, dlx_error *err)
+{
+    if (!messages && n) return dlx_fail(err, DLX_E_INVALID, "chat: messages must not be NULL");
+    dlx_chat_message *m = *out = calloc(n ? n : 1, sizeof *m);
+    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory for a chat of %zu messages", n);
+    DLX_TRY(dlx_struct_array_in(m, sizeof *m, messages, n, "dlx_chat_message", err));
+    for (size_t i = 0; i < n; i++)
+        if (!m[i].role) return dlx_fail(err, DLX_E_INVALID, "chat: message %zu has no role", i);
     return DLX_OK;
 }
 
@@ -426,10 +437,14 @@ dlx_status dlx_chat_render_spans(dlx_rendered *out, dlx_chat_template tmpl, cons
 {
     memset(out, 0, sizeof *out);
     dlx_chat_options o;
-    DLX_TRY(check_arguments(tmpl, messages, n_messages, options, &o, err));
-    dlx_status status = render(out, tmpl, messages, n_messages, &o, err);
+    dlx_chat_message *m = NULL;
+    DLX_TRY(check_template(tmpl, n_messages, err));
+    DLX_TRY(take_options(&o, options, err));
+    dlx_status status = take_messages(&m, messages, n_messages, err);
+    if (status == DLX_OK) status = render(out, tmpl, m, n_messages, &o, err);
     if (status == DLX_OK && out->text.failed)
         status = dlx_fail(err, DLX_E_NOMEM, "out of memory for a rendered chat of %zu messages", n_messages);
+    free(m);
     if (status != DLX_OK) dlx_rendered_free(out);
     return status;
 }

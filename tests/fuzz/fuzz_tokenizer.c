@@ -149,12 +149,12 @@ static void use_chat(const char *json)
 {
     static const dlx_chat_template templates[] = {DLX_CHAT_LLADA, DLX_CHAT_CHATML_DREAM, DLX_CHAT_SDAR};
     const dlx_chat_message m[] = {
-        {.role = "user", .content = json},
-        {.role = "assistant", .content = json, .tool_calls = json},
-        {.role = "tool", .content = json},
-        {.role = "assistant", .reasoning_content = json},
+        {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = json},
+        {.struct_size = sizeof(dlx_chat_message), .role = "assistant", .content = json, .tool_calls = json},
+        {.struct_size = sizeof(dlx_chat_message), .role = "tool", .content = json},
+        {.struct_size = sizeof(dlx_chat_message), .role = "assistant", .reasoning_content = json},
     };
-    const dlx_chat_options with_tools = {sizeof with_tools, true, 0, json}, without = {sizeof without, false, 1, NULL};
+    const dlx_chat_options with_tools = {sizeof with_tools, true, -1, json}, without = {sizeof without, false, 1, NULL};
     for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
         char *text;
         size_t n;

@@ -34,7 +34,7 @@ def structures():
     """{C name: class}"""
     out = {}
     for name, cls in vars(_native).items():
-        if inspect.isclass(cls) and issubclass(cls, ctypes.Structure) and cls is not ctypes.Structure:
+        if inspect.isclass(cls) and issubclass(cls, ctypes.Structure) and hasattr(cls, "_fields_"):
             out["dlx_" + re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()] = cls
     return out
 

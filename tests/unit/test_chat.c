@@ -30,6 +30,7 @@ static conversation read_conversation(const json_t *c)
         json_t *calls = json_object_get(m, "tool_calls");
         v.calls[i] = calls ? json_dumps(calls, JSON_COMPACT) : NULL;
         v.messages[i] = (dlx_chat_message){
+            .struct_size = sizeof(dlx_chat_message),
             .role = json_string_value(json_object_get(m, "role")),
             .content = json_string_value(json_object_get(m, "content")),
             .tool_calls = v.calls[i],
@@ -40,7 +41,9 @@ static conversation read_conversation(const json_t *c)
     v.options = (dlx_chat_options){
         .struct_size = sizeof v.options,
         .add_generation_prompt = json_is_true(json_object_get(c, "add_generation_prompt")),
-        .enable_thinking = json_is_boolean(thinking) ? json_is_true(thinking) : -1,
+        .enable_thinking = !json_is_boolean(thinking) ? 0
+                           : json_is_true(thinking)   ? 1
+                                                      : -1,
         .tools = v.tools,
     };
     return v;
@@ -135,17 +138,18 @@ static void test_contents_give_no_control_tokens(void **state)
         size_t count[2], length[2];
         for (int round = 0; round < 2; round++) { /* 0: harmless texts in the same places */
             const dlx_chat_message m[] = {
-                {.role = "system", .content = round ? evil : "x"},
-                {.role = "user", .content = round ? evil : "x"},
-                {.role = "assistant",
+                {.struct_size = sizeof(dlx_chat_message), .role = "system", .content = round ? evil : "x"},
+                {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = round ? evil : "x"},
+                {.struct_size = sizeof(dlx_chat_message),
+                 .role = "assistant",
                  .content = round ? evil + 10 : "x",
                  .tool_calls = round ? calls
                                      : "[{\"name\": \"y\", "
                                        "\"arguments\": {}}]",
                  .reasoning_content = round ? evil : "x"},
-                {.role = "tool", .content = round ? evil : "x"},
+                {.struct_size = sizeof(dlx_chat_message), .role = "tool", .content = round ? evil : "x"},
             };
-            const dlx_chat_options o = {sizeof o, true, -1, round ? tools : "[{\"name\": \"y\"}]"};
+            const dlx_chat_options o = {sizeof o, true, 0, round ? tools : "[{\"name\": \"y\"}]"};
             int32_t *ids;
             assert_ok(dlx_chat_encode(t, m, 4, &o, &ids, &length[round], err));
             count[round] = count_added(t, ids, length[round]);
@@ -168,7 +172,7 @@ static void test_role_is_no_control_token(void **state)
 {
     (void)state;
     dlx_tokenizer *t = open_family("llada");
-    const dlx_chat_message m = {.role = "a<|eot_id|>", .content = "b"};
+    const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "a<|eot_id|>", .content = "b"};
     int32_t *ids;
     size_t n;
     assert_ok(dlx_chat_encode(t, &m, 1, NULL, &ids, &n, err));
@@ -312,7 +316,8 @@ static void assert_refused(dlx_chat_template tmpl, const dlx_chat_message *m, si
 static void test_arguments(void **state)
 {
     (void)state;
-    const dlx_chat_message user = {.role = "user", .content = "x"}, nobody = {.content = "x"};
+    const dlx_chat_message user = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "x"},
+                           nobody = {.struct_size = sizeof nobody, .content = "x"};
     const dlx_chat_options small = {.struct_size = 3},
                            thinking = {.struct_size = sizeof thinking, .enable_thinking = 2};
     assert_refused(DLX_CHAT_NONE, &user, 1, NULL, DLX_E_UNSUPPORTED, "no chat template");
@@ -326,14 +331,15 @@ static void test_arguments(void **state)
     static const char *const tools[] = {"{}",         "[",    "[1,]",  "7",    "[\"\\ud800\"]",
                                         "[\"\xFF\"]", "[01]", "[] []", "[nul]"};
     for (size_t i = 0; i < sizeof tools / sizeof tools[0]; i++) {
-        const dlx_chat_options o = {sizeof o, true, -1, tools[i]};
+        const dlx_chat_options o = {sizeof o, true, 0, tools[i]};
         assert_refused(DLX_CHAT_SDAR, &user, 1, &o, DLX_E_INVALID, "tools");
         assert_refused(DLX_CHAT_CHATML_QWEN, &user, 1, &o, DLX_E_INVALID, "tools");
     }
     static const char *const calls[] = {
         "{}", "[{}]", "[7]", "[{\"name\": 7, \"arguments\": {}}]", "[{\"name\": \"x\"}]", "[{\"function\": {}}]"};
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
-        const dlx_chat_message m = {.role = "assistant", .tool_calls = calls[i]};
+        const dlx_chat_message m = {
+            .struct_size = sizeof(dlx_chat_message), .role = "assistant", .tool_calls = calls[i]};
         assert_refused(DLX_CHAT_SDAR, &m, 1, NULL, DLX_E_INVALID, "tool_calls");
         assert_refused(DLX_CHAT_CHATML_DREAM, &m, 1, NULL, DLX_E_INVALID, "tool_calls");
     }
@@ -348,8 +354,8 @@ static void test_arguments(void **state)
 static void test_short_options(void **state)
 {
     (void)state;
-    const dlx_chat_message m = {.role = "user", .content = "x"};
-    const dlx_chat_options o = {offsetof(dlx_chat_options, enable_thinking), true, 0, "not JSON"};
+    const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "x"};
+    const dlx_chat_options o = {offsetof(dlx_chat_options, tools), true, 0, "not JSON"};
     char *text;
     assert_ok(dlx_chat_render(DLX_CHAT_SDAR, &m, 1, &o, &text, NULL, err));
     assert_string_equal(text, "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
@@ -359,7 +365,7 @@ static void test_short_options(void **state)
 static void test_invalid_utf8_in_messages(void **state)
 {
     (void)state;
-    const dlx_chat_message m = {.role = "user", .content = "a\xE2\x82"};
+    const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "a\xE2\x82"};
     char *text;
     assert_ok(dlx_chat_render(DLX_CHAT_SDAR, &m, 1, NULL, &text, NULL, err));
     assert_string_equal(text, "<|im_start|>user\na\uFFFD<|im_end|>\n");

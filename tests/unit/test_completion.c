@@ -136,7 +136,7 @@ static result complete(const char *text, const char *const *stop, size_t n_stop,
     snprintf(r.reason, sizeof r.reason, "%s", dlx_completion_finish_reason(c));
     const int32_t *ids = dlx_completion_ids(c, &r.n_ids);
     for (size_t i = 0; i < r.n_ids; i++) assert_int_equal(ids[i], s.want[i]);
-    dlx_completion_statistics(c, &r.statistics);
+    assert_int_equal(dlx_completion_statistics(c, &r.statistics, &err), DLX_OK);
     assert_non_null(dlx_completion_generation(c));
     dlx_completion_free(c);
     dlx_decode_options_free(decode);

@@ -316,7 +316,7 @@ static bool denoises(const dlx_step *step)
 static int32_t most_passes(const dlx_generation *g, int32_t *total, int32_t *blocks)
 {
     int32_t counts[64] = {0}, most = 0;
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     *total = *blocks = 0;
     for (size_t i = 0; dlx_generation_step(g, i, &step); i++) {
         if (!denoises(&step)) continue;
@@ -330,7 +330,7 @@ static int32_t most_passes(const dlx_generation *g, int32_t *total, int32_t *blo
 
 static void assert_same_steps(const dlx_generation *x, const dlx_generation *y)
 {
-    dlx_step p, q;
+    dlx_step p = {.struct_size = sizeof p}, q = p;
     assert_int_equal(dlx_generation_num_forwards(x), dlx_generation_num_forwards(y));
     assert_int_equal(dlx_generation_num_steps(x), dlx_generation_num_steps(y));
     for (size_t i = 0; dlx_generation_step(x, i, &p) && dlx_generation_step(y, i, &q); i++) {
@@ -467,7 +467,7 @@ static void test_max_passes_of_small_blocks(void **state)
     (void)state;
     for (size_t i = 0; i < DLX_COUNT(cases); i++) {
         int32_t passes[4] = {0};
-        dlx_step step;
+        dlx_step step = {.struct_size = sizeof step};
         run_init(&a, 32, 1, i + 1, cases[i].prompt);
         a.m.facts.num_stop_ids = 0;
         run(&a, with(cases[i].options, "max_new_tokens=", 64 - cases[i].prompt));
@@ -510,7 +510,7 @@ static void test_refresh_interval(void **state)
             a.forward = check_stores;
             a.forward_ctx = &a.m;
             run(&a, with(cached[i].options, "refresh_interval=", interval));
-            dlx_step step;
+            dlx_step step = {.struct_size = sizeof step};
             int32_t block = -1, since = 0;
             for (size_t k = 0; dlx_generation_step(a.g, k, &step); k++) {
                 since = step.block == block ? since + 1 : 0;
@@ -586,7 +586,7 @@ static void test_llada_end_ids(void **state)
     (void)state;
     for (int32_t id = 7; id <= 11; id += 4)
         for (uint64_t seed = 0; seed < 10; seed++) {
-            dlx_step step;
+            dlx_step step = {.struct_size = sizeof step};
             size_t n;
             run_init(&a, 0, 0, seed, 9);
             a.m.stop_at = 9 + 2;

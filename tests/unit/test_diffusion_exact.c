@@ -34,7 +34,8 @@ static void exact_init(decode_run *r, int32_t attn_block, int32_t shift, uint64_
 /* What an earlier turn left in the cache: the first n prompt tokens, stored under width `block`. */
 static void warm(decode_run *r, int32_t n, int32_t block)
 {
-    dlx_forward_call call = {.ids = r->prompt, .n_ids = n, .attn_block = block, .n_store = n};
+    dlx_forward_call call = {
+        .struct_size = sizeof call, .ids = r->prompt, .n_ids = n, .attn_block = block, .n_store = n};
     memcpy(r->canvas, r->prompt, sizeof r->canvas);
     if (n) assert_int_equal(model_forward(&r->m, &call, &r->err), DLX_OK);
 }
@@ -115,7 +116,7 @@ static void test_sdar_fusion_needs_rows(void **state)
         exact_init(&a, 4, 0, 5, 11);
         a.m.facts.max_rows = rows;
         run(&a, "max_new_tokens=20");
-        dlx_step step;
+        dlx_step step = {.struct_size = sizeof step};
         bool fused = false;
         for (size_t i = 0; dlx_generation_step(a.g, i, &step); i++) {
             assert_true(step.rows <= rows || step.block == -1);
@@ -273,7 +274,7 @@ static void test_infilling_at_a_block_start(void **state)
         exact_init(&a, 32, 1, (uint64_t)hole, 80);
         run_hide(&a, hole, hole + 3);
         run(&a, "max_new_tokens=0");
-        dlx_step step;
+        dlx_step step = {.struct_size = sizeof step};
         bool found = false;
         for (size_t i = 0; dlx_generation_step(a.g, i, &step); i++) {
             if (step.n_accepted != 1 || step.accepted[0].position != hole) continue;

@@ -103,7 +103,7 @@ static inline void case_check(size_t number, const dlx_generation *g, json_t *c)
     int32_t want[512];
     size_t n;
     for (size_t k = 0; k < json_array_size(steps); k++) {
-        dlx_step step;
+        dlx_step step = {.struct_size = sizeof step};
         if (!dlx_generation_step(g, k, &step))
             fail_msg("case %zu (%s) ends after %zu steps", number, case_text(c, "algorithm"), k);
         case_check_step(number, k, &step, json_array_get(steps, k));

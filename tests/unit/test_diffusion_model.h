@@ -138,7 +138,8 @@ static inline dlx_status model_check_exact(const scripted_model *m, const dlx_fo
     MODEL_REQUIRE(cached == c->start); /* a run without a cache would see exactly these */
     memcpy(ids, m->canvas, (size_t)c->start * sizeof *ids);
     memcpy(ids + c->start, c->ids, (size_t)c->n_ids * sizeof *ids);
-    dlx_forward_call whole = {.ids = ids, .n_ids = c->start + c->n_ids, .attn_block = c->attn_block};
+    dlx_forward_call whole = {
+        .struct_size = sizeof whole, .ids = ids, .n_ids = c->start + c->n_ids, .attn_block = c->attn_block};
     model_rows(m, &whole, &nothing, &all, want);
     for (int32_t i = 0; i < c->n_ids; i++) {
         MODEL_REQUIRE(row[i] == want[c->start + i]);

@@ -159,7 +159,7 @@ static void test_who_has_what(void **state)
                       {"fast_dllm_v2.generate", 32, 1},
                       {"ar.generate", 4, 0}};
     static const int32_t prompt[] = {20, 21, 22};
-    dlx_option_info info;
+    dlx_option_info info = {.struct_size = sizeof info};
     size_t n = dlx_decode_option_count(), pairs = 0;
     (void)state;
     assert_false(dlx_decode_option_info(n, &info));
@@ -285,7 +285,6 @@ static void test_facts_and_prompts(void **state)
     static const int32_t prompt[] = {20, 48, -1};
     (void)state;
     model_init(&m, 4, 0, 1);
-    assert_int_equal(dlx_settings_resolve(&s, NULL, NULL, prompt, 1, &err), DLX_E_INVALID);
     assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_OK);
     assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 2, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "prompt id 48 at position 1"));
@@ -301,8 +300,15 @@ static void test_facts_and_prompts(void **state)
         assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_E_INVALID);
     }
     model_init(&m, 4, 0, 1);
-    m.facts.struct_size = 8;
-    assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_E_INVALID);
+    /* Facts of an older program: what it does not know is 0, ids are -1. */
+    dlx_model_facts taken;
+    m.facts.struct_size = offsetof(dlx_model_facts, mask_id) / 8 * 8;
+    assert_int_equal(dlx_facts_in(&taken, &m.facts, &err), DLX_OK);
+    assert_int_equal(taken.struct_size, sizeof taken);
+    assert_int_equal(taken.vocab_size, m.facts.vocab_size);
+    assert_true(taken.mask_id == -1 && taken.bos_id == -1 && taken.eos_id == -1 && taken.pad_id == -1);
+    assert_true(!taken.attn_block && !taken.block_length && !taken.num_stop_ids);
+    assert_int_equal(dlx_facts_in(&taken, NULL, &err), DLX_E_INVALID);
     model_init(&m, 0, 0, 1); /* full attention: the canvas is one pass */
     m.facts.max_rows = 16;
     assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_OK);

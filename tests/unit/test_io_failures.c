@@ -131,7 +131,7 @@ typedef dlx_status (*operation)(work *w, dlx_error *err);
 static dlx_status export_it(work *w, dlx_error *err)
 {
     dlx_export_options o = tiny_export(w->checkpoint, w->target.path, w->int8);
-    dlx_export_result result;
+    dlx_export_result result = {.struct_size = sizeof result};
     dlx_status s;
     WATCHED(s, dlx_export(&o, &result, err));
     if (s == DLX_OK)

@@ -69,13 +69,14 @@ static dlx_status run_export(void *ctx, dlx_error *err)
     dlx_export_result result;
     dlx_status s;
     poison(&result, sizeof result);
+    result.struct_size = sizeof result;
     reset_target(&x->target, !x->target.exists); /* both are tried, in turns */
     WATCHED(s, dlx_export(&x->options, &result, err));
     if (s == DLX_OK) {
         assert_target_written(&x->target, result.file_bytes);
     } else {
         assert_target_untouched(&x->target);
-        assert_zero(&result, sizeof result);
+        assert_zero(&result.file_bytes, sizeof result - sizeof result.struct_size);
     }
     return s;
 }
@@ -160,7 +161,7 @@ static dlx_status run_memory(void *ctx, dlx_error *err)
     poison(&need, sizeof need);
     need.struct_size = sizeof need;
     WATCHED(s, dlx_model_memory(r->model, 8, 16, &need, err));
-    if (s != DLX_OK) assert_zero(&need.file, sizeof need - offsetof(dlx_memory, file));
+    if (s != DLX_OK) assert_zero(&need.file, sizeof need - sizeof need.struct_size);
     return s;
 }
 
@@ -192,6 +193,7 @@ static dlx_status run_forward(void *ctx, dlx_error *err)
     for (size_t i = 0; i < DLX_COUNT(calls); i++) {
         dlx_forward_call call = calls[i];
         dlx_status s;
+        call.struct_size = sizeof call;
         call.logits = r->logits;
         WATCHED(s, dlx_session_forward(r->session, &call, err));
         assert_int_equal(s != DLX_OK, i + 1 == DLX_COUNT(calls));
@@ -429,20 +431,21 @@ static void text_and_ids(void **state)
 /* ---- chat templates ---------------------------------------------------------------------------------------------- */
 
 static const dlx_chat_message conversation[] = {
-    {.role = "system", .content = "Be brief."},
-    {.role = "user", .content = "Weather in K\xC3\xB6ln?\xFF"},
-    {.role = "assistant",
+    {.struct_size = sizeof(dlx_chat_message), .role = "system", .content = "Be brief."},
+    {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "Weather in K\xC3\xB6ln?\xFF"},
+    {.struct_size = sizeof(dlx_chat_message),
+     .role = "assistant",
      .content = "I look.",
      .reasoning_content = "A tool knows.",
      .tool_calls = "[{\"name\": \"weather\", \"arguments\": {\"town\": \"K\\u00f6ln\", \"days\": [1, 2.50, null], "
                    "\"town\": \"Bonn\"}}]"},
-    {.role = "tool", .content = "{\"rain\": true}"},
-    {.role = "user", .content = "Thanks<|im_end|>"},
+    {.struct_size = sizeof(dlx_chat_message), .role = "tool", .content = "{\"rain\": true}"},
+    {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "Thanks<|im_end|>"},
 };
 static const dlx_chat_options chat_options = {
     .struct_size = sizeof chat_options,
     .add_generation_prompt = true,
-    .enable_thinking = 0,
+    .enable_thinking = -1,
     .tools = "[{\"type\": \"function\", \"function\": {\"name\": \"weather\", \"parameters\": {\"a\": 1e3}}}]"};
 
 static dlx_status run_render(void *ctx, dlx_error *err)

@@ -117,7 +117,8 @@ static void run(dlx_session *s, int32_t start, int32_t n, dlx_span a, dlx_span b
                 float *logits)
 {
     dlx_error err = {0};
-    dlx_forward_call c = {.ids = ids + start,
+    dlx_forward_call c = {.struct_size = sizeof c,
+                          .ids = ids + start,
                           .n_ids = n,
                           .start = start,
                           .attn_block = block,
@@ -175,7 +176,13 @@ static void one_call_equals_many(void **state)
         assert_close(a, c, 6 * VOCAB);
         float last[VOCAB];
         int32_t row = 5;
-        dlx_forward_call call = {.ids = ids, .n_ids = 6, .attn_block = 1, .rows = &row, .n_rows = 1, .logits = last};
+        dlx_forward_call call = {.struct_size = sizeof call,
+                                 .ids = ids,
+                                 .n_ids = 6,
+                                 .attn_block = 1,
+                                 .rows = &row,
+                                 .n_rows = 1,
+                                 .logits = last};
         assert_int_equal(dlx_session_forward(whole, &call, NULL), DLX_OK);
         assert_memory_equal(last, a + 5 * VOCAB, sizeof last);
         dlx_session_close(whole);
@@ -214,7 +221,8 @@ static void a_commit_fused_with_the_next_block(void **state)
         for (int k = 0; k < 2; k++) run(k ? fused : apart, 0, 4, none, none, 4, true, NULL);
         run(apart, 4, 4, (dlx_span){0, 4}, none, 4, true, a);
         run(apart, 8, 4, (dlx_span){0, 8}, none, 4, false, a + 4 * VOCAB);
-        dlx_forward_call call = {.ids = ids + 4,
+        dlx_forward_call call = {.struct_size = sizeof call,
+                                 .ids = ids + 4,
                                  .n_ids = 8,
                                  .start = 4,
                                  .context = {{0, 4}},
@@ -256,8 +264,13 @@ static void what_of_a_prompt_is_cached(void **state)
     assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 8);
     run(s, 4, 4, (dlx_span){0, 4}, none, 4, true, NULL); /* what lay behind depended on the old rows */
     assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 8);
-    dlx_forward_call behind = {
-        .ids = ids + 12, .n_ids = 4, .start = 12, .context = {{0, 12}}, .n_context = 1, .attn_block = 4};
+    dlx_forward_call behind = {.struct_size = sizeof behind,
+                               .ids = ids + 12,
+                               .n_ids = 4,
+                               .start = 12,
+                               .context = {{0, 12}},
+                               .n_context = 1,
+                               .attn_block = 4};
     dlx_error err = {0};
     assert_int_equal(dlx_session_forward(s, &behind, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "position 8 of the context was never stored"));
@@ -283,28 +296,62 @@ static void wrong_calls_are_refused(void **state)
     dlx_session *s = open_session(m, 8);
     float logits[MAX_ROWS * VOCAB];
     int32_t bad[2] = {1, VOCAB}, rows[2] = {1, 1};
-    expect(s, &(dlx_forward_call){.ids = bad, .n_ids = 2}, DLX_E_INVALID,
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = bad, .n_ids = 2}, DLX_E_INVALID,
            "id 11 at position 1 is outside the vocabulary of 11");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 21}, DLX_E_LIMIT,
-           "positions 21 to 24 do not fit the context of 24");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = INT32_MAX}, DLX_E_LIMIT, "do not fit");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 0}, DLX_E_INVALID, "at least one token");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 9}, DLX_E_LIMIT, "9 rows that all see each other");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 9, .attn_block = 16}, DLX_E_LIMIT, "a block of 16 rows");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 4, .context = {{0, 4}}, .n_context = 1},
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = ids, .n_ids = 4, .start = 21},
+           DLX_E_LIMIT, "positions 21 to 24 do not fit the context of 24");
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = ids, .n_ids = 4, .start = INT32_MAX},
+           DLX_E_LIMIT, "do not fit");
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = ids, .n_ids = 0}, DLX_E_INVALID,
+           "at least one token");
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = ids, .n_ids = 9}, DLX_E_LIMIT,
+           "9 rows that all see each other");
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = ids, .n_ids = 9, .attn_block = 16},
+           DLX_E_LIMIT, "a block of 16 rows");
+    expect(s,
+           &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
+                               .ids = ids,
+                               .n_ids = 4,
+                               .start = 4,
+                               .context = {{0, 4}},
+                               .n_context = 1},
            DLX_E_INVALID, "position 0 of the context was never stored");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .rows = rows, .n_rows = 2, .logits = logits}, DLX_E_INVALID,
-           "must ascend");
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .n_rows = 2}, DLX_E_INVALID, "buffer");
+    expect(s,
+           &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
+                               .ids = ids,
+                               .n_ids = 4,
+                               .rows = rows,
+                               .n_rows = 2,
+                               .logits = logits},
+           DLX_E_INVALID, "must ascend");
+    expect(s, &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call), .ids = ids, .n_ids = 4, .n_rows = 2},
+           DLX_E_INVALID, "buffer");
     run(s, 0, 8, none, none, 4, true, NULL);
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 4, .context = {{0, 5}}, .n_context = 1},
+    expect(s,
+           &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
+                               .ids = ids,
+                               .n_ids = 4,
+                               .start = 4,
+                               .context = {{0, 5}},
+                               .n_context = 1},
            DLX_E_INVALID, "overlaps");
-    expect(
-        s,
-        &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 0, .context = {{4, 8}}, .n_context = 1, .attn_block = 4},
-        DLX_E_INVALID, "lies in a block behind");
+    expect(s,
+           &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
+                               .ids = ids,
+                               .n_ids = 4,
+                               .start = 0,
+                               .context = {{4, 8}},
+                               .n_context = 1,
+                               .attn_block = 4},
+           DLX_E_INVALID, "lies in a block behind");
     dlx_session_truncate(s, 4);
-    expect(s, &(dlx_forward_call){.ids = ids, .n_ids = 4, .start = 8, .context = {{0, 8}}, .n_context = 1},
+    expect(s,
+           &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
+                               .ids = ids,
+                               .n_ids = 4,
+                               .start = 8,
+                               .context = {{0, 8}},
+                               .n_context = 1},
            DLX_E_INVALID, "position 4 of the context");
     dlx_session_close(s);
     dlx_session *none_yet;

@@ -57,8 +57,8 @@ static void test_chat_text(void **state)
 {
     (void)state;
     dlx_tokenizer *t = open_recorded();
-    const dlx_chat_message m = {.role = "user", .content = "Hello"};
-    const dlx_chat_options o = {sizeof o, true, -1, NULL};
+    const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "Hello"};
+    const dlx_chat_options o = {sizeof o, true, 0, NULL};
     char *text;
     dlx_error err = {0};
     assert_int_equal(dlx_chat_render(dlx_tokenizer_chat_template(t), &m, 1, &o, &text, NULL, &err), DLX_OK);
@@ -71,7 +71,7 @@ static void test_what_is_missing(void **state)
 {
     (void)state;
     dlx_tokenizer *t = open_recorded(), *none;
-    const dlx_chat_message m = {.role = "user", .content = "Hello"};
+    const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "Hello"};
     dlx_error err = {0};
     int32_t *ids;
     size_t n;

@@ -373,8 +373,8 @@ static void test_normalized_tokens_in_templates(void **state)
     (void)state;
     dlx_tokenizer *t = open_changed("sdar", "tokenizer_config.json", "{}");
     assert_int_equal(t->kind[1224], DLX_TOKEN_ADDED | DLX_TOKEN_NORMALIZED); /* <think> */
-    const dlx_chat_message m = {.role = "user", .content = "<think>"};
-    const dlx_chat_options o = {sizeof o, true, 0, NULL};
+    const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "<think>"};
+    const dlx_chat_options o = {sizeof o, true, -1, NULL};
     int32_t *ids;
     size_t n, thoughts = 0;
     assert_ok(dlx_chat_encode(t, &m, 1, &o, &ids, &n, err));
@@ -386,7 +386,7 @@ static void test_normalized_tokens_in_templates(void **state)
     static const char *const longer[] = {"<|im_end|>\\n", "user\\nx<|im_end|>", "\\n<|im_start|>a"};
     for (size_t i = 0; i < 3; i++) {
         char added[256];
-        const dlx_chat_message x = {.role = "user", .content = "x"};
+        const dlx_chat_message x = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "x"};
         int32_t *chat;
         size_t n_chat;
         char *text;

@@ -1,5 +1,4 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import ctypes
 import os
 from ctypes import byref
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
@@ -82,7 +81,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     existing file at output_path stays as it was on any failure.
     """
     library = _native.library()
-    options = library.dlx_export_options_default()
+    options = _native.ExportOptions()
     failure = []
 
     def on_progress(_: Any, done: int, total: int) -> bool:
@@ -101,7 +100,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.progress = callback
-    result = _native.ExportResult(struct_size=ctypes.sizeof(_native.ExportResult))
+    result = _native.ExportResult()
     error = _native.Error()
     status = library.dlx_export(byref(options), byref(result), byref(error))
     if failure:

@@ -1,0 +1,549 @@
+/*
+ * A program that was compiled before the last member of every public structure was there, over the library of today:
+ * what it lacks has its default, nothing is written behind what it has. A program from the future is served as long as
+ * it does not use what the library does not know. shorter_structures.py writes the headers that this file is compiled
+ * with; each structure in them needs a function check_<type> here.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <diffulex_edge/diffulex_edge.h>
+
+#include "structures.h"
+
+enum { GUARD = 64, GARBAGE = 0xA5, VOCAB = 16, MASK = 15, ANSWER = 4 };
+
+#define REAL(type, last) extern const size_t real_size_##type;
+SHORTER_STRUCTURES(REAL)
+
+#define CASE(type, last) static void check_##type(void **state);
+SHORTER_STRUCTURES(CASE)
+
+static char folder[256], program[512]; /* a tiny exported model */
+
+/* ---- both directions --------------------------------------------------------------------------------------------- */
+
+/* Uses a structure in the one way that its case is about. */
+typedef dlx_status (*use)(void *structure, dlx_error *err);
+
+typedef struct subject {
+    const char *name;
+    size_t shorter, real; /* bytes: this program's, the library's */
+    use call;
+} subject;
+
+#define SUBJECT(type, call) ((subject){#type, sizeof(type), real_size_##type, call})
+
+/* Room for more than the library knows, all garbage; struct_size set. */
+static unsigned char *room(const subject *s, size_t struct_size)
+{
+    unsigned char *p = malloc(s->real + GUARD);
+    assert_non_null(p);
+    memset(p, GARBAGE, s->real + GUARD);
+    memcpy(p, &struct_size, sizeof struct_size);
+    return p;
+}
+
+static void assert_garbage(const unsigned char *p, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; i++) assert_int_equal(p[i], GARBAGE);
+}
+
+static void expect(const subject *s, unsigned char *p, dlx_status status, const char *text)
+{
+    dlx_error err = {0};
+    if (s->call(p, &err) != status || (status && (!strstr(err.message, s->name) || !strstr(err.message, text))))
+        fail_msg("%s: status %d, '%s'; expected %d and '%s'", s->name, err.status, err.message, status, text);
+}
+
+/* Sizes that no structure has: somebody forgot to set it. Nothing may be written, and nothing be believed. */
+static void check_sizes_never_set(const subject *s)
+{
+    const size_t sizes[] = {0, 1, sizeof(size_t) - 1, s->real + 1, (size_t)GARBAGE << 24, SIZE_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        unsigned char *p = room(s, sizes[i]);
+        expect(s, p, DLX_E_INVALID, "struct_size is");
+        assert_garbage(p, sizeof(size_t), s->real + GUARD);
+        free(p);
+    }
+}
+
+/* The library reads it. `filled` is as long as this program knows it. */
+static void check_taken(subject s, const void *filled)
+{
+    assert_true(s.shorter < s.real);
+    unsigned char *p = room(&s, 0);
+    memcpy(p, filled, s.shorter); /* garbage behind it is not the caller's */
+    expect(&s, p, DLX_OK, "");
+    free(p);
+
+    size_t longer = s.real + GUARD / 2;
+    p = calloc(1, s.real + GUARD);
+    assert_non_null(p);
+    memcpy(p, filled, s.shorter);
+    memcpy(p, &longer, sizeof longer);
+    expect(&s, p, DLX_OK, "");
+    p[longer] = 1; /* no longer the structure */
+    expect(&s, p, DLX_OK, "");
+    p[longer - 1] = 1;
+    expect(&s, p, DLX_E_UNSUPPORTED, "is set, but this library knows the first");
+    free(p);
+    check_sizes_never_set(&s);
+}
+
+/* The library fills it; the first `same` bytes do not change from call to call. */
+static void check_filled(subject s, size_t same)
+{
+    size_t longer = s.real + GUARD / 2, kept;
+    unsigned char *p = room(&s, s.shorter), *q = room(&s, longer);
+    assert_true(s.shorter < s.real);
+    expect(&s, p, DLX_OK, "");
+    assert_garbage(p, s.shorter, s.real + GUARD);
+    memcpy(&kept, p, sizeof kept);
+    assert_int_equal(kept, s.shorter);
+    expect(&s, q, DLX_OK, "");
+    assert_garbage(q, s.real, s.real + GUARD);
+    memcpy(&kept, q, sizeof kept);
+    assert_int_equal(kept, longer);
+    assert_memory_equal(p + sizeof kept, q + sizeof kept, same - sizeof kept);
+    size_t written = 0;
+    for (size_t i = s.shorter; i < s.real; i++) written += q[i] != GARBAGE;
+    assert_true(written > 0);
+    free(p);
+    free(q);
+    check_sizes_never_set(&s);
+}
+
+/* ---- decoding ---------------------------------------------------------------------------------------------------- */
+
+static size_t calls_seen, steps_seen;
+
+/* Sure of token 0 everywhere. */
+static dlx_status sure(void *ctx, const dlx_forward_call *call, dlx_error *err)
+{
+    float *const *logits; /* the member that this program does not know */
+    (void)ctx;
+    (void)err;
+    assert_int_equal(call->struct_size, real_size_dlx_forward_call);
+    logits = (float *const *)(const void *)((const char *)call + sizeof *call);
+    for (int32_t i = 0; i < call->n_rows * VOCAB; i++) (*logits)[i] = i % VOCAB ? 0.0f : 9.0f;
+    calls_seen++;
+    return DLX_OK;
+}
+
+static dlx_model_facts scripted_facts(void)
+{
+    return (dlx_model_facts){.struct_size = sizeof(dlx_model_facts),
+                             .family = DLX_FAMILY_LLADA,
+                             .vocab_size = VOCAB,
+                             .max_context = 32,
+                             .max_rows = 32,
+                             .mask_id = MASK,
+                             .block_length = 2,
+                             .bos_id = -1,
+                             .eos_id = -1,
+                             .pad_id = -1};
+}
+
+static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n)
+{
+    (void)ids;
+    assert_null(ctx); /* the default: step_ctx is what this program lacks */
+    assert_int_equal(step->struct_size, real_size_dlx_step);
+    assert_true(n > 0 && step->n_accepted > 0);
+    steps_seen++;
+    return true;
+}
+
+static dlx_status complete(const dlx_model_facts *facts, const dlx_completion_options *options, dlx_completion **c,
+                           dlx_error *err)
+{
+    static const int32_t prompt[] = {1, 2, 3};
+    dlx_decode_options *decode = NULL;
+    dlx_completion_options o = dlx_completion_options_default();
+    dlx_status s = dlx_decode_options_create(&decode, err);
+    if (s == DLX_OK) s = dlx_decode_options_set(decode, "max_new_tokens", "4", err);
+    o.decode = decode;
+    if (s == DLX_OK) s = dlx_complete(facts, sure, NULL, options ? options : &o, prompt, 3, c, err);
+    dlx_decode_options_free(decode);
+    return s;
+}
+
+/* As the only stop id is not known, it is 0, which the scripted model says at once. */
+static dlx_status decode_with(void *facts, dlx_error *err)
+{
+    static const int32_t prompt[] = {1, 2, 3};
+    dlx_generation *g = NULL;
+    dlx_completion *c = NULL;
+    dlx_status s = dlx_generate(facts, sure, NULL, NULL, prompt, 3, NULL, NULL, &g, err),
+               t = complete(facts, NULL, &c, NULL);
+    assert_int_equal(s, t);
+    if (s == DLX_OK) {
+        assert_string_equal(dlx_generation_finish_reason(g), "stop");
+        assert_string_equal(dlx_completion_finish_reason(c), "stop");
+    }
+    dlx_generation_free(g);
+    dlx_completion_free(c);
+    return s;
+}
+
+static void check_dlx_model_facts(void **state)
+{
+    (void)state;
+    dlx_model_facts facts = scripted_facts();
+    facts.num_stop_ids = 1;
+    calls_seen = 0;
+    check_taken(SUBJECT(dlx_model_facts, decode_with), &facts);
+    assert_true(calls_seen > 0);
+}
+
+static dlx_status complete_with(void *options, dlx_error *err)
+{
+    dlx_model_facts facts = scripted_facts();
+    dlx_completion *c = NULL;
+    dlx_status s = complete(&facts, options, &c, err);
+    dlx_completion_free(c);
+    return s;
+}
+
+static void check_dlx_completion_options(void **state)
+{
+    (void)state;
+    dlx_completion_options o = dlx_completion_options_default();
+    assert_int_equal(o.struct_size, sizeof o);
+    o.on_step = on_step;
+    steps_seen = 0;
+    check_taken(SUBJECT(dlx_completion_options, complete_with), &o);
+    assert_true(steps_seen > 0);
+}
+
+static dlx_completion *done; /* a completion to read */
+
+static dlx_status read_statistics(void *out, dlx_error *err)
+{
+    return dlx_completion_statistics(done, out, err);
+}
+
+/* Functions that return bool: false is told as DLX_E_INVALID here. */
+static dlx_status told(bool ok, const char *name, dlx_error *err)
+{
+    *err = (dlx_error){.status = ok ? DLX_OK : DLX_E_INVALID};
+    snprintf(err->message, sizeof err->message, "%s: struct_size is not set", name);
+    return err->status;
+}
+
+static dlx_status read_step(void *out, dlx_error *err)
+{
+    return told(dlx_generation_step(dlx_completion_generation(done), 0, out), "dlx_step", err);
+}
+
+static dlx_status read_option(void *out, dlx_error *err)
+{
+    return told(dlx_decode_option_info(0, out), "dlx_option_info", err);
+}
+
+static void check_dlx_statistics(void **state)
+{
+    (void)state;
+    dlx_model_facts facts = scripted_facts();
+    dlx_statistics s = {.struct_size = sizeof s};
+    assert_int_equal(complete(&facts, NULL, &done, NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_statistics, read_statistics), sizeof s);
+    assert_int_equal(dlx_completion_statistics(done, &s, NULL), DLX_OK);
+    assert_true(s.prompt_tokens == 3 && s.new_tokens == ANSWER);
+    dlx_completion_free(done);
+}
+
+static void check_dlx_step(void **state)
+{
+    (void)state;
+    dlx_model_facts facts = scripted_facts();
+    assert_int_equal(complete(&facts, NULL, &done, NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_step, read_step), sizeof(dlx_step));
+    dlx_completion_free(done);
+}
+
+static void check_dlx_option_info(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_option_info, read_option), sizeof(dlx_option_info));
+    assert_false(dlx_decode_option_info(0, NULL));
+}
+
+/* ---- chat -------------------------------------------------------------------------------------------------------- */
+
+#define ASKED "<|im_start|>user\nWhy?<|im_end|>\n"
+
+static dlx_status render(const void *messages, size_t n, const dlx_chat_options *options, const char *want,
+                         dlx_error *err)
+{
+    char *text = NULL;
+    dlx_status s = dlx_chat_render(DLX_CHAT_SDAR, messages, n, options, &text, NULL, err);
+    if (s == DLX_OK) assert_string_equal(text, want);
+    dlx_free(text);
+    return s;
+}
+
+static dlx_status ask_with(void *options, dlx_error *err)
+{
+    const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "Why?"};
+    return render(&m, 1, options, ASKED "<|im_start|>assistant\n<think>\n\n</think>\n\n", err);
+}
+
+static void check_dlx_chat_options(void **state)
+{
+    (void)state;
+    const dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true, .enable_thinking = -1};
+    check_taken(SUBJECT(dlx_chat_options, ask_with), &o);
+    dlx_chat_options plain = {.struct_size = sizeof(size_t)}; /* nothing but the size: all defaults */
+    const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "Why?"};
+    assert_int_equal(render(&m, 1, &plain, ASKED, NULL), DLX_OK);
+}
+
+static dlx_status ask(void *message, dlx_error *err)
+{
+    return render(message, 1, NULL, ASKED, err);
+}
+
+static void check_dlx_chat_message(void **state)
+{
+    (void)state;
+    const size_t longer = real_size_dlx_chat_message + 16;
+    dlx_chat_message m[] = {{.struct_size = sizeof *m, .role = "system", .content = "Be brief."},
+                            {.struct_size = sizeof *m, .role = "user", .content = "Why?"},
+                            {.struct_size = sizeof *m, .role = "assistant", .content = "So."}};
+    const char *want = "<|im_start|>system\nBe brief.<|im_end|>\n" ASKED
+                       "<|im_start|>assistant\n<think>\n\n</think>\n\nSo.<|im_end|>\n";
+    dlx_error err = {0};
+    check_taken(SUBJECT(dlx_chat_message, ask), &m[1]);
+    assert_int_equal(render(m, 3, NULL, want, NULL), DLX_OK);
+    /* Elements as long as a program from the future knows them. */
+    char *future = calloc(3, longer);
+    assert_non_null(future);
+    for (size_t i = 0; i < 3; i++) {
+        memcpy(future + i * longer, &m[i], sizeof *m);
+        memcpy(future + i * longer, &longer, sizeof longer);
+    }
+    assert_int_equal(render(future, 3, NULL, want, NULL), DLX_OK);
+    future[3 * longer - 1] = 1;
+    assert_int_equal(render(future, 3, NULL, want, &err), DLX_E_UNSUPPORTED);
+    free(future);
+    m[1].struct_size += sizeof(void *);
+    assert_int_equal(render(m, 3, NULL, want, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "struct_size of element 1"));
+}
+
+/* ---- exporting and running --------------------------------------------------------------------------------------- */
+
+static size_t progress_seen;
+
+static bool on_progress(void *ctx, uint64_t done_bytes, uint64_t total)
+{
+    assert_null(ctx); /* the default: progress_ctx is what this program lacks */
+    assert_true(done_bytes <= total);
+    progress_seen++;
+    return true;
+}
+
+static dlx_export_options tiny_export(void)
+{
+    dlx_export_options o = dlx_export_options_default();
+    o.model_path = DLX_TEST_DATA "/checkpoints/sdar-tiny";
+    o.output_path = program;
+    o.max_seq_len = 32;
+    return o;
+}
+
+static dlx_status export_with(void *options, dlx_error *err)
+{
+    return dlx_export(options, NULL, err);
+}
+
+static dlx_status export_to(void *result, dlx_error *err)
+{
+    dlx_export_options o = tiny_export();
+    return dlx_export(&o, result, err);
+}
+
+static void check_dlx_export_options(void **state)
+{
+    (void)state;
+    dlx_export_options o = tiny_export();
+    assert_int_equal(o.struct_size, sizeof o);
+    o.progress = on_progress;
+    progress_seen = 0;
+    check_taken(SUBJECT(dlx_export_options, export_with), &o);
+    assert_true(progress_seen > 0);
+}
+
+static void check_dlx_export_result(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_export_result, export_to), offsetof(dlx_export_result, seconds));
+}
+
+static dlx_status open_with(void *options, dlx_error *err)
+{
+    dlx_model *m = NULL;
+    dlx_status s = dlx_model_open(&m, program, options, err);
+    if (s == DLX_OK) assert_int_equal(dlx_model_get_facts(m)->struct_size, real_size_dlx_model_facts);
+    dlx_model_close(m);
+    return s;
+}
+
+static void check_dlx_model_options(void **state)
+{
+    (void)state;
+    dlx_model_options o = dlx_model_options_default();
+    assert_int_equal(o.struct_size, sizeof o);
+    o.threads = 1;
+    check_taken(SUBJECT(dlx_model_options, open_with), &o);
+    o.threads = -1; /* a shorter structure is read all the same */
+    dlx_error err = {0};
+    assert_int_equal(open_with(&o, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "threads is -1"));
+}
+
+static dlx_model *model;
+static dlx_session *session;
+
+static dlx_status measure(void *out, dlx_error *err)
+{
+    return dlx_model_memory(model, 0, 0, out, err);
+}
+
+static void check_dlx_memory(void **state)
+{
+    (void)state;
+    assert_int_equal(dlx_model_open(&model, program, NULL, NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_memory, measure), sizeof(dlx_memory));
+    dlx_model_close(model);
+}
+
+static dlx_status forward(void *call, dlx_error *err)
+{
+    return dlx_session_forward(session, call, err);
+}
+
+static void check_dlx_forward_call(void **state)
+{
+    (void)state;
+    static const int32_t ids[] = {3, 1, 4, 1};
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = 4, .attn_block = 4, .n_store = 4};
+    dlx_error err = {0};
+    assert_int_equal(dlx_model_open(&model, program, NULL, NULL), DLX_OK);
+    assert_int_equal(dlx_session_open(&session, model, 0, 0, NULL), DLX_OK);
+    check_taken(SUBJECT(dlx_forward_call, forward), &c);
+    /* Logits are asked for, but there is no place for them in a structure that ends before it. */
+    subject s = SUBJECT(dlx_forward_call, forward);
+    unsigned char *p = room(&s, 0);
+    c.n_rows = 1;
+    memcpy(p, &c, sizeof c);
+    assert_int_equal(forward(p, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "a buffer for them"));
+    free(p);
+    dlx_session_close(session);
+    dlx_model_close(model);
+}
+
+static dlx_status workspace_with(void *options, dlx_error *err)
+{
+    dlx_workspace *w = NULL;
+    dlx_status s = dlx_workspace_open(&w, model, options, err);
+    dlx_workspace_close(w);
+    return s;
+}
+
+static void check_dlx_workspace_options(void **state)
+{
+    (void)state;
+    dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = 2};
+    dlx_error err = {0};
+    assert_int_equal(dlx_model_open(&model, program, NULL, NULL), DLX_OK);
+    check_taken(SUBJECT(dlx_workspace_options, workspace_with), &o);
+    o.max_sessions = -1;
+    assert_int_equal(workspace_with(&o, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "max_sessions is -1"));
+    dlx_model_close(model);
+}
+
+static dlx_workspace *workspace;
+
+static dlx_status batcher_with(void *options, dlx_error *err)
+{
+    dlx_batcher *b = NULL;
+    dlx_status s = dlx_batcher_open(&b, workspace, options, err);
+    dlx_batcher_close(b);
+    return s;
+}
+
+static void check_dlx_batcher_options(void **state)
+{
+    (void)state;
+    dlx_batcher_options o = {.struct_size = sizeof o};
+    assert_int_equal(dlx_model_open(&model, program, NULL, NULL), DLX_OK);
+    assert_int_equal(dlx_workspace_open(&workspace, model, NULL, NULL), DLX_OK);
+    check_taken(SUBJECT(dlx_batcher_options, batcher_with), &o);
+    dlx_workspace_close(workspace);
+    dlx_model_close(model);
+}
+
+static dlx_status read_backend(void *out, dlx_error *err)
+{
+    return told(dlx_export_backend_info(0, out), "dlx_backend_info", err);
+}
+
+static void check_dlx_backend_info(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_backend_info, read_backend), sizeof(dlx_backend_info));
+    assert_false(dlx_export_backend_info(0, NULL));
+}
+
+static dlx_status read_scheme(void *out, dlx_error *err)
+{
+    return told(dlx_export_scheme_info(0, out), "dlx_scheme_info", err);
+}
+
+static void check_dlx_scheme_info(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_scheme_info, read_scheme), sizeof(dlx_scheme_info));
+    assert_false(dlx_export_scheme_info(0, NULL));
+}
+
+static int make_program(void **state)
+{
+    const char *tmp = getenv("TMPDIR");
+    dlx_export_options o;
+    dlx_error err = {0};
+    (void)state;
+    snprintf(folder, sizeof folder, "%s/dlx-structures-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+    if (!mkdtemp(folder)) return -1;
+    snprintf(program, sizeof program, "%s/tiny.pte", folder);
+    o = tiny_export();
+    if (dlx_export(&o, NULL, &err) == DLX_OK) return 0;
+    fprintf(stderr, "%s\n", err.message);
+    return -1;
+}
+
+static int remove_program(void **state)
+{
+    (void)state;
+    return unlink(program) | rmdir(folder);
+}
+
+int main(void)
+{
+#define ROW(type, last) cmocka_unit_test(check_##type),
+    const struct CMUnitTest tests[] = {SHORTER_STRUCTURES(ROW)};
+    return cmocka_run_group_tests(tests, make_program, remove_program);
+}
