@@ -101,32 +101,37 @@ static dlx_shape value_shape(const dlx_value *v)
     return s;
 }
 
-/*
- * Which dimensions of a node's output can vary: infer the shape again with every dynamic dimension made one smaller
- * (two where it may be, so that no product hides it) and compare. Exact for the affine shapes that programs have.
+/* The shape of a node's output when every dynamic dimension of its operands has `probe` (or its bound if that is less).
  */
-static unsigned output_dynamic(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_shape *out)
+static bool probe_shape(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, int64_t probe, dlx_shape *out)
 {
-    dlx_shape smaller[DLX_MAX_INPUTS], other;
-    bool any = false;
+    dlx_shape smaller[DLX_MAX_INPUTS];
     for (int i = 0; i < node->inputs; i++) {
         smaller[i] = in[i];
         if (node->in[i] == DLX_NONE) continue;
         const dlx_value *v = &g->values[node->in[i]];
         for (int d = 0; d < v->rank; d++)
-            if (v->dynamic >> d & 1) {
-                smaller[i].dim[d] = v->dim[d] / 2;
-                any = true;
-            }
+            if ((v->dynamic >> d & 1) && probe < v->dim[d]) smaller[i].dim[d] = probe;
     }
-    if (!any || dlx_infer_node(g, node, smaller, &other, NULL) != DLX_OK) return 0;
+    return dlx_infer_node(g, node, smaller, out, NULL) == DLX_OK;
+}
+
+/*
+ * Which dimensions of a node's output can vary: infer the shape again with every dynamic dimension made smaller and
+ * compare. Exact for the affine shapes that programs have. No rows at all divide into everything and are tried first;
+ * one row is what operators that need some get.
+ */
+static unsigned output_dynamic(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_shape *out)
+{
+    dlx_shape other;
     unsigned dynamic = 0;
+    if (!probe_shape(g, node, in, 0, &other) && !probe_shape(g, node, in, 1, &other)) return 0;
     for (int d = 0; d < out->rank && d < other.rank; d++)
         if (out->dim[d] != other.dim[d]) dynamic |= 1u << d;
     return dynamic;
 }
 
-static dlx_dtype output_dtype(const dlx_graph *g, const dlx_node *node)
+dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node)
 {
     const dlx_value *first = &g->values[node->in[0]];
     switch (node->op) {
@@ -171,7 +176,7 @@ uint32_t dlx_graph_node(dlx_graph *g, dlx_op op, const uint32_t *in, int inputs,
         if (in[i] != DLX_NONE) shapes[i] = value_shape(&g->values[in[i]]);
     }
     if (dlx_infer_node(g, &node, shapes, &out, err) != DLX_OK) return DLX_NONE;
-    dlx_value v = make_value(NULL, output_dtype(g, &node), DLX_VALUE_TEMP, out.rank, out.dim);
+    dlx_value v = make_value(NULL, dlx_node_dtype(g, &node), DLX_VALUE_TEMP, out.rank, out.dim);
     v.dynamic = (uint8_t)output_dynamic(g, &node, shapes, &out);
     uint32_t id = dlx_graph_value(g, &v);
     if (id == DLX_NONE) {

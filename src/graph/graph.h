@@ -167,6 +167,8 @@ dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_sh
 /* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in.
  * Constants take their dims. Allocates nothing. */
 dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err);
+/* Element type of a node's output, from those of its operands. */
+dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node);
 int64_t dlx_shape_elements(const dlx_shape *s); /* product; 1 for rank 0 */
 
 /* Checks every index, arity, dtype, SSA, order and shape rule. Runs after every pass in debug builds. */

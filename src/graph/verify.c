@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sizes.h"
 #include "graph/linear_kinds.h"
 
 static dlx_status bad_value(size_t i, const dlx_value *v, const char *rule, dlx_error *err)
@@ -30,6 +31,13 @@ static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
     if (v->kind != DLX_VALUE_TEMP && v->producer != DLX_NONE)
         return bad_value(i, v, "inputs and constants have no producer", err);
     if (v->kind == DLX_VALUE_CONST && v->dynamic) return bad_value(i, v, "constants have fixed shapes", err);
+    if (v->kind != DLX_VALUE_TEMP && v->dtype == DLX_QD8)
+        return bad_value(i, v, "rows are quantised at run time; only a CONVERT makes them", err);
+    if (v->kind == DLX_VALUE_CONST && v->source.transform == DLX_CONST_PLAIN) {
+        uint64_t bytes;
+        if (!dlx_mul_u64((uint64_t)dlx_shape_elements(&s), dlx_dtype_size(v->dtype), &bytes) || v->source.bytes < bytes)
+            return bad_value(i, v, "the constant has fewer bytes than its shape asks for", err);
+    }
     if (v->scales != DLX_NONE) {
         if (v->scales >= g->n_values || v->kind != DLX_VALUE_CONST || v->dtype != DLX_I8)
             return bad_value(i, v, "only int8 constants have scales", err);
@@ -40,33 +48,81 @@ static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
     return DLX_OK;
 }
 
+static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int k)
+{
+    return k < n->inputs && n->in[k] != DLX_NONE ? &g->values[n->in[k]] : NULL;
+}
+
+static bool is_float(const dlx_value *v)
+{
+    return v->dtype == DLX_F32;
+}
+
+static dlx_status verify_linear(const dlx_graph *g, size_t i, const dlx_node *n, dlx_error *err)
+{
+    const dlx_value *x = operand(g, n, 0), *w = operand(g, n, 1), *bias = operand(g, n, 2);
+    if (dlx_linear_kind_of(x, w) == DLX_LINEAR_KINDS)
+        return bad_node(i, n, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS, err);
+    if (w->kind != DLX_VALUE_CONST) return bad_node(i, n, "its weight must be a constant", err);
+    if (bias && (bias->kind != DLX_VALUE_CONST || !is_float(bias)))
+        return bad_node(i, n, "its bias must be a constant of floats", err);
+    return DLX_OK;
+}
+
+static dlx_status verify_embedding(const dlx_graph *g, size_t i, const dlx_node *n, dlx_error *err)
+{
+    const dlx_value *table = operand(g, n, 0), *ids = operand(g, n, 1), *scales = operand(g, n, 2);
+    if (ids->dtype != DLX_I64 && ids->dtype != DLX_I32) return bad_node(i, n, "ids must be integers", err);
+    if (table->dtype != DLX_F32 && table->dtype != DLX_I8)
+        return bad_node(i, n, "its table must hold floats or int8", err);
+    if (scales && (table->dtype != DLX_I8 || !is_float(scales)))
+        return bad_node(i, n, "row scales are floats and go with an int8 table", err);
+    return DLX_OK;
+}
+
+/* Data movement: any type, the same for all operands, but not what only a LINEAR can read. */
+static bool moves_data(dlx_op op)
+{
+    return op == DLX_OP_COPY || op == DLX_OP_RESHAPE || op == DLX_OP_TRANSPOSE || op == DLX_OP_SLICE ||
+           op == DLX_OP_CONCAT;
+}
+
+/* Rows of QD8 have a layout of their own and int8 constants with scales stand for other numbers than their bytes: both
+ * are read by the operators that know, and by no other. */
+static dlx_status verify_reader(const dlx_graph *g, size_t i, const dlx_node *n, int k, dlx_error *err)
+{
+    const dlx_value *v = operand(g, n, k);
+    if (!v) return DLX_OK;
+    if (v->dtype == DLX_QD8 && (n->op != DLX_OP_LINEAR || k != 0))
+        return bad_node(i, n, "only a LINEAR reads dynamically quantised rows", err);
+    if (v->scales != DLX_NONE && !(n->op == DLX_OP_LINEAR && k == 1) && !(n->op == DLX_OP_EMBEDDING && k == 0))
+        return bad_node(i, n, "does not honour the scales of an int8 constant", err);
+    return DLX_OK;
+}
+
 static dlx_status verify_types(const dlx_graph *g, size_t i, const dlx_node *n, dlx_error *err)
 {
-    dlx_dtype first = g->values[n->in[0]].dtype;
+    const dlx_value *first = operand(g, n, 0);
+    for (int k = 0; k < n->inputs; k++) DLX_TRY(verify_reader(g, i, n, k, err));
+    if (g->values[n->out[0]].dtype != dlx_node_dtype(g, n))
+        return bad_node(i, n, "its result has another element type than its operands give", err);
     switch (n->op) {
-    case DLX_OP_CONVERT: {
-        dlx_dtype out = g->values[n->out[0]].dtype;
-        bool ok = (first == DLX_F32 && out == DLX_QD8) || (first == DLX_I8 && out == DLX_F32);
-        return ok ? DLX_OK : bad_node(i, n, "converts only f32 to qd8 and i8 to f32", err);
-    }
-    case DLX_OP_LINEAR:
-        if (dlx_linear_kind_of(&g->values[n->in[0]], &g->values[n->in[1]]) < DLX_LINEAR_KINDS) return DLX_OK;
-        return bad_node(i, n, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS, err);
-    case DLX_OP_EMBEDDING: {
-        dlx_dtype ids = g->values[n->in[1]].dtype;
-        if (ids != DLX_I64 && ids != DLX_I32) return bad_node(i, n, "ids must be integers", err);
-        if (n->inputs == 3 && (first != DLX_I8 || g->values[n->in[2]].dtype != DLX_F32))
-            return bad_node(i, n, "row scales go with an int8 table", err);
+    case DLX_OP_CONVERT:
+        if (first->dtype != DLX_F32 && first->dtype != DLX_I8)
+            return bad_node(i, n, "converts only f32 to qd8 and i8 to f32", err);
         return DLX_OK;
-    }
+    case DLX_OP_LINEAR: return verify_linear(g, i, n, err);
+    case DLX_OP_EMBEDDING: return verify_embedding(g, i, n, err);
     case DLX_OP_ROW_SELECT:
-        return g->values[n->in[1]].dtype == DLX_I32 ? DLX_OK : bad_node(i, n, "rows must be i32", err);
+        return operand(g, n, 1)->dtype == DLX_I32 ? DLX_OK : bad_node(i, n, "rows must be i32", err);
     default: break;
     }
-    if (n->op >= DLX_OP_RESHAPE || n->op == DLX_OP_COPY) return DLX_OK; /* data movement takes any type */
-    for (int k = 0; k < n->inputs; k++)
-        if (n->in[k] != DLX_NONE && g->values[n->in[k]].dtype != DLX_F32)
-            return bad_node(i, n, "computes on f32 only", err);
+    for (int k = 0; k < n->inputs; k++) {
+        const dlx_value *v = operand(g, n, k);
+        if (v && moves_data(n->op) && v->dtype != first->dtype)
+            return bad_node(i, n, "its operands differ in element type", err);
+        if (v && !moves_data(n->op) && !is_float(v)) return bad_node(i, n, "computes on f32 only", err);
+    }
     return DLX_OK;
 }
 
@@ -117,6 +173,8 @@ dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err)
     for (size_t i = 0; s == DLX_OK && i < g->n_outputs; i++)
         if (g->outputs[i] >= g->n_values || !defined[g->outputs[i]])
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is never computed", i);
+        else if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].scales != DLX_NONE)
+            s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is quantised; only a LINEAR reads such a value", i);
     free(defined);
     return s;
 }

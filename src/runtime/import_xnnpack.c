@@ -153,26 +153,38 @@ static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in,
     return unsupported(d, node, "this conversion is not supported (float32 to dynamic int8, int8 to float32)");
 }
 
+static dlx_status add_bias(delegate *d, uint32_t bias, uint32_t *out)
+{
+    uint32_t sum[2] = {*out, bias};
+    return dlx_import_node(d->im, DLX_OP_ADD, sum, 2, NULL, out);
+}
+
 /* x [.., k] times a filter [n, k] that is computed at run time. */
 static dlx_status import_dynamic_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
 {
     dlx_attr attr = {.transpose_b = !(d->x.nodes[node].flags & 1)};
     DLX_TRY(dlx_import_node(d->im, DLX_OP_BMM, in, 2, &attr, out));
-    if (in[2] == DLX_NONE) return DLX_OK;
-    uint32_t sum[2] = {*out, in[2]};
-    return dlx_import_node(d->im, DLX_OP_ADD, sum, 2, NULL, out);
+    return in[2] == DLX_NONE ? DLX_OK : add_bias(d, in[2], out);
 }
 
 static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
 {
     const dlx_xnn_node *n = &d->x.nodes[node];
     const dlx_graph *g = d->im->g;
-    const dlx_value *w = &g->values[in[1]], *x = &g->values[in[0]];
+    const dlx_value *w = &g->values[in[1]], *x = &g->values[in[0]],
+                    *bias = in[2] == DLX_NONE ? NULL : &g->values[in[2]];
+    if (bias && (bias->dtype != DLX_F32 || bias->rank != 1))
+        return unsupported(d, node, "its bias must be a vector of float32");
     if (w->kind != DLX_VALUE_CONST) return import_dynamic_fc(d, node, in, out);
     if (n->flags & 1) return unsupported(d, node, "constant filters stored [k, n] are not supported");
     if (dlx_linear_kind_of(x, w) == DLX_LINEAR_KINDS)
         return unsupported(d, node, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS);
-    return dlx_import_node(d->im, DLX_OP_LINEAR, in, in[2] == DLX_NONE ? 2 : 3, NULL, out);
+    if (w->rank != 2 || (bias && bias->dim[0] != w->dim[0]))
+        return unsupported(d, node, "its filter must be [n, k] and its bias [n]");
+    /* Packing takes constants; a bias that is computed at run time is added behind. */
+    bool packed = bias && bias->kind == DLX_VALUE_CONST;
+    DLX_TRY(dlx_import_node(d->im, DLX_OP_LINEAR, in, packed ? 3 : 2, NULL, out));
+    return in[2] != DLX_NONE && !packed ? add_bias(d, in[2], out) : DLX_OK;
 }
 
 static dlx_status import_clamped(delegate *d, uint32_t node, uint32_t *out)
@@ -190,6 +202,10 @@ static dlx_status import_node(delegate *d, uint32_t node)
     uint32_t in[5] = {DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE}, out = DLX_NONE;
     for (int k = 0; k < n->inputs; k++)
         if (n->in[k] != DLX_XNN_NONE) DLX_TRY(operand(d, node, n->in[k], &in[k]));
+    for (int k = 0; k < n->inputs; k++)
+        if (in[k] != DLX_NONE && d->im->g->values[in[k]].dtype == DLX_QD8 &&
+            (n->type != DLX_XNN_FULLY_CONNECTED || k != 0))
+            return unsupported(d, node, "only a FullyConnected reads dynamically quantised rows");
     if (n->type == DLX_XNN_FULLY_CONNECTED) {
         DLX_TRY(import_fc(d, node, in, &out));
     } else if (n->type == DLX_XNN_CONVERT) {

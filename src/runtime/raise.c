@@ -12,27 +12,49 @@ static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
     return n->op == op ? n : NULL;
 }
 
-/* The single float of a constant with one element. */
-static bool const_scalar(const dlx_graph *g, uint32_t v, float *out)
+/* A constant of `n` floats whose bytes are those floats. */
+static const float *const_floats(const dlx_graph *g, uint32_t v, int64_t n)
 {
     const dlx_value *c = &g->values[v];
-    if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.bytes != sizeof *out) return false;
-    memcpy(out, c->source.data, sizeof *out);
-    return true;
+    dlx_shape s = {.rank = c->rank};
+    memcpy(s.dim, c->dim, sizeof c->dim);
+    if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.transform != DLX_CONST_PLAIN ||
+        c->scales != DLX_NONE || dlx_shape_elements(&s) != n || c->source.bytes / sizeof(float) < (uint64_t)n)
+        return NULL;
+    return c->source.data;
 }
 
-static bool const_filled(const dlx_graph *g, uint32_t v, float number)
+/* The single float of a constant with one element, which broadcasts to any operand of at least `rank` dimensions. */
+static bool const_scalar(const dlx_graph *g, uint32_t v, int rank, float *out)
 {
-    const dlx_value *c = &g->values[v];
-    if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.transform != DLX_CONST_PLAIN) return false;
-    for (uint64_t i = 0; i < c->source.bytes; i += sizeof number)
-        if (memcmp((const char *)c->source.data + i, &number, sizeof number) != 0) return false;
-    return true;
+    const float *data = const_floats(g, v, 1);
+    if (!data || g->values[v].rank > rank) return false;
+    memcpy(out, data, sizeof *out); /* may lie at an odd address of the file */
+    return isfinite(*out);
 }
 
-static bool is_const(const dlx_graph *g, uint32_t v, int rank)
+static bool const_filled(const dlx_graph *g, uint32_t v, int64_t n, float number)
 {
-    return g->values[v].kind == DLX_VALUE_CONST && g->values[v].rank == rank && g->values[v].dtype == DLX_F32;
+    const float *data = const_floats(g, v, n);
+    for (int64_t i = 0; data && i < n; i++)
+        if (memcmp((const char *)data + (size_t)i * sizeof number, &number, sizeof number) != 0) return false;
+    return data != NULL;
+}
+
+/* Same rank and dimensions, and the same ones of them vary. */
+static bool same_shape(const dlx_value *a, const dlx_value *b)
+{
+    return a->rank == b->rank && a->dynamic == b->dynamic && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
+}
+
+static bool shape_is(const dlx_value *v, unsigned dynamic, int rank, const int64_t *dim)
+{
+    return v->rank == rank && v->dynamic == dynamic && memcmp(v->dim, dim, (size_t)rank * sizeof *dim) == 0;
+}
+
+static bool last_is_fixed(const dlx_value *v)
+{
+    return v->rank >= 1 && !(v->dynamic >> (v->rank - 1) & 1);
 }
 
 static bool dims_are(const dlx_node *n, int rank, int64_t a, int64_t b, int64_t c, int64_t d)
@@ -54,24 +76,29 @@ static void replace(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, in
     memcpy(n->in, in, (size_t)inputs * sizeof *in);
 }
 
+/* x^2, as a square or a product of x with itself. */
+static bool is_square(const dlx_graph *g, uint32_t v, uint32_t x)
+{
+    const dlx_node *square = producer(g, v, DLX_OP_SQUARE), *product = producer(g, v, DLX_OP_MUL);
+    return (square && square->in[0] == x) || (product && product->in[0] == x && product->in[1] == x);
+}
+
 /* mean(x^2) + eps, written as a fully connected layer of weights 1/d, or as mean and add. */
 static bool match_mean_square(const dlx_graph *g, uint32_t v, uint32_t x, float *eps)
 {
     const dlx_value *xv = &g->values[x];
     int64_t d = xv->dim[xv->rank - 1];
-    const dlx_node *fc = producer(g, v, DLX_OP_LINEAR), *square, *mean, *add = producer(g, v, DLX_OP_ADD);
-    if (fc && fc->inputs == 3) {
-        square = producer(g, fc->in[0], DLX_OP_SQUARE);
+    const dlx_node *fc = producer(g, v, DLX_OP_LINEAR), *add = producer(g, v, DLX_OP_ADD);
+    if (d < 1) return false;
+    if (fc && fc->inputs == 3 && fc->in[2] != DLX_NONE) {
         const dlx_value *w = &g->values[fc->in[1]];
-        return square && square->in[0] == x && w->rank == 2 && w->dim[0] == 1 && w->dim[1] == d &&
-               const_filled(g, fc->in[1], 1.0f / (float)d) && const_scalar(g, fc->in[2], eps);
+        return is_square(g, fc->in[0], x) && w->rank == 2 && w->dim[0] == 1 && w->dim[1] == d &&
+               const_filled(g, fc->in[1], d, 1.0f / (float)d) && const_scalar(g, fc->in[2], 1, eps);
     }
     for (int k = 0; add && k < 2; k++) {
-        mean = producer(g, add->in[k], DLX_OP_MEAN);
-        square = mean ? producer(g, mean->in[0], DLX_OP_SQUARE) : NULL;
-        const dlx_node *product = mean ? producer(g, mean->in[0], DLX_OP_MUL) : NULL;
-        bool squared = (square && square->in[0] == x) || (product && product->in[0] == x && product->in[1] == x);
-        if (squared && mean->attr.keep && mean->attr.axis == xv->rank - 1 && const_scalar(g, add->in[1 - k], eps))
+        const dlx_node *mean = producer(g, add->in[k], DLX_OP_MEAN);
+        if (mean && is_square(g, mean->in[0], x) && mean->attr.keep && mean->attr.axis == xv->rank - 1 &&
+            const_scalar(g, add->in[1 - k], xv->rank, eps))
             return true;
     }
     return false;
@@ -84,14 +111,13 @@ static bool raise_rms_norm(dlx_graph *g, size_t i)
     for (int k = 0; k < 2; k++) {
         const dlx_node *normed = producer(g, n->in[k], DLX_OP_MUL);
         uint32_t w = n->in[1 - k];
-        if (!normed || !is_const(g, w, 1)) continue;
-        for (int j = 0; j < 2; j++) {
+        for (int j = 0; normed && j < 2; j++) {
             const dlx_node *r = producer(g, normed->in[1 - j], DLX_OP_RSQRT);
             uint32_t x = normed->in[j];
             float eps;
             const dlx_value *xv = &g->values[x];
-            if (!r || xv->rank < 1 || g->values[w].dim[0] != xv->dim[xv->rank - 1] ||
-                !match_mean_square(g, r->in[0], x, &eps))
+            if (!r || !last_is_fixed(xv) || g->values[w].rank != 1 || !const_floats(g, w, xv->dim[xv->rank - 1]) ||
+                !match_mean_square(g, r->in[0], x, &eps) || eps < 0)
                 continue;
             uint32_t in[2] = {x, w};
             replace(g, i, DLX_OP_RMS_NORM, in, 2, eps);
@@ -106,20 +132,26 @@ static bool is_half(const dlx_graph *g, uint32_t v, uint32_t x, int64_t begin)
 {
     const dlx_node *n = producer(g, v, DLX_OP_SLICE);
     const dlx_value *xv = &g->values[x];
-    if (!n || n->in[0] != x || xv->rank != 3 || n->attr.shape[0] || n->attr.shape[1] || n->attr.shape[2] != begin)
-        return false;
-    const dlx_value *out = &g->values[v];
-    return out->dim[0] == xv->dim[0] && out->dim[1] == xv->dim[1] && out->dim[2] == xv->dim[2] / 2;
+    const int64_t half[3] = {xv->dim[0], xv->dim[1], xv->dim[2] / 2};
+    return n && n->in[0] == x && !n->attr.shape[0] && !n->attr.shape[1] && n->attr.shape[2] == begin &&
+           shape_is(&g->values[v], xv->dynamic, 3, half);
 }
 
 /* cos or sin rows [T,D] seen as [T,1,D]. */
 static bool is_table(const dlx_graph *g, uint32_t v, uint32_t x, uint32_t *rows)
 {
     const dlx_node *n = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_value *o = &g->values[v], *xv = &g->values[x];
-    if (!n || o->rank != 3 || o->dim[1] != 1 || o->dim[0] != xv->dim[0] || o->dim[2] != xv->dim[2]) return false;
+    const dlx_value *xv = &g->values[x];
+    const int64_t flat[2] = {xv->dim[0], xv->dim[2]}, wide[3] = {xv->dim[0], 1, xv->dim[2]};
+    if (!n || !shape_is(&g->values[v], xv->dynamic & 1, 3, wide)) return false;
     *rows = n->in[0];
-    return g->values[*rows].rank == 2 && g->values[*rows].dim[1] == xv->dim[2] && g->values[*rows].dim[0] == xv->dim[0];
+    return shape_is(&g->values[*rows], xv->dynamic & 1, 2, flat);
+}
+
+/* x [T,H,D] with an even D that does not vary. */
+static bool has_halves(const dlx_value *x)
+{
+    return x->rank == 3 && x->dim[2] >= 2 && x->dim[2] % 2 == 0 && !(x->dynamic & ~1u);
 }
 
 static bool raise_rope(dlx_graph *g, size_t i)
@@ -133,7 +165,7 @@ static bool raise_rope(dlx_graph *g, size_t i)
             for (int b = 0; b < 2; b++) {
                 uint32_t x = straight->in[a], in[3] = {x, DLX_NONE, DLX_NONE};
                 const dlx_node *swap = producer(g, turned->in[b], DLX_OP_CONCAT);
-                if (!swap || swap->inputs != 2 || swap->attr.axis != 2 || g->values[x].rank != 3) continue;
+                if (!swap || swap->inputs != 2 || swap->attr.axis != 2 || !has_halves(&g->values[x])) continue;
                 int64_t half = g->values[x].dim[2] / 2;
                 if (!is_half(g, swap->in[0], x, half) || !is_half(g, swap->in[1], x, 0)) continue;
                 if (!is_table(g, straight->in[1 - a], x, &in[1]) || !is_table(g, turned->in[1 - b], x, &in[2]))
@@ -154,10 +186,7 @@ static bool raise_silu_mul(dlx_graph *g, size_t i)
         for (int j = 0; silu && j < 2; j++) {
             const dlx_node *s = producer(g, silu->in[j], DLX_OP_SIGMOID);
             uint32_t in[2] = {silu->in[1 - j], n->in[1 - k]};
-            const dlx_value *a = &g->values[in[0]], *b = &g->values[in[1]];
-            if (!s || s->in[0] != in[0] || a->rank != b->rank ||
-                memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) != 0)
-                continue;
+            if (!s || s->in[0] != in[0] || !same_shape(&g->values[in[0]], &g->values[in[1]])) continue;
             replace(g, i, DLX_OP_SILU_MUL, in, 2, 0.0f);
             return true;
         }
@@ -176,8 +205,8 @@ static bool raise_embedding(dlx_graph *g, size_t i)
         if (!rows || !scales || rows->inputs != 2 || rows->in[1] != scales->in[1] || convert->attr.f[0] != 1.0f)
             continue;
         const dlx_value *table = &g->values[rows->in[0]], *s = &g->values[scales->in[0]];
-        if (table->dtype != DLX_I8 || s->dtype != DLX_F32 || s->rank != 2 || s->dim[1] != 1 ||
-            s->dim[0] != table->dim[0])
+        if (scales->inputs != 2 || table->dtype != DLX_I8 || table->kind != DLX_VALUE_CONST || s->dim[1] != 1 ||
+            s->dim[0] != table->dim[0] || !const_floats(g, scales->in[0], table->dim[0]))
             continue;
         uint32_t in[3] = {rows->in[0], rows->in[1], scales->in[0]};
         replace(g, i, DLX_OP_EMBEDDING, in, 3, 0.0f);
@@ -185,6 +214,14 @@ static bool raise_embedding(dlx_graph *g, size_t i)
     }
     return false;
 }
+
+/* What an attention node reads, and the sizes that every step of its expansion must have. */
+typedef struct attention {
+    uint32_t q, k, v, kc, vc;
+    int64_t rows, heads, kv, dim; /* rows: the bound */
+    unsigned dynamic;             /* 1: rows vary */
+    float scale;
+} attention;
 
 /* Keys or values in the order [K, S, D] (or [K, D, S]): the new rows, and the cached ones in front of them if any. */
 static bool match_kv(const dlx_graph *g, uint32_t v, bool rows_last, uint32_t *fresh, uint32_t *cached)
@@ -201,19 +238,59 @@ static bool match_kv(const dlx_graph *g, uint32_t v, bool rows_last, uint32_t *f
     return true;
 }
 
+/* New rows [T,K,D] of both, and cached rows of both in front or of neither; the halves of a cache are alike. */
+static bool same_cache(const dlx_graph *g, const attention *a)
+{
+    const int64_t fresh[3] = {a->rows, a->kv, a->dim};
+    if (!shape_is(&g->values[a->k], a->dynamic, 3, fresh) || !shape_is(&g->values[a->v], a->dynamic, 3, fresh))
+        return false;
+    if (a->kc == DLX_NONE || a->vc == DLX_NONE) return a->kc == a->vc;
+    const dlx_value *k = &g->values[a->kc], *v = &g->values[a->vc];
+    return k->kind == v->kind && same_shape(k, v) && !(k->dynamic & ~1u);
+}
+
 /* Scaled queries [K, G*T, D] from q [T, H, D]. */
-static bool match_query(const dlx_graph *g, uint32_t v, uint32_t *q, float *scale)
+static bool match_query(const dlx_graph *g, uint32_t v, const attention *a, float *scale)
+{
+    const int64_t group = a->heads / a->kv, grouped[4] = {a->rows, a->kv, group, a->dim};
+    const int64_t merged[3] = {a->kv, group * a->rows, a->dim};
+    const dlx_node *merge = producer(g, v, DLX_OP_RESHAPE);
+    const dlx_node *mul = merge ? producer(g, merge->in[0], DLX_OP_MUL) : NULL;
+    for (int k = 0; mul && k < 2; k++) {
+        const dlx_node *turn = producer(g, mul->in[k], DLX_OP_TRANSPOSE);
+        const dlx_node *split = turn ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
+        if (!split || split->in[0] != a->q || !dims_are(turn, 4, 1, 2, 0, 3)) continue;
+        return const_scalar(g, mul->in[1 - k], 4, scale) && shape_is(&g->values[v], a->dynamic << 1, 3, merged) &&
+               shape_is(&g->values[split->out[0]], a->dynamic, 4, grouped);
+    }
+    return false;
+}
+
+/* The queries behind the steps of match_query, before anything is known of their shape. */
+static uint32_t query_of(const dlx_graph *g, uint32_t v)
 {
     const dlx_node *merge = producer(g, v, DLX_OP_RESHAPE);
     const dlx_node *mul = merge ? producer(g, merge->in[0], DLX_OP_MUL) : NULL;
     for (int k = 0; mul && k < 2; k++) {
         const dlx_node *turn = producer(g, mul->in[k], DLX_OP_TRANSPOSE);
         const dlx_node *split = turn ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
-        if (!split || !dims_are(turn, 4, 1, 2, 0, 3) || !const_scalar(g, mul->in[1 - k], scale)) continue;
-        *q = split->in[0];
-        return g->values[*q].rank == 3;
+        if (split) return split->in[0];
     }
-    return false;
+    return DLX_NONE;
+}
+
+/* Sizes from queries [T,H,D] and keys [T,K,D]; only T may vary. */
+static bool attention_sizes(const dlx_graph *g, attention *a)
+{
+    const dlx_value *q = &g->values[a->q], *k = &g->values[a->k];
+    if (q->rank != 3 || k->rank != 3 || (q->dynamic & ~1u) || k->dim[1] < 1 || q->dim[1] % k->dim[1] || q->dim[2] < 1)
+        return false;
+    a->rows = q->dim[0];
+    a->heads = q->dim[1];
+    a->dim = q->dim[2];
+    a->kv = k->dim[1];
+    a->dynamic = q->dynamic;
+    return true;
 }
 
 static bool raise_attention(dlx_graph *g, size_t i)
@@ -226,19 +303,19 @@ static bool raise_attention(dlx_graph *g, size_t i)
     const dlx_node *softmax = mix && !mix->attr.transpose_b ? producer(g, mix->in[0], DLX_OP_SOFTMAX) : NULL;
     const dlx_node *scores = softmax ? producer(g, softmax->in[0], DLX_OP_BMM) : NULL;
     if (!scores) return false;
-    uint32_t in[5], kc, vc;
-    float scale;
-    if (!match_query(g, scores->in[0], &in[0], &scale) ||
-        !match_kv(g, scores->in[1], !scores->attr.transpose_b, &in[1], &kc) ||
-        !match_kv(g, mix->in[1], false, &in[2], &vc) || (kc == DLX_NONE) != (vc == DLX_NONE))
+    attention a = {.q = query_of(g, scores->in[0])};
+    if (a.q == DLX_NONE || !match_kv(g, scores->in[1], !scores->attr.transpose_b, &a.k, &a.kc) ||
+        !match_kv(g, mix->in[1], false, &a.v, &a.vc) || !attention_sizes(g, &a) || !same_cache(g, &a) ||
+        !match_query(g, scores->in[0], &a, &a.scale))
         return false;
-    in[3] = kc;
-    in[4] = vc;
-    const dlx_value *q = &g->values[in[0]], *k = &g->values[in[1]], *v = &g->values[in[2]];
-    if (k->rank != 3 || v->rank != 3 || q->dim[0] != k->dim[0] || q->dim[2] != k->dim[2] || k->dim[1] != v->dim[1] ||
-        k->dim[1] < 1 || q->dim[1] % k->dim[1] || g->values[n->out[0]].dim[1] != q->dim[1] * q->dim[2])
+    const int64_t group = a.heads / a.kv, by_head[4] = {a.kv, group, a.rows, a.dim};
+    const int64_t flat[2] = {a.rows, a.heads * a.dim}, mixed[3] = {a.kv, group * a.rows, a.dim};
+    if (!shape_is(&g->values[n->out[0]], a.dynamic, 2, flat) ||
+        !shape_is(&g->values[split->out[0]], a.dynamic << 2, 4, by_head) ||
+        !shape_is(&g->values[mix->out[0]], a.dynamic << 1, 3, mixed))
         return false;
-    replace(g, i, DLX_OP_ATTENTION, in, kc == DLX_NONE ? 3 : 5, scale);
+    uint32_t in[5] = {a.q, a.k, a.v, a.kc, a.vc};
+    replace(g, i, DLX_OP_ATTENTION, in, a.kc == DLX_NONE ? 3 : 5, a.scale);
     return true;
 }
 
@@ -270,12 +347,21 @@ static bool single_use(const dlx_graph *g, uint32_t v)
     return uses == 1;
 }
 
+/* The result of the node that reads v, on the chain of row-wise nodes that ends in `last`. */
+static uint32_t reader_of(const dlx_graph *g, uint32_t v, uint32_t last)
+{
+    while (g->nodes[g->values[last].producer].in[0] != v) last = g->nodes[g->values[last].producer].in[0];
+    return last;
+}
+
 dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_error *err)
 {
     uint32_t v = g->outputs[output];
     *rows = DLX_NONE;
     while (single_use(g, v) && g->values[v].producer != DLX_NONE && row_wise(g, &g->nodes[g->values[v].producer]))
         v = g->nodes[g->values[v].producer].in[0];
+    /* Quantised rows are read by linear layers only; the rows in front of their CONVERT go to others as well. */
+    if (g->values[v].dtype == DLX_QD8) v = reader_of(g, v, g->outputs[output]);
     if (v == g->outputs[output]) return DLX_OK;
     dlx_rewrite r;
     dlx_error local = {0};

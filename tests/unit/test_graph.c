@@ -125,6 +125,93 @@ static void the_verifier_sees_every_damage(void **state)
     dlx_graph_free(&g);
 }
 
+/* A linear layer on quantised rows, an int8 table, joined floats: what the verifier must know of each operand. */
+static void build_typed(dlx_graph *g, uint32_t v[10])
+{
+    dlx_graph_init(g);
+    uint32_t x = v[0] = vector(g, "x", 4, 6), in[3];
+    v[1] = dlx_graph_const(g, "w", DLX_I8, 2, (int64_t[]){6, 6},
+                           (dlx_const_source){.data = "123456123456123456123456123456123456", .bytes = 36});
+    v[2] = g->values[v[1]].scales = floats(g, "w.scales", 1, (int64_t[]){6});
+    v[3] = floats(g, "bias", 1, (int64_t[]){6});
+    v[4] = op(g, DLX_OP_CONVERT, x, DLX_NONE, NULL);
+    memcpy(in, (uint32_t[]){v[4], v[1], v[3]}, sizeof in);
+    v[5] = dlx_graph_node(g, DLX_OP_LINEAR, in, 3, NULL, 0, NULL);
+    v[6] = dlx_graph_input(g, "ids", DLX_I64, 1, (int64_t[]){4}, 1);
+    v[7] = floats(g, "table", 2, (int64_t[]){3, 6});
+    v[8] = op(g, DLX_OP_EMBEDDING, v[7], v[6], NULL);
+    v[9] = op(g, DLX_OP_CONCAT, v[5], v[8], &(dlx_attr){.axis = 0});
+    assert_true(dlx_graph_output(g, v[9]));
+    assert_int_equal(dlx_graph_verify(g, NULL), DLX_OK);
+}
+
+static void expect_refused(dlx_graph *g, const char *sentence)
+{
+    dlx_error err = {0};
+    assert_int_equal(dlx_graph_verify(g, &err), DLX_E_FORMAT);
+    if (!strstr(err.message, sentence)) fail_msg("'%s' does not say '%s'", err.message, sentence);
+    dlx_graph_free(g);
+}
+
+static void the_verifier_knows_types_and_kinds(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    uint32_t v[10];
+    build_typed(&g, v);
+    g.values[v[3]].dtype = DLX_I32;
+    expect_refused(&g, "bias must be a constant of floats");
+    build_typed(&g, v);
+    g.nodes[1].in[2] = op(&g, DLX_OP_NEG, v[3], DLX_NONE, NULL); /* computed */
+    dlx_node negated = g.nodes[g.n_nodes - 1];
+    memmove(g.nodes + 1, g.nodes, (g.n_nodes - 1) * sizeof *g.nodes);
+    g.nodes[0] = negated;
+    for (size_t i = 0; i < g.n_nodes; i++) g.values[g.nodes[i].out[0]].producer = (uint32_t)i;
+    expect_refused(&g, "bias must be a constant of floats");
+    build_typed(&g, v);
+    g.values[v[1]].kind = DLX_VALUE_INPUT;
+    g.values[v[1]].scales = DLX_NONE;
+    g.inputs[1] = v[1];
+    expect_refused(&g, "");
+    build_typed(&g, v);
+    g.values[v[1]].source.bytes = 35;
+    expect_refused(&g, "fewer bytes than its shape");
+    build_typed(&g, v);
+    g.nodes[3].in[1] = v[4]; /* CONCAT of quantised rows */
+    expect_refused(&g, "only a LINEAR reads dynamically quantised rows");
+    build_typed(&g, v);
+    g.nodes[3].in[1] = v[1]; /* CONCAT of int8 weights */
+    expect_refused(&g, "does not honour the scales");
+    build_typed(&g, v);
+    g.outputs[0] = v[4];
+    expect_refused(&g, "only a LINEAR reads such a value");
+    build_typed(&g, v);
+    g.values[v[7]].dtype = DLX_F16;
+    expect_refused(&g, "");
+    build_typed(&g, v);
+    g.values[v[9]].dtype = DLX_I32;
+    expect_refused(&g, "another element type than its operands give");
+    build_typed(&g, v);
+    g.values[v[8]].dtype = g.values[v[7]].dtype = DLX_I8; /* CONCAT of floats and int8 */
+    expect_refused(&g, "differ in element type");
+    build_typed(&g, v);
+    g.values[v[0]].dtype = DLX_QD8;
+    expect_refused(&g, "only a CONVERT makes them");
+}
+
+static void dimensions_that_vary_are_found_behind_divisions(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_graph_init(&g);
+    uint32_t x = vector(&g, "x", 5, 6);
+    uint32_t merged = op(&g, DLX_OP_RESHAPE, x, DLX_NONE, &(dlx_attr){.rank = 2, .shape = {-1, 2}});
+    assert_int_equal(g.values[merged].dynamic, 1);
+    uint32_t split = op(&g, DLX_OP_RESHAPE, merged, DLX_NONE, &(dlx_attr){.rank = 3, .shape = {3, -1, 2}});
+    assert_int_equal(g.values[split].dynamic, 2);
+    dlx_graph_free(&g);
+}
+
 static void pruning_keeps_what_outputs_need(void **state)
 {
     (void)state;
@@ -163,6 +250,8 @@ int main(void)
         cmocka_unit_test(shapes_follow_the_operators),
         cmocka_unit_test(impossible_shapes_are_refused),
         cmocka_unit_test(the_verifier_sees_every_damage),
+        cmocka_unit_test(the_verifier_knows_types_and_kinds),
+        cmocka_unit_test(dimensions_that_vary_are_found_behind_divisions),
         cmocka_unit_test(pruning_keeps_what_outputs_need),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

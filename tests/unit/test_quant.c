@@ -472,7 +472,8 @@ static void other_uses_keep_a_weight_float(void **state)
         &g, "wide", DLX_F32, 2, dim,
         (dlx_const_source){.data = half_data, .bytes = 48, .stored = DLX_F16, .transform = DLX_CONST_WIDEN});
     assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, (uint32_t[]){x, w}, NULL)));
-    assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, (uint32_t[]){x, computed}, NULL)));
+    assert_true(
+        dlx_graph_output(&g, node(&g, DLX_OP_BMM, 2, (uint32_t[]){x, computed}, &(dlx_attr){.transpose_b = true})));
     assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, (uint32_t[]){x, free_weight}, NULL)));
     assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, (uint32_t[]){x, plain}, NULL)));
     assert_int_equal(dlx_quantize_int8_dynamic(&g, NULL), DLX_OK);
