@@ -14,7 +14,7 @@
 
 #include "../unit/test_diffusion_model.h"
 
-enum { MOST_CANVAS = 96, MOST_LOGITS = 1 << 14, MOST_PROMPT = 40, MOST_CALLS = 600, MOST_OPTIONS = 24 };
+enum { MOST_CANVAS = 80, MOST_LOGITS = 1 << 14, MOST_PROMPT = 40, MOST_CALLS = 160, MOST_OPTIONS = 24 };
 
 /* How the model answers. */
 typedef enum mood { HONEST, EQUAL, HUGE_LOGITS, NAN_ROW, NOTHING, FAILING, MOODS } mood;
@@ -93,7 +93,7 @@ static void take_model(decode *d, fuzz_input *in)
     m->fail_at = d->mood == FAILING ? 1 + take_byte(in) % 16 : 0;
     m->stop_at = take_int(in);
     d->stop_after = take_byte(in);
-    if (!d->stop_after || d->stop_after > 250) d->stop_after = MOST_CALLS;
+    if (!d->stop_after || d->stop_after > MOST_CALLS) d->stop_after = MOST_CALLS;
     m->facts = d->facts;
     m->stop_id =
         d->facts.vocab_size > 0 ? (int32_t)((uint32_t)d->facts.stop_ids[0] % (uint32_t)d->facts.vocab_size) : 0;
@@ -145,7 +145,7 @@ static bool affordable(const decode *d, const dlx_decode_options *o, const int32
     set.algorithm->plan(&set, &need);
     require(set.n_prompt == (int32_t)n && set.max_new >= 0 && set.end <= d->facts.max_context);
     require(need.canvas >= set.n_prompt && need.candidates >= 0 && need.steps >= 0);
-    return need.canvas <= MOST_CANVAS && need.steps <= 1 << 20 &&
+    return need.canvas <= MOST_CANVAS && need.steps <= 1 << 14 &&
            (int64_t)need.candidates * d->facts.vocab_size <= MOST_LOGITS && d->facts.vocab_size <= MOST_LOGITS / 4;
 }
 

@@ -163,10 +163,12 @@ static void complete(script *s, uint8_t family, uint8_t max_new)
     o.text_ctx = s;
     o.on_step = on_step;
     o.step_ctx = s;
+    bool fine = true;
+    for (size_t i = 0; i < s->n_stop; i++) fine = fine && dlx_utf8_valid(s->stop[i], strlen(s->stop[i]));
     dlx_status status = dlx_complete(&s->facts, forward, s, &o, prompt, PROMPT, &c, &err);
-    if (status != DLX_OK) fprintf(stderr, "%s\n", err.message);
-    require(status == DLX_OK);
-    check_completion(s, c, max_new);
+    require_sentence(status, &err);
+    require(status == (fine ? DLX_OK : DLX_E_INVALID));
+    if (c) check_completion(s, c, max_new);
     dlx_completion_free(c);
     dlx_decode_options_free(decode);
 }
