@@ -9,6 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TINY_POSITIONS 160
+#define TINY_CONTEXT   160
+#define TINY_ROWS      40
 #include "../unit/tiny_file.h"
 #include "../unit/tiny_reference.h"
 
@@ -16,7 +19,7 @@
 #include "fuzz.h"
 #include "input.h"
 
-enum { SESSIONS = 3, MOST_OPS = 32, MOST_IDS = 64 };
+enum { SESSIONS = 3, MOST_OPS = 32, MOST_IDS = 200 };
 
 /* A session and what must be in it. */
 typedef struct sequence {
@@ -134,6 +137,14 @@ static void remember(sequence *q, const dlx_forward_call *c)
     for (int64_t p = b ? (end + b - 1) / b * b : CONTEXT; p < CONTEXT; p++) q->sure[p] = false;
 }
 
+/* Small ids from one byte, or ids that may be anything. */
+static void take_ids(int32_t *ids, size_t n, fuzz_input *in)
+{
+    uint8_t kind = take_byte(in);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = kind < 0xC0 ? (int32_t)((kind + i * (kind % 7 + 1) + i * i / 3) % VOCAB) : pick(in, VOCAB);
+}
+
 static void take_context(dlx_forward_call *c, fuzz_input *in)
 {
     uint8_t kind = take_byte(in) % 4;
@@ -161,7 +172,7 @@ static void forward(sequence *q, fuzz_input *in)
     size_t n_ids = c.n_ids > 0 ? (c.n_ids < MOST_IDS ? (size_t)c.n_ids : MOST_IDS) : 0;
     int32_t *ids = malloc(n_ids * sizeof *ids + 1), *rows = NULL;
     require(ids != NULL);
-    for (size_t i = 0; i < n_ids; i++) ids[i] = pick(in, VOCAB);
+    take_ids(ids, n_ids, in);
     c.ids = ids;
     take_context(&c, in);
     c.attn_block = pick(in, 9);

@@ -188,24 +188,25 @@ def opened(slot, kind, rows=0, context=0):
     return bytes([slot * 16, kind, rows, context])
 
 
-def call(slot, start, ids, context=1, block=4, store=True, last=False):
-    """context 0: none, 1: everything before, 2: and 4 rows behind. Logits of all rows, or of the last one."""
-    data = bytes([slot * 16, start, len(ids), *ids, context]) + (b"\x04" if context == 2 else b"")
-    return data + bytes([block, 1, 1 if store else 0]) + (bytes([4, 1, len(ids) - 1]) if last else b"\0")
+def call(slot, start, n, context=1, block=4, store=True, last=False, seed=7):
+    """n ids from `start` on. context 0: none, 1: everything before, 2: and 4 rows behind. Logits of all rows, or of the
+    last one."""
+    data = bytes([slot * 16, start, n, seed, context]) + (b"\x04" if context == 2 else b"")
+    return data + bytes([block, 1, 1 if store else 0]) + (bytes([4, 1, n - 1]) if last else b"\0")
 
 
 def sessions():
-    ids = (3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3)
-    blocks = b"".join(call(0, p, ids[p:p + 4]) for p in (0, 4, 8))
-    put("session", "blocks", opened(0, 0) + blocks + bytes([13, 12, 4, 1]) + bytes([14, 6]) + call(0, 4, ids[4:8]))
-    put("session", "whole", opened(0, 0) + call(0, 0, ids, 0) + call(0, 8, ids[:4], 1, 0) + call(0, 4, ids[4:8], 2, 0))
-    put("session", "small", opened(1, 0, 4, 16) + call(1, 0, ids[:12], 0) + call(1, 12, ids[12:], 1, 4, False))
-    put("session", "node_by_node", opened(2, 1) + call(2, 0, ids[:8], 0) + call(2, 8, ids[8:12], 1, 4, True, True) +
-        call(2, 12, ids[12:14], 1, 1))
-    put("session", "causal", opened(0, 0) + call(0, 0, ids[:5], 0, 1) + b"".join(call(0, p, ids[p:p + 1], 1, 1)
-                                                                                 for p in (5, 6, 7)))
-    put("session", "two", opened(0, 0) + opened(1, 0, 8) + call(0, 0, ids[:4], 0) + call(1, 0, ids[4:8], 0) +
-        call(0, 4, ids[4:8]) + call(1, 4, ids[:4]))
+    put("session", "blocks", opened(0, 0) + b"".join(call(0, p, 4) for p in (0, 4, 8)) + bytes([13, 12, 4, 1]) +
+        bytes([14, 6]) + call(0, 4, 4))
+    put("session", "whole", opened(0, 0) + call(0, 0, 16, 0, 0) + call(0, 16, 4, 1, 0) + call(0, 4, 12, 2, 0, seed=9))
+    put("session", "small", opened(1, 0, 4, 16) + call(1, 0, 12, 0) + call(1, 12, 4, 1, 4, False))
+    put("session", "node_by_node", opened(2, 1) + call(2, 0, 8, 0) + call(2, 8, 4, 1, 4, True, True) +
+        call(2, 12, 2, 1, 1))
+    put("session", "causal", opened(0, 0) + call(0, 0, 5, 0, 1) + b"".join(call(0, p, 1, 1, 1) for p in (5, 6, 7)))
+    put("session", "two", opened(0, 0) + opened(1, 0, 8) + call(0, 0, 4, 0) + call(1, 0, 4, 0, seed=11) +
+        call(0, 4, 4) + call(1, 4, 4))
+    put("session", "long", opened(0, 0) + b"".join(call(0, p, 32, 1 if p else 0, 8) for p in (0, 32, 64, 96)) +
+        call(0, 128, 16, 1, 8, False) + bytes([14, 70]) + call(0, 64, 40, 1, 8))
 
 
 # ---- streams and questions -------------------------------------------------------------------------------------------

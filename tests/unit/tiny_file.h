@@ -1,4 +1,5 @@
-/* The tiny decoder as a .pte, with facts of a block-causal model; recognisable or with its attention hidden. */
+/* The tiny decoder as a .pte, with facts of a block-causal model; recognisable or with its attention hidden.
+ * TINY_ROWS, TINY_CONTEXT and TINY_POSITIONS may be defined before this file is included. */
 #ifndef DLX_TESTS_TINY_FILE_H
 #define DLX_TESTS_TINY_FILE_H
 
@@ -9,7 +10,12 @@
 #include "backends/xnnpack/xnnpack.h"
 #include "format/facts.h"
 
-enum { MAX_ROWS = 16, CONTEXT = 24 };
+#ifndef TINY_ROWS
+#define TINY_ROWS    16
+#define TINY_CONTEXT 24
+#endif
+
+enum { MAX_ROWS = TINY_ROWS, CONTEXT = TINY_CONTEXT };
 
 static inline dlx_status stream_plain(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err)
 {

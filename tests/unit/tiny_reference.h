@@ -9,7 +9,7 @@
 
 #include "tiny_decoder.h"
 
-enum { MLP = 40, REFERENCE_WEIGHTS = 16, MOST_WEIGHT = MLP * HIDDEN };
+enum { MLP = 40, REFERENCE_WEIGHTS = 16, MOST_WEIGHT = MLP * HIDDEN + POSITIONS * DIM };
 
 typedef struct tiny_pair {
     double hidden[HIDDEN], q[HEADS * DIM], k[KV * DIM], v[KV * DIM];
