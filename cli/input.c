@@ -102,3 +102,9 @@ bool dlx_cli_is_folder(const char *path)
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
+
+size_t dlx_cli_trimmed(const char *text, size_t n)
+{
+    while (n && (text[n - 1] == ' ' || (text[n - 1] >= '\t' && text[n - 1] <= '\r'))) n--;
+    return n;
+}

@@ -16,5 +16,7 @@ dlx_status dlx_cli_parse_ids(const char *text, int32_t **ids, size_t *n, dlx_err
 /* A whole file, or the standard input for "-"; NUL-terminated, freed with free. */
 dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error *err);
 bool dlx_cli_is_folder(const char *path);
+/* Length of the text without the white space at its end. A NUL is no white space. */
+size_t dlx_cli_trimmed(const char *text, size_t n);
 
 #endif

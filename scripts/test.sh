@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # test.sh [--core]: everything that CI runs, from a fresh clone to a summary line; exit status 1 when a step failed.
 #   --core   leave out the Python tests that need PyTorch (no large download)
-# Logs lie in build/logs; the end of a failed step's log is printed. JOBS sets the parallel jobs (default: all cores).
+# Logs lie in build/logs; the end of a failed step's log is printed, and under a step that passed what it did not test.
+# JOBS sets the parallel jobs (default: all cores).
 set -u -o pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-requirements=tests/requirements.txt
+requirements=tests/requirements.txt oracles=all
 case "${1:-}" in
---core) requirements=tests/requirements-core.txt ;;
+--core) requirements=tests/requirements-core.txt oracles=core ;;
 "") ;;
 *)
-    sed -n '2,4s/^# //p' "$0" >&2
+    sed -n '2,5s/^# //p' "$0" >&2
     exit 2
     ;;
 esac
@@ -19,13 +20,20 @@ jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 logs=build/logs
 mkdir -p "$logs"
 export CTEST_OUTPUT_ON_FAILURE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# A package that a test compares with and that is missing is a failure here (tests/py/oracles.py).
+export DLX_REQUIRE_ORACLES=$oracles
 passed=0 failed=0 skipped=0
-declare -A result
+declare -A result seconds
 
 # report NAME RESULT TEXT
 report() {
     result[$1]=$2
     printf '%-22s %-8s %s\n' "$1" "$2" "$3"
+}
+
+# summary LOG: counts, and indented below them what was not tested.
+summary() {
+    python3 tools/summarise_log.py "$1" | sed '2,$s/^/    /'
 }
 
 # skip NAME REASON
@@ -46,7 +54,8 @@ step() {
     done
     if "$@" >"$log" 2>&1 </dev/null; then
         passed=$((passed + 1))
-        report "$name" passed "$((SECONDS - start)) s  $(grep -E 'tests passed|[0-9] passed|follow|runs, |exists$' "$log" | tail -n 1)"
+        seconds[$name]=$((SECONDS - start))
+        report "$name" passed "${seconds[$name]} s  $(summary "$log")"
     else
         failed=$((failed + 1))
         report "$name" FAILED "$((SECONDS - start)) s, from $log:"
@@ -63,6 +72,14 @@ tests() {
     local preset=$1
     shift
     ctest --preset "$preset" --parallel "$jobs" "$@"
+    local status=$?
+    left_out "$preset"
+    return $status
+}
+
+# left_out PRESET: what the tests of the last run say they did not test. ctest keeps the output of those that passed here.
+left_out() {
+    grep -hE '^(SKIPPED: |not run on this CPU: )' "build/$1/Testing/Temporary/LastTest.log" | sort -u
 }
 
 python_environment() {
@@ -71,10 +88,6 @@ python_environment() {
         rm -rf build/venv
         python3 -m venv build/venv && build/venv/bin/pip install -q -r "$requirements" || return 1
         (cat tests/requirements*.txt; echo "$requirements") >"$stamp"
-    fi
-    # A test that cannot import what it compares with skips itself: make sure that none has to.
-    if [ "$requirements" = tests/requirements.txt ]; then
-        build/venv/bin/python -c 'import torch, transformers, executorch.runtime'
     fi
 }
 
@@ -88,6 +101,9 @@ thread_tests() {
     local fixed=()
     setarch -R true 2>/dev/null && fixed=(setarch -R)
     "${fixed[@]}" ctest --preset tsan --parallel "$jobs" -L threads
+    local status=$?
+    left_out tsan
+    return $status
 }
 
 step dependencies "" scripts/install_deps.sh
@@ -117,6 +133,10 @@ else
     skip aarch64-tests "needs aarch64-build"
 fi
 
-echo "total time $SECONDS s"
+slowest() {
+    for name in "${!seconds[@]}"; do echo "${seconds[$name]} $name"; done | sort -rn | head -n 5 |
+        awk '{printf "%s%s %d s", NR > 1 ? ", " : "", $2, $1}'
+}
+echo "total time $SECONDS s; slowest: $(slowest)"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

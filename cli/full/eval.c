@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "full/jsonl.h"
+#include "input.h"
 #include "output.h"
 #include "prompt.h"
 #include "running.h"
@@ -16,16 +17,10 @@ typedef struct totals {
     size_t n_wrong;
 } totals;
 
-static size_t trimmed(const char *text, size_t n)
-{
-    while (n && strchr(" \t\r\n\v\f", text[n - 1])) n--;
-    return n;
-}
-
 static bool same_answer(const char *a, size_t n, const char *b)
 {
-    size_t m = trimmed(b, strlen(b));
-    n = trimmed(a, n);
+    size_t m = dlx_cli_trimmed(b, strlen(b));
+    n = dlx_cli_trimmed(a, n);
     return n == m && !memcmp(a, b, n);
 }
 

@@ -74,8 +74,7 @@ dlx_status dlx_cli_questions_read(dlx_cli_questions *out, const char *path, size
         end = memchr(line, '\n', (size_t)(text + n - line));
         if (!end) end = text + n;
         number++;
-        size_t length = (size_t)(end - line);
-        while (length && strchr(" \t\r", line[length - 1])) length--;
+        size_t length = dlx_cli_trimmed(line, (size_t)(end - line));
         if (length) s = add(out, &room, line, length, path, number, err);
     }
     free(text);

@@ -13,6 +13,7 @@
 #include "base/structs.h"
 #include "diffusion/options.h"
 #include "diffusion/settings.h"
+#include "text/utf8.h"
 
 struct dlx_completion {
     dlx_generation *generation;
@@ -143,8 +144,12 @@ static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
     if (!o->tokenizer && (o->n_stop || o->on_text))
         return dlx_fail(err, DLX_E_INVALID,
                         "stop strings and streamed text need a tokenizer; this model carries none, or none was given");
-    for (size_t i = 0; i < o->n_stop; i++)
+    for (size_t i = 0; i < o->n_stop; i++) {
         if (!o->stop[i] || !*o->stop[i]) return dlx_fail(err, DLX_E_INVALID, "stop string %zu is empty", i + 1);
+        /* Others would end an answer inside a character. */
+        if (!dlx_utf8_valid(o->stop[i], strlen(o->stop[i])))
+            return dlx_fail(err, DLX_E_INVALID, "stop string %zu is not valid UTF-8", i + 1);
+    }
     return DLX_OK;
 }
 

@@ -7,11 +7,14 @@ import signal
 import subprocess
 from pathlib import Path
 
-import numpy
 import pytest
-from safetensors.numpy import load_file, save_file
 
+from oracles import oracle
 from program import (CLI, DATA, DEMO, MODELS, ROOT, export, flags, ids_text, on_terminal, run, run_json, start, traces)
+
+numpy = oracle("numpy", "what the commands print is")
+safetensors = oracle("safetensors.numpy", "what the commands write is")
+load_file, save_file = safetensors.load_file, safetensors.save_file
 
 HELDOUT = DEMO / "eval" / "heldout.jsonl"
 COMMANDS = ("export", "inspect", "generate", "infill", "logits", "tokenize", "detokenize", "eval", "sudoku")
@@ -463,7 +466,7 @@ TEXTS = ("", "Hello, world!", "  two  blanks\n\nand lines\n", "Grüße, 東京, 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_tokenize(tiny, model):
-    tokenizers = pytest.importorskip("tokenizers")
+    tokenizers = oracle("tokenizers", "encoding")
     theirs = tokenizers.Tokenizer.from_file(str(DATA / "checkpoints" / model / "tokenizer.json"))
     for text in TEXTS:
         ids = json.loads("[" + run("tokenize", tiny[model], "--", text) + "]")

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 from exported_files import MODELS, exported  # noqa: F401 - a fixture
+from oracles import oracle
 
 import diffulex_edge
 from diffulex_edge.decode import ForwardCall, ModelFacts
@@ -31,7 +32,7 @@ class Scripted:
 
 @pytest.mark.parametrize("kind", ("list", "numpy", "numpy64", "torch", "bfloat16"))
 def test_logits_of_every_kind(kind):
-    module = pytest.importorskip("torch" if kind in ("torch", "bfloat16") else "numpy") if kind != "list" else None
+    module = oracle("torch" if kind in ("torch", "bfloat16") else "numpy", "its arrays are") if kind != "list" else None
     make = {
         "list": lambda r: r,
         "numpy": lambda r: module.array(r, dtype="float32"),
@@ -58,7 +59,7 @@ def test_calls_carry_what_the_header_says():
 
 
 def test_wrong_answers_of_a_forward_function():
-    numpy = pytest.importorskip("numpy")
+    numpy = oracle("numpy", "wrong arrays are")
     for answer in ([], [[0.0] * 31], numpy.zeros((1, 31)), numpy.zeros(32), [[float("nan")] * 32]):
         with pytest.raises((ValueError, RuntimeError)):
             diffulex_edge.generate(lambda call, a=answer: a, PROMPT, facts=FACTS, max_new_tokens=4)
@@ -123,8 +124,8 @@ def test_a_missing_runtime_is_named(exported, monkeypatch):
 
 @pytest.fixture(scope="module")
 def official(exported):
-    pytest.importorskip("torch", reason="needs torch: left out by scripts/test.sh --core")
-    pytest.importorskip("executorch.runtime", reason="needs executorch: left out by scripts/test.sh --core")
+    oracle("torch", "the decoder over the official runtime is")
+    oracle("executorch.runtime", "the decoder over the official runtime is")
     return {m: DiffusionEngine.from_pte(exported(f"{m}-tiny"), model_type=m, runtime="executorch") for m in MODELS}
 
 

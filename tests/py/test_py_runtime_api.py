@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from exported_files import DATA, MODELS, exported  # noqa: F401 - a fixture
+from oracles import oracle
 
 import diffulex_edge
 from diffulex_edge.runtime import (
@@ -240,7 +241,7 @@ def test_empty_prompt_and_kinds_of_prompts(engines):
     assert len(engine.generate([], config)) == 8
     want = engine.generate(PROMPT, config)
     assert engine.generate(tuple(PROMPT), config) == engine.generate([PROMPT], config) == want
-    torch = pytest.importorskip("torch")
+    torch = oracle("torch", "tensors of a caller are")
     assert engine.generate(torch.tensor([PROMPT]), config) == want
 
 
@@ -334,7 +335,7 @@ def ar(exported):
 
 
 def test_autoregressive_returns_generated_ids_only(ar):
-    numpy = pytest.importorskip("numpy")
+    numpy = oracle("numpy", "arrays of logits are")
     config = GenerationConfig(max_new_tokens=12, temperature=0)
     generated = ar.generate(PROMPT, config)
     assert 0 < len(generated) <= 12 and list(ar.generate_stream(PROMPT, config)) == generated
@@ -369,7 +370,7 @@ def test_autoregressive_stop_sequences_and_eos(ar):
 
 
 def test_repetition_penalty(ar):
-    numpy = pytest.importorskip("numpy")
+    numpy = oracle("numpy", "arrays of logits are")
     out = ar._apply_repetition_penalty(numpy.array([2.0, -2.0, 1.0, 0.0]), [0, 0, 1, 3], 2.0)
     assert out.tolist() == [1.0, -4.0, 1.0, 0.0]
     plain = ar.generate(PROMPT, GenerationConfig(max_new_tokens=20, temperature=0))
@@ -379,7 +380,7 @@ def test_repetition_penalty(ar):
 
 
 def test_prefill_and_decode_steps(ar):
-    numpy = pytest.importorskip("numpy")
+    numpy = oracle("numpy", "arrays of logits are")
     logits, cache = ar._prefill([PROMPT])
     assert (
         logits.shape == (1, len(PROMPT), ar.facts.vocab_size) and cache is not None and ar._current_pos == len(PROMPT)
@@ -416,7 +417,7 @@ def scripted(ids):
 @pytest.mark.parametrize("algorithm", (None, "blocks"))
 @pytest.mark.parametrize("model_type", ("llada", "sdar"))
 def test_any_callable(kind, algorithm, model_type):
-    module = None if kind in ("list", "tuple") else pytest.importorskip(kind)
+    module = None if kind in ("list", "tuple") else oracle(kind, "its arrays are")
     make = {
         "list": lambda r: r,
         "tuple": lambda r: ([r], None),
@@ -432,7 +433,7 @@ def test_any_callable(kind, algorithm, model_type):
 
 
 def test_a_torch_module_gets_positions_and_mask():
-    torch = pytest.importorskip("torch")
+    torch = oracle("torch", "tensors of a caller are")
     seen = []
 
     class Model(torch.nn.Module):
@@ -631,7 +632,7 @@ def test_quantisation_settings():
 
 @pytest.mark.parametrize("kind", ("numpy", "torch"))
 def test_kv_cache_container(kind):
-    module = pytest.importorskip(kind)
+    module = oracle(kind, "its arrays are")
     from diffulex_edge.model import KVCache, KVCacheConfig, create_kv_caches
 
     config = KVCacheConfig(2, 3, 4, 8, dtype=module.float32)

@@ -207,7 +207,7 @@ static void a_listener_cancels(void **state)
 static void wrong_options_are_refused(void **state)
 {
     (void)state;
-    static const char *const empty[] = {""};
+    static const char *const empty[] = {""}, *const broken[] = {"fine", "\xE4\xB8"};
     dlx_completion_options o = dlx_completion_options_default();
     dlx_completion *c = NULL;
     dlx_error err = {0};
@@ -220,6 +220,10 @@ static void wrong_options_are_refused(void **state)
     o.tokenizer = open_tokenizer();
     assert_int_equal(dlx_complete(&facts, forward, &s, &o, prompt, PROMPT, &c, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "stop string 1 is empty"));
+    o.stop = broken; /* it would end an answer inside a character */
+    o.n_stop = 2;
+    assert_int_equal(dlx_complete(&facts, forward, &s, &o, prompt, PROMPT, &c, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "stop string 2 is not valid UTF-8"));
     dlx_tokenizer_close((dlx_tokenizer *)(uintptr_t)o.tokenizer);
     o.struct_size = 1;
     assert_int_equal(dlx_complete(&facts, forward, &s, &o, prompt, PROMPT, &c, &err), DLX_E_INVALID);

@@ -12,7 +12,12 @@
 
 #include "graph/graph.h"
 
-enum { HIDDEN = 24, HEADS = 4, KV = 2, DIM = 8, VOCAB = 11, POSITIONS = 32 };
+/* A test that needs more positions says so before it includes this file. */
+#ifndef TINY_POSITIONS
+#define TINY_POSITIONS 32
+#endif
+
+enum { HIDDEN = 24, HEADS = 4, KV = 2, DIM = 8, VOCAB = 11, POSITIONS = TINY_POSITIONS };
 
 static inline float noise(uint32_t *seed)
 {

@@ -1,0 +1,39 @@
+"""The kernel tests say which instruction sets they could not run, so that a pass does not speak for those."""
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from oracles import not_here
+
+BUILD = os.environ.get("DLX_BUILD_DIR")
+if not BUILD:
+    not_here("DLX_BUILD_DIR does not name a build folder")
+if platform.machine() != "x86_64":
+    pytest.skip("the sets that a CPU can lack are those of x86-64", allow_module_level=True)
+
+PROGRAM = Path(BUILD).resolve() / "tests" / "test_kernels"
+NEEDS = {"avx2": {"avx2", "fma"}, "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl",
+                                                 "avx512_vnni"}}
+
+
+def not_run(*command):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [line for line in done.stdout.splitlines() if "not run" in line]
+
+
+def test_this_machine():
+    flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
+    missing = [name for name, needs in NEEDS.items() if not needs <= set(flags.split())]
+    assert not_run(PROGRAM) == (["not run on this CPU: " + ", ".join(missing)] if missing else [])
+
+
+def test_a_machine_without_them():
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("needs qemu-x86_64, an emulator of older CPUs")
+    assert not_run(emulator, "-cpu", "Nehalem", PROGRAM) == ["not run on this CPU: avx2, avx512vnni"]

@@ -1,0 +1,51 @@
+"""What scripts/test.sh prints for a step: counts, and everything that was not tested."""
+import importlib.util
+import subprocess
+import sys
+
+from program import ROOT
+
+spec = importlib.util.spec_from_file_location("summarise_log", ROOT / "tools" / "summarise_log.py")
+summarise_log = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(summarise_log)
+summarise = summarise_log.summarise
+
+OLD = "100% tests passed, 0 tests failed out of 42\n\nTotal Test time (real) =   2.1 sec\n"
+NEW = "100% tests passed out of 2\n\nTotal Test time (real) =   0.26 sec\n"
+NOT_RUN = "\nThe following tests did not run:\n\t 35 - test_tokenizer_qwen (Skipped)\n"
+FAILED = ("\n97% tests passed, 1 tests failed out of 34\n\nTotal Test time (real) =   1.30 sec\n" + NOT_RUN +
+          "\nThe following tests FAILED:\n\t 7 - test_quant (Failed)\n")
+
+
+def test_ctest():
+    assert summarise("Test project\n" + OLD) == ["42 of 42 passed"]
+    assert summarise(NEW) == ["2 of 2 passed"]
+    assert summarise(FAILED)[0] == "32 of 34 passed, 1 failed, 1 not run: test_tokenizer_qwen (Skipped)"
+
+
+def test_what_ctest_left_out_has_a_reason():
+    said = "not run on this CPU: avx512vnni\nSKIPPED: there is no folder 'x'\n"
+    assert summarise(NEW + NOT_RUN + said) == ["1 of 2 passed, 1 not run: test_tokenizer_qwen (Skipped)",
+                                               "there is no folder 'x'", "not run on this CPU: avx512vnni"]
+    assert summarise(NEW + said.splitlines()[0]) == ["2 of 2 passed", "not run on this CPU: avx512vnni"]
+    assert summarise(NEW + NOT_RUN)[1:] == ["some of these do not say why"]
+
+
+def test_pytest(tmp_path):
+    (tmp_path / "test_it.py").write_text(
+        "import pytest, warnings\n"
+        "def test_a(): warnings.warn('odd')\n"
+        "@pytest.mark.parametrize('i', range(3))\n"
+        "def test_b(i): pytest.skip('root may write everywhere')\n"
+        "def test_c(): pytest.skip('no index')\n")
+    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "test_it.py"],
+                          cwd=tmp_path, capture_output=True, text=True)
+    lines = summarise(done.stdout)
+    assert lines[0] == "1 passed, 4 skipped", done.stdout + done.stderr
+    assert sorted(lines[1:]) == ["1 skipped: no index (test_it.py)", "3 skipped: root may write everywhere (test_it.py)"]
+
+
+def test_checks_and_builds():
+    assert summarise("style: 408 files follow the rules\n") == ["style: 408 files follow the rules"]
+    assert summarise("a\ndocs: 10 pages, 34 command lines, every link and flag exists\n")[0].startswith("docs: 10 pages")
+    assert summarise("[1/2] Building\n[2/2] Linking\n") == [""]
