@@ -15,7 +15,8 @@ import threading
 import time
 from typing import NamedTuple
 
-# The fast part of pytest: well below a minute together, nothing that needs PyTorch.
+# The fast part of pytest: half a minute together, nothing that needs PyTorch or decodes hundreds of puzzles.
+SLOW = "test_demo_goldens or test_sudoku_counts or test_eval_of_puzzles"
 FAST_PYTEST = ("test_cli.py", "test_cli_chat.py", "test_cli_errors.py", "test_dialog_model.py", "test_py_engine_runs.py",
                "test_py_engine_settings.py", "test_py_package.py", "test_py_runtime_api.py", "test_py_sampler_vectors.py")
 MOST_MEMORY = 6 << 30  # a mutant that asks for more has failed
@@ -64,7 +65,8 @@ class Campaign:
             environment = {"DLX_BUILD_DIR": str(build), "DLX_CLI": str(build / "cli" / "diffulex-edge"),
                            "PYTHONPATH": str(self.shop.tree / "python"), "PYTHONDONTWRITEBYTECODE": "1"}
             for file in FAST_PYTEST:
-                command = [self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"tests/py/{file}"]
+                command = [self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", f"not ({SLOW})",
+                           f"tests/py/{file}"]
                 found.append(Test(file, "pytest", command, str(self.shop.tree), environment, 0))
         return found
 
