@@ -21,6 +21,7 @@ typedef struct script {
     const dlx_tokenizer *tokenizer;
     int32_t want[MOST];
     int32_t n;
+    int32_t calls;
 } script;
 
 static dlx_tokenizer *open_tokenizer(void)
@@ -48,8 +49,9 @@ static script write_script(const dlx_tokenizer *t, const char *text)
 /* Row p is the surer of its token the larger (p * 7 + 40) mod 64 is: the answer fills up in a scattered order. */
 static dlx_status forward(void *ctx, const dlx_forward_call *call, dlx_error *err)
 {
-    const script *s = ctx;
+    script *s = ctx;
     (void)err;
+    s->calls++;
     for (int32_t i = 0; i < call->n_rows; i++) {
         int32_t row = call->rows ? call->rows[i] : i, p = call->start + row - PROMPT;
         float *logits = call->logits + (size_t)i * VOCAB;
@@ -204,6 +206,95 @@ static void a_listener_cancels(void **state)
     assert_int_equal(strncmp("abcdefghijklmnopqrstuvwxyz", r.text, strlen(r.text)), 0);
 }
 
+/* Who cancels, and how many calls of the model had been made by then. */
+typedef struct canceller {
+    const script *script;
+    int32_t made, heard;
+} canceller;
+
+static bool cancel_text(void *ctx, const char *text, size_t n)
+{
+    canceller *c = ctx;
+    assert_true(text && n > 0);
+    c->made = c->script->calls;
+    c->heard++;
+    return false;
+}
+
+static bool cancel_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n)
+{
+    canceller *c = ctx;
+    assert_true(step && ids && n > PROMPT);
+    c->made = c->script->calls;
+    c->heard++;
+    return c->made < 3;
+}
+
+/* The model is not called again, from whichever function and with or without text; nothing is said behind the cancel. */
+static void nothing_runs_behind_a_cancel(void **state)
+{
+    (void)state;
+    dlx_tokenizer *t = open_tokenizer();
+    for (int way = 0; way < 3; way++) {
+        script s = write_script(t, "abcdefghijklmnopqrstuvwxyz");
+        canceller text = {.script = &s}, step = {.script = &s};
+        dlx_completion_options o = dlx_completion_options_default();
+        dlx_completion *c;
+        dlx_error err = {0};
+        if (way != 2) o.tokenizer = t;
+        if (way == 0) o.on_text = cancel_text;
+        if (way != 0) o.on_step = cancel_step;
+        o.text_ctx = &text;
+        o.step_ctx = &step;
+        if (dlx_complete(&facts, forward, &s, &o, prompt, PROMPT, &c, &err) != DLX_OK) fail_msg("%s", err.message);
+        assert_string_equal(dlx_completion_finish_reason(c), "cancelled");
+        assert_int_equal(dlx_generation_num_forwards(dlx_completion_generation(c)), s.calls);
+        assert_int_equal(way == 0 ? text.heard : step.heard, way == 0 ? 1 : 3);
+        assert_int_equal(s.calls, way == 0 ? text.made : 3);
+        assert_true(s.calls < s.n);
+        dlx_completion_free(c);
+    }
+    dlx_tokenizer_close(t);
+}
+
+/* A step that is refused ends the text too: what came with it is part of the answer, and is not said. */
+static bool never_heard(void *ctx, const char *text, size_t n)
+{
+    (void)ctx;
+    (void)text;
+    (void)n;
+    fail_msg("text behind a cancel");
+    return true;
+}
+
+static bool cancel_first_text(void *ctx, const dlx_step *step, const int32_t *ids, size_t n)
+{
+    (void)ctx;
+    (void)step;
+    return !(n > PROMPT && ids[PROMPT] != MASK);
+}
+
+static void a_step_that_cancels_ends_the_text(void **state)
+{
+    (void)state;
+    dlx_tokenizer *t = open_tokenizer();
+    script s = write_script(t, "abcdefgh");
+    dlx_completion_options o = dlx_completion_options_default();
+    dlx_completion *c;
+    dlx_error err = {0};
+    o.tokenizer = t;
+    o.on_text = never_heard;
+    o.on_step = cancel_first_text;
+    if (dlx_complete(&facts, forward, &s, &o, prompt, PROMPT, &c, &err) != DLX_OK) fail_msg("%s", err.message);
+    size_t n;
+    const char *text = dlx_completion_text(c, &n);
+    assert_true(n > 0 && n < 8);
+    assert_int_equal(strncmp(text, "abcdefgh", n), 0);
+    assert_string_equal(dlx_completion_finish_reason(c), "cancelled");
+    dlx_completion_free(c);
+    dlx_tokenizer_close(t);
+}
+
 static void wrong_options_are_refused(void **state)
 {
     (void)state;
@@ -243,6 +334,8 @@ int main(void)
         cmocka_unit_test(length_ends_an_answer_inside_a_character),
         cmocka_unit_test(stop_strings_are_held_back),
         cmocka_unit_test(a_listener_cancels),
+        cmocka_unit_test(nothing_runs_behind_a_cancel),
+        cmocka_unit_test(a_step_that_cancels_ends_the_text),
         cmocka_unit_test(wrong_options_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,1 @@
+"""Mutation testing of the C sources: see tools/mutate.py."""
