@@ -3,11 +3,12 @@
  * of several runs.
  *
  *   bench_kernels [--kernel qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] [--threads N]
- *                 [--repeat N] [--json]
+ *                 [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] [--repeat N] [--json]
  *
  * Matrix products walk over copies of their weights that together exceed any cache, so weights are cold, as they are in
- * a forward pass; the time of an int8 product includes quantising the activations. GB/s counts the bytes of packed
- * weights. Compare them with the machine's limits measured beside them: --kernel read prints what plain reading gives.
+ * a forward pass; the time of an int8 product includes quantising the activations. Keys and values of attention have
+ * the element type --kv and lie in --pieces pieces apart from each other. GB/s counts the bytes of packed weights.
+ * Compare them with the machine's limits measured beside them: --kernel read prints what plain reading gives.
  */
 #include <errno.h>
 #include <math.h>
@@ -23,14 +24,17 @@
 #include "base/threads.h"
 #include "kernels/kernels.h"
 
-enum { MAX_REPEAT = 99, MAX_COPIES = 128 };
+enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512 };
 #define COLD_BYTES ((size_t)192 << 20)
 #define HUGE_PAGE ((size_t)2 << 20)
 
 typedef struct options {
     const char *kernel, *isa;
     size_t n_in, n_out, rows; /* 0: the built-in list */
+    size_t attention[5];      /* heads, kv heads, head_dim, rows, keys; 0: the built-in list */
     int threads, repeat;
+    dlx_dtype kv;
+    size_t pieces;
     bool json;
 } options;
 
@@ -236,6 +240,33 @@ static void attention_units(void *arg, size_t begin, size_t end, size_t thread)
     }
 }
 
+/* Keys or values: as floats, or the same as halves. */
+static void *kv_block(const bench *b, size_t rows, size_t width)
+{
+    size_t n = rows * width;
+    float *x = block_new(n * sizeof *x);
+    fill(x, n);
+    if (b->o.kv == DLX_F32) return x;
+    uint16_t *h = block_new(n * sizeof *h);
+    b->k.f32_to_f16(h, x, n);
+    free(x);
+    return h;
+}
+
+/* `keys` rows of k and v in pieces of about equal length that lie in reverse order, a row of nothing between them. */
+static dlx_kv_piece *cut(const bench *b, void *k, void *v, size_t keys, size_t width)
+{
+    size_t n = b->o.pieces, element = b->o.kv == DLX_F16 ? sizeof(uint16_t) : sizeof(float), at = keys + n;
+    dlx_kv_piece *piece = block_new(n * sizeof *piece);
+    for (size_t i = 0; i < n; i++) {
+        size_t rows = (i + 1) * keys / n - i * keys / n;
+        at -= rows + 1;
+        piece[i] = (dlx_kv_piece){(uint8_t *)k + at * width * element, (uint8_t *)v + at * width * element, rows, width,
+                                  b->o.kv};
+    }
+    return piece;
+}
+
 static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads, size_t dim, size_t rows, size_t keys)
 {
     attention_job j = {.b = b};
@@ -245,13 +276,11 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
     if (kv_heads == (size_t)b->o.threads) j.tile = rows;
     j.tiles = (rows + j.tile - 1) / j.tile;
     float *q = block_new(rows * heads * dim * sizeof(float)), *out = block_new(rows * heads * dim * sizeof(float));
-    float *k = block_new(keys * kv_heads * dim * sizeof(float)), *v = block_new(keys * kv_heads * dim * sizeof(float));
+    void *k = kv_block(b, keys + b->o.pieces, kv_heads * dim), *v = kv_block(b, keys + b->o.pieces, kv_heads * dim);
+    dlx_kv_piece *piece = cut(b, k, v, keys, kv_heads * dim);
     int32_t *visible = block_new(rows * sizeof *visible);
     fill(q, rows * heads * dim);
-    fill(k, keys * kv_heads * dim);
-    fill(v, keys * kv_heads * dim);
     for (size_t i = 0; i < rows; i++) visible[i] = (int32_t)keys;
-    dlx_kv_piece piece = {k, v, keys, kv_heads * dim, DLX_F32};
     j.a = (dlx_attention_args){.out = out,
                                .out_stride = heads * dim,
                                .q = q,
@@ -261,8 +290,8 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
                                .kv_heads = kv_heads,
                                .head_dim = dim,
                                .scale = 1.0f / sqrtf((float)dim),
-                               .piece = &piece,
-                               .pieces = 1,
+                               .piece = piece,
+                               .pieces = b->o.pieces,
                                .visible = visible};
     j.scratch_bytes = (size_t)dlx_align_up(b->k.attention_scratch(j.tile, keys, heads, kv_heads, dim), 4096);
     j.scratch = block_new(j.scratch_bytes * (size_t)b->o.threads);
@@ -273,19 +302,27 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
         for (size_t c = 0; c < calls; c++) dlx_pool_for(b->pool, kv_heads * j.tiles, 1, attention_units, &j);
         seconds[r] = (now() - start) / (double)calls;
     }
-    char shape[64];
-    snprintf(shape, sizeof shape, "%zu/%zu x%zu rows %zu keys %zu", heads, kv_heads, dim, rows, keys);
+    char shape[96];
+    int used = snprintf(shape, sizeof shape, "%zu/%zu x%zu rows %zu keys %zu", heads, kv_heads, dim, rows, keys);
+    if (b->o.kv == DLX_F16 || b->o.pieces > 1)
+        snprintf(shape + used, sizeof shape - (size_t)used, " %s in %zu", dlx_dtype_name(b->o.kv), b->o.pieces);
     report(b, "attention", shape, seconds, work, 0);
     free(q);
     free(out);
     free(k);
     free(v);
+    free(piece);
     free(visible);
     free(j.scratch);
 }
 
 static void bench_attention(const bench *b)
 {
+    const size_t *a = b->o.attention;
+    if (a[0]) {
+        bench_attention_shape(b, a[0], a[1], a[2], a[3], a[4]);
+        return;
+    }
     bench_attention_shape(b, 12, 2, 128, 32, 544);
     bench_attention_shape(b, 12, 2, 128, 8, 544);
     bench_attention_shape(b, 12, 2, 128, 1, 544);
@@ -412,7 +449,8 @@ static void parse(options *o, int argc, char **argv)
             continue;
         }
         if (!value) die("usage: [--kernel read|qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] "
-                        "[--threads N] [--repeat N] [--json]");
+                        "[--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] "
+                        "[--repeat N] [--json]");
         i++;
         if (strcmp(word, "--kernel") == 0)
             o->kernel = value;
@@ -420,6 +458,14 @@ static void parse(options *o, int argc, char **argv)
             o->isa = value;
         else if (strcmp(word, "--threads") == 0)
             o->threads = atoi(value);
+        else if (strcmp(word, "--kv") == 0 && (strcmp(value, "f32") == 0 || strcmp(value, "f16") == 0))
+            o->kv = strcmp(value, "f16") == 0 ? DLX_F16 : DLX_F32;
+        else if (strcmp(word, "--attention") == 0) {
+            size_t *a = o->attention;
+            if (sscanf(value, "%zu:%zu:%zu:%zu:%zu", &a[0], &a[1], &a[2], &a[3], &a[4]) != 5)
+                die("--attention takes HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS");
+        } else if (strcmp(word, "--pieces") == 0)
+            o->pieces = (size_t)atoi(value);
         else if (strcmp(word, "--repeat") == 0)
             o->repeat = atoi(value);
         else if (strcmp(word, "--shape") == 0 && sscanf(value, "%zu:%zu:%zu", &o->n_in, &o->n_out, &o->rows) >= 2)
@@ -428,11 +474,12 @@ static void parse(options *o, int argc, char **argv)
             die("unknown argument; run without a value for the usage");
     }
     if (o->repeat < 1 || o->repeat > MAX_REPEAT) die("--repeat takes 1 to 99");
+    if (o->pieces < 1 || o->pieces > MAX_PIECES) die("--pieces takes 1 to 512");
 }
 
 int main(int argc, char **argv)
 {
-    bench b = {.o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7}};
+    bench b = {.o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7, .pieces = 1}};
     parse(&b.o, argc, argv);
     dlx_error err;
     dlx_isa isa = DLX_ISA_REF;

@@ -24,13 +24,15 @@ typedef struct attention_scratch {
     float *queries;             /* [panels][head_dim][PANEL] */
     float *scores;              /* [KEY_BLOCK][PANEL] */
     float *out;                 /* [queries][padded_dim] */
+    float *keys;                /* [KEY_BLOCK][head_dim] */
     float *values;              /* [padded_dim / PANEL][KEY_BLOCK][PANEL] */
 } attention_scratch;
 
-/* Keys of one block that lie in one piece. */
+/* Keys of one block that lie side by side in memory. */
 typedef struct key_run {
-    const float *k, *v;
+    const void *k, *v;
     size_t rows, row_stride;
+    dlx_dtype type;
 } key_run;
 
 typedef struct attention_pass {
@@ -39,6 +41,7 @@ typedef struct attention_pass {
     size_t row_begin, rows;
     size_t queries, panels; /* queries = rows * group, in panels of PANEL */
     size_t padded_dim;
+    size_t piece, piece_key; /* where the last block ended: a piece and the number of its first key */
     attention_scratch s;
 } attention_pass;
 
@@ -57,8 +60,8 @@ static size_t attention_pass_rows(size_t rows, size_t group)
 static size_t attention_layout(attention_scratch *s, float *base, size_t queries, size_t head_dim)
 {
     size_t n = round_up_panel(queries), dim = round_up_panel(head_dim);
-    size_t sizes[] = {n, n, n, n * head_dim, (size_t)KEY_BLOCK * PANEL, n * dim, KEY_BLOCK * dim};
-    float **arrays[] = {&s->visible, &s->max, &s->sum, &s->queries, &s->scores, &s->out, &s->values};
+    size_t sizes[] = {n, n, n, n * head_dim, (size_t)KEY_BLOCK * PANEL, n * dim, KEY_BLOCK * head_dim, KEY_BLOCK * dim};
+    float **arrays[] = {&s->visible, &s->max, &s->sum, &s->queries, &s->scores, &s->out, &s->keys, &s->values};
     size_t at = 0;
     for (size_t i = 0; i < DLX_COUNT(sizes); i++) {
         if (base) *arrays[i] = base + at;
@@ -93,21 +96,62 @@ static void pack_queries(attention_pass *p)
     }
 }
 
-/* The parts of keys [begin, end), one block, in the pieces; returns how many. */
-static size_t find_runs(key_run out[KEY_BLOCK], const attention_pass *p, size_t begin, size_t end)
+DLX_INLINE const void *element_at(const void *base, dlx_dtype type, size_t i)
 {
-    size_t n = 0, first = 0, head = p->kv_head * p->args->head_dim;
-    for (size_t i = 0; i < p->args->pieces; i++) {
-        const dlx_kv_piece *piece = &p->args->piece[i];
-        size_t last = first + piece->rows, from = begin > first ? begin : first, to = min_size(end, last);
-        if (from < to) {
-            size_t offset = (from - first) * piece->row_stride + head;
-            out[n++] = (key_run){(const float *)piece->k + offset, (const float *)piece->v + offset, to - from,
-                                 piece->row_stride};
+    return (const uint8_t *)base + i * (type == DLX_F16 ? sizeof(uint16_t) : sizeof(float));
+}
+
+/* Keys [begin, end), one block, as runs; returns how many. Blocks are asked for in ascending order. Pieces that follow
+ * each other in memory become one run. */
+static size_t find_runs(key_run out[KEY_BLOCK], attention_pass *p, size_t begin, size_t end)
+{
+    size_t n = 0, head = p->kv_head * p->args->head_dim;
+    for (size_t key = begin; key < end;) {
+        const dlx_kv_piece *piece = &p->args->piece[p->piece];
+        size_t skip = key - p->piece_key, rows = min_size(piece->rows - skip, end - key);
+        if (rows == 0) {
+            p->piece_key += piece->rows;
+            p->piece++;
+            continue;
         }
-        first = last;
+        size_t first = skip * piece->row_stride + head;
+        key_run run = {.k = element_at(piece->k, piece->type, first),
+                       .v = element_at(piece->v, piece->type, first),
+                       .rows = rows,
+                       .row_stride = piece->row_stride,
+                       .type = piece->type};
+        key_run *last = n ? &out[n - 1] : NULL;
+        if (last && last->type == run.type && last->row_stride == run.row_stride &&
+            element_at(last->k, last->type, last->rows * last->row_stride) == run.k &&
+            element_at(last->v, last->type, last->rows * last->row_stride) == run.v)
+            last->rows += rows;
+        else
+            out[n++] = run;
+        key += rows;
     }
     return n;
+}
+
+/* `to` becomes n floats of a run's key or value row, from element `first` on. */
+DLX_INLINE void copy_row(float *to, const void *base, dlx_dtype type, size_t first, size_t n)
+{
+    const uint16_t *halves = (const uint16_t *)base + first;
+    if (type == DLX_F32) {
+        memcpy(to, (const float *)base + first, n * sizeof *to);
+    } else if (n == PANEL) {
+        UNROLL for (size_t j = 0; j < PANEL; j += VF) vf_store(to + j, vf_load_f16(halves + j));
+    } else {
+        f16_to_f32(to, halves, n);
+    }
+}
+
+static void copy_keys(attention_pass *p, const key_run *runs, size_t n_runs)
+{
+    size_t dim = p->args->head_dim;
+    float *to = p->s.keys;
+    for (size_t r = 0; r < n_runs; r++)
+        for (size_t i = 0; i < runs[r].rows; i++, to += dim)
+            copy_row(to, runs[r].k, runs[r].type, i * runs[r].row_stride, dim);
 }
 
 static void copy_values(attention_pass *p, const key_run *runs, size_t n_runs)
@@ -118,13 +162,14 @@ static void copy_values(attention_pass *p, const key_run *runs, size_t n_runs)
         float *to = p->s.values + d * KEY_BLOCK;
         for (size_t r = 0; r < n_runs; r++) {
             for (size_t i = 0; i < runs[r].rows; i++, to += PANEL) {
-                memcpy(to, runs[r].v + i * runs[r].row_stride + d, columns * sizeof *to);
+                copy_row(to, runs[r].v, runs[r].type, i * runs[r].row_stride + d, columns);
                 if (columns < PANEL) memset(to + columns, 0, (PANEL - columns) * sizeof *to);
             }
         }
     }
 }
 
+/* Runs of floats. */
 static void score_keys(const attention_pass *p, size_t panel, const key_run *runs, size_t n_runs, size_t keys)
 {
     size_t dim = p->args->head_dim, done = 0;
@@ -135,7 +180,7 @@ static void score_keys(const attention_pass *p, size_t panel, const key_run *run
             size_t n = min_size(TILE_ROWS, rows - i);
             f32_tile_args t = {.y = p->s.scores + (done + i) * PANEL,
                                .y_stride = PANEL,
-                               .x = runs[r].k + i * runs[r].row_stride,
+                               .x = (const float *)runs[r].k + i * runs[r].row_stride,
                                .x_row = runs[r].row_stride,
                                .w = queries,
                                .w_step = PANEL,
@@ -195,7 +240,7 @@ static void rescale_out(const attention_pass *p, size_t panel, const float facto
     }
 }
 
-/* values: runs whose v is [.][row_stride] with the columns of panel d at v + d * v_panel. */
+/* values: runs of floats whose v is [.][row_stride] with the columns of panel d at v + d * v_panel. */
 static void add_values(const attention_pass *p, size_t panel, const key_run *runs, size_t n_runs, size_t v_panel,
                        size_t keys, int first_block)
 {
@@ -203,7 +248,7 @@ static void add_values(const attention_pass *p, size_t panel, const key_run *run
     for (size_t r = 0; r < n_runs && done < keys; r++) {
         size_t depth = min_size(runs[r].rows, keys - done);
         for (size_t d = 0; d < p->padded_dim / PANEL; d++) {
-            const float *values = runs[r].v + d * v_panel;
+            const float *values = (const float *)runs[r].v + d * v_panel;
             for (size_t i = 0; i < queries; i += TILE_ROWS) {
                 float *out = p->s.out + (panel * PANEL + i) * p->padded_dim + d * PANEL;
                 f32_tile_args t = {.y = out,
@@ -233,26 +278,42 @@ static size_t panel_visible(const attention_pass *p, size_t panel, size_t *least
     return (size_t)high;
 }
 
+static bool all_floats(const key_run *runs, size_t n_runs)
+{
+    for (size_t r = 0; r < n_runs; r++)
+        if (runs[r].type != DLX_F32) return false;
+    return true;
+}
+
 static void attend_block(attention_pass *p, size_t begin, size_t end)
 {
-    key_run runs[KEY_BLOCK], copied = {.v = p->s.values, .rows = end - begin, .row_stride = PANEL};
-    size_t n_runs = find_runs(runs, p, begin, end);
+    key_run in_place[KEY_BLOCK], key_copy = {.k = p->s.keys, .rows = end - begin, .row_stride = p->args->head_dim},
+                                 value_copy = {.v = p->s.values, .rows = end - begin, .row_stride = PANEL};
+    const key_run *keys_at = in_place, *values_at = in_place;
+    size_t n_runs = find_runs(in_place, p, begin, end), key_runs = n_runs, value_runs = n_runs, value_panel = PANEL;
+    bool gather = !all_floats(in_place, n_runs); /* the products read floats */
+    if (gather) {
+        copy_keys(p, in_place, n_runs);
+        keys_at = &key_copy;
+        key_runs = 1;
+    }
     /* Copying makes a block's values contiguous (rows may be far apart and fall into the same cache sets); with one
      * panel of queries it would cost as much as it saves. */
-    int copy = p->panels > 1 || p->padded_dim != p->args->head_dim;
-    if (copy) copy_values(p, runs, n_runs);
+    if (gather || p->panels > 1 || p->padded_dim != p->args->head_dim) {
+        copy_values(p, in_place, n_runs);
+        values_at = &value_copy;
+        value_runs = 1;
+        value_panel = (size_t)KEY_BLOCK * PANEL;
+    }
     for (size_t panel = 0; panel < p->panels; panel++) {
         size_t least, most = panel_visible(p, panel, &least);
         if (most <= begin) continue;
         size_t keys = min_size(most, end) - begin;
         float factor[PANEL];
-        score_keys(p, panel, runs, n_runs, keys);
+        score_keys(p, panel, keys_at, key_runs, keys);
         softmax_keys(p, panel, begin, keys, least < begin + keys, factor);
         if (begin > 0) rescale_out(p, panel, factor);
-        if (copy)
-            add_values(p, panel, &copied, 1, (size_t)KEY_BLOCK * PANEL, keys, begin == 0);
-        else
-            add_values(p, panel, runs, n_runs, PANEL, keys, begin == 0);
+        add_values(p, panel, values_at, value_runs, value_panel, keys, begin == 0);
     }
 }
 
@@ -283,6 +344,7 @@ static void attention(const dlx_attention_args *args, size_t kv_head, size_t row
             size_t n = panel_visible(&p, i, &least);
             most = n > most ? n : most;
         }
+        p.piece = p.piece_key = 0;
         for (size_t begin = 0; begin < most; begin += KEY_BLOCK)
             attend_block(&p, begin, min_size(begin + KEY_BLOCK, most));
         store_out(&p);

@@ -8,6 +8,7 @@
  */
 #include <math.h>
 
+#include "base/half.h"
 #include "kernels/qd8.h"
 
 enum { SUM_LANES = 32, SUM_VECS = SUM_LANES / VF };
@@ -239,6 +240,33 @@ static void dequantize_i8(float *y, const int8_t *q, float scale, size_t n)
     for (; i < n; i++) y[i] = (float)q[i] * scale;
 }
 
+static void f16_to_f32(float *y, const uint16_t *x, size_t n)
+{
+    size_t i = 0;
+    for (; i + VF <= n; i += VF) vf_store(y + i, vf_load_f16(x + i));
+    for (; i < n; i++) y[i] = dlx_f16_to_f32(x[i]);
+}
+
+static bool f32_to_f16(uint16_t *y, const float *x, size_t n)
+{
+    vf zero = vf_set1(0.0f), one = vf_set1(1.0f), bad = zero, limit = vf_set1(65520.0f);
+    float lane[VF];
+    bool finite = true;
+    size_t i = 0;
+    for (; i + VF <= n; i += VF) {
+        vf v = vf_load(x + i);
+        vf_store_f16(y + i, v);
+        bad = vf_max(vf_if_less(vf_abs(v), limit, zero, one), bad);
+    }
+    vf_store(lane, bad);
+    for (size_t j = 0; j < VF; j++) finite = finite && lane[j] == 0.0f;
+    for (; i < n; i++) {
+        y[i] = dlx_f32_to_f16(x[i]);
+        finite = finite && fabsf(x[i]) < 65520.0f;
+    }
+    return finite;
+}
+
 static void set_elementwise(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -249,4 +277,6 @@ static void set_elementwise(dlx_kernels *k)
     k->softmax = softmax;
     k->quantize_qd8 = quantize_qd8;
     k->dequantize_i8 = dequantize_i8;
+    k->f16_to_f32 = f16_to_f32;
+    k->f32_to_f16 = f32_to_f16;
 }

@@ -8,7 +8,9 @@
 #include "base/sizes.h"
 #include "kernels/tables.h"
 
-#if defined(__aarch64__) && defined(__linux__)
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 /* Bit numbers of the Linux aarch64 ABI (arch/arm64/include/uapi/asm/hwcap.h); older libc headers lack the names. */
 #define HWCAP_DOT_PRODUCT (1UL << 20)
@@ -27,9 +29,17 @@ static bool always(void)
 }
 
 #if defined(__x86_64__)
+/* From cpuid: clang 14's __builtin_cpu_supports has no word for it. That the system keeps vector registers is part of
+ * the question about AVX2. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+
 static bool has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
 }
 
 static bool has_avx512vnni(void)

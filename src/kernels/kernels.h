@@ -20,7 +20,7 @@
 
 typedef enum dlx_isa {
     DLX_ISA_REF = 0,
-    DLX_ISA_AVX2 = 1,       /* AVX2 + FMA */
+    DLX_ISA_AVX2 = 1,       /* AVX2 + FMA + F16C */
     DLX_ISA_AVX512VNNI = 2, /* AVX-512 F, BW, DQ, VL + VNNI */
     DLX_ISA_NEON = 16,      /* aarch64 baseline */
     DLX_ISA_NEON_DOTPROD = 17,
@@ -75,12 +75,13 @@ typedef struct dlx_quantizer {
                      size_t row_end);
 } dlx_quantizer;
 
-/* Rows of keys and values that an attention call reads: any number of pieces, in order. */
+/* Rows of keys and values that an attention call reads: any number of pieces, in order. How keys are cut into pieces
+ * never changes a bit, nor does holding them as F16 where floats of the same values would do. */
 typedef struct dlx_kv_piece {
     const void *k, *v; /* row 0 of this piece, for kv head 0: [rows][kv_heads, head_dim] with row_stride between rows */
     size_t rows;       /* may be 0 */
     size_t row_stride; /* elements between rows */
-    dlx_dtype type;    /* of k and v: F32 */
+    dlx_dtype type;    /* of k and v: F32 or F16; pieces of one call may differ */
 } dlx_kv_piece;
 
 typedef struct dlx_attention_args {
@@ -114,6 +115,11 @@ typedef struct dlx_kernels {
     void (*quantize_qd8)(int8_t *q, dlx_qd8_row *row, const float *x, size_t n);
     /* y = q * scale */
     void (*dequantize_i8)(float *y, const int8_t *q, float scale, size_t n);
+    /* IEEE half to float, exact; NaN becomes quiet and keeps its payload. */
+    void (*f16_to_f32)(float *y, const uint16_t *x, size_t n);
+    /* Float to IEEE half, rounded to nearest even, denormals included. True when every y is finite, that is when every
+     * |x| is below 65520; otherwise infinities and NaN have taken the place of what a half cannot hold. */
+    bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
 
     dlx_quantizer qd8; /* rows as quantize_qd8 makes them */
     dlx_gemm gemm_f32; /* float rows, float weights */

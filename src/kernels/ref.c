@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "base/half.h"
 #include "kernels/qd8.h"
 #include "kernels/ref.h"
 #include "kernels/tables.h"
@@ -72,6 +73,21 @@ static void dequantize_i8(float *y, const int8_t *q, float scale, size_t n)
     for (size_t i = 0; i < n; i++) y[i] = (float)q[i] * scale;
 }
 
+static void f16_to_f32(float *y, const uint16_t *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) y[i] = dlx_f16_to_f32(x[i]);
+}
+
+static bool f32_to_f16(uint16_t *y, const float *x, size_t n)
+{
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        y[i] = dlx_f32_to_f16(x[i]);
+        finite = finite && (y[i] & 0x7C00) != 0x7C00;
+    }
+    return finite;
+}
+
 void dlx_kernels_set_ref(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -82,6 +98,8 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->softmax = softmax;
     k->quantize_qd8 = dlx_ref_quantize_qd8;
     k->dequantize_i8 = dequantize_i8;
+    k->f16_to_f32 = f16_to_f32;
+    k->f32_to_f16 = f32_to_f16;
     k->qd8 = dlx_ref_qd8;
     k->gemm_f32 = dlx_ref_gemm_f32;
     k->gemm_qd8_qc8w = dlx_ref_gemm_qd8_qc8w;

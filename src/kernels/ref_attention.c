@@ -1,6 +1,7 @@
 /* Reference attention: scores of all visible keys in double, softmax, weighted sum of values. */
 #include <math.h>
 
+#include "base/half.h"
 #include "kernels/ref.h"
 
 size_t dlx_ref_attention_scratch(size_t max_rows, size_t max_keys, size_t heads, size_t kv_heads, size_t head_dim)
@@ -10,12 +11,25 @@ size_t dlx_ref_attention_scratch(size_t max_rows, size_t max_keys, size_t heads,
 }
 
 /* Row `index` of the concatenated pieces, of the keys or of the values. */
-static const float *key_row(const dlx_attention_args *a, size_t index, size_t kv_head, int values)
+typedef struct key_row {
+    const void *base;
+    size_t first;
+    dlx_dtype type;
+} key_row;
+
+static key_row find_row(const dlx_attention_args *a, size_t index, size_t kv_head, bool values)
 {
     size_t p = 0;
     while (index >= a->piece[p].rows) index -= a->piece[p++].rows;
-    const float *base = values ? a->piece[p].v : a->piece[p].k;
-    return base + index * a->piece[p].row_stride + kv_head * a->head_dim;
+    return (key_row){.base = values ? a->piece[p].v : a->piece[p].k,
+                     .first = index * a->piece[p].row_stride + kv_head * a->head_dim,
+                     .type = a->piece[p].type};
+}
+
+static double element(const key_row *r, size_t d)
+{
+    if (r->type == DLX_F16) return (double)dlx_f16_to_f32(((const uint16_t *)r->base)[r->first + d]);
+    return (double)((const float *)r->base)[r->first + d];
 }
 
 static void one_query(const dlx_attention_args *a, size_t row, size_t head, size_t kv_head, double *scratch)
@@ -25,18 +39,18 @@ static void one_query(const dlx_attention_args *a, size_t row, size_t head, size
     const float *q = a->q + row * a->q_stride + head * dim;
     double max = -INFINITY, total = 0;
     for (size_t j = 0; j < keys; j++) {
-        const float *k = key_row(a, j, kv_head, 0);
+        key_row k = find_row(a, j, kv_head, false);
         double dot = 0;
-        for (size_t d = 0; d < dim; d++) dot += (double)q[d] * (double)k[d];
+        for (size_t d = 0; d < dim; d++) dot += (double)q[d] * element(&k, d);
         score[j] = dot * (double)a->scale;
         max = score[j] > max ? score[j] : max;
     }
     for (size_t d = 0; d < dim; d++) sum[d] = 0;
     for (size_t j = 0; j < keys; j++) {
-        const float *v = key_row(a, j, kv_head, 1);
+        key_row v = find_row(a, j, kv_head, true);
         double p = exp(score[j] - max);
         total += p;
-        for (size_t d = 0; d < dim; d++) sum[d] += p * (double)v[d];
+        for (size_t d = 0; d < dim; d++) sum[d] += p * element(&v, d);
     }
     float *out = a->out + row * a->out_stride + head * dim;
     for (size_t d = 0; d < dim; d++) out[d] = (float)(sum[d] / total);

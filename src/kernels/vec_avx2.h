@@ -1,5 +1,5 @@
 /*
- * Vectors of 8 floats or int32 for the kernel templates, AVX2 and FMA; see vec_avx512.h for what each name means.
+ * Vectors of 8 floats or int32 for the kernel templates, AVX2, FMA and F16C; see vec_avx512.h for what each name means.
  */
 #ifndef DLX_KERNELS_VEC_AVX2_H
 #define DLX_KERNELS_VEC_AVX2_H
@@ -31,6 +31,14 @@ DLX_INLINE vf vf_load(const float *p)
 DLX_INLINE void vf_store(float *p, vf a)
 {
     _mm256_storeu_ps(p, a);
+}
+DLX_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+DLX_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
 }
 DLX_INLINE vf vf_add(vf a, vf b)
 {

@@ -35,6 +35,14 @@ DLX_INLINE void vf_store(float *p, vf a)
 {
     _mm512_storeu_ps(p, a);
 }
+DLX_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+} /* NaN becomes quiet */
+DLX_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
+} /* half to even, denormals included */
 DLX_INLINE vf vf_add(vf a, vf b)
 {
     return _mm512_add_ps(a, b);

@@ -32,6 +32,14 @@ DLX_INLINE void vf_store(float *p, vf a)
 {
     vst1q_f32(p, a);
 }
+DLX_INLINE vf vf_load_f16(const uint16_t *p)
+{
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+DLX_INLINE void vf_store_f16(uint16_t *p, vf a)
+{
+    vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a)));
+}
 DLX_INLINE vf vf_add(vf a, vf b)
 {
     return vaddq_f32(a, b);

@@ -373,6 +373,115 @@ static void test_dequantize(void **state)
     }
 }
 
+/* The value of a half from its definition: (-1)^s * 2^(e - 15) * 1.m, or 2^-14 * 0.m when e is 0. */
+static float half_value(uint32_t h)
+{
+    int exponent = (int)(h >> 10 & 31), mantissa = (int)(h & 1023);
+    double v = exponent == 31  ? (mantissa ? (double)NAN : (double)INFINITY)
+               : exponent == 0 ? ldexp(mantissa, -24)
+                               : ldexp(1024 + mantissa, exponent - 25);
+    return (float)(h & 0x8000 ? -v : v);
+}
+
+/* All halves: their values, and back. */
+static void test_f16_all(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    enum { HALVES = 65536 };
+    static uint16_t h[HALVES], back[HALVES];
+    static float y[HALVES], first[HALVES];
+    for (uint32_t i = 0; i < HALVES; i++) h[i] = (uint16_t)i;
+    for (size_t s = 0; s < count; s++) {
+        k[s].f16_to_f32(y, h, HALVES);
+        if (s == 0) memcpy(first, y, sizeof y);
+        check_bits("f16_to_f32", y, first, sizeof y); /* NaN's payload as well */
+        assert_false(k[s].f32_to_f16(back, y, HALVES));
+        for (uint32_t i = 0; i < HALVES; i++) {
+            float expected = half_value(i);
+            bool nan = isnan(expected);
+            if (nan ? !isnan(y[i]) : dlx_f32_to_bits(y[i]) != dlx_f32_to_bits(expected))
+                fail_msg("%s: half %04x is %g, expected %g", k[s].name, i, (double)y[i], (double)expected);
+            if (back[i] != (nan ? i | 0x200 : i)) fail_msg("%s: half %04x came back as %04x", k[s].name, i, back[i]);
+        }
+    }
+}
+
+static void check_f16(const dlx_kernels *k, size_t count, float x, uint16_t expected)
+{
+    /* In every lane of every vector width, and in the tail. */
+    enum { N = 19 };
+    float rows[N];
+    uint16_t y[N];
+    for (size_t i = 0; i < N; i++) rows[i] = x;
+    for (size_t s = 0; s < count; s++) {
+        bool finite = k[s].f32_to_f16(y, rows, N);
+        if (finite != ((expected & 0x7C00) != 0x7C00)) fail_msg("%s: %.9g is reported wrongly", k[s].name, (double)x);
+        for (size_t i = 0; i < N; i++)
+            if (y[i] != expected) fail_msg("%s: %.9g became %04x, expected %04x", k[s].name, (double)x, y[i], expected);
+    }
+}
+
+/* Between two neighbouring halves: the middle goes to the even one, everything else to the nearer one. */
+static void test_f16_rounding(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    for (uint32_t h = 0; h < 0x7C00; h++) {
+        double low = (double)half_value(h), high = h == 0x7BFF ? 65536.0 : (double)half_value(h + 1);
+        float middle = (float)((low + high) / 2);
+        assert_true((double)middle == (low + high) / 2);
+        uint16_t even = (uint16_t)(h % 2 ? h + 1 : h);
+        for (uint32_t sign = 0; sign < 2; sign++) {
+            uint16_t bit = (uint16_t)(sign << 15);
+            float side = sign ? -1.0f : 1.0f;
+            check_f16(k, count, side * middle, even | bit);
+            check_f16(k, count, side * nextafterf(middle, 0.0f), (uint16_t)(h | bit));
+            check_f16(k, count, side * nextafterf(middle, INFINITY), (uint16_t)((h + 1) | bit));
+        }
+    }
+    check_f16(k, count, 3.4e38f, 0x7C00);
+    check_f16(k, count, -INFINITY, 0xFC00);
+    check_f16(k, count, 1e-45f, 0);
+    check_f16(k, count, dlx_bits_to_f32(0xFF800001), 0xFE00); /* a signalling NaN with an empty payload to keep */
+    check_f16(k, count, dlx_bits_to_f32(0x7FC02000), 0x7E01);
+}
+
+/* All sizes and alignments; one number that does not fit, at every place, is reported. */
+static void test_f16_sizes(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    static const float bad[] = {65520.0f, -65520.0f, INFINITY, -INFINITY, NAN, 3e38f};
+    rng r = {5150};
+    float x[80];
+    for (size_t n = 0; n < 70; n++) {
+        for (size_t s = 0; s < count; s++) {
+            guarded h = guarded_new(n * sizeof(uint16_t), 2 * rng_below(&r, 32)),
+                    y = guarded_new(n * sizeof(float), 4 * rng_below(&r, 16));
+            fill(&r, x + n % 7, n, (int)n % FILL_MODERATE);
+            assert_true(k[s].f32_to_f16(h.p, x + n % 7, n));
+            k[s].f16_to_f32(y.p, h.p, n);
+            for (size_t i = 0; i < n; i++) {
+                uint16_t expected = dlx_f32_to_f16(x[n % 7 + i]);
+                check_bits("f32_to_f16", (uint16_t *)h.p + i, &expected, sizeof expected);
+                assert_true(((float *)y.p)[i] == half_value(expected));
+            }
+            for (size_t i = 0; i < n; i++) {
+                float saved = x[n % 7 + i];
+                x[n % 7 + i] = bad[(i + n) % (sizeof bad / sizeof bad[0])];
+                assert_false(k[s].f32_to_f16(h.p, x + n % 7, n));
+                x[n % 7 + i] = saved;
+            }
+            guarded_free(&h);
+            guarded_free(&y);
+        }
+    }
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -423,7 +532,8 @@ int main(void)
         cmocka_unit_test(test_softmax),          cmocka_unit_test(test_quantize),
         cmocka_unit_test(test_quantize_meaning), cmocka_unit_test(test_quantize_recorded),
         cmocka_unit_test(test_dequantize),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits),           cmocka_unit_test(test_f16_all),
+        cmocka_unit_test(test_f16_rounding),     cmocka_unit_test(test_f16_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

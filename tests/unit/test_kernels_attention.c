@@ -1,5 +1,5 @@
 /* Attention of every instruction set against the reference; results independent of the other rows, of how keys are cut
- * into pieces, of hidden keys and of the instruction set. */
+ * into pieces, of their element type, of hidden keys and of the instruction set. */
 #include "kernels_check.h"
 
 typedef struct geometry {
@@ -10,7 +10,7 @@ static const geometry geometries[] = {{1, 1, 16}, {6, 2, 16}, {7, 1, 16},  {12, 
                                       {8, 8, 24}, {2, 1, 5},  {32, 4, 32}, {9, 3, 1},    {40, 1, 8}, {2, 2, 256}};
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
-enum { MOST_PIECES = 3 };
+enum { MOST_PIECES = 40 };
 
 typedef struct attention_case {
     dlx_attention_args a; /* without the pieces, since a case is copied */
@@ -20,7 +20,27 @@ typedef struct attention_case {
     size_t keys;
 } attention_case;
 
-/* Keys are cut into `pieces` parts at random places; parts may be empty. */
+static size_t element_size(dlx_dtype type)
+{
+    return type == DLX_F16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+/* n numbers of a type, anywhere in memory that its alignment allows. */
+static guarded numbers_new(rng *r, size_t n, dlx_dtype type)
+{
+    size_t size = element_size(type);
+    guarded g = guarded_new(n * size, size * rng_below(r, 64 / size));
+    for (size_t i = 0; i < n; i++) {
+        float x = fill_value(r, FILL_PLAIN);
+        if (type == DLX_F16)
+            ((uint16_t *)g.p)[i] = dlx_f32_to_f16(x);
+        else
+            ((float *)g.p)[i] = x;
+    }
+    return g;
+}
+
+/* Keys are cut into `pieces` parts at random places, each of a random type; parts may be empty. */
 static attention_case case_new(rng *r, geometry g, size_t rows, size_t keys, size_t pieces, float sharpness)
 {
     attention_case c = {.keys = keys};
@@ -39,14 +59,13 @@ static attention_case case_new(rng *r, geometry g, size_t rows, size_t keys, siz
     size_t left = keys;
     for (size_t i = 0; i < pieces; i++) {
         dlx_kv_piece *p = &c.piece[i];
-        p->rows = i + 1 == pieces ? left : rng_below(r, left + 1);
+        p->type = rng_below(r, 2) ? DLX_F16 : DLX_F32;
+        p->rows = i + 1 == pieces ? left : rng_below(r, (left < 3 * keys / pieces ? left : 3 * keys / pieces) + 1);
         left -= p->rows;
         p->row_stride = g.kv_heads * g.head_dim + rng_below(r, 2) * 3;
         size_t n = p->rows ? (p->rows - 1) * p->row_stride + g.kv_heads * g.head_dim : 0;
-        c.k[i] = guarded_new(n * sizeof(float), 4 * rng_below(r, 16));
-        c.v[i] = guarded_new(n * sizeof(float), 4 * rng_below(r, 16));
-        fill(r, c.k[i].p, n, FILL_PLAIN);
-        fill(r, c.v[i].p, n, FILL_PLAIN);
+        c.k[i] = numbers_new(r, n, p->type);
+        c.v[i] = numbers_new(r, n, p->type);
         p->k = c.k[i].p;
         p->v = c.v[i].p;
     }
@@ -104,7 +123,7 @@ static void check_outputs(const float *y, const float *expected, size_t n, size_
 static void check_case(const dlx_kernels *k, size_t count, rng *r, geometry g, size_t rows, size_t keys,
                        float sharpness)
 {
-    attention_case c = case_new(r, g, rows, keys, 1 + rng_below(r, MOST_PIECES), sharpness);
+    attention_case c = case_new(r, g, rows, keys, 1 + rng_below(r, rng_below(r, 4) ? 3 : MOST_PIECES), sharpness);
     size_t n = rows * g.heads * g.head_dim;
     float *expected = run(&k[0], &c, 0, rows, rows), *first = NULL;
     for (size_t i = 1; i < count; i++) {
@@ -178,6 +197,27 @@ static void test_many_rows(void **state)
     case_free(&c);
 }
 
+/* Element i of a piece's keys or values. */
+static float number_at(const void *base, dlx_dtype type, size_t i)
+{
+    return type == DLX_F16 ? dlx_f16_to_f32(((const uint16_t *)base)[i]) : ((const float *)base)[i];
+}
+
+/* Writes any finite numbers over rows [from, end) of a case's one piece. */
+static void overwrite(rng *r, attention_case *c, size_t from)
+{
+    const dlx_kv_piece *p = &c->piece[0];
+    for (size_t j = from * p->row_stride; j < (p->rows - 1) * p->row_stride + c->a.kv_heads * c->a.head_dim; j++) {
+        if (p->type == DLX_F16) {
+            ((uint16_t *)c->k[0].p)[j] = (uint16_t)(rng_u32(r) & 0xFBFF);
+            ((uint16_t *)c->v[0].p)[j] = (uint16_t)(rng_u32(r) & 0xFBFF);
+        } else {
+            ((float *)c->k[0].p)[j] = rng_f32(r) * 1e30f;
+            ((float *)c->v[0].p)[j] = rng_f32(r) * 1e30f;
+        }
+    }
+}
+
 /* Hidden keys may hold anything finite. */
 static void test_hidden_keys(void **state)
 {
@@ -187,60 +227,122 @@ static void test_hidden_keys(void **state)
     rng r = {16};
     geometry g = {6, 2, 32};
     enum { ROWS = 20, KEYS = 400 };
-    attention_case c = case_new(&r, g, ROWS, KEYS, 1, 1.0f);
-    for (size_t m = 0; m < ROWS; m++) c.visible[m] = (int32_t)(m < 10 ? 1 + m : 250 + m);
     size_t n = ROWS * g.heads * g.head_dim;
-    for (size_t i = 0; i < count; i++) {
-        float *before = run(&k[i], &c, 0, ROWS, ROWS);
-        for (size_t j = 270; j < KEYS; j++) {
-            for (size_t d = 0; d < g.kv_heads * g.head_dim; d++) {
-                ((float *)c.k[0].p)[j * c.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
-                ((float *)c.v[0].p)[j * c.piece[0].row_stride + d] = rng_f32(&r) * 1e30f;
-            }
+    bool seen[2] = {false, false};
+    for (int t = 0; t < 8; t++) {
+        attention_case c = case_new(&r, g, ROWS, KEYS, 1, 1.0f);
+        seen[c.piece[0].type == DLX_F16] = true;
+        for (size_t m = 0; m < ROWS; m++) c.visible[m] = (int32_t)(m < 10 ? 1 + m : 250 + m);
+        for (size_t i = 0; i < count; i++) {
+            float *before = run(&k[i], &c, 0, ROWS, ROWS);
+            overwrite(&r, &c, 270);
+            float *after = run(&k[i], &c, 0, ROWS, ROWS);
+            check_bits("hidden keys", after, before, n * sizeof(float));
+            free(before);
+            free(after);
         }
-        float *after = run(&k[i], &c, 0, ROWS, ROWS);
-        check_bits("hidden keys", after, before, n * sizeof(float));
-        free(before);
-        free(after);
+        case_free(&c);
     }
-    case_free(&c);
+    assert_true(seen[0] && seen[1]);
 }
 
-/* The same keys in one piece and in three. */
+/* The keys of `whole`, cut at the edges [n + 1] (ascending, from 0 to all keys): piece i is a copy of type
+ * i % 2 ? other : first, in memory of its own, unless `in_place` leaves it where it was. */
+static void cut(attention_case *c, const dlx_kv_piece *whole, const size_t *edge, size_t n, bool in_place,
+                dlx_dtype first, dlx_dtype other)
+{
+    size_t width = c->a.kv_heads * c->a.head_dim;
+    c->a.pieces = n;
+    for (size_t i = 0; i < n; i++) {
+        dlx_kv_piece *p = &c->piece[i];
+        size_t at = edge[i] * whole->row_stride;
+        *p = *whole;
+        p->rows = edge[i + 1] - edge[i];
+        p->k = (const uint8_t *)whole->k + at * element_size(whole->type);
+        p->v = (const uint8_t *)whole->v + at * element_size(whole->type);
+        if (in_place) continue;
+        dlx_kv_piece from = *p;
+        p->type = i % 2 ? other : first;
+        p->row_stride = width + i % 3;
+        for (size_t side = 0; side < 2; side++) {
+            guarded *copy = side ? &c->v[1 + i] : &c->k[1 + i];
+            *copy = guarded_new((p->rows * p->row_stride + 1) * element_size(p->type), (i % 8) * element_size(p->type));
+            for (size_t r = 0; r < p->rows; r++)
+                for (size_t d = 0; d < width; d++) {
+                    float x = number_at(side ? from.v : from.k, from.type, r * from.row_stride + d);
+                    if (p->type == DLX_F16)
+                        ((uint16_t *)copy->p)[r * p->row_stride + d] = dlx_f32_to_f16(x);
+                    else
+                        ((float *)copy->p)[r * p->row_stride + d] = x;
+                }
+        }
+        p->k = c->k[1 + i].p;
+        p->v = c->v[1 + i].p;
+    }
+}
+
+/* Frees the copies that cut made. */
+static void uncut(attention_case *c)
+{
+    for (size_t i = 0; i < c->a.pieces; i++) {
+        guarded_free(&c->k[1 + i]);
+        guarded_free(&c->v[1 + i]);
+    }
+}
+
+enum { CUT_KEYS = 600, MOST_CUTS = MOST_PIECES - 1 };
+
+/* Edges of n pieces: of 64 rows and a rest, or at random places, some of them empty. */
+static void choose_edges(rng *r, size_t edge[MOST_CUTS + 1], size_t n, bool pages)
+{
+    edge[0] = 0;
+    for (size_t i = 1; i < n; i++) {
+        size_t at = pages ? edge[i - 1] + 64 : edge[i - 1] + rng_below(r, 2 * CUT_KEYS / n);
+        edge[i] = at < CUT_KEYS ? at : CUT_KEYS;
+    }
+    edge[n] = CUT_KEYS;
+}
+
+/* The same numbers in one piece of floats and in any number of pieces of any type: the same bits. */
 static void test_pieces(void **state)
 {
     (void)state;
     dlx_kernels k[8];
     size_t count = all_kernels(k);
     rng r = {17};
-    geometry g = {6, 2, 48};
-    attention_case c = case_new(&r, g, 12, 600, 1, 1.0f);
-    dlx_attention_args whole = c.a;
-    dlx_kv_piece all = c.piece[0];
-    size_t n = 12 * g.heads * g.head_dim;
-    static const size_t cuts[][2] = {{0, 0}, {1, 599}, {256, 512}, {100, 100}, {300, 301}, {600, 600}};
-    for (size_t i = 0; i < count; i++) {
-        c.a = whole;
-        c.piece[0] = all;
-        float *expected = run(&k[i], &c, 0, 12, 12);
-        for (size_t j = 0; j < sizeof cuts / sizeof cuts[0]; j++) {
-            size_t edge[] = {0, cuts[j][0], cuts[j][1], 600};
-            c.a.pieces = 3;
-            for (size_t p = 0; p < 3; p++) {
-                c.piece[p] = all;
-                c.piece[p].k = (const float *)all.k + edge[p] * all.row_stride;
-                c.piece[p].v = (const float *)all.v + edge[p] * all.row_stride;
-                c.piece[p].rows = edge[p + 1] - edge[p];
-            }
-            float *y = run(&k[i], &c, 0, 12, 12);
-            check_bits("pieces", y, expected, n * sizeof(float));
-            free(y);
+    static const geometry shapes[] = {{6, 2, 48}, {4, 1, 128}, {2, 2, 5}, {1, 1, 64}};
+    static const dlx_dtype types[][2] = {{DLX_F32, DLX_F32}, {DLX_F16, DLX_F16}, {DLX_F16, DLX_F32}};
+    static const size_t numbers[] = {1, 2, 3, 10, 33, MOST_CUTS};
+    size_t edge[MOST_CUTS + 1];
+    for (size_t j = 0; j < 24; j++) {
+        geometry g = shapes[j % 4];
+        size_t rows = j % 3 ? 9 : 1, n = rows * g.heads * g.head_dim, parts = numbers[j % 6];
+        attention_case c = case_new(&r, g, rows, CUT_KEYS, 1, 1.0f);
+        dlx_attention_args whole = c.a;
+        dlx_kv_piece all = c.piece[0];
+        /* Numbers that a half can hold, so that each type may carry them. */
+        for (size_t i = 0; i < (all.rows - 1) * all.row_stride + g.kv_heads * g.head_dim && all.type == DLX_F32; i++) {
+            float *key = (float *)c.k[0].p + i, *value = (float *)c.v[0].p + i;
+            *key = dlx_f16_to_f32(dlx_f32_to_f16(*key));
+            *value = dlx_f16_to_f32(dlx_f32_to_f16(*value));
         }
-        free(expected);
+        choose_edges(&r, edge, parts, j % 2);
+        for (size_t i = 0; i < count; i++) {
+            float *expected = run(&k[i], &c, 0, rows, rows);
+            for (size_t t = 0; t <= sizeof types / sizeof types[0]; t++) {
+                bool in_place = t == sizeof types / sizeof types[0];
+                cut(&c, &all, edge, parts, in_place, types[in_place ? 0 : t][0], types[in_place ? 0 : t][1]);
+                float *y = run(&k[i], &c, 0, rows, rows);
+                check_bits("pieces", y, expected, n * sizeof(float));
+                free(y);
+                if (!in_place) uncut(&c);
+                c.a = whole;
+                c.piece[0] = all;
+            }
+            free(expected);
+        }
+        case_free(&c);
     }
-    c.a = whole;
-    c.piece[0] = all;
-    case_free(&c);
 }
 
 /* All keys equal: the output is the mean of the values seen. */
@@ -250,23 +352,26 @@ static void test_mean(void **state)
     dlx_kernels k[8];
     size_t count = all_kernels(k);
     rng r = {18};
-    attention_case c = case_new(&r, (geometry){4, 1, 8}, 3, 700, 1, 1.0f);
-    memset(c.k[0].p, 0, c.k[0].n);
-    static const int32_t visible[] = {1, 300, 700};
-    memcpy(c.visible, visible, sizeof visible);
-    for (size_t i = 0; i < count; i++) {
-        float *y = run(&k[i], &c, 0, 3, 3);
-        for (size_t m = 0; m < 3; m++)
-            for (size_t h = 0; h < 4; h++)
-                for (size_t d = 0; d < 8; d++) {
-                    double sum = 0;
-                    for (int32_t j = 0; j < visible[m]; j++)
-                        sum += (double)((const float *)c.piece[0].v)[(size_t)j * c.piece[0].row_stride + d];
-                    check_close("mean", d, y[(m * 4 + h) * 8 + d], (float)(sum / visible[m]), 2e-6);
-                }
-        free(y);
+    for (int t = 0; t < 4; t++) {
+        attention_case c = case_new(&r, (geometry){4, 1, 8}, 3, 700, 1, 1.0f);
+        memset(c.k[0].p, 0, c.k[0].n);
+        static const int32_t visible[] = {1, 300, 700};
+        memcpy(c.visible, visible, sizeof visible);
+        for (size_t i = 0; i < count; i++) {
+            float *y = run(&k[i], &c, 0, 3, 3);
+            for (size_t m = 0; m < 3; m++)
+                for (size_t h = 0; h < 4; h++)
+                    for (size_t d = 0; d < 8; d++) {
+                        double sum = 0;
+                        for (int32_t j = 0; j < visible[m]; j++)
+                            sum +=
+                                (double)number_at(c.piece[0].v, c.piece[0].type, (size_t)j * c.piece[0].row_stride + d);
+                        check_close("mean", d, y[(m * 4 + h) * 8 + d], (float)(sum / visible[m]), 2e-6);
+                    }
+            free(y);
+        }
+        case_free(&c);
     }
-    case_free(&c);
 }
 
 int main(void)
