@@ -73,12 +73,15 @@ static void run(const lowered *l, float logits[ROWS * VOCAB])
     dlx_error err = {0};
     int64_t ids[ROWS] = {3, 1, 4, 1}, positions[ROWS] = {0, 1, 2, 3};
     float cache[CACHED * KV * DIM] = {0};
-    if (dlx_program_load(&p, &l->pte, "forward", DLX_ISA_REF, 1, false, &err) != DLX_OK) fail_msg("%s", err.message);
     assert_int_equal(dlx_pool_create(&pool, 1, NULL), DLX_OK);
+    dlx_program_options options = {.limit = DLX_ISA_REF, .pool = pool};
+    if (dlx_program_load(&p, &l->pte, "forward", &options, &err) != DLX_OK) fail_msg("%s", err.message);
     dlx_shape s[4] = {{1, {ROWS}}, {1, {ROWS}}, {3, {CACHED, KV, DIM}}, {3, {CACHED, KV, DIM}}};
-    assert_int_equal(dlx_executor_open(&ex, &p, s, pool, NULL), DLX_OK);
+    dlx_executor_bounds bounds = {.max_shape = s};
+    assert_int_equal(dlx_executor_open(&ex, &p, &bounds, pool, NULL, NULL), DLX_OK);
     dlx_tensor_ref in[4] = {{ids, s[0]}, {positions, s[1]}, {cache, s[2]}, {cache, s[3]}}, out[3];
-    if (dlx_executor_run(ex, in, NULL, NULL, out, &err) != DLX_OK) fail_msg("%s", err.message);
+    dlx_pass pass = {.inputs = in};
+    if (dlx_executor_run(ex, &pass, out, &err) != DLX_OK) fail_msg("%s", err.message);
     memcpy(logits, out[0].data, ROWS * VOCAB * sizeof(float));
     dlx_executor_close(ex);
     dlx_pool_free(pool);
