@@ -9,7 +9,7 @@
 /* clang-format off */
 #define DLX_CLI_RUN_OPTIONS                                                                                            \
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},                               \
-    {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per core)", 0, 1024},          \
+    {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},          \
     {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0}
 /* clang-format on */
 

@@ -89,7 +89,12 @@ static dlx_status load(dlx_model *m, const char *path, const dlx_load_options *o
     dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
     DLX_TRY(dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err));
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
-    if (!o->inspect) DLX_TRY(dlx_pool_create(&m->pool, m->threads, err));
+    m->pool = o->pool;
+    if (!o->inspect && !o->pool) {
+        DLX_TRY(dlx_thread_pool_create(&m->own_pool, o->threads, err));
+        m->pool = m->own_pool;
+    }
+    if (m->pool) m->threads = dlx_pool_threads(m->pool);
     program.pool = m->pool;
     DLX_TRY(dlx_program_load(&m->program, &m->pte, "forward", &program, err));
     DLX_TRY(recognise(m, err));
@@ -102,7 +107,7 @@ dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options
     memset(m, 0, sizeof *m);
     if (o->mem) m->mem = *o->mem;
     dlx_arena_init(&m->arena);
-    m->threads = o->threads ? o->threads : dlx_cpu_count();
+    m->threads = o->threads ? o->threads : dlx_cpu_count(); /* what a pool would have, when there is none */
     if (!path) return dlx_fail(err, DLX_E_INVALID, "no path of a .pte file was given");
     dlx_status s = dlx_map_file(&m->map, path, err);
     if (s == DLX_OK) {
@@ -116,8 +121,8 @@ dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options
 void dlx_model_unload(dlx_model *m)
 {
     dlx_program_free(&m->program);
-    dlx_pool_free(m->pool);
-    m->pool = NULL;
+    dlx_pool_free(m->own_pool);
+    m->pool = m->own_pool = NULL;
     dlx_arena_free(&m->arena);
     dlx_unmap(&m->map);
 }
@@ -130,11 +135,14 @@ dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_opt
     *out = NULL;
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_model_options", err));
     if (o.threads < 0 || o.threads > 1024)
-        return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
+        return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per CPU", o.threads);
     if (o.allocator && (!o.allocator->alloc || !o.allocator->free))
         return dlx_fail(err, DLX_E_INVALID, "the allocator needs both of its functions");
     DLX_TRY(dlx_isa_from_name(&load_options.limit, o.cpu ? o.cpu : "auto", err));
+    if (o.pool && o.threads)
+        return dlx_fail(err, DLX_E_INVALID, "model options: a pool was given and threads is %d; leave it 0", o.threads);
     load_options.threads = o.threads;
+    load_options.pool = o.pool;
     load_options.mem = o.allocator;
     dlx_model *m = dlx_mem_zeroed(o.allocator, 1, sizeof *m);
     if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", path);

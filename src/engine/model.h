@@ -19,7 +19,8 @@ struct dlx_model {
     dlx_program program;
     dlx_model_facts facts;
     dlx_allocator mem;
-    dlx_pool *pool; /* NULL: loaded for inspection */
+    dlx_pool *pool;     /* NULL: loaded for inspection */
+    dlx_pool *own_pool; /* the same, unless the caller gave it */
     int threads;
     size_t layers;    /* pairs of cache inputs */
     int64_t kv_width; /* kv_heads * head_dim */
@@ -27,7 +28,8 @@ struct dlx_model {
 
 typedef struct dlx_load_options {
     dlx_isa limit;
-    int threads;              /* 0: one per core */
+    int threads;              /* 0: one per CPU */
+    dlx_pool *pool;           /* NULL: one of its own, of `threads` */
     bool inspect;             /* reads and measures, does not pack */
     const dlx_allocator *mem; /* NULL: the C library */
 } dlx_load_options;

@@ -161,7 +161,7 @@ static void check_result(const decode *d, const dlx_generation *g)
         require(answer[i] >= 0 && answer[i] < d->facts.vocab_size && answer[i] != d->facts.mask_id);
     require(cancelled || !strcmp(reason, "stop") || !strcmp(reason, "length"));
     require(dlx_generation_num_forwards(g) == d->calls);
-    dlx_step step;
+    dlx_step step = {.struct_size = sizeof step};
     size_t steps = dlx_generation_num_steps(g);
     require(!dlx_generation_step(g, steps, &step) && (!steps || dlx_generation_step(g, steps - 1, &step)));
 }

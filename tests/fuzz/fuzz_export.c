@@ -68,8 +68,13 @@ static void run(const dlx_model *m)
     float *logits = malloc((size_t)rows * (size_t)f->vocab_size * sizeof *logits);
     require(logits != NULL);
     for (int32_t i = 0; i < rows; i++) ids[i] = i % f->vocab_size;
-    dlx_forward_call call = {
-        .ids = ids, .n_ids = rows, .attn_block = f->attn_block, .n_store = rows, .n_rows = rows, .logits = logits};
+    dlx_forward_call call = {.struct_size = sizeof call,
+                             .ids = ids,
+                             .n_ids = rows,
+                             .attn_block = f->attn_block,
+                             .n_store = rows,
+                             .n_rows = rows,
+                             .logits = logits};
     require_sentence(dlx_session_forward(session, &call, &err), &err);
     free(logits);
     dlx_session_close(session);

@@ -166,7 +166,7 @@ static void take_context(dlx_forward_call *c, fuzz_input *in)
  * than any session takes must be refused before they are touched. */
 static void forward(sequence *q, fuzz_input *in)
 {
-    dlx_forward_call c = {.start = pick(in, CONTEXT)};
+    dlx_forward_call c = {.struct_size = sizeof c, .start = pick(in, CONTEXT)};
     dlx_error err = {0};
     c.n_ids = pick(in, MAX_ROWS + 2);
     size_t n_ids = c.n_ids > 0 ? (c.n_ids < MOST_IDS ? (size_t)c.n_ids : MOST_IDS) : 0;

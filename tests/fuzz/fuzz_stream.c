@@ -121,7 +121,7 @@ static void check_completion(const script *s, const dlx_completion *c, size_t ma
     if (!cancelled && cut) require(!strcmp(reason, "stop"));
     if (!cancelled && !cut) require(n_ids == known);
     require(s->n_heard <= n && !memcmp(s->heard, text, s->n_heard) && (cancelled || s->n_heard == n));
-    dlx_completion_statistics(c, &numbers);
+    require(dlx_completion_statistics(c, &numbers, NULL) == DLX_OK);
     require(numbers.prompt_tokens == PROMPT && numbers.new_tokens == (int32_t)n_ids && numbers.cached_tokens == 0);
     require(numbers.forwards > 0 && numbers.rows > 0);
     free(full);

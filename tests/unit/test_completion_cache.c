@@ -68,7 +68,7 @@ static answer complete(const fixture *f, dlx_session *s, const dlx_session *cach
     const int32_t *ids = dlx_completion_ids(c, &a.n);
     assert_int_equal(a.n, 6);
     memcpy(a.ids, ids, a.n * sizeof *ids);
-    dlx_completion_statistics(c, &a.statistics);
+    assert_int_equal(dlx_completion_statistics(c, &a.statistics, NULL), DLX_OK);
     dlx_completion_free(c);
     dlx_decode_options_free(decode);
     return a;
@@ -129,7 +129,7 @@ static void a_mask_of_the_prompt_is_not_reused(void **state)
         dlx_error err = {0};
         memcpy(prompt, text_ids, sizeof prompt);
         prompt[at] = MASK;
-        dlx_forward_call stored = {.ids = prompt, .n_ids = 12, .n_store = 12, .attn_block = BLOCK};
+        dlx_forward_call stored = {.struct_size = sizeof stored, .ids = prompt, .n_ids = 12, .n_store = 12, .attn_block = BLOCK};
         if (dlx_session_forward(s, &stored, &err) != DLX_OK) fail_msg("%s", err.message);
         assert_int_equal(dlx_session_reusable(s, prompt, LENGTH, BLOCK), 12);
         answer reused = complete(f, s, s, prompt, LENGTH, NULL);

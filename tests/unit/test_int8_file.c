@@ -172,8 +172,12 @@ static void check_case(dlx_session *s, const dlx_model_facts *f, json_t *c, cons
     float *want = malloc(t->bytes), *got = malloc(t->bytes);
     assert_true(want && got);
     memcpy(want, t->data, t->bytes);
-    dlx_forward_call call = {
-        .ids = ids, .n_ids = (int32_t)n, .attn_block = f->attn_block, .n_rows = (int32_t)n, .logits = got};
+    dlx_forward_call call = {.struct_size = sizeof call,
+                             .ids = ids,
+                             .n_ids = (int32_t)n,
+                             .attn_block = f->attn_block,
+                             .n_rows = (int32_t)n,
+                             .logits = got};
     CHECK(dlx_session_forward(s, &call, err));
     for (size_t i = 0; i < n * vocab; i++)
         if (!(fabs((double)got[i] - (double)want[i]) <= most))

