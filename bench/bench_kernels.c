@@ -26,7 +26,7 @@
 
 enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512 };
 #define COLD_BYTES ((size_t)192 << 20)
-#define HUGE_PAGE ((size_t)2 << 20)
+#define HUGE_PAGE  ((size_t)2 << 20)
 
 typedef struct options {
     const char *kernel, *isa;
@@ -94,8 +94,7 @@ static void report(const bench *b, const char *kernel, const char *shape, double
     if (b->o.json) {
         printf("{\"kernel\":\"%s\",\"shape\":\"%s\",\"isa\":\"%s\",\"threads\":%d,\"min_us\":%.2f,\"median_us\":%.2f,"
                "\"gops\":%.1f,\"gbps\":%.1f}\n",
-               kernel, shape, b->k.name, b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9,
-               bytes / min * 1e-9);
+               kernel, shape, b->k.name, b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9, bytes / min * 1e-9);
     } else {
         printf("%-10s %-26s %-12s %dT  min %10.2f us  med %10.2f us  %8.1f GOPS", kernel, shape, b->k.name,
                b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9);
@@ -133,7 +132,8 @@ static void product_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
     product *p = arg;
-    p->gemm->run(p->y + begin * p->gemm->strip, p->s.n_out, p->is_f32 ? p->x : p->quantized, p->s.n_in, p->rows, p->weights, p->s, begin, end);
+    p->gemm->run(p->y + begin * p->gemm->strip, p->s.n_out, p->is_f32 ? p->x : p->quantized, p->s.n_in, p->rows,
+                 p->weights, p->s, begin, end);
 }
 
 static size_t product_strip_count(const product *p)
@@ -213,8 +213,7 @@ static void bench_products(const bench *b, bool is_f32)
     static const size_t shapes[][2] = {{1536, 1536}, {1536, 8960}, {8960, 1536}, {4096, 4096}, {4096, 12288}};
     static const size_t rows[] = {1, 4, 8, 16, 32, 128};
     if (b->o.n_in) {
-        bench_product(b, is_f32, b->o.n_in, b->o.n_out, b->o.rows ? &b->o.rows : rows,
-                      b->o.rows ? 1 : DLX_COUNT(rows));
+        bench_product(b, is_f32, b->o.n_in, b->o.n_out, b->o.rows ? &b->o.rows : rows, b->o.rows ? 1 : DLX_COUNT(rows));
         return;
     }
     for (size_t i = 0; i < DLX_COUNT(shapes); i++)
@@ -340,19 +339,40 @@ typedef struct row_job {
     size_t n;
 } row_job;
 
-static void row_rms_norm(row_job *j) { j->k->rms_norm(j->y, j->x, j->z, j->n, 1e-6f); }
-static void row_rope(row_job *j) { j->k->rope(j->y, j->x, j->z, j->z + 128, j->n / 128, 128); }
-static void row_silu_mul(row_job *j) { j->k->silu_mul(j->y, j->x, j->z, j->n); }
-static void row_add(row_job *j) { j->k->add(j->y, j->x, j->z, j->n); }
-static void row_softmax(row_job *j) { j->k->softmax(j->y, j->x, j->n); }
-static void row_dequantize(row_job *j) { j->k->dequantize_i8(j->y, j->q, 0.01f, j->n); }
+static void row_rms_norm(row_job *j)
+{
+    j->k->rms_norm(j->y, j->x, j->z, j->n, 1e-6f);
+}
+static void row_rope(row_job *j)
+{
+    j->k->rope(j->y, j->x, j->z, j->z + 128, j->n / 128, 128);
+}
+static void row_silu_mul(row_job *j)
+{
+    j->k->silu_mul(j->y, j->x, j->z, j->n);
+}
+static void row_add(row_job *j)
+{
+    j->k->add(j->y, j->x, j->z, j->n);
+}
+static void row_softmax(row_job *j)
+{
+    j->k->softmax(j->y, j->x, j->n);
+}
+static void row_dequantize(row_job *j)
+{
+    j->k->dequantize_i8(j->y, j->q, 0.01f, j->n);
+}
 static void row_quantize(row_job *j)
 {
     dlx_qd8_row row;
     j->k->quantize_qd8(j->q, &row, j->x, j->n);
 }
 /* Eight rows as the int8 product wants them. */
-static void row_quantize_tile(row_job *j) { j->k->qd8.quantize(j->y, j->x, j->n / 8, 8, j->n / 8, 0, 8); }
+static void row_quantize_tile(row_job *j)
+{
+    j->k->qd8.quantize(j->y, j->x, j->n / 8, 8, j->n / 8, 0, 8);
+}
 
 /* GOPS: 10^9 elements a second. */
 static void bench_rows(const bench *b)
@@ -361,10 +381,10 @@ static void bench_rows(const bench *b)
         const char *name;
         void (*fn)(row_job *);
         size_t n;
-    } jobs[] = {{"rms_norm", row_rms_norm, 1536},      {"rope", row_rope, 1536},
-                {"silu_mul", row_silu_mul, 8960},      {"add", row_add, 1536},
-                {"softmax", row_softmax, 4096},        {"softmax", row_softmax, 151936},
-                {"quantize", row_quantize, 8960},      {"quant_tile", row_quantize_tile, 8 * 1536},
+    } jobs[] = {{"rms_norm", row_rms_norm, 1536},    {"rope", row_rope, 1536},
+                {"silu_mul", row_silu_mul, 8960},    {"add", row_add, 1536},
+                {"softmax", row_softmax, 4096},      {"softmax", row_softmax, 151936},
+                {"quantize", row_quantize, 8960},    {"quant_tile", row_quantize_tile, 8 * 1536},
                 {"dequantize", row_dequantize, 1536}};
     enum { MOST = 151936 };
     row_job j = {.k = &b->k,
@@ -448,9 +468,10 @@ static void parse(options *o, int argc, char **argv)
             o->json = true;
             continue;
         }
-        if (!value) die("usage: [--kernel read|qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] "
-                        "[--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] "
-                        "[--repeat N] [--json]");
+        if (!value)
+            die("usage: [--kernel read|qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] "
+                "[--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] "
+                "[--repeat N] [--json]");
         i++;
         if (strcmp(word, "--kernel") == 0)
             o->kernel = value;

@@ -230,7 +230,8 @@ static bool cancel_step(void *ctx, const dlx_step *step, const int32_t *ids, siz
     return c->made < 3;
 }
 
-/* The model is not called again, from whichever function and with or without text; nothing is said behind the cancel. */
+/* The model is not called again, from whichever function and with or without text; nothing is said behind the cancel.
+ */
 static void nothing_runs_behind_a_cancel(void **state)
 {
     (void)state;

@@ -129,7 +129,8 @@ static void a_mask_of_the_prompt_is_not_reused(void **state)
         dlx_error err = {0};
         memcpy(prompt, text_ids, sizeof prompt);
         prompt[at] = MASK;
-        dlx_forward_call stored = {.struct_size = sizeof stored, .ids = prompt, .n_ids = 12, .n_store = 12, .attn_block = BLOCK};
+        dlx_forward_call stored = {
+            .struct_size = sizeof stored, .ids = prompt, .n_ids = 12, .n_store = 12, .attn_block = BLOCK};
         if (dlx_session_forward(s, &stored, &err) != DLX_OK) fail_msg("%s", err.message);
         assert_int_equal(dlx_session_reusable(s, prompt, LENGTH, BLOCK), 12);
         answer reused = complete(f, s, s, prompt, LENGTH, NULL);

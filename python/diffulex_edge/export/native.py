@@ -45,7 +45,7 @@ def _names(text: bytes) -> Tuple[str, ...]:
 def export_backends() -> List[Backend]:
     """Every backend of this build; the first is the default."""
     library, rows = _native.library(), []
-    info = _native.BackendInfo(struct_size=ctypes.sizeof(_native.BackendInfo))
+    info = _native.BackendInfo()
     while library.dlx_export_backend_info(len(rows), byref(info)):
         rows.append(Backend(info.name.decode(), _names(info.aliases), info.help.decode()))
     return rows
@@ -54,7 +54,7 @@ def export_backends() -> List[Backend]:
 def export_schemes() -> List[Scheme]:
     """Every quantisation scheme of this build; the first is the default."""
     library, rows = _native.library(), []
-    info = _native.SchemeInfo(struct_size=ctypes.sizeof(_native.SchemeInfo))
+    info = _native.SchemeInfo()
     while library.dlx_export_scheme_info(len(rows), byref(info)):
         rows.append(Scheme(info.name.decode(), _names(info.aliases), _names(info.backends), info.help.decode()))
     return rows
