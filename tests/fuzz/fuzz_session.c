@@ -46,7 +46,7 @@ static void prepare(void)
     require(fd >= 0);
     close(fd);
     for (int i = 0; i < 2; i++) {
-        write_tiny_file(path, i == 0);
+        write_tiny_file(path, i == 0 ? TINY_PLAIN : TINY_HIDDEN);
         require(dlx_model_open(&models[i], path, &o, &err) == DLX_OK);
     }
     unlink(path);

@@ -1,4 +1,5 @@
 if(NOT DLX_RUNTIME_ONLY)
   dlx_unit_test(test_completion MODULES LIBS dlx_core)
   dlx_unit_test(test_completion_cache MODULES LIBS dlx_core)
+  dlx_unit_test(test_batcher LIBS dlx_core LABELS threads)
 endif()

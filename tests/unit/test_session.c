@@ -27,7 +27,7 @@ static dlx_model *open_model(bool recognisable)
     assert_true(fd >= 0);
     close(fd);
     o.threads = 2;
-    write_tiny_file(path, recognisable);
+    write_tiny_file(path, recognisable ? TINY_PLAIN : TINY_HIDDEN);
     if (dlx_model_open(&m, path, &o, &err) != DLX_OK) fail_msg("%s", err.message);
     unlink(path);
     return m;

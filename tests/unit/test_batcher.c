@@ -1,0 +1,301 @@
+/*
+ * Decodes on threads of their own that share passes: all four tiny models, float32 and int8, every published algorithm.
+ * A decode's tokens, steps and confidences do not depend on its neighbours; errors and cancelling concern one decode;
+ * nobody waits for somebody who left. Then random lives of batched sequences on the same models.
+ */
+#include "fail_fixture.h"
+
+#include <pthread.h>
+
+#include "batch_check.h"
+
+enum { DECODES = 6, NEW_TOKENS = 24 };
+
+static copy programs;
+
+static const char *program(char path[1024], const char *family, bool int8)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s%s.pte", family, int8 ? "-int8" : "");
+    path_in(path, programs.folder, name);
+    return path;
+}
+
+static int make_programs(void **state)
+{
+    (void)state;
+    char path[1024];
+    programs = new_folder();
+    for (size_t i = 0; i < FAMILIES; i++)
+        for (int int8 = 0; int8 < 2; int8++) export_tiny(program(path, families[i], int8), families[i], int8);
+    return 0;
+}
+
+static int remove_programs(void **state)
+{
+    (void)state;
+    remove_copy(&programs);
+    return 0;
+}
+
+static dlx_model *open_model(const char *family, bool int8, int32_t threads)
+{
+    char path[1024];
+    dlx_model *m;
+    dlx_error err = {0};
+    dlx_model_options o = dlx_model_options_default();
+    o.threads = threads;
+    if (dlx_model_open(&m, program(path, family, int8), &o, &err) != DLX_OK) fail_msg("%s", err.message);
+    return m;
+}
+
+/* ---- decodes ---- */
+
+static const struct {
+    const char *family, *options[3][2];
+} kinds[] = {
+    {"llada", {{"algorithm", "llada.generate"}, {"steps", "12"}, {"block_length", "8"}}},
+    {"llada", {{"algorithm", "llada.generate_fast"}, {"cache", "dual"}, {"block_length", "8"}}},
+    {"llada", {{"algorithm", "llada.generate_fast"}, {"cache", "prefix"}, {"threshold", "0.9"}}},
+    {"dream", {{"steps", "12"}, {"temperature", "0.7"}, {"seed", "7"}}},
+    {"sdar", {{"block_length", "4"}, {"threshold", "0.02"}}},
+    {"sdar", {{"algorithm", "ar.generate"}}},
+    {"fast_dllm_v2", {{"block_length", "32"}, {"small_block_size", "8"}}},
+};
+
+typedef struct decode {
+    pthread_t thread;
+    const dlx_model *m;
+    const dlx_decode_options *options;
+    dlx_workspace *w;
+    dlx_batcher *b;
+    int32_t prompt[17], n_prompt, cancel_after, fail_at; /* negative: never */
+    int32_t calls;
+    dlx_forward_fn inner;
+    void *inner_ctx;
+    dlx_generation *g;
+    dlx_status status;
+    dlx_error err;
+} decode;
+
+static dlx_status counted_forward(void *ctx, const dlx_forward_call *call, dlx_error *err)
+{
+    decode *d = ctx;
+    dlx_forward_call c = *call;
+    int32_t bad = -1;
+    if (d->calls++ == d->fail_at) {
+        c.ids = &bad;
+        c.n_ids = 1;
+    }
+    return d->inner(d->inner_ctx, &c, err);
+}
+
+static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n)
+{
+    const decode *d = ctx;
+    (void)step, (void)ids, (void)n;
+    return d->cancel_after < 0 || d->calls < d->cancel_after;
+}
+
+static void *run_decode(void *arg)
+{
+    decode *d = arg;
+    dlx_session *s = NULL;
+    dlx_seat *seat = NULL;
+    d->status = d->w ? dlx_session_open_in(&s, d->w, &d->err) : dlx_session_open(&s, d->m, 0, 0, &d->err);
+    if (d->status == DLX_OK && d->b) d->status = dlx_batcher_join(&seat, d->b, s, &d->err);
+    d->inner = seat ? dlx_batcher_forward : dlx_session_forward;
+    d->inner_ctx = seat ? (void *)seat : (void *)s;
+    if (d->status == DLX_OK)
+        d->status = dlx_generate(dlx_model_get_facts(d->m), counted_forward, d, d->options, d->prompt,
+                                 (size_t)d->n_prompt, on_step, d, &d->g, &d->err);
+    dlx_batcher_leave(seat);
+    dlx_session_close(s);
+    return NULL;
+}
+
+static void prepare(decode *d, int i, const dlx_model *m, const dlx_decode_options *options)
+{
+    *d = (decode){.m = m, .options = options, .n_prompt = 5 + 2 * i, .cancel_after = -1, .fail_at = -1};
+    for (int32_t k = 0; k < d->n_prompt; k++) d->prompt[k] = 3 + (k * 7 + i * 11) % 40;
+}
+
+static dlx_decode_options *options_of(size_t kind)
+{
+    dlx_decode_options *o;
+    dlx_error err = {0};
+    char most[16];
+    snprintf(most, sizeof most, "%d", NEW_TOKENS);
+    assert_int_equal(dlx_decode_options_create(&o, NULL), DLX_OK);
+    if (dlx_decode_options_set(o, "max_new_tokens", most, &err) != DLX_OK) fail_msg("%s", err.message);
+    for (size_t i = 0; i < 3 && kinds[kind].options[i][0]; i++)
+        if (dlx_decode_options_set(o, kinds[kind].options[i][0], kinds[kind].options[i][1], &err) != DLX_OK)
+            fail_msg("%s", err.message);
+    return o;
+}
+
+static void assert_same(const decode *a, const decode *b)
+{
+    size_t n, m;
+    if (a->status != DLX_OK) fail_msg("%s", a->err.message);
+    const int32_t *x = dlx_generation_output_ids(a->g, &n), *y = dlx_generation_output_ids(b->g, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(x, y, n * sizeof *x);
+    assert_int_equal(dlx_generation_num_steps(a->g), dlx_generation_num_steps(b->g));
+    for (size_t i = 0; i < dlx_generation_num_steps(a->g); i++) {
+        dlx_step s = {.struct_size = sizeof s}, t = s;
+        assert_true(dlx_generation_step(a->g, i, &s) && dlx_generation_step(b->g, i, &t));
+        assert_int_equal(s.n_accepted, t.n_accepted);
+        for (size_t k = 0; k < s.n_accepted; k++) {
+            assert_int_equal(s.accepted[k].position, t.accepted[k].position);
+            assert_int_equal(s.accepted[k].id, t.accepted[k].id);
+            assert_memory_equal(&s.accepted[k].confidence, &t.accepted[k].confidence, sizeof(float));
+        }
+    }
+}
+
+static void decodes_do_not_notice_each_other(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
+        for (int int8 = 0; int8 < 2; int8++) {
+            dlx_model *m = open_model(kinds[kind].family, int8, 2);
+            dlx_decode_options *options = options_of(kind);
+            dlx_workspace *w;
+            dlx_batcher *b;
+            dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = DECODES};
+            dlx_batcher_options wait = {.struct_size = sizeof wait, .max_wait_us = 500};
+            decode alone[DECODES], together[DECODES];
+            dlx_error err = {0};
+            if (dlx_workspace_open(&w, m, &o, &err) != DLX_OK) fail_msg("%s", err.message);
+            if (dlx_batcher_open(&b, w, &wait, &err) != DLX_OK) fail_msg("%s", err.message);
+            for (int i = 0; i < DECODES; i++) {
+                prepare(&alone[i], i, m, options);
+                together[i] = alone[i];
+                run_decode(&alone[i]);
+                if (alone[i].status != DLX_OK) fail_msg("%s", alone[i].err.message);
+                together[i].w = w;
+                together[i].b = b;
+            }
+            together[1].cancel_after = 1;
+            together[2].fail_at = 1;
+            for (int i = 0; i < DECODES; i++)
+                assert_int_equal(pthread_create(&together[i].thread, NULL, run_decode, &together[i]), 0);
+            for (int i = 0; i < DECODES; i++) pthread_join(together[i].thread, NULL);
+            for (int i = 0; i < DECODES; i++) {
+                if (i == 1) {
+                    assert_int_equal(together[i].status, DLX_OK);
+                    if (strcmp(dlx_generation_finish_reason(together[i].g), "cancelled") != 0)
+                        fail_msg("kind %zu: %s", kind, dlx_generation_finish_reason(together[i].g));
+                } else if (i == 2) {
+                    assert_int_equal(together[i].status, DLX_E_INVALID);
+                    assert_non_null(strstr(together[i].err.message, "outside the vocabulary"));
+                } else {
+                    assert_same(&together[i], &alone[i]);
+                }
+                dlx_generation_free(together[i].g);
+                dlx_generation_free(alone[i].g);
+            }
+            dlx_batcher_close(b);
+            dlx_workspace_close(w);
+            dlx_decode_options_free(options);
+            dlx_model_close(m);
+        }
+}
+
+/* ---- seats ---- */
+
+typedef struct waiting {
+    dlx_seat *seat;
+    dlx_status status;
+} waiting;
+
+static void *wait_for_pass(void *arg)
+{
+    waiting *x = arg;
+    int32_t id = 3;
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = &id, .n_ids = 1, .attn_block = 4};
+    x->status = dlx_batcher_forward(x->seat, &c, NULL);
+    return NULL;
+}
+
+/* A seat that never calls delays the others by the bound at most; one that leaves, not at all. */
+static void nobody_waits_for_who_left(void **state)
+{
+    (void)state;
+    dlx_model *m = open_model("sdar", false, 1);
+    dlx_workspace *w;
+    dlx_batcher *b;
+    dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = 3};
+    dlx_batcher_options wait = {.struct_size = sizeof wait, .max_wait_us = 20000};
+    dlx_session *s[3];
+    dlx_seat *seat[3];
+    dlx_error err = {0};
+    assert_int_equal(dlx_workspace_open(&w, m, &o, NULL), DLX_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(dlx_session_open_in(&s[i], w, NULL), DLX_OK);
+    assert_int_equal(dlx_batcher_open(&b, w, &wait, NULL), DLX_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(dlx_batcher_join(&seat[i], b, s[i], NULL), DLX_OK);
+    dlx_seat *twice;
+    assert_int_equal(dlx_batcher_join(&twice, b, s[0], &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "has a seat already"));
+    waiting one = {.seat = seat[0]};
+    wait_for_pass(&one); /* the bound */
+    assert_int_equal(one.status, DLX_OK);
+    for (int i = 0; i < 3; i++) dlx_batcher_leave(seat[i]);
+    dlx_batcher_close(b);
+
+    wait.max_wait_us = 60 * 1000 * 1000; /* now nothing but leaving can end the wait */
+    assert_int_equal(dlx_batcher_open(&b, w, &wait, NULL), DLX_OK);
+    for (int i = 0; i < 3; i++) assert_int_equal(dlx_batcher_join(&seat[i], b, s[i], NULL), DLX_OK);
+    waiting two[2] = {{.seat = seat[0]}, {.seat = seat[1]}};
+    pthread_t t[2];
+    for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&t[i], NULL, wait_for_pass, &two[i]), 0);
+    dlx_batcher_leave(seat[2]);
+    for (int i = 0; i < 2; i++) pthread_join(t[i], NULL);
+    for (int i = 0; i < 2; i++) assert_int_equal(two[i].status, DLX_OK);
+    dlx_batcher_leave(seat[0]);
+    one.seat = seat[1];
+    wait_for_pass(&one); /* alone: at once */
+    assert_int_equal(one.status, DLX_OK);
+    dlx_batcher_leave(seat[1]);
+    dlx_batcher_close(b);
+    for (int i = 0; i < 3; i++) dlx_session_close(s[i]);
+    dlx_workspace_close(w);
+    wait.max_wait_us = -1;
+    assert_int_equal(dlx_workspace_open(&w, m, &o, NULL), DLX_OK);
+    assert_int_equal(dlx_batcher_open(&b, w, &wait, &err), DLX_E_INVALID);
+    dlx_workspace_close(w);
+    dlx_model_close(m);
+}
+
+/* ---- real models ---- */
+
+static void lives_on_all_models(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < FAMILIES; i++)
+        for (int int8 = 0; int8 < 2; int8++)
+            for (int half = 0; half < 2; half++) {
+                batch_check b = {.model = open_model(families[i], int8, 1 + half * 2),
+                                 .mirror = open_model(families[i], int8, 2),
+                                 .rows = 24 + 8 * half,
+                                 .context = TINY_CONTEXT,
+                                 .block = 4,
+                                 .kv_type = half ? "float16" : "float32",
+                                 .seed = (uint32_t)(i * 4 + (size_t)(2 * int8 + half))};
+                live(&b, 60);
+                assert_true(b.batched > 30 && b.forked > 2);
+                dlx_model_close(b.model);
+                dlx_model_close(b.mirror);
+            }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(decodes_do_not_notice_each_other),
+        cmocka_unit_test(nobody_waits_for_who_left),
+        cmocka_unit_test(lives_on_all_models),
+    };
+    return cmocka_run_group_tests(tests, make_programs, remove_programs);
+}
