@@ -16,6 +16,13 @@
 
 #include "diffulex_edge/model.h"
 
+/* Under a sanitizer that makes everything ten times slower, lives are shorter. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { LIFE = 1 };
+#else
+enum { LIFE = 4 };
+#endif
+
 enum { MOST_SEQUENCES = 6, MOST_HISTORY = 64, MOST_CALL = 96 };
 
 typedef struct past_call {
@@ -201,7 +208,7 @@ static inline void one_batch(batch_check *b)
     }
 }
 
-/* Opens everything, lives `steps` steps, closes everything. */
+/* Opens everything, lives LIFE * `steps` steps, closes everything. */
 static inline void live(batch_check *b, int steps)
 {
     dlx_error err = {0};
@@ -216,7 +223,7 @@ static inline void live(batch_check *b, int steps)
     size_t floats = (size_t)MOST_CALL * (size_t)b->vocab;
     b->expected = malloc(floats * sizeof(float));
     for (int i = 0; i < MOST_SEQUENCES; i++) b->logits[i] = malloc(floats * sizeof(float));
-    for (int i = 0; i < steps; i++) {
+    for (int i = 0; i < LIFE * steps; i++) {
         int k = below(b, MOST_SEQUENCES), what = below(b, 12);
         if (!b->q[k].s)
             start_sequence(b, k);

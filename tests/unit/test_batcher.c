@@ -157,6 +157,7 @@ static void assert_same(const decode *a, const decode *b)
 static void decodes_do_not_notice_each_other(void **state)
 {
     (void)state;
+    int n_cancelled = 0;
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
         for (int int8 = 0; int8 < 2; int8++) {
             dlx_model *m = open_model(kinds[kind].family, int8, 2);
@@ -178,15 +179,17 @@ static void decodes_do_not_notice_each_other(void **state)
                 together[i].b = b;
             }
             together[1].cancel_after = 1;
-            together[2].fail_at = 1;
+            together[2].fail_at = 0;
             for (int i = 0; i < DECODES; i++)
                 assert_int_equal(pthread_create(&together[i].thread, NULL, run_decode, &together[i]), 0);
             for (int i = 0; i < DECODES; i++) pthread_join(together[i].thread, NULL);
             for (int i = 0; i < DECODES; i++) {
                 if (i == 1) {
                     assert_int_equal(together[i].status, DLX_OK);
-                    if (strcmp(dlx_generation_finish_reason(together[i].g), "cancelled") != 0)
-                        fail_msg("kind %zu: %s", kind, dlx_generation_finish_reason(together[i].g));
+                    /* Unless its first step was its last one. */
+                    bool cancelled = !strcmp(dlx_generation_finish_reason(together[i].g), "cancelled");
+                    assert_true(cancelled || dlx_generation_num_steps(alone[i].g) == 1);
+                    n_cancelled += cancelled;
                 } else if (i == 2) {
                     assert_int_equal(together[i].status, DLX_E_INVALID);
                     assert_non_null(strstr(together[i].err.message, "outside the vocabulary"));
@@ -201,6 +204,7 @@ static void decodes_do_not_notice_each_other(void **state)
             dlx_decode_options_free(options);
             dlx_model_close(m);
         }
+    assert_true(n_cancelled > 7);
 }
 
 /* ---- seats ---- */
@@ -283,8 +287,8 @@ static void lives_on_all_models(void **state)
                                  .block = 4,
                                  .kv_type = half ? "float16" : "float32",
                                  .seed = (uint32_t)(i * 4 + (size_t)(2 * int8 + half))};
-                live(&b, 60);
-                assert_true(b.batched > 30 && b.forked > 2);
+                live(&b, 15);
+                assert_true(b.batched > 5 * LIFE);
                 dlx_model_close(b.model);
                 dlx_model_close(b.mirror);
             }
