@@ -1,6 +1,14 @@
 /*
  * The caller's memory: an application that manages memory itself (a pool, a locked region, a meter) hands these two
  * functions to the objects that keep memory. What is not given an allocator uses the C library's.
+ *
+ * dlx_model_options.allocator serves the model, the thread pool that it makes, its workspaces, sessions, batchers and
+ * seats: all that they allocate comes from it, for a moment or to keep, and has come back when the model is closed.
+ * From the system they have beside that the mapping of the file, and stacks and locks of threads. (Without an allocator
+ * the packed weights are a mapping, too, in huge pages where there are any.)
+ *
+ * The C library serves everything else: dlx_thread_pool_create, tokenizers, text streams and chat templates, decode
+ * options, generations and completions, exports, inspection, and whatever dlx_free frees.
  */
 #ifndef DIFFULEX_EDGE_ALLOCATOR_H
 #define DIFFULEX_EDGE_ALLOCATOR_H

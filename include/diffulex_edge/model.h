@@ -27,7 +27,7 @@ typedef struct dlx_model_options {
     size_t struct_size; /* sizeof(dlx_model_options) */
     int32_t threads;    /* 0: one per CPU (dlx_cpu_count). Results do not depend on it */
     const char *cpu;    /* kernel set: NULL or "auto", "ref", "avx2", "avx512vnni", "neon": the best one not above it */
-    const dlx_allocator *allocator; /* NULL: the C library. Of what the model, its workspaces and its sessions keep */
+    const dlx_allocator *allocator; /* NULL: the C library. Copied; allocator.h says what it serves */
     dlx_thread_pool *pool; /* NULL: a pool of its own with `threads` threads. A given one is shared with whoever has it
                               and must outlive the model; `threads` must then be 0 */
 } dlx_model_options;

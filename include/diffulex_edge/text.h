@@ -18,7 +18,7 @@
 extern "C" {
 #endif
 
-/* Immutable after opening; shareable between threads. */
+/* Immutable after opening; shareable between threads. Its memory is the C library's. */
 typedef struct dlx_tokenizer dlx_tokenizer;
 
 /* From a checkpoint folder: tokenizer.json, or vocab.json + merges.txt; with tokenizer_config.json, added_tokens.json,

@@ -340,7 +340,7 @@ dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out
     dlx_graph_init(&g);
     dlx_status s = dlx_map_file(&map, path, err);
     if (s == DLX_OK) s = dlx_pte_read(&pte, &arena, map.data, map.size, path, err);
-    if (s == DLX_OK) s = dlx_import_method(&g, &pte, "forward", err);
+    if (s == DLX_OK) s = dlx_import_method(&g, &pte, "forward", NULL, err);
     if (s == DLX_OK && raised) s = dlx_raise(&g, err);
     if (s == DLX_OK) s = dlx_graph_print(&g, dot, out, err);
     dlx_graph_free(&g);

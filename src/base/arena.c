@@ -6,7 +6,7 @@
 
 struct dlx_arena_block {
     struct dlx_arena_block *next;
-    size_t padding; /* keeps the payload 16-byte aligned */
+    size_t bytes; /* header included: a multiple of 16, which keeps the payload 16-byte aligned */
 };
 
 enum { BLOCK_BYTES = 64 * 1024 };
@@ -16,15 +16,22 @@ void dlx_arena_init(dlx_arena *a)
     memset(a, 0, sizeof *a);
 }
 
+void dlx_arena_init_with(dlx_arena *a, const dlx_allocator *mem)
+{
+    dlx_arena_init(a);
+    if (mem) a->mem = *mem;
+}
+
 void *dlx_arena_alloc(dlx_arena *a, size_t size)
 {
     if (size > SIZE_MAX / 2) return NULL;
     size = (size + 15) & ~(size_t)15;
     if (!a->blocks || size > a->capacity - a->used) {
         size_t capacity = size > BLOCK_BYTES ? size : BLOCK_BYTES;
-        struct dlx_arena_block *b = calloc(1, sizeof *b + capacity);
+        struct dlx_arena_block *b = dlx_mem_zeroed(&a->mem, sizeof *b + capacity, 1);
         if (!b) return NULL;
         b->next = a->blocks;
+        b->bytes = sizeof *b + capacity;
         a->blocks = b;
         a->used = 0;
         a->capacity = capacity;
@@ -52,17 +59,19 @@ void dlx_arena_free(dlx_arena *a)
 {
     while (a->blocks) {
         struct dlx_arena_block *next = a->blocks->next;
-        free(a->blocks);
+        dlx_mem_free(&a->mem, a->blocks, a->blocks->bytes, 1);
         a->blocks = next;
     }
-    dlx_arena_init(a);
+    a->used = a->capacity = 0;
 }
 
 void dlx_arena_adopt(dlx_arena *to, dlx_arena *from)
 {
     if (!from->blocks) return;
     if (!to->blocks) {
-        *to = *from;
+        to->blocks = from->blocks;
+        to->used = from->used;
+        to->capacity = from->capacity;
     } else {
         /* Behind the newest block, whose used and capacity stay the arena's. */
         struct dlx_arena_block *last = from->blocks;
@@ -70,7 +79,8 @@ void dlx_arena_adopt(dlx_arena *to, dlx_arena *from)
         last->next = to->blocks->next;
         to->blocks->next = from->blocks;
     }
-    dlx_arena_init(from);
+    from->blocks = NULL;
+    from->used = from->capacity = 0;
 }
 
 int dlx_grow(void *items, size_t *capacity, size_t need, size_t size)

@@ -34,3 +34,18 @@ void dlx_mem_free(const dlx_allocator *a, void *p, size_t count, size_t size)
     else
         free(p);
 }
+
+int dlx_mem_grow(const dlx_allocator *a, void *items, size_t *capacity, size_t need, size_t size)
+{
+    if (need <= *capacity) return 0;
+    size_t grown = *capacity < 16 ? 16 : *capacity + *capacity / 2;
+    if (grown < need) grown = need;
+    void *old, *p = dlx_mem_array(a, grown, size);
+    if (!p) return -1;
+    memcpy(&old, items, sizeof old);
+    if (*capacity) memcpy(p, old, *capacity * size);
+    dlx_mem_free(a, old, *capacity, size);
+    memcpy(items, &p, sizeof p);
+    *capacity = grown;
+    return 0;
+}

@@ -17,5 +17,8 @@ void *dlx_mem_array(const dlx_allocator *a, size_t count, size_t size);
 void *dlx_mem_zeroed(const dlx_allocator *a, size_t count, size_t size);
 /* With the counts that the array was made with. p may be NULL. */
 void dlx_mem_free(const dlx_allocator *a, void *p, size_t count, size_t size);
+/* Makes room in the array `*items` of *capacity elements (NULL and 0 at first) for at least `need` of them; what was
+ * there stays. Returns 0, or -1 when memory is out (then nothing changed). Free it with *capacity. */
+int dlx_mem_grow(const dlx_allocator *a, void *items, size_t *capacity, size_t need, size_t size);
 
 #endif

@@ -37,7 +37,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -77,6 +76,7 @@ struct dlx_thread_pool {
     int threads;
     int64_t spin_ns;
     dlx_worker *workers; /* threads - 1 */
+    dlx_allocator mem;   /* of this and of them */
 };
 
 static inline void cpu_relax(void)
@@ -232,14 +232,6 @@ static void stop_workers(dlx_pool *pool, int started)
     for (int i = 0; i < started; i++) pthread_join(pool->workers[i].thread, NULL);
 }
 
-static void release(dlx_pool *pool)
-{
-    pthread_cond_destroy(&pool->wake);
-    pthread_mutex_destroy(&pool->mutex);
-    free(pool->workers);
-    free(pool);
-}
-
 /* Starts the workers with all signals blocked, so that signals stay with the program's own threads. */
 static dlx_status start_workers(dlx_pool *pool, dlx_error *err)
 {
@@ -260,37 +252,62 @@ static dlx_status start_workers(dlx_pool *pool, dlx_error *err)
                     started + 2, pool->threads, strerror(code));
 }
 
-dlx_status dlx_pool_create(dlx_pool **out, int threads, dlx_error *err)
+static void release_memory(const dlx_allocator *mem, dlx_pool *pool, dlx_worker *workers, int threads)
+{
+    dlx_mem_free(mem, workers, (size_t)threads, sizeof *workers);
+    dlx_mem_free(mem, pool, 1, sizeof *pool);
+}
+
+static void release(dlx_pool *pool)
+{
+    const dlx_allocator mem = pool->mem;
+    pthread_cond_destroy(&pool->wake);
+    pthread_mutex_destroy(&pool->mutex);
+    release_memory(&mem, pool, pool->workers, pool->threads);
+}
+
+static dlx_status make_locks(dlx_pool *pool, dlx_error *err)
+{
+    bool mutex_ok = pthread_mutex_init(&pool->mutex, NULL) == 0;
+    if (mutex_ok && pthread_cond_init(&pool->wake, NULL) == 0) return DLX_OK;
+    if (mutex_ok) pthread_mutex_destroy(&pool->mutex);
+    return dlx_fail(err, DLX_E_NOMEM, "thread pool: the system refused a mutex or a condition variable");
+}
+
+dlx_status dlx_pool_create_with(dlx_pool **out, int threads, const dlx_allocator *mem, dlx_error *err)
 {
     *out = NULL;
-    if (threads < 1 || threads > MAX_THREADS)
+    if (threads < 0 || threads > MAX_THREADS)
         return dlx_fail(err, DLX_E_INVALID, "thread pool: %d threads asked for, expected 1 to %d", threads,
                         MAX_THREADS);
-    dlx_pool *pool = aligned_alloc(alignof(dlx_pool), sizeof *pool);
-    dlx_worker *workers = calloc((size_t)threads, sizeof *workers);
-    if (!pool || !workers) {
-        free(pool);
-        free(workers);
-        return dlx_fail(err, DLX_E_NOMEM, "thread pool: no memory for %d threads", threads);
+    int cpus = dlx_cpu_count();
+    if (!threads) threads = cpus < MAX_THREADS ? cpus : MAX_THREADS;
+    _Static_assert(alignof(dlx_pool) <= DLX_ALIGN, "the lines of a pool");
+    dlx_pool *pool = dlx_mem_zeroed(mem, 1, sizeof *pool);
+    dlx_worker *workers = dlx_mem_zeroed(mem, (size_t)threads, sizeof *workers);
+    dlx_status status = DLX_OK;
+    if (!pool || !workers) status = dlx_fail(err, DLX_E_NOMEM, "thread pool: no memory for %d threads", threads);
+    if (status == DLX_OK) status = make_locks(pool, err);
+    if (status != DLX_OK) {
+        release_memory(mem, pool, workers, threads);
+        return status;
     }
-    memset(pool, 0, sizeof *pool);
+    if (mem) pool->mem = *mem;
     pool->threads = threads;
     pool->workers = workers;
-    pool->spin_ns = threads > dlx_cpu_count() ? SPIN_NS_OVERSUBSCRIBED : SPIN_NS;
-    bool mutex_ok = pthread_mutex_init(&pool->mutex, NULL) == 0;
-    if (!mutex_ok || pthread_cond_init(&pool->wake, NULL) != 0) {
-        if (mutex_ok) pthread_mutex_destroy(&pool->mutex);
-        free(workers);
-        free(pool);
-        return dlx_fail(err, DLX_E_NOMEM, "thread pool: the system refused a mutex or a condition variable");
-    }
-    dlx_status status = start_workers(pool, err);
+    pool->spin_ns = threads > cpus ? SPIN_NS_OVERSUBSCRIBED : SPIN_NS;
+    status = start_workers(pool, err);
     if (status != DLX_OK) {
         release(pool);
         return status;
     }
     *out = pool;
     return DLX_OK;
+}
+
+dlx_status dlx_pool_create(dlx_pool **out, int threads, dlx_error *err)
+{
+    return dlx_pool_create_with(out, threads, NULL, err);
 }
 
 void dlx_pool_free(dlx_pool *pool)
@@ -307,8 +324,7 @@ int dlx_pool_threads(const dlx_pool *pool)
 
 dlx_status dlx_thread_pool_create(dlx_thread_pool **out, int32_t threads, dlx_error *err)
 {
-    int32_t cpus = threads ? 0 : dlx_cpu_count();
-    return dlx_pool_create(out, threads ? threads : cpus < MAX_THREADS ? cpus : MAX_THREADS, err);
+    return dlx_pool_create(out, threads, err);
 }
 
 void dlx_thread_pool_free(dlx_thread_pool *pool)

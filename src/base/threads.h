@@ -9,6 +9,7 @@
 
 #include "diffulex_edge/threads.h"
 
+#include "base/memory.h"
 #include "base/status.h"
 
 typedef struct dlx_thread_pool dlx_pool;
@@ -17,8 +18,10 @@ typedef struct dlx_thread_pool dlx_pool;
  * time. Loops of other callers count their own, so memory that it indexes belongs to a loop's job, not to the pool. */
 typedef void (*dlx_loop_fn)(void *arg, size_t begin, size_t end, size_t thread);
 
-/* threads >= 1; 1 starts no thread at all. */
+/* As dlx_thread_pool_create; 1 starts no thread at all. */
 dlx_status dlx_pool_create(dlx_pool **out, int threads, dlx_error *err);
+/* With memory from `mem`, which is copied; NULL: the C library. Stacks are the system's. */
+dlx_status dlx_pool_create_with(dlx_pool **out, int threads, const dlx_allocator *mem, dlx_error *err);
 void dlx_pool_free(dlx_pool *pool); /* NULL is fine; no loop may be running */
 int dlx_pool_threads(const dlx_pool *pool);
 

@@ -91,7 +91,7 @@ static dlx_status load(dlx_model *m, const char *path, const dlx_load_options *o
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
     m->pool = o->pool;
     if (!o->inspect && !o->pool) {
-        DLX_TRY(dlx_thread_pool_create(&m->own_pool, o->threads, err));
+        DLX_TRY(dlx_pool_create_with(&m->own_pool, o->threads, &m->mem, err));
         m->pool = m->own_pool;
     }
     if (m->pool) m->threads = dlx_pool_threads(m->pool);
@@ -106,7 +106,7 @@ dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options
 {
     memset(m, 0, sizeof *m);
     if (o->mem) m->mem = *o->mem;
-    dlx_arena_init(&m->arena);
+    dlx_arena_init_with(&m->arena, &m->mem);
     m->threads = o->threads ? o->threads : dlx_cpu_count(); /* what a pool would have, when there is none */
     if (!path) return dlx_fail(err, DLX_E_INVALID, "no path of a .pte file was given");
     dlx_status s = dlx_map_file(&m->map, path, err);

@@ -280,7 +280,7 @@ dlx_status dlx_xnn_read(dlx_xnn_graph *out, dlx_arena *arena, const void *data, 
         .out = out, .arena = arena, .data = data, .size = size, .named = named, .named_ctx = named_ctx, .err = err};
     dlx_status s = read_graph(&r);
     if (s != DLX_OK) s = dlx_fail_prefix(err, s, "%s", name);
-    if (s == DLX_OK) s = dlx_xnn_verify(out, name, err);
+    if (s == DLX_OK) s = dlx_xnn_verify(out, name, &arena->mem, err);
     if (s == DLX_OK && (s = check_alignment(&r)) != DLX_OK) s = dlx_fail_prefix(err, s, "%s", name);
     if (s != DLX_OK) memset(out, 0, sizeof *out);
     return s;

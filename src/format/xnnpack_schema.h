@@ -70,7 +70,7 @@ const dlx_xnn_layout *dlx_xnn_node_layout(int type, uint8_t *inputs);
 uint32_t dlx_xnn_datatype_bits(int datatype);
 
 /* Every rule that holds between the parts of a graph. The reader calls it on what it parsed, the writer on what it is
- * given. `name` is for messages. */
-dlx_status dlx_xnn_verify(const dlx_xnn_graph *graph, const char *name, dlx_error *err);
+ * given. `name` is for messages; notes while at work are made in memory from `mem`, NULL: the C library. */
+dlx_status dlx_xnn_verify(const dlx_xnn_graph *graph, const char *name, const dlx_allocator *mem, dlx_error *err);
 
 #endif

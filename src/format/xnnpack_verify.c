@@ -3,7 +3,6 @@
  * the same structure, so that whoever walks a graph that was read needs no checks of its own.
  */
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/sizes.h"
@@ -310,15 +309,16 @@ static dlx_status verify_graph(verifier *v, uint8_t *external, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_xnn_verify(const dlx_xnn_graph *graph, const char *name, dlx_error *err)
+dlx_status dlx_xnn_verify(const dlx_xnn_graph *graph, const char *name, const dlx_allocator *mem, dlx_error *err)
 {
     if (graph->num_externs > XNN_MAX_EXTERNS)
         return dlx_fail(err, DLX_E_FORMAT, "%s: %u inputs and outputs; XNNPACK's delegate takes at most %d", name,
                         graph->num_externs, XNN_MAX_EXTERNS);
-    verifier v = {.g = graph, .ids = calloc(2 * (size_t)graph->n_values + 1, sizeof *v.ids)};
-    uint8_t *external = calloc((size_t)graph->num_externs + 1, 1);
+    size_t n_ids = 2 * (size_t)graph->n_values + 1, n_external = (size_t)graph->num_externs + 1;
+    verifier v = {.g = graph, .ids = dlx_mem_zeroed(mem, n_ids, sizeof *v.ids)};
+    uint8_t *external = dlx_mem_zeroed(mem, n_external, 1);
     dlx_status s = v.ids && external ? verify_graph(&v, external, err) : dlx_fail(err, DLX_E_NOMEM, "out of memory");
-    free(v.ids);
-    free(external);
+    dlx_mem_free(mem, v.ids, n_ids, sizeof *v.ids);
+    dlx_mem_free(mem, external, n_external, 1);
     return s == DLX_OK ? DLX_OK : dlx_fail_prefix(err, s, "%s", name);
 }

@@ -205,7 +205,7 @@ dlx_status dlx_xnn_write(const dlx_xnn_graph *graph, void **out, size_t *size, d
 {
     *out = NULL;
     *size = 0;
-    DLX_TRY(dlx_xnn_verify(graph, "XNNPACK payload", err));
+    DLX_TRY(dlx_xnn_verify(graph, "XNNPACK payload", NULL, err));
     DLX_TRY(check_inline(graph, err));
     dlx_fbw w;
     dlx_fbw_init(&w, DLX_XNN_IDENTIFIER, 0);

@@ -1,7 +1,6 @@
 /* Builders of graph.h and pruning. Memory errors surface as DLX_NONE, shape errors in the caller's error record. */
 #include "graph/graph.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/sizes.h"
@@ -28,24 +27,31 @@ bool dlx_op_arity_ok(dlx_op op, int inputs, int outputs)
 
 void dlx_graph_init(dlx_graph *g)
 {
+    dlx_graph_init_with(g, NULL);
+}
+
+void dlx_graph_init_with(dlx_graph *g, const dlx_allocator *mem)
+{
     memset(g, 0, sizeof *g);
-    dlx_arena_init(&g->arena);
+    dlx_arena_init_with(&g->arena, mem);
 }
 
 void dlx_graph_free(dlx_graph *g)
 {
-    free(g->values);
-    free(g->nodes);
-    free(g->inputs);
-    free(g->outputs);
+    dlx_allocator mem = g->arena.mem;
+    dlx_mem_free(&mem, g->values, g->values_capacity, sizeof *g->values);
+    dlx_mem_free(&mem, g->nodes, g->nodes_capacity, sizeof *g->nodes);
+    dlx_mem_free(&mem, g->inputs, g->inputs_capacity, sizeof *g->inputs);
+    dlx_mem_free(&mem, g->outputs, g->outputs_capacity, sizeof *g->outputs);
     dlx_arena_free(&g->arena);
-    dlx_graph_init(g);
+    dlx_graph_init_with(g, &mem);
 }
 
 uint32_t dlx_graph_value(dlx_graph *g, const dlx_value *v)
 {
     if (g->n_values >= DLX_NONE - 1) return DLX_NONE;
-    if (dlx_grow(&g->values, &g->values_capacity, g->n_values + 1, sizeof *g->values) != 0) return DLX_NONE;
+    if (dlx_mem_grow(&g->arena.mem, &g->values, &g->values_capacity, g->n_values + 1, sizeof *g->values) != 0)
+        return DLX_NONE;
     g->values[g->n_values] = *v;
     if (v->name) {
         g->values[g->n_values].name = dlx_arena_strndup(&g->arena, v->name, strlen(v->name));
@@ -62,9 +68,9 @@ static dlx_value make_value(const char *name, dlx_dtype dtype, dlx_value_kind ki
     return v;
 }
 
-static bool push(uint32_t **list, size_t *n, size_t *capacity, uint32_t value)
+static bool push(const dlx_graph *g, uint32_t **list, size_t *n, size_t *capacity, uint32_t value)
 {
-    if (dlx_grow(list, capacity, *n + 1, sizeof **list) != 0) return false;
+    if (dlx_mem_grow(&g->arena.mem, list, capacity, *n + 1, sizeof **list) != 0) return false;
     (*list)[(*n)++] = value;
     return true;
 }
@@ -76,7 +82,7 @@ uint32_t dlx_graph_input(dlx_graph *g, const char *name, dlx_dtype dtype, int ra
     dlx_value v = make_value(name, dtype, DLX_VALUE_INPUT, rank, dim);
     v.dynamic = (uint8_t)dynamic;
     uint32_t id = dlx_graph_value(g, &v);
-    if (id == DLX_NONE || !push(&g->inputs, &g->n_inputs, &g->inputs_capacity, id)) return DLX_NONE;
+    if (id == DLX_NONE || !push(g, &g->inputs, &g->n_inputs, &g->inputs_capacity, id)) return DLX_NONE;
     return id;
 }
 
@@ -91,7 +97,7 @@ uint32_t dlx_graph_const(dlx_graph *g, const char *name, dlx_dtype dtype, int ra
 
 bool dlx_graph_output(dlx_graph *g, uint32_t value)
 {
-    return value < g->n_values && push(&g->outputs, &g->n_outputs, &g->outputs_capacity, value);
+    return value < g->n_values && push(g, &g->outputs, &g->n_outputs, &g->outputs_capacity, value);
 }
 
 static dlx_shape value_shape(const dlx_value *v)
@@ -144,7 +150,7 @@ dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node)
 
 uint32_t dlx_graph_node_to(dlx_graph *g, dlx_node node, uint32_t out, dlx_error *err)
 {
-    if (dlx_grow(&g->nodes, &g->nodes_capacity, g->n_nodes + 1, sizeof *g->nodes) != 0) {
+    if (dlx_mem_grow(&g->arena.mem, &g->nodes, &g->nodes_capacity, g->n_nodes + 1, sizeof *g->nodes) != 0) {
         dlx_fail(err, DLX_E_NOMEM, "out of memory building a graph of %zu nodes", g->n_nodes);
         return DLX_NONE;
     }
@@ -188,7 +194,7 @@ uint32_t dlx_graph_node(dlx_graph *g, dlx_op op, const uint32_t *in, int inputs,
 
 dlx_status dlx_graph_prune(dlx_graph *g, dlx_error *err)
 {
-    uint8_t *used = calloc(g->n_values ? g->n_values : 1, 1);
+    uint8_t *used = dlx_mem_zeroed(&g->arena.mem, g->n_values, 1);
     if (!used) return dlx_fail(err, DLX_E_NOMEM, "out of memory pruning a graph of %zu values", g->n_values);
     for (size_t i = 0; i < g->n_outputs; i++) used[g->outputs[i]] = 1;
     for (size_t i = g->n_nodes; i-- > 0;) {
@@ -208,6 +214,6 @@ dlx_status dlx_graph_prune(dlx_graph *g, dlx_error *err)
         g->nodes[kept++] = g->nodes[i];
     }
     g->n_nodes = kept;
-    free(used);
+    dlx_mem_free(&g->arena.mem, used, g->n_values, 1);
     return DLX_OK;
 }

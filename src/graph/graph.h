@@ -126,7 +126,7 @@ typedef struct dlx_node {
 } dlx_node;
 
 typedef struct dlx_graph {
-    dlx_arena arena; /* names */
+    dlx_arena arena; /* names; arena.mem is the allocator of the whole graph */
     dlx_value *values;
     size_t n_values, values_capacity;
     dlx_node *nodes;
@@ -138,6 +138,9 @@ typedef struct dlx_graph {
 } dlx_graph;
 
 void dlx_graph_init(dlx_graph *g);
+/* With memory from `mem`, which is copied; NULL: the C library. */
+void dlx_graph_init_with(dlx_graph *g, const dlx_allocator *mem);
+/* Leaves an empty graph over the same allocator. */
 void dlx_graph_free(dlx_graph *g);
 
 /* Builders. They return an index, or DLX_NONE when memory is out; a DLX_NONE argument gives DLX_NONE, so a chain of

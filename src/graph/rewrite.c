@@ -1,13 +1,13 @@
 #include "graph/rewrite.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 dlx_status dlx_rewrite_begin(dlx_rewrite *r, const dlx_graph *from, dlx_error *err)
 {
     r->from = from;
-    dlx_graph_init(&r->to);
-    r->map = malloc((from->n_values ? from->n_values : 1) * sizeof *r->map);
+    dlx_graph_init_with(&r->to, &from->arena.mem);
+    r->n_map = from->n_values;
+    r->map = dlx_mem_array(&from->arena.mem, r->n_map, sizeof *r->map);
     if (!r->map) return dlx_fail(err, DLX_E_NOMEM, "out of memory rewriting a graph of %zu values", from->n_values);
     memset(r->map, 0xFF, from->n_values * sizeof *r->map);
     for (size_t i = 0; i < from->n_inputs; i++) {
@@ -80,14 +80,14 @@ dlx_status dlx_rewrite_finish(dlx_rewrite *r, dlx_graph *g, dlx_error *err)
     dlx_arena_adopt(&r->to.arena, &g->arena);
     dlx_graph_free(g);
     *g = r->to;
-    free(r->map);
+    dlx_mem_free(&g->arena.mem, r->map, r->n_map, sizeof *r->map);
     memset(r, 0, sizeof *r);
     return DLX_OK;
 }
 
 void dlx_rewrite_abandon(dlx_rewrite *r)
 {
-    free(r->map);
+    dlx_mem_free(&r->to.arena.mem, r->map, r->n_map, sizeof *r->map);
     dlx_graph_free(&r->to);
     memset(r, 0, sizeof *r);
 }

@@ -10,9 +10,11 @@
 typedef struct dlx_rewrite {
     const dlx_graph *from;
     dlx_graph to;
-    uint32_t *map; /* [from->n_values], DLX_NONE: not carried over */
+    uint32_t *map; /* [n_map] for the old values, DLX_NONE: not carried over */
+    size_t n_map;
 } dlx_rewrite;
 
+/* The new graph takes its memory from where the old one does. */
 dlx_status dlx_rewrite_begin(dlx_rewrite *r, const dlx_graph *from, dlx_error *err);
 /* The new value for an old one; DLX_NONE for DLX_NONE, or when memory is out (then err is set). */
 uint32_t dlx_rewrite_value(dlx_rewrite *r, uint32_t old, dlx_error *err);

@@ -1,7 +1,6 @@
 /* The verifier: everything that code behind it takes for granted. */
 #include "graph/graph.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/sizes.h"
@@ -156,7 +155,7 @@ static dlx_status verify_node(const dlx_graph *g, size_t i, uint8_t *defined, dl
 
 dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err)
 {
-    uint8_t *defined = calloc(g->n_values ? g->n_values : 1, 1);
+    uint8_t *defined = dlx_mem_zeroed(&g->arena.mem, g->n_values, 1);
     if (!defined) return dlx_fail(err, DLX_E_NOMEM, "out of memory verifying a graph of %zu values", g->n_values);
     dlx_status s = DLX_OK;
     for (size_t i = 0; s == DLX_OK && i < g->n_values; i++) {
@@ -175,6 +174,6 @@ dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err)
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is never computed", i);
         else if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].scales != DLX_NONE)
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is quantised; only a LINEAR reads such a value", i);
-    free(defined);
+    dlx_mem_free(&g->arena.mem, defined, g->n_values, 1);
     return s;
 }

@@ -274,17 +274,17 @@ static bool allocate_tables(dlx_executor *ex)
 dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bounds, int threads, uint64_t *bytes,
                              dlx_error *err)
 {
-    dlx_executor ex = {.p = p};
+    dlx_executor ex = {.p = p, .mem = p->mem};
     layout l;
     dlx_status s = allocate_tables(&ex) ? lay_out(p, bounds, threads, ex.shape, ex.offset, ex.root, &l, err)
                                         : dlx_fail(err, DLX_E_NOMEM, "out of memory measuring a program");
     *bytes = s == DLX_OK ? l.total + table_bytes(p, &l) : 0;
     size_t n = p->g.n_values + 1;
-    dlx_mem_free(NULL, ex.offset, n, sizeof *ex.offset);
-    dlx_mem_free(NULL, ex.root, n, sizeof *ex.root);
-    dlx_mem_free(NULL, ex.shape, n, sizeof *ex.shape);
-    dlx_mem_free(NULL, ex.data, n, sizeof *ex.data);
-    dlx_mem_free(NULL, ex.bound, p->g.n_inputs + 1, sizeof *ex.bound);
+    dlx_mem_free(&p->mem, ex.offset, n, sizeof *ex.offset);
+    dlx_mem_free(&p->mem, ex.root, n, sizeof *ex.root);
+    dlx_mem_free(&p->mem, ex.shape, n, sizeof *ex.shape);
+    dlx_mem_free(&p->mem, ex.data, n, sizeof *ex.data);
+    dlx_mem_free(&p->mem, ex.bound, p->g.n_inputs + 1, sizeof *ex.bound);
     return s;
 }
 

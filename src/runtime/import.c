@@ -1,7 +1,6 @@
 /* The method's instruction list: who writes which EValue, in order. */
 #include "runtime/import.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr,
@@ -116,14 +115,15 @@ static dlx_status import_all(dlx_importer *im)
     return dlx_graph_verify(im->g, im->err);
 }
 
-dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *method, dlx_error *err)
+dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *method, const dlx_allocator *mem,
+                             dlx_error *err)
 {
-    dlx_graph_init(g);
+    dlx_graph_init_with(g, mem);
     dlx_importer im = {.pte = pte, .plan = dlx_pte_find_plan(pte, method), .g = g, .err = err};
     if (!im.plan) return dlx_fail(err, DLX_E_UNSUPPORTED, "the program has no method '%s'", method);
-    size_t n = im.plan->n_values ? im.plan->n_values : 1;
-    im.value = malloc(n * sizeof *im.value);
-    im.computed = calloc(n, sizeof *im.computed);
+    size_t n = im.plan->n_values;
+    im.value = dlx_mem_array(mem, n, sizeof *im.value);
+    im.computed = dlx_mem_zeroed(mem, n, sizeof *im.computed);
     dlx_status s = DLX_OK;
     if (!im.value || !im.computed) {
         s = dlx_fail(err, DLX_E_NOMEM, "out of memory reading method '%s'", method);
@@ -131,8 +131,8 @@ dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *metho
         memset(im.value, 0xFF, n * sizeof *im.value);
         s = import_all(&im);
     }
-    free(im.value);
-    free(im.computed);
+    dlx_mem_free(mem, im.value, n, sizeof *im.value);
+    dlx_mem_free(mem, im.computed, n, sizeof *im.computed);
     if (s != DLX_OK) dlx_graph_free(g);
     return s;
 }

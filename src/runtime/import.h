@@ -9,9 +9,10 @@
 #include "format/pte.h"
 #include "graph/graph.h"
 
-/* An operator or tensor kind that cannot be represented is DLX_E_UNSUPPORTED and named. `g` is initialised here;
- * `pte` must outlive it. */
-dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *method, dlx_error *err);
+/* An operator or tensor kind that cannot be represented is DLX_E_UNSUPPORTED and named. `g` is initialised here,
+ * over the allocator `mem` (NULL: the C library); `pte` must outlive it. */
+dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *method, const dlx_allocator *mem,
+                             dlx_error *err);
 
 /* Parts of the importer (import_xnnpack.c, import_aten.c). */
 typedef struct dlx_importer {

@@ -3,7 +3,6 @@
  * lifetimes first come in node order). Reshapes and copies share their operand's bytes. Smaller calls use the same
  * places: sizes only shrink.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/sizes.h"
@@ -76,7 +75,9 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
 {
     const dlx_graph *g = &p->g;
     size_t n = g->n_values + 1;
-    planner pl = {.p = p, .last_use = calloc(n, sizeof *pl.last_use), .live = calloc(n + 1, sizeof *pl.live)};
+    planner pl = {.p = p,
+                  .last_use = dlx_mem_zeroed(&p->mem, n, sizeof *pl.last_use),
+                  .live = dlx_mem_zeroed(&p->mem, n + 1, sizeof *pl.live)};
     dlx_status s = DLX_OK;
     *total = 0;
     if (!pl.last_use || !pl.live) s = dlx_fail(err, DLX_E_NOMEM, "out of memory planning %zu values", g->n_values);
@@ -96,8 +97,8 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
         else
             offset[out] = place(&pl, i, dlx_align_up(bytes, VALUE_ALIGN), pl.last_use[out]);
     }
-    free(pl.last_use);
-    free(pl.live);
+    dlx_mem_free(&p->mem, pl.last_use, n, sizeof *pl.last_use);
+    dlx_mem_free(&p->mem, pl.live, n + 1, sizeof *pl.live);
     if (s == DLX_OK) *total = pl.total + OVERREAD;
     return s;
 }

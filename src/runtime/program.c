@@ -159,7 +159,7 @@ dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *meth
 {
     dlx_graph g;
     memset(p, 0, sizeof *p);
-    dlx_status s = dlx_import_method(&g, pte, method, err);
+    dlx_status s = dlx_import_method(&g, pte, method, o->mem, err);
     if (s == DLX_OK) s = dlx_raise(&g, err);
     if (s == DLX_OK) return dlx_program_prepare(p, &g, o, err);
     dlx_graph_free(&g);

@@ -227,9 +227,9 @@ dlx_status dlx_rows_analyse(dlx_row_table *out, const dlx_graph *g, const dlx_si
     out->capacity = g->n_nodes;
     out->entries = dlx_mem_array(mem, out->capacity, sizeof *out->entries);
     analysis a = {.g = g, .sig = sig, .rows = g->values[sig->row_inputs[0]].dim[0], .table = out};
-    a.class = dlx_mem_array(NULL, g->n_values, sizeof *a.class);
+    a.class = dlx_mem_array(mem, g->n_values, sizeof *a.class);
     if (!out->entries || !a.class) {
-        dlx_mem_free(NULL, a.class, g->n_values, sizeof *a.class);
+        dlx_mem_free(mem, a.class, g->n_values, sizeof *a.class);
         dlx_rows_free(out, mem);
         return dlx_fail(err, DLX_E_NOMEM, "out of memory analysing a program of %zu operators", g->n_nodes);
     }
@@ -241,7 +241,7 @@ dlx_status dlx_rows_analyse(dlx_row_table *out, const dlx_graph *g, const dlx_si
     classify_nodes(&a);
     check_outputs(&a);
     out->holds = !out->why_not[0];
-    dlx_mem_free(NULL, a.class, g->n_values, sizeof *a.class);
+    dlx_mem_free(mem, a.class, g->n_values, sizeof *a.class);
     return DLX_OK;
 }
 

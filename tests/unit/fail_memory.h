@@ -178,6 +178,11 @@ WRAPPED(int, dlx_grow, void *items, size_t *capacity, size_t need, size_t size)
     return refused(REQUEST_ARENA) ? -1 : __real_dlx_grow(items, capacity, need, size);
 }
 
+WRAPPED(int, dlx_mem_grow, const dlx_allocator *a, void *items, size_t *capacity, size_t need, size_t size)
+{
+    return refused(REQUEST_ARENA) ? -1 : __real_dlx_mem_grow(a, items, capacity, need, size);
+}
+
 WRAPPED(void, free, void *p)
 {
     memory.alive -= p != NULL;

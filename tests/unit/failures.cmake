@@ -17,10 +17,13 @@ if(CMAKE_CROSSCOMPILING)
 endif()
 dlx_failing_calls(test_out_of_memory
   malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir closedir unlink
-  dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow
+  dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow
   pthread_create pthread_join pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy
   pcre2_compile_8 pcre2_code_free_8 pcre2_jit_compile_8 pcre2_match_8 pcre2_match_context_create_8
   pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
 
 dlx_unit_test(test_io_failures LIBS dlx_core)
 dlx_failing_calls(test_io_failures open64 fstat64 read mmap64 write fsync close rename)
+
+dlx_unit_test(test_allocator LIBS dlx_core)
+dlx_failing_calls(test_allocator malloc calloc realloc aligned_alloc strdup free)

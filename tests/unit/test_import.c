@@ -149,7 +149,7 @@ static void an_int8_bias_is_refused(void **state)
     b->source.bytes = (uint64_t)dim;
     b->scales = s;
     lower(&l);
-    assert_int_equal(dlx_import_method(&g, &l.pte, "forward", &err), DLX_E_UNSUPPORTED);
+    assert_int_equal(dlx_import_method(&g, &l.pte, "forward", NULL, &err), DLX_E_UNSUPPORTED);
     assert_non_null(strstr(err.message, "its bias must be a vector of float32"));
     done(&l);
 }

@@ -340,9 +340,9 @@ static void test_arguments(void **state)
     (void)state;
     dlx_pool *pool = (dlx_pool *)state;
     dlx_error err = {0};
-    assert_int_equal(dlx_pool_create(&pool, 0, &err), DLX_E_INVALID);
+    assert_int_equal(dlx_pool_create(&pool, -1, &err), DLX_E_INVALID);
     assert_null(pool);
-    assert_non_null(strstr(err.message, "0 threads"));
+    assert_non_null(strstr(err.message, "-1 threads"));
     assert_int_equal(dlx_pool_create(&pool, -3, NULL), DLX_E_INVALID);
     assert_int_equal(dlx_pool_create(&pool, 1000000, &err), DLX_E_INVALID);
     assert_in_range(dlx_cpu_count(), 1, 1 << 20);
