@@ -141,17 +141,18 @@ static void rope(float *y, const float *x, const float *cos, const float *sin, s
     }
 }
 
-/* Smallest and largest of 0 and the row. NaN entries are passed over. */
-DLX_INLINE void row_range(float *lo, float *hi, const float *x, size_t n)
+/* Smallest and largest of 0 and the row; false when an element is NaN (passed over by the two) or infinite. */
+DLX_INLINE bool row_range(float *lo, float *hi, const float *x, size_t n)
 {
-    vf low[SUM_VECS], high[SUM_VECS];
+    vf low[SUM_VECS], high[SUM_VECS], poison[SUM_VECS], zero = vf_set1(0.0f);
     float tail[SUM_LANES], lane[VF];
-    for (size_t j = 0; j < SUM_VECS; j++) low[j] = high[j] = vf_set1(0.0f);
+    for (size_t j = 0; j < SUM_VECS; j++) low[j] = high[j] = poison[j] = zero;
     for (size_t i = 0; i + SUM_LANES <= n; i += SUM_LANES) {
         for (size_t j = 0; j < SUM_VECS; j++) {
             vf v = vf_load(x + i + j * VF);
             low[j] = vf_min(v, low[j]);
             high[j] = vf_max(v, high[j]);
+            poison[j] = vf_fma(v, zero, poison[j]); /* NaN and infinity times 0 is NaN, which stays */
         }
     }
     if (copy_tail(tail, x, n, 0.0f)) {
@@ -159,17 +160,22 @@ DLX_INLINE void row_range(float *lo, float *hi, const float *x, size_t n)
             vf v = vf_load(tail + j * VF);
             low[j] = vf_min(v, low[j]);
             high[j] = vf_max(v, high[j]);
+            poison[j] = vf_fma(v, zero, poison[j]);
         }
     }
     for (size_t j = 1; j < SUM_VECS; j++) {
         low[0] = vf_min(low[j], low[0]);
         high[0] = vf_max(high[j], high[0]);
+        poison[0] = vf_add(poison[j], poison[0]);
     }
     *lo = *hi = 0.0f;
     vf_store(lane, low[0]);
     for (size_t i = 0; i < VF; i++) *lo = lane[i] < *lo ? lane[i] : *lo;
     vf_store(lane, high[0]);
     for (size_t i = 0; i < VF; i++) *hi = lane[i] > *hi ? lane[i] : *hi;
+    vf_store(lane, poison[0]);
+    for (size_t i = 1; i < VF; i++) lane[0] += lane[i];
+    return lane[0] == 0.0f;
 }
 
 DLX_INLINE float row_max(const float *x, size_t n)
@@ -224,8 +230,8 @@ DLX_INLINE vi quantize_vf(vf x, const dlx_qd8_map *map, vi shift)
 static void quantize_qd8(int8_t *q, dlx_qd8_row *row, const float *x, size_t n)
 {
     float lo, hi;
-    row_range(&lo, &hi, x, n);
-    dlx_qd8_map map = dlx_qd8_map_of(lo, hi);
+    bool finite = row_range(&lo, &hi, x, n);
+    dlx_qd8_map map = dlx_qd8_map_of(lo, hi, finite);
     vi zero = vi_set1(map.row.zero_point);
     size_t i = 0;
     for (; i + VF <= n; i += VF) vi_store_i8(q + i, quantize_vf(vf_load(x + i), &map, zero));

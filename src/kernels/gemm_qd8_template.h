@@ -92,8 +92,8 @@ static void qd8_quantize_row(qd8_act *x_tile, size_t rows, dlx_qd8_row *record, 
     _Static_assert(CHUNK % QD8_GROUP == 0 && CHUNK % VF == 0, "groups must not straddle chunks");
     float lo, hi, padded[CHUNK];
     qd8_act act[CHUNK];
-    row_range(&lo, &hi, x, n_in);
-    dlx_qd8_map map = dlx_qd8_map_of(lo, hi);
+    bool finite = row_range(&lo, &hi, x, n_in);
+    dlx_qd8_map map = dlx_qd8_map_of(lo, hi, finite);
     vi shift = vi_set1(QD8_CENTERED ? 0 : map.row.zero_point + QD8_OFFSET);
     for (size_t k = 0; k < n_in; k += CHUNK) {
         const float *source = x + k;

@@ -29,7 +29,7 @@ typedef enum dlx_isa {
 
 /* One row of dynamically quantised activations: x is approximated by (q - zero_point) * scale. */
 typedef struct dlx_qd8_row {
-    float scale;
+    float scale;        /* NaN: the row held a NaN or an infinity, or its range overflowed */
     int32_t zero_point; /* in [-128, 127] */
 } dlx_qd8_row;
 

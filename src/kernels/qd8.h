@@ -9,6 +9,11 @@
  * All in float32, rounding half to even, never contracted to FMA, so that every instruction set gives the same bits.
  * A comparison with NaN (0 * inf in rows whose range is near the smallest denormals) takes the bound; such rows have
  * scale 0, so q only has to be the same everywhere.
+ *
+ * No q stands for a row that holds NaN or an infinity, or whose hi - lo overflows. It gets scale NaN, zero point 0 and
+ * q = 0 throughout, so that every output of its products is NaN and whoever looks at them sees it. XNNPACK answers
+ * with NaN or infinities in most of these cases, but with finite numbers for most places of a NaN (its vector minimum
+ * forgets them).
  */
 #ifndef DLX_KERNELS_QD8_H
 #define DLX_KERNELS_QD8_H
@@ -23,9 +28,10 @@ typedef struct dlx_qd8_map {
     dlx_qd8_row row;
 } dlx_qd8_map;
 
-/* lo <= 0 and hi >= 0: the row's extremes together with 0. */
-static inline dlx_qd8_map dlx_qd8_map_of(float lo, float hi)
+/* lo <= 0 and hi >= 0: the row's extremes together with 0. finite: the row holds neither NaN nor infinity. */
+static inline dlx_qd8_map dlx_qd8_map_of(float lo, float hi, bool finite)
 {
+    if (!finite || !isfinite(hi - lo)) return (dlx_qd8_map){.row = {.scale = NAN}};
     float up = lo == hi ? 1.0f : 255.0f / (hi - lo);
     float from_lo = lo * up, from_hi = hi * up;
     float zero = (-128.0f + from_lo) + (127.0f + from_hi) > 0.0f ? -128.0f - from_lo : 127.0f - from_hi;

@@ -59,11 +59,13 @@ static void softmax(float *y, const float *x, size_t n)
 void dlx_ref_quantize_qd8(int8_t *q, dlx_qd8_row *row, const float *x, size_t n)
 {
     float lo = 0, hi = 0;
+    bool finite = true;
     for (size_t i = 0; i < n; i++) {
+        finite = finite && isfinite(x[i]);
         lo = x[i] < lo ? x[i] : lo;
         hi = x[i] > hi ? x[i] : hi;
     }
-    dlx_qd8_map map = dlx_qd8_map_of(lo, hi);
+    dlx_qd8_map map = dlx_qd8_map_of(lo, hi, finite);
     for (size_t i = 0; i < n; i++) q[i] = (int8_t)(dlx_qd8_round(&map, x[i]) + map.row.zero_point);
     *row = map.row;
 }

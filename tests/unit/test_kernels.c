@@ -351,6 +351,63 @@ static void test_quantize_recorded(void **state)
     assert_in_range(rows, 100, 1000);
 }
 
+/* Puts numbers into x that no quantised row can stand for; returns how many ways there are. */
+static size_t spoil(float *x, size_t n, size_t place, size_t way)
+{
+    static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY, 3e38f};
+    x[place] = bad[way];
+    if (way == 4) x[(place + 1) % n] = -3e38f; /* each finite, their distance is not */
+    return sizeof bad / sizeof bad[0];
+}
+
+static void test_quantize_overflow(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    static float clean[MAX_N], x[MAX_N];
+    static const int8_t zeros[MAX_N];
+    rng r = {8128};
+    for (size_t s = 2; s < SIZES; s++) {
+        size_t n = size_of(s), step = n < 100 ? 1 : n / 37;
+        fill(&r, clean, n, (int)s % FILL_MODERATE);
+        for (size_t place = 0; place < n; place += step) {
+            for (size_t way = 0, ways = 1; way < ways; way++) {
+                memcpy(x, clean, n * sizeof *x);
+                ways = spoil(x, n, place, way);
+                for (size_t i = 0; i < count; i++) {
+                    dlx_qd8_row row, expected = {.scale = NAN};
+                    guarded q = guarded_new(n, s % 64);
+                    k[i].quantize_qd8(q.p, &row, x, n);
+                    check_bits(k[i].name, &row, &expected, sizeof row);
+                    check_bits(k[i].name, q.p, zeros, n);
+                    guarded_free(&q);
+                }
+            }
+        }
+    }
+}
+
+/* The widest ranges that do not overflow keep their numbers. */
+static void test_quantize_widest(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    static const float ends[][2] = {{0.0f, 3.4028234e38f}, {-3.4028234e38f, 0.0f}, {-1.7e38f, 1.7e38f}};
+    for (size_t j = 0; j < sizeof ends / sizeof ends[0]; j++) {
+        float x[40] = {ends[j][0], ends[j][1]};
+        for (size_t i = 0; i < count; i++) {
+            dlx_qd8_row row;
+            int8_t q[40];
+            k[i].quantize_qd8(q, &row, x, 40);
+            assert_true(isfinite(row.scale) && row.scale > 1e36f);
+            assert_int_equal(q[0], -128);
+            assert_int_equal(q[1], 127);
+        }
+    }
+}
+
 static void test_dequantize(void **state)
 {
     (void)state;
@@ -532,7 +589,8 @@ int main(void)
         cmocka_unit_test(test_softmax),          cmocka_unit_test(test_quantize),
         cmocka_unit_test(test_quantize_meaning), cmocka_unit_test(test_quantize_recorded),
         cmocka_unit_test(test_dequantize),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_limits),           cmocka_unit_test(test_f16_all),
+        cmocka_unit_test(test_limits),           cmocka_unit_test(test_quantize_overflow),
+        cmocka_unit_test(test_quantize_widest),  cmocka_unit_test(test_f16_all),
         cmocka_unit_test(test_f16_rounding),     cmocka_unit_test(test_f16_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,9 @@
  * into pieces, of their element type, of hidden keys and of the instruction set. */
 #include "kernels_check.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 typedef struct geometry {
     size_t heads, kv_heads, head_dim;
 } geometry;
@@ -25,17 +28,21 @@ static size_t element_size(dlx_dtype type)
     return type == DLX_F16 ? sizeof(uint16_t) : sizeof(float);
 }
 
+static void store_number(void *base, dlx_dtype type, size_t i, float x)
+{
+    if (type == DLX_F16)
+        ((uint16_t *)base)[i] = dlx_f32_to_f16(x);
+    else
+        ((float *)base)[i] = x;
+}
+
 /* n numbers of a type, anywhere in memory that its alignment allows. */
 static guarded numbers_new(rng *r, size_t n, dlx_dtype type)
 {
     size_t size = element_size(type);
     guarded g = guarded_new(n * size, size * rng_below(r, 64 / size));
     for (size_t i = 0; i < n; i++) {
-        float x = fill_value(r, FILL_PLAIN);
-        if (type == DLX_F16)
-            ((uint16_t *)g.p)[i] = dlx_f32_to_f16(x);
-        else
-            ((float *)g.p)[i] = x;
+        store_number(g.p, type, i, fill_value(r, FILL_PLAIN));
     }
     return g;
 }
@@ -270,10 +277,7 @@ static void cut(attention_case *c, const dlx_kv_piece *whole, const size_t *edge
             for (size_t r = 0; r < p->rows; r++)
                 for (size_t d = 0; d < width; d++) {
                     float x = number_at(side ? from.v : from.k, from.type, r * from.row_stride + d);
-                    if (p->type == DLX_F16)
-                        ((uint16_t *)copy->p)[r * p->row_stride + d] = dlx_f32_to_f16(x);
-                    else
-                        ((float *)copy->p)[r * p->row_stride + d] = x;
+                    store_number(copy->p, p->type, r * p->row_stride + d, x);
                 }
         }
         p->k = c->k[1 + i].p;
@@ -345,6 +349,82 @@ static void test_pieces(void **state)
     }
 }
 
+/* Two pieces of which the second begins where the first one ends, in keys, in values or in both; they continue each
+ * other only when everything about them does. */
+static void test_neighbours(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {19};
+    geometry g = {4, 2, 32};
+    enum { ROWS = 6, FIRST = 40, KEYS = 100, WIDTH = 64 };
+    static const struct {
+        dlx_dtype type[2];
+        size_t stride[2], gap[2]; /* gap: elements between the pieces, of keys and of values */
+    } cases[] = {{{DLX_F32, DLX_F32}, {64, 64}, {0, 0}},  {{DLX_F16, DLX_F16}, {67, 67}, {0, 0}},
+                 {{DLX_F16, DLX_F32}, {64, 64}, {0, 0}},  {{DLX_F32, DLX_F16}, {64, 64}, {0, 0}},
+                 {{DLX_F32, DLX_F32}, {64, 68}, {0, 0}},  {{DLX_F32, DLX_F32}, {68, 64}, {0, 0}},
+                 {{DLX_F32, DLX_F32}, {64, 64}, {64, 0}}, {{DLX_F32, DLX_F32}, {64, 64}, {0, 64}}};
+    for (size_t j = 0; j < sizeof cases / sizeof cases[0]; j++) {
+        attention_case c = case_new(&r, g, ROWS, KEYS, 2, 1.0f);
+        void *memory[2];
+        for (size_t side = 0; side < 2; side++) {
+            uint8_t *at = memory[side] = calloc(2 * KEYS, 68 * sizeof(float));
+            assert_non_null(at);
+            for (size_t p = 0; p < 2; p++) {
+                c.piece[p].type = cases[j].type[p];
+                c.piece[p].row_stride = cases[j].stride[p];
+                c.piece[p].rows = p ? KEYS - FIRST : FIRST;
+                for (size_t row = 0; row < c.piece[p].rows; row++)
+                    for (size_t d = 0; d < WIDTH; d++)
+                        store_number(at, cases[j].type[p], row * cases[j].stride[p] + d, fill_value(&r, FILL_PLAIN));
+                *(side ? &c.piece[p].v : &c.piece[p].k) = at;
+                at += (c.piece[p].rows * cases[j].stride[p] + cases[j].gap[side]) * element_size(cases[j].type[p]);
+            }
+        }
+        for (size_t m = 0; m < ROWS; m++) c.visible[m] = (int32_t)(KEYS - m);
+        float *expected = run(&k[0], &c, 0, ROWS, ROWS);
+        for (size_t i = 1; i < count; i++) {
+            float *y = run(&k[i], &c, 0, ROWS, ROWS);
+            check_outputs(y, expected, ROWS * g.heads * g.head_dim, g.head_dim, 1.0f);
+            free(y);
+        }
+        free(expected);
+        free(memory[0]);
+        free(memory[1]);
+        case_free(&c);
+    }
+}
+
+/* Keys and values that end where readable memory ends: nothing behind them is touched. */
+static void test_end_of_memory(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k), page = (size_t)sysconf(_SC_PAGESIZE), size = 64 * page;
+    uint8_t *map = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(map != MAP_FAILED);
+    assert_int_equal(mprotect(map + size, page, PROT_NONE), 0);
+    rng r = {20};
+    enum { ROWS = 5 };
+    for (size_t j = 0; j < 2 * GEOMETRIES; j++) {
+        geometry g = geometries[j / 2];
+        size_t width = g.kv_heads * g.head_dim, keys = 1 + rng_below(&r, size / sizeof(float) / width);
+        if (keys > 70) keys = 70;
+        attention_case c = case_new(&r, g, ROWS, keys, 1, 1.0f);
+        c.piece[0].type = j % 2 ? DLX_F16 : DLX_F32;
+        c.piece[0].row_stride = width;
+        void *at = map + size - keys * width * element_size(c.piece[0].type);
+        for (size_t i = 0; i < keys * width; i++) store_number(at, c.piece[0].type, i, fill_value(&r, FILL_PLAIN));
+        c.piece[0].k = c.piece[0].v = at;
+        c.visible[0] = (int32_t)keys;
+        for (size_t i = 0; i < count; i++) free(run(&k[i], &c, 0, ROWS, ROWS));
+        case_free(&c);
+    }
+    assert_int_equal(munmap(map, size + page), 0);
+}
+
 /* All keys equal: the output is the mean of the values seen. */
 static void test_mean(void **state)
 {
@@ -379,7 +459,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small),     cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_sharp),
         cmocka_unit_test(test_many_rows), cmocka_unit_test(test_hidden_keys), cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_mean),
+        cmocka_unit_test(test_mean),      cmocka_unit_test(test_neighbours),  cmocka_unit_test(test_end_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -136,6 +136,7 @@ static void check_kind(const dlx_kernels *kernels, size_t kind)
     assert_int_equal(s.n_in, IN);
     size_t strips = dlx_linear_strips(gemm, s);
     assert_int_equal(strips, (OUT + gemm->strip - 1) / gemm->strip);
+    assert_int_equal(dlx_linear_strips(gemm, (dlx_gemm_shape){.n_out = 2 * gemm->strip, .n_in = IN}), 2);
 
     float x[ROWS * IN], y[ROWS * OUT];
     fill_rows(x);
