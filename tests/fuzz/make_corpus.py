@@ -130,6 +130,8 @@ def exports():
                                                  header(names[:half], dtype, dim), header(names[half:], dtype, dim)))
             continue
         put("export", family, choice + parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
+        put("export", family + "_nan", bytes([16 + number % 2]) + choice[1:] +
+            parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
         put("export", family + "_typed", bytes([8 + 2 * number, 31, 0, 4]) +
             parts(small, None, tokens, {"mask_token": "<|mask|>"} if tokens else None, LLADA if number == 0 else QWEN,
                   None, header(names, dtype, dim)))
@@ -216,6 +218,7 @@ def streams():
         put("stream", f"family_{family}", bytes([family, family, 40, 7 * family, 0, 0, 24, *range(40, 64)]) + b"EF\nOPQ")
     accents = bytes((0xE4, 0xB8, 0xAD, 0xC3, 0xA9, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF))
     put("stream", "broken_characters", bytes([3, 0, 20, 3, 0, 0, 9]) + accents + b"a\nb")
+    put("stream", "broken_stop", bytes([1, 0, 12, 5, 0, 0, 4, 70, 71, 72, 73]) + b"ab\n\xe4\xb8")
     put("stream", "cancelled", bytes([0x80, 2, 30, 1, 3, 9, 20, *range(64, 84)]))
     put("stream", "special", bytes([1, 0, 12, 5, 0, 0, 8, 0xF8, 0xF9, 0xFA, 0xFB, 70, 0xF8, 71, 72]) + b"<think>")
 
