@@ -34,8 +34,8 @@ static size_t data_size(const char *header, size_t n)
     return most < MOST_DATA ? (size_t)most : MOST_DATA;
 }
 
-/* Bytes that are small numbers in every float type: no NaN stops the export before its end. */
-static void put_weights(const char *folder, const char *file, fuzz_input *in)
+/* Bytes that are small numbers in every float type, or end in a NaN, which stops the export while it writes. */
+static void put_weights(const char *folder, const char *file, bool nan, fuzz_input *in)
 {
     size_t n;
     char *header = take_text(in, &n);
@@ -46,6 +46,7 @@ static void put_weights(const char *folder, const char *file, fuzz_input *in)
         for (int i = 0; i < 8; i++) all[i] = (uint8_t)((uint64_t)n >> 8 * i);
         memcpy(all + 8, header, n);
         for (size_t i = 0; i < bytes; i++) all[8 + n + i] = i % 2 ? (i % 5 ? 0x3B : 0xBB) : (uint8_t)(i * 37);
+        if (nan) memset(all + 8 + n + bytes - 4, 0xFF, 4);
         folder_put(folder, file, all, 8 + n + bytes);
         free(all);
     }
@@ -125,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     o.model_path = folder;
     o.output_path = path;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) folder_take(folder, texts[i], &in);
-    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) put_weights(folder, weights[i], &in);
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) put_weights(folder, weights[i], flags & 16, &in);
     require(mkdir(out, 0700) == 0);
     dlx_status s = dlx_export(&o, &result, &err);
     require_sentence(s, &err);

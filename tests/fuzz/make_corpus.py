@@ -130,6 +130,8 @@ def exports():
                                                  header(names[:half], dtype, dim), header(names[half:], dtype, dim)))
             continue
         put("export", family, choice + parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
+        put("export", family + "_nan", bytes([16 + number % 2]) + choice[1:] +
+            parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
         put("export", family + "_typed", bytes([8 + 2 * number, 31, 0, 4]) +
             parts(small, None, tokens, {"mask_token": "<|mask|>"} if tokens else None, LLADA if number == 0 else QWEN,
                   None, header(names, dtype, dim)))
@@ -188,6 +190,13 @@ def opened(slot, kind, rows=0, context=0):
     return bytes([slot * 16, kind, rows, context])
 
 
+def joined(slot, fused=True, halves=False, rows=0, context=0, positions=None, first=True):
+    """A session in the shared workspace, which the first one opens."""
+    data = bytes([slot * 16, 2 + (not fused)])
+    return data + (bytes([halves + 2 * (positions is not None), rows, context, 5]) +
+                   (bytes([positions]) if positions is not None else b"") if first else b"")
+
+
 def call(slot, start, n, context=1, block=4, store=True, last=False, seed=7):
     """n ids from `start` on. context 0: none, 1: everything before, 2: and 4 rows behind. Logits of all rows, or of the
     last one."""
@@ -207,6 +216,18 @@ def sessions():
         call(0, 4, 4) + call(1, 4, 4))
     put("session", "long", opened(0, 0) + b"".join(call(0, p, 32, 1 if p else 0, 8) for p in (0, 32, 64, 96)) +
         call(0, 128, 16, 1, 8, False) + bytes([14, 70]) + call(0, 64, 40, 1, 8))
+    several = b"".join(call(i, 0, 40, 0, 8) for i in (0, 1))
+    put("session", "batch", joined(0) + joined(1, first=False) + several + bytes([10, 3]) + call(0, 40, 8, 1, 8)[1:] +
+        call(1, 40, 4, 1, 4, False)[1:] + bytes([10, 0x83]) + call(0, 40, 8)[1:] * 3)
+    put("session", "fork", joined(0) + b"".join(call(0, p, 40, 1 if p else 0, 8) for p in (0, 40)) +
+        bytes([11, 1, 72]) + call(1, 72, 8, 1, 8, seed=9) + call(0, 80, 8, 1, 8) + bytes([16 + 11, 2, 160]) +
+        bytes([12]) + call(2, 0, 8, 0, 8, seed=5) + bytes([26, 6]) + call(1, 80, 4, 1, 4)[1:] + call(2, 8, 8)[1:])
+    put("session", "halves", joined(0, halves=True) + call(0, 0, 16, 0, 0) + call(0, 4, 4, 2, 0, False) +
+        call(0, 16, 40, 1, 8))
+    put("session", "pages_run_out", joined(0, positions=100) + joined(1, first=False) + several +
+        call(0, 40, 40, 1, 8) + call(1, 40, 40, 1, 8) + bytes([12]) + call(1, 40, 40, 1, 8))
+    put("session", "side_by_side", joined(0, fused=False) + call(0, 0, 8, 0, 0) + bytes([11, 1, 8]) +
+        bytes([10, 3]) + call(0, 8, 4, 1, 0)[1:] + call(1, 8, 4, 1, 0, seed=9)[1:])
 
 
 # ---- streams and questions -------------------------------------------------------------------------------------------
@@ -216,6 +237,7 @@ def streams():
         put("stream", f"family_{family}", bytes([family, family, 40, 7 * family, 0, 0, 24, *range(40, 64)]) + b"EF\nOPQ")
     accents = bytes((0xE4, 0xB8, 0xAD, 0xC3, 0xA9, 0xFF, 0xFF, 0x7F, 0xFF, 0xFF, 0xFF))
     put("stream", "broken_characters", bytes([3, 0, 20, 3, 0, 0, 9]) + accents + b"a\nb")
+    put("stream", "broken_stop", bytes([1, 0, 12, 5, 0, 0, 4, 70, 71, 72, 73]) + b"ab\n\xe4\xb8")
     put("stream", "cancelled", bytes([0x80, 2, 30, 1, 3, 9, 20, *range(64, 84)]))
     put("stream", "special", bytes([1, 0, 12, 5, 0, 0, 8, 0xF8, 0xF9, 0xFA, 0xFB, 70, 0xF8, 71, 72]) + b"<think>")
 

@@ -29,7 +29,7 @@ static dlx_status forward(const char *path, const char *cpu, dlx_error *err)
     float *logits = malloc(6 * vocab * sizeof *logits);
     assert_non_null(logits);
     if (dlx_session_open(&s, m, 0, 0, err) != DLX_OK) fail_msg("%s", err->message);
-    dlx_forward_call c = {.ids = ids, .n_ids = 6, .n_rows = 6, .logits = logits};
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = 6, .n_rows = 6, .logits = logits};
     dlx_status status = dlx_session_forward(s, &c, err);
     dlx_session_close(s);
     dlx_model_close(m);
