@@ -1,0 +1,1 @@
+dlx_unit_test(test_base MODULES base)
