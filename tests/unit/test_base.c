@@ -1,5 +1,5 @@
 /*
- * The room everything stands on: error records, arena, sizes, bits of floats, text buffers, files. What fails when the
+ * The room everything stands on: error records, bits of floats, text buffers, files. What fails when the
  * system refuses is in test_io_failures.c and test_out_of_memory.c.
  */
 #include <math.h>
@@ -15,7 +15,6 @@
 
 #include <cmocka.h>
 
-#include "base/arena.h"
 #include "base/half.h"
 #include "base/io.h"
 #include "base/sizes.h"
@@ -81,145 +80,6 @@ static void a_prefix_keeps_the_message(void **state)
     assert_string_equal(dlx_status_name((dlx_status)99), "unknown status");
 }
 
-/* ---- memory ------------------------------------------------------------------------------------------------------ */
-
-enum { BLOCK = 64 * 1024 }; /* what an arena asks for at a time */
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (p[i]) return false;
-    return true;
-}
-
-static void an_arena_gives_zeroed_aligned_pieces_that_do_not_overlap(void **state)
-{
-    (void)state;
-    static const size_t sizes[] = {0,  1, 15,    16,        17,        100, BLOCK - 256, 224,
-                                   16, 1, BLOCK, BLOCK + 1, 5 * BLOCK, 3,   0,           8};
-    uint8_t *pieces[DLX_COUNT(sizes)];
-    dlx_arena a;
-    dlx_arena_init(&a);
-    for (size_t i = 0; i < DLX_COUNT(sizes); i++) {
-        pieces[i] = dlx_arena_alloc(&a, sizes[i]);
-        assert_non_null(pieces[i]);
-        assert_int_equal((uintptr_t)pieces[i] % 16, 0);
-        assert_true(all_zero(pieces[i], sizes[i]));
-        memset(pieces[i], (int)i + 1, sizes[i]);
-    }
-    for (size_t i = 0; i < DLX_COUNT(sizes); i++)
-        for (size_t k = 0; k < sizes[i]; k++) assert_int_equal(pieces[i][k], i + 1);
-    dlx_arena_free(&a);
-    assert_null(a.blocks);
-    assert_non_null(dlx_arena_alloc(&a, 1)); /* as good as new */
-    dlx_arena_free(&a);
-}
-
-static void an_arena_refuses_what_no_machine_has(void **state)
-{
-    (void)state;
-    dlx_arena a;
-    dlx_arena_init(&a);
-    assert_null(dlx_arena_alloc(&a, SIZE_MAX));
-    assert_null(dlx_arena_alloc(&a, SIZE_MAX / 2 + 1));
-    assert_null(dlx_arena_array(&a, SIZE_MAX / 4, 8));
-    assert_null(dlx_arena_array(&a, (size_t)1 << 33, (size_t)1 << 31)); /* the product wraps to 0 */
-    assert_null(dlx_arena_strndup(&a, "", SIZE_MAX));
-    assert_null(a.blocks);
-    assert_non_null(dlx_arena_array(&a, SIZE_MAX, 0));
-    uint32_t *numbers = dlx_arena_array(&a, 3, sizeof *numbers);
-    assert_true(all_zero((uint8_t *)numbers, 3 * sizeof *numbers));
-    char *copy = dlx_arena_strndup(&a, "word and more", 4);
-    assert_string_equal(copy, "word");
-    assert_string_equal(dlx_arena_strndup(&a, NULL, 0), "");
-    dlx_arena_free(&a);
-}
-
-static size_t blocks_of(const dlx_arena *a)
-{
-    struct block {
-        struct block *next;
-    };
-    size_t n = 0;
-    for (const struct block *b = (const struct block *)a->blocks; b; b = b->next) n++;
-    return n;
-}
-
-static void an_arena_adopts_another(void **state)
-{
-    (void)state;
-    for (size_t own = 0; own < 3; own++)
-        for (size_t other = 0; other < 3; other++) {
-            dlx_arena to, from;
-            dlx_arena_init(&to);
-            dlx_arena_init(&from);
-            for (size_t i = 0; i < own; i++) memset(dlx_arena_alloc(&to, BLOCK - 64), 1, BLOCK - 64);
-            uint8_t *kept = NULL;
-            for (size_t i = 0; i < other; i++) memset(kept = dlx_arena_alloc(&from, BLOCK), 2, BLOCK);
-            dlx_arena_adopt(&to, &from);
-            assert_null(from.blocks);
-            assert_int_equal(blocks_of(&to), own + other);
-            /* What is left of the arena's own block is used before a new one is taken. */
-            uint8_t *next = dlx_arena_alloc(&to, 64);
-            assert_int_equal(blocks_of(&to), own + other + (own == 0));
-            memset(next, 3, 64);
-            for (size_t k = 0; kept && k < BLOCK; k++) assert_int_equal(kept[k], 2);
-            dlx_arena_free(&from);
-            dlx_arena_free(&to);
-        }
-}
-
-static void arrays_grow_by_half_and_keep_their_items(void **state)
-{
-    (void)state;
-    uint32_t *items = NULL;
-    size_t capacity = 0, grown = 0;
-    for (size_t n = 1; n <= 1000; n++) {
-        size_t before = capacity;
-        assert_int_equal(dlx_grow(&items, &capacity, n, sizeof *items), 0);
-        assert_true(capacity >= n);
-        if (capacity != before) {
-            grown++;
-            assert_true(capacity == 16 || capacity == before + before / 2);
-        }
-        items[n - 1] = (uint32_t)(n * n);
-    }
-    assert_int_equal(grown, 12);
-    for (size_t n = 1; n <= 1000; n++) assert_int_equal(items[n - 1], n * n);
-    assert_int_equal(dlx_grow(&items, &capacity, 5000, sizeof *items), 0); /* more than half as much again: just that */
-    assert_int_equal(capacity, 5000);
-    uint32_t *same = items;
-    assert_int_equal(dlx_grow(&items, &capacity, 5000, sizeof *items), 0);
-    assert_ptr_equal(items, same);
-    assert_int_equal(dlx_grow(&items, &capacity, SIZE_MAX / 4, sizeof *items), -1);
-    assert_int_equal(capacity, 5000);
-    assert_ptr_equal(items, same);
-    free(items);
-}
-
-static void sizes_are_checked(void **state)
-{
-    (void)state;
-    uint64_t out;
-    assert_true(dlx_add_u64(UINT64_MAX - 1, 1, &out));
-    assert_true(out == UINT64_MAX);
-    assert_false(dlx_add_u64(UINT64_MAX, 1, &out));
-    assert_true(dlx_mul_u64(UINT64_MAX / 3, 3, &out));
-    assert_true(out == UINT64_MAX);
-    assert_false(dlx_mul_u64((uint64_t)1 << 32, (uint64_t)1 << 32, &out));
-    assert_true(dlx_range_ok(0, 0, 0));
-    assert_true(dlx_range_ok(3, 7, 10));
-    assert_false(dlx_range_ok(3, 8, 10));
-    assert_true(dlx_range_ok(10, 0, 10));
-    assert_false(dlx_range_ok(11, 0, 10));
-    assert_false(dlx_range_ok(UINT64_MAX, 2, 10));
-    assert_false(dlx_range_ok(2, UINT64_MAX, 10));
-    for (uint64_t n = 0; n < 200; n++) {
-        uint64_t up = dlx_align_up(n, 64);
-        assert_true(up % 64 == 0 && up >= n && up - n < 64);
-    }
-}
-
 /* ---- floats ------------------------------------------------------------------------------------------------------ */
 
 /* Every half, from the definition: (-1)^s 2^(e-15) (1 + m/1024), 2^-14 m/1024 where e is 0. */
@@ -232,12 +92,59 @@ static void halves_widen_exactly(void **state)
         assert_int_equal(signbit(got) != 0, h >> 15);
         if (exponent == 31) {
             assert_true(mantissa ? isnan(got) : isinf(got));
-            assert_int_equal(dlx_f32_to_bits(got) >> 13 & 1023, mantissa); /* the payload of a NaN */
+            assert_int_equal(dlx_f32_to_bits(got) >> 13 & 1023, mantissa ? mantissa | 512 : 0); /* a NaN's payload */
             continue;
         }
         double value = exponent ? ldexp(1024 + mantissa, exponent - 25) : ldexp(mantissa, -24);
         assert_true((double)got == (h >> 15 ? -value : value));
     }
+}
+
+/* The half that is nearest to a finite float, the even one of two: by trying those around it. */
+static uint16_t nearest_half(float f)
+{
+    uint16_t sign = signbit(f) ? 0x8000 : 0, best = 0;
+    double x = fabs((double)f), least = INFINITY;
+    if (x >= 65520) return sign | 0x7C00;
+    int low = 0, high = 0x7BFF; /* the largest half not above x */
+    while (low < high) {
+        int middle = (low + high + 1) / 2;
+        if ((double)dlx_f16_to_f32((uint16_t)middle) <= x)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    for (int h = low; h <= low + 1 && h <= 0x7BFF; h++) {
+        double distance = fabs((double)dlx_f16_to_f32((uint16_t)h) - x);
+        if (distance < least || (distance == least && h % 2 == 0)) {
+            least = distance;
+            best = (uint16_t)h;
+        }
+    }
+    return sign | best;
+}
+
+static void halves_round_to_nearest_even(void **state)
+{
+    (void)state;
+    uint32_t seed = 7;
+    for (uint32_t h = 0; h < 0x7C00; h++) { /* every half, what lies midway to the next, and its neighbours */
+        float f = dlx_f16_to_f32((uint16_t)h), next = h < 0x7BFF ? dlx_f16_to_f32((uint16_t)(h + 1)) : 65536.0f;
+        float middle = 0.5f * (f + next), around[] = {f, -f, middle, nextafterf(middle, 0), nextafterf(middle, 1e9f)};
+        for (size_t i = 0; i < DLX_COUNT(around); i++)
+            assert_int_equal(dlx_f32_to_f16(around[i]), nearest_half(around[i]));
+    }
+    for (int i = 0; i < 100000; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        float f = dlx_bits_to_f32(seed);
+        if (isnan(f))
+            assert_true(isnan(dlx_f16_to_f32(dlx_f32_to_f16(f))));
+        else
+            assert_int_equal(dlx_f32_to_f16(f), nearest_half(f));
+    }
+    assert_int_equal(dlx_f32_to_f16(dlx_bits_to_f32(0x7F800001)), 0x7E00); /* its payload is cut off, it stays a NaN */
+    assert_int_equal(dlx_f32_to_f16(dlx_bits_to_f32(0xFFFFE000)), 0xFFFF);
+    assert_int_equal(dlx_f32_to_f16(-INFINITY), 0xFC00);
 }
 
 static void bfloat16_rounds_to_nearest_even(void **state)
@@ -405,6 +312,13 @@ static void what_is_written_is_read(void **state)
     leave_place(&p);
 }
 
+static bool all_zero(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i]) return false;
+    return true;
+}
+
 static void padding_is_zeros(void **state)
 {
     (void)state;
@@ -532,12 +446,8 @@ int main(void)
         cmocka_unit_test(messages_are_cut_between_characters),
         cmocka_unit_test(messages_hold_no_control_characters),
         cmocka_unit_test(a_prefix_keeps_the_message),
-        cmocka_unit_test(an_arena_gives_zeroed_aligned_pieces_that_do_not_overlap),
-        cmocka_unit_test(an_arena_refuses_what_no_machine_has),
-        cmocka_unit_test(an_arena_adopts_another),
-        cmocka_unit_test(arrays_grow_by_half_and_keep_their_items),
-        cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(halves_widen_exactly),
+        cmocka_unit_test(halves_round_to_nearest_even),
         cmocka_unit_test(bfloat16_rounds_to_nearest_even),
         cmocka_unit_test(json_strings_are_valid_utf8),
         cmocka_unit_test(a_text_grows_and_is_handed_over),
