@@ -100,7 +100,7 @@ def table(plan, results, equivalent):
 
 
 def report(shop, plan, args, equivalent):
-    campaign = Campaign(shop, plan, args.python, args.jobs, say)
+    campaign = Campaign(shop, plan, args.python, args.jobs, say, args.under)
     out, lived, same = table(plan, campaign.results(), equivalent)
     for line in out:
         say(line)
@@ -127,6 +127,8 @@ def parse(argv):
     parser.add_argument("--python", help="with pytest and the packages of tests/requirements-core.txt; default: "
                         "build/venv/bin/python, or the one that runs this")
     parser.add_argument("--no-pytest", action="store_true", help="ctest alone")
+    parser.add_argument("--under", type=float, metavar="SECONDS", help="leave out tests that take longer: a quick look at "
+                        "what may survive")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     args = parser.parse_args(argv)
     args.root = args.root.resolve()
@@ -151,7 +153,7 @@ def main(argv=None):
     else:
         plan = fresh_plan(shop, args)
     if args.command == "run":
-        campaign = Campaign(shop, plan, args.python, args.jobs, say)
+        campaign = Campaign(shop, plan, args.python, args.jobs, say, args.under)
         if args.fresh:
             campaign.results_file.unlink(missing_ok=True)
         campaign.run(chosen(plan, args))

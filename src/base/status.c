@@ -26,7 +26,6 @@ static void clean_message(char *s)
         unsigned char lead = (unsigned char)s[n - 1 - back];
         size_t need = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
         if (need != back) s[n - 1 - back] = '\0';
-        if (need == 0 && back == 0) s[n - 1] = (char)lead;
     }
     for (char *p = s; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7F) *p = '?';

@@ -22,6 +22,7 @@ typedef struct script {
     int32_t want[MOST];
     int32_t n;
     int32_t calls;
+    bool in_order; /* the answer fills up from left to right instead */
 } script;
 
 static dlx_tokenizer *open_tokenizer(void)
@@ -56,7 +57,8 @@ static dlx_status forward(void *ctx, const dlx_forward_call *call, dlx_error *er
         int32_t row = call->rows ? call->rows[i] : i, p = call->start + row - PROMPT;
         float *logits = call->logits + (size_t)i * VOCAB;
         memset(logits, 0, VOCAB * sizeof *logits);
-        logits[p >= 0 && p < s->n ? s->want[p] : EOS] = 5.0f + 0.1f * (float)((p * 7 + 168) % 64);
+        logits[p >= 0 && p < s->n ? s->want[p] : EOS] =
+            5.0f + 0.1f * (float)(s->in_order ? MOST - p : (p * 7 + 168) % 64);
     }
     return DLX_OK;
 }
@@ -194,6 +196,39 @@ static void stop_strings_are_held_back(void **state)
     assert_string_equal(r.text, "");
     assert_int_equal(r.heard.calls, 0);
     assert_int_equal(r.n_ids, 0);
+}
+
+/* Where the text grows byte by byte, the beginnings of every stop string are held back, not only of the first. */
+static void beginnings_of_all_stop_strings_are_held_back(void **state)
+{
+    (void)state;
+    static const char *const stop[] = {"User:", "\n\n", "----"};
+    static const struct {
+        const char *text, *heard;
+    } cases[] = {{"one\n\ntwo", "one"},
+                 {"a User: b", "a "},
+                 {"x---- y", "x"},
+                 {"a--\nb\nUs", "a--\nb\nUs"},
+                 {"\nU-\n", "\nU-\n"}};
+    dlx_tokenizer *t = open_tokenizer();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        script s = write_script(t, cases[i].text);
+        s.in_order = true;
+        listener heard = {.n = 0};
+        dlx_completion_options o = dlx_completion_options_default();
+        dlx_completion *c;
+        dlx_error err = {0};
+        o.tokenizer = t;
+        o.stop = stop;
+        o.n_stop = sizeof stop / sizeof *stop;
+        o.on_text = listen;
+        o.text_ctx = &heard;
+        if (dlx_complete(&facts, forward, &s, &o, prompt, PROMPT, &c, &err) != DLX_OK) fail_msg("%s", err.message);
+        assert_string_equal(heard.text, cases[i].heard);
+        assert_string_equal(dlx_completion_text(c, NULL), cases[i].heard);
+        dlx_completion_free(c);
+    }
+    dlx_tokenizer_close(t);
 }
 
 static void a_listener_cancels(void **state)
@@ -334,6 +369,7 @@ int main(void)
         cmocka_unit_test(text_streams_as_its_left_prefix_grows),
         cmocka_unit_test(length_ends_an_answer_inside_a_character),
         cmocka_unit_test(stop_strings_are_held_back),
+        cmocka_unit_test(beginnings_of_all_stop_strings_are_held_back),
         cmocka_unit_test(a_listener_cancels),
         cmocka_unit_test(nothing_runs_behind_a_cancel),
         cmocka_unit_test(a_step_that_cancels_ends_the_text),

@@ -19,6 +19,7 @@ from typing import NamedTuple
 SLOW = "test_demo_goldens or test_sudoku_counts or test_eval_of_puzzles"
 FAST_PYTEST = ("test_cli.py", "test_cli_chat.py", "test_cli_errors.py", "test_dialog_model.py", "test_py_engine_runs.py",
                "test_py_engine_settings.py", "test_py_package.py", "test_py_runtime_api.py", "test_py_sampler_vectors.py")
+SLOW_CTEST = 10.0  # seconds
 MOST_MEMORY = 6 << 30  # a mutant that asks for more has failed
 MOST_FILE = 8 << 30  # tests write sparse ones
 
@@ -39,8 +40,9 @@ def limits():
 
 
 class Campaign:
-    def __init__(self, shop, plan, python, jobs, say):
+    def __init__(self, shop, plan, python, jobs, say, under=None):
         self.shop, self.plan, self.jobs, self.say = shop, plan, jobs, say
+        self.under = under or 1e9  # tests that take longer are left out
         self.python = python  # None: no pytest
         self.mutants = plan["mutants"]
         self.known_file = shop.folder / "tests.json"
@@ -124,15 +126,19 @@ class Campaign:
         self.say(f"{len(self.known)} tests pass without a mutant, in {sum(t['seconds'] for t in self.known.values()):.0f} s")
 
     def tests_for(self, number, tests):
-        """Those that reach the mutant: ctest before pytest, then by how much of what they reach lies in its room."""
+        """Those that reach the mutant: quick ones of ctest, pytest, slow ones of ctest; in each part by how much of what a
+        test reaches lies in the mutant's room."""
         room = self.mutants[number - 1]["room"]
 
         def order(test):
             reached = self.known[test.name]["reached"]
             own = sum(self.mutants[n - 1]["room"] == room for n in reached) / len(reached)
-            return test.kind == "pytest", self.known[test.name]["seconds"] > 10, -round(own, 1), self.known[test.name]["seconds"]
+            seconds = self.known[test.name]["seconds"]
+            part = 1 if test.kind == "pytest" else 2 if seconds > SLOW_CTEST else 0
+            return part, -round(own, 1), seconds
 
-        return sorted((t for t in tests if number in self.known[t.name]["reached"]), key=order)
+        return sorted((t for t in tests if number in self.known[t.name]["reached"]
+                       and self.known[t.name]["seconds"] <= self.under), key=order)
 
     # ---- mutants
 
@@ -147,7 +153,8 @@ class Campaign:
                 except ValueError:  # interrupted while it was written
                     continue
                 holds = (r["source"] == self.shop.hashes.get(r["file"]) if r["killed"]
-                         else r["tree"] == self.plan["digest"] and r["pytest"] >= bool(self.python))
+                         else r["tree"] == self.plan["digest"] and r["pytest"] >= bool(self.python)
+                         and r["under"] >= self.under)
                 if holds:
                     found[r["key"]] = r
         return found
@@ -162,7 +169,8 @@ class Campaign:
                 killed = {"by": test.name, "kind": test.kind, "how": how}
                 break
         result = {"key": m["key"], "file": m["file"], "room": m["room"], "killed": killed, "tests": len(tried),
-                  "source": self.shop.hashes[m["file"]], "tree": self.plan["digest"], "pytest": bool(self.python)}
+                  "source": self.shop.hashes[m["file"]], "tree": self.plan["digest"], "pytest": bool(self.python),
+                  "under": self.under}
         with self.lock:
             with open(self.results_file, "a", encoding="utf-8") as f:
                 f.write(json.dumps(result) + "\n")

@@ -103,8 +103,8 @@ class Workshop:
         self.root, self.folder = root, folder
         self.tree, self.header = folder / "tree", folder / "dlx_mutant.h"
         self.builds = {"build": folder / "build", "trace": folder / "trace"}
-        self.files = self.list_files()
-        self.texts = {f: (root / f).read_text(encoding="utf-8") for f in self.files
+        self.files = {f: (root / f).read_bytes() for f in self.list_files()}  # as of now: a campaign takes its time
+        self.texts = {f: data.decode("utf-8") for f, data in self.files.items()
                       if f.endswith((".c", ".h")) and f.startswith(("src/", "cli/", "include/"))}
         self.hashes = {f: hashlib.sha256(t.encode()).hexdigest()[:16] for f, t in self.texts.items()}
 
@@ -118,7 +118,7 @@ class Workshop:
         h = hashlib.sha256("\n".join(s.key for s in mutants).encode())
         for f in self.files:
             if f.startswith(("src/", "cli/", "include/", "tests/", "python/", "cmake/", "CMake", "demo/")):
-                h.update(f.encode() + b"\0" + (self.root / f).read_bytes())
+                h.update(f.encode() + b"\0" + self.files[f])
         return h.hexdigest()[:16]
 
     def all_sites(self):
@@ -132,15 +132,12 @@ class Workshop:
         numbered = {}
         for number, site in enumerate(mutants, 1):
             numbered.setdefault(site.file, []).append((number, site))
-        for f in self.files:
-            data = (self.root / f).read_bytes()
-            if f in numbered:
-                data = woven(self.texts[f], numbered[f]).encode()
-            write_if_new(self.tree / f, data)
-            (self.tree / f).chmod((self.root / f).stat().st_mode)
-        kept = set(self.files)
+        for f, data in self.files.items():
+            write_if_new(self.tree / f, woven(self.texts[f], numbered[f]).encode() if f in numbered else data)
+            if data.startswith(b"#!"):
+                (self.tree / f).chmod(0o755)
         for path in self.tree.rglob("*"):
-            if path.is_file() and path.relative_to(self.tree).as_posix() not in kept and "__pycache__" not in path.parts:
+            if path.is_file() and path.relative_to(self.tree).as_posix() not in self.files and "__pycache__" not in path.parts:
                 path.unlink()
         write_if_new(self.header, HEADER.encode())
 

@@ -1,0 +1,2 @@
+dlx_unit_test(test_base MODULES base)
+dlx_unit_test(test_base_memory MODULES base)
