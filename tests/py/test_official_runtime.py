@@ -74,6 +74,19 @@ def test_float_file_gives_the_golden_logits_in_both(files, model, tmp_path):
         assert relative(native, stock) < 1e-5, case["name"]
 
 
+@pytest.mark.parametrize("length, rows", [(1, 1), (2, 1), (3, 2)])
+def test_files_of_the_smallest_bounds_run_in_both(length, rows, tmp_path):
+    """A bound of 1 must not read as a dimension that never varies: the cache of a one-row call is empty at first."""
+    path = tmp_path / "small.pte"
+    run("export", "--hf-model-path", DATA / "checkpoints" / "sdar-tiny", "--output-path", path, "--max-seq-len", length,
+        "--max-rows", rows)
+    ids = [5, 7, 9][:length]
+    stock = StockRuntime(path, length).block_causal(ids, 1)
+    native = native_logits(path, ids, "block_causal(1)", tmp_path)
+    assert native.shape == stock.shape
+    assert relative(native, stock) < 1e-5
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_prefill_denoise_commit_and_next_block_in_the_stock_runtime(files, model):
     """Prefix stored, chunk stored behind it, a part of it run again against everything else: as the reference did."""

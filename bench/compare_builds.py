@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""One sequence, two builds: milliseconds of a forward pass by number of rows, the builds taking turns call by call.
+
+Each build runs in a process of its own, with its own source tree's Python package, on the same .pte; while one computes,
+the other waits for its turn. Prints the minimum and median of each and the ratio after / before: below 1 the second tree
+is faster. The logits of both are compared too.
+
+usage: compare_builds.py model.pte --before TREE --after TREE [--rows 1 2 4 8 16 32 64 128 256] [--context 512]
+                         [--threads 2] [--repeats 15] [--json]
+
+TREE is a source tree with a build in build/release.
+"""
+import argparse
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CHUNK = 32
+
+
+def worker(path, threads, context):
+    """Reads "rows" a line, answers with "milliseconds digest". Runs in its own process, with that tree's package."""
+    import ctypes
+    from diffulex_edge import Model, _native
+
+    model = Model(path, threads=threads)
+    session = model.session()
+    vocab, most = model.facts.vocab_size, model.facts.max_context
+    ids = [(i * 2654435761 >> 8) % vocab for i in range(most)]
+    buffer = (ctypes.c_float * (vocab * min(model.facts.max_rows, most)))()
+
+    def forward(start, n, store, wanted):
+        call = _native.ForwardCall(ids=(ctypes.c_int32 * n)(*ids[start:start + n]), n_ids=n, start=start,
+                                   n_context=1 if start else 0, attn_block=0, n_store=n if store else 0,
+                                   n_rows=n if wanted else 0,
+                                   logits=ctypes.cast(buffer, ctypes.POINTER(ctypes.c_float)) if wanted else None)
+        call.context[0] = _native.Span(0, start)
+        with session._borrow() as handle:
+            begin = time.perf_counter()
+            _native.call("dlx_session_forward", handle, ctypes.byref(call))
+            return (time.perf_counter() - begin) * 1e3
+
+    for p in range(0, context, CHUNK):
+        forward(p, min(CHUNK, context - p), True, False)
+    print("ready", model.kernels, flush=True)
+    for line in sys.stdin:
+        rows = int(line)
+        took = forward(context, rows, False, True)
+        digest = hashlib.sha256(memoryview(buffer).cast("B")[:rows * vocab * 4]).hexdigest()[:16]
+        print(took, digest, flush=True)
+
+
+class Build:
+    def __init__(self, tree, args):
+        tree = tree.resolve()
+        environment = dict(os.environ, PYTHONPATH=str(tree / "python"), DLX_BUILD_DIR=str(tree / "build" / "release"))
+        environment.pop("DLX_LIBRARY", None)
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--worker", str(args.pte), str(args.threads), str(args.context)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        answer = self.process.stdout.readline().split()
+        if not answer:
+            sys.exit(f"the build of {tree} did not start")
+        self.kernels = answer[1]
+
+    def forward(self, rows):
+        self.process.stdin.write(f"{rows}\n")
+        self.process.stdin.flush()
+        took, digest = self.process.stdout.readline().split()
+        return float(took), digest
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def main():
+    if sys.argv[1:2] == ["--worker"]:
+        return worker(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("pte", type=Path)
+    parser.add_argument("--before", type=Path, required=True)
+    parser.add_argument("--after", type=Path, required=True)
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
+    parser.add_argument("--context", type=int, default=512)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--json", action="store_true")
+    args = parser.parse_args()
+    builds = {"before": Build(args.before, args), "after": Build(args.after, args)}
+    report = []
+    for rows in args.rows:
+        times, digests = {name: [] for name in builds}, {}
+        for turn in range(args.repeats + 1):
+            order = list(builds) if turn % 2 else list(builds)[::-1]
+            for name in order:
+                took, digests[name] = builds[name].forward(rows)
+                if turn:
+                    times[name].append(took)
+        low = {name: min(t) for name, t in times.items()}
+        middle = {name: statistics.median(t) for name, t in times.items()}
+        report.append({"rows": rows, "before_ms_min": low["before"], "after_ms_min": low["after"],
+                       "before_ms_median": middle["before"], "after_ms_median": middle["after"],
+                       "ratio_min": low["after"] / low["before"], "ratio_median": middle["after"] / middle["before"],
+                       "same_bits": digests["before"] == digests["after"]})
+        if not args.json:
+            r = report[-1]
+            print(f"{rows:4d} rows   before {low['before']:9.2f} ms  after {low['after']:9.2f} ms   after / before "
+                  f"{r['ratio_min']:.3f} (min) {r['ratio_median']:.3f} (median)   "
+                  f"{'same bits' if r['same_bits'] else 'other bits'}", flush=True)
+    for build in builds.values():
+        build.close()
+    if args.json:
+        print(json.dumps({"file": args.pte.name, "kernels": builds["after"].kernels, "threads": args.threads,
+                          "context": args.context, "passes": report}))
+
+
+if __name__ == "__main__":
+    main()

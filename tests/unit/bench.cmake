@@ -1,0 +1,3 @@
+# Programs of bench/ that are built from here; they are no tests and not part of `all`.
+add_executable(bench_sessions EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/bench/bench_sessions.c)
+target_link_libraries(bench_sessions PRIVATE dlx_core)
