@@ -3,6 +3,16 @@
 
 #include "commands.h"
 #include "output.h"
+#include "running.h"
+
+/* Options of the memory that is stated. */
+static bool about_memory(const dlx_cli_arguments *a)
+{
+    static const char *const names[] = {"max-rows", "max-context", "sessions", "kv-positions", "kv-cache"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (dlx_cli_text(a, names[i])) return true;
+    return false;
+}
 
 static int run(const dlx_cli_arguments *a)
 {
@@ -17,7 +27,17 @@ static int run(const dlx_cli_arguments *a)
         return dlx_cli_usage(a->command, "inspect takes one file, not '%s' as well", a->positional[next]);
     if ((primitive || dot) && !graph) return dlx_cli_usage(a->command, "--primitive and --dot are for --graph");
     if (json && graph) return dlx_cli_usage(a->command, "--json and --graph cannot be combined");
-    dlx_status s = graph ? dlx_inspect_graph(path, !primitive, dot, &text, &err) : dlx_inspect(path, json, &text, &err);
+    if (graph && about_memory(a))
+        return dlx_cli_usage(a->command, "--graph says nothing about memory; leave the bounds of sessions out");
+    dlx_workspace_options w = {.struct_size = sizeof w,
+                               .max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0),
+                               .max_context = (int32_t)dlx_cli_int(a, "max-context", 0),
+                               .max_sessions = (int32_t)dlx_cli_int(a, "sessions", 1),
+                               .kv_positions = (int32_t)dlx_cli_int(a, "kv-positions", 0)};
+    int status = dlx_cli_kv_type(a, &w.kv_type);
+    if (status != DLX_CLI_OK) return status;
+    dlx_status s =
+        graph ? dlx_inspect_graph(path, !primitive, dot, &text, &err) : dlx_inspect(path, json, &w, &text, &err);
     if (s != DLX_OK) return dlx_cli_fail(&err);
     fputs(text, stdout);
     dlx_free(text);
@@ -27,6 +47,12 @@ static int run(const dlx_cli_arguments *a)
 static const dlx_cli_option options[] = {
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},
     {"json", DLX_CLI_FLAG, NULL, "one JSON object", 0, 0},
+    {"max-rows", DLX_CLI_INT, "N", "memory for at most N rows a pass (default: the file's bound)", 1, 1 << 24},
+    {"max-context", DLX_CLI_INT, "N", "memory for sessions of N positions (default: the file's bound)", 1, 1 << 24},
+    {"sessions", DLX_CLI_INT, "N", "memory for N sessions that share passes (default 1)", 1, 1024},
+    {"kv-positions", DLX_CLI_INT, "N", "positions that all sessions store together (default: all that they may)", 1,
+     INT32_MAX},
+    DLX_CLI_KV_OPTION,
     {"graph", DLX_CLI_FLAG, NULL, "the graph of its method, as this runtime executes it", 0, 0},
     {"primitive", DLX_CLI_FLAG, NULL, "with --graph: the operators that the file holds", 0, 0},
     {"dot", DLX_CLI_FLAG, NULL, "with --graph: for Graphviz", 0, 0},
@@ -36,6 +62,9 @@ const dlx_cli_command dlx_cli_inspect = {
     .name = "inspect",
     .arguments = "FILE",
     .summary = "describes a .pte: methods, metadata, memory it will need, weights that are not quantised",
+    .notes =
+        "The memory is what a program takes that opens the file and as many sessions with these bounds. No weights "
+        "are read for it.",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,

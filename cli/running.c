@@ -11,6 +11,14 @@ dlx_status dlx_cli_open_tokenizer(dlx_tokenizer **out, const char *path, dlx_err
     return dlx_cli_is_folder(path) ? dlx_tokenizer_open_folder(out, path, err) : dlx_tokenizer_open_pte(out, path, err);
 }
 
+int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out)
+{
+    const char *name = dlx_cli_text(a, "kv-cache");
+    *out = name ? name : "float32";
+    if (!strcmp(*out, "float32") || !strcmp(*out, "float16")) return DLX_CLI_OK;
+    return dlx_cli_usage(a->command, "--kv-cache: expected float32 or float16, got '%s'", name);
+}
+
 int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, bool needs_tokenizer)
 {
     dlx_error err;
@@ -19,9 +27,14 @@ int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const c
     options.threads = (int32_t)dlx_cli_int(a, "threads", 0);
     options.cpu = dlx_cli_text(a, "cpu");
     *r = (dlx_cli_running){0};
+    dlx_workspace_options workspace = {.struct_size = sizeof workspace, .max_sessions = 1};
+    int status = dlx_cli_kv_type(a, &workspace.kv_type);
+    if (status != DLX_CLI_OK) return status;
     if (dlx_model_open(&r->model, path, &options, &err) != DLX_OK) return dlx_cli_fail(&err);
     r->facts = dlx_model_get_facts(r->model);
-    if (dlx_session_open(&r->session, r->model, 0, 0, &err) != DLX_OK) return dlx_cli_fail(&err);
+    r->kv_type = workspace.kv_type;
+    if (dlx_workspace_open(&r->workspace, r->model, &workspace, &err) != DLX_OK) return dlx_cli_fail(&err);
+    if (dlx_session_open_in(&r->session, r->workspace, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_status s = dlx_tokenizer_open_pte(&r->tokenizer, path, &err);
     if (s != DLX_OK && (needs_tokenizer || s != DLX_E_UNSUPPORTED)) return dlx_cli_fail(&err);
     r->load_ms = (dlx_cli_seconds() - start) * 1e3;
@@ -32,6 +45,7 @@ void dlx_cli_running_close(dlx_cli_running *r)
 {
     dlx_tokenizer_close(r->tokenizer);
     dlx_session_close(r->session);
+    dlx_workspace_close(r->workspace);
     dlx_model_close(r->model);
     *r = (dlx_cli_running){0};
 }
@@ -67,8 +81,7 @@ void dlx_cli_put_statistics(const dlx_completion *completion)
             "prompt of %d tokens%s; %s, finish reason %s\n",
             s.new_tokens, ms / 1e3, ratio(s.new_tokens, ms / 1e3), s.forwards, ratio(s.new_tokens, s.forwards),
             ratio(ms, s.forwards), s.prompt_tokens, cached,
-            dlx_generation_algorithm(dlx_completion_generation(completion)),
-            dlx_completion_finish_reason(completion));
+            dlx_generation_algorithm(dlx_completion_generation(completion)), dlx_completion_finish_reason(completion));
 }
 
 void dlx_cli_json_step(dlx_cli_json *j, const dlx_step *step)
@@ -110,6 +123,7 @@ static void json_timing(dlx_cli_json *j, const dlx_cli_running *r, const dlx_sta
     dlx_cli_json_number(j, "total_ms", ms, 6);
     dlx_cli_json_number(j, "tokens_per_second", ratio(s->new_tokens, ms / 1e3), 6);
     dlx_cli_json_text(j, "kernels", dlx_model_kernels(r->model));
+    dlx_cli_json_text(j, "kv_cache", r->kv_type);
     dlx_cli_json_close(j, '}');
 }
 

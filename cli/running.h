@@ -7,19 +7,28 @@
 
 /* Options that every running command has. */
 /* clang-format off */
+#define DLX_CLI_KV_OPTION                                                                                              \
+    {"kv-cache", DLX_CLI_TEXT, "TYPE",                                                                                 \
+     "cached keys and values: float32 (default; exact) or float16 (half the memory, 11 bits)", 0, 0}
 #define DLX_CLI_RUN_OPTIONS                                                                                            \
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},                               \
-    {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},          \
-    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0}
+    {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},           \
+    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0},           \
+    DLX_CLI_KV_OPTION
 /* clang-format on */
 
 typedef struct dlx_cli_running {
     dlx_model *model;
+    dlx_workspace *workspace; /* of the session alone */
     dlx_session *session;
     dlx_tokenizer *tokenizer; /* NULL where the file carries none */
     const dlx_model_facts *facts;
+    const char *kv_type;
     double load_ms;
 } dlx_cli_running;
+
+/* What --kv-cache says, in the words of dlx_workspace_options; the exit status. */
+int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out);
 
 /* Opens model, session and tokenizer. Failures are reported; the result is the exit status. Without a tokenizer in the
  * file, needs_tokenizer decides whether that is a failure. Close in any case. */

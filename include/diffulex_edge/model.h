@@ -157,8 +157,11 @@ DLX_API dlx_status dlx_batcher_forward(void *seat, const dlx_forward_call *call,
 DLX_API dlx_status dlx_write_logits(const char *path, const float *logits, int32_t rows, int32_t vocab, dlx_error *err);
 
 /* Describes a .pte as text (for people) or as one JSON object: methods, inputs, metadata, delegates, memory, weights
- * that are not quantised. The result is NUL-terminated; free it with dlx_free. */
-DLX_API dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err);
+ * that are not quantised. The memory is what dlx_model_open without options and a workspace with these take; no weights
+ * are read for it. workspace NULL, and max_sessions 0: one session. The result is NUL-terminated; free it with
+ * dlx_free. */
+DLX_API dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options *workspace, char **out,
+                               dlx_error *err);
 
 /* The graph of method `forward` as text or Graphviz dot: raised (as this runtime executes it) or primitive (as the file
  * has it). The result is NUL-terminated; free it with dlx_free. */

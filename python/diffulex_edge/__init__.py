@@ -9,6 +9,8 @@ This package is a thin layer over the C library libdiffulex_edge, which is loade
 needs nothing but the standard library; numpy and torch arrays are taken and returned where they are installed.
 
 Model, Session         a .pte and a timeline over it
+Workspace, Batcher     many sequences of one model: shared memory, shared passes
+ThreadPool             threads that models share
 generate, complete     decode with any forward function: ids; text, stop strings and statistics
 Tokenizer, render_chat text to ids and back
 export_checkpoint      a Hugging Face checkpoint folder to a .pte
@@ -26,7 +28,9 @@ _EXPORTS = {
     "OptionInfo": "decode", "Step": "decode", "decode_options": "decode", "generate": "decode",
     "Completion": "completion", "CompletionStream": "completion", "Statistics": "completion", "complete": "completion",
     "stream": "completion",
+    "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
+    "ThreadPool": "threads",
     "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
     "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FormatError": "errors",
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
@@ -39,13 +43,13 @@ _EXPORTS = {
 _MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "scripts")
 
 __all__ = [
-    "Accepted", "Cancelled", "Completion", "CompletionStream", "DlxError", "ExportStatistics", "FastDLLMv2Edge",
-    "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation", "InternalError",
-    "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError", "LimitError", "Memory",
-    "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Session", "Statistics", "Step", "TextStream", "Tokenizer",
-    "UnsupportedError", "__version__", "complete", "create_kv_caches", "decode_options", "export_backends",
-    "export_checkpoint", "export_schemes", "generate", "inspect", "inspect_graph", "library_version", "render_chat",
-    "stream",
+    "Accepted", "BatchError", "Batcher", "Cancelled", "Completion", "CompletionStream", "DlxError", "ExportStatistics",
+    "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation",
+    "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
+    "LimitError", "Memory", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
+    "Step", "TextStream", "ThreadPool", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
+    "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_schemes", "generate",
+    "inspect", "inspect_graph", "library_version", "render_chat", "stream",
 ]
 
 if TYPE_CHECKING:
@@ -70,6 +74,8 @@ if TYPE_CHECKING:
     from .model.modules import FastDLLMv2Edge
     from .session import Memory, Model, Session, inspect, inspect_graph
     from .text import TextStream, Tokenizer, render_chat
+    from .threads import ThreadPool
+    from .workspace import Batcher, BatchError, Seat, Workspace
 
 
 def library_version() -> str:

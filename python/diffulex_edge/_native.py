@@ -107,7 +107,21 @@ class Allocator(ctypes.Structure):
 
 
 class ModelOptions(Sized):
-    _fields_ = [("struct_size", c_size_t), ("threads", c_int32), ("cpu", c_char_p)]
+    _fields_ = [
+        ("struct_size", c_size_t), ("threads", c_int32), ("cpu", c_char_p), ("allocator", POINTER(Allocator)),
+        ("pool", c_void_p),
+    ]
+
+
+class WorkspaceOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("max_rows", c_int32), ("max_context", c_int32), ("max_sessions", c_int32),
+        ("kv_positions", c_int32), ("kv_type", c_char_p),
+    ]
+
+
+class BatcherOptions(Sized):
+    _fields_ = [("struct_size", c_size_t), ("max_wait_us", c_int64)]
 
 
 class Memory(Sized):
@@ -167,11 +181,11 @@ class ExportResult(Sized):
     ]
 
 
-class BackendInfo(ctypes.Structure):
+class BackendInfo(Sized):
     _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("aliases", c_char_p), ("help", c_char_p)]
 
 
-class SchemeInfo(ctypes.Structure):
+class SchemeInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("name", c_char_p), ("aliases", c_char_p), ("backends", c_char_p),
         ("help", c_char_p),
@@ -181,7 +195,7 @@ class SchemeInfo(ctypes.Structure):
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 _ERR = POINTER(Error)
-_HANDLE = POINTER(c_void_p)       # where a handle is written to
+_HANDLE = POINTER(c_void_p)       # where a handle is written to, or an array of them
 _IDS = POINTER(c_int32)
 _IDS_OUT = POINTER(POINTER(c_int32))
 _SIZE_OUT = POINTER(c_size_t)
@@ -234,8 +248,20 @@ FUNCTIONS = {
     "dlx_session_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),
     "dlx_session_reusable": (c_int32, [c_void_p, _IDS, c_size_t, c_int32]),
     "dlx_session_truncate": (None, [c_void_p, c_int32]),
+    "dlx_workspace_open": (c_int, [_HANDLE, c_void_p, POINTER(WorkspaceOptions), _ERR]),
+    "dlx_workspace_close": (None, [c_void_p]),
+    "dlx_workspace_memory": (c_int, [c_void_p, POINTER(WorkspaceOptions), POINTER(Memory), _ERR]),
+    "dlx_workspace_free_positions": (c_int32, [c_void_p]),
+    "dlx_session_open_in": (c_int, [_HANDLE, c_void_p, _ERR]),
+    "dlx_session_fork": (c_int, [_HANDLE, c_void_p, c_int32, _ERR]),
+    "dlx_forward_batch": (c_int, [_HANDLE, POINTER(POINTER(ForwardCall)), c_size_t, POINTER(c_int), _ERR]),
+    "dlx_batcher_open": (c_int, [_HANDLE, c_void_p, POINTER(BatcherOptions), _ERR]),
+    "dlx_batcher_close": (None, [c_void_p]),
+    "dlx_batcher_join": (c_int, [_HANDLE, c_void_p, c_void_p, _ERR]),
+    "dlx_batcher_leave": (None, [c_void_p]),
+    "dlx_batcher_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),
     "dlx_write_logits": (c_int, [c_char_p, POINTER(c_float), c_int32, c_int32, _ERR]),
-    "dlx_inspect": (c_int, [c_char_p, c_bool, _HANDLE, _ERR]),
+    "dlx_inspect": (c_int, [c_char_p, c_bool, POINTER(WorkspaceOptions), _HANDLE, _ERR]),
     "dlx_inspect_graph": (c_int, [c_char_p, c_bool, c_bool, _HANDLE, _ERR]),
     "dlx_free": (None, [c_void_p]),
     "dlx_api_version": (c_uint32, []),

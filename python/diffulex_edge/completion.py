@@ -1,7 +1,7 @@
 """Completions: text in, text out, around a decode.
 
 complete() runs a decode to its end and returns a Completion; stream() returns an iterator over the text as it becomes
-final. Both take a Session or any forward function, as generate() does; Model and Session have them as methods.
+final. Both take a Session, a Seat or any forward function, as generate() does; Model and Session have them as methods.
 
 A stream decodes in a thread of its own: the library calls back from within one long C call, and an iterator must hand
 out pieces in between. Closing the stream, or leaving its with statement, cancels the decode after the pass at work.
@@ -14,7 +14,17 @@ from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
 
 from . import _native
-from .decode import ForwardFn, Generation, ModelFacts, Step, _Callbacks, _Options, _read_generation, _to_ids
+from .decode import (
+    ForwardFn,
+    Generation,
+    ModelFacts,
+    NativeForward,
+    Step,
+    _Callbacks,
+    _Options,
+    _read_generation,
+    _to_ids,
+)
 
 if TYPE_CHECKING:
     from .text import Tokenizer
@@ -94,11 +104,11 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
              options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
     """Decodes a prompt to the end.
 
-    forward       a Session, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
+    forward       a Session, a Seat, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
     prompt        token ids, at least one
-    facts         the model's facts; not needed with a Session
+    facts         the model's facts; not needed with a Session or a Seat
     tokenizer     turns the answer into text; without one there is no text and there can be no stop strings
-    reuse         with a Session: take over what its last call left in the cache and this prompt begins with (a chat's
+    reuse         with a Session or a Seat: take over what its last call left in the cache and this prompt begins with (a chat's
                   history). Block-causal attention only, where it is exact; others run everything
     stop          a stop string, or several: the answer ends before the first that occurs
     keep_special  special tokens appear in the text
@@ -110,11 +120,11 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
     ValueError for wrong arguments and for what does not fit the context. Cancelling is no error: finish_reason tells.
     """
     decode = {**(options or {}), **keywords}
-    session: Any = forward
-    if hasattr(session, "_borrow"):
-        with session._borrow() as session_pointer:
-            return _complete(None, session_pointer, facts or session.model.facts, prompt, tokenizer, reuse, stop,
-                             keep_special, on_text, on_step, decode)
+    timeline: Any = forward
+    if hasattr(timeline, "_borrow_forward"):
+        with timeline._borrow_forward() as native:
+            return _complete(None, native, facts or timeline.model.facts, prompt, tokenizer, reuse, stop, keep_special,
+                             on_text, on_step, decode)
     if facts is None:
         raise ValueError("a forward function needs the model's facts as well: complete(forward, prompt, facts=...)")
     return _complete(forward, None, facts, prompt, tokenizer, False, stop, keep_special, on_text, on_step, decode)
@@ -128,7 +138,7 @@ def _stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
     return [text.encode("utf-8", "surrogatepass") for text in strings]
 
 
-def _complete(forward: Optional[ForwardFn], session: Optional[c_void_p], facts: ModelFacts, prompt: Sequence[int],
+def _complete(forward: Optional[ForwardFn], source: Optional[NativeForward], facts: ModelFacts, prompt: Sequence[int],
               tokenizer: "Optional[Tokenizer]", reuse: bool, stop: Union[str, Sequence[str], None],
               keep_special: bool, on_text: Optional[OnText], on_step: Optional[OnStep],
               decode: Dict[str, Any]) -> Completion:
@@ -140,11 +150,11 @@ def _complete(forward: Optional[ForwardFn], session: Optional[c_void_p], facts: 
     native_facts = facts.to_native()
     callbacks = _Callbacks(facts.vocab_size, forward, on_step)
     text_callback = _TextCallback(callbacks, on_text)
-    forward_fn = library.dlx_session_forward if forward is None else callbacks.forward_fn
+    forward_fn, context = callbacks.pick(source)
     native = _native.CompletionOptions()
     stop_array = (c_char_p * max(1, len(strings)))(*strings)
     native.tokenizer = tokenizer._native_handle() if tokenizer is not None else None
-    native.session = session if reuse else None
+    native.session = source.session if source is not None and reuse else None
     native.stop, native.n_stop = ctypes.cast(stop_array, POINTER(c_char_p)), len(strings)
     native.keep_special = keep_special
     native.on_text = text_callback.function
@@ -152,8 +162,8 @@ def _complete(forward: Optional[ForwardFn], session: Optional[c_void_p], facts: 
     out, error = c_void_p(), _native.Error()
     with _Options(decode) as handle:
         native.decode = handle
-        status = library.dlx_complete(byref(native_facts), ctypes.cast(forward_fn, c_void_p), session, byref(native),
-                                      ids, n, byref(out), byref(error))
+        status = library.dlx_complete(byref(native_facts), forward_fn, context, byref(native), ids, n, byref(out),
+                                      byref(error))
     try:
         reason = library.dlx_completion_finish_reason(out) if status == _native.OK else None
         callbacks.finish(status, error.message.decode("utf-8", "replace"), reason)

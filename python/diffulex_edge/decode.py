@@ -1,6 +1,6 @@
 """Decoding: model facts, the forward call, decode options, and generate().
 
-A decoder asks a forward function for rows of logits. That is a native Session, or any Python callable that takes a
+A decoder asks a forward function for rows of logits. That is a Session, a Seat, or any Python callable that takes a
 ForwardCall and returns an array of shape [len(call.rows), vocab_size] (numpy, torch, or sequences of floats).
 """
 import ctypes
@@ -154,6 +154,14 @@ class ForwardCall(NamedTuple):
 ForwardFn = Callable[[ForwardCall], Any]
 
 
+class NativeForward(NamedTuple):
+    """A forward function of the library, for a session: no Python runs in between."""
+
+    function: str      # its name
+    context: c_void_p  # its first argument
+    session: c_void_p
+
+
 def _read_call(c: _native.ForwardCall) -> ForwardCall:
     n = c.n_rows
     return ForwardCall(ids=c.ids[:c.n_ids], start=c.start,
@@ -197,6 +205,12 @@ class _Callbacks:
         self._on_step = on_step
         self.forward_fn = _native.FORWARD_FN(self._call_forward)
         self.step_fn = _native.STEP_FN(self._call_step)
+
+    def pick(self, native: Optional[NativeForward]) -> Tuple[c_void_p, Optional[c_void_p]]:
+        """(forward function, its first argument): the library's own, or the callback."""
+        if native is None:
+            return ctypes.cast(self.forward_fn, c_void_p), None
+        return ctypes.cast(getattr(_native.library(), native.function), c_void_p), native.context
 
     def _call_forward(self, _: Any, call: Any, err: Any) -> int:
         try:
@@ -318,9 +332,9 @@ def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
              options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Generation:
     """Decodes with the algorithm that `algorithm=` names, or the model family's.
 
-    forward   a Session, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
+    forward   a Session, a Seat, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
     prompt    token ids, at least one, each in [0, vocab_size)
-    facts     the model's facts; not needed with a Session
+    facts     the model's facts; not needed with a Session or a Seat
     on_step   called as on_step(step, ids) after every step; `ids` is a copy of the whole canvas, mask ids where nothing
               is decided. Returning False ends the decode: the generation then holds what was known by then, with
               finish_reason "cancelled". An exception ends it, too, and comes out of generate
@@ -328,27 +342,27 @@ def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
 
     ValueError (InvalidArgumentError, LimitError) for wrong arguments and for what does not fit the context.
     """
-    session: Any = forward
-    if hasattr(session, "_borrow"):  # a native session: the library calls it without Python in between
-        with session._borrow() as session_pointer:
-            return _generate(None, session_pointer, facts or session.model.facts, prompt, on_step,
+    timeline: Any = forward
+    if hasattr(timeline, "_borrow_forward"):
+        with timeline._borrow_forward() as native:
+            return _generate(None, native, facts or timeline.model.facts, prompt, on_step,
                              {**(options or {}), **keywords})
     if facts is None:
         raise ValueError("a forward function needs the model's facts as well: generate(forward, prompt, facts=...)")
     return _generate(forward, None, facts, prompt, on_step, {**(options or {}), **keywords})
 
 
-def _generate(forward: Optional[ForwardFn], session: Optional[c_void_p], facts: ModelFacts, prompt: Sequence[int],
+def _generate(forward: Optional[ForwardFn], native: Optional[NativeForward], facts: ModelFacts, prompt: Sequence[int],
               on_step: Optional[Callable[[Step, List[int]], Optional[bool]]], options: Dict[str, Any]) -> Generation:
     library = _native.library()
     ids, n = _to_ids(prompt)
     native_facts = facts.to_native()
     callbacks = _Callbacks(facts.vocab_size, forward, on_step)
-    forward_fn = library.dlx_session_forward if forward is None else callbacks.forward_fn
+    forward_fn, context = callbacks.pick(native)
     out, error = c_void_p(), _native.Error()
     with _Options(options) as handle:
-        status = library.dlx_generate(byref(native_facts), ctypes.cast(forward_fn, c_void_p), session, handle, ids, n,
-                                      callbacks.step_fn, None, byref(out), byref(error))
+        status = library.dlx_generate(byref(native_facts), forward_fn, context, handle, ids, n, callbacks.step_fn, None,
+                                      byref(out), byref(error))
     try:
         reason = library.dlx_generation_finish_reason(out) if status == _native.OK else None
         callbacks.finish(status, error.message.decode("utf-8", "replace"), reason)

@@ -1,8 +1,8 @@
 """Models and sessions: an opened .pte and one mutable timeline over it.
 
-A Model (mapping and packed weights) is immutable and may be shared between threads. A Session (KV cache and
-activations) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context
-managers. Closing a model closes its sessions first.
+A Model (mapping and packed weights) is immutable and may be shared between threads. A Session (what is cached of one
+sequence) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context managers.
+Closing a model closes its sessions first. workspace.py has what many sessions share.
 """
 import contextlib
 import ctypes
@@ -15,6 +15,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    ContextManager,
     Dict,
     Iterator,
     List,
@@ -28,16 +29,19 @@ from typing import (
 
 from . import _native
 from .completion import Completion, CompletionStream, complete
-from .decode import Generation, ModelFacts, Step, _to_ids, generate, logits_buffer, spans
-from .errors import FileMissingError, UnsupportedError
+from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
+from .errors import FileMissingError, LimitError, UnsupportedError
+from .handles import Handle
 
 if TYPE_CHECKING:
     from .text import Tokenizer
+    from .threads import ThreadPool
+    from .workspace import Workspace
 
 # What is decoded: text (a question for a chat model, as it is for others), chat messages, or token ids.
 Prompt = Union[str, Sequence[int], Sequence[Mapping[str, Any]]]
 
-__all__ = ["Memory", "Model", "Session", "inspect", "inspect_graph"]
+__all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
 
 PathLike = Union[str, "os.PathLike[str]"]
 
@@ -47,8 +51,32 @@ class Memory(NamedTuple):
 
     file: int         # mapped
     packed: int       # weights rearranged for the kernels, per model
-    kv_cache: int     # per session
-    activations: int  # per session
+    kv_cache: int     # per workspace, all its pages
+    activations: int  # per workspace: the largest pass, and tables
+
+    @property
+    def total(self) -> int:
+        return self.file + self.packed + self.kv_cache + self.activations
+
+
+def _memory(model: "Model", options: _native.WorkspaceOptions) -> Memory:
+    out = _native.Memory()
+    with model._handle.use() as pointer:
+        _native.call("dlx_workspace_memory", pointer, byref(options), byref(out))
+    return Memory(out.file, out.packed, out.kv_cache, out.activations)
+
+
+def _workspace_options(max_rows: int, max_context: int, max_sessions: int, kv_positions: int,
+                       kv_type: str) -> _native.WorkspaceOptions:
+    return _native.WorkspaceOptions(max_rows=max_rows, max_context=max_context, max_sessions=max_sessions,
+                                    kv_positions=kv_positions, kv_type=kv_type.encode())
+
+
+def _open_workspace(model: "Model", options: _native.WorkspaceOptions) -> Handle:
+    with model._handle.use() as pointer:
+        return Handle("the workspace",
+                      lambda out: _native.call("dlx_workspace_open", out, pointer, byref(options)),
+                      _native.library().dlx_workspace_close, model._handle)
 
 
 def require_file(path: PathLike) -> None:
@@ -57,13 +85,9 @@ def require_file(path: PathLike) -> None:
         raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
 
 
-class _ModelHandle:
-    """The native model. Its sessions' finalizers hold it as well, so that it outlives them also where everything is
-    collected together."""
-
-    def __init__(self, library: Any, pointer: c_void_p) -> None:
-        self.pointer = pointer
-        self.close = weakref.finalize(self, library.dlx_model_close, pointer)
+def _close_sessions(sessions: "weakref.WeakSet[Session]") -> None:
+    for session in list(sessions):
+        session.close()
 
 
 class Model:
@@ -72,42 +96,61 @@ class Model:
     path      the file
     threads   0: one for each available core; results do not depend on it
     cpu       kernel set: None or "auto", "ref", "avx2", "avx512vnni", "neon"
+    pool      a ThreadPool that it shares with other models, instead of threads of its own
 
     FileNotFoundError when there is no such file; RuntimeError (FormatError, UnsupportedError) for a file that is
     damaged or holds what this runtime cannot execute.
     """
 
-    def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None) -> None:
+    def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None,
+                 pool: "Optional[ThreadPool]" = None) -> None:
         require_file(path)
         library = _native.library()
-        options = _native.ModelOptions()
-        options.threads = threads
-        options.cpu = cpu.encode() if cpu else None
-        handle = c_void_p()
-        _native.call("dlx_model_open", byref(handle), _native.encode_path(path), byref(options))
+        options = _native.ModelOptions(threads=threads, cpu=cpu.encode() if cpu else None,
+                                       pool=pool._handle.pointer if pool else None)
+        encoded = _native.encode_path(path)
         self.path = os.fspath(path)
-        self._owner = _ModelHandle(library, handle)
+        self._handle = Handle(f"the model {self.path}",
+                              lambda out: _native.call("dlx_model_open", out, encoded, byref(options)),
+                              library.dlx_model_close, *([pool._handle] if pool else []))
+        handle = self._handle.pointer
         self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+        self._workspaces: "weakref.WeakSet[Workspace]" = weakref.WeakSet()
         self._lock = threading.Lock()
         self._idle: List[Session] = []                  # those of generate(), when not at work
         self._tokenizer: "Optional[Tokenizer]" = None
         self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
         self.kernels: str = library.dlx_model_kernels(handle).decode()
 
-    def _native_handle(self) -> c_void_p:
-        if not self._owner.close.alive:
-            raise ValueError(f"the model {self.path} is closed")
-        return self._owner.pointer
+    def memory(self, max_rows: int = 0, max_context: int = 0, max_sessions: int = 1, kv_positions: int = 0,
+               kv_type: str = "float32") -> Memory:
+        """Bytes that a session, or a workspace of max_sessions, with these bounds takes; 0 means the file's bounds."""
+        return _memory(self, _workspace_options(max_rows, max_context, max_sessions, kv_positions, kv_type))
 
-    def memory(self, max_rows: int = 0, max_context: int = 0) -> Memory:
-        """Bytes that a session of these bounds takes; 0 means the file's bounds."""
-        out = _native.Memory()
-        _native.call("dlx_model_memory", self._native_handle(), max_rows, max_context, byref(out))
-        return Memory(out.file, out.packed, out.kv_cache, out.activations)
+    def session(self, max_rows: int = 0, max_context: int = 0, kv_type: str = "float32") -> "Session":
+        """A new session of at most max_rows rows a call and max_context positions (0: the file's bounds), in memory of
+        its own.
 
-    def session(self, max_rows: int = 0, max_context: int = 0) -> "Session":
-        """A new session of at most max_rows rows a call and max_context positions (0: the file's bounds)."""
-        return Session(self, max_rows, max_context)
+        kv_type   of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits
+        """
+        own = _open_workspace(self, _workspace_options(max_rows, max_context, 1, 0, kv_type))
+        session = Session(self, None, _open_session(own), max_rows, max_context, own)
+        self._sessions.add(session)
+        return session
+
+    def workspace(self, max_rows: int = 0, max_context: int = 0, max_sessions: int = 0, kv_positions: int = 0,
+                  kv_type: str = "float32") -> "Workspace":
+        """Memory for many sessions that share passes and beginnings.
+
+        max_rows       rows of one pass, all sessions together; 0: the file's bound
+        max_context    positions of one session; 0: the file's bound
+        max_sessions   open at one time, 1 to 1024; 0: 16
+        kv_positions   stored by all sessions together, rounded up to pages of 64; shared ones count once. 0: all that
+                       the sessions may have
+        kv_type        of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits
+        """
+        from .workspace import Workspace
+        return Workspace(self, max_rows, max_context, max_sessions, kv_positions, kv_type)
 
     def tokenizer(self) -> "Tokenizer":
         """The tokenizer that travels in the file; UnsupportedError when it carries none. Read once, then shared; closed
@@ -178,16 +221,17 @@ class Model:
                 self._idle.append(session)
 
     def close(self) -> None:
-        """Closes the sessions, the tokenizer and the file. Closing twice is fine; RuntimeError while a session is in
-        use."""
-        for session in list(self._sessions):
-            session.close()
+        """Closes the sessions, the workspaces, the tokenizer and the file. Closing twice is fine; RuntimeError while a
+        session is in use."""
+        _close_sessions(self._sessions)
+        for workspace in list(self._workspaces):
+            workspace._close_all()
         with self._lock:
             self._idle.clear()
             tokenizer, self._tokenizer = self._tokenizer, None
         if tokenizer is not None:
             tokenizer.close()
-        self._owner.close()
+        self._handle.close("a call or a session of it is at work")
 
     def __enter__(self) -> "Model":
         return self
@@ -196,31 +240,39 @@ class Model:
         self.close()
 
 
-class Session:
-    """KV cache and activations over a model; see Model.session."""
+def _open_session(workspace: Handle) -> Handle:
+    with workspace.use() as pointer:
+        return Handle("the session", lambda out: _native.call("dlx_session_open_in", out, pointer),
+                      _native.library().dlx_session_close, workspace)
 
-    def __init__(self, model: Model, max_rows: int = 0, max_context: int = 0) -> None:
-        handle = c_void_p()
-        _native.call("dlx_session_open", byref(handle), model._native_handle(), max_rows, max_context)
-        self.model = model
-        self.max_rows = max_rows or model.facts.max_rows
-        self.max_context = max_context or model.facts.max_context
-        self._handle = handle
-        self._in_use = threading.Lock()
-        self._close = weakref.finalize(self, _close_session, _native.library(), handle, model._owner)
-        model._sessions.add(self)
 
-    @contextlib.contextmanager
-    def _borrow(self) -> Iterator[c_void_p]:
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
-                               "open a session for each")
-        try:
-            if not self._close.alive:
-                raise ValueError("the session is closed")
-            yield self._handle
-        finally:
-            self._in_use.release()
+def _prepare(facts: ModelFacts, ids: Sequence[int], start: int = 0,
+             context: Optional[Sequence[Tuple[int, int]]] = None, attn_block: Optional[int] = None,
+             store: Union[bool, int] = False, rows: Optional[Sequence[int]] = None) -> Tuple[_native.ForwardCall, Any]:
+    """(call of the library, logits that it writes) for the arguments of Timeline.forward."""
+    native_ids, n = _to_ids(ids)
+    row_list = list(range(n)) if rows is None else [int(r) for r in rows]
+    native_rows, n_rows = _to_ids(row_list)
+    parts = list(spans(context, start))
+    if len(parts) > _native.MAX_CONTEXT_SPANS:
+        raise ValueError(f"{len(parts)} context spans were given; at most {_native.MAX_CONTEXT_SPANS} are possible")
+    n_store = (n if store else 0) if isinstance(store, bool) else int(store)
+    logits, pointer = logits_buffer(n_rows, facts.vocab_size)
+    call = _native.ForwardCall(ids=native_ids, n_ids=n, start=start, n_context=len(parts),
+                               attn_block=facts.attn_block if attn_block is None else attn_block, n_store=n_store,
+                               rows=native_rows, n_rows=n_rows, logits=pointer)
+    for i, (begin, end) in enumerate(parts):
+        call.context[i] = _native.Span(begin, end)
+    return call, logits
+
+
+class Timeline:
+    """What a Session and a Seat can do: model calls, and decodes with them."""
+
+    model: Model
+
+    def _borrow_forward(self) -> ContextManager[NativeForward]:
+        raise NotImplementedError
 
     def forward(self, ids: Sequence[int], start: int = 0, context: Optional[Sequence[Tuple[int, int]]] = None,
                 attn_block: Optional[int] = None, store: Union[bool, int] = False,
@@ -238,35 +290,22 @@ class Session:
         installed. ValueError for ids outside the vocabulary, positions outside the context, and a context that was
         never stored.
         """
-        facts = self.model.facts
-        native_ids, n = _to_ids(ids)
-        row_list = list(range(n)) if rows is None else [int(r) for r in rows]
-        native_rows, n_rows = _to_ids(row_list)
-        parts = list(spans(context, start))
-        if len(parts) > _native.MAX_CONTEXT_SPANS:
-            raise ValueError(f"{len(parts)} context spans were given; at most {_native.MAX_CONTEXT_SPANS} are possible")
-        n_store = (n if store else 0) if isinstance(store, bool) else int(store)
-        logits, pointer = logits_buffer(n_rows, facts.vocab_size)
-        call = _native.ForwardCall(ids=native_ids, n_ids=n, start=start, n_context=len(parts),
-                                   attn_block=facts.attn_block if attn_block is None else attn_block, n_store=n_store,
-                                   rows=native_rows, n_rows=n_rows, logits=pointer)
-        for i, (begin, end) in enumerate(parts):
-            call.context[i] = _native.Span(begin, end)
-        with self._borrow() as handle:
-            _native.call("dlx_session_forward", handle, byref(call))
+        call, logits = _prepare(self.model.facts, ids, start, context, attn_block, store, rows)
+        with self._borrow_forward() as native:
+            _native.call(native.function, native.context, byref(call))
         return logits
 
     def generate(self, prompt: Sequence[int], *,
                  on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
                  options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Generation:
-        """diffulex_edge.generate with this session."""
+        """diffulex_edge.generate with it."""
         return generate(self, prompt, on_step=on_step, options=options, **keywords)
 
     def complete(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
                  on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
                  options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
-        """diffulex_edge.complete with this session and the file's tokenizer.
+        """diffulex_edge.complete with it and the file's tokenizer.
 
         reuse   take over what the last call left in the cache and this prompt begins with (a chat's history): exactly
                 what running it again would give, for block-causal models and algorithm ar.generate; others ignore it
@@ -288,6 +327,49 @@ class Session:
                 raise
             return None
 
+
+class Session(Timeline):
+    """What is cached of one sequence; see Model.session and Workspace.session, which open one."""
+
+    def __init__(self, model: Model, workspace: "Optional[Workspace]", native: Handle, max_rows: int, max_context: int,
+                 own: Optional[Handle] = None) -> None:
+        self.model = model
+        self.workspace = workspace      # None: the session has memory of its own
+        self.max_context = max_context or model.facts.max_context
+        self.max_rows = min(max_rows or model.facts.max_rows, self.max_context)
+        self._handle = native
+        self._own = own                 # a workspace for it alone
+        self._in_use = threading.Lock()
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[c_void_p]:
+        if not self._in_use.acquire(blocking=False):
+            raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
+                               "open a session for each")
+        try:
+            if self._handle.closed:
+                raise ValueError("the session is closed")
+            yield self._handle.pointer
+        finally:
+            self._in_use.release()
+
+    @contextlib.contextmanager
+    def _borrow_forward(self) -> Iterator[NativeForward]:
+        with self._borrow() as pointer:
+            yield NativeForward("dlx_session_forward", pointer, pointer)
+
+    def fork(self, n: Optional[int] = None) -> "Session":
+        """A new session of the workspace that holds what this one holds at positions < n (None: at all). Memory is shared
+        until one of the two writes to it. LimitError when the workspace has no session left."""
+        if self.workspace is None:
+            raise LimitError("the session has memory of its own, which has no room for a second one; open it with "
+                             "Workspace.session")
+        end = self.max_context if n is None else n
+        with self._borrow() as pointer:
+            return self.workspace._admit(Handle(
+                "the session", lambda out: _native.call("dlx_session_fork", out, pointer, end),
+                _native.library().dlx_session_close, self.workspace._handle))
+
     def reusable(self, prompt: Sequence[int], attn_block: Optional[int] = None) -> int:
         """How many leading ids of a prompt are cached exactly as running them again would store them: a multiple of
         attn_block (default: the model's), 0 for full attention. The value of decode option n_cached."""
@@ -302,21 +384,18 @@ class Session:
             _native.library().dlx_session_truncate(handle, n)
 
     def close(self) -> None:
-        """Frees the session's memory. Closing twice is fine; RuntimeError while it is in use."""
-        if not self._close.alive:
-            return
-        with self._borrow():
-            self._close()
+        """Gives back the session's memory. Closing twice is fine; RuntimeError while it is in use or has a seat."""
+        if not self._handle.closed:
+            with self._borrow():
+                self._handle.close("it has a seat at a batcher")
+        if self._own is not None:
+            self._own.close()
 
     def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-
-def _close_session(library: Any, handle: c_void_p, _: _ModelHandle) -> None:
-    library.dlx_session_close(handle)
 
 
 def _take_text(pointer: c_void_p) -> str:
@@ -326,15 +405,20 @@ def _take_text(pointer: c_void_p) -> str:
         _native.library().dlx_free(pointer)
 
 
-def inspect(path: PathLike) -> Dict[str, Any]:
+def inspect(path: PathLike, *, max_rows: int = 0, max_context: int = 0, max_sessions: int = 1, kv_positions: int = 0,
+            kv_type: str = "float32") -> Dict[str, Any]:
     """What a .pte contains: methods, inputs, metadata, delegates, memory, matrices that are not quantised.
+
+    "memory" is what Model(path) and a session, or a workspace of max_sessions, with these bounds would take; see
+    Model.workspace. No weights are read for it.
 
     The JSON object of `inspect --json`; metadata values are lists, one item for each output of the constant method. A
     file that this runtime cannot execute is described too, with "runnable": False and "reason".
     """
     require_file(path)
     out = c_void_p()
-    _native.call("dlx_inspect", _native.encode_path(path), True, byref(out))
+    options = _workspace_options(max_rows, max_context, max_sessions, kv_positions, kv_type)
+    _native.call("dlx_inspect", _native.encode_path(path), True, byref(options), byref(out))
     report: Dict[str, Any] = json.loads(_take_text(out))
     return report
 

@@ -1,12 +1,13 @@
 /*
- * Describing a .pte: methods with their inputs and outputs, metadata, delegates, the memory a session takes, and the
- * weights that are not quantised. A file that this runtime cannot execute is still described, with the reason.
+ * Describing a .pte: methods with their inputs and outputs, metadata, delegates, the memory that running it takes, and
+ * the weights that are not quantised. A file that this runtime cannot execute is still described, with the reason.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/dtype.h"
+#include "base/structs.h"
 #include "base/text_buffer.h"
 #include "engine/model.h"
 #include "format/facts.h"
@@ -21,6 +22,7 @@ typedef struct report {
     dlx_model model; /* loaded without packing; valid when runnable */
     bool runnable;
     dlx_error why_not;
+    dlx_workspace_options workspace; /* whose memory is stated; complete when runnable */
     dlx_memory memory;
     dlx_text_buffer t;
 } report;
@@ -52,6 +54,35 @@ static void used_values(const dlx_graph *g, bool *used)
     for (size_t i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].inputs; k++)
             if (g->nodes[i].in[k] != DLX_NONE) used[g->nodes[i].in[k]] = true;
+}
+
+/* ---- memory ---- */
+
+/* One session, where the caller does not say more. */
+static dlx_status take_workspace(report *r, const dlx_workspace_options *given, dlx_error *err)
+{
+    r->workspace = (dlx_workspace_options){.struct_size = sizeof r->workspace};
+    DLX_TRY(dlx_struct_in(&r->workspace, sizeof r->workspace, given, "dlx_workspace_options", err));
+    if (!r->workspace.max_sessions) r->workspace.max_sessions = 1;
+    if (!r->workspace.kv_type) r->workspace.kv_type = "float32";
+    return DLX_OK;
+}
+
+static dlx_status measure(report *r, dlx_error *err)
+{
+    dlx_workspace_options *w = &r->workspace;
+    r->memory.struct_size = sizeof r->memory;
+    DLX_TRY(dlx_workspace_memory(&r->model, w, &r->memory, err));
+    DLX_TRY(dlx_model_bounds(&r->model, &w->max_rows, &w->max_context, err));
+    size_t element = dlx_dtype_size(strcmp(w->kv_type, "float16") ? DLX_F32 : DLX_F16);
+    uint64_t position = 2 * (uint64_t)r->model.layers * (uint64_t)r->model.kv_width * element;
+    w->kv_positions = (int32_t)(r->memory.kv_cache / position);
+    return DLX_OK;
+}
+
+static uint64_t all_memory(const dlx_memory *m)
+{
+    return m->file + m->packed + m->kv_cache + m->activations;
 }
 
 /* ---- text ---- */
@@ -132,12 +163,21 @@ static void text_memory(report *r)
         return;
     }
     const dlx_memory *m = &r->memory;
-    dlx_put(t, "memory (full context of %d positions, %d rows a call)\n", r->model.facts.max_context,
-            r->model.facts.max_rows);
-    dlx_put(t, "  file, mapped     %10.1f MB\n  packed weights   %10.1f MB\n", (double)m->file / 1e6,
-            (double)m->packed / 1e6);
-    dlx_put(t, "  KV cache         %10.1f MB\n  activations      %10.1f MB\n", (double)m->kv_cache / 1e6,
-            (double)m->activations / 1e6);
+    const dlx_workspace_options *w = &r->workspace;
+    const struct {
+        const char *what;
+        uint64_t bytes;
+    } part[] = {{"file, mapped", m->file},
+                {"packed weights", m->packed},
+                {"KV cache", m->kv_cache},
+                {"activations", m->activations},
+                {"all together", all_memory(m)}};
+    dlx_put(t, "memory (%d session%s of %d positions, %d rows a pass, %s keys and values, %d thread%s)\n",
+            w->max_sessions, w->max_sessions > 1 ? "s" : "", w->max_context, w->max_rows, w->kv_type, r->model.threads,
+            r->model.threads > 1 ? "s" : "");
+    for (size_t i = 0; i < sizeof part / sizeof *part; i++)
+        dlx_put(t, "  %-16s %12llu bytes %10.1f MB\n", part[i].what, (unsigned long long)part[i].bytes,
+                (double)part[i].bytes / 1e6);
     const dlx_graph *g = &r->model.program.g;
     bool *used = calloc(g->n_values + 1, sizeof *used);
     if (!used) {
@@ -266,6 +306,22 @@ static void json_weights(report *r)
     free(used);
 }
 
+static void json_memory(report *r)
+{
+    dlx_text_buffer *t = &r->t;
+    const dlx_memory *m = &r->memory;
+    const dlx_workspace_options *w = &r->workspace;
+    dlx_put(t,
+            ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu,"
+            "\"total\":%llu,",
+            (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
+            (unsigned long long)m->activations, (unsigned long long)all_memory(m));
+    dlx_put(t,
+            "\"sessions\":%d,\"max_rows\":%d,\"max_context\":%d,\"kv_positions\":%d,\"kv_type\":\"%s\","
+            "\"threads\":%d}",
+            w->max_sessions, w->max_rows, w->max_context, w->kv_positions, w->kv_type, r->model.threads);
+}
+
 static void json_report(report *r)
 {
     dlx_text_buffer *t = &r->t;
@@ -284,11 +340,7 @@ static void json_report(report *r)
     json_metadata(r);
     dlx_put(t, ",\"tokenizer\":%s", dlx_pte_find_named(&r->pte, DLX_TOKENIZER_KEY) ? "true" : "false");
     if (r->runnable) {
-        const dlx_memory *m = &r->memory;
-        dlx_put(t,
-                ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu}",
-                (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
-                (unsigned long long)m->activations);
+        json_memory(r);
         dlx_put(t, ",\"fused\":%s", r->model.program.table.holds ? "true" : "false");
         json_weights(r);
     } else {
@@ -298,19 +350,19 @@ static void json_report(report *r)
     dlx_put(t, "}\n");
 }
 
-dlx_status dlx_inspect(const char *path, bool json, char **out, dlx_error *err)
+dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options *workspace, char **out, dlx_error *err)
 {
     if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
     *out = NULL;
     report r = {.path = path};
+    DLX_TRY(take_workspace(&r, workspace, err));
     dlx_arena_init(&r.arena);
     dlx_status s = dlx_map_file(&r.map, path, err);
     if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
     if (s == DLX_OK) {
         dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
-        r.memory.struct_size = sizeof r.memory;
         r.runnable = dlx_model_load(&r.model, path, &load, &r.why_not) == DLX_OK;
-        if (r.runnable) s = dlx_model_memory(&r.model, 0, 0, &r.memory, err);
+        if (r.runnable) s = measure(&r, err);
         /* Too little memory, or a system that refuses, says nothing about the file. */
         if (r.why_not.status == DLX_E_NOMEM || r.why_not.status == DLX_E_IO)
             s = dlx_fail(err, r.why_not.status, "%s", r.why_not.message);

@@ -62,7 +62,7 @@ def test_layouts_are_those_of_the_headers(tmp_path):
     program = tmp_path / "layout"
     subprocess.run([compiler, "-std=c11", f"-I{ROOT / 'include'}", str(source), "-o", str(program)], check=True)
     assert subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == want
-    assert len(structures()) == 17
+    assert len(structures()) == 20
 
 
 def header_text():
@@ -224,10 +224,10 @@ def test_closing_order_and_garbage(exported):
     model = diffulex_edge.Model(exported("sdar-tiny"))
     model.generate([5, 6, 7], max_new_tokens=2)  # leaves an idle session behind
     gone = weakref.ref(model)
-    owner = model._owner.close
+    finalizer = model._handle._finalizer
     del model, session
     gc.collect()
-    assert gone() is None and not owner.alive
+    assert gone() is None and not finalizer.alive
 
 
 def test_a_session_is_for_one_thread_at_a_time(sdar):

@@ -196,7 +196,7 @@ static dlx_status inspect(work *w, dlx_error *err)
 {
     char *text = (char *)1;
     dlx_status s;
-    WATCHED(s, dlx_inspect(w->program, true, &text, err));
+    WATCHED(s, dlx_inspect(w->program, true, NULL, &text, err));
     if (s != DLX_OK) assert_null(text);
     dlx_free(text);
     return s;

@@ -640,7 +640,8 @@ static dlx_status run_describe(void *ctx, dlx_error *err)
     describing *d = ctx;
     char *text = (char *)1;
     dlx_status s;
-    WATCHED(s, d->graph ? dlx_inspect_graph(d->path, d->a, d->b, &text, err) : dlx_inspect(d->path, d->a, &text, err));
+    WATCHED(s, d->graph ? dlx_inspect_graph(d->path, d->a, d->b, &text, err)
+                        : dlx_inspect(d->path, d->a, NULL, &text, err));
     if (s != DLX_OK) assert_null(text);
     if (s == DLX_OK && !d->expected) d->expected = __real_strdup(text);
     if (s == DLX_OK) assert_string_equal(text, d->expected); /* no description says less than another */

@@ -44,8 +44,8 @@ def _names(text: bytes) -> Tuple[str, ...]:
 
 def export_backends() -> List[Backend]:
     """Every backend of this build; the first is the default."""
-    library, rows = _native.library(), []
-    info = _native.BackendInfo()
+    rows: List[Backend] = []
+    library, info = _native.library(), _native.BackendInfo()
     while library.dlx_export_backend_info(len(rows), byref(info)):
         rows.append(Backend(info.name.decode(), _names(info.aliases), info.help.decode()))
     return rows
@@ -53,8 +53,8 @@ def export_backends() -> List[Backend]:
 
 def export_schemes() -> List[Scheme]:
     """Every quantisation scheme of this build; the first is the default."""
-    library, rows = _native.library(), []
-    info = _native.SchemeInfo()
+    rows: List[Scheme] = []
+    library, info = _native.library(), _native.SchemeInfo()
     while library.dlx_export_scheme_info(len(rows), byref(info)):
         rows.append(Scheme(info.name.decode(), _names(info.aliases), _names(info.backends), info.help.decode()))
     return rows

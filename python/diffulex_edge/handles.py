@@ -1,0 +1,76 @@
+"""Lifetimes of native objects: what belongs to what, and when each is closed.
+
+A finalizer may run in any thread at any moment, also inside the code below. So nothing here takes a lock: sets and flags
+are changed in one step each, in an order that is safe whoever comes in between.
+"""
+import contextlib
+import weakref
+from ctypes import byref, c_void_p
+from typing import Any, Callable, Iterator, Set, Tuple
+
+__all__ = ["Handle"]
+
+
+class Handle:
+    """A native object, closed by close() or when nothing refers to it any more, and not before what was opened in it.
+
+    name     for messages: "the workspace"
+    open     called with a place for the pointer while the parents are kept open
+    close    called with the pointer, once
+    parents  must outlive it: they refuse to be closed meanwhile, and it keeps them from being collected
+    """
+
+    def __init__(self, name: str, open: Callable[[Any], None], close: Callable[[c_void_p], None],
+                 *parents: "Handle") -> None:
+        self.name = name
+        self.pointer = c_void_p()
+        self._users: Set[object] = set()
+        self._closing = False
+        mark = object()
+        entered = []
+        try:
+            for parent in parents:
+                parent._enter(mark)
+                entered.append(parent)
+            open(byref(self.pointer))
+        except BaseException:
+            for parent in entered:
+                parent._users.discard(mark)
+            raise
+        self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
+
+    @property
+    def closed(self) -> bool:
+        return not self._finalizer.alive
+
+    def _enter(self, mark: object) -> None:
+        self._users.add(mark)
+        if self._closing or self.closed:
+            self._users.discard(mark)
+            raise ValueError(f"{self.name} is closed")
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[c_void_p]:
+        """The pointer, for calls: nobody closes it meanwhile. ValueError when it is closed."""
+        mark = object()
+        self._enter(mark)
+        try:
+            yield self.pointer
+        finally:
+            self._users.discard(mark)
+
+    def close(self, refusal: str = "") -> None:
+        """Closes it; twice is fine. RuntimeError, with the words of `refusal`, while others need it."""
+        if self.closed:
+            return
+        self._closing = True
+        if self._users:
+            self._closing = False
+            raise RuntimeError(f"{self.name} is in use{refusal and ': ' + refusal}")
+        self._finalizer()
+
+
+def _finish(close: Callable[[c_void_p], None], pointer: c_void_p, parents: Tuple[Handle, ...], mark: object) -> None:
+    close(pointer)
+    for parent in parents:
+        parent._users.discard(mark)

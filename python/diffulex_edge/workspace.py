@@ -1,0 +1,201 @@
+"""Many sequences of one model: workspaces, passes for several of them, and decodes on threads that share passes.
+
+A Workspace is the memory that its sessions share: pages of keys and values, and the activations of one pass. Forks of a
+session share its pages until one of them writes. Workspace.forward makes calls of several sessions in one pass, so that
+the weights are read once; a Batcher does that for decodes that run on threads of their own. A session's results have the
+same bits as when it runs alone.
+"""
+import contextlib
+import ctypes
+import weakref
+from ctypes import POINTER, byref, c_int, c_void_p
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+
+from . import _native
+from .decode import NativeForward
+from .errors import DlxError, error_from_status
+from .handles import Handle
+from .session import (
+    Memory,
+    Model,
+    Session,
+    Timeline,
+    _close_sessions,
+    _memory,
+    _open_session,
+    _open_workspace,
+    _prepare,
+    _workspace_options,
+)
+
+__all__ = ["BatchError", "Batcher", "Seat", "Workspace"]
+
+# A session and ids, and what else Session.forward takes, by name.
+BatchCall = Union[Tuple[Session, Sequence[int]], Tuple[Session, Sequence[int], Mapping[str, Any]]]
+
+
+class BatchError(DlxError):
+    """Calls of a batch failed; the others were made. results[i] is the logits of call i, or the exception that it would
+    have raised alone; errors holds the exceptions by their place. The status is that of the first."""
+
+    def __init__(self, results: List[Any]) -> None:
+        self.results = results
+        self.errors: Dict[int, DlxError] = {i: r for i, r in enumerate(results) if isinstance(r, DlxError)}
+        place, first = next(iter(self.errors.items()))
+        super().__init__(f"{len(self.errors)} of {len(results)} calls failed; the first is number {place}: {first}")
+        self.status = first.status
+
+
+class Workspace:
+    """Memory of sessions that share passes; see Model.workspace, which opens one.
+
+    Sessions may be used by different threads, each by one at a time. Closing a workspace with sessions in it is a
+    RuntimeError; leaving its with statement closes them first.
+    """
+
+    def __init__(self, model: Model, max_rows: int = 0, max_context: int = 0, max_sessions: int = 0,
+                 kv_positions: int = 0, kv_type: str = "float32") -> None:
+        self.model = model
+        self.max_context = max_context or model.facts.max_context
+        self.max_rows = min(max_rows or model.facts.max_rows, self.max_context)
+        self.kv_type = kv_type
+        self._options = _workspace_options(max_rows, max_context, max_sessions, kv_positions, kv_type)
+        self._handle = _open_workspace(model, self._options)
+        self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
+        self._batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
+        model._workspaces.add(self)
+
+    def session(self) -> Session:
+        """An empty sequence. LimitError when max_sessions are open."""
+        return self._admit(_open_session(self._handle))
+
+    def _admit(self, native: Handle) -> Session:
+        session = Session(self.model, self, native, self.max_rows, self.max_context)
+        self._sessions.add(session)
+        return session
+
+    def memory(self) -> Memory:
+        """Bytes that it takes, with the model's."""
+        with self._handle.use():
+            return _memory(self.model, self._options)
+
+    @property
+    def free_positions(self) -> int:
+        """Positions that can still be stored by somebody: whole pages of 64 that no session holds."""
+        with self._handle.use() as pointer:
+            return int(_native.library().dlx_workspace_free_positions(pointer))
+
+    def forward(self, calls: Sequence[BatchCall]) -> List[Any]:
+        """Model calls of several sessions, as many rows of all as fit max_rows in each pass.
+
+        calls   (session, ids) or (session, ids, {...}), each a different session of this workspace; the mapping holds
+                what else Session.forward takes: start, context, attn_block, store, rows
+
+        Returns the logits of each call, with the same bits as session.forward(ids, ...) gives. Where calls fail, the
+        others are made all the same, and a BatchError has the exceptions and the logits.
+        """
+        sessions = [call[0] for call in calls]
+        if len(set(map(id, sessions))) < len(sessions):
+            raise ValueError("a session occurs twice in the batch; each makes one call")
+        if any(session.workspace is not self for session in sessions):
+            raise ValueError("a session of the batch lives in another workspace")
+        prepared = [_prepare(call[0].model.facts, call[1], **(call[2] if len(call) > 2 else {})) for call in calls]
+        if not prepared:
+            return []
+        n = len(prepared)
+        status, errors = (c_int * n)(), (_native.Error * n)()
+        native = (POINTER(_native.ForwardCall) * n)(*[ctypes.pointer(call) for call, _ in prepared])
+        with contextlib.ExitStack() as borrowed:
+            pointers = (c_void_p * n)(*[borrowed.enter_context(s._borrow()).value for s in sessions])
+            _native.library().dlx_forward_batch(pointers, native, n, status, errors)
+        results = [logits if status[i] == _native.OK else
+                   error_from_status(status[i], errors[i].message.decode("utf-8", "replace"))
+                   for i, (_, logits) in enumerate(prepared)]
+        if any(status):
+            error = BatchError(results)
+            raise error from next(iter(error.errors.values()))
+        return results
+
+    def _close_all(self) -> None:
+        for batcher in list(self._batchers):
+            batcher.close()
+        _close_sessions(self._sessions)
+        self.close()
+
+    def close(self) -> None:
+        """Frees the memory. Closing twice is fine; RuntimeError while sessions or batchers of it are open."""
+        self._handle.close("close its sessions and batchers first")
+
+    def __enter__(self) -> "Workspace":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._close_all()
+
+
+class Batcher:
+    """Lets decodes on threads of their own share passes: each takes a seat, which it decodes with.
+
+        def answer(prompt):
+            with workspace.session() as session, batcher.seat(session) as seat:
+                return seat.complete(prompt).text
+
+    A call waits until every seat waits, or it has waited for max_wait_us; then one pass is made for all who wait. Answers
+    do not depend on the neighbours, and errors and cancelling stay with the decode that they belong to.
+
+    max_wait_us   microseconds; 0: 2000
+    """
+
+    def __init__(self, workspace: Workspace, max_wait_us: int = 0) -> None:
+        self.workspace = workspace
+        options = _native.BatcherOptions(max_wait_us=max_wait_us)
+        with workspace._handle.use() as pointer:
+            self._handle = Handle(
+                "the batcher", lambda out: _native.call("dlx_batcher_open", out, pointer, byref(options)),
+                _native.library().dlx_batcher_close, workspace._handle)
+        workspace._batchers.add(self)
+
+    def seat(self, session: Session) -> "Seat":
+        """A seat for a decode with a session of the workspace. The others wait for whoever has one: take it when a decode
+        begins, and give it back, with close() or a with statement, when it ends."""
+        return Seat(self, session)
+
+    def close(self) -> None:
+        """Closing twice is fine; RuntimeError while somebody has a seat."""
+        self._handle.close("its seats must be given back first")
+
+    def __enter__(self) -> "Batcher":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class Seat(Timeline):
+    """A session whose model calls share passes with those of the other seats. It takes the session's place: forward,
+    generate, complete and stream are here too, and diffulex_edge.generate and complete take it where they take a session.
+    For one thread at a time."""
+
+    def __init__(self, batcher: Batcher, session: Session) -> None:
+        self.batcher = batcher
+        self.session = session
+        self.model = session.model
+        with batcher._handle.use() as pointer, session._handle.use() as of_session:
+            self._handle = Handle(
+                "the seat", lambda out: _native.call("dlx_batcher_join", out, pointer, of_session),
+                _native.library().dlx_batcher_leave, batcher._handle, session._handle)
+
+    @contextlib.contextmanager
+    def _borrow_forward(self) -> Iterator[NativeForward]:
+        with self.session._borrow() as session, self._handle.use() as seat:
+            yield NativeForward("dlx_batcher_forward", seat, session)
+
+    def close(self) -> None:
+        """Gives the seat back. Closing twice is fine; RuntimeError while a decode has it."""
+        self._handle.close("wait for its decode first")
+
+    def __enter__(self) -> "Seat":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
