@@ -548,9 +548,9 @@ static void all_dimensions_may_be_quantised_over(void **state)
     dlx_error err = {0};
     make(&s);
     s.values[X_DYNAMIC].nonbatch_dims = s.values[X_DYNAMIC].rank;
-    if (dlx_xnn_verify(&s.g, "payload", &err) != DLX_OK) fail_msg("%s", err.message);
+    if (dlx_xnn_verify(&s.g, "payload", NULL, &err) != DLX_OK) fail_msg("%s", err.message);
     s.values[X_DYNAMIC].nonbatch_dims = 0;
-    assert_int_equal(dlx_xnn_verify(&s.g, "payload", &err), DLX_E_FORMAT);
+    assert_int_equal(dlx_xnn_verify(&s.g, "payload", NULL, &err), DLX_E_FORMAT);
 }
 
 static const void *missing(void *ctx, const char *key, uint64_t *size)
