@@ -291,6 +291,16 @@ static void test_changed_templates_are_others(void **state)
         free(other);
         free(jinja);
     }
+    for (int f = 0; f < 4; f++) { /* text behind the last tag is printed */
+        char *jinja = template_of(text_families[f]);
+        size_t n = strlen(jinja);
+        char *more = malloc(n + 16);
+        assert_non_null(more);
+        snprintf(more, n + 16, "%s and more", jinja);
+        assert_int_equal(recognise(more), DLX_CHAT_OTHER);
+        free(more);
+        free(jinja);
+    }
     assert_int_equal(recognise(""), DLX_CHAT_OTHER);
     assert_int_equal(recognise("{{ messages }}"), DLX_CHAT_OTHER);
     assert_int_equal(recognise("{"), DLX_CHAT_OTHER);
@@ -348,6 +358,44 @@ static void test_arguments(void **state)
     size_t n;
     assert_int_equal(dlx_chat_encode(NULL, &user, 1, NULL, &ids, &n, &err), DLX_E_INVALID);
     assert_int_equal(dlx_chat_render(DLX_CHAT_LLADA, &user, 1, NULL, NULL, &n, &err), DLX_E_INVALID);
+    dlx_tokenizer *t;
+    assert_int_equal(dlx_tokenizer_open_folder(&t, checkpoint_folder("sdar"), &err), DLX_OK);
+    assert_int_equal(dlx_chat_encode(t, &user, 1, NULL, NULL, &n, &err), DLX_E_INVALID);
+    assert_int_equal(dlx_chat_encode(t, &user, 1, NULL, &ids, NULL, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "must not be NULL"));
+    dlx_tokenizer_close(t);
+}
+
+/* LLaDA's template trims what Python's str.isspace calls a space, on both sides, and nothing else. */
+static void test_trimming(void **state)
+{
+    (void)state;
+    static const uint32_t spaces[] = {0x09,   0x0A,   0x0B,   0x0C,   0x0D,   0x1C,   0x1D,   0x1E,   0x1F,   0x20,
+                                      0x85,   0xA0,   0x1680, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005, 0x2006,
+                                      0x2007, 0x2008, 0x2009, 0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000};
+    size_t next = 0;
+    for (uint32_t c = 1; c < 0x3100; c++) {
+        bool space = next < sizeof spaces / sizeof *spaces && spaces[next] == c;
+        char utf8[4] = {0}, content[32], expected[160], *text;
+        if (c < 0x80)
+            snprintf(utf8, sizeof utf8, "%c", (int)c);
+        else if (c < 0x800)
+            snprintf(utf8, sizeof utf8, "%c%c", (int)(0xC0 | c >> 6), (int)(0x80 | (c & 63)));
+        else
+            snprintf(utf8, sizeof utf8, "%c%c%c", (int)(0xE0 | c >> 12), (int)(0x80 | (c >> 6 & 63)),
+                     (int)(0x80 | (c & 63)));
+        snprintf(content, sizeof content, "%s%sa%sb%s", utf8, utf8, utf8, utf8);
+        if (space)
+            snprintf(expected, sizeof expected, "<|end_header_id|>\n\na%sb<|eot_id|>", utf8);
+        else
+            snprintf(expected, sizeof expected, "<|end_header_id|>\n\n%s<|eot_id|>", content);
+        next += space;
+        const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = content};
+        assert_ok(dlx_chat_render(DLX_CHAT_LLADA, &m, 1, NULL, &text, NULL, err));
+        if (!strstr(text, expected)) fail_msg("U+%04X: %s", c, text);
+        free(text);
+    }
+    assert_int_equal(next, sizeof spaces / sizeof *spaces);
 }
 
 /* An older caller's shorter options: what it does not know keeps its default. */
@@ -495,6 +543,7 @@ int main(void)
         cmocka_unit_test(test_recognition),
         cmocka_unit_test(test_changed_templates_are_others),
         cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_trimming),
         cmocka_unit_test(test_short_options),
         cmocka_unit_test(test_invalid_utf8_in_messages),
         cmocka_unit_test(test_json_as_python_writes_it),

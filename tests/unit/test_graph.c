@@ -244,6 +244,77 @@ static void pruning_keeps_what_outputs_need(void **state)
     dlx_graph_free(&g);
 }
 
+static void graphs_are_printed(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_graph_init(&g);
+    int64_t width = 6;
+    uint32_t x = vector(&g, "x", 8, 6),
+             y = vector(&g,
+                        "a\"b\\c\nd\x7F"
+                        "e",
+                        8, 6),
+             w = floats(&g, "gain", 1, &width);
+    uint32_t n = op(&g, DLX_OP_RMS_NORM, x, w, &(dlx_attr){.f = {1e-6f}});
+    uint32_t c = op(&g, DLX_OP_CLAMP, n, DLX_NONE, &(dlx_attr){.f = {-1, 2.5f}});
+    uint32_t j = op(&g, DLX_OP_CONCAT, c, y, &(dlx_attr){.axis = 1});
+    uint32_t r = op(&g, DLX_OP_RESHAPE, j, DLX_NONE, &(dlx_attr){.rank = 3, .shape = {-1, 3, 4}});
+    uint32_t t = op(&g, DLX_OP_TRANSPOSE, r, DLX_NONE, &(dlx_attr){.rank = 3, .shape = {1, 0, 2}});
+    uint32_t s = op(&g, DLX_OP_SLICE, t, DLX_NONE, &(dlx_attr){.rank = 3, .shape = {0, 0, 1}, .size = {2, -1, 3}});
+    uint32_t b = op(&g, DLX_OP_BMM, s, s, &(dlx_attr){.transpose_b = true});
+    uint32_t m = op(&g, DLX_OP_MEAN, b, DLX_NONE, &(dlx_attr){.axis = 2, .keep = true});
+    uint32_t e = op(&g, DLX_OP_MUL, x, w, NULL);
+    assert_true(dlx_graph_output(&g, m) && dlx_graph_output(&g, e));
+    assert_int_equal(dlx_graph_verify(&g, NULL), DLX_OK);
+    char *text = NULL, *dot = NULL;
+    assert_int_equal(dlx_graph_print(&g, false, &text, NULL), DLX_OK);
+    assert_string_equal(text, "input x f32[<=8,6]\n"
+                              "input a?b?c?d?e f32[<=8,6]\n"
+                              "%3 = RMS_NORM(x, gain) eps=1e-06 : f32[<=8,6]\n"
+                              "%4 = CLAMP(%3) min=-1 max=2.5 : f32[<=8,6]\n"
+                              "%5 = CONCAT(%4, a?b?c?d?e) axis=1 : f32[<=8,12]\n"
+                              "%6 = RESHAPE(%5) shape=-1,3,4 : f32[<=8,3,4]\n"
+                              "%7 = TRANSPOSE(%6) perm=1,0,2 : f32[3,<=8,4]\n"
+                              "%8 = SLICE(%7) begin=0,0,1 size=2,-1,3 : f32[2,<=8,3]\n"
+                              "%9 = BMM(%8, %8) transpose_b : f32[2,<=8,<=8]\n"
+                              "%10 = MEAN(%9) axis=2 keep=1 : f32[2,<=8,1]\n"
+                              "%11 = MUL(x, gain) : f32[<=8,6]\n"
+                              "output %10\n"
+                              "output %11\n");
+    assert_int_equal(dlx_graph_print(&g, true, &dot, NULL), DLX_OK);
+    assert_string_equal(dot, "digraph program {\n"
+                             "  node [shape=box, fontname=\"monospace\"];\n"
+                             "  v0 [shape=ellipse, label=\"x\\nf32[<=8,6]\"];\n"
+                             "  v1 [shape=ellipse, label=\"a?b?c?d?e\\nf32[<=8,6]\"];\n"
+                             "  v3 [label=\"RMS_NORM eps=1e-06\\ngain\\nf32[<=8,6]\"];\n"
+                             "  v0 -> v3;\n"
+                             "  v4 [label=\"CLAMP min=-1 max=2.5\\nf32[<=8,6]\"];\n"
+                             "  v3 -> v4;\n"
+                             "  v5 [label=\"CONCAT axis=1\\nf32[<=8,12]\"];\n"
+                             "  v4 -> v5;\n"
+                             "  v1 -> v5;\n"
+                             "  v6 [label=\"RESHAPE shape=-1,3,4\\nf32[<=8,3,4]\"];\n"
+                             "  v5 -> v6;\n"
+                             "  v7 [label=\"TRANSPOSE perm=1,0,2\\nf32[3,<=8,4]\"];\n"
+                             "  v6 -> v7;\n"
+                             "  v8 [label=\"SLICE begin=0,0,1 size=2,-1,3\\nf32[2,<=8,3]\"];\n"
+                             "  v7 -> v8;\n"
+                             "  v9 [label=\"BMM transpose_b\\nf32[2,<=8,<=8]\"];\n"
+                             "  v8 -> v9;\n"
+                             "  v8 -> v9;\n"
+                             "  v10 [label=\"MEAN axis=2 keep=1\\nf32[2,<=8,1]\"];\n"
+                             "  v9 -> v10;\n"
+                             "  v11 [label=\"MUL\\ngain\\nf32[<=8,6]\"];\n"
+                             "  v0 -> v11;\n"
+                             "  o0 [shape=ellipse, label=\"output 0\"]; v10 -> o0;\n"
+                             "  o1 [shape=ellipse, label=\"output 1\"]; v11 -> o1;\n"
+                             "}\n");
+    free(text);
+    free(dot);
+    dlx_graph_free(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +324,7 @@ int main(void)
         cmocka_unit_test(the_verifier_knows_types_and_kinds),
         cmocka_unit_test(dimensions_that_vary_are_found_behind_divisions),
         cmocka_unit_test(pruning_keeps_what_outputs_need),
+        cmocka_unit_test(graphs_are_printed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

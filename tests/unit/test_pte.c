@@ -64,7 +64,7 @@ static void same_value(const dlx_evalue *a, const dlx_evalue *b)
 static void same_blob(const dlx_pte_blob *a, const dlx_pte_blob *b)
 {
     assert_int_equal(a->kind, b->kind);
-    assert_true(a->size == b->size && a->offset == b->offset);
+    assert_true(a->size == b->size && a->offset == b->offset && b->alias_of == -1);
     if (a->data && a->size) assert_memory_equal(a->data, b->data, (size_t)a->size);
 }
 

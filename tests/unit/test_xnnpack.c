@@ -530,7 +530,27 @@ static void damaged_payloads_are_survived(void **state)
     uint8_t *payload = written(&s, &size);
     memcpy(&constants_at, payload + 18, 4);
     damage(payload, size, constants_at, named, &s);
+    for (size_t i = 4; i < 8; i++) { /* every character of the magic counts */
+        dlx_error err = {0};
+        payload[i]++;
+        assert_int_equal(reread(payload, size, named, &s, &err), DLX_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, "does not begin with an 'XH00' header"));
+        payload[i]--;
+    }
     free(payload);
+}
+
+/* Activations may be quantised over all their dimensions. */
+static void all_dimensions_may_be_quantised_over(void **state)
+{
+    (void)state;
+    sample s;
+    dlx_error err = {0};
+    make(&s);
+    s.values[X_DYNAMIC].nonbatch_dims = s.values[X_DYNAMIC].rank;
+    if (dlx_xnn_verify(&s.g, "payload", NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    s.values[X_DYNAMIC].nonbatch_dims = 0;
+    assert_int_equal(dlx_xnn_verify(&s.g, "payload", NULL, &err), DLX_E_FORMAT);
 }
 
 static const void *missing(void *ctx, const char *key, uint64_t *size)
@@ -670,6 +690,7 @@ int main(void)
         cmocka_unit_test(older_identifier_is_read),
         cmocka_unit_test(what_breaks_a_rule_is_refused),
         cmocka_unit_test(damaged_payloads_are_survived),
+        cmocka_unit_test(all_dimensions_may_be_quantised_over),
         cmocka_unit_test(named_data_must_be_there_and_fit),
         cmocka_unit_test(official_payloads_are_read),
         cmocka_unit_test(node_names_are_those_of_the_schema),
