@@ -304,7 +304,7 @@ static void batch(sequence *all, fuzz_input *in)
         if (first == DLX_OK) first = status[i];
         require(together || status[i] == DLX_E_INVALID);
         if (together) finish_request(q[i], &r[i], status[i], &errors[i]);
-        if (want[i] && status[i] == DLX_OK)
+        if (want[i] && status[i] == DLX_OK && r[i].c.n_rows)
             require(!memcmp(want[i], r[i].c.logits, (size_t)r[i].c.n_rows * VOCAB * sizeof(float)));
         free(want[i]);
         free_request(&r[i]);
