@@ -58,7 +58,7 @@ static dlx_model *open_counted(meter *m, char *path, bool recognisable)
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     close(fd);
-    write_tiny_file(path, recognisable);
+    write_tiny_file(path, recognisable ? TINY_PLAIN : TINY_HIDDEN);
     o.allocator = &counting;
     if (dlx_model_open(&model, path, &o, &err) != DLX_OK) fail_msg("%s", err.message);
     return model;
