@@ -197,8 +197,8 @@ dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_ro
     if (max_rows < 1 || max_rows > max_context)
         return dlx_fail(err, DLX_E_LIMIT, "%d rows a call were asked for; expected 1 to the context of %d", max_rows,
                         max_context);
-    /* A bound of 1 would say that the dimension does not vary: which one does is not in the file, so readers go by size.
-     * The facts keep the bound that was asked for. */
+    /* A bound of 1 would say that the dimension does not vary: which one does is not in the file, so readers go by
+     * size. The facts keep the bound that was asked for. */
     enum { LEAST = 2 };
     dlx_error local = {0};
     builder b = {.g = g,
