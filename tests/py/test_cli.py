@@ -118,6 +118,46 @@ def test_export_shows_progress_on_a_terminal_only(tmp_path):
     assert status == 0 and re.search(r"exporting +\d+ %.* of .*/s.* left", screen)
 
 
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+PARTS = ("file", "packed", "kv_cache", "activations")
+
+
+def test_inspect_states_the_memory_of_what_is_asked_for(tiny):
+    path = tiny["sdar-tiny"]
+    whole = run_json("inspect", path)["memory"]
+    assert whole["total"] == sum(whole[part] for part in PARTS) and whole["sessions"] == 1
+    bounds = ("--max-rows", 8, "--max-context", 64)
+    one, four = (run_json("inspect", path, *bounds, "--sessions", n)["memory"] for n in (1, 4))
+    assert (one["max_rows"], one["max_context"], one["kv_positions"], one["kv_type"]) == (8, 64, 64, "float32")
+    assert four["sessions"] == 4 and four["kv_positions"] == 256 and four["kv_cache"] == 4 * one["kv_cache"]
+    assert one["activations"] < min(four["activations"], whole["activations"])
+    half = run_json("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16", "--kv-positions", 100)["memory"]
+    assert (half["kv_positions"], half["kv_type"], half["kv_cache"]) == (128, "float16", one["kv_cache"])
+    for memory in (one, four, half):
+        assert all(memory[key] == whole[key] for key in ("file", "packed", "threads"))
+    text = run("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16")
+    assert "memory (4 sessions of 64 positions, 8 rows a pass, float16 keys and values, " in text
+    report = dict(re.findall(r"^  (file, mapped|packed weights|KV cache|activations|all together) +(\d+) bytes", text, re.M))
+    assert len(report) == 5 and int(report["all together"]) == sum(map(int, report.values())) / 2
+    assert int(report["KV cache"]) == 2 * one["kv_cache"]
+
+
+@pytest.mark.parametrize("command", ("generate", "chat", "infill", "eval", "sudoku", "logits", "inspect"))
+def test_every_command_that_opens_sessions_has_the_type_of_the_cache(command):
+    assert re.search(r"^  --kv-cache TYPE +cached keys and values: float32", run(command, "--help"), re.M)
+
+
+def test_a_float16_cache_is_used(tiny):
+    ids = ids_text(range(5, 50))
+    outs = [run_json("generate", tiny["sdar-tiny"], "--token-ids", ids, "--max-new-tokens", 24, *more)
+            for more in ((), ("--kv-cache", "float32"), ("--kv-cache", "float16"))]
+    assert [o["timing"]["kv_cache"] for o in outs] == ["float32", "float32", "float16"]
+    confidences = [[c for s in o["steps"] for _, _, c in s["accepted"]] for o in outs]
+    assert confidences[0] == confidences[1] != confidences[2], "keys and values of the prompt were rounded"
+    assert outs[0]["output_ids"] == outs[2]["output_ids"] and numpy.allclose(*confidences[1:], rtol=0, atol=2e-3)
+
+
 # ---- recorded decodes ------------------------------------------------------------------------------------------------
 
 def decode(path, trace, *more):
