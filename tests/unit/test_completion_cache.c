@@ -48,9 +48,9 @@ typedef struct answer {
     dlx_statistics statistics;
 } answer;
 
-/* `cache`: the session whose cache may be used, NULL for none; `n_cached`: the option, or NULL. */
-static answer complete(const fixture *f, dlx_session *s, const dlx_session *cache, const int32_t *prompt, size_t n,
-                       const char *n_cached)
+/* `cache`: the session whose cache may be used, NULL for none; n_cached, block: the options, or NULL. */
+static answer complete_by(const fixture *f, dlx_session *s, const dlx_session *cache, const int32_t *prompt, size_t n,
+                          const char *n_cached, const char *block)
 {
     dlx_completion_options o = dlx_completion_options_default();
     dlx_decode_options *decode;
@@ -61,6 +61,7 @@ static answer complete(const fixture *f, dlx_session *s, const dlx_session *cach
     assert_int_equal(dlx_decode_options_set(decode, "max_new_tokens", "6", &err), DLX_OK);
     assert_int_equal(dlx_decode_options_set(decode, "stop_ids", "none", &err), DLX_OK);
     if (n_cached) assert_int_equal(dlx_decode_options_set(decode, "n_cached", n_cached, &err), DLX_OK);
+    if (block) assert_int_equal(dlx_decode_options_set(decode, "block_length", block, &err), DLX_OK);
     o.decode = decode;
     o.session = cache;
     if (dlx_complete(dlx_model_get_facts(f->model), dlx_session_forward, s, &o, prompt, n, &c, &err) != DLX_OK)
@@ -72,6 +73,12 @@ static answer complete(const fixture *f, dlx_session *s, const dlx_session *cach
     dlx_completion_free(c);
     dlx_decode_options_free(decode);
     return a;
+}
+
+static answer complete(const fixture *f, dlx_session *s, const dlx_session *cache, const int32_t *prompt, size_t n,
+                       const char *n_cached)
+{
+    return complete_by(f, s, cache, prompt, n, n_cached, NULL);
 }
 
 static void assert_same_answer(const answer *a, const answer *b)
@@ -119,6 +126,22 @@ static void the_option_goes_before_the_session(void **state)
     dlx_session_close(s);
 }
 
+/* Blocks of one token are blocks: all of a prompt but its last token is reused. */
+static void causal_prompts_are_run_once(void **state)
+{
+    const fixture *f = *state;
+    dlx_session *s = open_session(f), *other = open_session(f);
+    answer first = complete_by(f, s, s, text_ids, LENGTH, NULL, "1");
+    assert_int_equal(first.statistics.cached_tokens, 0);
+    answer again = complete_by(f, s, s, text_ids, LENGTH, NULL, "1");
+    assert_int_equal(again.statistics.cached_tokens, LENGTH - 1);
+    answer alone = complete_by(f, other, NULL, text_ids, LENGTH, NULL, "1");
+    assert_same_answer(&first, &again);
+    assert_same_answer(&first, &alone);
+    dlx_session_close(s);
+    dlx_session_close(other);
+}
+
 /* The cache may hold the keys of a mask: reuse ends at the block before. */
 static void a_mask_of_the_prompt_is_not_reused(void **state)
 {
@@ -147,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_prompt_is_run_once),
         cmocka_unit_test(the_option_goes_before_the_session),
+        cmocka_unit_test(causal_prompts_are_run_once),
         cmocka_unit_test(a_mask_of_the_prompt_is_not_reused),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);

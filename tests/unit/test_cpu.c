@@ -227,6 +227,7 @@ static void test_quotas_that_are_none(void **state)
         "100000\t100000",
         "\xff\xfe\xfd 1",
         "1000000000000000000 1",
+        "18446744073709551629 1", /* 13 more than 64 bits hold */
     };
     put("self/cgroup", "0::/\n");
     put("self/mountinfo", V2_MOUNT);

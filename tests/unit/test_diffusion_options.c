@@ -316,6 +316,16 @@ static void test_facts_and_prompts(void **state)
     m.facts.mask_id = -1;
     assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_OK);
     assert_string_equal(s.algorithm->name, "ar.generate");
+    /* A block is at most the rows of a pass; facts that do not say how many there are bound nothing. */
+    model_init(&m, 4, 0, 1);
+    m.facts.max_rows = 4;
+    assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_OK);
+    assert_int_equal(s.max_rows, 4);
+    m.facts.max_rows = 3;
+    assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_E_LIMIT);
+    m.facts.max_rows = 0;
+    assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_OK);
+    assert_int_equal(s.max_rows, m.facts.max_context);
 }
 
 int main(void)
