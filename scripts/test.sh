@@ -135,7 +135,7 @@ fi
 
 slowest() {
     for name in "${!seconds[@]}"; do echo "${seconds[$name]} $name"; done | sort -rn | head -n 5 |
-        awk '{printf "%s%s %d s", NR > 1 ? ", " : "", $2, $1}'
+        awk '{printf "%s%s %d s", (NR > 1 ? ", " : ""), $2, $1}'
 }
 echo "total time $SECONDS s; slowest: $(slowest)"
 echo "$passed passed, $failed failed, $skipped skipped"
