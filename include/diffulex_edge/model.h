@@ -95,8 +95,8 @@ typedef struct dlx_workspace_options {
     int32_t max_rows;     /* of one pass, all sessions together; 0: the file's bound */
     int32_t max_context;  /* positions of one session; 0: the file's bound */
     int32_t max_sessions; /* open at one time, 1 .. 1024; 0: 16 */
-    int32_t kv_positions; /* stored by all sessions together, rounded up to pages; shared prefixes count once. 0:
-                             max_sessions times max_context */
+    int32_t kv_positions; /* stored by all sessions together, rounded up to pages; shared prefixes count once. 0, or
+                             more than that: max_sessions times max_context */
     const char *kv_type;  /* of cached keys and values: NULL or "float32": exact; "float16": half the memory, 11 bits */
 } dlx_workspace_options;
 

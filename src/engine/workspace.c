@@ -34,7 +34,8 @@ static dlx_status count_pages(const dlx_workspace_options *o, layout *l, dlx_err
 {
     int64_t positions = o->kv_positions, most = (int64_t)INT32_MAX - DLX_KV_PAGE;
     if (positions < 0) return dlx_fail(err, DLX_E_INVALID, "kv_positions is %d; expected 0 or more", o->kv_positions);
-    if (!positions) positions = (int64_t)dlx_pages_of(l->max_context) * DLX_KV_PAGE * l->max_sessions;
+    int64_t usable = (int64_t)dlx_pages_of(l->max_context) * DLX_KV_PAGE * l->max_sessions;
+    if (!positions || positions > usable) positions = usable;
     if (positions > most)
         return dlx_fail(err, DLX_E_LIMIT, "a workspace of %lld positions was asked for; at most %lld are possible",
                         (long long)positions, (long long)most);
