@@ -31,7 +31,7 @@ typedef struct meter {
 static void *take(void *ctx, size_t size, size_t alignment)
 {
     meter *m = ctx;
-    void *p = aligned_alloc(alignment, size);
+    void *p = aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
     if (!p) return NULL;
     memset(p, 0xA5, size);
     m->bytes += size;
