@@ -24,7 +24,7 @@ warnings.filterwarnings("ignore")
 logging.disable(logging.WARNING)
 
 SCALAR_TYPES = {torch.uint8: 0, torch.int8: 1, torch.int32: 3, torch.int64: 4, torch.float32: 6, torch.bool: 11}
-VOCABULARY, WIDTH, HEADS, KV, DIM, CONTEXT = 40, 32, 4, 2, 8, 24
+VOCABULARY, WIDTH, HEADS, KV, DIM, CONTEXT = 40, 16, 4, 2, 8, 24
 
 PROGRAMS = {}
 
@@ -75,7 +75,7 @@ def mlp_static():
     return mlp()
 
 
-@program(lambda: [floats((n, 12), seed=n) for n in (1, 5, 16)], dynamic=lambda: ({0: batch(1, 16)},))
+@program(lambda: [floats((n, 12), seed=n) for n in (5, 1, 16)], dynamic=lambda: ({0: batch(1, 16)},))
 def mlp_dynamic():
     return nn.Sequential(mlp(nn.GELU), nn.Tanh(), nn.Linear(7, 7, bias=False), nn.SiLU(), nn.Softmax(-1))
 
@@ -85,7 +85,7 @@ def mlp_portable():
     return nn.Sequential(mlp(lambda: nn.GELU(approximate="tanh")), nn.LogSoftmax(-1))
 
 
-@program(lambda: [floats((n, 32), seed=n) for n in (1, 6)], lowering="8da8w", dynamic=lambda: ({0: batch(1, 8)},))
+@program(lambda: [floats((n, 32), seed=n) for n in (6, 1)], lowering="8da8w", dynamic=lambda: ({0: batch(1, 8)},))
 def mlp_8da8w():
     return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32, bias=False), nn.Sigmoid())
 
@@ -332,7 +332,7 @@ class Layer(nn.Module):
         super().__init__()
         self.q, self.o = nn.Linear(WIDTH, HEADS * DIM, bias=bias), nn.Linear(HEADS * DIM, WIDTH, bias=False)
         self.k, self.v = nn.Linear(WIDTH, KV * DIM, bias=bias), nn.Linear(WIDTH, KV * DIM, bias=bias)
-        self.gate, self.up, self.down = (nn.Linear(a, b, bias=False) for a, b in ((WIDTH, 48), (WIDTH, 48), (48, WIDTH)))
+        self.gate, self.up, self.down = (nn.Linear(a, b, bias=False) for a, b in ((WIDTH, 24), (WIDTH, 24), (24, WIDTH)))
         self.norm1, self.norm2 = RMSNorm(WIDTH), RMSNorm(WIDTH)
         self.q_norm, self.k_norm = (RMSNorm(DIM), RMSNorm(DIM)) if head_norm else (nn.Identity(), nn.Identity())
         if stateful:
@@ -455,7 +455,7 @@ def llama(layers=2, custom=False, **settings):
     """The decoder that ExecuTorch ships for its own exports."""
     from executorch.examples.models.llama.llama_transformer import construct_transformer
     from executorch.examples.models.llama.model_args import ModelArgs
-    args = ModelArgs(dim=WIDTH, n_layers=layers, n_heads=HEADS, n_kv_heads=KV, vocab_size=VOCABULARY, hidden_dim=48,
+    args = ModelArgs(dim=WIDTH, n_layers=layers, n_heads=HEADS, n_kv_heads=KV, vocab_size=VOCABULARY, hidden_dim=24,
                      max_seq_len=CONTEXT, max_context_len=CONTEXT, **settings)
     model = construct_transformer(args)
     if custom:
@@ -509,6 +509,22 @@ def llama_8da8w():
     return llama(use_kv_cache=True, enable_dynamic_shape=True, custom=True, layers=1)
 
 
+@program(lambda: llama_calls(4, 4, 4, 4, 4), llm=True)
+def llama_ring():
+    """Keys in a ring buffer of twice the window, each with its position."""
+    from executorch.examples.models.llama.source_transformation.custom_kv_cache import (
+        replace_kv_cache_with_ring_kv_cache)
+    model = llama(use_kv_cache=True, enable_dynamic_shape=True, custom=True, layers=1)
+    return replace_kv_cache_with_ring_kv_cache(model, [8])
+
+
+@program(lambda: [(ids(1, 5),)], lowering="portable", llm=True)
+def embedding_int8():
+    from executorch.examples.models.llama.source_transformation.quantize import EmbeddingQuantHandler
+    from executorch.kernels import quantized  # noqa: F401
+    return EmbeddingQuantHandler(nn.Sequential(nn.Embedding(VOCABULARY, 32)), bitwidth=8, group_size=None).quantized_model()
+
+
 @program(lambda: llama_calls(3, 1, 4), lowering="portable", **LLAMA)
 def llama_portable():
     return llama(use_kv_cache=True, enable_dynamic_shape=True, layers=1, generate_full_logits=True)
@@ -546,7 +562,7 @@ def initialised_state():
     return Filter()
 
 
-@program(lambda: text_calls(4, 4, 4, 4, 4, 4, 4), llm=True)
+@program(lambda: text_calls(4, 4, 4, 4, 4, 4, 4), llm=True, initialised=("held",))
 def sliding_window():
     """A ring buffer of keys, each with its position: attention over the last eight."""
     class Window(nn.Module):

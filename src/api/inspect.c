@@ -1,11 +1,13 @@
 /*
- * Describing a .pte: methods with their inputs and outputs, metadata, delegates, the memory that running it takes, and
- * the weights that are not quantised. A file that this runtime cannot execute is still described, with the reason.
+ * Describing a .pte: methods with their inputs and outputs, metadata, delegates, the memory that running it takes, the
+ * weights that are not quantised, and what runs fused. A file that this runtime cannot execute is still described, with
+ * the reason.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/inspect_operators.h"
 #include "base/dtype.h"
 #include "base/structs.h"
 #include "base/text_buffer.h"
@@ -13,6 +15,7 @@
 #include "format/facts.h"
 #include "runtime/import.h"
 #include "runtime/raise.h"
+#include "runtime/raise_decoder.h"
 
 typedef struct report {
     const char *path;
@@ -20,7 +23,9 @@ typedef struct report {
     dlx_arena arena;
     dlx_pte pte;
     dlx_model model; /* loaded without packing; valid when runnable */
-    bool runnable;
+    bool runnable;   /* by sessions */
+    dlx_graph graph; /* of method forward as dlx_method runs it; valid when callable */
+    bool callable;   /* not by sessions, but as a method */
     dlx_error why_not;
     dlx_workspace_options workspace; /* whose memory is stated; complete when runnable */
     dlx_memory memory;
@@ -158,10 +163,17 @@ static void text_metadata(report *r)
 static void text_memory(report *r)
 {
     dlx_text_buffer *t = &r->t;
-    if (!r->runnable) {
+    if (!r->runnable && !r->callable) {
         dlx_put(t, "this runtime cannot execute it: %s\n", r->why_not.message);
         return;
     }
+    dlx_put(t, "operators\n");
+    dlx_put_operators(t, r->runnable ? &r->model.program.g : &r->graph);
+    if (r->callable) {
+        dlx_put(t, "it runs as a method, but not in sessions: %s\n", r->why_not.message);
+        return;
+    }
+    if (!r->model.program.table.holds) dlx_put(t, "attention is not fused: %s\n", r->model.program.table.why_not);
     const dlx_memory *m = &r->memory;
     const dlx_workspace_options *w = &r->workspace;
     const struct {
@@ -312,7 +324,8 @@ static void json_memory(report *r)
     const dlx_memory *m = &r->memory;
     const dlx_workspace_options *w = &r->workspace;
     dlx_put(t,
-            ",\"runnable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,\"activations\":%llu,"
+            ",\"runnable\":true,\"callable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,"
+            "\"activations\":%llu,"
             "\"total\":%llu,",
             (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
             (unsigned long long)m->activations, (unsigned long long)all_memory(m));
@@ -344,10 +357,26 @@ static void json_report(report *r)
         dlx_put(t, ",\"fused\":%s", r->model.program.table.holds ? "true" : "false");
         json_weights(r);
     } else {
-        dlx_put(t, ",\"runnable\":false,\"reason\":");
+        dlx_put(t, ",\"runnable\":false,\"callable\":%s,\"reason\":", r->callable ? "true" : "false");
         dlx_put_json(t, r->why_not.message);
     }
+    if (r->runnable || r->callable) {
+        dlx_put(t, ",\"operators\":");
+        dlx_put_operators_json(t, r->runnable ? &r->model.program.g : &r->graph);
+    }
     dlx_put(t, "}\n");
+}
+
+/* A program that no session runs may still be called; if not, what stands in the way there says more. */
+static void try_method(report *r)
+{
+    dlx_error why = {0};
+    dlx_graph_init(&r->graph);
+    if (r->runnable || !dlx_pte_find_plan(&r->pte, "forward")) return;
+    dlx_status s = dlx_import_method(&r->graph, &r->pte, "forward", NULL, &why);
+    if (s == DLX_OK) s = dlx_raise(&r->graph, &why);
+    r->callable = s == DLX_OK;
+    if (s != DLX_OK) r->why_not = why;
 }
 
 dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options *workspace, char **out, dlx_error *err)
@@ -363,6 +392,7 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
         dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
         r.runnable = dlx_model_load(&r.model, path, &load, &r.why_not) == DLX_OK;
         if (r.runnable) s = measure(&r, err);
+        try_method(&r);
         /* Too little memory, or a system that refuses, says nothing about the file. */
         if (r.why_not.status == DLX_E_NOMEM || r.why_not.status == DLX_E_IO)
             s = dlx_fail(err, r.why_not.status, "%s", r.why_not.message);
@@ -374,6 +404,7 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
             s = dlx_text_take(&r.t, out, "describing a file", err);
         }
         dlx_model_unload(&r.model);
+        dlx_graph_free(&r.graph);
     }
     dlx_arena_free(&r.arena);
     dlx_unmap(&r.map);
@@ -393,6 +424,8 @@ dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out
     dlx_status s = dlx_map_file(&map, path, err);
     if (s == DLX_OK) s = dlx_pte_read(&pte, &arena, map.data, map.size, path, err);
     if (s == DLX_OK) s = dlx_import_method(&g, &pte, "forward", NULL, err);
+    bool decoder;
+    if (s == DLX_OK && raised) s = dlx_raise_decoder(&g, &decoder, err);
     if (s == DLX_OK && raised) s = dlx_raise(&g, err);
     if (s == DLX_OK) s = dlx_graph_print(&g, dot, out, err);
     dlx_graph_free(&g);

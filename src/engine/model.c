@@ -54,16 +54,19 @@ static dlx_status complete_facts(dlx_model *m, dlx_error *err)
             vocab = g->values[g->outputs[0]].dim[1];
     if (!f->vocab_size) f->vocab_size = (int32_t)vocab;
     if (!f->max_rows) f->max_rows = (int32_t)rows;
-    if (!f->max_context) f->max_context = (int32_t)(cached + rows);
+    /* A decoder that kept its cache itself: its buffers and masks say how far it reaches and who sees whom. */
+    int64_t reach = g->max_context && g->max_context < cached + rows ? g->max_context : cached + rows;
+    if (!f->max_context) f->max_context = (int32_t)reach;
+    if (g->attn_block) f->attn_block = g->attn_block;
     if (f->vocab_size != vocab)
         return dlx_fail(err, DLX_E_FORMAT, "metadata get_vocab_size is %d, but the logits have %lld columns",
                         f->vocab_size, (long long)vocab);
     if (f->max_rows > rows)
         return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_seq_len is %d, but the method takes at most %lld rows",
                         f->max_rows, (long long)rows);
-    if (f->max_context > cached + rows)
+    if (f->max_context > reach)
         return dlx_fail(err, DLX_E_FORMAT, "metadata get_max_context_len is %d, but the method reaches %lld positions",
-                        f->max_context, (long long)(cached + rows));
+                        f->max_context, (long long)reach);
     if (f->mask_id >= f->vocab_size)
         return dlx_fail(err, DLX_E_FORMAT, "metadata get_mask_id is %d, outside the vocabulary of %d", f->mask_id,
                         f->vocab_size);

@@ -61,7 +61,7 @@ typedef struct dlx_pte_tensor {
     uint8_t rank;
     int32_t sizes[DLX_PTE_MAX_RANK]; /* upper bounds when dynamic */
     bool dynamic;                    /* DYNAMIC_BOUND */
-    int32_t blob;                    /* constant or initial value; DLX_PTE_NO_BLOB: none */
+    int32_t blob;                    /* constant, or (planned) initial value; DLX_PTE_NO_BLOB: none */
     uint32_t memory_id;              /* 0: not planned (pointer comes at run time), else arena 1.. */
     uint64_t memory_offset;
     uint64_t bytes;   /* elements * element size at the upper bounds */
@@ -130,6 +130,7 @@ typedef struct dlx_pte_plan {
 
 typedef enum dlx_blob_kind {
     DLX_BLOB_CONSTANT, /* tensor in the constant segment */
+    DLX_BLOB_INITIAL,  /* what a mutable tensor holds at first; of files that were read, they are not written */
     DLX_BLOB_DELEGATE, /* delegate payload, a segment of its own (read: or inline in the program) */
     DLX_BLOB_NAMED,    /* named data, a segment of its own */
 } dlx_blob_kind;
@@ -156,7 +157,7 @@ typedef struct dlx_pte {
 } dlx_pte;
 
 /* `data` must stay mapped while `out` is used; arrays live in `arena`. `name` is for messages. External weights (.ptd)
- * and mutable initial values are DLX_E_UNSUPPORTED. */
+ * are DLX_E_UNSUPPORTED. */
 dlx_status dlx_pte_read(dlx_pte *out, dlx_arena *arena, const void *data, uint64_t size, const char *name,
                         dlx_error *err);
 

@@ -1,7 +1,7 @@
 /*
  * Reading .pte files: header, then the flatbuffer from the root down into arrays in the arena, then dlx_pte_verify over
- * the whole. Blobs come out in the order constants (data index i is blob i - 1), delegates (in the order of the
- * methods), named data. All of them are views into the file.
+ * the whole. Blobs come out in the order constants (data index i is blob i - 1), initial values, delegates (in the
+ * order of the methods), named data. All of them are views into the file.
  */
 #include <stdint.h>
 #include <string.h>
@@ -22,11 +22,12 @@ typedef struct reader {
     dlx_fb root;
     dlx_fb_vector segments;
     dlx_fb_vector inline_delegates;
-    uint32_t n_constants;
+    uint32_t n_constants, n_initial;
     uint32_t n_blobs;          /* read so far */
     uint64_t payload_bytes;    /* of the delegates read so far */
     bool constants_in_segment; /* their sizes are those of the tensors that refer to them */
     uint64_t constants_begin, constants_end;
+    uint64_t initial_begin, initial_end; /* of the segment of initial values */
 } reader;
 
 enum { PTE_MAX_SHARING = 16 };
@@ -122,6 +123,24 @@ static dlx_status read_segment_constants(reader *r, dlx_fb constants, dlx_fb_vec
     return DLX_OK;
 }
 
+/* Initial values of mutable tensors, numbered like constants, in a segment of their own. */
+static dlx_status read_initial_values(reader *r, dlx_fb initial, dlx_fb_vector offsets)
+{
+    uint64_t begin, size;
+    if (r->n_initial == 0) return DLX_OK;
+    DLX_TRY(segment(r, dlx_fb_u32(initial, SUBSEGMENT_INDEX, 0), &begin, &size));
+    r->initial_begin = begin;
+    r->initial_end = begin + size;
+    for (uint32_t i = 1; i < offsets.count; i++) {
+        uint64_t offset = dlx_fb_vec_u64(offsets, i);
+        if (offset > size)
+            return dlx_fail(r->err, DLX_E_FORMAT, "initial value %u begins at %llu of a segment of %llu bytes", i,
+                            (unsigned long long)offset, (unsigned long long)size);
+        add_blob(r, DLX_BLOB_INITIAL, NULL, begin + offset, 0);
+    }
+    return DLX_OK;
+}
+
 /* Files of before ExecuTorch 0.4 keep constants in the flatbuffer. */
 static dlx_status read_inline_constants(reader *r, dlx_fb_vector buffers)
 {
@@ -209,11 +228,14 @@ static dlx_status claim_constant(reader *r, const dlx_pte_tensor *x)
     if (b->offset % element)
         return dlx_fail(r->err, DLX_E_FORMAT, "tensor '%s' lies at byte %llu, which is no multiple of its element size",
                         label(x), (unsigned long long)b->offset);
-    if (!r->constants_in_segment || x->bytes <= b->size) return DLX_OK;
-    if (x->bytes > r->constants_end - b->offset)
+    bool initial = b->kind == DLX_BLOB_INITIAL;
+    uint64_t begin = initial ? r->initial_begin : r->constants_begin;
+    uint64_t end = initial ? r->initial_end : r->constants_end;
+    if ((!initial && !r->constants_in_segment) || x->bytes <= b->size) return DLX_OK;
+    if (x->bytes > end - b->offset)
         return dlx_fail(r->err, DLX_E_FORMAT, "tensor '%s' needs %llu bytes at %llu of a segment that has %llu",
-                        label(x), (unsigned long long)x->bytes, (unsigned long long)(b->offset - r->constants_begin),
-                        (unsigned long long)(r->constants_end - r->constants_begin));
+                        label(x), (unsigned long long)x->bytes, (unsigned long long)(b->offset - begin),
+                        (unsigned long long)(end - begin));
     b->size = x->bytes;
     return DLX_OK;
 }
@@ -238,15 +260,12 @@ static dlx_status read_tensor(reader *r, dlx_fb t, dlx_pte_tensor *x)
     x->blob = DLX_PTE_NO_BLOB;
     bool sized = dlx_pte_tensor_bytes(x, &x->bytes); /* the verifier says what is wrong with it */
     if (!data) return DLX_OK;
-    /* With an allocation the index counts initial values, not constants; the verifier refuses the pair. */
-    if (allocation.table) {
-        x->blob = INT32_MAX;
-        return DLX_OK;
-    }
-    if (data > r->n_constants)
-        return dlx_fail(r->err, DLX_E_FORMAT, "tensor '%s' refers to constant %u; there are %u", label(x), data,
-                        r->n_constants);
-    x->blob = (int32_t)(data - 1);
+    /* With an allocation the index counts initial values, not constants. */
+    uint32_t count = allocation.table ? r->n_initial : r->n_constants;
+    if (data > count)
+        return dlx_fail(r->err, DLX_E_FORMAT, "tensor '%s' refers to %s %u; there are %u", label(x),
+                        allocation.table ? "initial value" : "constant", data, count);
+    x->blob = (int32_t)(data - 1 + (allocation.table ? r->n_constants : 0));
     return sized ? claim_constant(r, x) : DLX_OK;
 }
 
@@ -451,7 +470,7 @@ static dlx_status read_plans(reader *r, dlx_fb_vector v)
 /* Blobs stand in one array, so they are counted before they are read. */
 static dlx_status take_blobs(reader *r, dlx_fb_vector plans, uint32_t n_named)
 {
-    uint64_t n = (uint64_t)r->n_constants + n_named;
+    uint64_t n = (uint64_t)r->n_constants + r->n_initial + n_named;
     for (uint32_t i = 0; i < plans.count && r->buffer.status == DLX_OK; i++)
         n += dlx_fb_vec(dlx_fb_vec_table(plans, i), PLAN_DELEGATES, 4).count;
     if (r->buffer.status != DLX_OK) return r->buffer.status;
@@ -467,6 +486,9 @@ static dlx_status read_program(reader *r)
     dlx_fb_vector buffers = dlx_fb_vec(r->root, PROGRAM_CONSTANT_BUFFER, 4);
     dlx_fb constants = dlx_fb_table(r->root, PROGRAM_CONSTANT_SEGMENT);
     dlx_fb_vector offsets = dlx_fb_vec(constants, SUBSEGMENT_OFFSETS, 8);
+    dlx_fb_vector mutables = dlx_fb_vec(r->root, PROGRAM_MUTABLE_DATA, 4);
+    dlx_fb initial = mutables.count ? dlx_fb_vec_table(mutables, 0) : (dlx_fb){0};
+    dlx_fb_vector initial_offsets = dlx_fb_vec(initial, SUBSEGMENT_OFFSETS, 8);
     r->segments = dlx_fb_vec(r->root, PROGRAM_SEGMENTS, 4);
     r->inline_delegates = dlx_fb_vec(r->root, PROGRAM_DELEGATE_DATA, 4);
     if (r->buffer.status != DLX_OK) return r->buffer.status;
@@ -474,8 +496,10 @@ static dlx_status read_program(reader *r)
         return dlx_fail(r->err, DLX_E_FORMAT, "it keeps constants in a segment and in the program at once");
     uint32_t entries = offsets.count ? offsets.count : buffers.count;
     r->n_constants = entries ? entries - 1 : 0;
+    r->n_initial = initial_offsets.count ? initial_offsets.count - 1 : 0;
     DLX_TRY(take_blobs(r, plans, named.count));
     DLX_TRY(offsets.count ? read_segment_constants(r, constants, offsets) : read_inline_constants(r, buffers));
+    DLX_TRY(read_initial_values(r, initial, initial_offsets));
     DLX_TRY(read_plans(r, plans));
     DLX_TRY(read_named(r, named));
     r->out->n_blobs = r->n_blobs;

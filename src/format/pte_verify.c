@@ -26,14 +26,10 @@ static dlx_status verify_tensor(const dlx_pte *pte, const dlx_pte_plan *plan, co
         return dlx_fail(err, DLX_E_FORMAT, "tensor '%s' claims %llu bytes; its sizes give %llu", name,
                         (unsigned long long)t->bytes, (unsigned long long)bytes);
     if (t->blob != DLX_PTE_NO_BLOB) {
-        if (t->memory_id)
-            return dlx_fail(err, DLX_E_UNSUPPORTED,
-                            "tensor '%s' is mutable and has an initial value in the file; only constants and "
-                            "uninitialised tensors are supported",
-                            name);
-        if (t->blob < 0 || (uint32_t)t->blob >= pte->n_blobs || pte->blobs[t->blob].kind != DLX_BLOB_CONSTANT)
-            return dlx_fail(err, DLX_E_FORMAT, "tensor '%s' refers to data %d, which is not one of the constants", name,
-                            t->blob);
+        dlx_blob_kind kind = t->memory_id ? DLX_BLOB_INITIAL : DLX_BLOB_CONSTANT;
+        if (t->blob < 0 || (uint32_t)t->blob >= pte->n_blobs || pte->blobs[t->blob].kind != kind)
+            return dlx_fail(err, DLX_E_FORMAT, "tensor '%s' refers to data %d, which is not one of the %s", name,
+                            t->blob, t->memory_id ? "initial values" : "constants");
         if (bytes > pte->blobs[t->blob].size)
             return dlx_fail(err, DLX_E_FORMAT, "tensor '%s' needs %llu bytes; its constant has %llu", name,
                             (unsigned long long)bytes, (unsigned long long)pte->blobs[t->blob].size);

@@ -36,6 +36,8 @@ static dlx_status check_blobs(writer *w, dlx_error *err)
     while (w->n_constants < pte->n_blobs && pte->blobs[w->n_constants].kind == DLX_BLOB_CONSTANT) w->n_constants++;
     for (uint32_t i = w->n_constants; i < pte->n_blobs; i++) {
         const dlx_pte_blob *b = &pte->blobs[i];
+        if (b->kind == DLX_BLOB_INITIAL)
+            return dlx_fail(err, DLX_E_UNSUPPORTED, "blob %u is an initial value; files are written without them", i);
         if (b->kind == DLX_BLOB_CONSTANT)
             return dlx_fail(err, DLX_E_INTERNAL, "blob %u is a constant behind other blobs; constants come first", i);
         if (b->kind != DLX_BLOB_NAMED || b->alias_of < 0) continue;

@@ -18,11 +18,13 @@ enum { DLX_XNN_MAX_RANK = 6 };
 /* The schema's XNodeUnion numbers. X(NAME, number, shape of the node table) */
 #define DLX_XNN_NODE_MAP(X)                                                                                            \
     X(ADD, 1, BINARY)                                                                                                  \
-    X(FULLY_CONNECTED, 2, FC) X(SOFTMAX, 3, UNARY) X(SIGMOID, 4, UNARY) X(STATIC_TRANSPOSE, 5, TRANSPOSE)              \
-        X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY) X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY)    \
-            X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY) X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY)         \
-                X(CEILING, 23, UNARY) X(MAXIMUM, 26, BINARY) X(NEGATE, 27, UNARY) X(SQUARE, 28, UNARY)                 \
-                    X(ABS, 30, UNARY) X(CONCATENATE2, 32, CONCAT) X(CONCATENATE3, 33, CONCAT)                          \
+    X(FULLY_CONNECTED, 2, FC)                                                                                          \
+    X(SOFTMAX, 3, UNARY)                                                                                               \
+    X(SIGMOID, 4, UNARY) X(STATIC_TRANSPOSE, 5, TRANSPOSE) X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY) \
+        X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY) X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY)                      \
+            X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY) X(CEILING, 23, UNARY) X(HARDSWISH, 24, UNARY)     \
+                X(LEAKY_RELU, 25, SCALED) X(ELU, 29, SCALED) X(MAXIMUM, 26, BINARY) X(NEGATE, 27, UNARY)               \
+                    X(SQUARE, 28, UNARY) X(ABS, 30, UNARY) X(CONCATENATE2, 32, CONCAT) X(CONCATENATE3, 33, CONCAT)     \
                         X(CONCATENATE4, 34, CONCAT) X(STATIC_SLICE, 35, SLICE) X(BATCH_MATRIX_MULTIPLY, 37, BINARY)    \
                             X(CONCATENATE5, 38, CONCAT) X(RECIPROCAL_SQUARE_ROOT, 40, UNARY) X(LOG, 41, UNARY)         \
                                 X(GELU, 42, UNARY) X(TANH, 43, UNARY) X(EXP, 44, UNARY) X(SIN, 45, UNARY)              \
@@ -86,6 +88,7 @@ typedef struct dlx_xnn_node {
     bool clamped;   /* output_min_max present (and for CLAMP its bounds) */
     float min, max;
     uint32_t axis;                    /* CONCATENATE */
+    float factor;                     /* LEAKY_RELU slope, ELU alpha */
     uint8_t rank;                     /* entries of shape / size */
     uint32_t shape[DLX_XNN_MAX_RANK]; /* new_shape, perm or offsets */
     uint32_t size[DLX_XNN_MAX_RANK];  /* SLICE sizes */

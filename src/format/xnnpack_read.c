@@ -222,6 +222,7 @@ static dlx_status read_node(reader *r, dlx_fb node, dlx_xnn_node *n)
     n->min = n->clamped ? dlx_fb_f32(bounds, MIN_MAX_MIN, 0) : -INFINITY;
     n->max = n->clamped ? dlx_fb_f32(bounds, MIN_MAX_MAX, 0) : INFINITY;
     if (l->axis >= 0) n->axis = dlx_fb_u32(t, l->axis, 0);
+    if (l->factor >= 0) n->factor = dlx_fb_f32(t, l->factor, 0);
     if (l->rank >= 0) {
         uint32_t rank = dlx_fb_u32(t, l->rank, 0);
         DLX_TRY(read_dims(r, t, l->shape, rank, n->shape));

@@ -60,7 +60,7 @@ enum { GROUP_SCALE, GROUP_DIM, GROUP_SIZE, GROUP_OLD_BF16, GROUP_BUFFER, GROUP_N
 typedef struct dlx_xnn_layout {
     int8_t inputs[5];
     int8_t out, flags;
-    int8_t rank, shape, size, axis;
+    int8_t rank, shape, size, axis, factor;
 } dlx_xnn_layout;
 
 /* Of a node type; NULL outside the map. *inputs is how many inputs it has. */

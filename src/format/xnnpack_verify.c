@@ -10,16 +10,20 @@
 
 /* ---- node types ---- */
 
-typedef enum node_shape { NO_NODE, UNARY, BINARY, FC, TRANSPOSE, RESHAPE, SLICE, CONCAT } node_shape;
+typedef enum node_shape { NO_NODE, UNARY, BINARY, FC, TRANSPOSE, RESHAPE, SLICE, CONCAT, SCALED } node_shape;
 
 static const dlx_xnn_layout layouts[] = {
-    [UNARY] = {{0, -1, -1, -1, -1}, 1, 2, -1, -1, -1, -1}, [BINARY] = {{0, 1, -1, -1, -1}, 2, 3, -1, -1, -1, -1},
-    [FC] = {{0, 1, 2, -1, -1}, 3, 4, -1, -1, -1, -1},      [TRANSPOSE] = {{2, -1, -1, -1, -1}, 3, 4, 0, 1, -1, -1},
-    [RESHAPE] = {{2, -1, -1, -1, -1}, 3, 4, 0, 1, -1, -1}, [SLICE] = {{3, -1, -1, -1, -1}, 4, 5, 0, 1, 2, -1},
-    [CONCAT] = {{1, 2, 3, 4, 7}, 5, 6, -1, -1, -1, 0},
+    [UNARY] = {{0, -1, -1, -1, -1}, 1, 2, -1, -1, -1, -1, -1},
+    [BINARY] = {{0, 1, -1, -1, -1}, 2, 3, -1, -1, -1, -1, -1},
+    [FC] = {{0, 1, 2, -1, -1}, 3, 4, -1, -1, -1, -1, -1},
+    [TRANSPOSE] = {{2, -1, -1, -1, -1}, 3, 4, 0, 1, -1, -1, -1},
+    [RESHAPE] = {{2, -1, -1, -1, -1}, 3, 4, 0, 1, -1, -1, -1},
+    [SLICE] = {{3, -1, -1, -1, -1}, 4, 5, 0, 1, 2, -1, -1},
+    [CONCAT] = {{1, 2, 3, 4, 7}, 5, 6, -1, -1, -1, 0, -1},
+    [SCALED] = {{1, -1, -1, -1, -1}, 2, 3, -1, -1, -1, -1, 0},
 };
 static const uint8_t layout_inputs[] = {
-    [UNARY] = 1, [BINARY] = 2, [FC] = 3, [TRANSPOSE] = 1, [RESHAPE] = 1, [SLICE] = 1};
+    [UNARY] = 1, [BINARY] = 2, [FC] = 3, [TRANSPOSE] = 1, [RESHAPE] = 1, [SLICE] = 1, [SCALED] = 1};
 
 static node_shape shape_of(int type)
 {
@@ -60,6 +64,9 @@ const char *dlx_xnn_node_name(int type)
         [DLX_XNN_STATIC_RESHAPE] = "StaticReshape",
         [DLX_XNN_SQUARE_ROOT] = "SquareRoot",
         [DLX_XNN_CEILING] = "Ceiling",
+        [DLX_XNN_HARDSWISH] = "Hardswish",
+        [DLX_XNN_LEAKY_RELU] = "LeakyReLU",
+        [DLX_XNN_ELU] = "ELU",
         [DLX_XNN_MAXIMUM] = "Maximum",
         [DLX_XNN_NEGATE] = "Negate",
         [DLX_XNN_SQUARE] = "Square",
@@ -258,6 +265,8 @@ static dlx_status verify_node(verifier *v, const dlx_xnn_node *n, dlx_error *err
     DLX_TRY(verify_operands(v, n, err));
     if (n->clamped && !(n->min <= n->max))
         return dlx_fail(err, DLX_E_FORMAT, "it clamps to %g .. %g", (double)n->min, (double)n->max);
+    if (layout->factor >= 0 && !isfinite(n->factor))
+        return dlx_fail(err, DLX_E_FORMAT, "its factor is %g", (double)n->factor);
     const dlx_xnn_value *in = value_of(v, n->in[0]), *out = value_of(v, n->out);
     if (layout->axis >= 0 && n->axis >= out->rank)
         return dlx_fail(err, DLX_E_FORMAT, "it joins along dimension %u of %u", n->axis, out->rank);

@@ -94,6 +94,11 @@ static void put_node(dlx_fbw *w, dlx_fbw_ref from, const dlx_xnn_node *n, uint32
     dlx_fbw_set(&t, l->out, 4, n->out);
     dlx_fbw_set(&t, l->flags, 4, n->flags);
     if (l->axis >= 0) dlx_fbw_set(&t, l->axis, 4, n->axis);
+    if (l->factor >= 0) {
+        uint32_t bits;
+        memcpy(&bits, &n->factor, sizeof bits);
+        dlx_fbw_set(&t, l->factor, 4, bits);
+    }
     if (l->rank >= 0) dlx_fbw_set(&t, l->rank, 4, n->rank);
     if (l->shape >= 0) dlx_fbw_set_ref(&t, l->shape);
     if (l->size >= 0) dlx_fbw_set_ref(&t, l->size);

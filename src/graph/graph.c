@@ -25,6 +25,11 @@ bool dlx_op_arity_ok(dlx_op op, int inputs, int outputs)
            outputs == ops[op].outputs;
 }
 
+bool dlx_op_updates(dlx_op op)
+{
+    return op == DLX_OP_INDEX_PUT || op == DLX_OP_SCATTER || op == DLX_OP_SLICE_PUT;
+}
+
 void dlx_graph_init(dlx_graph *g)
 {
     dlx_graph_init_with(g, NULL);
@@ -107,8 +112,7 @@ static dlx_shape value_shape(const dlx_value *v)
     return s;
 }
 
-/* The shape of a node's output when every dynamic dimension of its operands has `probe` (or its bound if that is less).
- */
+/* The shape of a node's output when every dynamic dimension has `probe` (or its bound if that is less). */
 static bool probe_shape(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, int64_t probe, dlx_shape *out)
 {
     dlx_shape smaller[DLX_MAX_INPUTS];
@@ -119,33 +123,23 @@ static bool probe_shape(const dlx_graph *g, const dlx_node *node, const dlx_shap
         for (int d = 0; d < v->rank; d++)
             if ((v->dynamic >> d & 1) && probe < v->dim[d]) smaller[i].dim[d] = probe;
     }
-    return dlx_infer_node(g, node, smaller, out, NULL) == DLX_OK;
+    return dlx_infer_node_known(g, node, smaller, &(dlx_known){.most = probe}, out, NULL) == DLX_OK;
 }
 
 /*
  * Which dimensions of a node's output can vary: infer the shape again with every dynamic dimension made smaller and
  * compare. Exact for the affine shapes that programs have. No rows at all divide into everything and are tried first;
- * one row is what operators that need some get.
+ * one row is what operators that need some get, and reshapes that compute one dimension from several others.
  */
 static unsigned output_dynamic(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_shape *out)
 {
     dlx_shape other;
     unsigned dynamic = 0;
-    if (!probe_shape(g, node, in, 0, &other) && !probe_shape(g, node, in, 1, &other)) return 0;
+    int64_t first = node->op == DLX_OP_RESHAPE && node->inputs > 1;
+    if (!probe_shape(g, node, in, first, &other) && !probe_shape(g, node, in, !first, &other)) return 0;
     for (int d = 0; d < out->rank && d < other.rank; d++)
         if (out->dim[d] != other.dim[d]) dynamic |= 1u << d;
     return dynamic;
-}
-
-dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node)
-{
-    const dlx_value *first = &g->values[node->in[0]];
-    switch (node->op) {
-    case DLX_OP_CONVERT: return first->dtype == DLX_F32 ? DLX_QD8 : DLX_F32;
-    case DLX_OP_EMBEDDING: return first->dtype == DLX_I8 && node->inputs == 3 ? DLX_F32 : first->dtype;
-    case DLX_OP_LINEAR: return DLX_F32;
-    default: return first->dtype;
-    }
 }
 
 uint32_t dlx_graph_node_to(dlx_graph *g, dlx_node node, uint32_t out, dlx_error *err)

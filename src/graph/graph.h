@@ -24,6 +24,11 @@
 
 enum { DLX_MAX_RANK = 6, DLX_MAX_INPUTS = 6, DLX_MAX_OUTPUTS = 2 };
 
+/* In attr.shape: the size is what operand k (I64, rank 0) holds when the node runs; attr.bound says how large it may
+ * be. */
+#define DLX_RUN(k)         (INT64_MIN + (k))
+#define DLX_IS_RUN(number) ((number) < INT64_MIN + DLX_MAX_INPUTS)
+
 typedef enum dlx_value_kind { DLX_VALUE_INPUT, DLX_VALUE_CONST, DLX_VALUE_TEMP } dlx_value_kind;
 
 /* How the bytes of a constant come about. Sources are views; nothing is copied until a writer or packer streams it. */
@@ -50,7 +55,7 @@ typedef struct dlx_value {
     uint8_t dynamic;           /* bit i: dim i varies */
     int64_t dim[DLX_MAX_RANK]; /* upper bounds */
     uint32_t scales;           /* I8 weights: CONST F32 value with one scale per row of dim 0; DLX_NONE otherwise */
-    dlx_const_source source;   /* CONST only */
+    dlx_const_source source;   /* CONST; of a state: what it holds at first, data NULL: zeros */
     uint32_t producer;         /* node, or DLX_NONE */
 } dlx_value;
 
@@ -69,35 +74,84 @@ typedef struct dlx_value {
     X(ROW_SELECT, 2, 2, 1) /* x [T,..], rows [R] I32 -> [R,..] */                                                      \
     /* primitive */                                                                                                    \
     X(CONVERT, 1, 1, 1) /* between F32, QD8 and I8 (per-tensor scale attr.f[0], zero point 0) */                       \
-    X(ADD, 2, 2, 1)     /* numpy broadcasting for the binary operators */                                              \
+    X(CAST, 1, 1, 1) /* to attr.dtype, as C converts; floats outside an integer's range become its nearest number */   \
+    X(ADD, 2, 2, 1)  /* numpy broadcasting for the binary operators; F32, I64 or I32 */                                \
     X(SUB, 2, 2, 1)                                                                                                    \
     X(MUL, 2, 2, 1)                                                                                                    \
-    X(DIV, 2, 2, 1)                                                                                                    \
-    X(MIN, 2, 2, 1)                                                                                                    \
+    X(DIV, 2, 2, 1) /* F32 */                                                                                          \
+    X(MIN, 2, 2, 1) /* NaN wins */                                                                                     \
     X(MAX, 2, 2, 1)                                                                                                    \
+    X(FLOORDIV, 2, 2, 1) /* as Python's // */                                                                          \
+    X(TRUNCDIV, 2, 2, 1)                                                                                               \
+    X(MODULO, 2, 2, 1)    /* as Python's %: the sign of the divisor */                                                 \
+    X(REMAINDER, 2, 2, 1) /* as C's: the sign of the dividend */                                                       \
+    X(POW, 2, 2, 1)       /* F32 */                                                                                    \
+    X(EQUAL, 2, 2, 1)     /* any type -> BOOL */                                                                       \
+    X(LESS, 2, 2, 1)                                                                                                   \
+    X(LESS_EQUAL, 2, 2, 1)                                                                                             \
+    X(AND, 2, 2, 1) /* bits of BOOL, I64 or I32 */                                                                     \
+    X(OR, 2, 2, 1)                                                                                                     \
+    X(XOR, 2, 2, 1)                                                                                                    \
+    X(WHERE, 3, 3, 1) /* BOOL ? a : b, broadcasting; any type */                                                       \
     X(NEG, 1, 1, 1)                                                                                                    \
     X(ABS, 1, 1, 1)                                                                                                    \
+    X(SIGN, 1, 1, 1)                                                                                                   \
+    X(NOT, 1, 1, 1) /* BOOL, or the bits of I64 and I32 */                                                             \
     X(SQUARE, 1, 1, 1)                                                                                                 \
     X(SQRT, 1, 1, 1)                                                                                                   \
     X(RSQRT, 1, 1, 1)                                                                                                  \
     X(EXP, 1, 1, 1)                                                                                                    \
+    X(EXPM1, 1, 1, 1)                                                                                                  \
     X(LOG, 1, 1, 1)                                                                                                    \
     X(SIN, 1, 1, 1)                                                                                                    \
     X(COS, 1, 1, 1)                                                                                                    \
     X(TANH, 1, 1, 1)                                                                                                   \
+    X(ERF, 1, 1, 1)                                                                                                    \
     X(SIGMOID, 1, 1, 1)                                                                                                \
     X(GELU, 1, 1, 1)                                                                                                   \
+    X(GELU_TANH, 1, 1, 1) /* the approximation by tanh */                                                              \
     X(FLOOR, 1, 1, 1)                                                                                                  \
     X(CEIL, 1, 1, 1)                                                                                                   \
+    X(ROUND, 1, 1, 1) /* halves to even */                                                                             \
+    X(TRUNC, 1, 1, 1)                                                                                                  \
     X(CLAMP, 1, 1, 1) /* attr.f[0] .. attr.f[1] */                                                                     \
     X(COPY, 1, 1, 1)                                                                                                   \
-    X(SOFTMAX, 1, 1, 1)   /* last dimension */                                                                         \
-    X(MEAN, 1, 1, 1)      /* over dimension attr.axis, kept as 1 when attr.keep, else removed */                       \
-    X(BMM, 2, 2, 1)       /* a [..,m,k], b [..,k,n] or, attr.transpose_b, [..,n,k]; batch dims broadcast 1 <-> N */    \
-    X(RESHAPE, 1, 1, 1)   /* attr.shape, at most one -1 */                                                             \
+    X(SOFTMAX, 1, 1, 1) /* last dimension */                                                                           \
+    X(LOG_SOFTMAX, 1, 1, 1)                                                                                            \
+    X(LAYER_NORM, 1, 3, 1) /* x [..,d], w [d]?, b [d]?; eps */                                                         \
+    X(MEAN, 1, 1, 1)       /* over dimension attr.axis, kept as 1 when attr.keep, else removed */                      \
+    X(SUM, 1, 1, 1)        /* F32 or I64 */                                                                            \
+    X(PROD, 1, 1, 1)                                                                                                   \
+    X(VARIANCE, 1, 1, 1) /* divided by n - attr.f[0] */                                                                \
+    X(AMAX, 1, 1, 1)     /* F32, I64 or I32; NaN wins; so for AMIN and the ARG operators */                            \
+    X(AMIN, 1, 1, 1)                                                                                                   \
+    X(ANY, 1, 1, 1) /* BOOL */                                                                                         \
+    X(ALL, 1, 1, 1)                                                                                                    \
+    X(ARGMAX, 1, 1, 1) /* -> I64, the first of equals */                                                               \
+    X(ARGMIN, 1, 1, 1)                                                                                                 \
+    X(CUMSUM, 1, 1, 1) /* along attr.axis */                                                                           \
+    X(TOPK, 1, 1, 1)   /* -> I64 places of the attr.size[0] largest along the last dimension, descending */            \
+    X(BMM, 2, 2, 1)    /* a [..,m,k], b [..,k,n] or, attr.transpose_b, [..,n,k]; batch dims broadcast 1 <-> N */       \
+    X(SDPA, 3, 5,                                                                                                      \
+      1) /* q [B,T,H,D], k, v [B,S,K,D], start I64 []? or mask [T,S]? added -> [B,T,H,D]; scale attr.f[0] */           \
+    /* with a start: over keys 0 .. start+T-1; attr.causal: row t sees those up to start+t */                          \
     X(TRANSPOSE, 1, 1, 1) /* attr.perm */                                                                              \
     X(SLICE, 1, 1, 1)     /* attr.begin, attr.size per dimension; size -1: to the end */                               \
-    X(CONCAT, 2, 5, 1)    /* attr.axis */
+    X(CONCAT, 2, 5, 1)    /* attr.axis */                                                                              \
+    X(RESHAPE, 1, 6, 1)   /* attr.shape, at most one -1; further operands: sizes, I64 [] */                            \
+    X(EXPAND, 1, 6, 1)    /* broadcast to attr.shape (-1: as it is); further operands: sizes, I64 [] */                \
+    X(EXPAND_AS, 2, 2, 1) /* x broadcast to the shape of the second operand */                                         \
+    X(NARROW, 1, 3, 1) /* Python's x[begin:end:step] along attr.axis: attr.shape[0..2]; operands: begin, end I64 [] */ \
+    X(FLIP, 1, 1, 1)   /* along attr.axis */                                                                           \
+    X(PAD, 1, 1, 1)    /* attr.shape elements before and attr.size behind per dimension, of value attr.f[0] */         \
+    X(TRIANGLE, 1, 1, 1)  /* zeros above (attr.keep: below) diagonal attr.axis of the last two dimensions */           \
+    X(INDEX, 2, 6, 1)     /* x, I64 or I32 places for each dimension in attr.axes (numpy's rule for where they go) */  \
+    X(INDEX_PUT, 3, 6, 1) /* x with values (operand 1) at those places; attr.keep: added */                            \
+    X(GATHER, 2, 2, 1)    /* x, places along attr.axis, of the result's shape */                                       \
+    X(SCATTER, 3, 3, 1)   /* x, places along attr.axis, values of that shape; attr.keep: added */                      \
+    X(SLICE_PUT, 2, 3, 1) /* x with operand 1 at [begin, begin + its size) of attr.axis: attr.shape[0] or I64 [] */    \
+    X(SIZE, 1, 1, 1)      /* of dimension attr.axis -> I64 [] */                                                       \
+    X(ARANGE, 2, 2, 1)    /* first, end I64 [] of step attr.shape[2] -> [n] of attr.dtype; attr.bound[0] */
 
 typedef enum dlx_op {
 #define DLX_OP_ENUM(name, lo, hi, outs) DLX_OP_##name,
@@ -108,12 +162,16 @@ typedef enum dlx_op {
 
 typedef struct dlx_attr {
     float f[2];                  /* eps, scale, clamp bounds, per-tensor scale */
-    int32_t axis;                /* CONCAT, MEAN */
-    bool keep;                   /* MEAN */
+    int32_t axis;                /* CONCAT, reductions, and where the operator says so */
+    uint8_t axes;                /* INDEX, INDEX_PUT: bit d: dimension d has places */
+    bool keep;                   /* reductions, and where the operator says so */
     bool transpose_b;            /* BMM */
+    bool causal;                 /* SDPA */
+    dlx_dtype dtype;             /* CAST, ARANGE */
     uint8_t rank;                /* entries used in shape / perm / begin / size */
     int64_t shape[DLX_MAX_RANK]; /* RESHAPE shape; TRANSPOSE perm; SLICE begin */
     int64_t size[DLX_MAX_RANK];  /* SLICE size */
+    int64_t bound[DLX_MAX_RANK]; /* of dimensions whose size is known only at run time */
 } dlx_attr;
 
 typedef struct dlx_node {
@@ -135,6 +193,13 @@ typedef struct dlx_graph {
     size_t n_inputs, inputs_capacity;
     uint32_t *outputs; /* any values, in call order */
     size_t n_outputs, outputs_capacity;
+    /* The last n_states inputs and the last n_states outputs are states: what a call leaves in output i is input i of
+     * the next one. */
+    size_t n_states;
+    /* Width of the block-causal attention that the masks of the program had before raising took them out (1: causal);
+     * 0: there were none. */
+    int32_t attn_block;
+    int64_t max_context; /* positions that its caches held then; 0: as many as the cache inputs and a call's rows */
 } dlx_graph;
 
 void dlx_graph_init(dlx_graph *g);
@@ -167,12 +232,27 @@ typedef struct dlx_shape {
 } dlx_shape;
 dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out,
                           dlx_error *err);
+/* The same where more is known than shapes: `data` [n_values] holds what sizes computed at run time are read from
+ * (NULL: they take their bounds, or `most` where that is less). */
+typedef struct dlx_known {
+    void *const *data;
+    int64_t most;
+} dlx_known;
+dlx_status dlx_infer_node_known(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_known *known,
+                                dlx_shape *out, dlx_error *err);
+/* Whether the shape of the node's output depends on numbers and not on shapes alone. */
+bool dlx_node_sized_at_run(const dlx_node *node);
 /* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in.
  * Constants take their dims. Allocates nothing. */
 dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err);
 /* Element type of a node's output, from those of its operands. */
 dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node);
 int64_t dlx_shape_elements(const dlx_shape *s); /* product; 1 for rank 0 */
+
+/* Operators that change their first operand in few places: its bytes can become the result's. */
+bool dlx_op_updates(dlx_op op);
+/* Element types and kinds of a node's operands and result (part of dlx_graph_verify). NULL: in order; else the rule. */
+const char *dlx_types_rule(const dlx_graph *g, const dlx_node *node);
 
 /* Checks every index, arity, dtype, SSA, order and shape rule. Runs after every pass in debug builds. */
 dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err);

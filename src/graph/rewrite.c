@@ -6,6 +6,9 @@ dlx_status dlx_rewrite_begin(dlx_rewrite *r, const dlx_graph *from, dlx_error *e
 {
     r->from = from;
     dlx_graph_init_with(&r->to, &from->arena.mem);
+    r->to.n_states = from->n_states;
+    r->to.attn_block = from->attn_block;
+    r->to.max_context = from->max_context;
     r->n_map = from->n_values;
     r->map = dlx_mem_array(&from->arena.mem, r->n_map, sizeof *r->map);
     if (!r->map) return dlx_fail(err, DLX_E_NOMEM, "out of memory rewriting a graph of %zu values", from->n_values);
@@ -14,6 +17,7 @@ dlx_status dlx_rewrite_begin(dlx_rewrite *r, const dlx_graph *from, dlx_error *e
         const dlx_value *v = &from->values[from->inputs[i]];
         uint32_t id = dlx_graph_input(&r->to, v->name, v->dtype, v->rank, v->dim, v->dynamic);
         if (id == DLX_NONE) return dlx_fail(err, DLX_E_NOMEM, "out of memory rewriting a graph");
+        r->to.values[id].source = v->source;
         r->map[from->inputs[i]] = id;
     }
     return DLX_OK;

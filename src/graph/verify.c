@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/sizes.h"
-#include "graph/linear_kinds.h"
 
 static dlx_status bad_value(size_t i, const dlx_value *v, const char *rule, dlx_error *err)
 {
@@ -47,82 +46,28 @@ static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
     return DLX_OK;
 }
 
-static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int k)
+/* Operands that may be absent. */
+static bool optional(dlx_op op, int k)
 {
-    return k < n->inputs && n->in[k] != DLX_NONE ? &g->values[n->in[k]] : NULL;
+    return (op == DLX_OP_LINEAR && k == 2) || (op == DLX_OP_ATTENTION && k >= 3) || (op == DLX_OP_SDPA && k >= 3) ||
+           (op == DLX_OP_LAYER_NORM && k >= 1);
 }
 
-static bool is_float(const dlx_value *v)
+/* Sizes that are read from operands name operands, and have bounds. */
+static const char *run_sizes_rule(const dlx_node *n)
 {
-    return v->dtype == DLX_F32;
-}
-
-static dlx_status verify_linear(const dlx_graph *g, size_t i, const dlx_node *n, dlx_error *err)
-{
-    const dlx_value *x = operand(g, n, 0), *w = operand(g, n, 1), *bias = operand(g, n, 2);
-    if (dlx_linear_kind_of(x, w) == DLX_LINEAR_KINDS)
-        return bad_node(i, n, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS, err);
-    if (w->kind != DLX_VALUE_CONST) return bad_node(i, n, "its weight must be a constant", err);
-    if (bias && (bias->kind != DLX_VALUE_CONST || !is_float(bias)))
-        return bad_node(i, n, "its bias must be a constant of floats", err);
-    return DLX_OK;
-}
-
-static dlx_status verify_embedding(const dlx_graph *g, size_t i, const dlx_node *n, dlx_error *err)
-{
-    const dlx_value *table = operand(g, n, 0), *ids = operand(g, n, 1), *scales = operand(g, n, 2);
-    if (ids->dtype != DLX_I64 && ids->dtype != DLX_I32) return bad_node(i, n, "ids must be integers", err);
-    if (table->dtype != DLX_F32 && table->dtype != DLX_I8)
-        return bad_node(i, n, "its table must hold floats or int8", err);
-    if (scales && (table->dtype != DLX_I8 || !is_float(scales)))
-        return bad_node(i, n, "row scales are floats and go with an int8 table", err);
-    return DLX_OK;
-}
-
-/* Data movement: any type, the same for all operands, but not what only a LINEAR can read. */
-static bool moves_data(dlx_op op)
-{
-    return op == DLX_OP_COPY || op == DLX_OP_RESHAPE || op == DLX_OP_TRANSPOSE || op == DLX_OP_SLICE ||
-           op == DLX_OP_CONCAT;
-}
-
-/* Rows of QD8 have a layout of their own and int8 constants with scales stand for other numbers than their bytes: both
- * are read by the operators that know, and by no other. */
-static dlx_status verify_reader(const dlx_graph *g, size_t i, const dlx_node *n, int k, dlx_error *err)
-{
-    const dlx_value *v = operand(g, n, k);
-    if (!v) return DLX_OK;
-    if (v->dtype == DLX_QD8 && (n->op != DLX_OP_LINEAR || k != 0))
-        return bad_node(i, n, "only a LINEAR reads dynamically quantised rows", err);
-    if (v->scales != DLX_NONE && !(n->op == DLX_OP_LINEAR && k == 1) && !(n->op == DLX_OP_EMBEDDING && k == 0))
-        return bad_node(i, n, "does not honour the scales of an int8 constant", err);
-    return DLX_OK;
-}
-
-static dlx_status verify_types(const dlx_graph *g, size_t i, const dlx_node *n, dlx_error *err)
-{
-    const dlx_value *first = operand(g, n, 0);
-    for (int k = 0; k < n->inputs; k++) DLX_TRY(verify_reader(g, i, n, k, err));
-    if (g->values[n->out[0]].dtype != dlx_node_dtype(g, n))
-        return bad_node(i, n, "its result has another element type than its operands give", err);
-    switch (n->op) {
-    case DLX_OP_CONVERT:
-        if (first->dtype != DLX_F32 && first->dtype != DLX_I8)
-            return bad_node(i, n, "converts only f32 to qd8 and i8 to f32", err);
-        return DLX_OK;
-    case DLX_OP_LINEAR: return verify_linear(g, i, n, err);
-    case DLX_OP_EMBEDDING: return verify_embedding(g, i, n, err);
-    case DLX_OP_ROW_SELECT:
-        return operand(g, n, 1)->dtype == DLX_I32 ? DLX_OK : bad_node(i, n, "rows must be i32", err);
-    default: break;
+    int entries = n->op == DLX_OP_NARROW ? 2 : n->op == DLX_OP_SLICE_PUT ? 1 : n->attr.rank;
+    if (n->attr.rank > DLX_MAX_RANK) return "its rank is above 6";
+    for (int i = 0; i < entries; i++) {
+        if (!DLX_IS_RUN(n->attr.shape[i])) continue;
+        int64_t k = n->attr.shape[i] - INT64_MIN;
+        if (n->op != DLX_OP_RESHAPE && n->op != DLX_OP_EXPAND && n->op != DLX_OP_NARROW && n->op != DLX_OP_SLICE_PUT)
+            return "its sizes must be numbers";
+        if (k < 1 || k >= n->inputs) return "a size refers to an operand that it does not have";
+        if (n->op != DLX_OP_SLICE_PUT && n->attr.bound[n->op == DLX_OP_NARROW ? 0 : i] < 0)
+            return "a size known at run time has no bound";
     }
-    for (int k = 0; k < n->inputs; k++) {
-        const dlx_value *v = operand(g, n, k);
-        if (v && moves_data(n->op) && v->dtype != first->dtype)
-            return bad_node(i, n, "its operands differ in element type", err);
-        if (v && !moves_data(n->op) && !is_float(v)) return bad_node(i, n, "computes on f32 only", err);
-    }
-    return DLX_OK;
+    return NULL;
 }
 
 static dlx_status verify_node(const dlx_graph *g, size_t i, uint8_t *defined, dlx_error *err)
@@ -133,8 +78,7 @@ static dlx_status verify_node(const dlx_graph *g, size_t i, uint8_t *defined, dl
     for (int k = 0; k < n->inputs; k++) {
         uint32_t v = n->in[k];
         if (v == DLX_NONE) {
-            bool optional = (n->op == DLX_OP_LINEAR && k == 2) || (n->op == DLX_OP_ATTENTION && k >= 3);
-            if (!optional) return bad_node(i, n, "an operand is missing", err);
+            if (!optional(n->op, k)) return bad_node(i, n, "an operand is missing", err);
             continue;
         }
         if (v >= g->n_values || !defined[v]) return bad_node(i, n, "an operand is used before it is computed", err);
@@ -144,12 +88,31 @@ static dlx_status verify_node(const dlx_graph *g, size_t i, uint8_t *defined, dl
     uint32_t o = n->out[0];
     if (o >= g->n_values || g->values[o].kind != DLX_VALUE_TEMP || defined[o] || g->values[o].producer != i)
         return bad_node(i, n, "its result is written twice or belongs to another node", err);
-    DLX_TRY(verify_types(g, i, n, err));
+    const char *rule = dlx_types_rule(g, n);
+    if (!rule) rule = run_sizes_rule(n);
+    if (rule) return bad_node(i, n, rule, err);
     DLX_TRY(dlx_infer_node(g, n, in, &out, err));
     const dlx_value *v = &g->values[o];
     if (out.rank != v->rank || memcmp(out.dim, v->dim, out.rank * sizeof out.dim[0]) != 0)
         return bad_node(i, n, "its result has another shape than its operands give", err);
     defined[o] = 1;
+    return DLX_OK;
+}
+
+/* A state comes back as it went in, and its shape does not vary. */
+static dlx_status verify_states(const dlx_graph *g, dlx_error *err)
+{
+    if (g->n_states > g->n_inputs || g->n_states > g->n_outputs)
+        return dlx_fail(err, DLX_E_FORMAT, "a graph of %zu inputs and %zu outputs has %zu states", g->n_inputs,
+                        g->n_outputs, g->n_states);
+    for (size_t i = 0; i < g->n_states; i++) {
+        const dlx_value *in = &g->values[g->inputs[g->n_inputs - g->n_states + i]];
+        uint32_t o = g->outputs[g->n_outputs - g->n_states + i];
+        const dlx_value *out = o < g->n_values ? &g->values[o] : in;
+        bool same = in->dtype == out->dtype && in->rank == out->rank && !in->dynamic && !out->dynamic &&
+                    memcmp(in->dim, out->dim, in->rank * sizeof in->dim[0]) == 0;
+        if (!same) return dlx_fail(err, DLX_E_FORMAT, "state %zu comes back with another type or shape", i);
+    }
     return DLX_OK;
 }
 
@@ -168,6 +131,7 @@ dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err)
         else
             defined[g->inputs[i]] = 1;
     }
+    if (s == DLX_OK) s = verify_states(g, err);
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) s = verify_node(g, i, defined, err);
     for (size_t i = 0; s == DLX_OK && i < g->n_outputs; i++)
         if (g->outputs[i] >= g->n_values || !defined[g->outputs[i]])

@@ -175,7 +175,7 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
 {
     const dlx_shape *out = &ex->shape[n->out[0]];
     job j = {.ex = ex, .n = n, .k = &ex->p->k, .out = ex->data[n->out[0]], .f = n->attr.f[0]};
-    if (ex->root[n->out[0]] != n->out[0]) return DLX_OK;
+    if (ex->root[n->out[0]] != n->out[0] && !dlx_op_updates(n->op)) return DLX_OK;
     for (int k = 0; k < n->inputs; k++) j.in[k] = n->in[k] == DLX_NONE ? NULL : ex->data[n->in[k]];
     j.width = width_of(out);
     j.rows = rows_of(out);
@@ -199,7 +199,8 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
         }
         break;
     case DLX_OP_ADD:
-        if (same_shape(out, &ex->shape[n->in[0]]) && same_shape(out, &ex->shape[n->in[1]])) {
+        if (ex->p->g.values[n->in[0]].dtype == DLX_F32 && same_shape(out, &ex->shape[n->in[0]]) &&
+            same_shape(out, &ex->shape[n->in[1]])) {
             dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_add, &j);
             return DLX_OK;
         }
@@ -241,6 +242,7 @@ static size_t table_bytes(const dlx_program *p, const layout *l)
 {
     const dlx_executor *ex = NULL;
     size_t each = sizeof *ex->offset + sizeof *ex->root + sizeof *ex->shape + sizeof *ex->data;
+    if (dlx_sized_at_run(&p->g)) each += sizeof *ex->most;
     return sizeof *ex + (p->g.n_values + 1) * each + (p->g.n_inputs + 1) * sizeof *ex->bound +
            l->works * sizeof *ex->work + l->pieces * sizeof *ex->piece + l->visible_rows * sizeof *ex->all_visible;
 }
@@ -268,7 +270,9 @@ static bool allocate_tables(dlx_executor *ex)
     ex->shape = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->shape);
     ex->data = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->data);
     ex->bound = dlx_mem_zeroed(&ex->mem, inputs, sizeof *ex->bound);
-    return ex->offset && ex->root && ex->shape && ex->bound && ex->data;
+    bool sized = dlx_sized_at_run(&ex->p->g);
+    if (sized) ex->most = dlx_mem_zeroed(&ex->mem, n, sizeof *ex->most);
+    return ex->offset && ex->root && ex->shape && ex->bound && ex->data && (!sized || ex->most);
 }
 
 dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bounds, int threads, uint64_t *bytes,
@@ -285,6 +289,7 @@ dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bo
     dlx_mem_free(&p->mem, ex.shape, n, sizeof *ex.shape);
     dlx_mem_free(&p->mem, ex.data, n, sizeof *ex.data);
     dlx_mem_free(&p->mem, ex.bound, p->g.n_inputs + 1, sizeof *ex.bound);
+    dlx_mem_free(&p->mem, ex.most, n, sizeof *ex.most);
     return s;
 }
 
@@ -325,6 +330,7 @@ dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx
         return s;
     }
     memcpy(ex->bound, bounds->max_shape, p->g.n_inputs * sizeof *bounds->max_shape);
+    if (ex->most) memcpy(ex->most, ex->shape, p->g.n_values * sizeof *ex->most);
     ex->scratch = ex->arena + l.arena;
     for (size_t i = 0; i < p->g.n_values; i++)
         if (p->g.values[i].kind == DLX_VALUE_CONST) ex->data[i] = (void *)(uintptr_t)p->g.values[i].source.data;
@@ -348,6 +354,7 @@ void dlx_executor_close(dlx_executor *ex)
     dlx_mem_free(&mem, ex->shape, n, sizeof *ex->shape);
     dlx_mem_free(&mem, ex->data, n, sizeof *ex->data);
     dlx_mem_free(&mem, ex->bound, ex->p->g.n_inputs + 1, sizeof *ex->bound);
+    dlx_mem_free(&mem, ex->most, n, sizeof *ex->most);
     dlx_mem_free(&mem, ex, 1, sizeof *ex);
 }
 
@@ -393,14 +400,18 @@ dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_r
     uint32_t caller = dlx_caller_output(ex->p);
     DLX_TRY(check_pass(ex, pass, err));
     DLX_TRY(bind_inputs(ex, pass->inputs, err));
-    DLX_TRY(dlx_graph_infer(g, ex->shape, err));
+    if (!ex->most) DLX_TRY(dlx_graph_infer(g, ex->shape, err));
     for (size_t i = 0; i < g->n_nodes; i++) {
         uint32_t out = g->nodes[i].out[0];
         if (ex->root[out] != out) ex->data[out] = ex->data[ex->root[out]];
     }
     if (caller != DLX_NONE) ex->data[caller] = pass->n_logits ? pass->logits[0].data : NULL;
     ex->pass = pass;
-    for (size_t i = 0; i < g->n_nodes; i++) DLX_TRY(run_node(ex, &g->nodes[i], err));
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (ex->most) DLX_TRY(dlx_infer_now(ex, &g->nodes[i], err));
+        DLX_TRY(run_node(ex, &g->nodes[i], err));
+    }
+    dlx_keep_states(ex);
     for (size_t i = 0; i < g->n_outputs; i++)
         outputs[i] = (dlx_tensor_ref){.data = ex->data[g->outputs[i]], .shape = ex->shape[g->outputs[i]]};
     return DLX_OK;

@@ -21,6 +21,7 @@ struct dlx_executor {
     uint32_t *root;   /* [n_values] value whose bytes this one shares (reshapes), itself otherwise */
     dlx_shape *shape; /* [n_values] of the current call */
     dlx_shape *bound; /* [n_inputs] */
+    dlx_shape *most;  /* [n_values] shapes at the bounds, of a program that computes sizes; NULL otherwise */
     void **data;      /* [n_values] of the current call */
     uint8_t *scratch; /* of attention and of split logits, one piece a thread */
     size_t scratch_stride;
@@ -40,13 +41,17 @@ static inline uint32_t dlx_caller_output(const dlx_program *p)
 {
     return p->rows != DLX_NONE ? p->g.outputs[0] : DLX_NONE;
 }
-/* Bytes of a value with this shape, in the form the kernels keep it. */
-uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *shape);
-
 /* The attention of node n, of every segment. */
 void dlx_run_attention(dlx_executor *ex, const dlx_node *n);
 /* Scratch bytes a thread needs for any attention of the program; *rows: most rows of one. */
 size_t dlx_attention_scratch(const dlx_program *p, const dlx_shape *shape, size_t *rows);
+
+/* Whether the program computes sizes: then shapes are inferred node by node, while it runs. */
+bool dlx_sized_at_run(const dlx_graph *g);
+/* The shape of n's result, now that its operands are there; within what was planned for. */
+dlx_status dlx_infer_now(dlx_executor *ex, const dlx_node *n, dlx_error *err);
+/* What states hold after a run, where it was not written in place. */
+void dlx_keep_states(dlx_executor *ex);
 
 /* Operators outside the fused set: plain loops. */
 dlx_status dlx_run_primitive(dlx_executor *ex, const dlx_node *n, dlx_error *err);

@@ -159,7 +159,7 @@ static dlx_status add_bias(delegate *d, uint32_t bias, uint32_t *out)
     return dlx_import_node(d->im, DLX_OP_ADD, sum, 2, NULL, out);
 }
 
-/* x [.., k] times a filter [n, k] that is computed at run time. */
+/* x [.., k] times a filter that is computed at run time, or one stored [k, n]. */
 static dlx_status import_dynamic_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
 {
     dlx_attr attr = {.transpose_b = !(d->x.nodes[node].flags & 1)};
@@ -175,8 +175,9 @@ static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint
                     *bias = in[2] == DLX_NONE ? NULL : &g->values[in[2]];
     if (bias && (bias->dtype != DLX_F32 || bias->rank != 1))
         return unsupported(d, node, "its bias must be a vector of float32");
-    if (w->kind != DLX_VALUE_CONST) return import_dynamic_fc(d, node, in, out);
-    if (n->flags & 1) return unsupported(d, node, "constant filters stored [k, n] are not supported");
+    if (w->kind != DLX_VALUE_CONST || ((n->flags & 1) && w->dtype == DLX_F32))
+        return import_dynamic_fc(d, node, in, out);
+    if (n->flags & 1) return unsupported(d, node, "int8 filters stored [k, n] are not supported");
     if (dlx_linear_kind_of(x, w) == DLX_LINEAR_KINDS)
         return unsupported(d, node, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS);
     if (w->rank != 2 || (bias && bias->dim[0] != w->dim[0]))
@@ -185,6 +186,42 @@ static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint
     bool packed = bias && bias->kind == DLX_VALUE_CONST;
     DLX_TRY(dlx_import_node(d->im, DLX_OP_LINEAR, in, packed ? 3 : 2, NULL, out));
     return in[2] != DLX_NONE && !packed ? add_bias(d, in[2], out) : DLX_OK;
+}
+
+static dlx_status with_number(delegate *d, dlx_op op, uint32_t x, float number, uint32_t *out)
+{
+    uint32_t in[2] = {x};
+    DLX_TRY(dlx_import_number(d->im, DLX_F32, (double)number, 0, &in[1]));
+    return dlx_import_node(d->im, op, in, 2, NULL, out);
+}
+
+/* x > 0 ? x : f(x) */
+static dlx_status where_positive(delegate *d, uint32_t x, uint32_t f, uint32_t *out)
+{
+    uint32_t zero, less[2], in[3] = {DLX_NONE, x, f};
+    DLX_TRY(dlx_import_number(d->im, DLX_F32, 0, 0, &zero));
+    less[0] = zero;
+    less[1] = x;
+    DLX_TRY(dlx_import_node(d->im, DLX_OP_LESS, less, 2, NULL, &in[0]));
+    return dlx_import_node(d->im, DLX_OP_WHERE, in, 3, NULL, out);
+}
+
+/* Activations that the graph has no operator for: LeakyReLU, ELU, x * clamp(x / 6 + 1/2, 0, 1). */
+static dlx_status import_activation(delegate *d, uint32_t node, uint32_t x, uint32_t *out)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    uint32_t f = x;
+    if (n->type == DLX_XNN_HARDSWISH) {
+        dlx_attr unit = {.f = {0.0f, 6.0f}};
+        DLX_TRY(with_number(d, DLX_OP_ADD, x, 3.0f, &f));
+        DLX_TRY(dlx_import_node(d->im, DLX_OP_CLAMP, &f, 1, &unit, &f));
+        uint32_t in[2] = {x, f};
+        DLX_TRY(dlx_import_node(d->im, DLX_OP_MUL, in, 2, NULL, &f));
+        return with_number(d, DLX_OP_MUL, f, 1.0f / 6.0f, out);
+    }
+    if (n->type == DLX_XNN_ELU) DLX_TRY(dlx_import_node(d->im, DLX_OP_EXPM1, &f, 1, NULL, &f));
+    DLX_TRY(with_number(d, DLX_OP_MUL, f, n->factor, &f));
+    return where_positive(d, x, f, out);
 }
 
 static dlx_status import_clamped(delegate *d, uint32_t node, uint32_t *out)
@@ -208,6 +245,8 @@ static dlx_status import_node(delegate *d, uint32_t node)
             return unsupported(d, node, "only a FullyConnected reads dynamically quantised rows");
     if (n->type == DLX_XNN_FULLY_CONNECTED) {
         DLX_TRY(import_fc(d, node, in, &out));
+    } else if (n->type == DLX_XNN_HARDSWISH || n->type == DLX_XNN_LEAKY_RELU || n->type == DLX_XNN_ELU) {
+        DLX_TRY(import_activation(d, node, in[0], &out));
     } else if (n->type == DLX_XNN_CONVERT) {
         DLX_TRY(import_convert(d, node, in, &out));
     } else {
@@ -225,8 +264,7 @@ static dlx_status import_node(delegate *d, uint32_t node)
     if (v->external_id == DLX_XNN_NONE) return DLX_OK;
     if (v->external_id >= d->ins->n_args)
         return unsupported(d, node, "an external value lies outside the call's arguments");
-    d->im->value[d->ins->args[v->external_id]] = out;
-    return DLX_OK;
+    return dlx_import_write(d->im, d->ins->args[v->external_id], out, DLX_WRITE_RESULT);
 }
 
 static dlx_status import_payload(delegate *d, dlx_arena *arena)

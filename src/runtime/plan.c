@@ -1,7 +1,8 @@
 /*
  * Memory planning: values that are alive at the same time get disjoint ranges of one arena (first fit by start, largest
- * lifetimes first come in node order). Reshapes and copies share their operand's bytes. Smaller calls use the same
- * places: sizes only shrink.
+ * lifetimes first come in node order). Reshapes and copies share their operand's bytes, and so does an operator that
+ * changes few places of its first operand when nobody reads that operand later: a state is updated where it lies.
+ * Smaller calls use the same places: sizes only shrink.
  */
 #include <string.h>
 
@@ -50,6 +51,32 @@ static void find_last_uses(planner *pl, const uint32_t *root)
     for (size_t i = 0; i < g->n_outputs; i++) pl->last_use[root[g->outputs[i]]] = SIZE_MAX;
 }
 
+/* Whether value v lies in memory that a program may write: its own, or that of a state. */
+static bool writable(const dlx_graph *g, uint32_t v)
+{
+    if (g->values[v].kind != DLX_VALUE_INPUT) return g->values[v].kind == DLX_VALUE_TEMP;
+    for (size_t i = g->n_inputs - g->n_states; i < g->n_inputs; i++)
+        if (g->inputs[i] == v) return true;
+    return false;
+}
+
+/* Gives an update the bytes of its first operand where that is read by it for the last time. */
+static void share_updates(planner *pl, uint32_t *root)
+{
+    const dlx_graph *g = &pl->p->g;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        if (!dlx_op_updates(n->op)) continue;
+        uint32_t from = root[n->in[0]], out = n->out[0];
+        bool last = pl->last_use[from] == i && writable(g, from);
+        for (int k = 1; k < n->inputs; k++) last = last && root[n->in[k]] != from;
+        if (!last) continue;
+        pl->last_use[from] = pl->last_use[out];
+        for (size_t v = 0; v < g->n_values; v++)
+            if (root[v] == out) root[v] = from;
+    }
+}
+
 /* Lowest gap that holds `bytes`; ranges whose last reader lies before node i are gone. */
 static uint64_t place(planner *pl, size_t i, uint64_t bytes, size_t last)
 {
@@ -88,6 +115,7 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++)
         if (shares_operand(&g->nodes[i])) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
     if (s == DLX_OK) find_last_uses(&pl, root);
+    if (s == DLX_OK) share_updates(&pl, root);
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
         uint32_t out = g->nodes[i].out[0];
         if (root[out] != out || out == dlx_caller_output(p)) continue;

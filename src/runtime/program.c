@@ -11,6 +11,7 @@
 #include "runtime/import.h"
 #include "runtime/linear.h"
 #include "runtime/raise.h"
+#include "runtime/raise_decoder.h"
 
 enum { PACK_ALIGN = 4096 };
 
@@ -159,7 +160,9 @@ dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *meth
 {
     dlx_graph g;
     memset(p, 0, sizeof *p);
+    bool raised;
     dlx_status s = dlx_import_method(&g, pte, method, o->mem, err);
+    if (s == DLX_OK && o->demand) s = dlx_raise_decoder(&g, &raised, err);
     if (s == DLX_OK) s = dlx_raise(&g, err);
     if (s == DLX_OK) return dlx_program_prepare(p, &g, o, err);
     dlx_graph_free(&g);

@@ -54,6 +54,9 @@ typedef struct dlx_tensor_ref {
     dlx_shape shape;
 } dlx_tensor_ref;
 
+/* Bytes of a value with this shape, in the form the kernels keep it. */
+uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *shape);
+
 /* Rows [begin, begin + rows) of the cache tensors. */
 typedef struct dlx_cache_run {
     size_t begin, rows;

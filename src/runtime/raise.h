@@ -11,6 +11,9 @@
 /* In place: the last node of a match takes over, the others are pruned when nobody else needs them. */
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
 
+/* The part of dlx_raise that comes first: constants in the form that fused operators want. */
+dlx_status dlx_raise_constants(dlx_graph *g, dlx_error *err);
+
 /*
  * Row demand: puts a ROW_SELECT in front of the row-wise operators that end in output `output`, so that only the rows
  * somebody asked for go through them (the final norm and the LM head). *rows is the new I32 input [R], or DLX_NONE

@@ -278,6 +278,65 @@ static void check_dlx_option_info(void **state)
     assert_false(dlx_decode_option_info(0, NULL));
 }
 
+/* ---- methods ----------------------------------------------------------------------------------------------------- */
+
+static dlx_method *method; /* takes float32 [<=16, 12], gives [<=16, 7] */
+
+static dlx_status open_method(void *options, dlx_error *err)
+{
+    dlx_method *m = NULL;
+    dlx_status s = dlx_method_open(&m, DLX_TEST_DATA "/foreign/mlp_dynamic.pte", NULL, options, err);
+    dlx_method_close(m);
+    return s;
+}
+
+static void check_dlx_method_options(void **state)
+{
+    (void)state;
+    dlx_method_options o = dlx_method_options_default();
+    assert_int_equal(o.struct_size, sizeof o);
+    o.threads = 1;
+    check_taken(SUBJECT(dlx_method_options, open_method), &o);
+}
+
+static dlx_status run_method(void *tensor, dlx_error *err)
+{
+    return dlx_method_run(method, tensor, 1, err);
+}
+
+static dlx_status read_output(void *out, dlx_error *err)
+{
+    return dlx_method_output(method, 0, out, err);
+}
+
+static dlx_status read_info(void *out, dlx_error *err)
+{
+    return dlx_method_input_info(method, 0, out, err);
+}
+
+/* No rows need no data, which is what this program lacks. */
+static void check_dlx_tensor(void **state)
+{
+    (void)state;
+    dlx_tensor none = {.struct_size = sizeof none, .element = DLX_ELEMENT_FLOAT32, .rank = 2, .size = {0, 12}};
+    assert_int_equal(dlx_method_open(&method, DLX_TEST_DATA "/foreign/mlp_dynamic.pte", NULL, NULL, NULL), DLX_OK);
+    check_taken(SUBJECT(dlx_tensor, run_method), &none);
+    assert_int_equal(dlx_method_run(method, &none, 1, NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_tensor, read_output), sizeof none);
+    dlx_method_close(method);
+}
+
+static void check_dlx_tensor_info(void **state)
+{
+    (void)state;
+    dlx_tensor_info info = {.struct_size = sizeof info};
+    assert_int_equal(dlx_method_open(&method, DLX_TEST_DATA "/foreign/mlp_dynamic.pte", NULL, NULL, NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_tensor_info, read_info), sizeof info);
+    assert_int_equal(dlx_method_input_info(method, 0, &info, NULL), DLX_OK);
+    assert_true(info.rank == 2 && info.size[0] == 16 && info.size[1] == 12);
+    dlx_method_close(method);
+}
+
 /* ---- chat -------------------------------------------------------------------------------------------------------- */
 
 #define ASKED "<|im_start|>user\nWhy?<|im_end|>\n"

@@ -5,3 +5,4 @@ dlx_unit_test(test_workspace MODULES base format graph kernels runtime engine ba
 dlx_unit_test(test_raise MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_import MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_primitives MODULES base format graph kernels runtime)
+dlx_unit_test(test_foreign MODULES base format graph kernels runtime engine)

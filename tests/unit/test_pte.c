@@ -324,7 +324,7 @@ static void offsets_reach_beyond_4_gib(void **state)
     X(TENSOR(V_WEIGHT).sizes[1] = -3, DLX_E_FORMAT, "size -3 in dimension 1")                                          \
     X(TENSOR(V_WEIGHT).bytes--, DLX_E_FORMAT, "claims 23 bytes; its sizes give 24")                                    \
     X(TENSOR(V_WEIGHT).sizes[0] = 3; TENSOR(V_WEIGHT).bytes = 36, DLX_E_FORMAT, "needs 36 bytes; its constant has 24") \
-    X(TENSOR(V_WEIGHT).memory_id = 1, DLX_E_UNSUPPORTED, "'model.weight' is mutable and has an initial value")         \
+    X(TENSOR(V_WEIGHT).memory_id = 1, DLX_E_FORMAT, "data 0, which is not one of the initial values")                  \
     X(TENSOR(V_WEIGHT).blob = B_OWN, DLX_E_FORMAT, "refers to data 5")                                                 \
     X(TENSOR(V_WEIGHT).blob = -2, DLX_E_FORMAT, "refers to data -2")                                                   \
     X(TENSOR(V_WEIGHT).blob = B_COUNT, DLX_E_FORMAT, "refers to data 8")                                               \
@@ -600,7 +600,7 @@ static void what_cannot_be_served_is_named(void **state)
         {{.reversed = true}, DLX_E_UNSUPPORTED, "tensor 'odd' is not contiguous"},
         {{.ranks_differ = true}, DLX_E_FORMAT, "2 sizes and an order of 1"},
         {{.allocated = true}, DLX_E_FORMAT, "arena 0, which is reserved"},
-        {{.allocated = true, .memory_id = 1, .data = 1}, DLX_E_UNSUPPORTED, "mutable and has an initial value"},
+        {{.allocated = true, .memory_id = 1, .data = 1}, DLX_E_FORMAT, "refers to initial value 1; there are 0"},
         {{.data = 2}, DLX_E_FORMAT, "refers to constant 2; there are 1"},
         {{.chains = 2}, DLX_E_UNSUPPORTED, "2 chains"},
         {{.value_kind = 12}, DLX_E_UNSUPPORTED, "method 0 ('strange'): value 0: its kind is number 12"},

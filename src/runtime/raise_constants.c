@@ -1,0 +1,168 @@
+/*
+ * Constants in the form that fused operators want, made once.
+ *
+ * Rotary embeddings as PyTorch writes them negate a half of x: x * cos + concat(-b, a) * sin. The sign moves into the
+ * table of sines, where it costs nothing: x * cos + concat(b, a) * [-sin, +sin], the form that raise.c knows. The
+ * numbers stay the same bits: a product's sign is the product of signs.
+ *
+ * Products with constant weights [k,n] become linear layers, whose weights are [n,k]: a copy, which packing reads.
+ */
+#include <string.h>
+
+#include "graph/rewrite.h"
+#include "runtime/raise.h"
+
+static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
+{
+    if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
+    const dlx_node *n = &g->nodes[g->values[v].producer];
+    return n->op == op ? n : NULL;
+}
+
+/* concat(-b, a) of two halves along the last dimension */
+static const dlx_node *turned_halves(const dlx_graph *g, uint32_t v)
+{
+    const dlx_node *both = producer(g, v, DLX_OP_CONCAT);
+    int last = g->values[v].rank - 1;
+    if (!both || both->inputs != 2 || last < 0 || both->attr.axis != last || !producer(g, both->in[0], DLX_OP_NEG))
+        return NULL;
+    const dlx_value *b = &g->values[both->in[0]], *a = &g->values[both->in[1]];
+    return b->dim[last] == a->dim[last] && !((a->dynamic | b->dynamic) >> last & 1) ? both : NULL;
+}
+
+/* Rows of a constant table [S,D] of floats, perhaps in another shape: the last dimension stays. */
+static const dlx_node *sines(const dlx_graph *g, uint32_t v, int64_t width)
+{
+    const dlx_value *out = &g->values[v];
+    const dlx_node *shaped = producer(g, v, DLX_OP_RESHAPE);
+    const dlx_node *rows = producer(g, shaped ? shaped->in[0] : v, DLX_OP_EMBEDDING);
+    if (!rows || rows->inputs != 2 || out->rank < 1 || out->dim[out->rank - 1] != width ||
+        (out->dynamic >> (out->rank - 1) & 1))
+        return NULL;
+    const dlx_value *table = &g->values[rows->in[0]];
+    bool floats = table->kind == DLX_VALUE_CONST && table->dtype == DLX_F32 && table->rank == 2 &&
+                  table->source.transform == DLX_CONST_PLAIN;
+    return floats && table->dim[1] == width ? rows : NULL;
+}
+
+typedef struct pass {
+    dlx_rewrite r;
+    uint32_t *with_signs, *turned; /* [n_values of the old graph] what a table, or weights, became in the new one */
+    dlx_error *err;
+} pass;
+
+static dlx_status signed_table(pass *p, uint32_t old, uint32_t *out)
+{
+    const dlx_value *t = &p->r.from->values[old];
+    *out = p->with_signs[old];
+    if (*out != DLX_NONE) return DLX_OK;
+    size_t rows = (size_t)t->dim[0], width = (size_t)t->dim[1];
+    float *data = dlx_arena_array(&p->r.to.arena, rows * width, sizeof *data);
+    if (!data) return dlx_fail(p->err, DLX_E_NOMEM, "out of memory preparing constants");
+    memcpy(data, t->source.data, rows * width * sizeof *data);
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < width / 2; c++) data[r * width + c] = -data[r * width + c];
+    dlx_const_source source = {.data = data, .bytes = rows * width * sizeof *data, .stored = DLX_F32};
+    *out = p->with_signs[old] = dlx_graph_const(&p->r.to, t->name, DLX_F32, 2, t->dim, source);
+    return *out == DLX_NONE ? dlx_fail(p->err, DLX_E_NOMEM, "out of memory preparing constants") : DLX_OK;
+}
+
+/* Node i, a product of concat(-b, a) and rows of sines, with the sign in the table. */
+static dlx_status move_sign(pass *p, size_t i, int k, const dlx_node *both, const dlx_node *rows)
+{
+    const dlx_graph *from = p->r.from;
+    const dlx_node *n = &from->nodes[i], *negated = producer(from, both->in[0], DLX_OP_NEG);
+    const dlx_node *shaped = producer(from, n->in[1 - k], DLX_OP_RESHAPE);
+    uint32_t in[2], look[2], half[2];
+    half[0] = dlx_rewrite_value(&p->r, negated->in[0], p->err);
+    half[1] = dlx_rewrite_value(&p->r, both->in[1], p->err);
+    look[1] = dlx_rewrite_value(&p->r, rows->in[1], p->err);
+    DLX_TRY(signed_table(p, rows->in[0], &look[0]));
+    in[k] = dlx_graph_node(&p->r.to, DLX_OP_CONCAT, half, 2, &both->attr, both->layer, p->err);
+    in[1 - k] = dlx_graph_node(&p->r.to, DLX_OP_EMBEDDING, look, 2, NULL, rows->layer, p->err);
+    if (shaped)
+        in[1 - k] = dlx_graph_node(&p->r.to, DLX_OP_RESHAPE, &in[1 - k], 1, &shaped->attr, shaped->layer, p->err);
+    return dlx_rewrite_set(&p->r, n->out[0], dlx_graph_node(&p->r.to, DLX_OP_MUL, in, 2, NULL, n->layer, p->err),
+                           p->err);
+}
+
+static bool is_plain_matrix(const dlx_value *w)
+{
+    return w->kind == DLX_VALUE_CONST && w->dtype == DLX_F32 && w->rank == 2 &&
+           w->source.transform == DLX_CONST_PLAIN && w->dim[0] > 0 && w->dim[1] > 0;
+}
+
+static bool is_product(const dlx_graph *g, const dlx_node *n)
+{
+    return n->op == DLX_OP_BMM && !n->attr.transpose_b && is_plain_matrix(&g->values[n->in[1]]);
+}
+
+static dlx_status turned_weights(pass *p, uint32_t old, uint32_t *out)
+{
+    const dlx_value *w = &p->r.from->values[old];
+    int64_t dim[2] = {w->dim[1], w->dim[0]};
+    size_t n = (size_t)dim[0], k = (size_t)dim[1];
+    *out = p->turned[old];
+    if (*out != DLX_NONE) return DLX_OK;
+    float *data = dlx_arena_array(&p->r.to.arena, n * k, sizeof *data);
+    if (!data) return dlx_fail(p->err, DLX_E_NOMEM, "out of memory turning weights of %zu x %zu", k, n);
+    for (size_t i = 0; i < k; i++)
+        for (size_t j = 0; j < n; j++)
+            memcpy(data + j * k + i, (const char *)w->source.data + (i * n + j) * sizeof *data, sizeof *data);
+    dlx_const_source source = {.data = data, .bytes = n * k * sizeof *data, .stored = DLX_F32};
+    *out = p->turned[old] = dlx_graph_const(&p->r.to, w->name, DLX_F32, 2, dim, source);
+    return *out == DLX_NONE ? dlx_fail(p->err, DLX_E_NOMEM, "out of memory turning weights") : DLX_OK;
+}
+
+static dlx_status make_linear(pass *p, const dlx_node *n)
+{
+    uint32_t in[2] = {dlx_rewrite_value(&p->r, n->in[0], p->err)};
+    DLX_TRY(turned_weights(p, n->in[1], &in[1]));
+    uint32_t out = dlx_graph_node(&p->r.to, DLX_OP_LINEAR, in, 2, NULL, n->layer, p->err);
+    return dlx_rewrite_set(&p->r, n->out[0], out, p->err);
+}
+
+static dlx_status one_node(pass *p, size_t i)
+{
+    const dlx_graph *g = p->r.from;
+    const dlx_node *n = &g->nodes[i];
+    if (is_product(g, n)) return make_linear(p, n);
+    for (int k = 0; n->op == DLX_OP_MUL && k < 2; k++) {
+        const dlx_node *both = turned_halves(g, n->in[k]);
+        const dlx_value *v = &g->values[n->in[k]];
+        const dlx_node *rows = both ? sines(g, n->in[1 - k], v->dim[v->rank - 1]) : NULL;
+        const dlx_node *shaped = rows ? producer(g, n->in[1 - k], DLX_OP_RESHAPE) : NULL;
+        if (rows && (!shaped || shaped->inputs == 1)) return move_sign(p, i, k, both, rows);
+    }
+    return dlx_rewrite_copy(&p->r, i, p->err);
+}
+
+static bool worth_it(const dlx_graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if ((g->nodes[i].op == DLX_OP_CONCAT && turned_halves(g, g->nodes[i].out[0])) || is_product(g, &g->nodes[i]))
+            return true;
+    return false;
+}
+
+dlx_status dlx_raise_constants(dlx_graph *g, dlx_error *err)
+{
+    if (!worth_it(g)) return DLX_OK;
+    dlx_error local = {0};
+    pass p = {.err = &local};
+    dlx_status s = dlx_rewrite_begin(&p.r, g, &local);
+    if (s == DLX_OK) {
+        p.with_signs = dlx_arena_array(&p.r.to.arena, 2 * g->n_values, sizeof *p.with_signs);
+        if (p.with_signs) {
+            memset(p.with_signs, 0xFF, 2 * g->n_values * sizeof *p.with_signs);
+            p.turned = p.with_signs + g->n_values;
+        } else
+            s = dlx_fail(&local, DLX_E_NOMEM, "out of memory preparing constants");
+    }
+    for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) s = one_node(&p, i);
+    if (s == DLX_OK) s = dlx_rewrite_finish(&p.r, g, &local);
+    if (s == DLX_OK) return DLX_OK;
+    dlx_rewrite_abandon(&p.r);
+    if (err) *err = local;
+    return s;
+}

@@ -1,0 +1,96 @@
+/*
+ * Raising of whole decoders: a program that keeps its keys and values in states, or that writes attention as PyTorch
+ * decomposes it, becomes forward(tokens [T], positions [T], k_0, v_0, ... [P,K,D]) -> logits [T,V], new k_0, v_0, ...
+ * with one ATTENTION a layer: what sessions run.
+ *
+ * The program is read as a function of rows. Every value gets a form, which says what it is in terms of the rows of the
+ * call: a tensor with a row axis, the start position, a cache with its new rows in place, scores of all heads, a causal
+ * mask. Each form follows from the operands' forms by the operator's rule, and a rule that does not apply gives no
+ * form; a program whose outputs have none stays as it is. Nothing is assumed: masks are compared entry by entry,
+ * positions must be those of the rows, caches must be read as a whole.
+ */
+#ifndef DLX_RUNTIME_RAISE_DECODER_H
+#define DLX_RUNTIME_RAISE_DECODER_H
+
+#include "base/status.h"
+#include "graph/graph.h"
+#include "graph/rewrite.h"
+
+typedef enum dlx_form_kind {
+    DLX_FORM_NONE = 0, /* not understood */
+    DLX_FORM_CONST,    /* does not depend on the call */
+    DLX_FORM_ROWS,     /* row t belongs to row t of the call */
+    DLX_FORM_START,    /* a tensor of one element: the position of row 0 */
+    DLX_FORM_COUNT,    /* T, a tensor of one element */
+    DLX_FORM_END,      /* start + T */
+    DLX_FORM_RANGE,    /* 0, 1, ... T-1 */
+    DLX_FORM_CACHE,    /* keys or values of all positions, those of this call's rows in place */
+    DLX_FORM_MASK,     /* row t: 0 (true) for keys up to its position, -inf (false) behind */
+    DLX_FORM_SCORES,   /* queries times keys, scaled */
+    DLX_FORM_WEIGHTS,  /* softmax of scores */
+    DLX_FORM_HIDDEN,   /* bool of scores: is it -inf */
+    DLX_FORM_SEEN,     /* ... and its negation */
+    DLX_FORM_ANY,      /* for each row: is any key seen. True, as a row sees itself */
+    DLX_FORM_NEVER,    /* the negation */
+} dlx_form_kind;
+
+/* What an axis of a cache or of scores is. */
+typedef enum dlx_axis {
+    DLX_AXIS_ONE,
+    DLX_AXIS_ROW,
+    DLX_AXIS_KEY,
+    DLX_AXIS_KV,
+    DLX_AXIS_GROUP,
+    DLX_AXIS_HEAD,
+    DLX_AXIS_DIM
+} dlx_axis;
+
+typedef struct dlx_form {
+    dlx_form_kind kind;
+    uint32_t v;                /* ROWS: its value in the new graph, [T, ..]. SCORES: the queries [T,H,D] */
+    int8_t axis[DLX_MAX_RANK]; /* ROWS: dimension of v for each dimension, -1: a dimension of 1; others: dlx_axis */
+    uint8_t rank;              /* of the old value */
+    bool last;                 /* ROWS: the old value is the last row alone */
+    bool masked;               /* SCORES: the causal mask was added. MASK: it is of floats */
+    int32_t cache;             /* CACHE, SCORES, WEIGHTS: of the keys; index into dlx_decoder.cache */
+    float scale;               /* CACHE, SCORES: what it was multiplied with */
+} dlx_form;
+
+typedef struct dlx_decoder_cache {
+    uint32_t old;   /* state or input of the old graph */
+    uint32_t fresh; /* new graph: this call's rows [T,K,D]; DLX_NONE: not stored yet */
+    uint32_t input; /* new graph: cache input [P,K,D]; made when an attention reads it */
+    int64_t positions, kv, dim;
+    int32_t layer; /* attention that reads it, -1: none yet */
+    bool state;
+} dlx_decoder_cache;
+
+typedef struct dlx_decoder {
+    dlx_rewrite r;
+    dlx_form *form; /* [from->n_values] */
+    dlx_decoder_cache *cache;
+    size_t n_caches;
+    uint32_t tokens, positions; /* old inputs */
+    uint32_t new_positions;
+    int64_t rows; /* bound of T */
+    bool dynamic; /* T varies */
+    bool causal;  /* the masks of all attentions */
+    int32_t layers;
+    uint32_t order[2][256]; /* [keys, values][layer]: caches */
+    dlx_error *err;
+} dlx_decoder;
+
+/* In place. *raised: whether the program is a decoder; if not, *g stays as it was. Fails only when memory is out. */
+dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err);
+
+/* Rules of the parts (raise_rows.c, raise_attention.c). Each fills the form of node i's result and returns true, or
+ * leaves it: not its operator, or not understood. A failure is in d->err. */
+bool dlx_form_rows(dlx_decoder *d, const dlx_node *n, dlx_form *out);
+bool dlx_form_attention(dlx_decoder *d, const dlx_node *n, dlx_form *out);
+/* The new value for a constant; DLX_NONE: memory is out. */
+uint32_t dlx_form_const(dlx_decoder *d, uint32_t old);
+/* Element i of a constant of floats or bools; false: it is not one that can be read. */
+bool dlx_const_number(const dlx_graph *g, uint32_t v, size_t i, float *out);
+bool dlx_is_positions(const dlx_decoder *d, const dlx_form *f);
+
+#endif

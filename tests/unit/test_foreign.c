@@ -1,0 +1,286 @@
+/*
+ * Programs that ExecuTorch's own exporter wrote (tests/data/foreign): every one runs, raised and as the file has it,
+ * and answers what the module answered in PyTorch, call after call. Decoders among them run as sessions, with one fused
+ * attention a layer.
+ */
+#include <dirent.h>
+#include <math.h>
+
+#include "base/io.h"
+#include "diffulex_edge/method.h"
+#include "engine/model.h"
+#include "foreign_io.h"
+#include "runtime/import.h"
+#include "runtime/program.h"
+#include "runtime/raise.h"
+
+enum { MOST = 40 };
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static size_t list(char names[][64], size_t most)
+{
+    DIR *folder = opendir(DLX_TEST_DATA "/foreign");
+    size_t n = 0;
+    if (!folder) fail_msg("there is no folder of programs");
+    for (struct dirent *e; (e = readdir(folder));) {
+        size_t length = strlen(e->d_name);
+        if (length < 5 || length > 60 || strcmp(e->d_name + length - 4, ".pte") != 0) continue;
+        assert_true(n < most);
+        snprintf(names[n++], 64, "%.*s", (int)(length - 4), e->d_name);
+    }
+    closedir(folder);
+    qsort(names, n, sizeof *names, by_name);
+    return n;
+}
+
+/* Floats agree to `tolerance` of the largest; -inf and NaN are where they were; integers are equal. */
+static void compare(const char *name, int64_t call, size_t i, const io_tensor *want, const dlx_tensor *got,
+                    float tolerance)
+{
+    if (got->element != want->scalar_type || got->rank != want->rank)
+        fail_msg("%s, call %d, output %zu: %s of %d dimensions", name, (int)call, i, dlx_element_name(got->element),
+                 got->rank);
+    for (int d = 0; d < got->rank; d++)
+        if (got->size[d] != want->size[d])
+            fail_msg("%s, call %d, output %zu: dimension %d is %d, not %d", name, (int)call, i, d, (int)got->size[d],
+                     (int)want->size[d]);
+    if (want->scalar_type != DLX_ELEMENT_FLOAT32) {
+        if (memcmp(want->data, got->data, want->elements * want->element_size) != 0)
+            fail_msg("%s, call %d, output %zu: other numbers", name, (int)call, i);
+        return;
+    }
+    const float *a = want->data, *b = got->data;
+    float most = 0;
+    for (size_t k = 0; k < want->elements; k++)
+        if (isfinite(a[k])) most = fmaxf(most, fabsf(a[k]));
+    for (size_t k = 0; k < want->elements; k++) {
+        bool same = isfinite(a[k]) ? fabsf(a[k] - b[k]) <= tolerance * fmaxf(most, 1e-3f)
+                    : isnan(a[k])  ? isnan(b[k])
+                                   : a[k] == b[k];
+        if (!same)
+            fail_msg("%s, call %d, output %zu, element %zu: %g, expected %g (largest %g)", name, (int)call, i, k,
+                     (double)b[k], (double)a[k], (double)most);
+    }
+}
+
+static void run_calls(const char *name, dlx_method *m, float tolerance)
+{
+    char path[256];
+    io_file f;
+    dlx_error err = {0};
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.io", name);
+    io_open(&f, path);
+    for (int64_t call = 0; call < f.calls; call++) {
+        size_t n_in = (size_t)io_number(&f), n_out = (size_t)io_number(&f);
+        dlx_tensor in[MOST];
+        assert_true(n_in <= MOST);
+        assert_int_equal(n_in, dlx_method_num_inputs(m));
+        assert_int_equal(n_out, dlx_method_num_outputs(m));
+        for (size_t i = 0; i < n_in; i++) {
+            io_tensor t = io_next(&f);
+            in[i] = (dlx_tensor){.struct_size = sizeof in[i],
+                                 .element = (int32_t)t.scalar_type,
+                                 .rank = (int32_t)t.rank,
+                                 .data = (void *)(uintptr_t)t.data};
+            memcpy(in[i].size, t.size, sizeof in[i].size);
+        }
+        if (dlx_method_run(m, in, n_in, &err) != DLX_OK) fail_msg("%s, call %d: %s", name, (int)call, err.message);
+        for (size_t i = 0; i < n_out; i++) {
+            io_tensor want = io_next(&f);
+            dlx_tensor got = {.struct_size = sizeof got};
+            assert_int_equal(dlx_method_output(m, i, &got, &err), DLX_OK);
+            compare(name, call, i, &want, &got, tolerance);
+        }
+    }
+    io_close(&f);
+}
+
+static float tolerance_of(const char *name)
+{
+    /* int8 activations: one step of a rounding tie. Floats: sums in another order. */
+    return strstr(name, "8da8w") ? 2e-2f : 2e-5f;
+}
+
+static void answers_as_in_pytorch(void **state)
+{
+    const char *name = *state;
+    char path[256];
+    dlx_error err = {0};
+    dlx_method *m;
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
+    dlx_method_options options = dlx_method_options_default();
+    options.threads = 2;
+    if (dlx_method_open(&m, path, NULL, &options, &err) != DLX_OK) fail_msg("%s", err.message);
+    run_calls(name, m, tolerance_of(name));
+    dlx_method_reset(m);
+    run_calls(name, m, tolerance_of(name));
+    dlx_method_close(m);
+}
+
+/* ---- as the file has it ------------------------------------------------------------------------------------------ */
+
+typedef struct unraised {
+    dlx_mapping map;
+    dlx_arena arena;
+    dlx_pte pte;
+    dlx_program p;
+    dlx_pool *pool;
+    dlx_executor *ex;
+    dlx_tensor_ref in[MOST], out[MOST];
+    size_t n_in, n_out;
+} unraised;
+
+static void open_unraised(unraised *u, const char *name)
+{
+    char path[256];
+    dlx_error err = {0};
+    dlx_graph g;
+    dlx_shape most[MOST] = {0};
+    memset(u, 0, sizeof *u);
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
+    dlx_arena_init(&u->arena);
+    assert_int_equal(dlx_pool_create(&u->pool, 1, NULL), DLX_OK);
+    dlx_program_options options = {.limit = DLX_ISA_REF, .pool = u->pool};
+    if (dlx_map_file(&u->map, path, &err) != DLX_OK ||
+        dlx_pte_read(&u->pte, &u->arena, u->map.data, u->map.size, path, &err) != DLX_OK ||
+        dlx_import_method(&g, &u->pte, "forward", NULL, &err) != DLX_OK ||
+        dlx_program_prepare(&u->p, &g, &options, &err) != DLX_OK)
+        fail_msg("%s", err.message);
+    u->n_in = u->p.g.n_inputs - u->p.g.n_states;
+    u->n_out = u->p.g.n_outputs - u->p.g.n_states;
+    assert_true(u->p.g.n_inputs <= MOST && u->p.g.n_outputs <= MOST);
+    for (size_t i = 0; i < u->p.g.n_inputs; i++) {
+        const dlx_value *v = &u->p.g.values[u->p.g.inputs[i]];
+        most[i].rank = v->rank;
+        memcpy(most[i].dim, v->dim, sizeof v->dim);
+        if (i < u->n_in) continue;
+        size_t bytes = (size_t)dlx_value_bytes(&u->p, u->p.g.inputs[i], &most[i]);
+        u->in[i] = (dlx_tensor_ref){.data = calloc(bytes, 1), .shape = most[i]};
+        assert_non_null(u->in[i].data);
+        if (v->source.data) memcpy(u->in[i].data, v->source.data, bytes);
+    }
+    dlx_executor_bounds bounds = {.max_shape = most};
+    if (dlx_executor_open(&u->ex, &u->p, &bounds, u->pool, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+}
+
+static void close_unraised(unraised *u)
+{
+    for (size_t i = u->n_in; i < u->p.g.n_inputs; i++) free(u->in[i].data);
+    dlx_executor_close(u->ex);
+    dlx_program_free(&u->p);
+    dlx_pool_free(u->pool);
+    dlx_arena_free(&u->arena);
+    dlx_unmap(&u->map);
+}
+
+static void unraised_answers_the_same(void **state)
+{
+    const char *name = *state;
+    char path[256];
+    unraised u;
+    io_file f;
+    dlx_error err = {0};
+    open_unraised(&u, name);
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.io", name);
+    io_open(&f, path);
+    for (int64_t call = 0; call < f.calls; call++) {
+        assert_int_equal((size_t)io_number(&f), u.n_in);
+        assert_int_equal((size_t)io_number(&f), u.n_out);
+        for (size_t i = 0; i < u.n_in; i++) {
+            io_tensor t = io_next(&f);
+            u.in[i] = (dlx_tensor_ref){.data = (void *)(uintptr_t)t.data, .shape.rank = (uint8_t)t.rank};
+            memcpy(u.in[i].shape.dim, t.size, sizeof u.in[i].shape.dim);
+        }
+        if (dlx_executor_run(u.ex, &(dlx_pass){.inputs = u.in}, u.out, &err) != DLX_OK)
+            fail_msg("%s, call %d: %s", name, (int)call, err.message);
+        for (size_t i = 0; i < u.n_out; i++) {
+            io_tensor want = io_next(&f);
+            dlx_tensor got = {.element = (int32_t)want.scalar_type, .rank = u.out[i].shape.rank, .data = u.out[i].data};
+            memcpy(got.size, u.out[i].shape.dim, sizeof got.size);
+            compare(name, call, i, &want, &got, tolerance_of(name));
+        }
+    }
+    io_close(&f);
+    close_unraised(&u);
+}
+
+/* ---- decoders as sessions ---------------------------------------------------------------------------------------- */
+
+/* Programs whose attentions are all recognised. Positions are those of the recorded calls, from 0 on. */
+static const char *const decoders[] = {
+    "decoder_cache_8da8w", "decoder_cache_dynamic", "decoder_cache_portable", "decoder_cache_static", "llama_8da8w",
+    "llama_cache",         "llama_cache_static",    "llama_custom_sdpa",      "llama_portable",       "llama_qwen3",
+};
+
+static void a_session_answers_the_same(void **state)
+{
+    const char *name = *state;
+    char path[256];
+    io_file f;
+    dlx_model *m;
+    dlx_session *s;
+    dlx_error err = {0};
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
+    if (dlx_model_open(&m, path, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    if (!m->program.table.holds) fail_msg("%s", m->program.table.why_not);
+    assert_int_equal(dlx_model_get_facts(m)->attn_block, 1);
+    assert_int_equal(dlx_model_get_facts(m)->max_context, 24);
+    if (dlx_session_open(&s, m, 0, 0, &err) != DLX_OK) fail_msg("%s", err.message);
+    int32_t vocabulary = dlx_model_get_facts(m)->vocab_size, start = 0;
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.io", name);
+    io_open(&f, path);
+    for (int64_t call = 0; call < f.calls; call++) {
+        float logits[8 * 64];
+        int32_t ids[8], last;
+        io_number(&f);
+        io_number(&f);
+        io_tensor tokens = io_next(&f);
+        io_next(&f); /* positions */
+        io_tensor want = io_next(&f);
+        int32_t n = (int32_t)tokens.elements, rows = (int32_t)(want.elements / (size_t)vocabulary);
+        assert_true(n <= 8 && vocabulary <= 64);
+        for (int32_t i = 0; i < n; i++) ids[i] = (int32_t)((const int64_t *)tokens.data)[i];
+        last = n - 1;
+        dlx_forward_call c = {.struct_size = sizeof c,
+                              .ids = ids,
+                              .n_ids = n,
+                              .start = start,
+                              .attn_block = 1,
+                              .n_store = n,
+                              .rows = rows == 1 ? &last : NULL,
+                              .n_rows = rows,
+                              .logits = logits};
+        if (start) c.context[c.n_context++] = (dlx_span){0, start};
+        if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s, call %d: %s", name, (int)call, err.message);
+        dlx_tensor got = {.element = DLX_ELEMENT_FLOAT32, .rank = (int32_t)want.rank, .data = logits};
+        memcpy(got.size, want.size, sizeof got.size);
+        compare(name, call, 0, &want, &got, tolerance_of(name));
+        start += n;
+    }
+    io_close(&f);
+    dlx_session_close(s);
+    dlx_model_close(m);
+}
+
+int main(void)
+{
+    static char names[128][64];
+    static struct CMUnitTest tests[512];
+    size_t n = list(names, 128), count = 0;
+    for (size_t i = 0; i < n; i++) {
+        tests[count++] =
+            (struct CMUnitTest){.name = names[i], .test_func = answers_as_in_pytorch, .initial_state = names[i]};
+        tests[count++] =
+            (struct CMUnitTest){.name = names[i], .test_func = unraised_answers_the_same, .initial_state = names[i]};
+    }
+    for (size_t i = 0; i < sizeof decoders / sizeof *decoders; i++)
+        tests[count++] = (struct CMUnitTest){.name = decoders[i],
+                                             .test_func = a_session_answers_the_same,
+                                             .initial_state = (void *)(uintptr_t)decoders[i]};
+    if (n < 25) return 1; /* the folder lost its programs */
+    return _cmocka_run_group_tests("foreign programs", tests, count, NULL, NULL);
+}
