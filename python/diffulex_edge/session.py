@@ -145,8 +145,8 @@ class Model:
         max_rows       rows of one pass, all sessions together; 0: the file's bound
         max_context    positions of one session; 0: the file's bound
         max_sessions   open at one time, 1 to 1024; 0: 16
-        kv_positions   stored by all sessions together, rounded up to pages of 64; shared ones count once. 0: all that
-                       the sessions may have
+        kv_positions   stored by all sessions together, rounded up to pages of 64; shared ones count once. 0, or more
+                       than that: all that the sessions can store
         kv_type        of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits
         """
         from .workspace import Workspace

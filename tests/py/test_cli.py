@@ -134,6 +134,8 @@ def test_inspect_states_the_memory_of_what_is_asked_for(tiny):
     assert one["activations"] < min(four["activations"], whole["activations"])
     half = run_json("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16", "--kv-positions", 100)["memory"]
     assert (half["kv_positions"], half["kv_type"], half["kv_cache"]) == (128, "float16", one["kv_cache"])
+    most = run_json("inspect", path, *bounds, "--sessions", 4, "--kv-positions", 2**31 - 1)["memory"]
+    assert most == four, "sessions cannot store more than their contexts"
     for memory in (one, four, half):
         assert all(memory[key] == whole[key] for key in ("file", "packed", "threads"))
     text = run("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16")
