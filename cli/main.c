@@ -23,11 +23,12 @@ ABSENT(export, "export");
 ABSENT(chat, "chat");
 ABSENT(eval, "eval");
 ABSENT(sudoku, "sudoku");
+ABSENT(run, "run");
 #endif
 
 const dlx_cli_command *const dlx_cli_commands[] = {
-    &dlx_cli_export, &dlx_cli_inspect,  &dlx_cli_generate,   &dlx_cli_chat, &dlx_cli_infill,
-    &dlx_cli_logits, &dlx_cli_tokenize, &dlx_cli_detokenize, &dlx_cli_eval, &dlx_cli_sudoku, NULL,
+    &dlx_cli_export,   &dlx_cli_inspect,    &dlx_cli_generate, &dlx_cli_chat,   &dlx_cli_infill, &dlx_cli_logits,
+    &dlx_cli_tokenize, &dlx_cli_detokenize, &dlx_cli_eval,     &dlx_cli_sudoku, &dlx_cli_run,    NULL,
 };
 
 static const dlx_cli_command *find(const char *name)

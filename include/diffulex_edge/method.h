@@ -15,6 +15,7 @@
 
 #include "diffulex_edge/allocator.h"
 #include "diffulex_edge/status.h"
+#include "diffulex_edge/threads.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -46,6 +47,7 @@ typedef struct dlx_method_options {
     int32_t threads;                /* 0: one per available core. Results do not depend on it */
     const char *cpu;                /* kernel set, as in dlx_model_options */
     const dlx_allocator *allocator; /* NULL: the C library. Of what the handle keeps */
+    dlx_thread_pool *pool;          /* threads that it shares with others; then leave `threads` 0. NULL: its own */
 } dlx_method_options;
 
 static inline dlx_method_options dlx_method_options_default(void)

@@ -9,6 +9,7 @@ This package is a thin layer over the C library libdiffulex_edge, which is loade
 needs nothing but the standard library; numpy and torch arrays are taken and returned where they are installed.
 
 Model, Session         a .pte and a timeline over it
+Method                 any method of any program, with numpy arrays
 Workspace, Batcher     many sequences of one model: shared memory, shared passes
 ThreadPool             threads that models share
 generate, complete     decode with any forward function: ids; text, stop strings and statistics
@@ -30,6 +31,7 @@ _EXPORTS = {
     "stream": "completion",
     "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
+    "Method": "method", "TensorInfo": "method",
     "ThreadPool": "threads",
     "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
     "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FormatError": "errors",
@@ -46,8 +48,8 @@ __all__ = [
     "Accepted", "BatchError", "Batcher", "Cancelled", "Completion", "CompletionStream", "DlxError", "ExportStatistics",
     "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
-    "LimitError", "Memory", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
-    "Step", "TextStream", "ThreadPool", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
+    "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
+    "Step", "TensorInfo", "TextStream", "ThreadPool", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
     "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_schemes", "generate",
     "inspect", "inspect_graph", "library_version", "render_chat", "stream",
 ]
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
     from .export.native import ExportStatistics, export_backends, export_checkpoint, export_schemes
     from .model.base import FastDLLMv2EdgeConfig
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
+    from .method import Method, TensorInfo
     from .model.modules import FastDLLMv2Edge
     from .session import Memory, Model, Session, inspect, inspect_graph
     from .text import TextStream, Tokenizer, render_chat

@@ -40,6 +40,7 @@ __all__ = ["API_VERSION", "call", "check", "encode_path", "library", "take_bytes
 API_VERSION = 2
 MAX_STOP_IDS = 16
 MAX_CONTEXT_SPANS = 2
+TENSOR_MAX_RANK = 6
 
 OK, E_INTERNAL, E_CANCELLED = 0, 8, 7
 
@@ -117,6 +118,27 @@ class WorkspaceOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("max_rows", c_int32), ("max_context", c_int32), ("max_sessions", c_int32),
         ("kv_positions", c_int32), ("kv_type", c_char_p),
+    ]
+
+
+class MethodOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("threads", c_int32), ("cpu", c_char_p), ("allocator", POINTER(Allocator)),
+        ("pool", c_void_p),
+    ]
+
+
+class TensorInfo(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("name", c_char_p), ("element", c_int32), ("rank", c_int32),
+        ("size", c_int64 * TENSOR_MAX_RANK), ("dynamic", c_uint64),
+    ]
+
+
+class Tensor(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("element", c_int32), ("rank", c_int32), ("size", c_int64 * TENSOR_MAX_RANK),
+        ("data", c_void_p),
     ]
 
 
@@ -266,6 +288,19 @@ FUNCTIONS = {
     "dlx_free": (None, [c_void_p]),
     "dlx_api_version": (c_uint32, []),
     "dlx_version_string": (c_char_p, []),
+    # method.h
+    "dlx_element_name": (c_char_p, [c_int32]),
+    "dlx_element_size": (c_size_t, [c_int32]),
+    "dlx_method_open": (c_int, [_HANDLE, c_char_p, c_char_p, POINTER(MethodOptions), _ERR]),
+    "dlx_method_close": (None, [c_void_p]),
+    "dlx_method_num_inputs": (c_size_t, [c_void_p]),
+    "dlx_method_num_outputs": (c_size_t, [c_void_p]),
+    "dlx_method_state_bytes": (c_uint64, [c_void_p]),
+    "dlx_method_input_info": (c_int, [c_void_p, c_size_t, POINTER(TensorInfo), _ERR]),
+    "dlx_method_output_info": (c_int, [c_void_p, c_size_t, POINTER(TensorInfo), _ERR]),
+    "dlx_method_run": (c_int, [c_void_p, POINTER(Tensor), c_size_t, _ERR]),
+    "dlx_method_output": (c_int, [c_void_p, c_size_t, POINTER(Tensor), _ERR]),
+    "dlx_method_reset": (None, [c_void_p]),
     # text.h
     "dlx_tokenizer_open_folder": (c_int, [_HANDLE, c_char_p, _ERR]),
     "dlx_tokenizer_open_packed": (c_int, [_HANDLE, c_char_p, c_size_t, _ERR]),

@@ -14,7 +14,7 @@ struct dlx_method {
     dlx_mapping map;
     dlx_arena arena; /* of pte */
     dlx_pte pte;
-    dlx_pool *pool;
+    dlx_pool *pool, *own_pool; /* own_pool NULL: it is the caller's */
     dlx_program program;
     dlx_executor *executor;
     dlx_tensor_ref *in, *out; /* [n_inputs], [n_outputs] of the program, states included */
@@ -114,7 +114,8 @@ static dlx_status load(dlx_method *m, const char *path, const char *name, const 
     dlx_program_options options = {.limit = limit, .mem = &m->mem};
     DLX_TRY(dlx_map_file(&m->map, path, err));
     DLX_TRY(dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err));
-    DLX_TRY(dlx_pool_create_with(&m->pool, o->threads, &m->mem, err));
+    if (!o->pool) DLX_TRY(dlx_pool_create_with(&m->own_pool, o->threads, &m->mem, err));
+    m->pool = o->pool ? o->pool : m->own_pool;
     options.pool = m->pool;
     DLX_TRY(dlx_program_load(&m->program, &m->pte, name, &options, err));
     const dlx_graph *g = &m->program.g;
@@ -137,9 +138,12 @@ dlx_status dlx_method_open(dlx_method **out, const char *path, const char *name,
     *out = NULL;
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_method_options", err));
     if (o.threads < 0 || o.threads > 1024)
-        return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per core", o.threads);
+        return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per CPU", o.threads);
     if (o.allocator && (!o.allocator->alloc || !o.allocator->free))
         return dlx_fail(err, DLX_E_INVALID, "the allocator needs both of its functions");
+    if (o.pool && o.threads)
+        return dlx_fail(err, DLX_E_INVALID, "method options: a pool was given and threads is %d; leave it 0",
+                        o.threads);
     DLX_TRY(dlx_isa_from_name(&limit, o.cpu ? o.cpu : "auto", err));
     dlx_method *m = dlx_mem_zeroed(o.allocator, 1, sizeof *m);
     if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", path);
@@ -166,7 +170,7 @@ void dlx_method_close(dlx_method *method)
     dlx_mem_free(&mem, method->out, g->n_outputs + 1, sizeof *method->out);
     dlx_mem_free(&mem, method->given, method->n_inputs + 1, sizeof *method->given);
     dlx_program_free(&method->program);
-    dlx_pool_free(method->pool);
+    dlx_pool_free(method->own_pool);
     dlx_arena_free(&method->arena);
     dlx_unmap(&method->map);
     dlx_mem_free(&mem, method, 1, sizeof *method);
