@@ -57,6 +57,18 @@ def test_help_of_a_command(command):
     assert text == run("help", command)
     assert text.startswith(f"usage: diffulex-edge {command} ")
     assert all(len(line) <= 80 and line == line.rstrip() for line in text.splitlines()), "at 80 columns, no spare blanks"
+    assert f"\n{'  --help':<30}this text\n" in text
+    rows = re.split(r"^options\n", text, flags=re.M)[1].splitlines()
+    assert all(re.match(r"  \S| {30}\S|\S|$", line) for line in rows), "names at column 2, what they mean at column 30"
+
+
+def test_flags_have_many_words(sudoku):
+    plain, json_text = run("inspect", sudoku["none"]), run("inspect", sudoku["none"], "--json")
+    assert plain != json_text
+    for words, expected in ((("true", "1", "yes", "on"), json_text), (("false", "0", "no", "off"), plain)):
+        for word in words:
+            assert run("inspect", sudoku["none"], f"--json={word}") == expected, word
+    assert run("inspect", sudoku["none"], "--no-json") == plain
 
 
 def test_help_lists_what_an_export_can_choose():

@@ -244,6 +244,34 @@ def test_typed_utf8_reaches_the_model(files):
     t = Terminal("chat", files["sdar"], "--max-new-tokens", 8)
     t.wait_for("> ")
     t.type("repeat: dé 世\x7f界\r")  # a character is taken back
+    answer = chat(files["sdar"], ["repeat: dé 界"], "--max-new-tokens", 8)[0]
+    assert answer != chat(files["sdar"], ["repeat: d "], "--max-new-tokens", 8)[0]
+    came = t.wait_for("\n> ").replace("\r", "")
+    assert came.endswith(answer + "> "), (came, answer)
+    t.type("/quit\r")
+    assert t.end() == 0
+
+
+def test_a_backslash_asks_for_more(files):
+    t = Terminal("chat", files["sdar"], "--max-new-tokens", 8)
     t.wait_for("> ")
+    t.type("one\\\r")
+    t.wait_for("\n. ")
+    t.type("two\r")
+    answer = chat(files["sdar"], ["one\\", "two"], "--max-new-tokens", 8)[0]
+    assert t.wait_for("\n> ").replace("\r", "").endswith(answer + "> ")
+    t.type("/quit\r")
+    assert t.end() == 0
+
+
+def test_nothing_is_drawn_unasked_or_into_a_pipe(files):
+    out, err = chat(files["llada"], ["repeat: dog cat"], "--max-new-tokens", 24)
+    assert (out, err) == chat(files["llada"], ["repeat: dog cat"], "--max-new-tokens", 24, "--visual")
+    assert "\x1b" not in out
+    t = Terminal("chat", files["llada"], "--max-new-tokens", 24)
+    t.wait_for("> ")
+    t.type("repeat: dog cat\r")
+    came = t.wait_for("\n> ")
+    assert "░" not in came and "confidence:" not in came
     t.type("/quit\r")
     assert t.end() == 0
