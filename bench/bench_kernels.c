@@ -3,11 +3,13 @@
  * of several runs.
  *
  *   bench_kernels [--kernel qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] [--threads N]
- *                 [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] [--repeat N] [--json]
+ *                 [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] [--sequences N]
+ *                 [--repeat N] [--json]
  *
  * Matrix products walk over copies of their weights that together exceed any cache, so weights are cold, as they are in
  * a forward pass; the time of an int8 product includes quantising the activations. Keys and values of attention have
- * the element type --kv and lie in --pieces pieces apart from each other. GB/s counts the bytes of packed weights.
+ * the element type --kv and lie in --pieces pieces apart from each other; the rows of each of --sequences sequences see
+ * keys of their own, which are cold where there are enough of them. GB/s counts the bytes of packed weights.
  * Compare them with the machine's limits measured beside them: --kernel read prints what plain reading gives.
  */
 #include <errno.h>
@@ -24,7 +26,7 @@
 #include "base/threads.h"
 #include "kernels/kernels.h"
 
-enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512 };
+enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512, MAX_SEQUENCES = 4096 };
 #define COLD_BYTES ((size_t)192 << 20)
 #define HUGE_PAGE  ((size_t)2 << 20)
 
@@ -34,7 +36,7 @@ typedef struct options {
     size_t attention[5];      /* heads, kv heads, head_dim, rows, keys; 0: the built-in list */
     int threads, repeat;
     dlx_dtype kv;
-    size_t pieces;
+    size_t pieces, sequences;
     bool json;
 } options;
 
@@ -225,6 +227,7 @@ static void bench_products(const bench *b, bool is_f32)
 typedef struct attention_job {
     const bench *b;
     dlx_attention_args a;
+    const dlx_kv_piece *piece; /* [sequences][pieces] */
     size_t tile, tiles;
     uint8_t *scratch;
     size_t scratch_bytes;
@@ -234,8 +237,11 @@ static void attention_units(void *arg, size_t begin, size_t end, size_t thread)
 {
     attention_job *j = arg;
     for (size_t i = begin; i < end; i++) {
-        size_t row = i % j->tiles * j->tile, last = row + j->tile < j->a.rows ? row + j->tile : j->a.rows;
-        j->b->k.attention(&j->a, i / j->tiles, row, last, j->scratch + thread * j->scratch_bytes);
+        dlx_attention_args a = j->a;
+        size_t row = i % j->tiles * j->tile, last = row + j->tile < a.rows ? row + j->tile : a.rows,
+               heads = i / j->tiles;
+        a.piece = j->piece + heads / a.kv_heads * a.pieces;
+        j->b->k.attention(&a, heads % a.kv_heads, row, last, j->scratch + thread * j->scratch_bytes);
     }
 }
 
@@ -252,13 +258,15 @@ static void *kv_block(const bench *b, size_t rows, size_t width)
     return h;
 }
 
-/* `keys` rows of k and v in pieces of about equal length that lie in reverse order, a row of nothing between them. */
+/* Each sequence's `keys` rows of k and v in pieces of about equal length that lie in reverse order, a row of nothing
+ * between them. */
 static dlx_kv_piece *cut(const bench *b, void *k, void *v, size_t keys, size_t width)
 {
-    size_t n = b->o.pieces, element = b->o.kv == DLX_F16 ? sizeof(uint16_t) : sizeof(float), at = keys + n;
-    dlx_kv_piece *piece = block_new(n * sizeof *piece);
-    for (size_t i = 0; i < n; i++) {
-        size_t rows = (i + 1) * keys / n - i * keys / n;
+    size_t n = b->o.pieces, element = b->o.kv == DLX_F16 ? sizeof(uint16_t) : sizeof(float);
+    size_t at = b->o.sequences * (keys + n);
+    dlx_kv_piece *piece = block_new(b->o.sequences * n * sizeof *piece);
+    for (size_t i = 0; i < b->o.sequences * n; i++) {
+        size_t rows = (i % n + 1) * keys / n - i % n * keys / n;
         at -= rows + 1;
         piece[i] = (dlx_kv_piece){(uint8_t *)k + at * width * element, (uint8_t *)v + at * width * element, rows, width,
                                   b->o.kv};
@@ -269,13 +277,14 @@ static dlx_kv_piece *cut(const bench *b, void *k, void *v, size_t keys, size_t w
 static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads, size_t dim, size_t rows, size_t keys)
 {
     attention_job j = {.b = b};
-    size_t units = (size_t)b->o.threads * 2 / kv_heads, tile = b->k.attention_row_tile;
+    size_t units = (size_t)b->o.threads * 2 / (kv_heads * b->o.sequences), group = heads / kv_heads;
+    size_t tile = (b->k.attention_queries + group - 1) / group, stored = b->o.sequences * (keys + b->o.pieces);
     j.tile = units > 1 ? (rows / units + tile - 1) / tile * tile : rows;
     if (j.tile < tile) j.tile = tile;
     if (kv_heads == (size_t)b->o.threads) j.tile = rows;
     j.tiles = (rows + j.tile - 1) / j.tile;
     float *q = block_new(rows * heads * dim * sizeof(float)), *out = block_new(rows * heads * dim * sizeof(float));
-    void *k = kv_block(b, keys + b->o.pieces, kv_heads * dim), *v = kv_block(b, keys + b->o.pieces, kv_heads * dim);
+    void *k = kv_block(b, stored, kv_heads * dim), *v = kv_block(b, stored, kv_heads * dim);
     dlx_kv_piece *piece = cut(b, k, v, keys, kv_heads * dim);
     int32_t *visible = block_new(rows * sizeof *visible);
     fill(q, rows * heads * dim);
@@ -289,22 +298,27 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
                                .kv_heads = kv_heads,
                                .head_dim = dim,
                                .scale = 1.0f / sqrtf((float)dim),
-                               .piece = piece,
                                .pieces = b->o.pieces,
                                .visible = visible};
+    j.piece = piece;
     j.scratch_bytes = (size_t)dlx_align_up(b->k.attention_scratch(j.tile, keys, heads, kv_heads, dim), 4096);
     j.scratch = block_new(j.scratch_bytes * (size_t)b->o.threads);
-    double seconds[MAX_REPEAT], work = 4.0 * (double)(rows * keys * heads * dim);
-    size_t calls = work > 1e9 ? 2 : 10;
+    double seconds[MAX_REPEAT], work = 4.0 * (double)(rows * keys * heads * dim * b->o.sequences);
+    size_t calls = work > 2e7 ? 1 : (size_t)(2e7 / work) + 1; /* short samples: others' work falls between them */
     for (int r = 0; r < b->o.repeat; r++) {
         double start = now();
-        for (size_t c = 0; c < calls; c++) dlx_pool_for(b->pool, kv_heads * j.tiles, 1, attention_units, &j);
+        for (size_t c = 0; c < calls; c++)
+            dlx_pool_for(b->pool, b->o.sequences * kv_heads * j.tiles, 1, attention_units, &j);
         seconds[r] = (now() - start) / (double)calls;
     }
     char shape[96];
     int used = snprintf(shape, sizeof shape, "%zu/%zu x%zu rows %zu keys %zu", heads, kv_heads, dim, rows, keys);
     if (b->o.kv == DLX_F16 || b->o.pieces > 1)
         snprintf(shape + used, sizeof shape - (size_t)used, " %s in %zu", dlx_dtype_name(b->o.kv), b->o.pieces);
+    if (b->o.sequences > 1) {
+        used = (int)strlen(shape);
+        snprintf(shape + used, sizeof shape - (size_t)used, " of %zu", b->o.sequences);
+    }
     report(b, "attention", shape, seconds, work, 0);
     free(q);
     free(out);
@@ -471,7 +485,7 @@ static void parse(options *o, int argc, char **argv)
         if (!value)
             die("usage: [--kernel read|qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] "
                 "[--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] "
-                "[--repeat N] [--json]");
+                "[--sequences N] [--repeat N] [--json]");
         i++;
         if (strcmp(word, "--kernel") == 0)
             o->kernel = value;
@@ -487,6 +501,8 @@ static void parse(options *o, int argc, char **argv)
                 die("--attention takes HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS");
         } else if (strcmp(word, "--pieces") == 0)
             o->pieces = (size_t)atoi(value);
+        else if (strcmp(word, "--sequences") == 0)
+            o->sequences = (size_t)atoi(value);
         else if (strcmp(word, "--repeat") == 0)
             o->repeat = atoi(value);
         else if (strcmp(word, "--shape") == 0 && sscanf(value, "%zu:%zu:%zu", &o->n_in, &o->n_out, &o->rows) >= 2)
@@ -495,12 +511,13 @@ static void parse(options *o, int argc, char **argv)
             die("unknown argument; run without a value for the usage");
     }
     if (o->repeat < 1 || o->repeat > MAX_REPEAT) die("--repeat takes 1 to 99");
+    if (o->sequences < 1 || o->sequences > MAX_SEQUENCES) die("--sequences takes 1 to 4096");
     if (o->pieces < 1 || o->pieces > MAX_PIECES) die("--pieces takes 1 to 512");
 }
 
 int main(int argc, char **argv)
 {
-    bench b = {.o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7, .pieces = 1}};
+    bench b = {.o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7, .pieces = 1, .sequences = 1}};
     parse(&b.o, argc, argv);
     dlx_error err;
     dlx_isa isa = DLX_ISA_REF;

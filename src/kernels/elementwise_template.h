@@ -23,9 +23,9 @@ DLX_INLINE vf exp_vf(vf x)
     x = vf_max(vf_set1(-104.0f), x);
     x = vf_min(vf_set1(89.0f), x);
     vi n = vf_round(vf_mul(x, vf_set1(1.44269504088896341f)));
-    vf nf = vi_to_vf(n);
-    vf r = vf_fma(nf, vf_set1(-0.693359375f), x);
-    r = vf_fma(nf, vf_set1(2.12194440e-4f), r);
+    vf whole = vi_to_vf(n);
+    vf r = vf_fma(whole, vf_set1(-0.693359375f), x);
+    r = vf_fma(whole, vf_set1(2.12194440e-4f), r);
     vf p = vf_set1(1.9875691500e-4f);
     p = vf_fma(p, r, vf_set1(1.3981999507e-3f));
     p = vf_fma(p, r, vf_set1(8.3334519073e-3f));

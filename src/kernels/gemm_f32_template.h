@@ -1,6 +1,5 @@
 /*
- * Template: float32 matrix product, and the register tile that attention uses as well. Included once by each
- * instruction set's file, after tile_template.h.
+ * Template: float32 matrix product. Included once by each instruction set's file, after tile_template.h.
  *
  * Packed weights: panels of PANEL output columns, each [n_in][PANEL] floats and then PANEL biases; the last panel is
  * padded with zeros. Each output is one chain of fused multiply-adds in the order of the inputs, the bias added last,
@@ -10,7 +9,7 @@
 enum { F32_SLICE = 512 }; /* inputs of a slice: 64 KB of a 32-column panel */
 
 /* For a tile of up to TILE_ROWS x PANEL outputs:
- * y[i][j] = start[i][j] + sum over s in [0, depth) of x[i * x_row + s * x_step] * w[s * w_step + j], + bias[j]. */
+ * y[i][j] = start[i][j] + sum over s in [0, depth) of x[i * x_row + s] * w[s * PANEL + j], + bias[j]. */
 typedef struct f32_tile_args {
     float *y;
     size_t y_stride;
@@ -18,19 +17,19 @@ typedef struct f32_tile_args {
     const float *x;
     size_t x_row;
     const float *w;
-    size_t w_step, depth;
+    size_t depth;
     const float *bias; /* NULL: none */
-    const float *next; /* requested along the way, one line per step, w_step apart; w when nothing is wanted */
+    const float *next; /* requested along the way, one line per step, PANEL apart; w when nothing is wanted */
 } f32_tile_args;
 
-/* `rows` and `x_step` are constants wherever this is inlined. */
-DLX_INLINE void f32_tile(const f32_tile_args *t, const size_t rows, const size_t x_row, const size_t x_step)
+/* `rows` is a constant wherever this is inlined. */
+DLX_INLINE void f32_tile(const f32_tile_args *t, const size_t rows)
 {
     vf acc[TILE_ROWS][TILE_VECS];
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] =
         t->start ? vf_load(t->start + i * t->y_stride + j * VF) : vf_set1(0.0f);
     const float *w = t->w, *next = t->next, *x = t->x;
-    const size_t w_step = t->w_step;
+    const size_t x_row = t->x_row;
     for (size_t s = t->depth; s > 0; s--) {
         vf wv[TILE_VECS];
         UNROLL for (size_t j = 0; j < TILE_VECS; j++) wv[j] = vf_load(w + j * VF);
@@ -40,9 +39,9 @@ DLX_INLINE void f32_tile(const f32_tile_args *t, const size_t rows, const size_t
             vf xv = vf_set1(x[i * x_row]);
             UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = vf_fma(xv, wv[j], acc[i][j]);
         }
-        w += w_step;
-        next += w_step;
-        x += x_step;
+        w += PANEL;
+        next += PANEL;
+        x++;
     }
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++)
     {
@@ -51,21 +50,15 @@ DLX_INLINE void f32_tile(const f32_tile_args *t, const size_t rows, const size_t
     }
 }
 
-/* Row tiles read x along its rows; column tiles read it down the columns of a matrix PANEL wide. */
-#define F32_TILE_FUNCTIONS(n)                                                                                          \
-    static __attribute__((noinline)) void f32_row_tile_##n(const f32_tile_args *t)                                     \
+#define F32_TILE_OF(n)                                                                                                 \
+    static __attribute__((noinline)) void f32_tile_##n(const f32_tile_args *t)                                         \
     {                                                                                                                  \
-        f32_tile(t, n, t->x_row, 1);                                                                                   \
-    }                                                                                                                  \
-    static __attribute__((noinline)) void f32_column_tile_##n(const f32_tile_args *t)                                  \
-    {                                                                                                                  \
-        f32_tile(t, n, 1, PANEL);                                                                                      \
+        f32_tile(t, n);                                                                                                \
     }
-EACH_TILE_ROWS(F32_TILE_FUNCTIONS)
+EACH_TILE_ROWS(F32_TILE_OF)
 
 typedef void (*f32_tile_fn)(const f32_tile_args *t);
-static const f32_tile_fn f32_row_tiles[TILE_ROWS] = TILE_TABLE(f32_row_tile);
-static const f32_tile_fn f32_column_tiles[TILE_ROWS] = TILE_TABLE(f32_column_tile);
+static const f32_tile_fn f32_tiles[TILE_ROWS] = TILE_TABLE(f32_tile);
 
 static size_t f32_panel_floats(size_t n_in)
 {
@@ -111,12 +104,11 @@ static void f32_run_panel(float *y, size_t y_stride, const float *x, size_t x_st
                                .x = x + i * height * x_stride + k,
                                .x_row = x_stride,
                                .w = w,
-                               .w_step = PANEL,
                                .depth = depth,
                                .bias = k + depth == n_in ? panel + n_in * PANEL : NULL,
                                .next =
                                    tiles > 1 && tiles - i <= LINES ? w + depth * PANEL + (tiles - i - 1) * LINE : w};
-            f32_row_tiles[min_size(height, rows - i * height) - 1](&t);
+            f32_tiles[min_size(height, rows - i * height) - 1](&t);
         }
         k += depth;
     } while (k < n_in);

@@ -129,9 +129,10 @@ typedef struct dlx_kernels {
     dlx_gemm gemm_qd8_qc8w;
 
     /* Attention of q rows [row_begin, row_end) for the query heads of kv head `kv_head`. `scratch` has
-     * attention_scratch(args) bytes, private to the calling thread, 64-byte aligned. Threads divide (kv head, row tile)
-     * pairs; tiles are multiples of attention_row_tile rows. */
-    size_t attention_row_tile;
+     * attention_scratch(args) bytes, private to the calling thread, 64-byte aligned. Threads divide (kv head, range of
+     * rows) pairs as they like; a range of fewer than attention_queries query vectors (rows times query heads of a kv
+     * head) takes longer than its share. */
+    size_t attention_queries;
     size_t (*attention_scratch)(size_t max_rows, size_t max_keys, size_t heads, size_t kv_heads, size_t head_dim);
     void (*attention)(const dlx_attention_args *args, size_t kv_head, size_t row_begin, size_t row_end, void *scratch);
 } dlx_kernels;

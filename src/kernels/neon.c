@@ -10,6 +10,8 @@
 #include "kernels/gemm_f32_template.h"
 #include "kernels/gemm_qd8_template.h"
 
+#include "kernels/attention_tiles_template.h"
+
 #include "kernels/attention_template.h"
 
 void dlx_kernels_set_neon(dlx_kernels *k)

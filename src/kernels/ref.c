@@ -105,7 +105,7 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->qd8 = dlx_ref_qd8;
     k->gemm_f32 = dlx_ref_gemm_f32;
     k->gemm_qd8_qc8w = dlx_ref_gemm_qd8_qc8w;
-    k->attention_row_tile = 1;
+    k->attention_queries = 1;
     k->attention_scratch = dlx_ref_attention_scratch;
     k->attention = dlx_ref_attention;
 }

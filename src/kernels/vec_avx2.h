@@ -12,8 +12,9 @@
 #define DLX_INLINE static inline __attribute__((always_inline))
 
 enum { VF = 8 };
-#define TILE_ROWS 6 /* 12 of 16 registers accumulate */
-#define TILE_VECS 2
+#define TILE_ROWS      6 /* 12 of 16 registers accumulate */
+#define TILE_VECS      2
+#define NARROW_VECTORS 0 /* what half a vector does takes as long as a whole one */
 
 typedef __m256 vf;
 /* Lanes of int32 by type, not the compiler's untyped integer vector: gcc keeps accumulators in place across loop
@@ -75,6 +76,25 @@ DLX_INLINE vf vf_abs(vf a)
 DLX_INLINE vf vf_if_less(vf a, vf b, vf yes, vf no)
 {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+DLX_INLINE void vf_transpose(vf m[VF])
+{
+    vf t[VF];
+    for (size_t i = 0; i < VF; i += 4) {
+        __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(m[i], m[i + 1]));
+        __m256d b = _mm256_castps_pd(_mm256_unpacklo_ps(m[i + 2], m[i + 3]));
+        __m256d c = _mm256_castps_pd(_mm256_unpackhi_ps(m[i], m[i + 1]));
+        __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(m[i + 2], m[i + 3]));
+        t[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        t[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+        t[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(c, d));
+        t[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(c, d));
+    }
+    for (size_t i = 0; i < 4; i++) {
+        m[i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x20);
+        m[4 + i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x31);
+    }
 }
 
 DLX_INLINE vi vi_set1(int32_t a)

@@ -81,6 +81,63 @@ DLX_INLINE vf vf_if_less(vf a, vf b, vf yes, vf no)
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
 
+/* Rows become columns: first within blocks of 4 x 4, then the blocks. */
+DLX_INLINE void vf_transpose(vf m[VF])
+{
+    vf t[VF];
+    for (size_t i = 0; i < VF; i += 4) {
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(m[i], m[i + 1]));
+        __m512d b = _mm512_castps_pd(_mm512_unpacklo_ps(m[i + 2], m[i + 3]));
+        __m512d c = _mm512_castps_pd(_mm512_unpackhi_ps(m[i], m[i + 1]));
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(m[i + 2], m[i + 3]));
+        t[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, b));
+        t[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, b));
+        t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(c, d));
+        t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(c, d));
+    }
+    for (size_t i = 0; i < 4; i++) {
+        vf a = _mm512_shuffle_f32x4(t[i], t[4 + i], 0x44), b = _mm512_shuffle_f32x4(t[8 + i], t[12 + i], 0x44);
+        vf c = _mm512_shuffle_f32x4(t[i], t[4 + i], 0xEE), d = _mm512_shuffle_f32x4(t[8 + i], t[12 + i], 0xEE);
+        m[i] = _mm512_shuffle_f32x4(a, b, 0x88);
+        m[4 + i] = _mm512_shuffle_f32x4(a, b, 0xDD);
+        m[8 + i] = _mm512_shuffle_f32x4(c, d, 0x88);
+        m[12 + i] = _mm512_shuffle_f32x4(c, d, 0xDD);
+    }
+}
+
+/* Half as wide: Zen 4 executes two of these a cycle but one of the wide ones, other cores no more of the wide ones. */
+#define NARROW_VECTORS 1
+enum { NF = 8 };
+typedef __m256 nf;
+DLX_INLINE nf nf_set1(float a)
+{
+    return _mm256_set1_ps(a);
+}
+DLX_INLINE nf nf_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+DLX_INLINE void nf_store(float *p, nf a)
+{
+    _mm256_storeu_ps(p, a);
+}
+DLX_INLINE nf nf_add(nf a, nf b)
+{
+    return _mm256_add_ps(a, b);
+}
+DLX_INLINE nf nf_fma(nf a, nf b, nf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+DLX_INLINE nf vf_low(vf a)
+{
+    return _mm512_castps512_ps256(a);
+}
+DLX_INLINE nf vf_high(vf a)
+{
+    return _mm512_extractf32x8_ps(a, 1);
+}
+
 DLX_INLINE vi vi_set1(int32_t a)
 {
     return (vi)_mm512_set1_epi32(a);

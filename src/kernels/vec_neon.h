@@ -14,8 +14,9 @@
 #define DLX_INLINE static inline __attribute__((always_inline))
 
 enum { VF = 4 };
-#define TILE_ROWS 8 /* 16 of 32 registers accumulate */
-#define TILE_VECS 2
+#define TILE_ROWS      8 /* 16 of 32 registers accumulate */
+#define TILE_VECS      2
+#define NARROW_VECTORS 0 /* what half a vector does takes as long as a whole one */
 
 typedef float32x4_t vf;
 typedef int32x4_t vi;
@@ -76,6 +77,14 @@ DLX_INLINE vf vf_abs(vf a)
 DLX_INLINE vf vf_if_less(vf a, vf b, vf yes, vf no)
 {
     return vbslq_f32(vcltq_f32(a, b), yes, no);
+}
+DLX_INLINE void vf_transpose(vf m[VF])
+{
+    float32x4x2_t a = vtrnq_f32(m[0], m[1]), b = vtrnq_f32(m[2], m[3]);
+    m[0] = vcombine_f32(vget_low_f32(a.val[0]), vget_low_f32(b.val[0]));
+    m[1] = vcombine_f32(vget_low_f32(a.val[1]), vget_low_f32(b.val[1]));
+    m[2] = vcombine_f32(vget_high_f32(a.val[0]), vget_high_f32(b.val[0]));
+    m[3] = vcombine_f32(vget_high_f32(a.val[1]), vget_high_f32(b.val[1]));
 }
 
 DLX_INLINE vi vi_set1(int32_t a)

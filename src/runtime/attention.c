@@ -4,18 +4,17 @@
  */
 #include "runtime/executor.h"
 
-/* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side, so
- * a piece of few vectors leaves lanes idle: at least LANES of them where there are as many. Beyond that, larger pieces
- * prepare keys less often, smaller ones keep all threads at work. A row's result does not depend on the piece. */
+/* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side and
+ * says how many it takes to keep it busy; pieces are multiples of as many rows as have them. Beyond that, larger pieces
+ * read keys less often, smaller ones keep all threads at work. A row's result does not depend on the piece. */
 static size_t tile_rows_of(const dlx_kernels *k, const dlx_attention_args *a, size_t items_elsewhere, size_t threads)
 {
-    enum { LANES = 32, MOST = 256, PIECES_PER_THREAD = 4 };
-    size_t unit = k->attention_row_tile, group = a->heads / a->kv_heads;
-    size_t least = (LANES / group + unit - 1) / unit * unit, rows = MOST / group / unit * unit;
-    if (least < unit) least = unit;
-    while (rows > least && (a->rows + rows - 1) / rows * a->kv_heads + items_elsewhere < PIECES_PER_THREAD * threads)
+    enum { MOST = 256, PIECES_PER_THREAD = 4 };
+    size_t group = a->heads / a->kv_heads, unit = (k->attention_queries + group - 1) / group;
+    size_t rows = MOST / group / unit * unit;
+    while (rows > unit && (a->rows + rows - 1) / rows * a->kv_heads + items_elsewhere < PIECES_PER_THREAD * threads)
         rows -= unit;
-    return rows > least ? rows : least;
+    return rows > unit ? rows : unit;
 }
 
 /* The pieces of one segment: runs of the cache, then its own rows. Returns how many keys that is. */

@@ -10,7 +10,8 @@ typedef struct geometry {
 } geometry;
 
 static const geometry geometries[] = {{1, 1, 16}, {6, 2, 16}, {7, 1, 16},  {12, 2, 128}, {4, 4, 64}, {3, 1, 80},
-                                      {8, 8, 24}, {2, 1, 5},  {32, 4, 32}, {9, 3, 1},    {40, 1, 8}, {2, 2, 256}};
+                                      {8, 8, 24}, {2, 1, 5},  {32, 4, 32}, {9, 3, 1},    {40, 1, 8}, {2, 2, 256},
+                                      {8, 8, 128}}; /* the last: rows of floats 4096 bytes apart */
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
 enum { MOST_PIECES = 40 };
@@ -134,7 +135,7 @@ static void check_case(const dlx_kernels *k, size_t count, rng *r, geometry g, s
     size_t n = rows * g.heads * g.head_dim;
     float *expected = run(&k[0], &c, 0, rows, rows), *first = NULL;
     for (size_t i = 1; i < count; i++) {
-        size_t tile = k[i].attention_row_tile * (1 + rng_below(r, 4));
+        size_t tile = 1 + rng_below(r, 32);
         float *y = run(&k[i], &c, 0, rows, tile);
         check_outputs(y, expected, n, g.head_dim, sharpness);
         if (first) check_bits(k[i].name, y, first, n * sizeof(float));
@@ -161,6 +162,21 @@ static void test_small(void **state)
     rng r = {2024};
     for (size_t i = 0; i < 20 * GEOMETRIES; i++)
         check_case(k, count, &r, geometries[i % GEOMETRIES], 1 + rng_below(&r, 35), 1 + rng_below(&r, 67), 1.0f);
+}
+
+/* Every number of queries up to two panels and a half of the widest set, which are cut into panels of several widths,
+ * with keys of an odd number, a second block, and keys that are hidden from some. */
+static void test_every_width(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {31};
+    for (size_t rows = 1; rows <= 80; rows++) {
+        check_case(k, count, &r, (geometry){1, 1, 16}, rows, 1 + 2 * rng_below(&r, 20), 1.0f);
+        if (rows % 8 < 2) check_case(k, count, &r, (geometry){1, 1, 32}, rows, 257 + 2 * rng_below(&r, 9), 1.0f);
+    }
+    for (size_t group = 1; group <= 10; group++) check_case(k, count, &r, (geometry){group, 1, 128}, 3, 261, 1.0f);
 }
 
 static void test_many_keys(void **state)
@@ -194,7 +210,7 @@ static void test_many_rows(void **state)
     attention_case c = case_new(&r, (geometry){2, 1, 16}, 700, 300, 2, 1.0f);
     float *expected = run(&k[0], &c, 0, 700, 700);
     for (size_t i = 1; i < count; i++) {
-        float *y = run(&k[i], &c, 0, 700, 700), *tiled = run(&k[i], &c, 0, 700, k[i].attention_row_tile);
+        float *y = run(&k[i], &c, 0, 700, 700), *tiled = run(&k[i], &c, 0, 700, 8);
         check_outputs(y, expected, 700 * 32, 16, 1.0f);
         check_bits("row tiles", tiled, y, 700 * 32 * sizeof(float));
         free(y);
@@ -457,9 +473,10 @@ static void test_mean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),     cmocka_unit_test(test_many_keys),   cmocka_unit_test(test_sharp),
-        cmocka_unit_test(test_many_rows), cmocka_unit_test(test_hidden_keys), cmocka_unit_test(test_pieces),
-        cmocka_unit_test(test_mean),      cmocka_unit_test(test_neighbours),  cmocka_unit_test(test_end_of_memory),
+        cmocka_unit_test(test_small),       cmocka_unit_test(test_every_width), cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_sharp),       cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_hidden_keys),
+        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_mean),        cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_end_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
