@@ -120,6 +120,14 @@ dlx_status dlx_size_value(const dlx_call *c, dlx_import_size size, uint32_t *out
     return dlx_import_number(c->im, DLX_I64, 0, size.number, out);
 }
 
+dlx_status dlx_call_number(const dlx_call *c, dlx_dtype type, double number, uint32_t *out)
+{
+    const double most = 9007199254740992.0; /* 2^53: up to there doubles hold every integer */
+    bool whole = number >= -most && number <= most && (double)(int64_t)number == number;
+    if (type != DLX_F32 && !whole) return dlx_call_refuse(c, "a whole number is expected");
+    return dlx_import_number(c->im, type, number, whole ? (int64_t)number : 0, out);
+}
+
 /* ---- nodes and results ---- */
 
 const dlx_value *dlx_call_value(const dlx_call *c, uint32_t value)

@@ -47,6 +47,8 @@ typedef struct dlx_import_size {
 dlx_status dlx_evalue_size(const dlx_call *c, int32_t evalue, dlx_import_size *out);
 dlx_status dlx_arg_size(const dlx_call *c, uint32_t i, dlx_import_size *out);
 dlx_status dlx_arg_sizes(const dlx_call *c, uint32_t i, dlx_import_size out[DLX_MAX_RANK], uint8_t *n);
+/* A number that the file states, as a constant of that type; refused where an integer cannot hold it. */
+dlx_status dlx_call_number(const dlx_call *c, dlx_dtype type, double number, uint32_t *out);
 /* The size as a graph value, made where it is a number. */
 dlx_status dlx_size_value(const dlx_call *c, dlx_import_size size, uint32_t *out);
 

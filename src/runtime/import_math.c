@@ -97,7 +97,7 @@ static dlx_status do_scaled(const dlx_call *c, dlx_op op)
     if (alpha != 1) {
         dlx_dtype type = dlx_call_value(c, in[1])->dtype;
         scale[0] = in[1];
-        DLX_TRY(dlx_import_number(c->im, type, alpha, (int64_t)alpha, &scale[1]));
+        DLX_TRY(dlx_call_number(c, type, alpha, &scale[1]));
         DLX_TRY(dlx_call_node(c, DLX_OP_MUL, scale, 2, NULL, &in[1]));
     }
     return arithmetic(c, op, in);

@@ -114,7 +114,7 @@ static dlx_status do_scatter(const dlx_call *c, dlx_op op)
     DLX_TRY(dlx_arg_axis(c, 1, dlx_call_value(c, in[0])->rank, &axis));
     DLX_TRY(dlx_arg_tensor(c, 2, &in[1]));
     dlx_attr attr = {.axis = axis, .keep = !strcmp(c->name, "aten::scatter_add.out")};
-    if (dlx_arg(c, 3)->kind == DLX_EV_TENSOR) {
+    if (dlx_arg(c, 3) && dlx_arg(c, 3)->kind == DLX_EV_TENSOR) {
         /* Values may be larger than their places: only the front part counts. */
         DLX_TRY(dlx_arg_tensor(c, 3, &in[2]));
         for (int d = 0; d < dlx_call_value(c, in[2])->rank && d < dlx_call_value(c, in[1])->rank; d++) {
@@ -123,7 +123,7 @@ static dlx_status do_scatter(const dlx_call *c, dlx_op op)
         }
     } else {
         DLX_TRY(dlx_arg_real(c, 3, &number));
-        DLX_TRY(dlx_import_number(c->im, dlx_call_value(c, in[0])->dtype, number, (int64_t)number, &fill[0]));
+        DLX_TRY(dlx_call_number(c, dlx_call_value(c, in[0])->dtype, number, &fill[0]));
         fill[1] = in[1];
         DLX_TRY(dlx_call_node(c, DLX_OP_EXPAND_AS, fill, 2, NULL, &in[2]));
     }

@@ -76,7 +76,8 @@ static dlx_status do_item(const dlx_call *c, dlx_op op)
     DLX_TRY(dlx_arg_tensor(c, 0, &x));
     const dlx_value *v = dlx_call_value(c, x);
     if (v->dtype == DLX_F32) {
-        if (dlx_arg(c, 1)->kind != DLX_EV_DOUBLE) return dlx_call_refuse(c, "its result must be a Double");
+        if (c->im->plan->values[result_slot(c)].kind != DLX_EV_DOUBLE)
+            return dlx_call_refuse(c, "its result must be a Double");
     } else {
         DLX_TRY(dlx_call_cast(c, x, DLX_I64, &x));
     }

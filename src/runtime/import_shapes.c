@@ -212,7 +212,7 @@ static dlx_status do_split(const dlx_call *c, dlx_op op)
     (void)op;
     DLX_TRY(results(c, &list));
     DLX_TRY(dlx_arg_tensor(c, 0, &x));
-    DLX_TRY(dlx_arg_axis(c, 2, dlx_call_value(c, x)->rank, &axis));
+    DLX_TRY(dlx_arg_axis(c, 2, dlx_call_value(c, x)->rank, &axis)); /* so there are three arguments */
     bool listed = sizes->kind == DLX_EV_INT_LIST;
     if (listed && sizes->u.list.count != list->u.list.count)
         return dlx_call_refuse(c, "as many results as sizes are expected");
@@ -410,7 +410,7 @@ static dlx_status filler(const dlx_call *c, uint32_t i, double otherwise, uint32
     dlx_dtype dtype;
     const dlx_evalue *v = dlx_arg(c, i);
     DLX_TRY(dlx_call_declared(c, dim, &rank, &dtype));
-    if (i == UINT32_MAX) return dlx_import_number(c->im, dtype, otherwise, (int64_t)otherwise, out);
+    if (i == UINT32_MAX) return dlx_call_number(c, dtype, otherwise, out);
     if (v && v->kind == DLX_EV_TENSOR) {
         DLX_TRY(dlx_arg_tensor(c, i, out));
         return dlx_call_cast(c, *out, dtype, out);

@@ -359,6 +359,7 @@ dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_erro
 {
     uint32_t v = g->outputs[output];
     *rows = DLX_NONE;
+    if (g->n_states) return DLX_OK; /* states stay the last inputs */
     while (single_use(g, v) && g->values[v].producer != DLX_NONE && row_wise(g, &g->nodes[g->values[v].producer]))
         v = g->nodes[g->values[v].producer].in[0];
     /* Quantised rows are read by linear layers only; the rows in front of their CONVERT go to others as well. */

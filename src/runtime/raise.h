@@ -17,7 +17,7 @@ dlx_status dlx_raise_constants(dlx_graph *g, dlx_error *err);
 /*
  * Row demand: puts a ROW_SELECT in front of the row-wise operators that end in output `output`, so that only the rows
  * somebody asked for go through them (the final norm and the LM head). *rows is the new I32 input [R], or DLX_NONE
- * when the output's last operator is not row-wise.
+ * when the output's last operator is not row-wise, or the program has states.
  */
 dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_error *err);
 

@@ -1,5 +1,5 @@
 /*
- * Arbitrary bytes as a .pte that is run: whatever loads is raised, planned, packed, and executed once with a few rows.
+ * Arbitrary bytes as a .pte that is run: whatever loads is raised, planned, packed, and executed twice with a few rows.
  * Programs whose buffers would be large are only measured: a fuzzer has neither the memory nor the time.
  */
 #include <stdint.h>
@@ -67,7 +67,7 @@ static void execute(const dlx_program *p, dlx_pool *pool)
         dlx_pass pass = {.inputs = in, .logits = &part, .n_logits = 1};
         const dlx_value *first = g->n_outputs ? &g->values[g->outputs[0]] : NULL;
         if (p->rows == DLX_NONE || (uint64_t)first->dim[first->rank - 1] * ROWS * sizeof(float) <= MOST_BYTES)
-            (void)dlx_executor_run(ex, &pass, out, &err);
+            for (int call = 0; call < 2; call++) (void)dlx_executor_run(ex, &pass, out, &err); /* twice: states */
     }
     free(logits);
     for (size_t i = 0; in && i < g->n_inputs; i++) free(in[i].data);
@@ -94,9 +94,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dlx_arena_init(&arena);
     if (dlx_pte_read(&pte, &arena, file, size, "fuzz", &err) == DLX_OK) {
         (void)dlx_facts_read(&facts, &pte, &err);
-        dlx_program_options measure = {.limit = DLX_ISA_REF, .demand = true},
-                            run = {.limit = dlx_cpu_best_isa(), .demand = true, .pool = pool};
-        if (dlx_program_load(&program, &pte, "forward", &measure, &err) == DLX_OK) {
+        for (int sessions = 0; sessions < 2; sessions++) { /* as a method, and as sessions would have it */
+            dlx_program_options measure = {.limit = DLX_ISA_REF, .demand = sessions},
+                                run = {.limit = dlx_cpu_best_isa(), .demand = sessions, .pool = pool};
+            if (dlx_program_load(&program, &pte, "forward", &measure, &err) != DLX_OK) continue;
             bool small = dlx_program_packed_size(&program) <= MOST_BYTES;
             dlx_program_free(&program);
             if (small && dlx_program_load(&program, &pte, "forward", &run, &err) == DLX_OK) {
