@@ -54,6 +54,7 @@ def changes(text):
     ("T *p = (T *)q; return p & q;", ["p & q -> p | q"]),
     ("S s = {.x = 1, .y = a / b};", ["1 -> 0", "1 -> 2", "a / b -> a * b"]),
     ("UNROLL for (;;) f(a == b);", ["a == b -> a != b", "f(a == b); -> (nothing)"]),
+    ("LOOP(float, const char *, a | b);", ["a | b -> a & b", "LOOP(float, const char *, a | b); -> (nothing)"]),
     ("a = b /* a < b */ ^ c; // a > b", ["b ^ c -> b | c", "a = b /* a < b */ ^ c; -> (nothing)".replace("/* a < b */ ", "")]),
 ])
 def test_places_of_a_statement(body, expected):

@@ -552,6 +552,16 @@ class Reader:
             else:
                 return
 
+    def skip_type(self, close):
+        """An argument of a macro that is only a type."""
+        j = self.i
+        while j < close and (self.is_type_word(self.tokens[j]) or (j > self.i and self.tokens[j].text == "*")):
+            j += 1
+        if j == self.i or (j < close and self.tokens[j].text != ","):
+            return False
+        self.i = j
+        return True
+
     def arguments(self, callee):
         close, kept, muted, message = self.pairs[self.i], len(self.parts), self.muted, self.message
         report = callee in self.reports
@@ -560,7 +570,8 @@ class Reader:
             self.i += 1
             self.message += report
             while self.i < close:
-                self.assignment()
+                if not self.skip_type(close):
+                    self.assignment()
                 if self.i < close:
                     self.expect(",")
         except Unreadable:  # types or operators as arguments of a macro
