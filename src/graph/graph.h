@@ -103,6 +103,7 @@ typedef struct dlx_value {
     X(EXP, 1, 1, 1)                                                                                                    \
     X(EXPM1, 1, 1, 1)                                                                                                  \
     X(LOG, 1, 1, 1)                                                                                                    \
+    X(LOG1P, 1, 1, 1)                                                                                                  \
     X(SIN, 1, 1, 1)                                                                                                    \
     X(COS, 1, 1, 1)                                                                                                    \
     X(TANH, 1, 1, 1)                                                                                                   \

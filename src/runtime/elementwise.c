@@ -175,6 +175,7 @@ static float unary_f32(const dlx_node *n, float x)
     case DLX_OP_EXP: return expf(x);
     case DLX_OP_EXPM1: return expm1f(x);
     case DLX_OP_LOG: return logf(x);
+    case DLX_OP_LOG1P: return log1pf(x);
     case DLX_OP_SIN: return sinf(x);
     case DLX_OP_COS: return cosf(x);
     case DLX_OP_TANH: return tanhf(x);
@@ -328,6 +329,7 @@ bool dlx_run_elementwise(dlx_loop *l, dlx_status *status, dlx_error *err)
     case DLX_OP_EXP:
     case DLX_OP_EXPM1:
     case DLX_OP_LOG:
+    case DLX_OP_LOG1P:
     case DLX_OP_SIN:
     case DLX_OP_COS:
     case DLX_OP_TANH:

@@ -271,15 +271,6 @@ static dlx_status do_reciprocal(const dlx_call *c, dlx_op op)
     return dlx_call_emit(c, op, in, 2, NULL);
 }
 
-static dlx_status do_log1p(const dlx_call *c, dlx_op op)
-{
-    uint32_t x;
-    DLX_TRY(dlx_arg_tensor(c, 0, &x));
-    DLX_TRY(dlx_call_cast(c, x, DLX_F32, &x));
-    DLX_TRY(with_number(c, DLX_OP_ADD, x, 1, &x));
-    return dlx_call_emit(c, op, &x, 1, NULL);
-}
-
 static dlx_status do_power(const dlx_call *c, dlx_op op)
 {
     uint32_t in[2];
@@ -711,7 +702,7 @@ const dlx_kernel_import dlx_import_math[] = {
     {"aten::exp.out", do_unary, DLX_OP_EXP},
     {"aten::expm1.out", do_unary, DLX_OP_EXPM1},
     {"aten::log.out", do_unary, DLX_OP_LOG},
-    {"aten::log1p.out", do_log1p, DLX_OP_LOG},
+    {"aten::log1p.out", do_unary, DLX_OP_LOG1P},
     {"aten::sin.out", do_unary, DLX_OP_SIN},
     {"aten::cos.out", do_unary, DLX_OP_COS},
     {"aten::tanh.out", do_unary, DLX_OP_TANH},

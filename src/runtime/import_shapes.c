@@ -159,7 +159,8 @@ static dlx_status do_narrow(const dlx_call *c, dlx_op op)
     DLX_TRY(dlx_arg_axis(c, 1, dlx_call_value(c, x)->rank, &axis));
     DLX_TRY(dlx_arg_int(c, 2, &begin));
     DLX_TRY(dlx_arg_int(c, 3, &size));
-    if (begin < 0 || size < 0 || begin > dlx_call_value(c, x)->dim[axis])
+    int64_t n = dlx_call_value(c, x)->dim[axis];
+    if (begin < 0 || size < 0 || begin > n || size > n - begin)
         return dlx_call_refuse(c, "the part must lie inside the tensor");
     DLX_TRY(dlx_call_slice(c, x, axis, begin, size, &x));
     return dlx_call_result(c, x);
@@ -415,10 +416,8 @@ static dlx_status filler(const dlx_call *c, uint32_t i, double otherwise, uint32
         DLX_TRY(dlx_arg_tensor(c, i, out));
         return dlx_call_cast(c, *out, dtype, out);
     }
-    if (v && v->kind == DLX_EV_DOUBLE && !c->im->slot[c->args[i]].computed) {
-        if (dtype != DLX_F32) return dlx_call_refuse(c, "fills integers with a Double");
-        return dlx_import_number(c->im, dtype, v->u.d, 0, out);
-    }
+    if (v && v->kind == DLX_EV_DOUBLE && !c->im->slot[c->args[i]].computed)
+        return dlx_call_number(c, dtype, v->u.d, out);
     if (v && v->kind == DLX_EV_DOUBLE) {
         *out = c->im->slot[c->args[i]].value;
         return dlx_call_cast(c, *out, dtype, out);

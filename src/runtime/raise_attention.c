@@ -144,6 +144,33 @@ static bool same_size(const dlx_value *a, int i, const dlx_value *b, int k)
     return a->dim[i] == b->dim[k] && (a->dynamic >> i & 1) == (b->dynamic >> k & 1);
 }
 
+/* The number of all keys: the size of that axis, or of a cache that came in, plus the rows of the call. */
+static bool counts_keys(const dlx_decoder *d, uint32_t v)
+{
+    const dlx_graph *g = d->r.from;
+    const dlx_node *n = g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
+    if (!n) return false;
+    if (n->op == DLX_OP_SIZE) {
+        const dlx_form *of = form_of(d, n, 0);
+        return has_axes(of) && of->axis[n->attr.axis] == DLX_AXIS_KEY;
+    }
+    for (int k = 0; k < 2 && n->op == DLX_OP_ADD; k++) {
+        uint32_t producer = g->values[n->in[k]].producer;
+        if (form_of(d, n, 1 - k)->kind != DLX_FORM_COUNT || producer == DLX_NONE) continue;
+        const dlx_node *size = &g->nodes[producer];
+        if (size->op == DLX_OP_SIZE && size->attr.axis == 0 && find_cache(d, size->in[0]) >= 0) return true;
+    }
+    return false;
+}
+
+/* Whether size i of a reshape is stated by the program, or follows, or is computed as the size of that axis. */
+static bool sized_as(const dlx_decoder *d, const dlx_node *n, int i, int8_t axis)
+{
+    if (!DLX_IS_RUN(n->attr.shape[i])) return true;
+    uint32_t v = n->in[n->attr.shape[i] - INT64_MIN];
+    return axis == DLX_AXIS_ROW ? d->form[v].kind == DLX_FORM_COUNT : axis == DLX_AXIS_KEY && counts_keys(d, v);
+}
+
 /* Dimensions of 1 come and go; key/value heads and their repeats become heads. */
 static bool form_reshape(dlx_decoder *d, const dlx_form *x, const dlx_node *n, dlx_form *f)
 {
@@ -164,6 +191,7 @@ static bool form_reshape(dlx_decoder *d, const dlx_form *x, const dlx_node *n, d
         } else if (out->dim[i] != 1 || (out->dynamic >> i & 1)) {
             return false;
         }
+        if (!sized_as(d, n, i, f->axis[i])) return false;
     }
     while (from < in->rank && (x->axis[from] == DLX_AXIS_ONE || (in->dim[from] == 1 && !(in->dynamic >> from & 1))))
         from++;
@@ -230,8 +258,7 @@ static bool mask_fits(const dlx_decoder *d, const dlx_node *n, int mask, int sco
 {
     const dlx_form *m = form_of(d, n, mask), *s = form_of(d, n, scores);
     const dlx_value *v = old_value(d, n->in[mask]);
-    if (m->kind != DLX_FORM_MASK || s->kind != DLX_FORM_SCORES || s->masked || m->rank < 2 || m->rank > s->rank)
-        return false;
+    if (m->kind != DLX_FORM_MASK || s->kind != DLX_FORM_SCORES || m->rank < 2 || m->rank > s->rank) return false;
     for (int i = 0; i < m->rank; i++) {
         int want = i == m->rank - 1 ? DLX_AXIS_KEY : i == m->rank - 2 ? DLX_AXIS_ROW : DLX_AXIS_ONE;
         if (m->axis[i] != want) return false;
@@ -251,7 +278,7 @@ static bool form_where(dlx_decoder *d, const dlx_node *n, dlx_form *f)
         return true;
     }
     if (c->kind == DLX_FORM_MASK && !c->masked && a->kind == DLX_FORM_SCORES && mask_fits(d, n, 0, 1) &&
-        scalar_of(d, n->in[2], &hidden) && hidden <= HIDDEN_SCORE) {
+        f->rank == a->rank && scalar_of(d, n->in[2], &hidden) && hidden <= HIDDEN_SCORE) {
         *f = *a;
         f->masked = true;
         return true;

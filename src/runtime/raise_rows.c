@@ -123,6 +123,10 @@ static bool form_reshape(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     const dlx_value *out = old_value(d, n->out[0]);
     int row = x->last ? -1 : row_dimension(d, out);
     if (x->kind != DLX_FORM_ROWS || (!x->last && row < 0)) return false;
+    for (int i = 0; i < out->rank; i++) /* a size that is computed is the number of rows */
+        if (DLX_IS_RUN(n->attr.shape[i]) &&
+            (i != row || form_of(d, n, (int)(n->attr.shape[i] - INT64_MIN))->kind != DLX_FORM_COUNT))
+            return false;
     f->kind = DLX_FORM_ROWS;
     f->v = x->v;
     f->last = x->last;
@@ -412,7 +416,9 @@ static bool form_number(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     float number;
     switch (n->op) {
     case DLX_OP_SIZE:
-        if (a->kind != DLX_FORM_ROWS || a->last || a->axis[n->attr.axis] != 0) return false;
+        if (a->kind >= DLX_FORM_CACHE ? a->axis[n->attr.axis] != DLX_AXIS_ROW
+                                      : a->kind != DLX_FORM_ROWS || a->last || a->axis[n->attr.axis] != 0)
+            return false;
         f->kind = DLX_FORM_COUNT;
         return true;
     case DLX_OP_ADD:
