@@ -9,6 +9,7 @@ import pytest
 
 import diffulex_edge
 from foreign_io import FOLDER, PROGRAMS, assert_alike, calls
+from oracles import oracle
 
 CLI = os.environ["DLX_CLI"]
 DECODERS = [n for n in PROGRAMS if n.startswith(("decoder_cache", "llama_")) and n not in ("llama_stateless", "llama_ring")]
@@ -31,8 +32,8 @@ def run(*args, status=0):
 @pytest.mark.parametrize("name", [n for n in PROGRAMS if n not in CRASHES_OFFICIALLY])
 def test_answers_of_the_official_runtime(name):
     """The same file in both, call after call, states included."""
-    torch = pytest.importorskip("torch", reason="needs torch: left out by scripts/test.sh --core")
-    runtime = pytest.importorskip("executorch.runtime", reason="needs executorch: left out by scripts/test.sh --core")
+    torch = oracle("torch", "agreement with the official runtime is")
+    runtime = oracle("executorch.runtime", "agreement with the official runtime is")
     from executorch.extension.llm.custom_ops import custom_ops  # noqa: F401 registers llama::*
     from executorch.kernels import quantized  # noqa: F401
     program = runtime.Runtime.get().load_program(FOLDER / f"{name}.pte")  # must outlive its method
@@ -141,7 +142,7 @@ def write_inputs(path, arrays):
 
 @pytest.mark.parametrize("name", ("integers", "gathers", "matrices_xnnpack", "embedding_bag"))
 def test_run_reads_and_writes_safetensors(name, tmp_path):
-    load_file = pytest.importorskip("safetensors.numpy", reason="needs safetensors").load_file
+    load_file = oracle("safetensors.numpy", "the program's output files are").load_file
     (inputs, want), *_ = calls(name)
     write_inputs(tmp_path / "in.safetensors", inputs)
     assert run("run", FOLDER / f"{name}.pte", "--input", tmp_path / "in.safetensors", "--output",
@@ -153,7 +154,7 @@ def test_run_reads_and_writes_safetensors(name, tmp_path):
 
 
 def test_run_repeats_with_state(tmp_path):
-    load_file = pytest.importorskip("safetensors.numpy", reason="needs safetensors").load_file
+    load_file = oracle("safetensors.numpy", "the program's output files are").load_file
     write_inputs(tmp_path / "in.safetensors", [numpy.float32([1, 2, 3])])
     report = json.loads(run("run", FOLDER / "running_mean.pte", "--input", tmp_path / "in.safetensors", "--output",
                             tmp_path / "out.safetensors", "--repeat", 5, "--json"))
@@ -165,7 +166,7 @@ def test_run_repeats_with_state(tmp_path):
 
 
 def test_run_refuses_with_a_sentence(tmp_path):
-    pytest.importorskip("safetensors.numpy", reason="needs safetensors")
+    oracle("safetensors.numpy", "the program's output files are")
     write_inputs(tmp_path / "in.safetensors", [numpy.zeros((3, 11), numpy.float32)])
     assert "exactly 12" in run("run", FOLDER / "mlp_dynamic.pte", "--input", tmp_path / "in.safetensors", status=1)
     assert "has no tensor input_1" in run("run", FOLDER / "matrices.pte", "--input", tmp_path / "in.safetensors", status=1)
