@@ -68,7 +68,7 @@ static void call(method *m, const char *name, const char *overload, int n, const
 {
     uint32_t k = m->plan.n_instructions++;
     m->operators[k] = (dlx_pte_operator){name, overload};
-    memcpy(m->args[k], args, (size_t)n * sizeof *args);
+    if (args) memcpy(m->args[k], args, (size_t)n * sizeof *args);
     m->instructions[k] =
         (dlx_instruction){.kind = DLX_INS_KERNEL, .index = (int32_t)k, .n_args = (uint32_t)n, .args = m->args[k]};
 }
