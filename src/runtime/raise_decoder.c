@@ -48,6 +48,14 @@ static bool is_state(const dlx_graph *g, size_t i)
     return i >= g->n_inputs - g->n_states;
 }
 
+/* Tokens or positions of the new graph, [T]. */
+static bool add_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out)
+{
+    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, d->dynamic);
+    if (*out == DLX_NONE) dlx_fail(d->err, DLX_E_NOMEM, "out of memory raising a decoder");
+    return *out != DLX_NONE;
+}
+
 /* Tokens [T] or [1,T] */
 static bool bind_tokens(dlx_decoder *d)
 {
@@ -63,8 +71,7 @@ static bool bind_tokens(dlx_decoder *d)
     dlx_form *f = &d->form[d->tokens];
     *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = v->rank, .axis = {-1, 0}};
     f->axis[axis] = 0;
-    f->v = dlx_graph_input(&d->r.to, v->name ? v->name : "tokens", DLX_I64, 1, &d->rows, d->dynamic);
-    return true;
+    return add_input(d, v->name, "tokens", &f->v);
 }
 
 /* Positions [T], or the position of the first row [1]. */
@@ -76,7 +83,7 @@ static bool bind_positions(dlx_decoder *d)
     bool all = v->dim[0] == d->rows && (v->dynamic != 0) == d->dynamic, first = v->dim[0] == 1 && !v->dynamic;
     if (!all && !first) return false;
     d->positions = g->inputs[1];
-    d->new_positions = dlx_graph_input(&d->r.to, v->name ? v->name : "positions", DLX_I64, 1, &d->rows, d->dynamic);
+    if (!add_input(d, v->name, "positions", &d->new_positions)) return false;
     d->form[d->positions] = (dlx_form){.kind = all ? DLX_FORM_ROWS : DLX_FORM_START, .rank = 1, .v = d->new_positions};
     return true;
 }
@@ -106,7 +113,9 @@ static void translate(dlx_decoder *d, size_t i)
 {
     const dlx_node *n = &d->r.from->nodes[i];
     dlx_form f = {.rank = d->r.from->values[n->out[0]].rank};
-    if (dlx_form_attention(d, n, &f) || dlx_form_rows(d, n, &f)) d->form[n->out[0]] = f;
+    bool found = dlx_form_attention(d, n, &f);
+    if (!found && d->err->status != DLX_E_NOMEM) found = dlx_form_rows(d, n, &f);
+    if (found) d->form[n->out[0]] = f;
 }
 
 /* New rows of a cache as the output of the new graph; what it was before is a state that ends with them in place. */
@@ -167,6 +176,7 @@ static bool finish_outputs(dlx_decoder *d)
     bool ok = dlx_graph_output(&d->r.to, logits);
     for (int32_t i = 0; i < d->layers; i++)
         for (int k = 0; k < 2; k++) ok = ok && dlx_graph_output(&d->r.to, d->cache[d->order[k][i]].fresh);
+    if (!ok) dlx_fail(d->err, DLX_E_NOMEM, "out of memory raising a decoder");
     return ok;
 }
 
@@ -200,8 +210,11 @@ static bool translate_all(dlx_decoder *d)
     }
     if (d->err->status != DLX_OK || !finish_outputs(d)) return false;
     order_inputs(d);
-    dlx_error unfit;
-    return dlx_graph_prune(&d->r.to, d->err) == DLX_OK && dlx_graph_verify(&d->r.to, &unfit) == DLX_OK;
+    if (dlx_graph_prune(&d->r.to, d->err) != DLX_OK) return false;
+    dlx_error unfit = {0};
+    dlx_status s = dlx_graph_verify(&d->r.to, &unfit);
+    if (s == DLX_E_NOMEM) *d->err = unfit;
+    return s == DLX_OK;
 }
 
 static int64_t positions_of(const dlx_decoder *d)

@@ -548,6 +548,7 @@ def test_examples_of_the_documentation_run(exported, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "PYTHON.md").read_text(), flags=re.S)
     assert len(blocks) >= 5
     (tmp_path / "model.pte").write_bytes(exported("sdar-tiny").read_bytes())
+    (tmp_path / "mlp.pte").symlink_to(DATA / "foreign" / "mlp_dynamic.pte")
     (tmp_path / "checkpoint").symlink_to(DATA / "checkpoints" / "sdar-tiny")
     for block in blocks:
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}

@@ -680,12 +680,54 @@ static void states_have_memory_of_their_own(void **state)
     refused(&m, "scalar type 7");
 }
 
+/* An update is made in place only where nobody reads the old tensor afterwards. */
+static void updates_leave_what_is_read_later(void **state)
+{
+    (void)state;
+    static const double zeros[6] = {0}, rows[6] = {1, 1.5, 4, -2, -0.5, 0};
+    for (int way = 0; way < 4; way++) {
+        method m;
+        double got[24];
+        dlx_error err = {0};
+        begin(&m);
+        int32_t x = value(&m, "x"), s = value(&m, way & 1 ? "x" : "s"), new = value(&m, "f[2,3]");
+        int32_t places = value(&m, "{p}"), no = value(&m, "false"), one = value(&m, "1");
+        if (way & 1) { /* a tensor of the call, not a state */
+            s = value(&m, "f[2,3]");
+            call(&m, "aten::sub", "out", 5, (int32_t[]){x, x, one, s, s});
+        }
+        call(&m, "aten::index_put", "out", 6, (int32_t[]){s, places, x, no, new, new});
+        int32_t before = s;
+        if (way & 2) { /* read by a node, not as an output */
+            before = value(&m, "f[2,3]");
+            call(&m, "aten::mul", "Scalar_out", 4, (int32_t[]){s, one, before, before});
+        }
+        if (way == 2) copy(&m, new, s);
+        give(&m, before);
+        give(&m, new);
+        size_t n = run(&m, got, 24, &err);
+        if (n != 12) fail_msg("%d: %s", way, err.message);
+        for (int k = 0; k < 6; k++) assert_true(got[k] == zeros[k] && got[6 + k] == rows[k]);
+    }
+    method m; /* rows of a tensor put into itself */
+    double got[24];
+    dlx_error err = {0};
+    begin(&m);
+    int32_t x = value(&m, "x"), t = value(&m, "f[2,3]"), new = value(&m, "f[2,3]"), one = value(&m, "1");
+    call(&m, "aten::mul", "Scalar_out", 4, (int32_t[]){x, one, t, t});
+    call(&m, "aten::index_put", "out", 6, (int32_t[]){t, value(&m, "{p}"), t, value(&m, "false"), new, new});
+    give(&m, new);
+    assert_int_equal(run(&m, got, 24, &err), 6);
+    for (int k = 0; k < 6; k++) assert_true(got[k] == rows[k]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(operators_give_what_pytorch_gives), cmocka_unit_test(numbers_give_what_python_gives),
         cmocka_unit_test(what_is_not_supported_is_named),    cmocka_unit_test(values_move),
         cmocka_unit_test(tensors_at_one_place_are_one),      cmocka_unit_test(states_have_memory_of_their_own),
+        cmocka_unit_test(updates_leave_what_is_read_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -239,6 +239,65 @@ static void models_and_sessions(void **state)
         }
 }
 
+/* ---- methods of programs that PyTorch's exporter wrote ----------------------------------------------------------- */
+
+typedef struct calling {
+    char path[1024];
+    dlx_method *method;
+} calling;
+
+static dlx_status run_open_method(void *ctx, dlx_error *err)
+{
+    calling *c = ctx;
+    dlx_method *m = (dlx_method *)1;
+    dlx_method_options o = dlx_method_options_default();
+    dlx_status s;
+    o.threads = THREADS;
+    WATCHED(s, dlx_method_open(&m, c->path, NULL, &o, err));
+    if (s != DLX_OK) assert_null(m);
+    dlx_method_close(m);
+    return s;
+}
+
+/* Three tokens, one more, and one that lies outside the vocabulary. */
+static dlx_status run_method(void *ctx, dlx_error *err)
+{
+    calling *c = ctx;
+    int64_t ids[3] = {3, 1, 4}, starts[3] = {0, 3, 4}, wrong = -1;
+    const int64_t lengths[3] = {3, 1, 1};
+    dlx_method_reset(c->method);
+    for (int i = 0; i < 3; i++) {
+        dlx_tensor in[2] = {{sizeof in[0], DLX_ELEMENT_INT64, 2, {1, lengths[i]}, i == 2 ? &wrong : ids},
+                            {sizeof in[0], DLX_ELEMENT_INT64, 1, {1}, &starts[i]}};
+        dlx_status s;
+        WATCHED(s, dlx_method_run(c->method, in, 2, err));
+        assert_int_equal(s != DLX_OK, i == 2);
+        if (i < 2 && s != DLX_OK) return s;
+    }
+    return DLX_OK;
+}
+
+static void methods(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"llama_cache", "llama_custom_sdpa", "llama_8da8w"};
+    for (size_t i = 0; i < DLX_COUNT(names); i++) {
+        calling c;
+        char what[64];
+        dlx_error err = {0};
+        snprintf(c.path, sizeof c.path, DLX_TEST_DATA "/foreign/%s.pte", names[i]);
+        snprintf(what, sizeof what, "open a method: %s", names[i]);
+        every_request_fails(what, run_open_method, &c);
+        if (dlx_method_open(&c.method, c.path, NULL, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+        no_request_is_made("run a method", run_method, &c);
+        dlx_method_close(c.method);
+        running r;
+        snprintf(r.path, sizeof r.path, "%s", c.path);
+        snprintf(what, sizeof what, "open a model: %s", names[i]);
+        every_request_fails(what, run_open_model, &r);
+    }
+}
+
 /* ---- tokenizers -------------------------------------------------------------------------------------------------- */
 
 typedef struct text_work {
@@ -674,6 +733,10 @@ static void descriptions(void **state)
     }
     describing d = {.path = DLX_TEST_DATA "/format/official_8da8w.pte", .a = true};
     describe("inspect a file of PyTorch's exporter", &d);
+    describing decoder = {.path = DLX_TEST_DATA "/foreign/llama_custom_sdpa.pte", .a = true};
+    describe("inspect a decoder of PyTorch's exporter", &decoder);
+    decoder.graph = true;
+    describe("inspect the graph of a decoder", &decoder);
 }
 
 static dlx_status run_write_logits(void *ctx, dlx_error *err)
@@ -704,6 +767,7 @@ int main(void)
         cmocka_unit_test(exports),
         cmocka_unit_test(finding_checkpoints),
         cmocka_unit_test(models_and_sessions),
+        cmocka_unit_test(methods),
         cmocka_unit_test(reading_tokenizer_files),
         cmocka_unit_test(text_and_ids),
         cmocka_unit_test(chat_templates),

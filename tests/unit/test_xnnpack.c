@@ -190,6 +190,8 @@ static void make(sample *s)
             n->max = types[i] == DLX_XNN_ADD ? INFINITY : 6;
         }
         if (types[i] == DLX_XNN_CONCATENATE3) n->axis = 1;
+        if (types[i] == DLX_XNN_LEAKY_RELU) n->factor = 0.25f;
+        if (types[i] == DLX_XNN_ELU) n->factor = 1.5f;
         if (types[i] == DLX_XNN_BATCH_MATRIX_MULTIPLY) n->flags = 1;
     }
     dlx_xnn_value *last = &s->values[s->g.n_values - 1];
@@ -244,6 +246,7 @@ static void same_node(const dlx_xnn_node *a, const dlx_xnn_node *b)
     assert_int_equal(a->clamped, b->clamped);
     assert_true(a->min == b->min && a->max == b->max);
     assert_int_equal(a->axis, b->axis);
+    assert_true(a->factor == b->factor);
     assert_int_equal(a->rank, b->rank);
     assert_memory_equal(a->shape, b->shape, sizeof a->shape);
     assert_memory_equal(a->size, b->size, sizeof a->size);
@@ -421,6 +424,7 @@ static void older_identifier_is_read(void **state)
     X(NODE(5).min = NAN, DLX_E_FORMAT, "it clamps to nan .. inf")                                                      \
     X(NODE(5).max = -2, DLX_E_FORMAT, "it clamps to -1.5 .. -2")                                                       \
     X(find(s, DLX_XNN_CONCATENATE2)->axis = 2, DLX_E_FORMAT, "(Concatenate2): it joins along dimension 2 of 2")        \
+    X(find(s, DLX_XNN_ELU)->factor = INFINITY, DLX_E_FORMAT, "(ELU): its factor is inf")                               \
     X(find(s, DLX_XNN_STATIC_SLICE)->rank = 7, DLX_E_FORMAT, "(StaticSlice): it has rank 7")                           \
     X(find(s, DLX_XNN_STATIC_SLICE)->rank = 1, DLX_E_FORMAT, "rank 1, its input 2 and its output 2")                   \
     X(find(s, DLX_XNN_STATIC_TRANSPOSE)->shape[0] = 0, DLX_E_FORMAT, "its permutation")                                \
