@@ -199,6 +199,56 @@ static void the_verifier_knows_types_and_kinds(void **state)
     expect_refused(&g, "only a CONVERT makes them");
 }
 
+/* One node of an operator on new inputs, x first, as an output. */
+static dlx_node *build_node(dlx_graph *g, dlx_op o, const uint32_t *in, int inputs, const dlx_attr *attr)
+{
+    dlx_error err = {0};
+    uint32_t v = dlx_graph_node(g, o, in, inputs, attr, 0, &err);
+    if (v == DLX_NONE) fail_msg("%s", err.message);
+    assert_true(dlx_graph_output(g, v));
+    if (dlx_graph_verify(g, &err) != DLX_OK) fail_msg("%s", err.message);
+    return &g->nodes[g->n_nodes - 1];
+}
+
+static void the_verifier_knows_types_of_other_operators(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    int64_t table[2] = {7, 6}, ids = 3, rows[2] = {7, 1}, heads[4] = {1, 4, 2, 8};
+    /* Scales belong to int8 tables, and are floats. */
+    for (int damage = 0; damage < 3; damage++) {
+        dlx_graph_init(&g);
+        int8_t *bytes = dlx_arena_array(&g.arena, 42, 1);
+        uint32_t in[3] = {dlx_graph_const(&g, "table", DLX_I8, 2, table,
+                                          (dlx_const_source){.data = bytes, .bytes = 42, .stored = DLX_I8}),
+                          dlx_graph_input(&g, "ids", DLX_I64, 1, &ids, 1), floats(&g, "scales", 2, rows)};
+        build_node(&g, DLX_OP_EMBEDDING, in, 3, NULL);
+        uint32_t whole = floats(&g, "floats", 2, table);
+        if (damage == 0) g.nodes[0].in[0] = whole;
+        if (damage == 1) g.values[in[2]].dtype = DLX_I32;
+        if (damage == 2) g.values[in[1]].dtype = DLX_F32;
+        expect_refused(&g, damage == 2 ? "ids must be integers" : "row scales are floats and go with an int8 table");
+    }
+    for (int k = 0; k < 3; k++) { /* every operand of an attention is a float */
+        dlx_graph_init(&g);
+        uint32_t in[3];
+        for (int i = 0; i < 3; i++)
+            in[i] = dlx_graph_input(&g, i == 0 ? "q" : i == 1 ? "k" : "v", DLX_F32, 4, heads, 0);
+        build_node(&g, DLX_OP_SDPA, in, 3, &(dlx_attr){.f = {1.0f}});
+        g.values[in[k]].dtype = DLX_I32;
+        expect_refused(&g, "computes on f32");
+    }
+    for (int at = 0; at < 3; at++) { /* sizes read from operands, wherever they stand */
+        dlx_graph_init(&g);
+        uint32_t x = vector(&g, "x", 8, 6), y;
+        dlx_attr attr = {.rank = 3, .shape = {8, 2, 3}, .bound = {8, 2, 3}};
+        y = op(&g, DLX_OP_RESHAPE, x, DLX_NONE, &attr);
+        assert_true(dlx_graph_output(&g, y));
+        g.nodes[0].attr.shape[at] = DLX_RUN(1);
+        expect_refused(&g, "a size refers to an operand that it does not have");
+    }
+}
+
 static void dimensions_that_vary_are_found_behind_divisions(void **state)
 {
     (void)state;
@@ -322,6 +372,7 @@ int main(void)
         cmocka_unit_test(impossible_shapes_are_refused),
         cmocka_unit_test(the_verifier_sees_every_damage),
         cmocka_unit_test(the_verifier_knows_types_and_kinds),
+        cmocka_unit_test(the_verifier_knows_types_of_other_operators),
         cmocka_unit_test(dimensions_that_vary_are_found_behind_divisions),
         cmocka_unit_test(pruning_keeps_what_outputs_need),
         cmocka_unit_test(graphs_are_printed),

@@ -375,6 +375,7 @@ static const call_case operators[] = {
     {"aten::repeat.out", "y [2,1] > f[2,3]", GIVES(1, 2, -3, 1, 2, -3)},
     {"aten::repeat.out", "p [7] > l[14]", GIVES(1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0)},
     {"aten::full.out", "[2] 7.0 > l[2]", GIVES(7, 7)},
+    {"aten::full.out", "[2] 70000 > i[2]", GIVES(70000, 70000)},
     {"aten::full.out", "[2] @2.5 > f[2]", GIVES(2.5, 2.5)},
     {"aten::full.out", "[@2] @5 > i[4]", GIVES(5, 5)},
     {"aten::full.out", "[] true > b[]", GIVES(1)},

@@ -5,6 +5,7 @@
 #include "fail_fixture.h"
 
 #include "base/io.h"
+#include "pte_sample.h"
 
 static char *read_text(const char *path)
 {
@@ -116,6 +117,38 @@ static void files_are_described(void **state)
     remove_target(&t);
 }
 
+/* Constant methods are metadata, in whichever order a file has its methods. */
+static void methods_behind_constants_are_described(void **state)
+{
+    (void)state;
+    pte_sample s;
+    dlx_pte_plan first;
+    target t = new_target("m.pte");
+    dlx_output out;
+    dlx_error err = {0};
+    char *text, *report;
+    pte_sample_make(&s);
+    first = s.plans[0];
+    s.plans[0] = s.plans[1];
+    s.plans[1] = first;
+    assert_int_equal(dlx_output_open(&out, t.path, &err), DLX_OK);
+    if (dlx_pte_write(&s.pte, &out, NULL, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
+    dlx_output_close(&out);
+    assert_int_equal(dlx_inspect(t.path, false, NULL, &text, &err), DLX_OK);
+    assert_int_equal(dlx_inspect(t.path, true, NULL, &report, &err), DLX_OK);
+    assert_non_null(strstr(text, "\nmethod forward\n"));
+    assert_non_null(strstr(text, "\n  get_max_seq_len "));
+    json_t *root = json_loads(report, 0, NULL), *methods = json_object_get(root, "methods");
+    assert_int_equal(json_array_size(methods), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(methods, 0), "name")), "forward");
+    assert_non_null(json_object_get(json_object_get(root, "metadata"), "get_max_seq_len"));
+    json_decref(root);
+    dlx_free(text);
+    dlx_free(report);
+    remove_target(&t);
+}
+
 static void graphs_are_described(void **state)
 {
     (void)state;
@@ -163,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_are_described),
+        cmocka_unit_test(methods_behind_constants_are_described),
         cmocka_unit_test(graphs_are_described),
         cmocka_unit_test(what_cannot_be_described),
     };

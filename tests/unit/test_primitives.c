@@ -25,6 +25,7 @@ typedef struct bench {
 
 static float x_data[N], y_data[N], got[MOST];
 static dlx_shape got_shape;
+static uint64_t got_packed; /* bytes of the program's packed weights */
 
 static int fill(void **state)
 {
@@ -49,9 +50,10 @@ static bench new_bench(void)
 }
 
 /* Runs the graph, whose only output is v, and takes it apart; with every number of threads the same. */
-static void run(bench *b, uint32_t v)
+static dlx_status try_run(bench *b, uint32_t v, dlx_error *why)
 {
     dlx_error err = {0};
+    dlx_status status = DLX_OK;
     dlx_program p;
     dlx_pool *pool;
     assert_true(dlx_graph_output(&b->g, v));
@@ -59,21 +61,23 @@ static void run(bench *b, uint32_t v)
     assert_int_equal(dlx_pool_create(&pool, 3, NULL), DLX_OK);
     dlx_program_options options = {.limit = DLX_ISA_REF, .pool = pool};
     if (dlx_program_prepare(&p, &b->g, &options, &err) != DLX_OK) fail_msg("%s", err.message);
-    for (int threads = 1; threads <= 3; threads += 2) {
+    got_packed = p.packed_bytes;
+    assert_int_equal(dlx_program_packed_size(&p), got_packed);
+    for (int threads = 1; threads <= 3 && status == DLX_OK; threads += 2) {
         dlx_pool *own;
         dlx_executor *ex;
         dlx_shape most[2] = {{3, {BOUND, H, D}}, {3, {BOUND, H, D}}}, now = {3, {T, H, D}};
-        dlx_tensor_ref in[2] = {{x_data, now}, {y_data, now}}, out;
+        dlx_tensor_ref in[2] = {{x_data, now}, {y_data, now}}, out = {0};
         dlx_executor_bounds bounds = {.max_shape = most};
         dlx_pass pass = {.inputs = in};
         assert_int_equal(dlx_pool_create(&own, threads, NULL), DLX_OK);
         if (dlx_executor_open(&ex, &p, &bounds, own, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
-        if (dlx_executor_run(ex, &pass, &out, &err) != DLX_OK) fail_msg("%s", err.message);
-        size_t n = (size_t)dlx_shape_elements(&out.shape);
+        status = dlx_executor_run(ex, &pass, &out, why);
+        size_t n = status == DLX_OK ? (size_t)dlx_shape_elements(&out.shape) : 0;
         assert_true(n <= MOST);
-        if (threads == 1)
+        if (n && threads == 1)
             memcpy(got, out.data, n * sizeof *got);
-        else
+        else if (n)
             assert_memory_equal(got, out.data, n * sizeof *got);
         got_shape = out.shape;
         dlx_executor_close(ex);
@@ -81,6 +85,13 @@ static void run(bench *b, uint32_t v)
     }
     dlx_program_free(&p);
     dlx_pool_free(pool);
+    return status;
+}
+
+static void run(bench *b, uint32_t v)
+{
+    dlx_error err = {0};
+    if (try_run(b, v, &err) != DLX_OK) fail_msg("%s", err.message);
 }
 
 static void expect_shape(int rank, int64_t a, int64_t b, int64_t c)
@@ -280,6 +291,7 @@ static void layers_that_share_a_matrix_keep_their_bias(void **state)
         parts[i] = node(&b.g, DLX_OP_LINEAR, order[i] < 0 ? 2 : 3, (uint32_t[]){x, w, bias[order[i] > 0]}, NULL);
     run(&b, node(&b.g, DLX_OP_CONCAT, 4, parts, &(dlx_attr){.axis = 1}));
     expect_shape(2, T * H, 4 * OUT, 0);
+    assert_int_equal(got_packed, 2 * 4096 + got_packed % 4096); /* three blocks, each at a page */
     for (size_t r = 0; r < T * H; r++)
         for (size_t p = 0; p < 4; p++)
             for (size_t j = 0; j < OUT; j++) {
@@ -359,6 +371,93 @@ static void two_to_five_tensors_are_joined_along_every_dimension(void **state)
         }
 }
 
+/* ---- places ------------------------------------------------------------------------------------------------------ */
+
+static uint32_t numbers(dlx_graph *g, int rank, const int64_t *dim, const int64_t *data, size_t n)
+{
+    return dlx_graph_const(g, NULL, DLX_I64, rank, dim,
+                           (dlx_const_source){.data = data, .bytes = n * sizeof *data, .stored = DLX_I64});
+}
+
+/* numpy: x[p] for the dimensions in `axes`, places of all of them broadcast to [2, 3]; they stand where the dimensions
+ * were when those are neighbours, else in front. */
+static void elements_at_places(void **state)
+{
+    (void)state;
+    static const int64_t column[2] = {2, 1}, row[1] = {3}, both[2] = {2, 3};
+    static const int64_t places[3][6] = {{2, 0}, {1, 1, 0}, {4, 0, 1, 3, 3, 2}}; /* of T, H and D */
+    static const int64_t *const shape[3] = {column, row, both};
+    static const int rank[3] = {2, 1, 2};
+    static const size_t count[3] = {2, 3, 6};
+    for (unsigned axes = 1; axes < 8; axes++) {
+        bench b = new_bench();
+        uint32_t in[4] = {b.x};
+        int n = 1, first = axes & 1 ? 0 : axes & 2 ? 1 : 2;
+        for (int d = 0; d < 3; d++)
+            if (axes >> d & 1) in[n++] = numbers(&b.g, rank[d], shape[d], places[d], count[d]);
+        run(&b, node(&b.g, DLX_OP_INDEX, n, in, &(dlx_attr){.axes = (uint8_t)axes}));
+        /* The sizes of the broadcast places. */
+        bool tall = axes & 1 || axes & 4, wide = axes & 2 || axes & 4, flat = axes == 2;
+        size_t rows = tall ? 2 : 1, columns = wide ? 3 : 1;
+        if (axes == 5) first = 0; /* T and D: not neighbours */
+        int64_t want[8];
+        int dims = 0;
+        for (int d = 0;; d++) {
+            if (d == first || (axes == 5 && d == 0)) {
+                if (!flat) want[dims++] = (int64_t)rows;
+                want[dims++] = (int64_t)columns;
+            }
+            if (d == 3) break;
+            if (!(axes >> d & 1)) want[dims++] = d == 0 ? T : d == 1 ? H : D;
+        }
+        assert_int_equal(got_shape.rank, dims);
+        for (int d = 0; d < dims; d++) assert_int_equal(got_shape.dim[d], want[d]);
+        size_t elements = (size_t)dlx_shape_elements(&got_shape);
+        for (size_t i = 0; i < elements; i++) {
+            size_t index[8], rest = i, at[3], next = 0;
+            for (int d = dims - 1; d >= 0; d--) {
+                index[d] = rest % (size_t)want[d];
+                rest /= (size_t)want[d];
+            }
+            size_t r = flat ? 0 : index[first], c = index[first + !flat];
+            for (int d = 0; d < 3; d++) {
+                if (next == (size_t)first) next += flat ? 1 : 2;
+                if (axes >> d & 1)
+                    at[d] = (size_t)(d == 0 ? places[0][r] : d == 1 ? places[1][c] : places[2][r * 3 + c]);
+                else
+                    at[d] = index[next++];
+            }
+            assert_true(got[i] == x_data[(at[0] * H + at[1]) * D + at[2]]);
+        }
+    }
+}
+
+/* x with two of its three columns replaced, from a place on that is written in the node or read when it runs. */
+static void parts_are_put_into_place(void **state)
+{
+    (void)state;
+    static const int64_t begins[] = {0, 1, 2, -1, INT64_MAX};
+    for (size_t k = 0; k < sizeof begins / sizeof *begins; k++) {
+        bench b = new_bench();
+        dlx_error err = {0};
+        dlx_attr cut = {.rank = 3, .shape = {0, 0, 0}, .size = {-1, 2, -1}};
+        uint32_t in[3] = {b.x, node(&b.g, DLX_OP_SLICE, 1, &b.y, &cut), numbers(&b.g, 0, NULL, &begins[k], 1)};
+        dlx_status s =
+            try_run(&b, node(&b.g, DLX_OP_SLICE_PUT, 3, in, &(dlx_attr){.axis = 1, .shape = {DLX_RUN(2)}}), &err);
+        assert_int_equal(s, k < 2 ? DLX_OK : DLX_E_INVALID);
+        if (s != DLX_OK) {
+            assert_non_null(strstr(err.message, "2 rows from "));
+            continue;
+        }
+        expect_shape(3, T, H, D);
+        for (size_t i = 0; i < N; i++) {
+            size_t h = i / D % H, begin = (size_t)begins[k];
+            bool put = h >= begin && h < begin + 2;
+            assert_true(got[i] == (put ? y_data[i - begin * D] : x_data[i]));
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -370,6 +469,8 @@ int main(void)
         cmocka_unit_test(layers_that_share_a_matrix_keep_their_bias),
         cmocka_unit_test(transposes_of_every_order),
         cmocka_unit_test(slices_begin_and_end_anywhere),
+        cmocka_unit_test(elements_at_places),
+        cmocka_unit_test(parts_are_put_into_place),
         cmocka_unit_test(two_to_five_tensors_are_joined_along_every_dimension),
     };
     return cmocka_run_group_tests(tests, fill, NULL);

@@ -15,10 +15,11 @@ import threading
 import time
 from typing import NamedTuple
 
-# The fast part of pytest: half a minute together, nothing that needs PyTorch or decodes hundreds of puzzles.
-SLOW = "test_demo_goldens or test_sudoku_counts or test_eval_of_puzzles"
-FAST_PYTEST = ("test_cli.py", "test_cli_chat.py", "test_cli_errors.py", "test_dialog_model.py", "test_py_engine_runs.py",
-               "test_py_engine_settings.py", "test_py_package.py", "test_py_runtime_api.py", "test_py_sampler_vectors.py")
+# The fast part of pytest: less than a minute together, nothing that needs PyTorch or decodes hundreds of puzzles.
+SLOW = "test_demo_goldens or test_sudoku_counts or test_eval_of_puzzles or test_answers_of_the_official_runtime"
+FAST_PYTEST = ("test_cli.py", "test_cli_chat.py", "test_cli_errors.py", "test_dialog_model.py", "test_foreign_programs.py",
+               "test_py_engine_runs.py", "test_py_engine_settings.py", "test_py_package.py", "test_py_runtime_api.py",
+               "test_py_sampler_vectors.py", "test_py_workspace.py")
 SLOW_CTEST = 10.0  # seconds
 MOST_MEMORY = 6 << 30  # a mutant that asks for more has failed
 MOST_FILE = 8 << 30  # tests write sparse ones
