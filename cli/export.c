@@ -55,6 +55,12 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r)
     printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
 }
 
+static void on_notice(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    dlx_cli_message("note: %s", sentence);
+}
+
 static int run(const dlx_cli_arguments *a)
 {
     progress p = {.start = dlx_cli_seconds()};
@@ -77,6 +83,7 @@ static int run(const dlx_cli_arguments *a)
     o.block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
     o.progress = on_progress;
     o.progress_ctx = &p;
+    o.notice = on_notice;
     dlx_cli_catch_interrupts();
     dlx_status s = dlx_export(&o, &result, &err);
     dlx_cli_progress_end();

@@ -418,8 +418,9 @@ def decoder_cache_8da8w():
 class Explicit(nn.Module):
     """Layout A: caches come in and new rows go out, batch dimension and all."""
 
-    def __init__(self):
+    def __init__(self, key_sign=1):
         super().__init__()
+        self.key_sign = key_sign  # of cached keys: -1 is what no fused attention may take
         self.layer = Layer(False)
         self.embed = nn.Embedding(VOCABULARY, WIDTH)
         cos, sin = tables()
@@ -433,7 +434,7 @@ class Explicit(nn.Module):
         h = one.norm1(x)
         q, k, v = (p(h).view(-1, n, DIM) for p, n in ((one.q, HEADS), (one.k, KV), (one.v, KV)))
         q, k = q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin
-        keys, values = torch.cat([kc, k]), torch.cat([vc, v])
+        keys, values = torch.cat([kc if self.key_sign > 0 else -kc, k]), torch.cat([vc, v])
         a = F.scaled_dot_product_attention(
             q.transpose(0, 1)[None], keys.transpose(0, 1)[None].repeat_interleave(2, 1),
             values.transpose(0, 1)[None].repeat_interleave(2, 1))
@@ -443,12 +444,20 @@ class Explicit(nn.Module):
         return F.linear(x, self.embed.weight), k, v
 
 
-@program(lambda: [(ids(n, seed=n), torch.arange(p, p + n), *floats((p, KV, DIM), (p, KV, DIM), seed=p))
-                  for n, p in ((4, 5), (2, 9))],
-         dynamic=lambda: ({0: batch(2, 8, "rows")}, {0: batch(2, 8, "rows")}, {0: batch(2, 16, "cached")},
-                          {0: batch(2, 16, "cached")}))
+EXPLICIT = {"calls": lambda: [(ids(n, seed=n), torch.arange(p, p + n), *floats((p, KV, DIM), (p, KV, DIM), seed=p))
+                              for n, p in ((4, 5), (2, 9))],
+            "dynamic": lambda: ({0: batch(2, 8, "rows")}, {0: batch(2, 8, "rows")}, {0: batch(2, 16, "cached")},
+                                {0: batch(2, 16, "cached")})}
+
+
+@program(**EXPLICIT)
 def decoder_explicit_sdpa():
     return Explicit()
+
+
+@program(**EXPLICIT)
+def decoder_explicit_negated():
+    return Explicit(key_sign=-1)
 
 
 def llama(layers=2, custom=False, **settings):

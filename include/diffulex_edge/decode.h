@@ -66,7 +66,8 @@ typedef struct dlx_span {
  * One model call. Rows are consecutive positions start .. start+n_ids-1. Each row attends
  *   - every cached position in `context` (ascending, disjoint, none of them an own position), and
  *   - own rows: all of them when attn_block == 0; otherwise row at position p sees own position q when
- *     q / attn_block <= p / attn_block, and cached position c under the same rule. attn_block 1 is causal.
+ *     q / attn_block <= p / attn_block, and cached position c under the same rule. attn_block 1 is causal. A file
+ *     whose own program masks its rows takes its facts' attn_block and no other.
  * Keys and values of the first n_store rows are written to the cache at their positions, those of the others discarded.
  * With block-causal attention n_store must end at a block boundary or at the last row.
  * Logits are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.

@@ -19,6 +19,9 @@ extern "C" {
 /* done and total are bytes of output; return false to cancel (the target file is left as it was). */
 typedef bool (*dlx_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 
+/* One sentence (valid during the call) about a file that is written all the same, and that its user should know. */
+typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
+
 typedef struct dlx_export_options {
     size_t struct_size;       /* sizeof(dlx_export_options) */
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
@@ -31,6 +34,8 @@ typedef struct dlx_export_options {
     int32_t block_size;       /* overrides the checkpoint's block length (SDAR -bN repositories); 0: as in the files */
     dlx_progress_fn progress; /* may be NULL */
     void *progress_ctx;
+    dlx_notice_fn notice; /* may be NULL; called by the exporting thread, before the first progress */
+    void *notice_ctx;
 } dlx_export_options;
 
 typedef struct dlx_export_result {

@@ -38,7 +38,8 @@ typedef struct dlx_memory {
     uint64_t file;        /* mapped file */
     uint64_t packed;      /* weights rearranged for the kernels (per model) */
     uint64_t kv_cache;    /* per workspace, all its pages. The system gives them when they are first written */
-    uint64_t activations; /* per workspace: the largest pass, and tables */
+    uint64_t activations; /* per workspace: the largest pass, and tables; its sessions' tables as well */
+    uint64_t program;     /* what describes the program (per model): its graph, tables, threads */
 } dlx_memory;
 
 static inline dlx_model_options dlx_model_options_default(void)

@@ -150,6 +150,7 @@ class Memory(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("file", c_uint64), ("packed", c_uint64), ("kv_cache", c_uint64),
         ("activations", c_uint64),
+        ("program", c_uint64),
     ]
 
 
@@ -167,6 +168,7 @@ class ChatOptions(Sized):
 
 
 PROGRESS_FN = CFUNCTYPE(c_bool, c_void_p, c_uint64, c_uint64)
+NOTICE_FN = CFUNCTYPE(None, c_void_p, c_char_p)
 FORWARD_FN = CFUNCTYPE(c_int, c_void_p, POINTER(ForwardCall), POINTER(Error))
 STEP_FN = CFUNCTYPE(c_bool, c_void_p, POINTER(Step), POINTER(c_int32), c_size_t)
 TEXT_FN = CFUNCTYPE(c_bool, c_void_p, c_void_p, c_size_t)  # the text as an address: it may hold NUL characters
@@ -193,6 +195,7 @@ class ExportOptions(Sized):
         ("struct_size", c_size_t), ("model_path", c_char_p), ("output_path", c_char_p), ("backend", c_char_p),
         ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
         ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
+        ("notice", NOTICE_FN), ("notice_ctx", c_void_p),
     ]
 
 

@@ -52,18 +52,19 @@ class Memory(NamedTuple):
     file: int         # mapped
     packed: int       # weights rearranged for the kernels, per model
     kv_cache: int     # per workspace, all its pages
-    activations: int  # per workspace: the largest pass, and tables
+    activations: int  # per workspace: the largest pass, and tables; its sessions' tables as well
+    program: int = 0  # what describes the program, per model: its graph, tables, threads
 
     @property
     def total(self) -> int:
-        return self.file + self.packed + self.kv_cache + self.activations
+        return self.file + self.packed + self.kv_cache + self.activations + self.program
 
 
 def _memory(model: "Model", options: _native.WorkspaceOptions) -> Memory:
     out = _native.Memory()
     with model._handle.use() as pointer:
         _native.call("dlx_workspace_memory", pointer, byref(options), byref(out))
-    return Memory(out.file, out.packed, out.kv_cache, out.activations)
+    return Memory(out.file, out.packed, out.kv_cache, out.activations, out.program)
 
 
 def _workspace_options(max_rows: int, max_context: int, max_sessions: int, kv_positions: int,

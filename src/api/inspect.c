@@ -87,7 +87,7 @@ static dlx_status measure(report *r, dlx_error *err)
 
 static uint64_t all_memory(const dlx_memory *m)
 {
-    return m->file + m->packed + m->kv_cache + m->activations;
+    return m->file + m->packed + m->kv_cache + m->activations + m->program;
 }
 
 /* ---- text ---- */
@@ -183,6 +183,7 @@ static void text_memory(report *r)
                 {"packed weights", m->packed},
                 {"KV cache", m->kv_cache},
                 {"activations", m->activations},
+                {"program", m->program},
                 {"all together", all_memory(m)}};
     dlx_put(t, "memory (%d session%s of %d positions, %d rows a pass, %s keys and values, %d thread%s)\n",
             w->max_sessions, w->max_sessions > 1 ? "s" : "", w->max_context, w->max_rows, w->kv_type, r->model.threads,
@@ -325,10 +326,10 @@ static void json_memory(report *r)
     const dlx_workspace_options *w = &r->workspace;
     dlx_put(t,
             ",\"runnable\":true,\"callable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,"
-            "\"activations\":%llu,"
-            "\"total\":%llu,",
+            "\"activations\":%llu,\"program\":%llu,\"total\":%llu,",
             (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
-            (unsigned long long)m->activations, (unsigned long long)all_memory(m));
+            (unsigned long long)m->activations, (unsigned long long)m->program,
+            (unsigned long long)all_memory(m));
     dlx_put(t,
             "\"sessions\":%d,\"max_rows\":%d,\"max_context\":%d,\"kv_positions\":%d,\"kv_type\":\"%s\","
             "\"threads\":%d}",

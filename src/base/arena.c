@@ -55,6 +55,13 @@ char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n)
     return p;
 }
 
+size_t dlx_arena_bytes(const dlx_arena *a)
+{
+    size_t bytes = 0;
+    for (const struct dlx_arena_block *b = a->blocks; b; b = b->next) bytes += dlx_mem_bytes(b->bytes, 1);
+    return bytes;
+}
+
 void dlx_arena_free(dlx_arena *a)
 {
     while (a->blocks) {

@@ -24,6 +24,8 @@ void *dlx_arena_alloc(dlx_arena *a, size_t size);
 void *dlx_arena_array(dlx_arena *a, size_t count, size_t size);
 /* NUL-terminated copy of n bytes; NULL when memory is out. */
 char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n);
+/* Bytes that its blocks take of the allocator. */
+size_t dlx_arena_bytes(const dlx_arena *a);
 /* Leaves an empty arena over the same allocator. */
 void dlx_arena_free(dlx_arena *a);
 /* Moves everything that `from` owns into `to`; `from` is empty afterwards. Pointers stay valid. Both were made with the

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of an array, at least one and a multiple of the alignment; 0 when there cannot be such an array. */
-static size_t array_bytes(size_t count, size_t size)
+size_t dlx_mem_bytes(size_t count, size_t size)
 {
     if (size && count > (SIZE_MAX / 2 - DLX_ALIGN) / size) return 0;
     size_t bytes = (count * size + DLX_ALIGN - 1) / DLX_ALIGN * DLX_ALIGN;
@@ -14,7 +13,7 @@ static size_t array_bytes(size_t count, size_t size)
 
 void *dlx_mem_array(const dlx_allocator *a, size_t count, size_t size)
 {
-    size_t bytes = array_bytes(count, size);
+    size_t bytes = dlx_mem_bytes(count, size);
     if (!bytes) return NULL;
     return a && a->alloc ? a->alloc(a->ctx, bytes, DLX_ALIGN) : aligned_alloc(DLX_ALIGN, bytes);
 }
@@ -22,7 +21,7 @@ void *dlx_mem_array(const dlx_allocator *a, size_t count, size_t size)
 void *dlx_mem_zeroed(const dlx_allocator *a, size_t count, size_t size)
 {
     void *p = dlx_mem_array(a, count, size);
-    if (p) memset(p, 0, array_bytes(count, size));
+    if (p) memset(p, 0, dlx_mem_bytes(count, size));
     return p;
 }
 
@@ -30,7 +29,7 @@ void dlx_mem_free(const dlx_allocator *a, void *p, size_t count, size_t size)
 {
     if (!p) return;
     if (a && a->alloc)
-        a->free(a->ctx, p, array_bytes(count, size), DLX_ALIGN);
+        a->free(a->ctx, p, dlx_mem_bytes(count, size), DLX_ALIGN);
     else
         free(p);
 }

@@ -11,6 +11,8 @@
 
 enum { DLX_ALIGN = 64 }; /* of everything that kernels read: a cache line and the widest vector */
 
+/* What an array takes of the allocator: a multiple of DLX_ALIGN, never 0; 0 when there cannot be such an array. */
+size_t dlx_mem_bytes(size_t count, size_t size);
 /* count * size bytes, DLX_ALIGN-aligned, contents undefined; NULL when memory is out or the product overflows. */
 void *dlx_mem_array(const dlx_allocator *a, size_t count, size_t size);
 /* The same, all bytes 0. */

@@ -274,6 +274,11 @@ static dlx_status make_locks(dlx_pool *pool, dlx_error *err)
     return dlx_fail(err, DLX_E_NOMEM, "thread pool: the system refused a mutex or a condition variable");
 }
 
+size_t dlx_pool_bytes(int threads)
+{
+    return dlx_mem_bytes(1, sizeof(dlx_pool)) + dlx_mem_bytes((size_t)threads, sizeof(dlx_worker));
+}
+
 dlx_status dlx_pool_create_with(dlx_pool **out, int threads, const dlx_allocator *mem, dlx_error *err)
 {
     *out = NULL;

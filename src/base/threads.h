@@ -22,6 +22,8 @@ typedef void (*dlx_loop_fn)(void *arg, size_t begin, size_t end, size_t thread);
 dlx_status dlx_pool_create(dlx_pool **out, int threads, dlx_error *err);
 /* With memory from `mem`, which is copied; NULL: the C library. Stacks are the system's. */
 dlx_status dlx_pool_create_with(dlx_pool **out, int threads, const dlx_allocator *mem, dlx_error *err);
+/* Bytes that a pool of so many threads takes; their stacks are the system's. */
+size_t dlx_pool_bytes(int threads);
 void dlx_pool_free(dlx_pool *pool); /* NULL is fine; no loop may be running */
 int dlx_pool_threads(const dlx_pool *pool);
 

@@ -57,10 +57,11 @@ int32_t dlx_default_block_length(const dlx_model_facts *facts)
 dlx_status dlx_check_block_rows(const dlx_settings *s, const dlx_model_facts *facts, dlx_error *err)
 {
     if (facts->max_rows <= 0 || s->block_length <= facts->max_rows) return DLX_OK;
-    return dlx_fail(
-        err, DLX_E_LIMIT,
-        "option 'block_length': a block of %d tokens is more than the %d rows this program runs in one pass",
-        s->block_length, facts->max_rows);
+    return dlx_fail(err, DLX_E_LIMIT,
+                    "a block of %d tokens is more than the %d rows that this program runs in one pass; export with "
+                    "larger max_seq_len "
+                    "and max_rows, or set option 'block_length' to at most %d",
+                    s->block_length, facts->max_rows, facts->max_rows);
 }
 
 /* ---- facts and prompt ------------------------------------------------------------------------------------------- */

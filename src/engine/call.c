@@ -79,13 +79,21 @@ static dlx_status check_passes(const dlx_call *k, dlx_error *err)
     return DLX_OK;
 }
 
-/* A program that runs node by node finds its cached rows side by side. */
+/* A program that runs node by node finds its cached rows side by side, and as many as it was exported for. */
 static dlx_status check_spans(const dlx_call *k, dlx_error *err)
 {
+    const dlx_graph *g = &k->s->w->m->program.g;
+    int64_t most = g->values[g->inputs[2]].dim[0], cached = 0;
     const dlx_forward_call *c = &k->c;
     dlx_piece p = {0};
     if (dlx_workspace_pages(k->s->w)) return DLX_OK;
     for (int32_t i = 0; i < c->n_context; i++) add_span(&p, c->context[i].begin, c->context[i].end);
+    for (int32_t i = 0; i < p.n_spans; i++) cached += p.span[i].end - p.span[i].begin;
+    for (int32_t done = 0, n; k->split && (n = piece_rows(k, done)) < c->n_ids - done; done += n) cached += n;
+    if (cached > most)
+        return dlx_fail(err, DLX_E_LIMIT,
+                        "forward: %lld cached positions are more than the %lld that this file's program takes",
+                        (long long)cached, (long long)most);
     bool gap = k->split && p.n_spans && p.span[p.n_spans - 1].end != c->start;
     if (p.n_spans + gap <= 1) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED,

@@ -54,6 +54,11 @@ dlx_status dlx_check_call(const dlx_session *s, const dlx_forward_call *c, dlx_e
                             c->n_ids - 1, i, c->rows[i]);
     if (c->attn_block < 0)
         return dlx_fail(err, DLX_E_INVALID, "forward: attn_block is %d; expected 0 or more", c->attn_block);
+    int32_t masks = s->w->m->program.g.attn_block; /* what the file itself says who sees whom */
+    if (masks && c->attn_block != masks)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "forward: attn_block is %d, but the masks inside this file's program are those of %d",
+                        c->attn_block, masks);
     if (c->n_store < 0 || c->n_store > c->n_ids ||
         (c->attn_block > 0 && c->n_store && c->n_store < c->n_ids && (c->start + c->n_store) % c->attn_block))
         return dlx_fail(err, DLX_E_INVALID, "forward: n_store is %d; expected 0 to %d, ending at a block boundary",

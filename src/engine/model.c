@@ -190,6 +190,12 @@ void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, in
     }
 }
 
+uint64_t dlx_model_described(const dlx_model *m)
+{
+    uint64_t shared = m->pool && !m->own_pool ? 0 : dlx_pool_bytes(m->threads);
+    return dlx_mem_bytes(1, sizeof *m) + dlx_arena_bytes(&m->arena) + dlx_program_described(&m->program) + shared;
+}
+
 dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_context, dlx_error *err)
 {
     const dlx_model_facts *f = &m->facts;

@@ -40,6 +40,8 @@ void dlx_model_unload(dlx_model *m);
 /* Shapes of the graph inputs for calls of `rows` rows with `cached` cache rows and `demanded` demanded rows;
  * shape [program.g.n_inputs]. */
 void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, int64_t demanded, dlx_shape *shape);
+/* Bytes that an open model takes besides its file and its packed weights. Inspection says the same. */
+uint64_t dlx_model_described(const dlx_model *m);
 /* Checks and completes the bounds of a session (0: the file's). */
 dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_context, dlx_error *err);
 

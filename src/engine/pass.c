@@ -154,9 +154,10 @@ static size_t kept_rows(const dlx_call *k)
     return (size_t)k->c.n_store;
 }
 
+/* All rows of the piece, stored or not: whether a call succeeds does not depend on how it is cut either. */
 static dlx_status check_half(const dlx_workspace *w, const dlx_call *k, size_t begin, dlx_error *err)
 {
-    size_t width = (size_t)w->m->kv_width, n = kept_rows(k) * width;
+    size_t width = (size_t)w->m->kv_width, n = (size_t)k->next.rows * width;
     for (size_t t = 0; t < 2 * w->m->layers; t++) {
         const float *x = (const float *)w->outputs[1 + t].data + begin * width;
         bool fits = true;
@@ -204,9 +205,9 @@ static void take_results(dlx_workspace *w, dlx_call *k, const dlx_segment *segme
     size_t vocab = (size_t)w->m->facts.vocab_size;
     dlx_error error = {0};
     dlx_status s = DLX_OK;
-    if (k->next.n_asked)
+    if (w->kv_type == DLX_F16) s = check_half(w, k, segment->begin, &error);
+    if (s == DLX_OK && k->next.n_asked)
         s = check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
-    if (s == DLX_OK && w->kv_type == DLX_F16) s = check_half(w, k, segment->begin, &error);
     if (s != DLX_OK) {
         dlx_call_fail(k, &error);
         return;

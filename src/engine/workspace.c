@@ -68,15 +68,18 @@ static dlx_status lay_out(const dlx_model *m, const dlx_workspace_options *o, la
     l->max_runs = segments * ((size_t)dlx_pages_of(l->max_context) + DLX_MAX_SPANS);
     const dlx_workspace *w = NULL;
     const dlx_session *each = NULL;
-    size_t session_bytes = sizeof *each + (size_t)l->max_context * (sizeof *each->stored + sizeof *each->known) +
-                           (size_t)dlx_pages_of(l->max_context) * sizeof *each->page;
-    l->table_bytes =
-        sizeof *w + (uint64_t)l->n_pages * sizeof *w->refs +
-        (uint64_t)l->max_rows * (sizeof *w->ids + sizeof *w->positions + sizeof *w->visible + sizeof *w->rows) +
-        (uint64_t)l->max_sessions *
-            (sizeof *w->segments + sizeof *w->parts + sizeof *w->calls + 3 * sizeof *w->chosen + session_bytes) +
-        (uint64_t)l->max_runs * sizeof *w->runs +
-        (m->program.g.n_inputs * sizeof *w->inputs + m->program.g.n_outputs * sizeof *w->outputs);
+    size_t context = (size_t)l->max_context, rows = (size_t)l->max_rows, sessions = (size_t)l->max_sessions;
+    uint64_t session_bytes = dlx_mem_bytes(1, sizeof *each) + dlx_mem_bytes(context, sizeof *each->stored) +
+                             dlx_mem_bytes(context, sizeof *each->known) +
+                             dlx_mem_bytes((size_t)dlx_pages_of(l->max_context), sizeof *each->page);
+    l->table_bytes = dlx_mem_bytes(1, sizeof *w) + dlx_mem_bytes((size_t)l->n_pages, sizeof *w->refs) +
+                     dlx_mem_bytes(rows, sizeof *w->ids) + dlx_mem_bytes(rows, sizeof *w->positions) +
+                     dlx_mem_bytes(rows, sizeof *w->visible) + dlx_mem_bytes(rows, sizeof *w->rows) +
+                     dlx_mem_bytes(sessions, sizeof *w->segments) + dlx_mem_bytes(sessions, sizeof *w->parts) +
+                     dlx_mem_bytes(sessions, sizeof *w->calls) + dlx_mem_bytes(sessions, sizeof *w->active) +
+                     dlx_mem_bytes(2 * sessions, sizeof *w->chosen) + dlx_mem_bytes(l->max_runs, sizeof *w->runs) +
+                     dlx_mem_bytes(m->program.g.n_inputs, sizeof *w->inputs) +
+                     dlx_mem_bytes(m->program.g.n_outputs, sizeof *w->outputs) + sessions * session_bytes;
     return DLX_OK;
 }
 
@@ -123,6 +126,7 @@ dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_opti
     memory.packed = dlx_program_packed_size(&model->program);
     memory.kv_cache = l.kv_bytes;
     memory.activations = activations + l.table_bytes;
+    memory.program = dlx_model_described(model);
     return dlx_struct_out(out, &memory, sizeof memory, "dlx_memory", err);
 }
 

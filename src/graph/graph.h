@@ -233,11 +233,16 @@ typedef struct dlx_shape {
 } dlx_shape;
 dlx_status dlx_infer_node(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out,
                           dlx_error *err);
-/* The same where more is known than shapes: `data` [n_values] holds what sizes computed at run time are read from
- * (NULL: they take their bounds, or `most` where that is less). */
+/* Between which numbers an integer lies, both included. */
+typedef struct dlx_range {
+    int64_t low, high;
+} dlx_range;
+/* The same where more is known than shapes: `data` [n_values] holds what sizes computed at run time are read from.
+ * NULL: they take their bounds, or `most` or what `range` [n_values] (or NULL) allows where that is less. */
 typedef struct dlx_known {
     void *const *data;
     int64_t most;
+    const dlx_range *range;
 } dlx_known;
 dlx_status dlx_infer_node_known(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_known *known,
                                 dlx_shape *out, dlx_error *err);
@@ -246,6 +251,10 @@ bool dlx_node_sized_at_run(const dlx_node *node);
 /* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in.
  * Constants take their dims. Allocates nothing. */
 dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err);
+/* The same for upper bounds of the inputs, where the program computes sizes: what follows from the bounds of the sizes
+ * that it computes from. range: scratch for n_values. Fails with DLX_E_FORMAT where bounds of sizes that depend on each
+ * other contradict each other; then the bounds that the values were declared with are the ones to use. */
+dlx_status dlx_graph_infer_bounds(const dlx_graph *g, dlx_shape *shapes, dlx_range *range, dlx_error *err);
 /* Element type of a node's output, from those of its operands. */
 dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node);
 int64_t dlx_shape_elements(const dlx_shape *s); /* product; 1 for rank 0 */

@@ -47,8 +47,12 @@ static bool scalar_known(const dlx_graph *g, uint32_t v, const dlx_known *known,
 int64_t dlx_run_size(const dlx_graph *g, const dlx_node *node, int d, const dlx_known *known)
 {
     int64_t size = node->attr.shape[d];
-    if (!DLX_IS_RUN(size) || scalar_known(g, node->in[size - INT64_MIN], known, &size)) return size;
-    return known && known->most < node->attr.bound[d] ? known->most : node->attr.bound[d];
+    uint32_t operand = DLX_IS_RUN(size) ? node->in[size - INT64_MIN] : DLX_NONE;
+    if (operand == DLX_NONE || scalar_known(g, operand, known, &size)) return size;
+    int64_t most = node->attr.bound[d];
+    if (known && known->most < most) most = known->most;
+    if (known && known->range && known->range[operand].high < most) most = known->range[operand].high;
+    return most;
 }
 
 static dlx_status infer_reshape(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_known *known,

@@ -1,4 +1,4 @@
-/* Shape rules, shared by shape.c and shape_more.c; private to graph/. */
+/* Shape rules, shared by shape.c, shape_more.c and ranges.c; private to graph/. */
 #ifndef DLX_GRAPH_SHAPE_H
 #define DLX_GRAPH_SHAPE_H
 
@@ -11,6 +11,9 @@ dlx_status dlx_infer_broadcast(const dlx_node *node, const dlx_shape *a, const d
                                dlx_error *err);
 /* attr.shape[d], or what its operand holds, or a bound of it. */
 int64_t dlx_run_size(const dlx_graph *g, const dlx_node *node, int d, const dlx_known *known);
+/* Most elements that begin:end:step (attr.shape[0..2], of a dimension of n) can have by the ranges of its ends; n where
+ * they tell nothing. */
+int64_t dlx_most_elements(const dlx_node *node, int64_t n, const dlx_known *known);
 /* Operators of which decoders have few or none: element-wise ones, reductions, gathers, ranges. */
 dlx_status dlx_infer_more(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_known *known,
                           dlx_shape *out, dlx_error *err);

@@ -68,6 +68,8 @@ static dlx_status infer_narrow(const dlx_graph *g, const dlx_node *n, const dlx_
     bool unknown = n->inputs > 1 && (!known || !known->data);
     if (unknown) {
         int64_t most = in->dim[axis] < n->attr.bound[0] ? in->dim[axis] : n->attr.bound[0];
+        int64_t count = dlx_most_elements(n, in->dim[axis], known);
+        if (count < most) most = count;
         out->dim[axis] = known && known->most < most ? known->most : most;
         return out->dim[axis] < 0 ? dlx_shape_refused(n, "bound is negative", err) : DLX_OK;
     }
@@ -197,7 +199,9 @@ static dlx_status infer_arange(const dlx_graph *g, const dlx_node *n, const dlx_
     out->rank = 1;
     if (step == 0) return dlx_shape_refused(n, "the step is zero", err);
     if (!constant && (!known || !known->data)) {
-        out->dim[0] = known && known->most < n->attr.bound[0] ? known->most : n->attr.bound[0];
+        int64_t most = n->attr.bound[0], count = dlx_most_elements(&ends, INT64_MAX, known);
+        if (count < most) most = count;
+        out->dim[0] = known && known->most < most ? known->most : most;
         return out->dim[0] < 0 ? dlx_shape_refused(n, "bound is negative", err) : DLX_OK;
     }
     if (__builtin_sub_overflow(end, first, &distance) || step == INT64_MIN || distance == INT64_MIN)

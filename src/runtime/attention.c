@@ -75,12 +75,44 @@ static void run_items(void *arg, size_t begin, size_t end, size_t thread)
     }
 }
 
+typedef struct rounding {
+    const dlx_kernels *k;
+    float *x[2];
+    size_t width;
+} rounding;
+
+static void round_rows(void *arg, size_t begin, size_t end, size_t thread)
+{
+    enum { CHUNK = 256 };
+    const rounding *r = arg;
+    uint16_t half[CHUNK];
+    (void)thread;
+    for (int t = 0; t < 2; t++)
+        for (size_t i = begin * r->width, last = end * r->width, n; i < last; i += n) {
+            n = last - i < CHUNK ? last - i : CHUNK;
+            (void)r->k->f32_to_f16(half, r->x[t] + i, n); /* whoever takes the rows sees infinities */
+            r->k->f16_to_f32(r->x[t] + i, half, n);
+        }
+}
+
+/* Rows of the pass become what a float16 cache will hold of them. So a row sees the same keys whether they belong to
+ * its own pass or to an earlier one, and logits do not depend on how a call is cut. */
+static void round_new_rows(dlx_executor *ex, const dlx_node *n)
+{
+    const dlx_shape *k = &ex->shape[n->in[1]];
+    rounding r = {
+        .k = &ex->p->k, .x = {ex->data[n->in[1]], ex->data[n->in[2]]}, .width = (size_t)(k->dim[1] * k->dim[2])};
+    size_t grain = 8192 / (r.width ? r.width : 1);
+    dlx_pool_for(ex->pool, (size_t)k->dim[0], grain ? grain : 1, round_rows, &r);
+}
+
 void dlx_run_attention(dlx_executor *ex, const dlx_node *n)
 {
     const dlx_shape *q = &ex->shape[n->in[0]], *k = &ex->shape[n->in[1]];
     const dlx_pass *pass = ex->pass;
     size_t heads = (size_t)q->dim[1], dim = (size_t)q->dim[2], rows = (size_t)q->dim[0], pieces = 0, items = 0;
     size_t threads = (size_t)dlx_pool_threads(ex->pool), works = pass->segments ? pass->n_segments : 1;
+    if (pass->segments && pass->cache_type == DLX_F16) round_new_rows(ex, n);
     for (size_t i = 0; i < works; i++) {
         const dlx_segment *s = pass->segments ? &pass->segments[i] : NULL;
         size_t begin = s ? s->begin : 0;

@@ -212,10 +212,24 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
 
 /* ---- opening ---- */
 
+/* Largest shapes of all values. Sizes that a program computes are bounded by what they are computed from; where such
+ * bounds contradict each other, the program's own are taken: it then plans for its largest call, whatever was asked. */
 static dlx_status bound_shapes(const dlx_program *p, const dlx_shape *max_shape, dlx_shape *shape, dlx_error *err)
 {
-    for (size_t i = 0; i < p->g.n_inputs; i++) shape[p->g.inputs[i]] = max_shape[i];
-    return dlx_graph_infer(&p->g, shape, err);
+    const dlx_graph *g = &p->g;
+    for (size_t i = 0; i < g->n_inputs; i++) shape[g->inputs[i]] = max_shape[i];
+    if (!dlx_sized_at_run(g)) return dlx_graph_infer(g, shape, err);
+    dlx_range *range = dlx_mem_array(&p->mem, g->n_values, sizeof *range);
+    if (!range) return dlx_fail(err, DLX_E_NOMEM, "out of memory planning %zu values", g->n_values);
+    bool bounded = dlx_graph_infer_bounds(g, shape, range, NULL) == DLX_OK;
+    dlx_mem_free(&p->mem, range, g->n_values, sizeof *range);
+    if (bounded) return DLX_OK;
+    for (size_t i = 0; i < g->n_inputs; i++) {
+        const dlx_value *v = &g->values[g->inputs[i]];
+        shape[g->inputs[i]].rank = v->rank;
+        memcpy(shape[g->inputs[i]].dim, v->dim, sizeof v->dim);
+    }
+    return dlx_graph_infer(g, shape, err);
 }
 
 bool dlx_program_splits_logits(const dlx_program *p)
@@ -241,10 +255,12 @@ typedef struct layout {
 static size_t table_bytes(const dlx_program *p, const layout *l)
 {
     const dlx_executor *ex = NULL;
-    size_t each = sizeof *ex->offset + sizeof *ex->root + sizeof *ex->shape + sizeof *ex->data;
-    if (dlx_sized_at_run(&p->g)) each += sizeof *ex->most;
-    return sizeof *ex + (p->g.n_values + 1) * each + (p->g.n_inputs + 1) * sizeof *ex->bound +
-           l->works * sizeof *ex->work + l->pieces * sizeof *ex->piece + l->visible_rows * sizeof *ex->all_visible;
+    size_t n = p->g.n_values + 1;
+    return dlx_mem_bytes(1, sizeof *ex) + dlx_mem_bytes(n, sizeof *ex->offset) + dlx_mem_bytes(n, sizeof *ex->root) +
+           dlx_mem_bytes(n, sizeof *ex->shape) + dlx_mem_bytes(n, sizeof *ex->data) +
+           (dlx_sized_at_run(&p->g) ? dlx_mem_bytes(n, sizeof *ex->most) : 0) +
+           dlx_mem_bytes(p->g.n_inputs + 1, sizeof *ex->bound) + dlx_mem_bytes(l->works, sizeof *ex->work) +
+           dlx_mem_bytes(l->pieces, sizeof *ex->piece) + dlx_mem_bytes(l->visible_rows, sizeof *ex->all_visible);
 }
 
 static dlx_status lay_out(const dlx_program *p, const dlx_executor_bounds *b, int threads, dlx_shape *shape,
@@ -282,7 +298,7 @@ dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bo
     layout l;
     dlx_status s = allocate_tables(&ex) ? lay_out(p, bounds, threads, ex.shape, ex.offset, ex.root, &l, err)
                                         : dlx_fail(err, DLX_E_NOMEM, "out of memory measuring a program");
-    *bytes = s == DLX_OK ? l.total + table_bytes(p, &l) : 0;
+    *bytes = s == DLX_OK ? dlx_align_up(l.total, DLX_ALIGN) + table_bytes(p, &l) : 0;
     size_t n = p->g.n_values + 1;
     dlx_mem_free(&p->mem, ex.offset, n, sizeof *ex.offset);
     dlx_mem_free(&p->mem, ex.root, n, sizeof *ex.root);

@@ -42,6 +42,17 @@ uint64_t dlx_program_packed_size(const dlx_program *p)
     return total;
 }
 
+uint64_t dlx_program_described(const dlx_program *p)
+{
+    const dlx_graph *g = &p->g;
+    uint64_t total = dlx_arena_bytes(&g->arena) + dlx_mem_bytes(g->n_nodes, sizeof *p->weights);
+    if (g->values) total += dlx_mem_bytes(g->values_capacity, sizeof *g->values);
+    if (g->nodes) total += dlx_mem_bytes(g->nodes_capacity, sizeof *g->nodes);
+    if (g->inputs) total += dlx_mem_bytes(g->inputs_capacity, sizeof *g->inputs);
+    if (g->outputs) total += dlx_mem_bytes(g->outputs_capacity, sizeof *g->outputs);
+    return p->table.entries ? total + dlx_mem_bytes(p->table.capacity, sizeof *p->table.entries) : total;
+}
+
 typedef struct pack_job {
     const dlx_gemm *gemm;
     dlx_gemm_weights weights;

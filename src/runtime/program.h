@@ -48,6 +48,8 @@ dlx_status dlx_program_bind(dlx_program *p, const dlx_signature *sig, dlx_error 
 void dlx_program_free(dlx_program *p);
 /* Bytes that the packed weights take. */
 uint64_t dlx_program_packed_size(const dlx_program *p);
+/* Bytes that its graph and tables take. */
+uint64_t dlx_program_described(const dlx_program *p);
 
 typedef struct dlx_tensor_ref {
     void *data; /* row-major, contiguous */

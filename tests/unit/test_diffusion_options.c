@@ -323,6 +323,7 @@ static void test_facts_and_prompts(void **state)
     assert_int_equal(s.max_rows, 4);
     m.facts.max_rows = 3;
     assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_E_LIMIT);
+    assert_non_null(strstr(err.message, "set option 'block_length' to at most 3"));
     m.facts.max_rows = 0;
     assert_int_equal(dlx_settings_resolve(&s, NULL, &m.facts, prompt, 1, &err), DLX_OK);
     assert_int_equal(s.max_rows, m.facts.max_context);

@@ -108,6 +108,35 @@ static dlx_status lengths(const char *checkpoint, int32_t max_seq_len, int32_t m
     return s;
 }
 
+static void on_notice(void *ctx, const char *sentence)
+{
+    char *all = ctx;
+    snprintf(all + strlen(all), 600 - strlen(all), "%s|", sentence);
+}
+
+/* A file that has no room for one of the model's blocks is written, and said to be one. */
+static void a_program_too_small_for_a_block_is_noticed(void **state)
+{
+    (void)state;
+    for (int32_t rows = 3; rows <= 4; rows++) {
+        target t = new_target("m.pte");
+        dlx_error err = {0};
+        char said[600] = "";
+        dlx_export_options o = dlx_export_options_default();
+        o.model_path = TINY("sdar");
+        o.output_path = t.path;
+        o.max_rows = rows;
+        o.notice = on_notice;
+        o.notice_ctx = said;
+        if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+        assert_string_equal(said, rows == 4 ? ""
+                                            : "this model decodes blocks of 4 tokens, but the program takes at most "
+                                              "3 rows a pass: decoding will need block_length 3 or less; max_seq_len "
+                                              "and max_rows of 4 or more avoid that|");
+        remove_target(&t);
+    }
+}
+
 static void expect_lengths(const char *checkpoint, int32_t max_seq_len, int32_t max_rows, int32_t context, int32_t rows)
 {
     int32_t c = 0, r = 0;
@@ -222,6 +251,7 @@ int main(void)
         cmocka_unit_test(numbers_are_exact),
         cmocka_unit_test(progress_cancels_and_leaves_nothing),
         cmocka_unit_test(lengths_are_the_checkpoints_or_smaller),
+        cmocka_unit_test(a_program_too_small_for_a_block_is_noticed),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(a_folder_without_a_tokenizer_is_exported_for_ids),
     };

@@ -255,6 +255,9 @@ static void a_session_answers_the_same(void **state)
                               .n_rows = rows,
                               .logits = logits};
         if (start) c.context[c.n_context++] = (dlx_span){0, start};
+        c.attn_block = 0; /* would be another model */
+        assert_int_equal(dlx_session_forward(s, &c, NULL), DLX_E_INVALID);
+        c.attn_block = 1;
         if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s, call %d: %s", name, (int)call, err.message);
         dlx_tensor got = {.element = DLX_ELEMENT_FLOAT32, .rank = (int32_t)want.rank, .data = logits};
         memcpy(got.size, want.size, sizeof got.size);

@@ -81,12 +81,14 @@ static void expect_sizes(const target *t)
     assert_int_equal(number(parts, "packed"), memory.packed);
     assert_int_equal(number(parts, "kv_cache"), memory.kv_cache);
     assert_int_equal(number(parts, "activations"), memory.activations);
-    uint64_t total = memory.file + memory.packed + memory.kv_cache + memory.activations;
+    assert_int_equal(number(parts, "program"), memory.program);
+    uint64_t total = memory.file + memory.packed + memory.kv_cache + memory.activations + memory.program;
     assert_int_equal(number(parts, "total"), total);
     expect_line(text, "file, mapped", memory.file);
     expect_line(text, "packed weights", memory.packed);
     expect_line(text, "KV cache", memory.kv_cache);
     expect_line(text, "activations", memory.activations);
+    expect_line(text, "program", memory.program);
     expect_line(text, "all together", total);
     char head[64];
     uint64_t program = number(root, "program_bytes");

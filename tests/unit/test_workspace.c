@@ -307,8 +307,9 @@ static void a_cache_of_halves(void **state)
     m = open_tiny(TINY_LARGE, 1, NULL);
     a = open_workspace(m, o);
     x = open_in(a);
-    run(x, call_at(0, 4, 4, 0, NULL)); /* own rows are floats */
-    expect(x, call_at(0, 4, 4, 4, NULL), DLX_E_LIMIT, "the values of layer 0 are too large for a float16 cache");
+    for (int32_t store = 0; store <= 4; store += 4) /* whether the rows stay or not */
+        expect(x, call_at(0, 4, 4, store, NULL), DLX_E_LIMIT,
+               "the values of layer 0 are too large for a float16 cache");
     assert_int_equal(dlx_session_reusable(x, ids, CONTEXT, 4), 0);
     dlx_session_close(x);
     dlx_workspace_close(a);
@@ -321,6 +322,30 @@ static void a_cache_of_halves(void **state)
     o.kv_type = "float8";
     assert_int_equal(dlx_workspace_open(&a, m, &o, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "expected float32 or float16"));
+    dlx_model_close(m);
+}
+
+/* Rows of earlier passes are read from the cache, those of the same pass are not: both must be what a half holds. */
+static void halves_do_not_depend_on_the_cut(void **state)
+{
+    (void)state;
+    static float want[40 * VOCAB], got[40 * VOCAB], behind[2][4 * VOCAB];
+    dlx_model *m = open_tiny(TINY_PLAIN, 2, NULL);
+    for (int32_t rows = 48; rows >= 4; rows -= 4) {
+        dlx_workspace *w =
+            open_workspace(m, (dlx_workspace_options){.max_sessions = 1, .max_rows = rows, .kv_type = "float16"});
+        dlx_session *s = open_in(w);
+        run(s, call_at(0, 40, 4, 40, got));
+        run(s, call_at(40, 4, 4, 0, behind[1]));
+        if (rows == 48) {
+            memcpy(want, got, sizeof got);
+            memcpy(behind[0], behind[1], sizeof behind[0]);
+        }
+        assert_memory_equal(got, want, sizeof got);
+        assert_memory_equal(behind[1], behind[0], sizeof behind[0]);
+        dlx_session_close(s);
+        dlx_workspace_close(w);
+    }
     dlx_model_close(m);
 }
 
@@ -408,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_call_that_fails_leaves_the_cache_as_it_was),
         cmocka_unit_test(one_of_a_batch_fails),
         cmocka_unit_test(a_cache_of_halves),
+        cmocka_unit_test(halves_do_not_depend_on_the_cut),
         cmocka_unit_test(a_cache_that_is_not_read_as_it_is),
         cmocka_unit_test(bounds_are_checked),
     };

@@ -1,5 +1,6 @@
 """Exporting with the C library: dlx_export as a Python function."""
 import os
+import warnings
 from ctypes import byref
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
@@ -78,7 +79,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
     UnsupportedError) for a checkpoint that is damaged or not covered, OSError when the file cannot be written. An
-    existing file at output_path stays as it was on any failure.
+    existing file at output_path stays as it was on any failure. What one should know about a file that was written is a
+    UserWarning.
     """
     library = _native.library()
     options = _native.ExportOptions()
@@ -91,6 +93,9 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
             failure.append(error)
             return False
 
+    notices: List[bytes] = []
+    on_notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
+
     # Always installed, so that Ctrl-C is noticed while weights are written.
     callback = _native.PROGRESS_FN(on_progress)
     options.model_path = _native.encode_path(model_path)
@@ -100,10 +105,13 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.progress = callback
+    options.notice = on_notice
     result = _native.ExportResult()
     error = _native.Error()
     status = library.dlx_export(byref(options), byref(result), byref(error))
     if failure:
         raise failure[0]
     _native.check(status, error)
+    for sentence in notices:
+        warnings.warn(sentence.decode(), stacklevel=2)
     return ExportStatistics(*(getattr(result, name) for name in ExportStatistics._fields))
