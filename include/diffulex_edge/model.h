@@ -78,6 +78,10 @@ DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
  * that fails leaves the cache as it was.
  * Nothing is allocated inside, with one exception: a call that takes several passes and overwrites stored positions
  * keeps what it overwrites until it is done.
+ * A call with more rows than one pass takes (max_rows) is split where attention allows. Later passes read the rows of
+ * earlier ones from the cache, so while it runs such a call needs pages for all its rows, whatever n_store says, and
+ * gives those behind n_store back at its end: DLX_E_LIMIT when the workspace has none left. For the same reason its
+ * rows from n_store on must not lie on stored positions: DLX_E_UNSUPPORTED, and nothing was overwritten.
  */
 DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
 /* How many leading ids of a prompt are cached already, exactly as running them again under block-causal attention of
@@ -120,8 +124,10 @@ DLX_API dlx_status dlx_session_fork(dlx_session **out, const dlx_session *from, 
 /*
  * calls[i] on sessions[i], n of them, different sessions of one workspace: as many rows of all as fit max_rows go
  * through the program together, so that weights are read once. The logits of a call have the same bits as when it is
- * made alone. Each call succeeds or fails for itself: status[i] and errors[i] (both may be NULL). Returns the status of
- * the first call that failed. sessions that repeat or live in other workspaces are DLX_E_INVALID for all.
+ * made alone. Each call succeeds or fails for itself: status[i] and errors[i] say how. status [n] and errors [n], n
+ * entries each and not one for all, are the caller's; either may be NULL; the errors of calls that succeed are not
+ * written to. Returns the status of the first call that failed. Sessions that repeat or live in other workspaces are
+ * DLX_E_INVALID for all.
  */
 DLX_API dlx_status dlx_forward_batch(dlx_session *const *sessions, const dlx_forward_call *const *calls, size_t n,
                                      dlx_status *status, dlx_error *errors);
@@ -135,7 +141,7 @@ typedef struct dlx_seat dlx_seat;
 
 typedef struct dlx_batcher_options {
     size_t struct_size;  /* sizeof(dlx_batcher_options) */
-    int64_t max_wait_us; /* microseconds that a call waits for others at most; 0: 2000 */
+    int64_t max_wait_us; /* microseconds that a call waits for others at most, up to 60000000 (a minute); 0: 2000 */
 } dlx_batcher_options;
 
 /* options may be NULL. The workspace must outlive the batcher. */

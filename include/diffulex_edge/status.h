@@ -2,8 +2,10 @@
  * Status codes and error records: what every fallible function of the library returns.
  *
  * A function that can fail returns dlx_status and takes a `dlx_error *err` as its last argument. `err` may be NULL.
- * On failure all out-parameters are NULL / 0 and `err` holds the status and one sentence that names the thing, what
- * was expected and what to do. The library never prints, never exits and never aborts.
+ * On failure all out-parameters are NULL / 0, whichever argument was wrong (of a structure: all behind its struct_size,
+ * if that was set), and `err` holds the status and one sentence that names the thing, what was expected and what to do.
+ * NULL where something is needed is DLX_E_INVALID. Functions that cannot fail take NULL for the object, too: they free
+ * nothing, count 0, and name nothing. The library never prints, never exits and never aborts.
  */
 #ifndef DIFFULEX_EDGE_STATUS_H
 #define DIFFULEX_EDGE_STATUS_H

@@ -2,13 +2,13 @@
 
 For programs that PyTorch users export and that are no language models with explicit caches; those are a Model.
 """
-import ctypes
 import os
 import threading
 from ctypes import byref, c_size_t
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
 from . import _native
+from .arrays import ELEMENTS, input_array, output_array, tensor_of
 from .handles import Handle
 from .session import require_file
 
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
 __all__ = ["Method", "TensorInfo"]
 
 PathLike = Union[str, "os.PathLike[str]"]
-
-# dlx_element and the names that numpy and struct know: (numpy's name, format of a memoryview; None: bytes)
-_ELEMENTS: Dict[int, Tuple[str, Optional[str]]] = {
-    0: ("uint8", "B"), 1: ("int8", "b"), 3: ("int32", "i"), 4: ("int64", "q"), 5: ("float16", None), 6: ("float32", "f"),
-    11: ("bool", "?"), 15: ("bfloat16", None),
-}
-_NUMBERS = {name: number for number, (name, _) in _ELEMENTS.items()}
 
 
 class TensorInfo(NamedTuple):
@@ -40,7 +33,7 @@ def _info(call: Callable[..., None], function: str, pointer: Any, i: int) -> Ten
     out = _native.TensorInfo()
     call(function, pointer, i, byref(out))
     return TensorInfo(out.name.decode("utf-8", "replace") if out.name is not None else None,
-                      _ELEMENTS[out.element][0], tuple(out.size[:out.rank]),
+                      ELEMENTS[out.element], tuple(out.size[:out.rank]),
                       tuple(bool(out.dynamic >> d & 1) for d in range(out.rank)))
 
 
@@ -78,31 +71,27 @@ class Method:
             self.state_bytes = int(library.dlx_method_state_bytes(pointer))
 
     def __call__(self, *inputs: Any) -> Any:
-        """One numpy array, or a tuple of them where the method gives several. ValueError for inputs that do not fit."""
-        import numpy
-        arrays = [_array(value, i) for i, value in enumerate(inputs)]
+        """One numpy array, or a tuple of them where the method gives several.
+
+        Inputs are numpy arrays or torch tensors of the element types in `inputs`, or numbers in (nested) lists, which
+        become that type. bfloat16 is taken from torch tensors and from float32, and given as float32. ValueError for
+        inputs that do not fit.
+        """
+        if len(inputs) != len(self.inputs):
+            raise ValueError(f"{len(inputs)} inputs were given; the method takes {len(self.inputs)}")
+        arrays = [input_array(value, info.dtype, i) for i, (value, info) in enumerate(zip(inputs, self.inputs))]
         tensors = (_native.Tensor * max(len(arrays), 1))()
-        for tensor, array in zip(tensors, arrays):
-            tensor.struct_size = ctypes.sizeof(_native.Tensor)
-            tensor.element = _NUMBERS[array.dtype.name]
-            tensor.rank = array.ndim
-            tensor.size[:array.ndim] = array.shape
-            tensor.data = array.ctypes.data
+        for tensor, (array, name) in zip(tensors, arrays):
+            tensor_of(tensor, array, name)
         with self._mine(), self._handle.use() as pointer:
             _native.call("dlx_method_run", pointer, tensors, c_size_t(len(arrays)))
-            results = tuple(self._output(numpy, pointer, i) for i in range(len(self.outputs)))
+            results = tuple(self._output(pointer, i) for i in range(len(self.outputs)))
         return results[0] if len(results) == 1 else results
 
-    def _output(self, numpy: Any, pointer: Any, i: int) -> Any:
+    def _output(self, pointer: Any, i: int) -> Any:
         out = _native.Tensor()
         _native.call("dlx_method_output", pointer, i, byref(out))
-        dtype = numpy.dtype(_ELEMENTS[out.element][0] if out.element != 15 else "uint16")
-        shape = tuple(out.size[:out.rank])
-        count = int(numpy.prod(shape, dtype=numpy.int64))
-        if not count:
-            return numpy.empty(shape, dtype)
-        raw = (ctypes.c_char * (count * dtype.itemsize)).from_address(out.data)
-        return numpy.frombuffer(raw, dtype).reshape(shape).copy()
+        return output_array(out)
 
     def reset(self) -> None:
         """What is kept between calls becomes what it was after opening."""
@@ -135,16 +124,3 @@ class _Mine:
 
     def __exit__(self, *_: Any) -> None:
         self._lock.release()
-
-
-def _array(value: Any, i: int) -> Any:
-    """A contiguous numpy array of a type that methods take. Python's own numbers become numpy's: int64, float64."""
-    import numpy
-    if hasattr(value, "detach"):  # torch
-        value = value.detach().cpu().numpy()
-    array = numpy.asarray(value, order="C")
-    if array.dtype.name not in _NUMBERS:
-        raise ValueError(f"input {i} holds {array.dtype.name}; methods take {', '.join(sorted(_NUMBERS))}")
-    if array.ndim > _native.TENSOR_MAX_RANK:
-        raise ValueError(f"input {i} has {array.ndim} dimensions; methods take at most {_native.TENSOR_MAX_RANK}")
-    return array

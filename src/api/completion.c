@@ -144,6 +144,8 @@ static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
     if (!o->tokenizer && (o->n_stop || o->on_text))
         return dlx_fail(err, DLX_E_INVALID,
                         "stop strings and streamed text need a tokenizer; this model carries none, or none was given");
+    if (o->n_stop && !o->stop)
+        return dlx_fail(err, DLX_E_INVALID, "%zu stop strings were announced, and stop is NULL", o->n_stop);
     for (size_t i = 0; i < o->n_stop; i++) {
         if (!o->stop[i] || !*o->stop[i]) return dlx_fail(err, DLX_E_INVALID, "stop string %zu is empty", i + 1);
         /* Others would end an answer inside a character. */
@@ -215,8 +217,10 @@ dlx_status dlx_complete(const dlx_model_facts *facts, dlx_forward_fn forward, vo
                         dlx_completion **out, dlx_error *err)
 {
     completing w = {.options = dlx_completion_options_default(), .cut = SIZE_MAX};
-    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_complete: a place for the completion is needed");
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!out || !forward)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_complete: a forward function and a place for the completion are needed");
     DLX_TRY(dlx_struct_in(&w.options, sizeof w.options, options, "dlx_completion_options", err));
     DLX_TRY(dlx_facts_in(&w.facts, facts, err));
     dlx_completion *c = NULL;
@@ -293,7 +297,10 @@ static void count(dlx_statistics *n, const dlx_completion *c)
 dlx_status dlx_completion_statistics(const dlx_completion *c, dlx_statistics *out, dlx_error *err)
 {
     dlx_statistics n = {.struct_size = sizeof n};
-    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_completion_statistics: a place for the numbers is needed");
-    if (c) count(&n, c);
+    dlx_struct_clear(out, sizeof *out);
+    if (!c || !out)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_completion_statistics: a completion and a place for the numbers are needed");
+    count(&n, c);
     return dlx_struct_out(out, &n, sizeof n, "dlx_statistics", err);
 }

@@ -382,8 +382,8 @@ static void try_method(report *r)
 
 dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options *workspace, char **out, dlx_error *err)
 {
+    if (out) *out = NULL;
     if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
-    *out = NULL;
     report r = {.path = path};
     DLX_TRY(take_workspace(&r, workspace, err));
     dlx_arena_init(&r.arena);
@@ -414,8 +414,8 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
 
 dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out, dlx_error *err)
 {
+    if (out) *out = NULL;
     if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
-    *out = NULL;
     dlx_mapping map = {0};
     dlx_arena arena;
     dlx_pte pte;

@@ -8,9 +8,9 @@
 
 dlx_status dlx_tokenizer_open_pte(dlx_tokenizer **out, const char *path, dlx_error *err)
 {
+    if (out) *out = NULL;
     if (!out || !path)
         return dlx_fail(err, DLX_E_INVALID, "tokenizer: a path and a place for the tokenizer are needed");
-    *out = NULL;
     dlx_mapping map = {0};
     dlx_arena arena;
     dlx_pte pte;

@@ -39,6 +39,7 @@ dlx_status dlx_struct_array_in(void *out, size_t known, const void *in, size_t n
 {
     size_t size, own;
     if (!n) return DLX_OK;
+    if (!in) return dlx_fail(err, DLX_E_INVALID, "%s: %zu of them are needed; NULL was given", name, n);
     DLX_TRY(caller_size(in, name, &size, err));
     for (size_t i = 0; i < n; i++) {
         const char *element = (const char *)in + i * size;
@@ -52,9 +53,17 @@ dlx_status dlx_struct_array_in(void *out, size_t known, const void *in, size_t n
     return DLX_OK;
 }
 
+void dlx_struct_clear(void *out, size_t known)
+{
+    size_t size;
+    if (!out || caller_size(out, "", &size, NULL) != DLX_OK) return;
+    memset((char *)out + sizeof size, 0, (size < known ? size : known) - sizeof size);
+}
+
 dlx_status dlx_struct_out(void *out, const void *value, size_t known, const char *name, dlx_error *err)
 {
     size_t size;
+    if (!out) return dlx_fail(err, DLX_E_INVALID, "%s: a place for it is needed; NULL was given", name);
     DLX_TRY(caller_size(out, name, &size, err));
     size_t n = size < known ? size : known;
     memcpy((char *)out + sizeof size, (const char *)value + sizeof size, n - sizeof size);

@@ -26,7 +26,11 @@ dlx_status dlx_struct_in(void *out, size_t known, const void *in, const char *na
  * failure its first elements may have been taken over. */
 dlx_status dlx_struct_array_in(void *out, size_t known, const void *in, size_t n, const char *name, dlx_error *err);
 
-/* The caller's `out` from *value. On failure nothing was written. */
+/* What is behind struct_size becomes 0: what a structure that a function fills holds when it fails. Does nothing
+ * without a structure, or to one whose size was not set. */
+void dlx_struct_clear(void *out, size_t known);
+
+/* The caller's `out` from *value. On failure, NULL included, nothing was written. */
 dlx_status dlx_struct_out(void *out, const void *value, size_t known, const char *name, dlx_error *err);
 
 #endif

@@ -329,6 +329,7 @@ int dlx_pool_threads(const dlx_pool *pool)
 
 dlx_status dlx_thread_pool_create(dlx_thread_pool **out, int32_t threads, dlx_error *err)
 {
+    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_thread_pool_create: a place for the pool is needed");
     return dlx_pool_create(out, threads, err);
 }
 
@@ -339,5 +340,5 @@ void dlx_thread_pool_free(dlx_thread_pool *pool)
 
 int32_t dlx_thread_pool_size(const dlx_thread_pool *pool)
 {
-    return dlx_pool_threads(pool);
+    return pool ? dlx_pool_threads(pool) : 0;
 }

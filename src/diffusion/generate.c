@@ -16,10 +16,10 @@ dlx_status dlx_generate_with(const dlx_model_facts *facts, dlx_forward_fn forwar
     dlx_settings set;
     dlx_model_facts f;
     dlx_decoder d;
+    if (out) *out = NULL;
     if (!out || !forward)
         return dlx_fail(err, DLX_E_INVALID,
                         "dlx_generate: a forward function and a place for the generation are needed");
-    *out = NULL;
     if (err) memset(err, 0, sizeof *err);
     DLX_TRY(dlx_facts_in(&f, facts, err));
     DLX_TRY(dlx_settings_resolve(&set, options, &f, prompt, n_prompt, err));

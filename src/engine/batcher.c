@@ -37,9 +37,9 @@ dlx_status dlx_batcher_open(dlx_batcher **out, dlx_workspace *workspace, const d
                             dlx_error *err)
 {
     dlx_batcher_options o = {.struct_size = sizeof o};
+    if (out) *out = NULL;
     if (!out || !workspace)
         return dlx_fail(err, DLX_E_INVALID, "dlx_batcher_open: a workspace and a place for the batcher are needed");
-    *out = NULL;
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_batcher_options", err));
     if (o.max_wait_us < 0 || o.max_wait_us > MOST_WAIT_US)
         return dlx_fail(err, DLX_E_INVALID, "max_wait_us is %lld; expected 1 to %d, or 0 for %d",
@@ -88,10 +88,10 @@ void dlx_batcher_close(dlx_batcher *b)
 
 dlx_status dlx_batcher_join(dlx_seat **out, dlx_batcher *b, dlx_session *session, dlx_error *err)
 {
+    if (out) *out = NULL;
     if (!out || !b || !session)
         return dlx_fail(err, DLX_E_INVALID,
                         "dlx_batcher_join: a batcher, a session and a place for the seat are needed");
-    *out = NULL;
     if (session->w != b->w)
         return dlx_fail(err, DLX_E_INVALID,
                         "dlx_batcher_join: the session lives in another workspace than the batcher's");

@@ -134,8 +134,8 @@ dlx_status dlx_method_open(dlx_method **out, const char *path, const char *name,
 {
     dlx_method_options o = dlx_method_options_default();
     dlx_isa limit;
+    if (out) *out = NULL;
     if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "dlx_method_open: out and path must not be NULL");
-    *out = NULL;
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_method_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per CPU", o.threads);
@@ -180,17 +180,17 @@ void dlx_method_close(dlx_method *method)
 
 size_t dlx_method_num_inputs(const dlx_method *method)
 {
-    return method->n_inputs;
+    return method ? method->n_inputs : 0;
 }
 
 size_t dlx_method_num_outputs(const dlx_method *method)
 {
-    return method->n_outputs;
+    return method ? method->n_outputs : 0;
 }
 
 uint64_t dlx_method_state_bytes(const dlx_method *method)
 {
-    return method->state_bytes;
+    return method ? method->state_bytes : 0;
 }
 
 static dlx_status describe(const dlx_value *v, dlx_tensor_info *out, dlx_error *err)
@@ -204,8 +204,15 @@ static dlx_status describe(const dlx_value *v, dlx_tensor_info *out, dlx_error *
     return dlx_struct_out(out, &info, sizeof info, "dlx_tensor_info", err);
 }
 
+static dlx_status no_method(const char *function, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_INVALID, "%s: a method is needed; NULL was given", function);
+}
+
 dlx_status dlx_method_input_info(const dlx_method *method, size_t i, dlx_tensor_info *out, dlx_error *err)
 {
+    dlx_struct_clear(out, sizeof *out);
+    if (!method) return no_method("dlx_method_input_info", err);
     if (i >= method->n_inputs)
         return dlx_fail(err, DLX_E_INVALID, "input %zu was asked for; the method has %zu", i, method->n_inputs);
     return describe(input_value(method, i), out, err);
@@ -213,6 +220,8 @@ dlx_status dlx_method_input_info(const dlx_method *method, size_t i, dlx_tensor_
 
 dlx_status dlx_method_output_info(const dlx_method *method, size_t i, dlx_tensor_info *out, dlx_error *err)
 {
+    dlx_struct_clear(out, sizeof *out);
+    if (!method) return no_method("dlx_method_output_info", err);
     if (i >= method->n_outputs)
         return dlx_fail(err, DLX_E_INVALID, "output %zu was asked for; the method has %zu", i, method->n_outputs);
     return describe(&method->program.g.values[method->program.g.outputs[i]], out, err);
@@ -243,6 +252,7 @@ static dlx_status take_input(dlx_method *m, size_t i, const dlx_tensor *t, dlx_e
 
 dlx_status dlx_method_run(dlx_method *method, const dlx_tensor *inputs, size_t n, dlx_error *err)
 {
+    if (!method) return no_method("dlx_method_run", err);
     method->ran = false;
     if (n != method->n_inputs)
         return dlx_fail(err, DLX_E_INVALID, "%zu inputs were given; the method takes %zu", n, method->n_inputs);
@@ -256,6 +266,8 @@ dlx_status dlx_method_run(dlx_method *method, const dlx_tensor *inputs, size_t n
 
 dlx_status dlx_method_output(const dlx_method *method, size_t i, dlx_tensor *out, dlx_error *err)
 {
+    dlx_struct_clear(out, sizeof *out);
+    if (!method) return no_method("dlx_method_output", err);
     if (i >= method->n_outputs)
         return dlx_fail(err, DLX_E_INVALID, "output %zu was asked for; the method has %zu", i, method->n_outputs);
     if (!method->ran) return dlx_fail(err, DLX_E_INVALID, "output %zu was asked for before a call succeeded", i);
@@ -270,6 +282,7 @@ dlx_status dlx_method_output(const dlx_method *method, size_t i, dlx_tensor *out
 
 void dlx_method_reset(dlx_method *method)
 {
+    if (!method) return;
     method->ran = false;
     for (size_t i = method->n_inputs; i < method->program.g.n_inputs; i++) {
         const dlx_value *v = input_value(method, i);

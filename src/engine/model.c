@@ -134,8 +134,9 @@ dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_opt
 {
     dlx_model_options o = dlx_model_options_default();
     dlx_load_options load_options = {0};
-    if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: out must not be NULL");
-    *out = NULL;
+    if (out) *out = NULL;
+    if (!out || !path)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: a path and a place for the model are needed");
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_model_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per CPU", o.threads);
@@ -168,12 +169,12 @@ void dlx_model_close(dlx_model *model)
 
 const dlx_model_facts *dlx_model_get_facts(const dlx_model *model)
 {
-    return &model->facts;
+    return model ? &model->facts : NULL;
 }
 
 const char *dlx_model_kernels(const dlx_model *model)
 {
-    return model->program.k.name;
+    return model ? model->program.k.name : "";
 }
 
 void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, int64_t demanded, dlx_shape *shape)

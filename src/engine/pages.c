@@ -150,6 +150,7 @@ void dlx_pages_drop_all(dlx_session *s)
 
 int32_t dlx_workspace_free_positions(dlx_workspace *w)
 {
+    if (!w) return 0;
     pthread_mutex_lock(&w->pages_lock);
     int32_t n = free_pages(w);
     pthread_mutex_unlock(&w->pages_lock);

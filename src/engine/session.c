@@ -36,9 +36,9 @@ static void release(dlx_session *s)
 
 dlx_status dlx_session_open_in(dlx_session **out, dlx_workspace *w, dlx_error *err)
 {
+    if (out) *out = NULL;
     if (!out || !w)
         return dlx_fail(err, DLX_E_INVALID, "dlx_session_open_in: a workspace and a place for the session are needed");
-    *out = NULL;
     DLX_TRY(enter(w, err));
     size_t context = (size_t)w->max_context, pages = (size_t)dlx_pages_of(w->max_context);
     dlx_session *s = dlx_mem_zeroed(&w->mem, 1, sizeof *s);
@@ -71,9 +71,9 @@ dlx_status dlx_session_open(dlx_session **out, const dlx_model *model, int32_t m
     dlx_workspace *w;
     dlx_workspace_options o = {
         .struct_size = sizeof o, .max_rows = max_rows, .max_context = max_context, .max_sessions = 1};
+    if (out) *out = NULL;
     if (!out || !model)
         return dlx_fail(err, DLX_E_INVALID, "dlx_session_open: a model and a place for the session are needed");
-    *out = NULL;
     DLX_TRY(dlx_workspace_create(&w, model, &o, err));
     w->owned = true;
     dlx_status s = dlx_session_open_in(out, w, err);
@@ -101,9 +101,9 @@ static void copy_rows(dlx_session *to, const dlx_session *from, int32_t n)
 
 dlx_status dlx_session_fork(dlx_session **out, const dlx_session *from, int32_t n, dlx_error *err)
 {
+    if (out) *out = NULL;
     if (!out || !from)
         return dlx_fail(err, DLX_E_INVALID, "dlx_session_fork: a session and a place for its copy are needed");
-    *out = NULL;
     if (n < 0 || n > from->w->max_context)
         return dlx_fail(err, DLX_E_INVALID, "dlx_session_fork: %d positions of a session of %d", n,
                         from->w->max_context);

@@ -113,9 +113,9 @@ dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_opti
     dlx_executor_bounds bounds;
     uint64_t activations;
     dlx_memory memory = {.struct_size = sizeof memory};
+    dlx_struct_clear(out, sizeof *out);
     if (!model || !out)
         return dlx_fail(err, DLX_E_INVALID, "dlx_workspace_memory: a model and a place for the sizes are needed");
-    DLX_TRY(dlx_struct_out(out, &memory, sizeof memory, "dlx_memory", err));
     DLX_TRY(complete_options(&o, options, err));
     DLX_TRY(lay_out(model, &o, &l, err));
     DLX_TRY(executor_bounds(model, &l, &shape, &bounds, err));
@@ -144,10 +144,11 @@ static dlx_status allocate(dlx_workspace *w, const layout *l, dlx_error *err)
     size_t rows = (size_t)l->max_rows, sessions = (size_t)l->max_sessions;
     w->slab = dlx_mem_array(&w->mem, (size_t)l->kv_bytes, 1);
     if (!w->slab)
-        return dlx_fail(err, DLX_E_NOMEM,
-                        "out of memory: the KV cache takes %llu bytes; open the session with a shorter context, fewer "
-                        "sessions or kv_type float16",
-                        (unsigned long long)l->kv_bytes);
+        return dlx_fail(
+            err, DLX_E_NOMEM,
+            "out of memory: the KV cache takes %llu bytes; ask for a smaller max_context, fewer max_sessions or "
+            "kv_positions, or kv_type float16",
+            (unsigned long long)l->kv_bytes);
     w->refs = dlx_mem_zeroed(&w->mem, (size_t)l->n_pages, sizeof *w->refs);
     w->ids = dlx_mem_zeroed(&w->mem, rows, sizeof *w->ids);
     w->positions = dlx_mem_zeroed(&w->mem, rows, sizeof *w->positions);
@@ -213,9 +214,9 @@ dlx_status dlx_workspace_open(dlx_workspace **out, const dlx_model *model, const
                               dlx_error *err)
 {
     dlx_workspace_options o;
+    if (out) *out = NULL;
     if (!out || !model)
         return dlx_fail(err, DLX_E_INVALID, "dlx_workspace_open: a model and a place for the workspace are needed");
-    *out = NULL;
     DLX_TRY(complete_options(&o, options, err));
     return dlx_workspace_create(out, model, &o, err);
 }

@@ -221,8 +221,9 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
 {
     exporter x = {.options = dlx_export_options_default(), .result = {.struct_size = sizeof x.result}};
     double start = seconds();
-    if (result) DLX_TRY(dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err));
+    dlx_struct_clear(result, sizeof *result);
     if (!options) return dlx_fail(err, DLX_E_INVALID, "dlx_export: options are needed, a path at least");
+    if (result) DLX_TRY(dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err));
     DLX_TRY(dlx_struct_in(&x.options, sizeof x.options, options, "dlx_export_options", err));
     x.output.fd = -1;
     dlx_arena_init(&x.arena);

@@ -18,9 +18,9 @@
 dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t n, int flags, int32_t **ids,
                                 size_t *n_ids, dlx_error *err)
 {
+    if (ids) *ids = NULL;
+    if (n_ids) *n_ids = 0;
     if (!ids || !n_ids) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_encode: ids and n_ids must not be NULL");
-    *ids = NULL;
-    *n_ids = 0;
     if (!t || (!text && n))
         return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_encode: %s must not be NULL", t ? "text" : "tokenizer");
     if (flags & ~DLX_ENCODE_SPECIAL)
@@ -43,9 +43,9 @@ dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t
 dlx_status dlx_chat_encode(const dlx_tokenizer *t, const dlx_chat_message *messages, size_t n_messages,
                            const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err)
 {
+    if (ids) *ids = NULL;
+    if (n_ids) *n_ids = 0;
     if (!ids || !n_ids) return dlx_fail(err, DLX_E_INVALID, "dlx_chat_encode: ids and n_ids must not be NULL");
-    *ids = NULL;
-    *n_ids = 0;
     if (!t) return dlx_fail(err, DLX_E_INVALID, "dlx_chat_encode: tokenizer must not be NULL");
     dlx_rendered r;
     DLX_TRY(dlx_chat_render_spans(&r, t->chat, messages, n_messages, options, err));

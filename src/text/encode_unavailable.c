@@ -35,10 +35,11 @@ dlx_status dlx_tokenizer_open_folder(dlx_tokenizer **out, const char *folder, dl
 {
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_open_folder: out must not be NULL");
     *out = NULL;
+    if (!folder) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_open_folder: folder must not be NULL");
     return dlx_fail(
         err, DLX_E_UNSUPPORTED,
         "this runtime-only build cannot read tokenizer files from '%s' (it has no jansson); open a .pte with a "
         "tokenizer inside instead",
-        folder ? folder : "");
+        folder);
 }
 #endif

@@ -73,9 +73,9 @@ static void write_sections(uint8_t *p, const layout *l, const dlx_tokenizer *t)
 
 dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, dlx_error *err)
 {
+    if (bytes) *bytes = NULL;
+    if (n) *n = 0;
     if (!bytes || !n) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_pack: bytes and n must not be NULL");
-    *bytes = NULL;
-    *n = 0;
     if (!t) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_pack: tokenizer must not be NULL");
     uint64_t texts = 0;
     for (uint32_t i = 0; i < t->n_added; i++) texts += t->added[i].length;

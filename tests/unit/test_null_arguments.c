@@ -1,0 +1,620 @@
+/*
+ * What every public function that can fail does with arguments that are missing or wrong: DLX_E_INVALID and a sentence,
+ * never a crash, and out-parameters that are NULL or 0 whichever argument it was. One row a function; a new function
+ * without a row is noticed by tests/package/check_null_rows.py.
+ */
+#include "fail_fixture.h"
+
+#include "checkpoint_copy.h"
+
+#include "diffulex_edge/diffulex_edge.h"
+
+/* What the calls need, all of it good. */
+static struct {
+    copy folder;
+    char path[1024], checkpoint[1024];
+    dlx_model *model;
+    dlx_workspace *workspace;
+    dlx_session *session, *alone;
+    dlx_batcher *batcher;
+    dlx_seat *seat;
+    dlx_method *method;
+    dlx_tokenizer *tokenizer;
+    dlx_text_stream *stream;
+    dlx_decode_options *options;
+} g;
+
+static const int32_t prompt[] = {5, 6, 7};
+static dlx_error err;
+
+static void forget(void)
+{
+    memset(&err, 0, sizeof err);
+}
+
+/* The call is refused as the caller's mistake, with a sentence; and it does not need a place for that. */
+#define REFUSED(call)                                                                                                  \
+    do {                                                                                                               \
+        forget();                                                                                                      \
+        assert_int_equal((call), DLX_E_INVALID);                                                                       \
+        assert_int_equal(err.status, DLX_E_INVALID);                                                                   \
+        assert_true(strlen(err.message) > 15);                                                                         \
+    } while (0)
+/* The same with another status: the arguments are there, but wrong. */
+#define FAILS(call, code)                                                                                              \
+    do {                                                                                                               \
+        forget();                                                                                                      \
+        assert_int_equal((call), code);                                                                                \
+        assert_true(strlen(err.message) > 15);                                                                         \
+    } while (0)
+/* A place that holds rubbish before the call, and NULL behind it. */
+#define EMPTIED(type, var, call)                                                                                       \
+    do {                                                                                                               \
+        type *var = (type *)&g;                                                                                        \
+        REFUSED(call);                                                                                                 \
+        assert_null(var);                                                                                              \
+    } while (0)
+/* Likewise a number, and a structure behind its struct_size. */
+#define ZEROED(n, call)                                                                                                \
+    do {                                                                                                               \
+        size_t n = 77;                                                                                                 \
+        REFUSED(call);                                                                                                 \
+        assert_int_equal(n, 0);                                                                                        \
+    } while (0)
+#define CLEARED_BY(type, var, call, check)                                                                             \
+    do {                                                                                                               \
+        type var, zero;                                                                                                \
+        memset(&var, 0x5A, sizeof var);                                                                                \
+        memset(&zero, 0, sizeof zero);                                                                                 \
+        var.struct_size = zero.struct_size = sizeof var;                                                               \
+        check(call);                                                                                                   \
+        assert_memory_equal(&var, &zero, sizeof var);                                                                  \
+    } while (0)
+#define CLEARED(type, var, call) CLEARED_BY(type, var, call, REFUSED)
+#define FAILS_LIMIT(call)        FAILS(call, DLX_E_LIMIT)
+
+static dlx_status forward_nothing(void *ctx, const dlx_forward_call *call, dlx_error *e)
+{
+    (void)ctx;
+    (void)call;
+    (void)e;
+    return DLX_E_INTERNAL;
+}
+
+static dlx_model_facts good_facts(void)
+{
+    return *dlx_model_get_facts(g.model);
+}
+
+/* ---- threads.h, decode.h, completion.h ---- */
+
+static void test_dlx_thread_pool_create(void)
+{
+    REFUSED(dlx_thread_pool_create(NULL, 1, &err));
+    EMPTIED(dlx_thread_pool, p, dlx_thread_pool_create(&p, -1, &err));
+    dlx_thread_pool_free(NULL);
+    assert_int_equal(dlx_thread_pool_size(NULL), 0);
+}
+
+static void test_dlx_decode_options_create(void)
+{
+    REFUSED(dlx_decode_options_create(NULL, &err));
+    dlx_decode_options_free(NULL);
+    assert_false(dlx_decode_option_info(0, NULL));
+    assert_int_equal(dlx_family_from_name(NULL), DLX_FAMILY_UNKNOWN);
+}
+
+static void test_dlx_decode_options_set(void)
+{
+    REFUSED(dlx_decode_options_set(NULL, "steps", "1", &err));
+    REFUSED(dlx_decode_options_set(g.options, NULL, "1", &err));
+    assert_int_equal(dlx_decode_options_set(g.options, "steps", NULL, &err), DLX_OK); /* unsets it */
+}
+
+static void test_dlx_generate(void)
+{
+    dlx_model_facts f = good_facts(), unset = f;
+    unset.struct_size = 0;
+    REFUSED(dlx_generate(&f, forward_nothing, NULL, NULL, prompt, 3, NULL, NULL, NULL, &err));
+    EMPTIED(dlx_generation, o, dlx_generate(NULL, forward_nothing, NULL, NULL, prompt, 3, NULL, NULL, &o, &err));
+    EMPTIED(dlx_generation, o, dlx_generate(&unset, forward_nothing, NULL, NULL, prompt, 3, NULL, NULL, &o, &err));
+    EMPTIED(dlx_generation, o, dlx_generate(&f, NULL, NULL, NULL, prompt, 3, NULL, NULL, &o, &err));
+    EMPTIED(dlx_generation, o, dlx_generate(&f, forward_nothing, NULL, NULL, NULL, 3, NULL, NULL, &o, &err));
+    EMPTIED(dlx_generation, o, dlx_generate(&f, forward_nothing, NULL, NULL, prompt, 0, NULL, NULL, &o, &err));
+    dlx_step step = {.struct_size = sizeof step};
+    size_t n = 1;
+    dlx_generation_free(NULL);
+    assert_string_equal(dlx_generation_algorithm(NULL), "");
+    assert_string_equal(dlx_generation_finish_reason(NULL), "");
+    assert_null(dlx_generation_output_ids(NULL, &n));
+    assert_null(dlx_generation_answer_ids(NULL, NULL));
+    assert_int_equal(n + (size_t)dlx_generation_num_forwards(NULL) + dlx_generation_num_steps(NULL), 0);
+    assert_false(dlx_generation_step(NULL, 0, &step));
+}
+
+static void test_dlx_complete(void)
+{
+    dlx_model_facts f = good_facts();
+    dlx_completion_options o = dlx_completion_options_default(), unset = o;
+    unset.struct_size = 3;
+    REFUSED(dlx_complete(&f, forward_nothing, NULL, &o, prompt, 3, NULL, &err));
+    EMPTIED(dlx_completion, c, dlx_complete(NULL, forward_nothing, NULL, &o, prompt, 3, &c, &err));
+    EMPTIED(dlx_completion, c, dlx_complete(&f, NULL, NULL, &o, prompt, 3, &c, &err));
+    EMPTIED(dlx_completion, c, dlx_complete(&f, forward_nothing, NULL, &unset, prompt, 3, &c, &err));
+    EMPTIED(dlx_completion, c, dlx_complete(&f, forward_nothing, NULL, NULL, NULL, 3, &c, &err));
+    o.tokenizer = g.tokenizer;
+    o.n_stop = 1; /* and no stop strings */
+    EMPTIED(dlx_completion, c, dlx_complete(&f, forward_nothing, NULL, &o, prompt, 3, &c, &err));
+    const char *none[] = {NULL};
+    o.stop = none;
+    EMPTIED(dlx_completion, c, dlx_complete(&f, forward_nothing, NULL, &o, prompt, 3, &c, &err));
+}
+
+static void test_dlx_completion_statistics(void)
+{
+    REFUSED(dlx_completion_statistics(NULL, NULL, &err));
+    CLEARED(dlx_statistics, s, dlx_completion_statistics(NULL, &s, &err));
+    size_t n = 1;
+    dlx_completion_free(NULL);
+    assert_null(dlx_completion_generation(NULL));
+    assert_string_equal(dlx_completion_text(NULL, &n), "");
+    assert_null(dlx_completion_ids(NULL, NULL));
+    assert_string_equal(dlx_completion_finish_reason(NULL), "");
+    assert_int_equal(n, 0);
+}
+
+/* ---- model.h ---- */
+
+static void test_dlx_model_open(void)
+{
+    dlx_model_options o = dlx_model_options_default(), unset = o;
+    dlx_allocator half = {0};
+    unset.struct_size = 0;
+    REFUSED(dlx_model_open(NULL, g.path, NULL, &err));
+    EMPTIED(dlx_model, m, dlx_model_open(&m, NULL, NULL, &err));
+    EMPTIED(dlx_model, m, dlx_model_open(&m, g.path, &unset, &err));
+    o.allocator = &half;
+    EMPTIED(dlx_model, m, dlx_model_open(&m, g.path, &o, &err));
+    o = dlx_model_options_default();
+    o.cpu = "abacus";
+    EMPTIED(dlx_model, m, dlx_model_open(&m, g.path, &o, &err));
+    dlx_model_close(NULL);
+    assert_null(dlx_model_get_facts(NULL));
+    assert_string_equal(dlx_model_kernels(NULL), "");
+}
+
+static void test_dlx_model_memory(void)
+{
+    dlx_memory unset = {0};
+    REFUSED(dlx_model_memory(g.model, 0, 0, NULL, &err));
+    REFUSED(dlx_model_memory(g.model, 0, 0, &unset, &err));
+    CLEARED(dlx_memory, m, dlx_model_memory(NULL, 0, 0, &m, &err));
+    CLEARED_BY(dlx_memory, m, dlx_model_memory(g.model, 1 << 20, 0, &m, &err), FAILS_LIMIT);
+    CLEARED_BY(dlx_memory, m, dlx_model_memory(g.model, 0, -1, &m, &err), FAILS_LIMIT);
+}
+
+static void test_dlx_session_open(void)
+{
+    REFUSED(dlx_session_open(NULL, g.model, 0, 0, &err));
+    EMPTIED(dlx_session, s, dlx_session_open(&s, NULL, 0, 0, &err));
+    dlx_session *s = (dlx_session *)&g;
+    FAILS(dlx_session_open(&s, g.model, -1, 0, &err), DLX_E_LIMIT);
+    assert_null(s);
+    dlx_session_close(NULL);
+    dlx_session_truncate(NULL, 0);
+    assert_int_equal(dlx_session_reusable(NULL, prompt, 3, 4), 0);
+    assert_int_equal(dlx_session_reusable(g.session, NULL, 3, 4), 0);
+}
+
+static dlx_forward_call good_call(float *logits)
+{
+    return (dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
+                              .ids = prompt,
+                              .n_ids = 3,
+                              .attn_block = 4,
+                              .n_rows = 3,
+                              .logits = logits};
+}
+
+/* Calls that lack something, through one of the functions that make them. */
+static void refuse_calls(dlx_forward_fn forward, void *ctx)
+{
+    float *logits = calloc(3 * (size_t)good_facts().vocab_size, sizeof *logits);
+    dlx_forward_call call = good_call(logits);
+    REFUSED(forward(NULL, &call, &err));
+    REFUSED(forward(ctx, NULL, &err));
+    call.struct_size = 0;
+    REFUSED(forward(ctx, &call, &err));
+    call = good_call(NULL);
+    REFUSED(forward(ctx, &call, &err));
+    call = good_call(logits);
+    call.ids = NULL;
+    REFUSED(forward(ctx, &call, &err));
+    call = good_call(logits);
+    assert_int_equal(forward(ctx, &call, NULL), DLX_OK);
+    free(logits);
+}
+
+static void test_dlx_session_forward(void)
+{
+    refuse_calls(dlx_session_forward, g.alone);
+}
+
+static void test_dlx_workspace_open(void)
+{
+    dlx_workspace_options o = {.struct_size = 1};
+    REFUSED(dlx_workspace_open(NULL, g.model, NULL, &err));
+    EMPTIED(dlx_workspace, w, dlx_workspace_open(&w, NULL, NULL, &err));
+    EMPTIED(dlx_workspace, w, dlx_workspace_open(&w, g.model, &o, &err));
+    o = (dlx_workspace_options){.struct_size = sizeof o, .kv_type = "float8"};
+    EMPTIED(dlx_workspace, w, dlx_workspace_open(&w, g.model, &o, &err));
+    dlx_workspace_close(NULL);
+    assert_int_equal(dlx_workspace_free_positions(NULL), 0);
+}
+
+static void test_dlx_workspace_memory(void)
+{
+    dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = -1};
+    REFUSED(dlx_workspace_memory(g.model, NULL, NULL, &err));
+    CLEARED(dlx_memory, m, dlx_workspace_memory(NULL, NULL, &m, &err));
+    CLEARED(dlx_memory, m, dlx_workspace_memory(g.model, &o, &m, &err));
+    o.struct_size = 5;
+    CLEARED(dlx_memory, m, dlx_workspace_memory(g.model, &o, &m, &err));
+}
+
+static void test_dlx_session_open_in(void)
+{
+    REFUSED(dlx_session_open_in(NULL, g.workspace, &err));
+    EMPTIED(dlx_session, s, dlx_session_open_in(&s, NULL, &err));
+}
+
+static void test_dlx_session_fork(void)
+{
+    REFUSED(dlx_session_fork(NULL, g.session, 0, &err));
+    EMPTIED(dlx_session, s, dlx_session_fork(&s, NULL, 0, &err));
+    EMPTIED(dlx_session, s, dlx_session_fork(&s, g.session, -1, &err));
+    dlx_session *s = (dlx_session *)&g;
+    FAILS(dlx_session_fork(&s, g.alone, 0, &err), DLX_E_LIMIT);
+    assert_null(s);
+}
+
+static void test_dlx_forward_batch(void)
+{
+    float *logits = calloc(3 * (size_t)good_facts().vocab_size, sizeof *logits);
+    dlx_forward_call call = good_call(logits);
+    const dlx_forward_call *calls[2] = {&call, NULL};
+    dlx_session *sessions[2] = {g.session, NULL};
+    dlx_status status[2] = {DLX_OK, DLX_OK};
+    dlx_error errors[2] = {0};
+    REFUSED(dlx_forward_batch(NULL, calls, 1, status, &err));
+    REFUSED(dlx_forward_batch(sessions, NULL, 1, status, &err));
+    assert_int_equal(dlx_forward_batch(sessions, calls, 2, status, errors), DLX_E_INVALID);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(status[i], DLX_E_INVALID);
+        assert_non_null(strstr(errors[i].message, "a session or a call is missing"));
+    }
+    assert_int_equal(dlx_forward_batch(NULL, NULL, 0, NULL, NULL), DLX_E_INVALID);
+    assert_int_equal(dlx_forward_batch(sessions, calls, 1, NULL, NULL), DLX_OK);
+    free(logits);
+}
+
+static void test_dlx_batcher_open(void)
+{
+    dlx_batcher_options o = {.struct_size = sizeof o, .max_wait_us = 60 * 1000 * 1000 + 1};
+    REFUSED(dlx_batcher_open(NULL, g.workspace, NULL, &err));
+    EMPTIED(dlx_batcher, b, dlx_batcher_open(&b, NULL, NULL, &err));
+    EMPTIED(dlx_batcher, b, dlx_batcher_open(&b, g.workspace, &o, &err));
+    dlx_batcher_close(NULL);
+}
+
+static void test_dlx_batcher_join(void)
+{
+    REFUSED(dlx_batcher_join(NULL, g.batcher, g.session, &err));
+    EMPTIED(dlx_seat, s, dlx_batcher_join(&s, NULL, g.session, &err));
+    EMPTIED(dlx_seat, s, dlx_batcher_join(&s, g.batcher, NULL, &err));
+    EMPTIED(dlx_seat, s, dlx_batcher_join(&s, g.batcher, g.alone, &err));
+    dlx_batcher_leave(NULL);
+}
+
+static void test_dlx_batcher_forward(void)
+{
+    refuse_calls(dlx_batcher_forward, g.seat);
+}
+
+static void test_dlx_write_logits(void)
+{
+    char path[1024];
+    float one = 1;
+    path_in(path, g.folder.folder, "logits.safetensors");
+    REFUSED(dlx_write_logits(NULL, &one, 1, 1, &err));
+    REFUSED(dlx_write_logits(path, NULL, 1, 1, &err));
+    REFUSED(dlx_write_logits(path, &one, 0, 1, &err));
+}
+
+static void test_dlx_inspect(void)
+{
+    dlx_workspace_options unset = {.struct_size = 0};
+    REFUSED(dlx_inspect(g.path, true, NULL, NULL, &err));
+    EMPTIED(char, s, dlx_inspect(NULL, true, NULL, &s, &err));
+    EMPTIED(char, s, dlx_inspect(g.path, true, &unset, &s, &err));
+    dlx_free(NULL);
+}
+
+static void test_dlx_inspect_graph(void)
+{
+    REFUSED(dlx_inspect_graph(g.path, true, false, NULL, &err));
+    EMPTIED(char, s, dlx_inspect_graph(NULL, true, false, &s, &err));
+}
+
+/* ---- method.h ---- */
+
+static void test_dlx_method_open(void)
+{
+    dlx_method_options unset = {.struct_size = 2};
+    REFUSED(dlx_method_open(NULL, g.path, NULL, NULL, &err));
+    EMPTIED(dlx_method, m, dlx_method_open(&m, NULL, NULL, NULL, &err));
+    EMPTIED(dlx_method, m, dlx_method_open(&m, g.path, NULL, &unset, &err));
+    dlx_method_close(NULL);
+    dlx_method_reset(NULL);
+    assert_int_equal(dlx_method_num_inputs(NULL) + dlx_method_num_outputs(NULL), 0);
+    assert_int_equal(dlx_method_state_bytes(NULL), 0);
+}
+
+static void test_dlx_method_input_info(void)
+{
+    REFUSED(dlx_method_input_info(g.method, 0, NULL, &err));
+    CLEARED(dlx_tensor_info, i, dlx_method_input_info(NULL, 0, &i, &err));
+    CLEARED(dlx_tensor_info, i, dlx_method_input_info(g.method, 99, &i, &err));
+}
+
+static void test_dlx_method_output_info(void)
+{
+    REFUSED(dlx_method_output_info(g.method, 0, NULL, &err));
+    CLEARED(dlx_tensor_info, i, dlx_method_output_info(NULL, 0, &i, &err));
+    CLEARED(dlx_tensor_info, i, dlx_method_output_info(g.method, 99, &i, &err));
+}
+
+static void test_dlx_method_run(void)
+{
+    dlx_tensor t = {.struct_size = sizeof t};
+    REFUSED(dlx_method_run(NULL, &t, 1, &err));
+    REFUSED(dlx_method_run(g.method, NULL, dlx_method_num_inputs(g.method), &err));
+    REFUSED(dlx_method_run(g.method, NULL, 0, &err));
+}
+
+static void test_dlx_method_output(void)
+{
+    REFUSED(dlx_method_output(g.method, 0, NULL, &err));
+    CLEARED(dlx_tensor, t, dlx_method_output(NULL, 0, &t, &err));
+    CLEARED(dlx_tensor, t, dlx_method_output(g.method, 99, &t, &err));
+    CLEARED(dlx_tensor, t, dlx_method_output(g.method, 0, &t, &err)); /* before a call */
+}
+
+/* ---- text.h ---- */
+
+static void test_dlx_tokenizer_open_folder(void)
+{
+    REFUSED(dlx_tokenizer_open_folder(NULL, g.checkpoint, &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_folder(&t, NULL, &err));
+}
+
+static void test_dlx_tokenizer_open_packed(void)
+{
+    REFUSED(dlx_tokenizer_open_packed(NULL, "DLXTOK", 6, &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_packed(&t, NULL, 6, &err));
+    dlx_tokenizer *t = (dlx_tokenizer *)&g;
+    FAILS(dlx_tokenizer_open_packed(&t, "DLXTOK", 6, &err), DLX_E_FORMAT);
+    assert_null(t);
+    dlx_tokenizer_close(NULL);
+}
+
+static void test_dlx_tokenizer_open_pte(void)
+{
+    REFUSED(dlx_tokenizer_open_pte(NULL, g.path, &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_pte(&t, NULL, &err));
+}
+
+static void test_dlx_tokenizer_pack(void)
+{
+    void *bytes = &g;
+    ZEROED(n, dlx_tokenizer_pack(g.tokenizer, NULL, &n, &err));
+    EMPTIED(void, b, dlx_tokenizer_pack(g.tokenizer, &b, NULL, &err));
+    ZEROED(n, dlx_tokenizer_pack(NULL, &bytes, &n, &err));
+    assert_null(bytes);
+}
+
+static void test_dlx_tokenizer_encode(void)
+{
+    size_t count;
+    ZEROED(n, dlx_tokenizer_encode(g.tokenizer, "a", 1, 0, NULL, &n, &err));
+    EMPTIED(int32_t, ids, dlx_tokenizer_encode(g.tokenizer, "a", 1, 0, &ids, NULL, &err));
+    EMPTIED(int32_t, ids, dlx_tokenizer_encode(NULL, "a", 1, 0, &ids, &count, &err));
+    EMPTIED(int32_t, ids, dlx_tokenizer_encode(g.tokenizer, NULL, 1, 0, &ids, &count, &err));
+    EMPTIED(int32_t, ids, dlx_tokenizer_encode(g.tokenizer, "a", 1, 64, &ids, &count, &err));
+    assert_int_equal(dlx_tokenizer_size(NULL), 0);
+    assert_int_equal(dlx_tokenizer_special_id(NULL, "a"), -1);
+    assert_int_equal(dlx_tokenizer_special_id(g.tokenizer, NULL), -1);
+    assert_int_equal(dlx_tokenizer_mask_id(NULL), -1);
+    (void)dlx_tokenizer_chat_template(NULL);
+}
+
+static void test_dlx_tokenizer_decode(void)
+{
+    ZEROED(n, dlx_tokenizer_decode(g.tokenizer, prompt, 3, false, NULL, &n, &err));
+    EMPTIED(char, t, dlx_tokenizer_decode(NULL, prompt, 3, false, &t, NULL, &err));
+    EMPTIED(char, t, dlx_tokenizer_decode(g.tokenizer, NULL, 3, false, &t, NULL, &err));
+}
+
+static void test_dlx_text_stream_open(void)
+{
+    REFUSED(dlx_text_stream_open(NULL, g.tokenizer, false, &err));
+    EMPTIED(dlx_text_stream, s, dlx_text_stream_open(&s, NULL, false, &err));
+    dlx_text_stream_close(NULL);
+}
+
+static void test_dlx_text_stream_push(void)
+{
+    size_t count;
+    ZEROED(n, dlx_text_stream_push(g.stream, prompt, 3, NULL, &n, &err));
+    EMPTIED(const char, t, dlx_text_stream_push(NULL, prompt, 3, &t, &count, &err));
+    EMPTIED(const char, t, dlx_text_stream_push(g.stream, NULL, 3, &t, NULL, &err));
+}
+
+static void test_dlx_text_stream_flush(void)
+{
+    ZEROED(n, dlx_text_stream_flush(g.stream, NULL, &n, &err));
+    EMPTIED(const char, t, dlx_text_stream_flush(NULL, &t, NULL, &err));
+}
+
+static void test_dlx_chat_render(void)
+{
+    dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "hi"}, nameless = m;
+    dlx_chat_options unset = {.struct_size = 0};
+    nameless.role = NULL;
+    ZEROED(n, dlx_chat_render(DLX_CHAT_SDAR, &m, 1, NULL, NULL, &n, &err));
+    EMPTIED(char, t, dlx_chat_render(DLX_CHAT_SDAR, NULL, 1, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render(DLX_CHAT_SDAR, &nameless, 1, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render(DLX_CHAT_SDAR, &m, 1, &unset, &t, NULL, &err));
+}
+
+static void test_dlx_chat_encode(void)
+{
+    dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "hi"};
+    size_t count;
+    ZEROED(n, dlx_chat_encode(g.tokenizer, &m, 1, NULL, NULL, &n, &err));
+    EMPTIED(int32_t, ids, dlx_chat_encode(g.tokenizer, &m, 1, NULL, &ids, NULL, &err));
+    EMPTIED(int32_t, ids, dlx_chat_encode(NULL, &m, 1, NULL, &ids, &count, &err));
+    EMPTIED(int32_t, ids, dlx_chat_encode(g.tokenizer, NULL, 1, NULL, &ids, &count, &err));
+}
+
+/* ---- export.h ---- */
+
+static void test_dlx_export(void)
+{
+    char path[1024];
+    path_in(path, g.folder.folder, "other.pte");
+    dlx_export_options o = dlx_export_options_default();
+    dlx_export_result unset = {0};
+    REFUSED(dlx_export(NULL, NULL, &err));
+    CLEARED(dlx_export_result, r, dlx_export(NULL, &r, &err));
+    CLEARED(dlx_export_result, r, dlx_export(&o, &r, &err));
+    o.model_path = g.checkpoint;
+    CLEARED(dlx_export_result, r, dlx_export(&o, &r, &err));
+    o.output_path = path;
+    REFUSED(dlx_export(&o, &unset, &err));
+    o.model_path = NULL;
+    REFUSED(dlx_export(&o, NULL, &err));
+    o.struct_size = 1;
+    CLEARED(dlx_export_result, r, dlx_export(&o, &r, &err));
+    assert_false(dlx_export_backend_info(0, NULL));
+    assert_false(dlx_export_scheme_info(0, NULL));
+    assert_int_not_equal(access(path, F_OK), 0);
+}
+
+/* ---- all of them ---- */
+
+#define ROW(function)                                                                                                  \
+    {                                                                                                                  \
+#function, test_##function                                                                                     \
+    }
+static const struct {
+    const char *name;
+    void (*test)(void);
+} rows[] = {
+    ROW(dlx_thread_pool_create),
+    ROW(dlx_decode_options_create),
+    ROW(dlx_decode_options_set),
+    ROW(dlx_generate),
+    ROW(dlx_complete),
+    ROW(dlx_completion_statistics),
+    ROW(dlx_model_open),
+    ROW(dlx_model_memory),
+    ROW(dlx_session_open),
+    ROW(dlx_session_forward),
+    ROW(dlx_workspace_open),
+    ROW(dlx_workspace_memory),
+    ROW(dlx_session_open_in),
+    ROW(dlx_session_fork),
+    ROW(dlx_forward_batch),
+    ROW(dlx_batcher_open),
+    ROW(dlx_batcher_join),
+    ROW(dlx_batcher_forward),
+    ROW(dlx_write_logits),
+    ROW(dlx_inspect),
+    ROW(dlx_inspect_graph),
+    ROW(dlx_method_open),
+    ROW(dlx_method_input_info),
+    ROW(dlx_method_output_info),
+    ROW(dlx_method_run),
+    ROW(dlx_method_output),
+    ROW(dlx_tokenizer_open_folder),
+    ROW(dlx_tokenizer_open_packed),
+    ROW(dlx_tokenizer_open_pte),
+    ROW(dlx_tokenizer_pack),
+    ROW(dlx_tokenizer_encode),
+    ROW(dlx_tokenizer_decode),
+    ROW(dlx_text_stream_open),
+    ROW(dlx_text_stream_push),
+    ROW(dlx_text_stream_flush),
+    ROW(dlx_chat_render),
+    ROW(dlx_chat_encode),
+    ROW(dlx_export),
+};
+
+static void run_row(void **state)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!strcmp(rows[i].name, *state)) rows[i].test();
+}
+
+static void good(dlx_status status)
+{
+    if (status != DLX_OK) fail_msg("%s", err.message);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    g.folder = new_folder();
+    path_in(g.path, g.folder.folder, "sdar.pte");
+    checkpoint_of(g.checkpoint, "sdar");
+    export_tiny(g.path, "sdar", false);
+    good(dlx_model_open(&g.model, g.path, NULL, &err));
+    good(dlx_workspace_open(&g.workspace, g.model, NULL, &err));
+    good(dlx_session_open_in(&g.session, g.workspace, &err));
+    good(dlx_session_open(&g.alone, g.model, 0, 0, &err));
+    good(dlx_batcher_open(&g.batcher, g.workspace, NULL, &err));
+    good(dlx_batcher_join(&g.seat, g.batcher, g.session, &err));
+    good(dlx_method_open(&g.method, DLX_TEST_DATA "/foreign/arithmetic.pte", NULL, NULL, &err));
+    good(dlx_tokenizer_open_folder(&g.tokenizer, g.checkpoint, &err));
+    good(dlx_text_stream_open(&g.stream, g.tokenizer, true, &err));
+    good(dlx_decode_options_create(&g.options, &err));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    dlx_decode_options_free(g.options);
+    dlx_text_stream_close(g.stream);
+    dlx_tokenizer_close(g.tokenizer);
+    dlx_method_close(g.method);
+    dlx_batcher_leave(g.seat);
+    dlx_batcher_close(g.batcher);
+    dlx_session_close(g.alone);
+    dlx_session_close(g.session);
+    dlx_workspace_close(g.workspace);
+    dlx_model_close(g.model);
+    remove_copy(&g.folder);
+    return 0;
+}
+
+int main(void)
+{
+    enum { COUNT = sizeof rows / sizeof *rows };
+    struct CMUnitTest tests[COUNT];
+    for (size_t i = 0; i < COUNT; i++)
+        tests[i] = (struct CMUnitTest){
+            .name = rows[i].name, .test_func = run_row, .initial_state = (void *)(uintptr_t)rows[i].name};
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
