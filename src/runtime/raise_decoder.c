@@ -48,10 +48,11 @@ static bool is_state(const dlx_graph *g, size_t i)
     return i >= g->n_inputs - g->n_states;
 }
 
-/* Tokens or positions of the new graph, [T]. */
+/* Tokens or positions of the new graph, [T]. T varies there even where the program has a fixed number of rows: every
+ * value of the new graph that depends on the call has its rows in front, and no rule lets a row depend on their number. */
 static bool add_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out)
 {
-    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, d->dynamic);
+    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, 1);
     if (*out == DLX_NONE) dlx_fail(d->err, DLX_E_NOMEM, "out of memory raising a decoder");
     return *out != DLX_NONE;
 }
