@@ -230,6 +230,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
 {
     *raised = false;
     if (!worth_trying(g)) return DLX_OK;
+    dlx_graph_skip_copies(g);
     dlx_error local = {0};
     dlx_decoder d = {.r = {.from = g}, .new_positions = DLX_NONE, .err = &local};
     dlx_allocator mem = g->arena.mem;
