@@ -16,6 +16,7 @@ int64_t dlx_shape_elements(const dlx_shape *s)
 
 dlx_status dlx_shape_refused(const dlx_node *node, const char *rule, dlx_error *err)
 {
+    if (node->layer < 0) return dlx_fail(err, DLX_E_FORMAT, "operator %s: %s", dlx_op_name(node->op), rule);
     return dlx_fail(err, DLX_E_FORMAT, "operator %s (layer %d): %s", dlx_op_name(node->op), (int)node->layer, rule);
 }
 
