@@ -49,7 +49,8 @@ static bool is_state(const dlx_graph *g, size_t i)
 }
 
 /* Tokens or positions of the new graph, [T]. T varies there even where the program has a fixed number of rows: every
- * value of the new graph that depends on the call has its rows in front, and no rule lets a row depend on their number. */
+ * value of the new graph that depends on the call has its rows in front, and no rule lets a row depend on their number.
+ */
 static bool add_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out)
 {
     *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, 1);

@@ -123,7 +123,7 @@ static row_class node_class(const analysis *a, const dlx_node *n)
         return class_of(a, n->in[1]);
     case DLX_OP_LINEAR:
     case DLX_OP_RMS_NORM: return leading_class(a, n, 2);
-    case DLX_OP_ROPE:
+    case DLX_OP_ROPE: return rank != 3 + n->attr.keep || n->attr.axis ? MIXED : equal_class(a, n);
     case DLX_OP_SILU_MUL: return equal_class(a, n);
     case DLX_OP_ATTENTION: return attention_class(a, n);
     case DLX_OP_ROW_SELECT: return class_of(a, n->in[0]) == PER_ROW && n->in[1] == a->sig->demand ? PICKED : MIXED;
