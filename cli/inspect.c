@@ -36,8 +36,19 @@ static int run(const dlx_cli_arguments *a)
                                .kv_positions = (int32_t)dlx_cli_int(a, "kv-positions", 0)};
     int status = dlx_cli_kv_type(a, &w.kv_type);
     if (status != DLX_CLI_OK) return status;
-    dlx_status s =
-        graph ? dlx_inspect_graph(path, !primitive, dot, &text, &err) : dlx_inspect(path, json, &w, &text, &err);
+    const char *method = dlx_cli_text(a, "method");
+    if (method && about_memory(a))
+        return dlx_cli_usage(a->command,
+                             "the bounds of sessions say nothing about one method; leave them or --method out");
+    dlx_status s;
+    if (method && graph)
+        s = dlx_inspect_method_graph(path, method, !primitive, dot, &text, &err);
+    else if (method)
+        s = dlx_inspect_method(path, method, json, &text, &err);
+    else if (graph)
+        s = dlx_inspect_graph(path, !primitive, dot, &text, &err);
+    else
+        s = dlx_inspect(path, json, &w, &text, &err);
     if (s != DLX_OK) return dlx_cli_fail(&err);
     fputs(text, stdout);
     dlx_free(text);
@@ -47,13 +58,16 @@ static int run(const dlx_cli_arguments *a)
 static const dlx_cli_option options[] = {
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},
     {"json", DLX_CLI_FLAG, NULL, "one JSON object", 0, 0},
+    {"method", DLX_CLI_TEXT, "NAME", "one method, as `run` calls it: what runs fused, and the memory that it takes", 0,
+     0},
     {"max-rows", DLX_CLI_INT, "N", "memory for at most N rows a pass (default: the file's bound)", 1, 1 << 24},
     {"max-context", DLX_CLI_INT, "N", "memory for sessions of N positions (default: the file's bound)", 1, 1 << 24},
     {"sessions", DLX_CLI_INT, "N", "memory for N sessions that share passes (default 1)", 1, 1024},
     {"kv-positions", DLX_CLI_INT, "N",
      "positions that all sessions store together (default, and at most: all that they can)", 1, INT32_MAX},
     DLX_CLI_KV_OPTION,
-    {"graph", DLX_CLI_FLAG, NULL, "the graph of its method, as this runtime executes it", 0, 0},
+    {"graph", DLX_CLI_FLAG, NULL,
+     "the graph of its method, as this runtime executes it (forward in sessions, where it can)", 0, 0},
     {"primitive", DLX_CLI_FLAG, NULL, "with --graph: the operators that the file holds", 0, 0},
     {"dot", DLX_CLI_FLAG, NULL, "with --graph: for Graphviz", 0, 0},
 };

@@ -9,11 +9,14 @@ NAME.io: "DLXIO1\\0\\0", number of calls; a call is its number of inputs and of 
 its ScalarType, rank, sizes (all of these are little-endian int64) and its elements, padded to eight bytes.
 """
 import copy
+import json
 import logging
-import math
 import pathlib
+import shutil
 import struct
+import subprocess
 import sys
+import tempfile
 import warnings
 
 import torch
@@ -539,6 +542,30 @@ def llama_portable():
     return llama(use_kv_cache=True, enable_dynamic_shape=True, layers=1, generate_full_logits=True)
 
 
+# The files that `python -m executorch.examples.models.llama.export_llama` writes: -X -kv and more arguments.
+
+@program(lambda: llama_calls(5, 1, 1, 4), official=())
+def official_kv():
+    return llama(use_kv_cache=True, enable_dynamic_shape=True)
+
+
+@program(lambda: llama_calls(1, 1, 1), official=("--disable_dynamic_shape",))
+def official_kv_static():
+    return llama(use_kv_cache=True, layers=1)
+
+
+@program(lambda: llama_calls(5, 1, 1, 4), official=(
+    "--use_sdpa_with_kv_cache", "--metadata", '{"get_bos_id": 1, "get_eos_ids": [2, 3]}'))
+def official_kv_sdpa():
+    return llama(use_kv_cache=True, enable_dynamic_shape=True)
+
+
+@program(lambda: llama_calls(1, 1, 1), official=(
+    "--use_sdpa_with_kv_cache", "--disable_dynamic_shape", "--xnnpack-extended-ops", "--generate_full_logits"))
+def official_kv_sdpa_static():
+    return llama(use_kv_cache=True, layers=1, generate_full_logits=True)
+
+
 # ---- other kinds of state --------------------------------------------------------------------------------------------
 
 @program(lambda: [floats((3,), seed=s) for s in range(1, 5)], lowering="portable")
@@ -644,6 +671,29 @@ def lower(name, spec):
     return edge.to_executorch(config), calls, answers
 
 
+def export_llama(spec, path):
+    """The official program writes the file; the module answers."""
+    torch.manual_seed(3)
+    module = spec["make"]().eval()
+    for p in module.parameters():
+        p.requires_grad_(False)
+        if p.dim() > 1:
+            p.normal_(0, 0.4)
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        torch.save(module.state_dict(), folder / "weights.pth")
+        (folder / "params.json").write_text(json.dumps(dict(
+            dim=WIDTH, n_layers=len(module.layers), n_heads=HEADS, n_kv_heads=KV, vocab_size=VOCABULARY, hidden_dim=24)))
+        subprocess.run([sys.executable, "-m", "executorch.examples.models.llama.export_llama", "-X", "-kv", *spec["official"],
+                        "-c", folder / "weights.pth", "-p", folder / "params.json", "-d", "fp32", "-o", folder,
+                        "--max_seq_length", str(CONTEXT), "--max_context_length", str(CONTEXT), "-n", "program"],
+                       check=True, cwd=folder)
+        shutil.copyfile(folder / "program.pte", path)
+    calls = spec["calls"]()
+    with torch.no_grad(), torch.nn.attention.sdpa_kernel([torch.nn.attention.SDPBackend.MATH]):
+        return calls, [module(*copy.deepcopy(c)) for c in calls]
+
+
 def flat(tree):
     if isinstance(tree, torch.Tensor):
         return [tree]
@@ -666,9 +716,12 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[2:] or PROGRAMS:
-        finished, calls, answers = lower(name, PROGRAMS[name])
-        with open(folder / f"{name}.pte", "wb") as file:
-            finished.write_to_file(file)
+        if "official" in PROGRAMS[name]:
+            calls, answers = export_llama(PROGRAMS[name], folder / f"{name}.pte")
+        else:
+            finished, calls, answers = lower(name, PROGRAMS[name])
+            with open(folder / f"{name}.pte", "wb") as file:
+                finished.write_to_file(file)
         write_io(folder / f"{name}.io", calls, answers)
         print(f"{name}: {(folder / f'{name}.pte').stat().st_size} bytes, {len(calls)} calls")
 

@@ -40,6 +40,18 @@ static int write_outputs(const dlx_method *m, const char *path)
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
+/* A number that is returned is shown at once. */
+static void put_number(dlx_cli_json *j, const dlx_tensor *t)
+{
+    switch (t->element) {
+    case DLX_ELEMENT_FLOAT32: dlx_cli_json_number(j, "value", (double)*(const float *)t->data, 9); break;
+    case DLX_ELEMENT_INT64: dlx_cli_json_int(j, "value", *(const int64_t *)t->data); break;
+    case DLX_ELEMENT_INT32: dlx_cli_json_int(j, "value", *(const int32_t *)t->data); break;
+    case DLX_ELEMENT_BOOL: dlx_cli_json_int(j, "value", *(const uint8_t *)t->data); break;
+    default: break;
+    }
+}
+
 static void put_report(const dlx_method *m, int64_t calls, double fastest)
 {
     dlx_cli_json j = {.out = stdout};
@@ -57,6 +69,7 @@ static void put_report(const dlx_method *m, int64_t calls, double fastest)
         dlx_cli_json_open(&j, "shape", '[');
         for (int32_t d = 0; d < t.rank; d++) dlx_cli_json_int(&j, NULL, t.size[d]);
         dlx_cli_json_close(&j, ']');
+        if (t.rank == 0) put_number(&j, &t);
         dlx_cli_json_close(&j, '}');
     }
     dlx_cli_json_close(&j, ']');
@@ -64,22 +77,42 @@ static void put_report(const dlx_method *m, int64_t calls, double fastest)
     printf("\n");
 }
 
+/* Tensors of the file that belong to no input: a misspelt name should not go unnoticed. */
+static void put_unused(const dlx_cli_tensors *file, const dlx_tensor *in, size_t n, const char *path)
+{
+    for (size_t k = 0; k < file->n; k++) {
+        bool used = false;
+        for (size_t i = 0; i < n; i++) used = used || in[i].data == file->list[k].t.data;
+        if (!used)
+            dlx_cli_message("'%s': tensor %s belongs to no input of the method and is not used", path,
+                            file->list[k].name);
+    }
+}
+
+static int take_inputs(const dlx_method *m, const dlx_cli_tensors *file, const char *path, dlx_tensor *in)
+{
+    size_t n = dlx_method_num_inputs(m);
+    for (size_t i = 0; i < n; i++) {
+        const dlx_cli_tensor *t = input_of(file, m, i, path);
+        if (!t) return DLX_CLI_FAILED;
+        in[i] = t->t;
+    }
+    put_unused(file, in, n, path);
+    return DLX_CLI_OK;
+}
+
 static int call(const dlx_cli_arguments *a, dlx_method *m, const char *input, const char *output)
 {
     dlx_error err;
-    dlx_cli_tensors file;
+    dlx_cli_tensors file = {0};
     int64_t calls = dlx_cli_int(a, "repeat", 1);
     size_t n = dlx_method_num_inputs(m);
     double fastest = 0;
-    dlx_status s = dlx_cli_tensors_read(&file, input, &err);
+    dlx_status s = input ? dlx_cli_tensors_read(&file, input, &err) : DLX_OK;
     int status = s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
     dlx_tensor *in = calloc(n + 1, sizeof *in);
     if (status == DLX_CLI_OK && !in) status = dlx_cli_out_of_memory();
-    for (size_t i = 0; status == DLX_CLI_OK && i < n; i++) {
-        const dlx_cli_tensor *t = input_of(&file, m, i, input);
-        if (!t) status = DLX_CLI_FAILED;
-        if (t) in[i] = t->t;
-    }
+    if (status == DLX_CLI_OK) status = take_inputs(m, &file, input, in);
     for (int64_t i = 0; status == DLX_CLI_OK && i < calls; i++) {
         double begin = dlx_cli_seconds();
         if (dlx_method_run(m, in, n, &err) != DLX_OK) status = dlx_cli_fail(&err);
@@ -102,12 +135,14 @@ static int run(const dlx_cli_arguments *a)
     if (!path) return DLX_CLI_USAGE;
     if (a->n_positional > next)
         return dlx_cli_usage(a->command, "run does not know what to do with '%s'", a->positional[next]);
-    if (!input) return dlx_cli_usage(a->command, "run needs --input");
     dlx_method_options options = dlx_method_options_default();
     options.threads = (int32_t)dlx_cli_int(a, "threads", 0);
     options.cpu = dlx_cli_text(a, "cpu");
     if (dlx_method_open(&m, path, dlx_cli_text(a, "method"), &options, &err) != DLX_OK) return dlx_cli_fail(&err);
-    int status = call(a, m, input, dlx_cli_text(a, "output"));
+    int status = !input && dlx_method_num_inputs(m)
+                     ? dlx_cli_usage(a->command, "run needs --input: the method takes %zu tensor%s",
+                                     dlx_method_num_inputs(m), dlx_method_num_inputs(m) > 1 ? "s" : "")
+                     : call(a, m, input, dlx_cli_text(a, "output"));
     dlx_method_close(m);
     return status;
 }
@@ -115,10 +150,12 @@ static int run(const dlx_cli_arguments *a)
 static const dlx_cli_option options[] = {
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},
     {"input", DLX_CLI_TEXT, "FILE",
-     "safetensors file with the inputs: tensors by the program's names, or input_0, input_1, ...", 0, 0},
+     "safetensors file with the inputs: tensors by the program's names, or input_0, input_1, ... (none: the method "
+     "takes no inputs)",
+     0, 0},
     {"output", DLX_CLI_TEXT, "FILE", "safetensors file to write: tensors output_0, output_1, ... of the last call", 0,
      0},
-    {"method", DLX_CLI_TEXT, "NAME", "which method (default: forward)", 0, 0},
+    {"method", DLX_CLI_TEXT, "NAME", "which method (default: forward); inspect lists them", 0, 0},
     {"repeat", DLX_CLI_INT, "N", "call it N times; what it keeps between calls, it keeps (default 1)", 1, 1 << 24},
     {"json", DLX_CLI_FLAG, NULL,
      "print shapes, calls and the fastest call's time as one JSON object (by itself without --output)", 0, 0},
@@ -131,7 +168,9 @@ const dlx_cli_command dlx_cli_run = {
     .arguments = "FILE",
     .summary = "runs any method of a program on the tensors of a file",
     .notes = "For programs that PyTorch's exporter wrote and that are no language models; those have generate, chat "
-             "and logits.",
+             "and logits. Methods that take nothing, such as the metadata of a file, need no --input. Numbers that a "
+             "method returns are tensors of one element (int64, bool, float32) and are printed; inspect shows texts. "
+             "bfloat16 and float16 tensors are taken and written as they are.",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/inspect_methods.h"
 #include "api/inspect_operators.h"
 #include "base/dtype.h"
 #include "base/structs.h"
@@ -22,31 +23,15 @@ typedef struct report {
     dlx_mapping map;
     dlx_arena arena;
     dlx_pte pte;
-    dlx_model model; /* loaded without packing; valid when runnable */
-    bool runnable;   /* by sessions */
-    dlx_graph graph; /* of method forward as dlx_method runs it; valid when callable */
-    bool callable;   /* not by sessions, but as a method */
+    dlx_model model;       /* loaded without packing; valid when runnable */
+    bool runnable;         /* by sessions */
+    dlx_method_view *view; /* [pte.n_plans] as methods, of those that no session runs */
+    bool callable;         /* not by sessions, but a method of it */
     dlx_error why_not;
     dlx_workspace_options workspace; /* whose memory is stated; complete when runnable */
     dlx_memory memory;
     dlx_text_buffer t;
 } report;
-
-static const char *scalar_name(int scalar_type)
-{
-    dlx_dtype t;
-    return dlx_scalar_type_to_dtype(scalar_type, &t) ? dlx_dtype_name(t) : "other";
-}
-
-static void put_sizes(dlx_text_buffer *t, const dlx_pte_tensor *x)
-{
-    for (int i = 0; i < x->rank; i++) dlx_put(t, "%s%d", i ? ", " : "", x->sizes[i]);
-}
-
-static bool is_constant_method(const dlx_pte_plan *p)
-{
-    return !p->n_inputs && !p->n_instructions;
-}
 
 /* A weight matrix (2-D constant) or a table; norms, biases and scales are vectors and stay float by design. */
 static bool is_float_matrix(const dlx_value *v)
@@ -92,46 +77,10 @@ static uint64_t all_memory(const dlx_memory *m)
 
 /* ---- text ---- */
 
-static void text_tensor(dlx_text_buffer *t, const dlx_evalue *v)
+/* How method i runs, where sessions do not run it. */
+static const dlx_method_view *view_of(const report *r, uint32_t i)
 {
-    if (v->kind != DLX_EV_TENSOR) {
-        dlx_put(t, "(not a tensor)");
-        return;
-    }
-    dlx_put(t, "%s [", scalar_name(v->u.tensor.scalar_type));
-    put_sizes(t, &v->u.tensor);
-    dlx_put(t, "]%s%s%s", v->u.tensor.dynamic ? " or less" : "", v->u.tensor.name ? "  " : "",
-            v->u.tensor.name ? v->u.tensor.name : "");
-}
-
-static void text_plan(report *r, const dlx_pte_plan *p)
-{
-    dlx_text_buffer *t = &r->t;
-    dlx_put(t, "method %s\n", p->name);
-    for (uint32_t i = 0; i < p->n_inputs; i++) {
-        if (i == 4 && p->n_inputs > 6) {
-            dlx_put(t, "  input  ...     %u more like the last two\n", p->n_inputs - 4);
-            break;
-        }
-        dlx_put(t, "  input  %-4u    ", i);
-        text_tensor(t, &p->values[p->inputs[i]]);
-        dlx_put(t, "\n");
-    }
-    for (uint32_t i = 0; i < p->n_outputs; i++) {
-        if (i == 3 && p->n_outputs > 5) {
-            dlx_put(t, "  output ...     %u more like the last two\n", p->n_outputs - 3);
-            break;
-        }
-        dlx_put(t, "  output %-4u    ", i);
-        text_tensor(t, &p->values[p->outputs[i]]);
-        dlx_put(t, "\n");
-    }
-    for (uint32_t i = 0; i < p->n_operators; i++)
-        dlx_put(t, "  operator       %s%s%s\n", p->operators[i].name, p->operators[i].overload[0] ? "." : "",
-                p->operators[i].overload);
-    for (uint32_t i = 0; i < p->n_delegates; i++)
-        dlx_put(t, "  delegate       %s, payload %llu bytes\n", p->delegates[i].id,
-                (unsigned long long)r->pte.blobs[p->delegates[i].blob].size);
+    return r->runnable && strcmp(r->pte.plans[i].name, "forward") == 0 ? NULL : &r->view[i];
 }
 
 static void text_metadata(report *r)
@@ -140,39 +89,44 @@ static void text_metadata(report *r)
     dlx_put(t, "metadata\n");
     for (uint32_t i = 0; i < r->pte.n_plans; i++) {
         const dlx_pte_plan *p = &r->pte.plans[i];
-        if (!is_constant_method(p)) continue;
-        dlx_put(t, "  %-24s", p->name);
-        for (uint32_t k = 0; k < p->n_outputs; k++) {
-            const dlx_evalue *v = &p->values[p->outputs[k]];
-            dlx_put(t, "%s", k ? ", " : " ");
-            if (v->kind == DLX_EV_INT)
-                dlx_put(t, "%lld", (long long)v->u.i);
-            else if (v->kind == DLX_EV_BOOL)
-                dlx_put(t, "%s", v->u.b ? "true" : "false");
-            else if (v->kind == DLX_EV_DOUBLE)
-                dlx_put(t, "%.17g", v->u.d);
-            else if (v->kind == DLX_EV_STRING)
-                dlx_put(t, "%s", v->u.s.text);
-            else
-                dlx_put(t, "?");
-        }
+        if (!dlx_is_constant_method(p)) continue;
+        dlx_put(t, "  %-24s ", p->name);
+        dlx_put_values(t, p);
         dlx_put(t, "\n");
     }
+}
+
+/* Files of other exporters have no names for their matrices: one line for all of a size. */
+static void text_matrix(dlx_text_buffer *t, const dlx_graph *g, const bool *used, size_t i)
+{
+    const dlx_value *v = &g->values[i];
+    char name[48] = "(unnamed)";
+    size_t before = 0, alike = 0;
+    for (size_t k = 0; k < g->n_values && !v->name; k++) {
+        const dlx_value *w = &g->values[k];
+        if (!used[k] || !is_float_matrix(w) || w->name || w->dtype != v->dtype || w->dim[0] != v->dim[0] ||
+            w->dim[1] != v->dim[1])
+            continue;
+        before += k < i;
+        alike++;
+    }
+    if (before) return;
+    if (alike > 1) snprintf(name, sizeof name, "(unnamed, %zu of them)", alike);
+    dlx_put(t, "  %-32s %s [%lld, %lld]\n", v->name ? v->name : name, dlx_dtype_name(v->dtype), (long long)v->dim[0],
+            (long long)v->dim[1]);
 }
 
 static void text_memory(report *r)
 {
     dlx_text_buffer *t = &r->t;
-    if (!r->runnable && !r->callable) {
-        dlx_put(t, "this runtime cannot execute it: %s\n", r->why_not.message);
+    if (!r->runnable) {
+        dlx_put(t, "%s: %s\n",
+                r->callable ? "it runs as a method, but not in sessions" : "this runtime cannot execute it",
+                r->why_not.message);
         return;
     }
     dlx_put(t, "operators\n");
-    dlx_put_operators(t, r->runnable ? &r->model.program.g : &r->graph);
-    if (r->callable) {
-        dlx_put(t, "it runs as a method, but not in sessions: %s\n", r->why_not.message);
-        return;
-    }
+    dlx_put_operators(t, &r->model.program.g);
     if (!r->model.program.table.holds) dlx_put(t, "attention is not fused: %s\n", r->model.program.table.why_not);
     const dlx_memory *m = &r->memory;
     const dlx_workspace_options *w = &r->workspace;
@@ -202,9 +156,7 @@ static void text_memory(report *r)
     for (size_t i = 0; i < g->n_values; i++) n += used[i] && is_float_matrix(&g->values[i]);
     dlx_put(t, n ? "matrices that are not quantised\n" : "every weight matrix is quantised\n");
     for (size_t i = 0; i < g->n_values; i++)
-        if (used[i] && is_float_matrix(&g->values[i]))
-            dlx_put(t, "  %-32s %s [%lld, %lld]\n", g->values[i].name ? g->values[i].name : "(unnamed)",
-                    dlx_dtype_name(g->values[i].dtype), (long long)g->values[i].dim[0], (long long)g->values[i].dim[1]);
+        if (used[i] && is_float_matrix(&g->values[i])) text_matrix(t, g, used, i);
     free(used);
 }
 
@@ -214,55 +166,12 @@ static void text_report(report *r)
     dlx_put(t, "%s\n  %llu bytes, program %llu bytes, %u constants and payloads\n", r->path,
             (unsigned long long)r->pte.file_size, (unsigned long long)r->pte.program_size, r->pte.n_blobs);
     for (uint32_t i = 0; i < r->pte.n_plans; i++)
-        if (!is_constant_method(&r->pte.plans[i])) text_plan(r, &r->pte.plans[i]);
+        if (!dlx_is_constant_method(&r->pte.plans[i])) dlx_put_method(t, &r->pte, &r->pte.plans[i], view_of(r, i));
     text_metadata(r);
     text_memory(r);
 }
 
 /* ---- JSON ---- */
-
-static void json_tensors(report *r, const dlx_pte_plan *p, const char *key, const int32_t *list, uint32_t n)
-{
-    dlx_text_buffer *t = &r->t;
-    dlx_put(t, ",\"%s\":[", key);
-    for (uint32_t i = 0; i < n; i++) {
-        const dlx_evalue *v = &p->values[list[i]];
-        if (v->kind != DLX_EV_TENSOR) {
-            dlx_put(t, "%snull", i ? "," : "");
-            continue;
-        }
-        dlx_put(t, "%s{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", scalar_name(v->u.tensor.scalar_type));
-        put_sizes(t, &v->u.tensor);
-        dlx_put(t, "],\"dynamic\":%s,\"name\":", v->u.tensor.dynamic ? "true" : "false");
-        dlx_put_json(t, v->u.tensor.name);
-        dlx_put(t, "}");
-    }
-    dlx_put(t, "]");
-}
-
-static void json_plan(report *r, const dlx_pte_plan *p)
-{
-    dlx_text_buffer *t = &r->t;
-    dlx_put(t, "{\"name\":");
-    dlx_put_json(t, p->name);
-    json_tensors(r, p, "inputs", p->inputs, p->n_inputs);
-    json_tensors(r, p, "outputs", p->outputs, p->n_outputs);
-    dlx_put(t, ",\"operators\":[");
-    for (uint32_t i = 0; i < p->n_operators; i++) {
-        char name[256];
-        snprintf(name, sizeof name, "%.120s%s%.120s", p->operators[i].name, p->operators[i].overload[0] ? "." : "",
-                 p->operators[i].overload);
-        dlx_put(t, "%s", i ? "," : "");
-        dlx_put_json(t, name);
-    }
-    dlx_put(t, "],\"delegates\":[");
-    for (uint32_t i = 0; i < p->n_delegates; i++) {
-        dlx_put(t, "%s{\"id\":", i ? "," : "");
-        dlx_put_json(t, p->delegates[i].id);
-        dlx_put(t, ",\"payload_bytes\":%llu}", (unsigned long long)r->pte.blobs[p->delegates[i].blob].size);
-    }
-    dlx_put(t, "]}");
-}
 
 static void json_metadata(report *r)
 {
@@ -271,26 +180,12 @@ static void json_metadata(report *r)
     dlx_put(t, ",\"metadata\":{");
     for (uint32_t i = 0; i < r->pte.n_plans; i++) {
         const dlx_pte_plan *p = &r->pte.plans[i];
-        if (!is_constant_method(p)) continue;
+        if (!dlx_is_constant_method(p)) continue;
         dlx_put(t, "%s", first ? "" : ",");
         first = false;
         dlx_put_json(t, p->name);
-        dlx_put(t, ":[");
-        for (uint32_t k = 0; k < p->n_outputs; k++) {
-            const dlx_evalue *v = &p->values[p->outputs[k]];
-            dlx_put(t, "%s", k ? "," : "");
-            if (v->kind == DLX_EV_INT)
-                dlx_put(t, "%lld", (long long)v->u.i);
-            else if (v->kind == DLX_EV_BOOL)
-                dlx_put(t, "%s", v->u.b ? "true" : "false");
-            else if (v->kind == DLX_EV_DOUBLE && v->u.d - v->u.d == 0)
-                dlx_put(t, "%.17g", v->u.d);
-            else if (v->kind == DLX_EV_STRING)
-                dlx_put_json(t, v->u.s.text);
-            else
-                dlx_put(t, "null");
-        }
-        dlx_put(t, "]");
+        dlx_put(t, ":");
+        dlx_put_values_json(t, p);
     }
     dlx_put(t, "}");
 }
@@ -345,10 +240,10 @@ static void json_report(report *r)
             (unsigned long long)r->pte.program_size);
     bool first = true;
     for (uint32_t i = 0; i < r->pte.n_plans; i++) {
-        if (is_constant_method(&r->pte.plans[i])) continue;
+        if (dlx_is_constant_method(&r->pte.plans[i])) continue;
         dlx_put(t, "%s", first ? "" : ",");
         first = false;
-        json_plan(r, &r->pte.plans[i]);
+        dlx_put_method_json(t, &r->pte, &r->pte.plans[i], view_of(r, i));
     }
     dlx_put(t, "]");
     json_metadata(r);
@@ -361,23 +256,54 @@ static void json_report(report *r)
         dlx_put(t, ",\"runnable\":false,\"callable\":%s,\"reason\":", r->callable ? "true" : "false");
         dlx_put_json(t, r->why_not.message);
     }
-    if (r->runnable || r->callable) {
+    const dlx_pte_plan *forward = dlx_pte_find_plan(&r->pte, "forward");
+    const dlx_method_view *view = forward && !r->runnable ? &r->view[forward - r->pte.plans] : NULL;
+    if (r->runnable || (view && view->callable)) {
         dlx_put(t, ",\"operators\":");
-        dlx_put_operators_json(t, r->runnable ? &r->model.program.g : &r->graph);
+        dlx_put_operators_json(t, r->runnable ? &r->model.program.g : &view->program.g);
     }
     dlx_put(t, "}\n");
 }
 
-/* A program that no session runs may still be called; if not, what stands in the way there says more. */
-static void try_method(report *r)
+/* What no session runs may still be called; if it is not, what stands in the way there says more. */
+static dlx_status view_methods(report *r, dlx_error *err)
 {
-    dlx_error why = {0};
-    dlx_graph_init(&r->graph);
-    if (r->runnable || !dlx_pte_find_plan(&r->pte, "forward")) return;
-    dlx_status s = dlx_import_method(&r->graph, &r->pte, "forward", NULL, &why);
-    if (s == DLX_OK) s = dlx_raise(&r->graph, &why);
-    r->callable = s == DLX_OK;
-    if (s != DLX_OK) r->why_not = why;
+    for (uint32_t i = 0; i < r->pte.n_plans; i++) {
+        const dlx_pte_plan *p = &r->pte.plans[i];
+        bool forward = strcmp(p->name, "forward") == 0;
+        if (dlx_is_constant_method(p) || (forward && r->runnable)) continue;
+        DLX_TRY(dlx_method_view_open(&r->view[i], &r->pte, p->name, err));
+        r->callable = r->callable || r->view[i].callable;
+        if (forward && !r->view[i].callable) r->why_not = r->view[i].why_not;
+    }
+    return DLX_OK;
+}
+
+/* The first line of the description names the file already. */
+static void drop_path(report *r)
+{
+    size_t n = strlen(r->path);
+    char *m = r->why_not.message;
+    if (strncmp(m, r->path, n) == 0 && m[n] == ':' && m[n + 1] == ' ') memmove(m, m + n + 2, strlen(m + n + 2) + 1);
+}
+
+static dlx_status describe(report *r, bool json, dlx_error *err)
+{
+    dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
+    r->view = dlx_arena_array(&r->arena, r->pte.n_plans + 1, sizeof *r->view);
+    if (!r->view) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing a file");
+    r->runnable = dlx_model_load(&r->model, r->path, &load, &r->why_not) == DLX_OK;
+    if (r->runnable) DLX_TRY(measure(r, err));
+    DLX_TRY(view_methods(r, err));
+    /* Too little memory, or a system that refuses, says nothing about the file. */
+    if (r->why_not.status == DLX_E_NOMEM || r->why_not.status == DLX_E_IO)
+        return dlx_fail(err, r->why_not.status, "%s", r->why_not.message);
+    drop_path(r);
+    if (json)
+        json_report(r);
+    else
+        text_report(r);
+    return DLX_OK;
 }
 
 dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options *workspace, char **out, dlx_error *err)
@@ -389,26 +315,50 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
     dlx_arena_init(&r.arena);
     dlx_status s = dlx_map_file(&r.map, path, err);
     if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
-    if (s == DLX_OK) {
-        dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
-        r.runnable = dlx_model_load(&r.model, path, &load, &r.why_not) == DLX_OK;
-        if (r.runnable) s = measure(&r, err);
-        try_method(&r);
-        /* Too little memory, or a system that refuses, says nothing about the file. */
-        if (r.why_not.status == DLX_E_NOMEM || r.why_not.status == DLX_E_IO)
-            s = dlx_fail(err, r.why_not.status, "%s", r.why_not.message);
-        if (s == DLX_OK) {
-            if (json)
-                json_report(&r);
-            else
-                text_report(&r);
-            s = dlx_text_take(&r.t, out, "describing a file", err);
-        }
-        dlx_model_unload(&r.model);
-        dlx_graph_free(&r.graph);
-    }
+    if (s == DLX_OK) s = describe(&r, json, err);
+    if (s == DLX_OK) s = dlx_text_take(&r.t, out, "describing a file", err);
+    for (uint32_t i = 0; r.view && i < r.pte.n_plans; i++) dlx_method_view_free(&r.view[i]);
+    dlx_model_unload(&r.model);
     dlx_arena_free(&r.arena);
     dlx_unmap(&r.map);
+    return s;
+}
+
+/* A mapped file with its program. */
+typedef struct opened {
+    dlx_mapping map;
+    dlx_arena arena;
+    dlx_pte pte;
+} opened;
+
+static dlx_status open_file(opened *o, const char *path, dlx_error *err)
+{
+    *o = (opened){.map = {0}};
+    dlx_arena_init(&o->arena);
+    DLX_TRY(dlx_map_file(&o->map, path, err));
+    return dlx_pte_read(&o->pte, &o->arena, o->map.data, o->map.size, path, err);
+}
+
+static void close_file(opened *o)
+{
+    dlx_arena_free(&o->arena);
+    dlx_unmap(&o->map);
+}
+
+static dlx_status print_method(const char *path, const char *method, bool decoder, bool raised, bool dot, char **out,
+                               dlx_error *err)
+{
+    opened o;
+    dlx_graph g;
+    bool is_decoder;
+    dlx_graph_init(&g);
+    dlx_status s = open_file(&o, path, err);
+    if (s == DLX_OK) s = dlx_import_method(&g, &o.pte, method, NULL, err);
+    if (s == DLX_OK && raised && decoder) s = dlx_raise_decoder(&g, &is_decoder, err);
+    if (s == DLX_OK && raised) s = dlx_raise(&g, err);
+    if (s == DLX_OK) s = dlx_graph_print(&g, dot, out, err);
+    dlx_graph_free(&g);
+    close_file(&o);
     return s;
 }
 
@@ -416,21 +366,33 @@ dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out
 {
     if (out) *out = NULL;
     if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
-    dlx_mapping map = {0};
-    dlx_arena arena;
-    dlx_pte pte;
-    dlx_graph g;
-    dlx_arena_init(&arena);
-    dlx_graph_init(&g);
-    dlx_status s = dlx_map_file(&map, path, err);
-    if (s == DLX_OK) s = dlx_pte_read(&pte, &arena, map.data, map.size, path, err);
-    if (s == DLX_OK) s = dlx_import_method(&g, &pte, "forward", NULL, err);
-    bool decoder;
-    if (s == DLX_OK && raised) s = dlx_raise_decoder(&g, &decoder, err);
-    if (s == DLX_OK && raised) s = dlx_raise(&g, err);
-    if (s == DLX_OK) s = dlx_graph_print(&g, dot, out, err);
-    dlx_graph_free(&g);
-    dlx_arena_free(&arena);
-    dlx_unmap(&map);
+    return print_method(path, "forward", true, raised, dot, out, err);
+}
+
+dlx_status dlx_inspect_method_graph(const char *path, const char *method, bool raised, bool dot, char **out,
+                                    dlx_error *err)
+{
+    if (out) *out = NULL;
+    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
+    return print_method(path, method ? method : "forward", false, raised, dot, out, err);
+}
+
+dlx_status dlx_inspect_method(const char *path, const char *method, bool json, char **out, dlx_error *err)
+{
+    if (out) *out = NULL;
+    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
+    opened o;
+    dlx_text_buffer t = {0};
+    dlx_method_view view = {.callable = false};
+    dlx_status s = open_file(&o, path, err);
+    const dlx_pte_plan *plan = s == DLX_OK ? dlx_pte_find_plan(&o.pte, method ? method : "forward") : NULL;
+    if (s == DLX_OK && !plan) s = dlx_import_no_method(&o.pte, method ? method : "forward", err);
+    if (s == DLX_OK) s = dlx_method_view_open(&view, &o.pte, plan->name, err);
+    if (s == DLX_OK && json) dlx_put_method_json(&t, &o.pte, plan, &view);
+    if (s == DLX_OK && !json) dlx_put_method(&t, &o.pte, plan, &view);
+    if (s == DLX_OK && json) dlx_put(&t, "\n");
+    if (s == DLX_OK) s = dlx_text_take(&t, out, "describing a method", err);
+    dlx_method_view_free(&view);
+    close_file(&o);
     return s;
 }

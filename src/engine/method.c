@@ -259,9 +259,11 @@ dlx_status dlx_method_run(dlx_method *method, const dlx_tensor *inputs, size_t n
     for (size_t i = 0; i < n; i++) method->given[i] = (dlx_tensor){.struct_size = sizeof *method->given};
     DLX_TRY(dlx_struct_array_in(method->given, sizeof *method->given, inputs, n, "dlx_tensor", err));
     for (size_t i = 0; i < n; i++) DLX_TRY(take_input(method, i, &method->given[i], err));
-    DLX_TRY(dlx_executor_run(method->executor, &(dlx_pass){.inputs = method->in}, method->out, err));
-    method->ran = true;
-    return DLX_OK;
+    dlx_status s = dlx_executor_run(method->executor, &(dlx_pass){.inputs = method->in}, method->out, err);
+    /* The program was checked when it was opened: shapes that do not fit now are those of the inputs. */
+    if (s == DLX_E_FORMAT) s = dlx_fail_prefix(err, DLX_E_INVALID, "the inputs do not go together");
+    method->ran = s == DLX_OK;
+    return s;
 }
 
 dlx_status dlx_method_output(const dlx_method *method, size_t i, dlx_tensor *out, dlx_error *err)
@@ -270,7 +272,9 @@ dlx_status dlx_method_output(const dlx_method *method, size_t i, dlx_tensor *out
     if (!method) return no_method("dlx_method_output", err);
     if (i >= method->n_outputs)
         return dlx_fail(err, DLX_E_INVALID, "output %zu was asked for; the method has %zu", i, method->n_outputs);
-    if (!method->ran) return dlx_fail(err, DLX_E_INVALID, "output %zu was asked for before a call succeeded", i);
+    if (!method->ran)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "output %zu was asked for before a call succeeded, or after one that failed", i);
     const dlx_tensor_ref *r = &method->out[i];
     dlx_tensor t = {.struct_size = sizeof t,
                     .element = element_of(method->program.g.values[method->program.g.outputs[i]].dtype),

@@ -17,6 +17,20 @@ static dlx_status bad_signature(const char *what, dlx_error *err)
                     what);
 }
 
+/* Sessions call with any number of rows and of cached rows. A single row can be served one at a time. */
+static dlx_status sizes_vary(const dlx_graph *g, dlx_error *err)
+{
+    static const char *const what[] = {"tokens", "positions", "cached rows"};
+    for (size_t i = 0; i < 3; i++) {
+        const dlx_value *v = &g->values[g->inputs[i]];
+        if (v->rank < 1 || (v->dynamic & 1) || (i < 2 && v->dim[0] == 1)) continue;
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "method 'forward' takes exactly %lld %s; sessions need a number that varies up to that",
+                        (long long)v->dim[0], what[i]);
+    }
+    return DLX_OK;
+}
+
 static dlx_status recognise(dlx_model *m, dlx_error *err)
 {
     const dlx_graph *g = &m->program.g;
@@ -31,6 +45,7 @@ static dlx_status recognise(dlx_model *m, dlx_error *err)
     const dlx_value *first = &g->values[g->inputs[2]], *tokens = &g->values[g->inputs[0]];
     const dlx_value *logits = &g->values[g->outputs[0]];
     if (logits->dtype != DLX_F32 || logits->rank != 2) return bad_signature("does not return logits [T, V] first", err);
+    DLX_TRY(sizes_vary(g, err));
     for (size_t i = 0; i < 2 * m->layers; i++) {
         const dlx_value *in = &g->values[g->inputs[2 + i]], *out = &g->values[g->outputs[1 + i]];
         if (in->dtype != DLX_F32 || in->rank != 3 || out->dtype != DLX_F32 || out->rank != 3 ||
@@ -45,17 +60,27 @@ static dlx_status recognise(dlx_model *m, dlx_error *err)
     return DLX_OK;
 }
 
-/* What the metadata says must fit the tensors; what it does not say comes from them. */
+/* Files of other exporters state what their runner is to use, of which the method may take less (a prompt of one token
+ * less than the cache, say): the tensors tell. */
+static void believe_tensors(dlx_model_facts *f, int64_t rows, int64_t reach, int64_t vocab)
+{
+    if (f->max_rows > rows) f->max_rows = (int32_t)rows;
+    if (f->max_context > reach) f->max_context = (int32_t)reach;
+    f->vocab_size = (int32_t)vocab;
+}
+
+/* What the metadata of this library's own files says must fit the tensors; what it does not say comes from them. */
 static dlx_status complete_facts(dlx_model *m, dlx_error *err)
 {
     const dlx_graph *g = &m->program.g;
     dlx_model_facts *f = &m->facts;
     int64_t rows = g->values[g->inputs[0]].dim[0], cached = g->values[g->inputs[2]].dim[0],
             vocab = g->values[g->outputs[0]].dim[1];
-    if (!f->vocab_size) f->vocab_size = (int32_t)vocab;
-    if (!f->max_rows) f->max_rows = (int32_t)rows;
     /* A decoder that kept its cache itself: its buffers and masks say how far it reaches and who sees whom. */
     int64_t reach = g->max_context && g->max_context < cached + rows ? g->max_context : cached + rows;
+    if (!dlx_facts_are_ours(&m->pte)) believe_tensors(f, rows, reach, vocab);
+    if (!f->vocab_size) f->vocab_size = (int32_t)vocab;
+    if (!f->max_rows) f->max_rows = (int32_t)rows;
     if (!f->max_context) f->max_context = (int32_t)reach;
     if (g->attn_block) f->attn_block = g->attn_block;
     if (f->vocab_size != vocab)

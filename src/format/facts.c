@@ -94,6 +94,11 @@ static const char *constant_text(const dlx_pte *pte, const char *method)
     return v && v->kind == DLX_EV_STRING ? v->u.s.text : "";
 }
 
+bool dlx_facts_are_ours(const dlx_pte *pte)
+{
+    return dlx_pte_constant_int(pte, "get_format_version", 0) > 0;
+}
+
 const char *dlx_facts_quantization(const dlx_pte *pte)
 {
     return constant_text(pte, "get_quantization");

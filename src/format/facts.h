@@ -23,6 +23,9 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
  * contradicts itself or has a newer format version is refused. */
 dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err);
 
+/* Whether this library wrote the file (it states the version of the contract). */
+bool dlx_facts_are_ours(const dlx_pte *pte);
+
 /* "none", "int8-dynamic", or "" when the file does not say. */
 const char *dlx_facts_quantization(const dlx_pte *pte);
 

@@ -115,7 +115,7 @@ typedef const void *(*dlx_xnn_named_fn)(void *ctx, const char *key, uint64_t *si
 
 /* Verifies and reads a payload. Checked: every offset; node arity; that each referenced id is defined exactly once;
  * that constants hold as many bytes as their shape and type say (scales too); ranks. A node type outside the map is
- * DLX_E_UNSUPPORTED and named by its number. */
+ * DLX_E_UNSUPPORTED and named, by its number where the schema has no name. */
 dlx_status dlx_xnn_read(dlx_xnn_graph *out, dlx_arena *arena, const void *data, uint64_t size, const char *name,
                         dlx_xnn_named_fn named, void *named_ctx, dlx_error *err);
 
@@ -123,7 +123,9 @@ dlx_status dlx_xnn_read(dlx_xnn_graph *out, dlx_arena *arena, const void *data, 
  * inline constants. */
 dlx_status dlx_xnn_write(const dlx_xnn_graph *graph, void **out, size_t *size, dlx_error *err);
 
-/* "FullyConnected", ...; "?" outside the map. */
+/* "FullyConnected", ..., of all types of the schema, also those that are not read; "?" outside it. */
 const char *dlx_xnn_node_name(int type);
+/* "float32", "int8 (per channel)", ...; "?" outside the schema. */
+const char *dlx_xnn_datatype_name(int datatype);
 
 #endif

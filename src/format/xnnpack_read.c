@@ -212,8 +212,7 @@ static dlx_status read_node(reader *r, dlx_fb node, dlx_xnn_node *n)
     dlx_fb t = dlx_fb_table(node, UNION_VALUE), bounds = dlx_fb_table(node, NODE_MIN_MAX);
     if (r->buffer.status != DLX_OK) return r->buffer.status;
     const dlx_xnn_layout *l = dlx_xnn_node_layout(n->type, &n->inputs);
-    if (!l)
-        return dlx_fail(r->err, DLX_E_UNSUPPORTED, "its type is number %d, which this build does not have", n->type);
+    if (!l) return dlx_xnn_unknown_node(n->type, r->err);
     if (!t.table) return dlx_fail(r->err, DLX_E_FORMAT, "it has no contents");
     for (int i = 0; i < n->inputs; i++) n->in[i] = dlx_fb_u32(t, l->inputs[i], 0);
     n->out = dlx_fb_u32(t, l->out, 0);

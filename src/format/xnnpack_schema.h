@@ -66,6 +66,9 @@ typedef struct dlx_xnn_layout {
 /* Of a node type; NULL outside the map. *inputs is how many inputs it has. */
 const dlx_xnn_layout *dlx_xnn_node_layout(int type, uint8_t *inputs);
 
+/* Refuses a node type outside the map: by its name, where the schema has one. */
+dlx_status dlx_xnn_unknown_node(int type, dlx_error *err);
+
 /* Bits of one element; 0 for a type that is not listed in dlx_xnn_datatype. */
 uint32_t dlx_xnn_datatype_bits(int datatype);
 

@@ -85,8 +85,47 @@ const char *dlx_xnn_node_name(int type)
         [DLX_XNN_SIN] = "Sin",
         [DLX_XNN_COPY] = "Copy",
         [DLX_XNN_COS] = "Cos",
+        /* Types of the schema that are not read: named in messages. */
+        [7] = "Conv2d",
+        [9] = "StaticResizeBilinear2D",
+        [10] = "StaticConstantPad",
+        [11] = "AvgPooling2d",
+        [13] = "DepthwiseConv2d",
+        [14] = "MaxPooling2d",
+        [19] = "GlobalAvgPooling2d",
+        [21] = "ArgMaxPooling2d",
+        [31] = "PReLU",
+        [36] = "ScaledDotProductAttention",
+        [39] = "ConvTranspose2d",
     };
-    return shape_of(type) == NO_NODE ? "?" : names[type];
+    return type >= 0 && type < (int)DLX_COUNT(names) && names[type] ? names[type] : "?";
+}
+
+dlx_status dlx_xnn_unknown_node(int type, dlx_error *err)
+{
+    if (strcmp(dlx_xnn_node_name(type), "?") != 0)
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "this runtime has no such operator");
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "its type is number %d, which this build does not have", type);
+}
+
+const char *dlx_xnn_datatype_name(int datatype)
+{
+    static const char *const names[] = {"none",
+                                        "float32",
+                                        "float16",
+                                        "int8 (static)",
+                                        "uint8 (static)",
+                                        "int32 (static)",
+                                        "int8 (per channel)",
+                                        "int32 (per channel)",
+                                        "int4 (per channel)",
+                                        "int8 (dynamic)",
+                                        "int4 (in groups)",
+                                        "int8 (packed)",
+                                        "int32",
+                                        "float32 (packed)",
+                                        "bfloat16"};
+    return datatype >= 0 && datatype < (int)DLX_COUNT(names) ? names[datatype] : "?";
 }
 
 /* ---- values ---- */
@@ -194,8 +233,8 @@ static dlx_status verify_value(const dlx_xnn_graph *g, const dlx_xnn_value *v, d
 {
     uint64_t bytes;
     if (!dlx_xnn_datatype_bits(v->datatype))
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "its data type is number %d, which this build does not know",
-                        v->datatype);
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "its data type is number %d (%s), which this build does not read",
+                        v->datatype, dlx_xnn_datatype_name(v->datatype));
     if (v->rank > DLX_XNN_MAX_RANK)
         return dlx_fail(err, DLX_E_FORMAT, "it has rank %u; XNNPACK has at most %d", v->rank, DLX_XNN_MAX_RANK);
     if (!value_bytes(v, &bytes)) return dlx_fail(err, DLX_E_FORMAT, "it has more bytes than 64 bits can count");
@@ -259,8 +298,7 @@ static dlx_status verify_node(verifier *v, const dlx_xnn_node *n, dlx_error *err
 {
     uint8_t inputs;
     const dlx_xnn_layout *layout = dlx_xnn_node_layout(n->type, &inputs);
-    if (!layout)
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "its type is number %d, which this build does not have", n->type);
+    if (!layout) return dlx_xnn_unknown_node(n->type, err);
     if (n->inputs != inputs) return dlx_fail(err, DLX_E_FORMAT, "it has %u inputs; expected %u", n->inputs, inputs);
     DLX_TRY(verify_operands(v, n, err));
     if (n->clamped && !(n->min <= n->max))

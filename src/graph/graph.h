@@ -65,10 +65,11 @@ typedef struct dlx_value {
  */
 #define DLX_OP_MAP(X)                                                                                                  \
     /* high level */                                                                                                   \
-    X(EMBEDDING, 2, 3, 1)  /* table [V,d] F32 or I8 (then scales [V,1] is input 2), ids [T] I64 -> [T,d] F32 */        \
-    X(LINEAR, 2, 3, 1)     /* x [..,k] F32 or QD8, w [n,k] F32 or I8, bias [n]? -> [..,n] F32 */                       \
-    X(RMS_NORM, 2, 2, 1)   /* x [..,d], w [d]; eps */                                                                  \
-    X(ROPE, 3, 3, 1)       /* x [T,H,D], cos [T,D], sin [T,D] with sign folded: [-sin,+sin] */                         \
+    X(EMBEDDING, 2, 3, 1) /* table [V,d] F32 or I8 (then scales [V,1] is input 2), ids [T] I64 -> [T,d] F32 */         \
+    X(LINEAR, 2, 3, 1)    /* x [..,k] F32 or QD8, w [n,k] F32 or I8, bias [n]? -> [..,n] F32 */                        \
+    X(RMS_NORM, 2, 2, 1)  /* x [..,d], w [d]; eps */                                                                   \
+    X(ROPE, 3, 3, 1)      /* x [1..,T,H,D], cos [T,D], sin [T,D] with sign folded: [-sin,+sin]; attr.keep: pairs of */ \
+    /* neighbours, x [1..,T,H,D/2,2], cos, sin [T,D/2]; attr.axis 1: heads before rows, x [1..,H,T,D] */               \
     X(ATTENTION, 3, 6, 1)  /* q [T,H,D], k [T,K,D], v [T,K,D], kc [P,K,D]?, vc [P,K,D]?, mask [T,P+T]? -> [T,H*D] */   \
     X(SILU_MUL, 2, 2, 1)   /* silu(a) * b */                                                                           \
     X(ROW_SELECT, 2, 2, 1) /* x [T,..], rows [R] I32 -> [R,..] */                                                      \

@@ -95,3 +95,14 @@ void dlx_rewrite_abandon(dlx_rewrite *r)
     dlx_graph_free(&r->to);
     memset(r, 0, sizeof *r);
 }
+
+void dlx_graph_skip_copies(dlx_graph *g)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].inputs; k++) {
+            uint32_t *v = &g->nodes[i].in[k];
+            while (*v != DLX_NONE && g->values[*v].producer != DLX_NONE &&
+                   g->nodes[g->values[*v].producer].op == DLX_OP_COPY)
+                *v = g->nodes[g->values[*v].producer].in[0];
+        }
+}

@@ -27,4 +27,8 @@ dlx_status dlx_rewrite_finish(dlx_rewrite *r, dlx_graph *g, dlx_error *err);
 /* Frees everything of an unfinished rewrite; harmless after finish. */
 void dlx_rewrite_abandon(dlx_rewrite *r);
 
+/* Whoever reads a COPY reads what it copies: the numbers are the same, and memory planning makes one of them anyway.
+ * Outputs stay what they are. */
+void dlx_graph_skip_copies(dlx_graph *g);
+
 #endif

@@ -16,6 +16,7 @@ int64_t dlx_shape_elements(const dlx_shape *s)
 
 dlx_status dlx_shape_refused(const dlx_node *node, const char *rule, dlx_error *err)
 {
+    if (node->layer < 0) return dlx_fail(err, DLX_E_FORMAT, "operator %s: %s", dlx_op_name(node->op), rule);
     return dlx_fail(err, DLX_E_FORMAT, "operator %s (layer %d): %s", dlx_op_name(node->op), (int)node->layer, rule);
 }
 
@@ -160,11 +161,16 @@ static dlx_status infer_embedding(const dlx_node *node, const dlx_shape *in, dlx
 
 static dlx_status infer_rope(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
 {
-    if (in[0].rank != 3 || in[1].rank != 2 || in[2].rank != 2 || in[1].dim[0] != in[0].dim[0] ||
-        in[1].dim[1] != in[0].dim[2] || in[2].dim[0] != in[1].dim[0] || in[2].dim[1] != in[1].dim[1])
-        return dlx_shape_refused(node, "needs x [T,H,D] and cos, sin [T,D]", err);
-    if (in[0].dim[2] % 2) return dlx_shape_refused(node, "head_dim must be even", err);
-    *out = in[0];
+    const dlx_shape *x = &in[0], *cos = &in[1], *sin = &in[2];
+    int rank = x->rank - node->attr.keep; /* without the dimension of pairs */
+    bool bad = rank < 3 || cos->rank != 2 || sin->rank != 2 || node->attr.axis < 0 || node->attr.axis > 1;
+    for (int i = 0; !bad && i + 3 < rank; i++) bad = x->dim[i] != 1;
+    if (!bad)
+        bad = cos->dim[0] != x->dim[rank - 3 + node->attr.axis] || cos->dim[1] != x->dim[rank - 1] ||
+              sin->dim[0] != cos->dim[0] || sin->dim[1] != cos->dim[1] || (node->attr.keep && x->dim[rank] != 2);
+    if (bad) return dlx_shape_refused(node, "needs x [1..,T,H,D] and cos, sin [T,D], or pairs of that", err);
+    if (!node->attr.keep && x->dim[rank - 1] % 2) return dlx_shape_refused(node, "head_dim must be even", err);
+    *out = *x;
     return DLX_OK;
 }
 

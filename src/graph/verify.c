@@ -12,6 +12,7 @@ static dlx_status bad_value(size_t i, const dlx_value *v, const char *rule, dlx_
 
 static dlx_status bad_node(size_t i, const dlx_node *n, const char *rule, dlx_error *err)
 {
+    if (n->layer < 0) return dlx_fail(err, DLX_E_FORMAT, "node %zu (%s): %s", i, dlx_op_name(n->op), rule);
     return dlx_fail(err, DLX_E_FORMAT, "node %zu (%s, layer %d): %s", i, dlx_op_name(n->op), (int)n->layer, rule);
 }
 

@@ -141,6 +141,18 @@ static void rope(float *y, const float *x, const float *cos, const float *sin, s
     }
 }
 
+/* Neighbours: the compiler interleaves better than vectors of this width could without shuffles. */
+static void rope_pairs(float *y, const float *x, const float *cos, const float *sin, size_t heads, size_t head_dim)
+{
+    for (size_t h = 0; h < heads; h++)
+        for (size_t i = 0; i < head_dim / 2; i++) {
+            size_t at = h * head_dim + 2 * i;
+            float a = x[at], b = x[at + 1];
+            y[at] = fmaf(-b, sin[i], a * cos[i]);
+            y[at + 1] = fmaf(a, sin[i], b * cos[i]);
+        }
+}
+
 /* Smallest and largest of 0 and the row; false when an element is NaN (passed over by the two) or infinite. */
 DLX_INLINE bool row_range(float *lo, float *hi, const float *x, size_t n)
 {
@@ -277,6 +289,7 @@ static void set_elementwise(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
     k->rope = rope;
+    k->rope_pairs = rope_pairs;
     k->silu_mul = silu_mul;
     k->add = add;
     k->mul = mul;

@@ -106,6 +106,8 @@ typedef struct dlx_kernels {
     /* Rotates `heads` vectors of head_dim at x into y (may be x): y = x*cos + rotate(x)*sin, where rotate swaps the two
      * halves and the sign is folded into sin ([-sin, +sin]). cos, sin: [head_dim]. */
     void (*rope)(float *y, const float *x, const float *cos, const float *sin, size_t heads, size_t head_dim);
+    /* The same for pairs of neighbours: (a, b) becomes (a cos - b sin, a sin + b cos). cos, sin: [head_dim / 2]. */
+    void (*rope_pairs)(float *y, const float *x, const float *cos, const float *sin, size_t heads, size_t head_dim);
     /* y = silu(gate) * up; y may be gate or up. */
     void (*silu_mul)(float *y, const float *gate, const float *up, size_t n);
     void (*add)(float *y, const float *a, const float *b, size_t n); /* y may be a or b */

@@ -30,6 +30,17 @@ static void rope(float *y, const float *x, const float *cos, const float *sin, s
     }
 }
 
+static void rope_pairs(float *y, const float *x, const float *cos, const float *sin, size_t heads, size_t head_dim)
+{
+    for (size_t h = 0; h < heads; h++)
+        for (size_t i = 0; i < head_dim / 2; i++) {
+            size_t at = h * head_dim + 2 * i;
+            double a = (double)x[at], b = (double)x[at + 1], c = (double)cos[i], s = (double)sin[i];
+            y[at] = (float)(a * c - b * s);
+            y[at + 1] = (float)(a * s + b * c);
+        }
+}
+
 static void silu_mul(float *y, const float *gate, const float *up, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -94,6 +105,7 @@ void dlx_kernels_set_ref(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
     k->rope = rope;
+    k->rope_pairs = rope_pairs;
     k->silu_mul = silu_mul;
     k->add = add;
     k->mul = mul;

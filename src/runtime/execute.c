@@ -52,15 +52,30 @@ static void run_rms_norm(void *arg, size_t begin, size_t end, size_t thread)
                        j->f);
 }
 
+/* Row r of the heads; where heads come before rows, r counts rows of all heads. */
 static void run_rope(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
     const dlx_shape *s = &j->ex->shape[j->n->out[0]];
-    size_t heads = (size_t)s->dim[1], d = (size_t)s->dim[2];
+    bool pairs = j->n->attr.keep, heads_first = j->n->attr.axis;
+    int rank = s->rank - pairs;
+    size_t width = (size_t)s->dim[rank - 1], d = pairs ? 2 * width : width;
+    size_t heads = heads_first ? 1 : (size_t)s->dim[rank - 2], rows = (size_t)s->dim[rank - 3 + heads_first];
     (void)thread;
     for (size_t r = begin; r < end; r++)
-        j->k->rope((float *)j->out + r * heads * d, (const float *)j->in[0] + r * heads * d,
-                   (const float *)j->in[1] + r * d, (const float *)j->in[2] + r * d, heads, d);
+        (pairs ? j->k->rope_pairs : j->k->rope)(
+            (float *)j->out + r * heads * d, (const float *)j->in[0] + r * heads * d,
+            (const float *)j->in[1] + r % rows * width, (const float *)j->in[2] + r % rows * width, heads, d);
+}
+
+static void do_rope(dlx_executor *ex, job *j)
+{
+    const dlx_shape *s = &ex->shape[j->n->out[0]];
+    int rank = s->rank - j->n->attr.keep;
+    size_t d = (size_t)s->dim[rank - 1] * (j->n->attr.keep ? 2 : 1);
+    size_t vectors = (size_t)(s->dim[rank - 3] * s->dim[rank - 2]),
+           heads = j->n->attr.axis ? 1 : (size_t)s->dim[rank - 2];
+    dlx_pool_for(ex->pool, vectors / heads, row_grain(heads * d), run_rope, j);
 }
 
 static void run_silu_mul(void *arg, size_t begin, size_t end, size_t thread)
@@ -184,9 +199,7 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
     case DLX_OP_EMBEDDING: return do_embedding(ex, &j, err);
     case DLX_OP_ROW_SELECT: return do_row_select(ex, &j, err);
     case DLX_OP_RMS_NORM: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_rms_norm, &j); return DLX_OK;
-    case DLX_OP_ROPE:
-        dlx_pool_for(ex->pool, (size_t)out->dim[0], row_grain(j.width * (size_t)out->dim[1]), run_rope, &j);
-        return DLX_OK;
+    case DLX_OP_ROPE: do_rope(ex, &j); return DLX_OK;
     case DLX_OP_SILU_MUL: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_silu_mul, &j); return DLX_OK;
     case DLX_OP_ATTENTION: dlx_run_attention(ex, n); return DLX_OK;
     case DLX_OP_LINEAR: do_linear(ex, &j); return DLX_OK;

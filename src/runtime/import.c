@@ -1,15 +1,36 @@
 /* The method's instruction list: who writes which EValue, in order. */
 #include "runtime/import.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The first operand of another type than the ones most operators compute on. */
+static const char *odd_type(const dlx_graph *g, const dlx_node *n)
+{
+    for (int k = 0; k < n->inputs; k++) {
+        dlx_dtype t = n->in[k] == DLX_NONE ? DLX_F32 : g->values[n->in[k]].dtype;
+        if (t != DLX_F32 && t != DLX_I64 && t != DLX_I32) return dlx_dtype_name(t);
+    }
+    return dlx_dtype_name(g->values[n->in[0]].dtype);
+}
+
+/* A type that an operator does not take is no fault of the file. */
+static dlx_status check_types(dlx_importer *im, uint32_t value)
+{
+    const dlx_node *n = &im->g->nodes[im->g->values[value].producer];
+    const char *rule = dlx_types_rule(im->g, n);
+    if (!rule) return DLX_OK;
+    return dlx_fail(im->err, DLX_E_UNSUPPORTED, "%s: %s %s, and is given %s", im->at, dlx_op_name(n->op), rule,
+                    odd_type(im->g, n));
+}
 
 dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr,
                            uint32_t *out)
 {
     dlx_error local = {0};
     *out = dlx_graph_node(im->g, op, in, inputs, attr, -1, &local);
-    if (*out != DLX_NONE) return DLX_OK;
+    if (*out != DLX_NONE) return check_types(im, *out);
     if (local.status == DLX_OK) dlx_fail(&local, DLX_E_NOMEM, "out of memory reading method '%s'", im->plan->name);
     return dlx_fail(im->err, local.status, "%s", local.message);
 }
@@ -342,6 +363,33 @@ static dlx_status import_states(dlx_importer *im)
     return DLX_OK;
 }
 
+/* Numbers that a method returns are tensors of one element here, whether the file states or the program computes them:
+ * integers I64, truths BOOL, reals F32. */
+static dlx_status import_output(dlx_importer *im, uint32_t i, uint32_t *out)
+{
+    int32_t e = im->plan->outputs[i];
+    const dlx_evalue *v = &im->plan->values[e];
+    const dlx_import_slot *slot = &im->slot[e];
+    bool computed = slot->computed && !slot->known;
+    int64_t number = slot->computed ? slot->number : v->kind == DLX_EV_BOOL ? v->u.b : v->u.i;
+    *out = slot->value;
+    switch (v->kind) {
+    case DLX_EV_TENSOR: return dlx_import_tensor(im, e, out);
+    case DLX_EV_INT: return computed ? DLX_OK : dlx_import_number(im, DLX_I64, 0, number, out);
+    case DLX_EV_BOOL: return computed ? DLX_OK : dlx_import_number(im, DLX_BOOL, 0, number, out);
+    case DLX_EV_DOUBLE: return slot->computed ? DLX_OK : dlx_import_number(im, DLX_F32, v->u.d, 0, out);
+    case DLX_EV_STRING:
+        return dlx_fail(
+            im->err, DLX_E_UNSUPPORTED,
+            "method '%s' returns the text '%.120s', which is no tensor; a description of the file (inspect) "
+            "has it",
+            im->plan->name, v->u.s.text);
+    default: break;
+    }
+    return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s': output %u is neither a tensor nor a number",
+                    im->plan->name, i);
+}
+
 static dlx_status import_all(dlx_importer *im)
 {
     const dlx_pte_plan *plan = im->plan;
@@ -349,7 +397,7 @@ static dlx_status import_all(dlx_importer *im)
     for (uint32_t i = 0; i < plan->n_instructions; i++) DLX_TRY(import_instruction(im, i));
     for (uint32_t i = 0; i < plan->n_outputs; i++) {
         uint32_t v;
-        DLX_TRY(dlx_import_tensor(im, plan->outputs[i], &v));
+        DLX_TRY(import_output(im, i, &v));
         if (!dlx_graph_output(im->g, v)) return no_memory(im);
     }
     DLX_TRY(import_states(im));
@@ -392,12 +440,27 @@ static dlx_status find_places(dlx_importer *im)
     return DLX_OK;
 }
 
+/* Those that compute something; constants only where there is nothing else. */
+dlx_status dlx_import_no_method(const dlx_pte *pte, const char *method, dlx_error *err)
+{
+    char list[240] = "";
+    size_t at = 0;
+    for (int constants = 0; constants < 2 && !at; constants++)
+        for (uint32_t i = 0; i < pte->n_plans && at + 1 < sizeof list; i++) {
+            const dlx_pte_plan *p = &pte->plans[i];
+            if ((!p->n_inputs && !p->n_instructions) != (constants == 1)) continue;
+            at += (size_t)snprintf(list + at, sizeof list - at, "%s'%.60s'", at ? ", " : "", p->name);
+        }
+    if (at >= sizeof list) memcpy(list + sizeof list - 4, "...", 4);
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "the program has no method '%.80s'; it has %s", method, at ? list : "none");
+}
+
 dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *method, const dlx_allocator *mem,
                              dlx_error *err)
 {
     dlx_graph_init_with(g, mem);
     dlx_importer im = {.pte = pte, .plan = dlx_pte_find_plan(pte, method), .g = g, .err = err};
-    if (!im.plan) return dlx_fail(err, DLX_E_UNSUPPORTED, "the program has no method '%s'", method);
+    if (!im.plan) return dlx_import_no_method(pte, method, err);
     size_t n = im.plan->n_values;
     im.slot = dlx_mem_zeroed(mem, n, sizeof *im.slot);
     im.place = dlx_mem_zeroed(mem, n, sizeof *im.place);

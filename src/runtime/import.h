@@ -14,6 +14,9 @@
 dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *method, const dlx_allocator *mem,
                              dlx_error *err);
 
+/* Says that the program has no such method, and which it has: DLX_E_UNSUPPORTED. */
+dlx_status dlx_import_no_method(const dlx_pte *pte, const char *method, dlx_error *err);
+
 /* Parts of the importer (import_*.c). */
 typedef struct dlx_import_slot {
     uint32_t value; /* graph value that the EValue holds now, DLX_NONE: none yet */
@@ -43,6 +46,7 @@ typedef struct dlx_importer {
     dlx_graph *g;
     dlx_import_slot *slot;   /* [plan->n_values] */
     dlx_import_place *place; /* [number of places] */
+    char at[256];            /* the operator that is imported now, for messages: "method 'forward', operator x" */
     dlx_error *err;
 } dlx_importer;
 
@@ -55,7 +59,7 @@ dlx_status dlx_import_declared(dlx_importer *im, int32_t evalue, int64_t dim[DLX
 /* Says that the tensor now holds `value`. Tensors at the same place in memory are one: whoever reads another of them
  * next, reads this value. */
 dlx_status dlx_import_write(dlx_importer *im, int32_t evalue, uint32_t value, dlx_write_kind how);
-/* Appends a node; *out is its result. */
+/* Appends a node; *out is its result. Operands of a type that the operator does not take are DLX_E_UNSUPPORTED. */
 dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr,
                            uint32_t *out);
 /* A constant of one number, rank 0: F32 from `real`, integers and BOOL from `number`. */

@@ -258,6 +258,7 @@ dlx_status dlx_import_kernel(dlx_importer *im, const dlx_instruction *ins)
     char name[128];
     snprintf(name, sizeof name, "%.80s%s%.40s", op->name, op->overload[0] ? "." : "", op->overload);
     dlx_call c = {.im = im, .name = name, .args = ins->args, .n_args = ins->n_args};
+    snprintf(im->at, sizeof im->at, "method '%.80s', operator %s", im->plan->name, name);
     if (!ins->n_args) return dlx_call_refuse(&c, "has no arguments");
     for (size_t t = 0; t < DLX_COUNT(tables); t++)
         for (const dlx_kernel_import *k = tables[t]; k->name; k++)

@@ -3,6 +3,7 @@
 #include "runtime/import.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "format/xnnpack.h"
@@ -31,6 +32,12 @@ static const void *find_named(void *ctx, const char *key, uint64_t *size)
     return b->data;
 }
 
+/* Keys that are hashes of the data, as ExecuTorch's exporter writes them, are no names. */
+static const char *name_of(const char *key)
+{
+    return key && strlen(key) == 64 && strspn(key, "0123456789abcdef") == 64 ? NULL : key;
+}
+
 static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
 {
     dlx_graph *g = d->im->g;
@@ -39,8 +46,8 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
     bool int8 = v->datatype == DLX_XNN_QCINT8;
     if (v->datatype != DLX_XNN_FP32 && !int8)
         return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
-                        "XNNPACK delegate: constant '%s' has data type %d; float32 and per-channel int8 are supported",
-                        c->key ? c->key : "(inline)", v->datatype);
+                        "XNNPACK delegate: constant '%s' is of type %s; float32 and int8 (per channel) are supported",
+                        c->key ? c->key : "(inline)", dlx_xnn_datatype_name(v->datatype));
     if (int8 && (v->channel_dim != 0 || v->rank < 1 || v->num_scales != v->dim[0]))
         return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' needs one scale per row",
                         c->key ? c->key : "(inline)");
@@ -50,11 +57,11 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
         const dlx_xnn_constant *s = &d->x.constants[v->scales];
         const void *data = v->scales ? s->data : v->inline_scales;
         dlx_const_source source = {.data = data, .bytes = 4ull * v->num_scales, .stored = DLX_F32};
-        scales = dlx_graph_const(g, v->scales ? s->key : NULL, DLX_F32, 1, dim, source);
+        scales = dlx_graph_const(g, v->scales ? name_of(s->key) : NULL, DLX_F32, 1, dim, source);
         if (scales == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     }
     dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32, .mapped = true};
-    *out = dlx_graph_const(g, c->key, source.stored, v->rank, dim, source);
+    *out = dlx_graph_const(g, name_of(c->key), source.stored, v->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     g->values[*out].scales = scales;
     return DLX_OK;
@@ -150,7 +157,14 @@ static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in,
     }
     if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_FP32)
         return dlx_import_node(d->im, DLX_OP_COPY, in, 1, &attr, out);
-    return unsupported(d, node, "this conversion is not supported (float32 to dynamic int8, int8 to float32)");
+    if (to->quant == DLX_XNN_Q_PER_TENSOR || from->quant == DLX_XNN_Q_PER_TENSOR)
+        return unsupported(d, node,
+                           "static quantisation is not supported; export in float32, or with activations that are "
+                           "quantised dynamically");
+    return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
+                    "XNNPACK delegate, node %u (Convert): from %s to %s; float32 to int8 (dynamic) and int8 to float32 "
+                    "are supported",
+                    node, dlx_xnn_datatype_name(from->datatype), dlx_xnn_datatype_name(to->datatype));
 }
 
 static dlx_status add_bias(delegate *d, uint32_t bias, uint32_t *out)
@@ -237,6 +251,7 @@ static dlx_status import_node(delegate *d, uint32_t node)
 {
     const dlx_xnn_node *n = &d->x.nodes[node];
     uint32_t in[5] = {DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE}, out = DLX_NONE;
+    snprintf(d->im->at, sizeof d->im->at, "XNNPACK delegate, node %u (%s)", node, dlx_xnn_node_name(n->type));
     for (int k = 0; k < n->inputs; k++)
         if (n->in[k] != DLX_XNN_NONE) DLX_TRY(operand(d, node, n->in[k], &in[k]));
     for (int k = 0; k < n->inputs; k++)

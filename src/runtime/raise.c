@@ -127,56 +127,6 @@ static bool raise_rms_norm(dlx_graph *g, size_t i)
     return false;
 }
 
-/* Half of the last of three dimensions of x. */
-static bool is_half(const dlx_graph *g, uint32_t v, uint32_t x, int64_t begin)
-{
-    const dlx_node *n = producer(g, v, DLX_OP_SLICE);
-    const dlx_value *xv = &g->values[x];
-    const int64_t half[3] = {xv->dim[0], xv->dim[1], xv->dim[2] / 2};
-    return n && n->in[0] == x && !n->attr.shape[0] && !n->attr.shape[1] && n->attr.shape[2] == begin &&
-           shape_is(&g->values[v], xv->dynamic, 3, half);
-}
-
-/* cos or sin rows [T,D] seen as [T,1,D]. */
-static bool is_table(const dlx_graph *g, uint32_t v, uint32_t x, uint32_t *rows)
-{
-    const dlx_node *n = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_value *xv = &g->values[x];
-    const int64_t flat[2] = {xv->dim[0], xv->dim[2]}, wide[3] = {xv->dim[0], 1, xv->dim[2]};
-    if (!n || !shape_is(&g->values[v], xv->dynamic & 1, 3, wide)) return false;
-    *rows = n->in[0];
-    return shape_is(&g->values[*rows], xv->dynamic & 1, 2, flat);
-}
-
-/* x [T,H,D] with an even D that does not vary. */
-static bool has_halves(const dlx_value *x)
-{
-    return x->rank == 3 && x->dim[2] >= 2 && x->dim[2] % 2 == 0 && !(x->dynamic & ~1u);
-}
-
-static bool raise_rope(dlx_graph *g, size_t i)
-{
-    const dlx_node *n = &g->nodes[i];
-    if (n->op != DLX_OP_ADD) return false;
-    for (int k = 0; k < 2; k++) {
-        const dlx_node *straight = producer(g, n->in[k], DLX_OP_MUL), *turned = producer(g, n->in[1 - k], DLX_OP_MUL);
-        if (!straight || !turned) continue;
-        for (int a = 0; a < 2; a++)
-            for (int b = 0; b < 2; b++) {
-                uint32_t x = straight->in[a], in[3] = {x, DLX_NONE, DLX_NONE};
-                const dlx_node *swap = producer(g, turned->in[b], DLX_OP_CONCAT);
-                if (!swap || swap->inputs != 2 || swap->attr.axis != 2 || !has_halves(&g->values[x])) continue;
-                int64_t half = g->values[x].dim[2] / 2;
-                if (!is_half(g, swap->in[0], x, half) || !is_half(g, swap->in[1], x, 0)) continue;
-                if (!is_table(g, straight->in[1 - a], x, &in[1]) || !is_table(g, turned->in[1 - b], x, &in[2]))
-                    continue;
-                replace(g, i, DLX_OP_ROPE, in, 3, 0.0f);
-                return true;
-            }
-    }
-    return false;
-}
-
 static bool raise_silu_mul(dlx_graph *g, size_t i)
 {
     const dlx_node *n = &g->nodes[i];
@@ -321,9 +271,10 @@ static bool raise_attention(dlx_graph *g, size_t i)
 
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
 {
+    dlx_graph_skip_copies(g);
     DLX_TRY(dlx_raise_constants(g, err));
     for (size_t i = 0; i < g->n_nodes; i++)
-        (void)(raise_rms_norm(g, i) || raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) ||
+        (void)(raise_rms_norm(g, i) || dlx_raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) ||
                raise_attention(g, i));
     DLX_TRY(dlx_graph_prune(g, err));
     return dlx_graph_verify(g, err);

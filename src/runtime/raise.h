@@ -11,6 +11,9 @@
 /* In place: the last node of a match takes over, the others are pruned when nobody else needs them. */
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
 
+/* Node i as the last one of a rotary embedding. */
+bool dlx_raise_rope(dlx_graph *g, size_t i);
+
 /* The part of dlx_raise that comes first: constants in the form that fused operators want. */
 dlx_status dlx_raise_constants(dlx_graph *g, dlx_error *err);
 

@@ -30,15 +30,19 @@ static const dlx_node *turned_halves(const dlx_graph *g, uint32_t v)
     return b->dim[last] == a->dim[last] && !((a->dynamic | b->dynamic) >> last & 1) ? both : NULL;
 }
 
-/* Rows of a constant table [S,D] of floats, perhaps in another shape: the last dimension stays. */
+/* Rows of a constant table [S,D] of floats, by places or from one to another, perhaps in another shape: the last
+ * dimension stays. */
 static const dlx_node *sines(const dlx_graph *g, uint32_t v, int64_t width)
 {
     const dlx_value *out = &g->values[v];
-    const dlx_node *shaped = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_node *rows = producer(g, shaped ? shaped->in[0] : v, DLX_OP_EMBEDDING);
-    if (!rows || rows->inputs != 2 || out->rank < 1 || out->dim[out->rank - 1] != width ||
-        (out->dynamic >> (out->rank - 1) & 1))
-        return NULL;
+    const dlx_node *shaped;
+    if (out->rank < 1 || out->dim[out->rank - 1] != width || (out->dynamic >> (out->rank - 1) & 1)) return NULL;
+    while ((shaped = producer(g, v, DLX_OP_RESHAPE)) != NULL) v = shaped->in[0];
+    const dlx_node *rows = g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
+    bool looked_up = rows && ((rows->op == DLX_OP_EMBEDDING && rows->inputs == 2) ||
+                              (rows->op == DLX_OP_INDEX && rows->inputs == 2 && rows->attr.axes == 1) ||
+                              (rows->op == DLX_OP_NARROW && rows->attr.axis == 0));
+    if (!looked_up) return NULL;
     const dlx_value *table = &g->values[rows->in[0]];
     bool floats = table->kind == DLX_VALUE_CONST && table->dtype == DLX_F32 && table->rank == 2 &&
                   table->source.transform == DLX_CONST_PLAIN;
@@ -67,21 +71,31 @@ static dlx_status signed_table(pass *p, uint32_t old, uint32_t *out)
     return *out == DLX_NONE ? dlx_fail(p->err, DLX_E_NOMEM, "out of memory preparing constants") : DLX_OK;
 }
 
+/* Value v, reshaped rows of the table, as the same of the table with signs. */
+static dlx_status signed_rows(pass *p, uint32_t v, uint32_t *out)
+{
+    const dlx_graph *from = p->r.from;
+    const dlx_node *n = &from->nodes[from->values[v].producer];
+    uint32_t in[DLX_MAX_INPUTS];
+    if (n->op == DLX_OP_RESHAPE)
+        DLX_TRY(signed_rows(p, n->in[0], &in[0]));
+    else
+        DLX_TRY(signed_table(p, n->in[0], &in[0]));
+    for (int k = 1; k < n->inputs; k++) in[k] = dlx_rewrite_value(&p->r, n->in[k], p->err);
+    *out = dlx_graph_node(&p->r.to, n->op, in, n->inputs, &n->attr, n->layer, p->err);
+    return *out == DLX_NONE ? p->err->status : DLX_OK;
+}
+
 /* Node i, a product of concat(-b, a) and rows of sines, with the sign in the table. */
-static dlx_status move_sign(pass *p, size_t i, int k, const dlx_node *both, const dlx_node *rows)
+static dlx_status move_sign(pass *p, size_t i, int k, const dlx_node *both)
 {
     const dlx_graph *from = p->r.from;
     const dlx_node *n = &from->nodes[i], *negated = producer(from, both->in[0], DLX_OP_NEG);
-    const dlx_node *shaped = producer(from, n->in[1 - k], DLX_OP_RESHAPE);
-    uint32_t in[2], look[2], half[2];
+    uint32_t in[2], half[2];
     half[0] = dlx_rewrite_value(&p->r, negated->in[0], p->err);
     half[1] = dlx_rewrite_value(&p->r, both->in[1], p->err);
-    look[1] = dlx_rewrite_value(&p->r, rows->in[1], p->err);
-    DLX_TRY(signed_table(p, rows->in[0], &look[0]));
     in[k] = dlx_graph_node(&p->r.to, DLX_OP_CONCAT, half, 2, &both->attr, both->layer, p->err);
-    in[1 - k] = dlx_graph_node(&p->r.to, DLX_OP_EMBEDDING, look, 2, NULL, rows->layer, p->err);
-    if (shaped)
-        in[1 - k] = dlx_graph_node(&p->r.to, DLX_OP_RESHAPE, &in[1 - k], 1, &shaped->attr, shaped->layer, p->err);
+    DLX_TRY(signed_rows(p, n->in[1 - k], &in[1 - k]));
     return dlx_rewrite_set(&p->r, n->out[0], dlx_graph_node(&p->r.to, DLX_OP_MUL, in, 2, NULL, n->layer, p->err),
                            p->err);
 }
@@ -130,9 +144,7 @@ static dlx_status one_node(pass *p, size_t i)
     for (int k = 0; n->op == DLX_OP_MUL && k < 2; k++) {
         const dlx_node *both = turned_halves(g, n->in[k]);
         const dlx_value *v = &g->values[n->in[k]];
-        const dlx_node *rows = both ? sines(g, n->in[1 - k], v->dim[v->rank - 1]) : NULL;
-        const dlx_node *shaped = rows ? producer(g, n->in[1 - k], DLX_OP_RESHAPE) : NULL;
-        if (rows && (!shaped || shaped->inputs == 1)) return move_sign(p, i, k, both, rows);
+        if (both && sines(g, n->in[1 - k], v->dim[v->rank - 1])) return move_sign(p, i, k, both);
     }
     return dlx_rewrite_copy(&p->r, i, p->err);
 }

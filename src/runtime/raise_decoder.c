@@ -48,10 +48,12 @@ static bool is_state(const dlx_graph *g, size_t i)
     return i >= g->n_inputs - g->n_states;
 }
 
-/* Tokens or positions of the new graph, [T]. */
+/* Tokens or positions of the new graph, [T]. T varies there even where the program has a fixed number of rows: every
+ * value of the new graph that depends on the call has its rows in front, and no rule lets a row depend on their number.
+ */
 static bool add_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out)
 {
-    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, d->dynamic);
+    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, 1);
     if (*out == DLX_NONE) dlx_fail(d->err, DLX_E_NOMEM, "out of memory raising a decoder");
     return *out != DLX_NONE;
 }
@@ -229,6 +231,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
 {
     *raised = false;
     if (!worth_trying(g)) return DLX_OK;
+    dlx_graph_skip_copies(g);
     dlx_error local = {0};
     dlx_decoder d = {.r = {.from = g}, .new_positions = DLX_NONE, .err = &local};
     dlx_allocator mem = g->arena.mem;

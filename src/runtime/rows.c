@@ -123,7 +123,7 @@ static row_class node_class(const analysis *a, const dlx_node *n)
         return class_of(a, n->in[1]);
     case DLX_OP_LINEAR:
     case DLX_OP_RMS_NORM: return leading_class(a, n, 2);
-    case DLX_OP_ROPE:
+    case DLX_OP_ROPE: return rank != 3 + n->attr.keep || n->attr.axis ? MIXED : equal_class(a, n);
     case DLX_OP_SILU_MUL: return equal_class(a, n);
     case DLX_OP_ATTENTION: return attention_class(a, n);
     case DLX_OP_ROW_SELECT: return class_of(a, n->in[0]) == PER_ROW && n->in[1] == a->sig->demand ? PICKED : MIXED;
@@ -187,22 +187,55 @@ static void enter_attention(analysis *a, uint32_t node)
     t->entries[t->n_entries++] = (dlx_attention_entry){.node = node, .layer = layer};
 }
 
+static bool reads_cache(const analysis *a, const dlx_node *n)
+{
+    for (int k = 0; k < n->inputs; k++)
+        if (class_of(a, n->in[k]) == CACHE) return true;
+    return false;
+}
+
+static bool mixed(const analysis *a, const dlx_node *n)
+{
+    return class_of(a, n->out[0]) == MIXED;
+}
+
+static bool mixes(const analysis *a, const dlx_node *n)
+{
+    bool before = false;
+    for (int k = 0; k < n->inputs; k++) before = before || class_of(a, n->in[k]) == MIXED;
+    return mixed(a, n) && !before;
+}
+
+/* The first fact that fails is the one that people can do something about: who reads a cache that belongs to an
+ * attention, then who mixes rows, and the sizes that a program asks for only where nothing else is to blame. */
+static void refuse_nodes(analysis *a)
+{
+    for (int sizes = 0; sizes < 2; sizes++)
+        for (int pass = 0; pass < 3; pass++)
+            for (size_t i = 0; i < a->g->n_nodes; i++) {
+                const dlx_node *n = &a->g->nodes[i];
+                bool kept = n->op == DLX_OP_ATTENTION && !mixed(a, n);
+                if ((n->op == DLX_OP_SIZE) != (sizes == 1)) continue;
+                if (pass == 0 && reads_cache(a, n) && !kept)
+                    refuse(a, "node %zu (%s) reads a cache", i, dlx_op_name(n->op));
+                if (pass == 1 ? mixes(a, n) : pass == 2 && mixed(a, n))
+                    refuse(a, "node %zu (%s) may let rows depend on each other", i, dlx_op_name(n->op));
+            }
+}
+
 static void classify_nodes(analysis *a)
 {
     for (size_t i = 0; i < a->g->n_nodes; i++) {
         const dlx_node *n = &a->g->nodes[i];
         row_class c = node_class(a, n);
-        for (int k = 0; k < n->inputs; k++) {
-            bool cache = class_of(a, n->in[k]) == CACHE;
-            if (cache && !(n->op == DLX_OP_ATTENTION && c == PER_ROW))
-                refuse(a, "node %zu (%s) reads a cache", i, dlx_op_name(n->op));
-        }
         const dlx_value *y = &a->g->values[n->out[0]];
         if (c == PER_ROW && (y->rank < 1 || y->dim[0] != a->rows)) c = MIXED;
         a->class[n->out[0]] = (uint8_t)c;
-        if (n->op == DLX_OP_ATTENTION && c == PER_ROW) enter_attention(a, (uint32_t)i);
-        if (c == MIXED) refuse(a, "node %zu (%s) may let rows depend on each other", i, dlx_op_name(n->op));
     }
+    refuse_nodes(a);
+    for (size_t i = 0; i < a->g->n_nodes; i++)
+        if (a->g->nodes[i].op == DLX_OP_ATTENTION && class_of(a, a->g->nodes[i].out[0]) == PER_ROW)
+            enter_attention(a, (uint32_t)i);
 }
 
 static void check_outputs(analysis *a)

@@ -224,6 +224,49 @@ static void test_rope(void **state)
     inputs_close(&in);
 }
 
+static void test_rope_pairs(void **state)
+{
+    (void)state;
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    static const size_t dims[] = {2, 4, 6, 10, 16, 34, 64, 80, 128};
+    inputs in;
+    inputs_open(&in);
+    for (size_t d = 0; d < sizeof dims / sizeof dims[0]; d++) {
+        for (size_t heads = 0; heads <= 5; heads++) {
+            size_t dim = dims[d], n = heads * dim;
+            float *x = in.a.p, *cs = in.b.p, *expected = in.c.p;
+            fill(&in.r, x, n, FILL_OUTLIER);
+            for (size_t i = 0; i < dim / 2; i++) {
+                double angle = (double)rng_f32(&in.r) * 100;
+                cs[i] = (float)cos(angle);
+                cs[dim / 2 + i] = (float)sin(angle);
+            }
+            k[0].rope_pairs(expected, x, cs, cs + dim / 2, heads, dim);
+            for (size_t j = 0; j < n; j += 2) { /* by its definition */
+                double c = (double)cs[j % dim / 2], s = (double)cs[dim / 2 + j % dim / 2];
+                assert_true(expected[j] == (float)((double)x[j] * c - (double)x[j + 1] * s));
+                assert_true(expected[j + 1] == (float)((double)x[j] * s + (double)x[j + 1] * c));
+            }
+            guarded first = guarded_new(n * sizeof(float), 0);
+            for (size_t i = 1; i < count; i++) {
+                guarded y = guarded_new(n * sizeof(float), 4 * (d % 16));
+                k[i].rope_pairs(y.p, x, cs, cs + dim / 2, heads, dim);
+                for (size_t j = 0; j < n; j++)
+                    check_close("rope of pairs", j, ((float *)y.p)[j], expected[j],
+                                1.3e-7 * (fabs((double)x[j]) + fabs((double)x[j ^ 1])));
+                check_same("rope of pairs", i, &first, &y);
+                memcpy(y.p, x, n * sizeof(float));
+                k[i].rope_pairs(y.p, y.p, cs, cs + dim / 2, heads, dim);
+                check_bits("rope of pairs in place", y.p, first.p, y.n);
+                guarded_free(&y);
+            }
+            guarded_free(&first);
+        }
+    }
+    inputs_close(&in);
+}
+
 /* x of softmax: some kind of row with every third entry -inf, and one of them certainly finite. */
 static void fill_softmax(rng *r, float *x, size_t n, int kind, bool holes)
 {
@@ -583,15 +626,25 @@ static void test_limits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_add_mul),          cmocka_unit_test(test_silu_mul),
-        cmocka_unit_test(test_silu_sweep),       cmocka_unit_test(test_silu_limits),
-        cmocka_unit_test(test_rms_norm),         cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_softmax),          cmocka_unit_test(test_quantize),
-        cmocka_unit_test(test_quantize_meaning), cmocka_unit_test(test_quantize_recorded),
-        cmocka_unit_test(test_dequantize),       cmocka_unit_test(test_names),
-        cmocka_unit_test(test_limits),           cmocka_unit_test(test_quantize_overflow),
-        cmocka_unit_test(test_quantize_widest),  cmocka_unit_test(test_f16_all),
-        cmocka_unit_test(test_f16_rounding),     cmocka_unit_test(test_f16_sizes),
+        cmocka_unit_test(test_add_mul),
+        cmocka_unit_test(test_silu_mul),
+        cmocka_unit_test(test_silu_sweep),
+        cmocka_unit_test(test_silu_limits),
+        cmocka_unit_test(test_rms_norm),
+        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope_pairs),
+        cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_quantize),
+        cmocka_unit_test(test_quantize_meaning),
+        cmocka_unit_test(test_quantize_recorded),
+        cmocka_unit_test(test_dequantize),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_quantize_overflow),
+        cmocka_unit_test(test_quantize_widest),
+        cmocka_unit_test(test_f16_all),
+        cmocka_unit_test(test_f16_rounding),
+        cmocka_unit_test(test_f16_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -346,6 +346,18 @@ static void test_dlx_inspect_graph(void)
     EMPTIED(char, s, dlx_inspect_graph(NULL, true, false, &s, &err));
 }
 
+static void test_dlx_inspect_method(void)
+{
+    REFUSED(dlx_inspect_method(g.path, NULL, false, NULL, &err));
+    EMPTIED(char, s, dlx_inspect_method(NULL, NULL, false, &s, &err));
+}
+
+static void test_dlx_inspect_method_graph(void)
+{
+    REFUSED(dlx_inspect_method_graph(g.path, NULL, true, false, NULL, &err));
+    EMPTIED(char, s, dlx_inspect_method_graph(NULL, NULL, true, false, &s, &err));
+}
+
 /* ---- method.h ---- */
 
 static void test_dlx_method_open(void)
@@ -542,6 +554,8 @@ static const struct {
     ROW(dlx_write_logits),
     ROW(dlx_inspect),
     ROW(dlx_inspect_graph),
+    ROW(dlx_inspect_method),
+    ROW(dlx_inspect_method_graph),
     ROW(dlx_method_open),
     ROW(dlx_method_input_info),
     ROW(dlx_method_output_info),

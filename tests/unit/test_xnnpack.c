@@ -382,7 +382,7 @@ static void older_identifier_is_read(void **state)
 /* Nodes 0..4 are those of make(); 5 is Add, the first of the map. X(what is broken, status, words of the message) */
 #define RULES(X)                                                                                                       \
     X(s->g.num_externs = 4097, DLX_E_FORMAT, "XNNPACK payload: 4097 inputs and outputs")                               \
-    X(VALUE(X_IN).datatype = 14, DLX_E_UNSUPPORTED, "value 0 (id 3): its data type is number 14")                      \
+    X(VALUE(X_IN).datatype = 14, DLX_E_UNSUPPORTED, "value 0 (id 3): its data type is number 14 (bfloat16)")           \
     X(VALUE(X_IN).rank = 7, DLX_E_FORMAT, "rank 7; XNNPACK has at most 6")                                             \
     X(VALUE(X_T).rank = 6; memset(VALUE(X_T).dim, 0xFF, 24), DLX_E_FORMAT, "more bytes than 64 bits")                  \
     X(VALUE(X_IN).quant = DLX_XNN_Q_PER_TENSOR, DLX_E_FORMAT, "data type 1 goes with quantisation 0, not 2")           \
@@ -412,7 +412,8 @@ static void older_identifier_is_read(void **state)
     X(VALUE(X_BYTE).external_id = 1, DLX_E_FORMAT, "another value has external id 1")                                  \
     X(VALUE(X_BYTE).id = id_of(X_IN), DLX_E_FORMAT, "another value has this id")                                       \
     X(VALUE(X_UNUSED).id = 2 * s->g.n_values, DLX_E_FORMAT, "ids reach below twice the number of values")              \
-    X(NODE(5).type = 7, DLX_E_UNSUPPORTED, "node 5 (?): its type is number 7")                                         \
+    X(NODE(5).type = 7, DLX_E_UNSUPPORTED, "node 5 (Conv2d): this runtime has no such operator")                       \
+    X(NODE(5).type = 48, DLX_E_UNSUPPORTED, "node 5 (?): its type is number 48")                                       \
     X(NODE(5).inputs = 1, DLX_E_FORMAT, "node 5 (Add): it has 1 inputs; expected 2")                                   \
     X(NODE(5).in[1] = 0, DLX_E_FORMAT, "input 1 is id 0, which no value has")                                          \
     X(NODE(5).in[1] = DLX_XNN_NONE, DLX_E_FORMAT, "input 1 is id 4294967295, which no value has")                      \
@@ -677,7 +678,11 @@ static void node_names_are_those_of_the_schema(void **state)
     assert_string_equal(dlx_xnn_node_name(2), "FullyConnected");
     assert_string_equal(dlx_xnn_node_name(40), "ReciprocalSquareRoot");
     assert_string_equal(dlx_xnn_node_name(47), "Cos");
-    assert_string_equal(dlx_xnn_node_name(7), "?");
+    assert_string_equal(dlx_xnn_node_name(7), "Conv2d");
+    assert_string_equal(dlx_xnn_node_name(10), "StaticConstantPad");
+    assert_string_equal(dlx_xnn_datatype_name(1), "float32");
+    assert_string_equal(dlx_xnn_datatype_name(14), "bfloat16");
+    assert_string_equal(dlx_xnn_datatype_name(15), "?");
     assert_string_equal(dlx_xnn_node_name(0), "?");
     assert_string_equal(dlx_xnn_node_name(-1), "?");
     assert_string_equal(dlx_xnn_node_name(48), "?");

@@ -28,7 +28,7 @@ static inline dlx_status stream_plain(void *ctx, const dlx_pte_blob *blob, dlx_o
 /* What a file is to be: the plain decoder, or one that differs in a way that the runtime must notice. */
 enum {
     TINY_PLAIN = 0,
-    TINY_HIDDEN = 1,    /* a COPY between scores and softmax: attention is not recognised, the numbers stay the same */
+    TINY_HIDDEN = 1,    /* scores are negated twice: attention is not recognised, the numbers stay the same */
     TINY_NEG_CACHE = 2, /* the cache passes through a NEG before it is read */
     TINY_NO_CACHE = 4,  /* attention does not read its cache at all */
     TINY_SWAPPED = 8,   /* the new keys and values come out in each other's place */
@@ -101,7 +101,7 @@ static inline void alter_primitives(dlx_graph *g, int what)
 {
     if (what & TINY_NEG_CACHE)
         for (size_t k = 2; k < 4; k++) insert_before(g, DLX_OP_CONCAT, g->inputs[k], DLX_OP_NEG);
-    if (what & TINY_HIDDEN) insert_before(g, DLX_OP_SOFTMAX, DLX_NONE, DLX_OP_COPY);
+    for (int i = 0; i < 2 && (what & TINY_HIDDEN); i++) insert_before(g, DLX_OP_SOFTMAX, DLX_NONE, DLX_OP_NEG);
 }
 
 static inline void write_tiny_file(const char *path, int what)
