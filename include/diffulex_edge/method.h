@@ -100,8 +100,8 @@ DLX_API dlx_status dlx_method_output_info(const dlx_method *method, size_t i, dl
  * DLX_E_LIMIT. A call that fails may have changed a part of the state: reset it. Allocates nothing.
  */
 DLX_API dlx_status dlx_method_run(dlx_method *method, const dlx_tensor *inputs, size_t n, dlx_error *err);
-/* Output i of the last call, which must have succeeded (else DLX_E_INVALID). out->data belongs to the handle and stays until the next call, reset or
- * close; an output that is an input unchanged points at the caller's data. */
+/* Output i of the last call, which must have succeeded (else DLX_E_INVALID). out->data belongs to the handle and stays
+ * until the next call, reset or close; an output that is an input unchanged points at the caller's data. */
 DLX_API dlx_status dlx_method_output(const dlx_method *method, size_t i, dlx_tensor *out, dlx_error *err);
 /* The state becomes what it was after opening; the last call's outputs are gone. */
 DLX_API void dlx_method_reset(dlx_method *method);

@@ -175,8 +175,9 @@ DLX_API dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_
 DLX_API dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out, dlx_error *err);
 
 /* One method (NULL: "forward") as dlx_method_open runs it: inputs, outputs, operators, what runs fused, and the memory
- * that it takes; text, or the object that the list `methods` of dlx_inspect's JSON has. A program without that method is
- * DLX_E_UNSUPPORTED, and the sentence names those that it has. The result is NUL-terminated; free it with dlx_free. */
+ * that it takes; text, or the object that the list `methods` of dlx_inspect's JSON has. A program without that method
+ * is DLX_E_UNSUPPORTED, and the sentence names those that it has. The result is NUL-terminated; free it with dlx_free.
+ */
 DLX_API dlx_status dlx_inspect_method(const char *path, const char *method, bool json, char **out, dlx_error *err);
 /* Its graph, as dlx_inspect_graph. */
 DLX_API dlx_status dlx_inspect_method_graph(const char *path, const char *method, bool raised, bool dot, char **out,
