@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
 
 import mutate  # noqa: E402
+from mutation import campaign  # noqa: E402
 from mutation.c_code import Code  # noqa: E402
 from mutation.sites import Finder, enum_families, sample  # noqa: E402
 from mutation.weave import HEADER, Workshop, room_of, woven  # noqa: E402
@@ -240,6 +241,23 @@ def test_the_trace_build_notes_what_is_reached(tmp_path):
     reached = {sites[n - 1].what for n, byte in enumerate(reach.read_bytes()) if byte}
     assert {"argc > 1 -> argc >= 1", "0 -> 1"} <= reached
     assert not any("a + 1" in what or "- 5" in what for what in reached)
+
+
+def test_what_a_test_leaves_running_is_ended():
+    """Also in a session of its own, where no signal to the test's group arrives."""
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True,
+                            env={**os.environ, "DLX_MUTATION_RUN": "marked"})
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True,
+                             env={**os.environ, "DLX_MUTATION_RUN": "marked-as-well"})
+    try:
+        while b"time.sleep" not in Path(f"/proc/{left.pid}/cmdline").read_bytes():
+            pass  # it has not been started yet
+        campaign.kill_marked(b"DLX_MUTATION_RUN=marked")
+        assert left.wait(timeout=60) == -9 and other.poll() is None
+    finally:
+        for process in (left, other):
+            process.kill()
+            process.wait()
 
 
 def test_rooms():

@@ -94,6 +94,7 @@ static int32_t letter(method *m, char c)
     case 'm': return *e = input(m, DLX_ST_BOOL, 2, (int32_t[]){2, 3}, m_data);
     case 'i': return *e = input(m, DLX_ST_LONG, 2, (int32_t[]){2, 3}, i_data);
     case 'p': return *e = input(m, DLX_ST_LONG, 1, (int32_t[]){2}, p_data);
+    case 'r': return *e = input(m, DLX_ST_FLOAT, 5, (int32_t[]){1, 1, 1, 2, 3}, x_data);
     case 'D':
         *e = input(m, DLX_ST_FLOAT, 2, (int32_t[]){2, 3}, x_data);
         m->values[*e].u.tensor.dynamic = true;
@@ -446,6 +447,7 @@ static void numbers_give_what_python_gives(void **state)
             check(&c);
         }
     static const call_case others[] = {
+        {"aten::unsqueeze_copy.out", "r 2 > f[1,1,1,1,2,3]", GIVES(-2, -0.5, 0, 1, 1.5, 4)},
         {"executorch_prim::floordiv.int", "@9 2 >> I", GIVES(4)},
         {"executorch_prim::mod.int", "@9 2 >> I", GIVES(1)},
         {"aten::sym_size.int", "D 0 >> I", GIVES(2)},

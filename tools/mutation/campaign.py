@@ -7,12 +7,14 @@ what they let live the fast part of pytest.
 import concurrent.futures
 import json
 import os
+import pathlib
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from typing import NamedTuple
 
 # The fast part of pytest: less than a minute together, nothing that needs PyTorch or decodes hundreds of puzzles.
@@ -38,6 +40,16 @@ def limits():
     resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (MOST_FILE, MOST_FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def kill_marked(mark):
+    """What a test started in sessions of their own, as terminals need: a mutant may run for ever there."""
+    for folder in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            pass  # it ended, or is not ours
 
 
 class Campaign:
@@ -75,7 +87,8 @@ class Campaign:
 
     def run_test(self, test, limit, variables):
         """(how it failed or None, seconds)."""
-        environment = {**os.environ, **test.environment, **variables}
+        mark = f"DLX_MUTATION_RUN={uuid.uuid4().hex}"
+        environment = {**os.environ, **test.environment, **variables, **dict([mark.split("=")])}
         start = time.monotonic()
         process = subprocess.Popen(test.command, cwd=test.folder, env=environment, stdin=subprocess.DEVNULL,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
@@ -92,6 +105,7 @@ class Campaign:
             except ProcessLookupError:
                 pass
             process.wait()
+            kill_marked(mark.encode())
         return how, time.monotonic() - start
 
     # ---- what the tests do without a mutant
