@@ -35,7 +35,7 @@ typedef struct dlx_model_options {
 /* Bytes, all known before anything is allocated. */
 typedef struct dlx_memory {
     size_t struct_size;   /* sizeof(dlx_memory), set by the caller */
-    uint64_t file;        /* mapped file */
+    uint64_t file;        /* what of the file stays in memory: its program, tables and other constants */
     uint64_t packed;      /* weights rearranged for the kernels (per model) */
     uint64_t kv_cache;    /* per workspace, all its pages. The system gives them when they are first written */
     uint64_t activations; /* per workspace: the largest pass, and tables */

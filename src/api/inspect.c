@@ -19,7 +19,7 @@
 
 typedef struct report {
     const char *path;
-    dlx_mapping map;
+    dlx_file file;
     dlx_arena arena;
     dlx_pte pte;
     dlx_model model; /* loaded without packing; valid when runnable */
@@ -179,7 +179,7 @@ static void text_memory(report *r)
     const struct {
         const char *what;
         uint64_t bytes;
-    } part[] = {{"file, mapped", m->file},
+    } part[] = {{"file, in memory", m->file},
                 {"packed weights", m->packed},
                 {"KV cache", m->kv_cache},
                 {"activations", m->activations},
@@ -386,8 +386,8 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
     report r = {.path = path};
     DLX_TRY(take_workspace(&r, workspace, err));
     dlx_arena_init(&r.arena);
-    dlx_status s = dlx_map_file(&r.map, path, err);
-    if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
+    dlx_status s = dlx_file_open(&r.file, path, err);
+    if (s == DLX_OK) s = dlx_pte_open(&r.pte, &r.arena, &r.file, err);
     if (s == DLX_OK) {
         dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
         r.runnable = dlx_model_load(&r.model, path, &load, &r.why_not) == DLX_OK;
@@ -407,7 +407,7 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
         dlx_graph_free(&r.graph);
     }
     dlx_arena_free(&r.arena);
-    dlx_unmap(&r.map);
+    dlx_file_close(&r.file);
     return s;
 }
 
@@ -415,14 +415,14 @@ dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out
 {
     if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "inspect: a path and a place for the text are needed");
     *out = NULL;
-    dlx_mapping map = {0};
+    dlx_file file = {.fd = -1};
     dlx_arena arena;
     dlx_pte pte;
     dlx_graph g;
     dlx_arena_init(&arena);
     dlx_graph_init(&g);
-    dlx_status s = dlx_map_file(&map, path, err);
-    if (s == DLX_OK) s = dlx_pte_read(&pte, &arena, map.data, map.size, path, err);
+    dlx_status s = dlx_file_open(&file, path, err);
+    if (s == DLX_OK) s = dlx_pte_open(&pte, &arena, &file, err);
     if (s == DLX_OK) s = dlx_import_method(&g, &pte, "forward", NULL, err);
     bool decoder;
     if (s == DLX_OK && raised) s = dlx_raise_decoder(&g, &decoder, err);
@@ -430,6 +430,6 @@ dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, char **out
     if (s == DLX_OK) s = dlx_graph_print(&g, dot, out, err);
     dlx_graph_free(&g);
     dlx_arena_free(&arena);
-    dlx_unmap(&map);
+    dlx_file_close(&file);
     return s;
 }

@@ -11,9 +11,9 @@
 #include "format/pte.h"
 #include "runtime/program.h"
 
-/* A .pte, mapped and read, with the signature of its `forward` method understood (layout A of docs/EXPORT.md). */
+/* A .pte, read, with the signature of its `forward` method understood (layout A of docs/EXPORT.md). */
 struct dlx_model {
-    dlx_mapping map;
+    dlx_file file;   /* closed once everything is in memory */
     dlx_arena arena; /* of pte */
     dlx_pte pte;
     dlx_program program;
