@@ -35,11 +35,11 @@ typedef struct dlx_model_options {
 /* Bytes, all known before anything is allocated. */
 typedef struct dlx_memory {
     size_t struct_size;   /* sizeof(dlx_memory), set by the caller */
-    uint64_t file;        /* mapped file */
+    uint64_t file;        /* what of the file stays in memory: its program, tables and other constants */
     uint64_t packed;      /* weights rearranged for the kernels (per model) */
     uint64_t kv_cache;    /* per workspace, all its pages. The system gives them when they are first written */
     uint64_t activations; /* per workspace: the largest pass, and tables; its sessions' tables as well */
-    uint64_t program;     /* what describes the program (per model): its graph, tables, threads */
+    uint64_t program;     /* what this runtime makes of the program (per model): its graph, tables, threads */
 } dlx_memory;
 
 static inline dlx_model_options dlx_model_options_default(void)

@@ -20,7 +20,7 @@
 
 typedef struct report {
     const char *path;
-    dlx_mapping map;
+    dlx_file file;
     dlx_arena arena;
     dlx_pte pte;
     dlx_model model;       /* loaded without packing; valid when runnable */
@@ -133,7 +133,7 @@ static void text_memory(report *r)
     const struct {
         const char *what;
         uint64_t bytes;
-    } part[] = {{"file, mapped", m->file},
+    } part[] = {{"file, in memory", m->file},
                 {"packed weights", m->packed},
                 {"KV cache", m->kv_cache},
                 {"activations", m->activations},
@@ -313,36 +313,36 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
     report r = {.path = path};
     DLX_TRY(take_workspace(&r, workspace, err));
     dlx_arena_init(&r.arena);
-    dlx_status s = dlx_map_file(&r.map, path, err);
-    if (s == DLX_OK) s = dlx_pte_read(&r.pte, &r.arena, r.map.data, r.map.size, path, err);
+    dlx_status s = dlx_file_open(&r.file, path, err);
+    if (s == DLX_OK) s = dlx_pte_open(&r.pte, &r.arena, &r.file, err);
     if (s == DLX_OK) s = describe(&r, json, err);
     if (s == DLX_OK) s = dlx_text_take(&r.t, out, "describing a file", err);
     for (uint32_t i = 0; r.view && i < r.pte.n_plans; i++) dlx_method_view_free(&r.view[i]);
     dlx_model_unload(&r.model);
     dlx_arena_free(&r.arena);
-    dlx_unmap(&r.map);
+    dlx_file_close(&r.file);
     return s;
 }
 
-/* A mapped file with its program. */
+/* A file with its program. */
 typedef struct opened {
-    dlx_mapping map;
+    dlx_file file;
     dlx_arena arena;
     dlx_pte pte;
 } opened;
 
 static dlx_status open_file(opened *o, const char *path, dlx_error *err)
 {
-    *o = (opened){.map = {0}};
+    *o = (opened){.file = {.fd = -1}};
     dlx_arena_init(&o->arena);
-    DLX_TRY(dlx_map_file(&o->map, path, err));
-    return dlx_pte_read(&o->pte, &o->arena, o->map.data, o->map.size, path, err);
+    DLX_TRY(dlx_file_open(&o->file, path, err));
+    return dlx_pte_open(&o->pte, &o->arena, &o->file, err);
 }
 
 static void close_file(opened *o)
 {
     dlx_arena_free(&o->arena);
-    dlx_unmap(&o->map);
+    dlx_file_close(&o->file);
 }
 
 static dlx_status print_method(const char *path, const char *method, bool decoder, bool raised, bool dot, char **out,

@@ -7,6 +7,7 @@
 #include "api/inspect_operators.h"
 #include "base/dtype.h"
 #include "diffulex_edge/threads.h"
+#include "runtime/constants.h"
 
 static const char *scalar_name(int scalar_type)
 {
@@ -21,7 +22,7 @@ bool dlx_is_constant_method(const dlx_pte_plan *p)
 
 /* ---- how it would run ---- */
 
-static dlx_status measure(dlx_method_view *v, dlx_error *err)
+static dlx_status measure(dlx_method_view *v, const dlx_pte *pte, dlx_error *err)
 {
     const dlx_graph *g = &v->program.g;
     const dlx_allocator *mem = &v->program.mem;
@@ -37,6 +38,9 @@ static dlx_status measure(dlx_method_view *v, dlx_error *err)
     dlx_status s = dlx_executor_size(&v->program, &bounds, v->threads, &v->activations, err);
     dlx_mem_free(mem, most, g->n_inputs + 1, sizeof *most);
     v->packed = dlx_program_packed_size(&v->program);
+    dlx_constant_sizes constants;
+    if (s == DLX_OK) s = dlx_constants_size(g, &constants, err);
+    if (s == DLX_OK) v->file = pte->program_size + constants.bytes;
     return s;
 }
 
@@ -46,7 +50,7 @@ dlx_status dlx_method_view_open(dlx_method_view *v, const dlx_pte *pte, const ch
     memset(v, 0, sizeof *v);
     v->threads = dlx_cpu_count();
     dlx_status s = dlx_program_load(&v->program, pte, method, &options, &v->why_not);
-    if (s == DLX_OK) s = measure(v, &v->why_not);
+    if (s == DLX_OK) s = measure(v, pte, &v->why_not);
     v->callable = s == DLX_OK;
     /* Too little memory, or a system that refuses, says nothing about the file. */
     if (s == DLX_E_NOMEM || s == DLX_E_IO) return dlx_fail(err, s, "%s", v->why_not.message);
@@ -118,7 +122,7 @@ static void text_tensor(dlx_text_buffer *t, const dlx_evalue *v)
             v->u.tensor.name ? v->u.tensor.name : "");
 }
 
-static void text_view(dlx_text_buffer *t, const dlx_pte *pte, const dlx_method_view *v)
+static void text_view(dlx_text_buffer *t, const dlx_method_view *v)
 {
     if (!v->callable) {
         dlx_put(t, "  this runtime cannot execute it: %s\n", v->why_not.message);
@@ -126,9 +130,9 @@ static void text_view(dlx_text_buffer *t, const dlx_pte *pte, const dlx_method_v
     }
     dlx_put_operators(t, &v->program.g);
     dlx_put(t,
-            "  memory           file, mapped %llu, packed weights %llu, states %llu, activations %llu bytes "
+            "  memory           file, in memory %llu, packed weights %llu, states %llu, activations %llu bytes "
             "(%d thread%s)\n",
-            (unsigned long long)pte->file_size, (unsigned long long)v->packed, (unsigned long long)v->states,
+            (unsigned long long)v->file, (unsigned long long)v->packed, (unsigned long long)v->states,
             (unsigned long long)v->activations, v->threads, v->threads > 1 ? "s" : "");
 }
 
@@ -159,7 +163,7 @@ void dlx_put_method(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *
     for (uint32_t i = 0; i < p->n_delegates; i++)
         dlx_put(t, "  delegate       %s, payload %llu bytes\n", p->delegates[i].id,
                 (unsigned long long)pte->blobs[p->delegates[i].blob].size);
-    if (v) text_view(t, pte, v);
+    if (v) text_view(t, v);
 }
 
 /* ---- JSON ---- */
@@ -182,7 +186,7 @@ static void json_tensors(dlx_text_buffer *t, const dlx_pte_plan *p, const char *
     dlx_put(t, "]");
 }
 
-static void json_view(dlx_text_buffer *t, const dlx_pte *pte, const dlx_method_view *v)
+static void json_view(dlx_text_buffer *t, const dlx_method_view *v)
 {
     dlx_put(t, ",\"callable\":%s", v->callable ? "true" : "false");
     if (!v->callable) {
@@ -195,9 +199,9 @@ static void json_view(dlx_text_buffer *t, const dlx_pte *pte, const dlx_method_v
     dlx_put(t,
             ",\"memory\":{\"file\":%llu,\"packed\":%llu,\"states\":%llu,\"activations\":%llu,\"total\":%llu,"
             "\"threads\":%d}",
-            (unsigned long long)pte->file_size, (unsigned long long)v->packed, (unsigned long long)v->states,
+            (unsigned long long)v->file, (unsigned long long)v->packed, (unsigned long long)v->states,
             (unsigned long long)v->activations,
-            (unsigned long long)(pte->file_size + v->packed + v->states + v->activations), v->threads);
+            (unsigned long long)(v->file + v->packed + v->states + v->activations), v->threads);
 }
 
 void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v)
@@ -221,6 +225,6 @@ void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_p
         dlx_put(t, ",\"payload_bytes\":%llu}", (unsigned long long)pte->blobs[p->delegates[i].blob].size);
     }
     dlx_put(t, "]");
-    if (v) json_view(t, pte, v);
+    if (v) json_view(t, v);
     dlx_put(t, "}");
 }

@@ -11,7 +11,7 @@ typedef struct dlx_method_view {
     bool callable;
     dlx_error why_not;   /* when it is not */
     dlx_program program; /* when it is */
-    uint64_t packed, states, activations;
+    uint64_t file, packed, states, activations; /* bytes; file: what of it stays in memory */
     int threads;
 } dlx_method_view;
 

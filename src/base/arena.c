@@ -22,12 +22,39 @@ void dlx_arena_init_with(dlx_arena *a, const dlx_allocator *mem)
     if (mem) a->mem = *mem;
 }
 
+static size_t rounded(size_t size)
+{
+    return (size + 15) & ~(size_t)15;
+}
+
+/* Of a new block for an allocation of `size` bytes, without its header. */
+static size_t block_capacity(size_t size)
+{
+    return size > BLOCK_BYTES ? size : BLOCK_BYTES;
+}
+
+dlx_arena_count dlx_arena_count_begin(const dlx_arena *a)
+{
+    return (dlx_arena_count){.used = a->used, .capacity = a->capacity};
+}
+
+void dlx_arena_count_add(dlx_arena_count *c, size_t size)
+{
+    size = rounded(size);
+    if (!c->capacity || size > c->capacity - c->used) {
+        c->capacity = block_capacity(size);
+        c->used = 0;
+        c->bytes += dlx_mem_bytes(sizeof(struct dlx_arena_block) + c->capacity, 1);
+    }
+    c->used += size;
+}
+
 void *dlx_arena_alloc(dlx_arena *a, size_t size)
 {
     if (size > SIZE_MAX / 2) return NULL;
-    size = (size + 15) & ~(size_t)15;
+    size = rounded(size);
     if (!a->blocks || size > a->capacity - a->used) {
-        size_t capacity = size > BLOCK_BYTES ? size : BLOCK_BYTES;
+        size_t capacity = block_capacity(size);
         struct dlx_arena_block *b = dlx_mem_zeroed(&a->mem, sizeof *b + capacity, 1);
         if (!b) return NULL;
         b->next = a->blocks;

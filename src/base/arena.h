@@ -6,6 +6,7 @@
 #define DLX_BASE_ARENA_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/memory.h"
 
@@ -26,6 +27,13 @@ void *dlx_arena_array(dlx_arena *a, size_t count, size_t size);
 char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n);
 /* Bytes that its blocks take of the allocator. */
 size_t dlx_arena_bytes(const dlx_arena *a);
+/* What allocations would add to that: begin with the arena as it is, count each allocation, read bytes. */
+typedef struct dlx_arena_count {
+    size_t used, capacity;
+    uint64_t bytes;
+} dlx_arena_count;
+dlx_arena_count dlx_arena_count_begin(const dlx_arena *a);
+void dlx_arena_count_add(dlx_arena_count *c, size_t size);
 /* Leaves an empty arena over the same allocator. */
 void dlx_arena_free(dlx_arena *a);
 /* Moves everything that `from` owns into `to`; `from` is empty afterwards. Pointers stay valid. Both were made with the

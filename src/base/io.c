@@ -5,231 +5,165 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { WRITE_BUFFER = 1 << 20 };
+#include "base/sizes.h"
 
 static dlx_status fail_errno(dlx_error *err, const char *what, const char *path)
 {
     return dlx_fail(err, errno == ENOMEM ? DLX_E_NOMEM : DLX_E_IO, "cannot %s '%s': %s", what, path, strerror(errno));
 }
 
-static dlx_status open_regular(int *fd, uint64_t *size, const char *path, dlx_error *err)
+static dlx_status shorter(const dlx_file *file, dlx_error *err)
 {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0) return fail_errno(err, "open", path);
+    return dlx_fail(err, DLX_E_IO, "'%s' became shorter while it was read", file->name);
+}
+
+static void changed_at(int64_t out[2], const struct stat *st)
+{
+#if defined(__APPLE__)
+    out[0] = (int64_t)st->st_mtimespec.tv_sec;
+    out[1] = (int64_t)st->st_mtimespec.tv_nsec;
+#else
+    out[0] = (int64_t)st->st_mtim.tv_sec;
+    out[1] = (int64_t)st->st_mtim.tv_nsec;
+#endif
+}
+
+/* What stands behind file->fd. */
+static dlx_status look_at(dlx_file *file, dlx_error *err)
+{
     struct stat st;
-    if (fstat(*fd, &st) != 0) {
-        dlx_status s = fail_errno(err, "read", path);
-        close(*fd);
-        return s;
-    }
-    if (!S_ISREG(st.st_mode)) {
-        close(*fd);
-        return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", path);
-    }
-    *size = (uint64_t)st.st_size;
+    if (fstat(file->fd, &st) != 0) return fail_errno(err, "read", file->name);
+    if (!S_ISREG(st.st_mode)) return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", file->name);
+    file->size = (uint64_t)st.st_size;
+    changed_at(file->changed, &st);
     return DLX_OK;
 }
 
-dlx_status dlx_map_file(dlx_mapping *out, const char *path, dlx_error *err)
+dlx_status dlx_file_open(dlx_file *out, const char *path, dlx_error *err)
 {
-    memset(out, 0, sizeof *out);
-    int fd;
-    uint64_t size;
-    DLX_TRY(open_regular(&fd, &size, path, err));
-    if (size > SIZE_MAX) {
-        close(fd);
-        return dlx_fail(err, DLX_E_LIMIT, "'%s' has %llu bytes, more than this machine can address", path,
-                        (unsigned long long)size);
+    /* O_NONBLOCK means nothing to a regular file; a FIFO would wait for somebody who writes. */
+    *out = (dlx_file){.name = path, .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+    if (out->fd < 0) return fail_errno(err, "open", path);
+    dlx_status s = look_at(out, err);
+    if (s != DLX_OK) dlx_file_close(out);
+    return s;
+}
+
+dlx_status dlx_file_from_fd(dlx_file *out, int fd, const char *name, dlx_error *err)
+{
+    *out = (dlx_file){.name = name, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)};
+    if (out->fd < 0) return fail_errno(err, "open", name);
+    dlx_status s = look_at(out, err);
+    if (s != DLX_OK) dlx_file_close(out);
+    return s;
+}
+
+void dlx_file_from_memory(dlx_file *out, const void *data, uint64_t size, const char *name)
+{
+    static const uint8_t nothing[1];
+    *out = (dlx_file){.name = name, .size = size, .memory = data ? data : nothing, .fd = -1};
+}
+
+void dlx_file_close(dlx_file *file)
+{
+    if (file->fd >= 0 && !file->memory && file->name) close(file->fd);
+    *file = (dlx_file){.fd = -1};
+}
+
+dlx_status dlx_file_read(const dlx_file *file, uint64_t offset, void *out, size_t n, dlx_error *err)
+{
+    uint8_t *to = out;
+    if (!dlx_range_ok(offset, n, file->size))
+        return dlx_fail(err, DLX_E_INTERNAL, "'%s': bytes %llu and %zu more are asked for; it has %llu", file->name,
+                        (unsigned long long)offset, n, (unsigned long long)file->size);
+    if (file->memory) {
+        if (n) memcpy(to, file->memory + offset, n);
+        return DLX_OK;
     }
-    void *p = size ? mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    dlx_status s = p == MAP_FAILED ? fail_errno(err, "map", path) : DLX_OK;
-    close(fd);
-    if (s != DLX_OK) return s;
-    out->data = p;
-    out->size = size;
+    while (n) {
+        ssize_t got = pread(file->fd, to, n, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return fail_errno(err, "read", file->name);
+        if (got == 0) return shorter(file, err);
+        to += got;
+        offset += (uint64_t)got;
+        n -= (size_t)got;
+    }
     return DLX_OK;
 }
 
-void dlx_unmap(dlx_mapping *m)
+void dlx_file_expect(const dlx_file *file, uint64_t offset, uint64_t n)
 {
-    if (m->data) munmap((void *)(uintptr_t)m->data, (size_t)m->size);
-    memset(m, 0, sizeof *m);
+#if defined(POSIX_FADV_WILLNEED)
+    if (!file->memory && n) (void)posix_fadvise(file->fd, (off_t)offset, (off_t)n, POSIX_FADV_WILLNEED);
+#else
+    (void)file;
+    (void)offset;
+    (void)n;
+#endif
 }
 
-/* Advises on the whole pages that touch (inside == false) or lie within (inside == true) the range. */
-static void advise(const void *p, uint64_t size, int advice, bool inside)
+dlx_status dlx_file_unchanged(const dlx_file *file, dlx_error *err)
 {
-    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    uintptr_t a = (uintptr_t)p, b = a + (uintptr_t)size;
-    a = inside ? (a + page - 1) / page * page : a / page * page;
-    b = inside ? b / page * page : (b + page - 1) / page * page;
-    if (p && a < b) (void)madvise((void *)a, b - a, advice);
-}
-
-void dlx_map_sequential(const void *p, uint64_t size)
-{
-    advise(p, size, MADV_SEQUENTIAL, false);
-    advise(p, size, MADV_WILLNEED, true);
-}
-
-void dlx_map_release(const void *p, uint64_t size)
-{
-    advise(p, size, MADV_DONTNEED, true);
+    dlx_file now = *file;
+    if (file->memory) return DLX_OK;
+    DLX_TRY(look_at(&now, err));
+    if (now.size < file->size) return shorter(file, err);
+    if (now.size == file->size && now.changed[0] == file->changed[0] && now.changed[1] == file->changed[1])
+        return DLX_OK;
+    return dlx_fail(err, DLX_E_IO, "'%s' changed while it was read; try again when nothing writes to it", file->name);
 }
 
 dlx_status dlx_read_file(char **out, size_t *size, const char *path, size_t limit, dlx_error *err)
 {
+    dlx_file file;
     *out = NULL;
     *size = 0;
-    int fd;
-    uint64_t n;
-    DLX_TRY(open_regular(&fd, &n, path, err));
-    if (n > limit) {
-        close(fd);
-        return dlx_fail(err, DLX_E_LIMIT, "'%s' has %llu bytes; at most %zu are expected", path, (unsigned long long)n,
-                        limit);
+    DLX_TRY(dlx_file_open(&file, path, err));
+    uint64_t n = file.size;
+    dlx_status s = DLX_OK;
+    char *p = NULL;
+    if (n > limit)
+        s = dlx_fail(err, DLX_E_LIMIT, "'%s' has %llu bytes; at most %zu are expected", path, (unsigned long long)n,
+                     limit);
+    else if (!(p = malloc((size_t)n + 1)))
+        s = dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s' (%llu bytes)", path, (unsigned long long)n);
+    if (s == DLX_OK) s = dlx_file_read(&file, 0, p, (size_t)n, err);
+    if (s == DLX_OK) s = dlx_file_unchanged(&file, err);
+    dlx_file_close(&file);
+    if (s != DLX_OK) {
+        free(p);
+        return s;
     }
-    char *p = malloc((size_t)n + 1);
-    if (!p) {
-        close(fd);
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s' (%llu bytes)", path, (unsigned long long)n);
-    }
-    size_t got = 0;
-    while (got < n) {
-        ssize_t r = read(fd, p + got, (size_t)n - got);
-        if (r < 0 && errno == EINTR) continue;
-        if (r <= 0) {
-            dlx_status s = r < 0 ? fail_errno(err, "read", path)
-                                 : dlx_fail(err, DLX_E_IO, "'%s' became shorter while it was read", path);
-            free(p);
-            close(fd);
-            return s;
-        }
-        got += (size_t)r;
-    }
-    close(fd);
-    p[got] = '\0';
+    p[n] = '\0';
     *out = p;
-    *size = got;
+    *size = (size_t)n;
     return DLX_OK;
+}
+
+static bool has_kind(const char *path, mode_t kind)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == kind;
 }
 
 bool dlx_is_folder(const char *path)
 {
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+    return has_kind(path, S_IFDIR);
 }
 
 bool dlx_is_file(const char *path)
 {
+    return has_kind(path, S_IFREG);
+}
+
+bool dlx_exists(const char *path)
+{
     struct stat st;
-    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
-}
-
-dlx_status dlx_output_open(dlx_output *out, const char *path, dlx_error *err)
-{
-    memset(out, 0, sizeof *out);
-    out->fd = -1;
-    if (dlx_is_folder(path)) return dlx_fail(err, DLX_E_IO, "cannot write '%s': it is a folder; name a file", path);
-    size_t n = strlen(path);
-    out->path = strdup(path);
-    out->temporary = malloc(n + 40);
-    out->buffer = malloc(WRITE_BUFFER);
-    if (out->temporary) out->temporary[0] = '\0'; /* nothing to remove yet */
-    if (!out->path || !out->temporary || !out->buffer) {
-        dlx_output_close(out);
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s' for writing", path);
-    }
-    /* Not mkstemp: a finished output has the permissions that any new file would have. */
-    for (int i = 0; i < 100 && out->fd < 0; i++) {
-        snprintf(out->temporary, n + 40, "%s.tmp-%ld-%d", path, (long)getpid(), i);
-        out->fd = open(out->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (out->fd < 0 && errno != EEXIST) break;
-    }
-    if (out->fd < 0) {
-        dlx_status s = fail_errno(err, "create a file beside", path);
-        out->temporary[0] = '\0';
-        dlx_output_close(out);
-        return s;
-    }
-    return DLX_OK;
-}
-
-static dlx_status write_all(dlx_output *out, const uint8_t *p, size_t n, dlx_error *err)
-{
-    while (n) {
-        ssize_t w = write(out->fd, p, n);
-        if (w < 0 && errno == EINTR) continue;
-        if (w <= 0) {
-            if (w == 0) errno = ENOSPC;
-            return dlx_fail(err, DLX_E_IO, "cannot write '%s' (%llu bytes were written): %s", out->path,
-                            (unsigned long long)(out->position - out->buffered), strerror(errno));
-        }
-        p += w;
-        n -= (size_t)w;
-    }
-    return DLX_OK;
-}
-
-static dlx_status flush(dlx_output *out, dlx_error *err)
-{
-    dlx_status s = write_all(out, out->buffer, out->buffered, err);
-    if (s == DLX_OK) out->buffered = 0;
-    return s;
-}
-
-dlx_status dlx_output_write(dlx_output *out, const void *data, size_t n, dlx_error *err)
-{
-    if (n > WRITE_BUFFER - out->buffered) DLX_TRY(flush(out, err));
-    if (n >= WRITE_BUFFER) {
-        DLX_TRY(write_all(out, data, n, err));
-    } else if (n) {
-        memcpy(out->buffer + out->buffered, data, n);
-        out->buffered += n;
-    }
-    out->position += n;
-    return DLX_OK;
-}
-
-dlx_status dlx_output_pad_to(dlx_output *out, uint64_t position, dlx_error *err)
-{
-    static const uint8_t zeros[256];
-    if (position < out->position)
-        return dlx_fail(err, DLX_E_INTERNAL, "'%s': output position %llu lies behind %llu", out->path,
-                        (unsigned long long)position, (unsigned long long)out->position);
-    while (out->position < position) {
-        uint64_t n = position - out->position;
-        DLX_TRY(dlx_output_write(out, zeros, n < sizeof zeros ? (size_t)n : sizeof zeros, err));
-    }
-    return DLX_OK;
-}
-
-dlx_status dlx_output_commit(dlx_output *out, dlx_error *err)
-{
-    DLX_TRY(flush(out, err));
-    if (fsync(out->fd) != 0 && errno != EINVAL && errno != EROFS) return fail_errno(err, "write", out->path);
-    int fd = out->fd;
-    out->fd = -1;
-    if (close(fd) != 0) return fail_errno(err, "write", out->path);
-    if (rename(out->temporary, out->path) != 0) return fail_errno(err, "rename the finished file to", out->path);
-    out->temporary[0] = '\0';
-    return DLX_OK;
-}
-
-void dlx_output_close(dlx_output *out)
-{
-    if (out->fd >= 0) close(out->fd);
-    if (out->temporary && out->temporary[0]) unlink(out->temporary);
-    free(out->path);
-    free(out->temporary);
-    free(out->buffer);
-    memset(out, 0, sizeof *out);
-    out->fd = -1;
+    return stat(path, &st) == 0;
 }

@@ -1,5 +1,6 @@
 /*
- * Files: read-only mappings, whole-file reads, and outputs that appear at their final name only when complete.
+ * Files that are read: range by range into the reader's memory, or whole. Nothing is ever mapped, so a file that
+ * shrinks or is overwritten by somebody else is an error of the next read, never a signal. Outputs: base/output.h.
  */
 #ifndef DLX_BASE_IO_H
 #define DLX_BASE_IO_H
@@ -8,44 +9,40 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/output.h"
 #include "base/status.h"
 
-/* A file mapped read-only. */
-typedef struct dlx_mapping {
-    const uint8_t *data; /* NULL for an empty file */
+/* A regular file, or bytes in memory, that is read range by range. Any number of threads may read at once. */
+typedef struct dlx_file {
+    const char *name; /* for messages; not owned */
     uint64_t size;
-} dlx_mapping;
+    const uint8_t *memory; /* not owned; NULL: a file */
+    int fd;                /* -1: in memory, or closed */
+    int64_t changed[2];    /* when its contents changed last, as seen on opening: seconds and nanoseconds */
+} dlx_file;
 
-dlx_status dlx_map_file(dlx_mapping *out, const char *path, dlx_error *err);
-void dlx_unmap(dlx_mapping *m);
-/* Hints: the range will be read once, front to back / its pages may leave memory (they come back from the file when
- * touched again). The range need not be page-aligned. */
-void dlx_map_sequential(const void *p, uint64_t size);
-void dlx_map_release(const void *p, uint64_t size);
+/* What is no regular file is refused at once: a FIFO without a writer does not block. `name` must outlive the file. */
+dlx_status dlx_file_open(dlx_file *out, const char *path, dlx_error *err);
+/* From a descriptor of a regular file, which stays the caller's; its position is neither read nor moved. */
+dlx_status dlx_file_from_fd(dlx_file *out, int fd, const char *name, dlx_error *err);
+/* From memory that must outlive the file and keep its contents. */
+void dlx_file_from_memory(dlx_file *out, const void *data, uint64_t size, const char *name);
+void dlx_file_close(dlx_file *file);
 
-/* Reads a whole file of at most `limit` bytes into malloc'd memory with a NUL behind it. */
+/* Bytes [offset, offset + n), which lie inside the file. A file that has become shorter is DLX_E_IO. */
+dlx_status dlx_file_read(const dlx_file *file, uint64_t offset, void *out, size_t n, dlx_error *err);
+/* Hint: the range will be read soon. */
+void dlx_file_expect(const dlx_file *file, uint64_t offset, uint64_t n);
+/* DLX_E_IO when size or time of the last change are not what they were on opening: what was read may be a mixture. To
+ * be called behind the last read whose result is kept. */
+dlx_status dlx_file_unchanged(const dlx_file *file, dlx_error *err);
+
+/* Reads a whole regular file of at most `limit` bytes into malloc'd memory with a NUL behind it. */
 dlx_status dlx_read_file(char **out, size_t *size, const char *path, size_t limit, dlx_error *err);
 
 bool dlx_is_folder(const char *path);
 bool dlx_is_file(const char *path);
-
-/* An output file: written under a temporary name in the target's folder, renamed by commit. */
-typedef struct dlx_output {
-    int fd;          /* -1: not open */
-    char *path;      /* target, malloc'd */
-    char *temporary; /* malloc'd */
-    uint64_t position;
-    uint8_t *buffer; /* malloc'd write buffer */
-    size_t buffered;
-} dlx_output;
-
-dlx_status dlx_output_open(dlx_output *out, const char *path, dlx_error *err);
-dlx_status dlx_output_write(dlx_output *out, const void *data, size_t n, dlx_error *err);
-/* Writes zeros up to `position`, which must not lie behind what was written. */
-dlx_status dlx_output_pad_to(dlx_output *out, uint64_t position, dlx_error *err);
-/* Flushes to the disk and renames; on failure nothing is left behind and an older target stays as it was. */
-dlx_status dlx_output_commit(dlx_output *out, dlx_error *err);
-/* Removes the temporary file unless it was committed. Fine on a closed output. */
-void dlx_output_close(dlx_output *out);
+/* Whether anything has that name, of whatever kind. */
+bool dlx_exists(const char *path);
 
 #endif

@@ -1,4 +1,4 @@
-/* Methods as functions of tensors: a mapped file, a program whose rows nobody reorders, an executor at its bounds, and
+/* Methods as functions of tensors: a program whose rows nobody reorders, an executor at its bounds, and
  * the memory of its states. */
 #include "diffulex_edge/method.h"
 
@@ -11,7 +11,7 @@
 
 struct dlx_method {
     dlx_allocator mem;
-    dlx_mapping map;
+    dlx_file file;   /* closed once everything is in memory */
     dlx_arena arena; /* of pte */
     dlx_pte pte;
     dlx_pool *pool, *own_pool; /* own_pool NULL: it is the caller's */
@@ -112,8 +112,8 @@ static dlx_status load(dlx_method *m, const char *path, const char *name, const 
                        dlx_error *err)
 {
     dlx_program_options options = {.limit = limit, .mem = &m->mem};
-    DLX_TRY(dlx_map_file(&m->map, path, err));
-    DLX_TRY(dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err));
+    DLX_TRY(dlx_file_open(&m->file, path, err));
+    DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
     if (!o->pool) DLX_TRY(dlx_pool_create_with(&m->own_pool, o->threads, &m->mem, err));
     m->pool = o->pool ? o->pool : m->own_pool;
     options.pool = m->pool;
@@ -125,6 +125,8 @@ static dlx_status load(dlx_method *m, const char *path, const char *name, const 
     m->out = dlx_mem_zeroed(&m->mem, g->n_outputs + 1, sizeof *m->out);
     m->given = dlx_mem_zeroed(&m->mem, m->n_inputs + 1, sizeof *m->given);
     if (!m->in || !m->out || !m->given) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a method");
+    DLX_TRY(dlx_file_unchanged(&m->file, err));
+    dlx_file_close(&m->file);
     DLX_TRY(make_executor(m, err));
     return make_states(m, err);
 }
@@ -172,7 +174,7 @@ void dlx_method_close(dlx_method *method)
     dlx_program_free(&method->program);
     dlx_pool_free(method->own_pool);
     dlx_arena_free(&method->arena);
-    dlx_unmap(&method->map);
+    dlx_file_close(&method->file);
     dlx_mem_free(&mem, method, 1, sizeof *method);
 }
 

@@ -1,5 +1,5 @@
 /*
- * Models: map, read, recognise the signature, load the program. The cache contract (layout A): inputs tokens [T],
+ * Models: read, recognise the signature, load the program. The cache contract (layout A): inputs tokens [T],
  * positions [T], then k_i, v_i [P, kv_heads, head_dim] per layer; outputs logits [T, V], then the new k_i, v_i.
  */
 #include "engine/model.h"
@@ -112,10 +112,10 @@ static dlx_status bind(dlx_model *m, dlx_error *err)
                             err);
 }
 
-static dlx_status load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err)
+static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
 {
     dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
-    DLX_TRY(dlx_pte_read(&m->pte, &m->arena, m->map.data, m->map.size, path, err));
+    DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
     m->pool = o->pool;
     if (!o->inspect && !o->pool) {
@@ -127,7 +127,8 @@ static dlx_status load(dlx_model *m, const char *path, const dlx_load_options *o
     DLX_TRY(dlx_program_load(&m->program, &m->pte, "forward", &program, err));
     DLX_TRY(recognise(m, err));
     DLX_TRY(bind(m, err));
-    return complete_facts(m, err);
+    DLX_TRY(complete_facts(m, err));
+    return dlx_file_unchanged(&m->file, err);
 }
 
 dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err)
@@ -137,9 +138,10 @@ dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options
     dlx_arena_init_with(&m->arena, &m->mem);
     m->threads = o->threads ? o->threads : dlx_cpu_count(); /* what a pool would have, when there is none */
     if (!path) return dlx_fail(err, DLX_E_INVALID, "no path of a .pte file was given");
-    dlx_status s = dlx_map_file(&m->map, path, err);
+    dlx_status s = dlx_file_open(&m->file, path, err);
     if (s == DLX_OK) {
-        s = load(m, path, o, err);
+        s = load(m, o, err);
+        dlx_file_close(&m->file);
         if (s != DLX_OK && err && !strstr(err->message, path)) s = dlx_fail_prefix(err, s, "%s", path);
     }
     if (s != DLX_OK) dlx_model_unload(m);
@@ -152,7 +154,6 @@ void dlx_model_unload(dlx_model *m)
     dlx_pool_free(m->own_pool);
     m->pool = m->own_pool = NULL;
     dlx_arena_free(&m->arena);
-    dlx_unmap(&m->map);
 }
 
 dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)

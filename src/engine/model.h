@@ -11,9 +11,9 @@
 #include "format/pte.h"
 #include "runtime/program.h"
 
-/* A .pte, mapped and read, with the signature of its `forward` method understood (layout A of docs/EXPORT.md). */
+/* A .pte, read, with the signature of its `forward` method understood (layout A of docs/EXPORT.md). */
 struct dlx_model {
-    dlx_mapping map;
+    dlx_file file;   /* closed once everything is in memory */
     dlx_arena arena; /* of pte */
     dlx_pte pte;
     dlx_program program;
@@ -40,7 +40,7 @@ void dlx_model_unload(dlx_model *m);
 /* Shapes of the graph inputs for calls of `rows` rows with `cached` cache rows and `demanded` demanded rows;
  * shape [program.g.n_inputs]. */
 void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, int64_t demanded, dlx_shape *shape);
-/* Bytes that an open model takes besides its file and its packed weights. Inspection says the same. */
+/* Bytes that an open model takes besides its packed weights, with what it read of the file. */
 uint64_t dlx_model_described(const dlx_model *m);
 /* Checks and completes the bounds of a session (0: the file's). */
 dlx_status dlx_model_bounds(const dlx_model *m, int32_t *max_rows, int32_t *max_context, dlx_error *err);

@@ -8,6 +8,7 @@
 
 #include "base/sizes.h"
 #include "base/structs.h"
+#include "runtime/constants.h"
 
 enum { DEFAULT_SESSIONS = 16, MOST_SESSIONS = 1024 };
 
@@ -112,21 +113,23 @@ dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_opti
     dlx_shape *shape;
     dlx_executor_bounds bounds;
     uint64_t activations;
+    dlx_constant_sizes constants;
     dlx_memory memory = {.struct_size = sizeof memory};
     dlx_struct_clear(out, sizeof *out);
     if (!model || !out)
         return dlx_fail(err, DLX_E_INVALID, "dlx_workspace_memory: a model and a place for the sizes are needed");
     DLX_TRY(complete_options(&o, options, err));
     DLX_TRY(lay_out(model, &o, &l, err));
+    DLX_TRY(dlx_constants_size(&model->program.g, &constants, err));
     DLX_TRY(executor_bounds(model, &l, &shape, &bounds, err));
     dlx_status s = dlx_executor_size(&model->program, &bounds, model->threads, &activations, err);
     dlx_mem_free(&model->mem, shape, model->program.g.n_inputs, sizeof *shape);
     if (s != DLX_OK) return s;
-    memory.file = model->map.size;
+    memory.file = model->pte.program_size + constants.bytes;
     memory.packed = dlx_program_packed_size(&model->program);
     memory.kv_cache = l.kv_bytes;
     memory.activations = activations + l.table_bytes;
-    memory.program = dlx_model_described(model);
+    memory.program = dlx_model_described(model) + constants.arena.bytes - memory.file; /* they lie in its arenas */
     return dlx_struct_out(out, &memory, sizeof memory, "dlx_memory", err);
 }
 

@@ -1,6 +1,6 @@
 /*
- * The export driver: checkpoint -> graph -> quantisation -> backend -> file. Weights are views into the mapped
- * checkpoint all the way; they are converted chunk by chunk while the file is written, so memory stays near the
+ * The export driver: checkpoint -> graph -> quantisation -> backend -> file. Weights are places in the checkpoint's
+ * files all the way; they are read and converted chunk by chunk while the file is written, so memory stays near the
  * largest tensor's row scales, not near the model.
  */
 #include "diffulex_edge/export.h"
@@ -111,7 +111,7 @@ static bool folder_has(const char *folder, const char *file)
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/%s", folder, file);
-    return n > 0 && (size_t)n < sizeof path && dlx_is_file(path);
+    return n > 0 && (size_t)n < sizeof path && dlx_exists(path);
 }
 
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
@@ -197,15 +197,34 @@ static dlx_status stream_blob(void *ctx, const dlx_pte_blob *blob, dlx_output *o
     return dlx_const_stream(blob->user, sink.x->pool, write_chunk, &sink, err);
 }
 
+/* Whatever lies in a checkpoint folder may be read, but for programs that were exported into it. */
+static bool is_of_checkpoint(const char *name)
+{
+    size_t n = strlen(name);
+    return n < 4 || strcmp(name + n - 4, ".pte") != 0;
+}
+
+/* The output, before anything is read: where it cannot be written, nothing needs to be done. */
+static dlx_status open_output(exporter *x, dlx_error *err)
+{
+    char *folder;
+    DLX_TRY(dlx_output_open(&x->output, x->options.output_path, err));
+    DLX_TRY(dlx_resolve_checkpoint(&folder, x->options.model_path, err));
+    dlx_status s = dlx_output_apart(&x->output, folder, is_of_checkpoint, err);
+    free(folder);
+    return s;
+}
+
 static dlx_status run(exporter *x, dlx_error *err)
 {
     DLX_TRY(check_options(x, err));
+    DLX_TRY(open_output(x, err));
     DLX_TRY(build(x, err));
     DLX_TRY(assemble(x, err));
     count_blobs(x);
     DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
-    DLX_TRY(dlx_output_open(&x->output, x->options.output_path, err));
     DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
+    DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
     x->result.file_bytes = x->output.position;
     return dlx_output_commit(&x->output, err);
 }
@@ -225,7 +244,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     if (!options) return dlx_fail(err, DLX_E_INVALID, "dlx_export: options are needed, a path at least");
     if (result) DLX_TRY(dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err));
     DLX_TRY(dlx_struct_in(&x.options, sizeof x.options, options, "dlx_export_options", err));
-    x.output.fd = -1;
+    x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
     dlx_graph_init(&x.graph);
     dlx_status s = run(&x, err);

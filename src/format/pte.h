@@ -1,10 +1,11 @@
 /*
  * ExecuTorch programs (.pte, identifier "ET12", written by 1.4.1): one structure for reading and for writing.
  *
- * Reading: dlx_pte_read verifies every offset, size, count and index once and gives views into the mapped file; whoever
- * reads the structure afterwards may trust it. Writing: fill the same structure, give blobs their sizes, and
- * dlx_pte_write lays out the file and streams the bytes of each blob through a callback, so that memory stays near the
- * largest blob. Facts: schema/program.fbs and runtime/executor of ExecuTorch 1.4.1.
+ * Reading: dlx_pte_open takes the program part of a file into memory and verifies every offset, size, count and index
+ * once; whoever reads the structure afterwards may trust it. Blobs stay in the file until somebody reads them. Writing:
+ * fill the same structure, give blobs their sizes, and dlx_pte_write lays out the file and streams the bytes of each
+ * blob through a callback, so that memory stays near the largest blob. Facts: schema/program.fbs and runtime/executor
+ * of ExecuTorch 1.4.1.
  */
 #ifndef DLX_FORMAT_PTE_H
 #define DLX_FORMAT_PTE_H
@@ -139,10 +140,11 @@ typedef struct dlx_pte_blob {
     dlx_blob_kind kind;
     const char *key; /* NAMED only */
     uint64_t size;
-    const void *data; /* read: view into the file. write: the bytes, or NULL to have them streamed */
-    const void *user; /* write: for the stream callback */
-    int32_t alias_of; /* write, NAMED only: index of a CONSTANT blob whose bytes this key shares, else -1 */
-    uint64_t offset;  /* absolute offset in the file (read: filled in; write: filled in by dlx_pte_write) */
+    const void *data; /* read: the bytes, or NULL when they are still in `file`. write: or NULL to have them streamed */
+    const dlx_file *file; /* read: where the bytes are, at `offset` */
+    const void *user;     /* write: for the stream callback */
+    int32_t alias_of;     /* write, NAMED only: index of a CONSTANT blob whose bytes this key shares, else -1 */
+    uint64_t offset;      /* absolute offset in the file (read: filled in; write: filled in by dlx_pte_write) */
 } dlx_pte_blob;
 
 typedef struct dlx_pte {
@@ -156,8 +158,10 @@ typedef struct dlx_pte {
     uint64_t file_size;
 } dlx_pte;
 
-/* `data` must stay mapped while `out` is used; arrays live in `arena`. `name` is for messages. External weights (.ptd)
- * are DLX_E_UNSUPPORTED. */
+/* The program part and all arrays live in `arena`; the file must stay open as long as blobs are read. External weights
+ * (.ptd) are DLX_E_UNSUPPORTED. */
+dlx_status dlx_pte_open(dlx_pte *out, dlx_arena *arena, const dlx_file *file, dlx_error *err);
+/* The same for a file's bytes in memory, which `out` has views into. `name` is for messages. */
 dlx_status dlx_pte_read(dlx_pte *out, dlx_arena *arena, const void *data, uint64_t size, const char *name,
                         dlx_error *err);
 

@@ -1,7 +1,7 @@
 /*
  * Reading .pte files: header, then the flatbuffer from the root down into arrays in the arena, then dlx_pte_verify over
  * the whole. Blobs come out in the order constants (data index i is blob i - 1), initial values, delegates (in the
- * order of the methods), named data. All of them are views into the file.
+ * order of the methods), named data. They are views where the bytes are in memory, places in the file where not.
  */
 #include <stdint.h>
 #include <string.h>
@@ -13,8 +13,9 @@
 typedef struct reader {
     dlx_pte *out;
     dlx_arena *arena;
-    const uint8_t *data;
-    uint64_t size;
+    const dlx_file *file; /* NULL: all of it is at `data` */
+    const uint8_t *data;  /* [have] the beginning of the file */
+    uint64_t have, size;
     uint64_t segment_base; /* 0: none */
     const char *name;
     dlx_error *err;
@@ -98,8 +99,12 @@ static dlx_status segment(reader *r, uint32_t index, uint64_t *offset, uint64_t 
 
 static int32_t add_blob(reader *r, dlx_blob_kind kind, const char *key, uint64_t offset, uint64_t size)
 {
-    r->out->blobs[r->n_blobs] = (dlx_pte_blob){
-        .kind = kind, .key = key, .size = size, .data = r->data + offset, .alias_of = -1, .offset = offset};
+    dlx_pte_blob *b = &r->out->blobs[r->n_blobs];
+    *b = (dlx_pte_blob){.kind = kind, .key = key, .size = size, .alias_of = -1, .offset = offset};
+    if (!r->file || offset < r->have)
+        b->data = r->data + offset;
+    else
+        b->file = r->file;
     return (int32_t)r->n_blobs++;
 }
 
@@ -506,25 +511,61 @@ static dlx_status read_program(reader *r)
     return r->buffer.status;
 }
 
+/* The rest of the program part behind its header, which is at r->data. */
+static dlx_status take_program(reader *r, uint64_t program_size)
+{
+    if (program_size > INT32_MAX)
+        return dlx_fail(r->err, DLX_E_FORMAT, "its program part has %llu bytes; at most 2 GiB are expected",
+                        (unsigned long long)program_size);
+    uint8_t *data = dlx_arena_alloc(r->arena, (size_t)program_size);
+    if (!data) return dlx_fail(r->err, DLX_E_NOMEM, "out of memory");
+    r->data = data;
+    r->have = program_size;
+    return dlx_file_read(r->file, 0, data, (size_t)program_size, r->err);
+}
+
 static dlx_status read_file(reader *r)
 {
     uint64_t program_size = 0;
     DLX_TRY(read_header(r, &program_size));
+    if (r->file) DLX_TRY(take_program(r, program_size));
     DLX_TRY(dlx_fb_open(&r->buffer, r->data, program_size, DLX_PTE_IDENTIFIER, "program", r->err, &r->root));
     r->out->program_size = program_size;
     r->out->file_size = r->size;
     return read_program(r);
 }
 
+static dlx_status read_all(reader *r)
+{
+    memset(r->out, 0, sizeof *r->out);
+    dlx_status s = read_file(r);
+    if (s != DLX_OK && s != DLX_E_IO) s = dlx_fail_prefix(r->err, s, "'%s'", r->name);
+    if (s == DLX_OK) s = dlx_pte_verify(r->out, r->name, r->err);
+    if (s == DLX_OK) s = dlx_pte_index_named(r->out, r->arena, r->name, r->err);
+    if (s != DLX_OK) memset(r->out, 0, sizeof *r->out);
+    return s;
+}
+
 dlx_status dlx_pte_read(dlx_pte *out, dlx_arena *arena, const void *data, uint64_t size, const char *name,
                         dlx_error *err)
 {
+    reader r = {.out = out, .arena = arena, .data = data, .have = size, .size = size, .name = name, .err = err};
+    return read_all(&r);
+}
+
+dlx_status dlx_pte_open(dlx_pte *out, dlx_arena *arena, const dlx_file *file, dlx_error *err)
+{
+    _Alignas(PTE_CONSTANT_ALIGN) uint8_t head[PTE_MIN_FILE + PTE_HEADER_AT + PTE_HEADER_LENGTH] = {0};
+    size_t n = file->size < sizeof head ? (size_t)file->size : sizeof head;
+    reader r = {.out = out,
+                .arena = arena,
+                .file = file,
+                .data = head,
+                .have = n,
+                .size = file->size,
+                .name = file->name,
+                .err = err};
     memset(out, 0, sizeof *out);
-    reader r = {.out = out, .arena = arena, .data = data, .size = size, .name = name, .err = err};
-    dlx_status s = read_file(&r);
-    if (s != DLX_OK) s = dlx_fail_prefix(err, s, "'%s'", name);
-    if (s == DLX_OK) s = dlx_pte_verify(out, name, err);
-    if (s == DLX_OK) s = dlx_pte_index_named(out, arena, name, err);
-    if (s != DLX_OK) memset(out, 0, sizeof *out);
-    return s;
+    DLX_TRY(dlx_file_read(file, 0, head, n, err));
+    return read_all(&r);
 }

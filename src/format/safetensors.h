@@ -1,6 +1,6 @@
 /*
- * safetensors files: a verified directory of views into one mapped file; and a writer, for small results at once or for
- * large ones streamed. Reading the JSON header needs jansson (format/json); the writer needs nothing.
+ * safetensors files: a verified directory of the tensors of one file, which stay in it; and a writer, for small results
+ * at once or for large ones streamed. Reading the JSON header needs jansson (format/json); the writer needs nothing.
  */
 #ifndef DLX_FORMAT_SAFETENSORS_H
 #define DLX_FORMAT_SAFETENSORS_H
@@ -20,13 +20,15 @@ typedef struct dlx_st_tensor {
     dlx_dtype dtype;
     uint8_t rank;
     int64_t dim[DLX_ST_MAX_RANK];
-    const uint8_t *data; /* view into the mapping; alignment is only 1 */
+    const uint8_t *data; /* of alignment 1; NULL: the bytes are still in `source` */
     uint64_t bytes;
-    const char *file; /* path, for messages */
+    const char *file;       /* path, for messages */
+    const dlx_file *source; /* where they are, at `offset`; NULL: in memory */
+    uint64_t offset;        /* in the file, counted from its first byte */
 } dlx_st_tensor;
 
 typedef struct dlx_safetensors {
-    dlx_mapping map;
+    dlx_file *file;         /* in the arena, open; NULL: in memory */
     dlx_st_tensor *tensors; /* in header order */
     size_t n_tensors;
 } dlx_safetensors;
@@ -37,7 +39,7 @@ typedef struct dlx_safetensors {
 dlx_status dlx_safetensors_open(dlx_safetensors *out, dlx_arena *arena, const char *path, dlx_error *err);
 void dlx_safetensors_close(dlx_safetensors *st);
 
-/* The same for a file's bytes in memory, which the views point into; `path` is for messages, out->map stays empty. */
+/* The same for a file's bytes in memory, which the tensors are views of; `path` is for messages. */
 dlx_status dlx_safetensors_read(dlx_safetensors *out, dlx_arena *arena, const void *data, uint64_t size,
                                 const char *path, dlx_error *err);
 

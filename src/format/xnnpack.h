@@ -10,7 +10,9 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/io.h"
 #include "base/status.h"
+#include "format/pte.h"
 
 #define DLX_XNN_NONE UINT32_MAX
 enum { DLX_XNN_MAX_RANK = 6 };
@@ -20,7 +22,8 @@ enum { DLX_XNN_MAX_RANK = 6 };
     X(ADD, 1, BINARY)                                                                                                  \
     X(FULLY_CONNECTED, 2, FC)                                                                                          \
     X(SOFTMAX, 3, UNARY)                                                                                               \
-    X(SIGMOID, 4, UNARY) X(STATIC_TRANSPOSE, 5, TRANSPOSE) X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY) \
+    X(SIGMOID, 4, UNARY)                                                                                               \
+    X(STATIC_TRANSPOSE, 5, TRANSPOSE) X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY)                      \
         X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY) X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY)                      \
             X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY) X(CEILING, 23, UNARY) X(HARDSWISH, 24, UNARY)     \
                 X(LEAKY_RELU, 25, SCALED) X(ELU, 29, SCALED) X(MAXIMUM, 26, BINARY) X(NEGATE, 27, UNARY)               \
@@ -95,9 +98,12 @@ typedef struct dlx_xnn_node {
 } dlx_xnn_node;
 
 typedef struct dlx_xnn_constant {
-    const char *key;  /* named data; NULL: inline in the payload */
-    uint64_t size;    /* bytes */
-    const void *data; /* read: resolved view; write: inline bytes (key NULL) or unused */
+    const char *key; /* named data; NULL: inline in the payload */
+    uint64_t size;   /* bytes */
+    const void
+        *data; /* read: view, or NULL when the bytes are still in `file`; write: inline bytes (key NULL) or unused */
+    const dlx_file *file; /* read: where the bytes are, at `offset` */
+    uint64_t offset;
 } dlx_xnn_constant;
 
 typedef struct dlx_xnn_graph {
@@ -118,6 +124,11 @@ typedef const void *(*dlx_xnn_named_fn)(void *ctx, const char *key, uint64_t *si
  * DLX_E_UNSUPPORTED and named, by its number where the schema has no name. */
 dlx_status dlx_xnn_read(dlx_xnn_graph *out, dlx_arena *arena, const void *data, uint64_t size, const char *name,
                         dlx_xnn_named_fn named, void *named_ctx, dlx_error *err);
+
+/* The same for a delegate of a program: its named data, and constants that stay where they are. The payload's graph is
+ * in `arena`, or where the program's bytes are. */
+dlx_status dlx_xnn_read_blob(dlx_xnn_graph *out, dlx_arena *arena, const dlx_pte *pte, const dlx_pte_blob *blob,
+                             const char *name, dlx_error *err);
 
 /* Serialises into malloc'd memory: "XH00" header, flatbuffer with ids written explicitly (external_id, bias), then the
  * inline constants. */

@@ -13,8 +13,11 @@
 typedef struct reader {
     dlx_xnn_graph *out;
     dlx_arena *arena;
-    const uint8_t *data;
+    const uint8_t *data;  /* [size], or NULL: */
+    const dlx_file *file; /* they are here, at */
+    uint64_t offset;
     uint64_t size;
+    const dlx_pte *pte; /* whose named data; NULL: ask `named` */
     dlx_xnn_named_fn named;
     void *named_ctx;
     dlx_error *err;
@@ -33,20 +36,35 @@ static void *take(reader *r, size_t count, size_t size)
 
 /* ---- header ---- */
 
+/* Bytes [at, at + n) of the payload, which has them; those of a file go into the arena. */
+static dlx_status bytes_at(reader *r, uint64_t at, size_t n, const uint8_t **out)
+{
+    if (!r->file) {
+        *out = r->data + at;
+        return DLX_OK;
+    }
+    uint8_t *copy = dlx_arena_alloc(r->arena, n);
+    if (!copy) return dlx_fail(r->err, DLX_E_NOMEM, "out of memory");
+    *out = copy;
+    return dlx_file_read(r->file, r->offset + at, copy, n, r->err);
+}
+
 static dlx_status open_graph(reader *r)
 {
-    if (r->size < XNN_HEADER_LENGTH || memcmp(r->data + XNN_MAGIC_AT, DLX_XNN_HEADER_MAGIC, 4) != 0)
+    const uint8_t *head = NULL, *graph = NULL;
+    if (r->size >= XNN_HEADER_LENGTH) DLX_TRY(bytes_at(r, 0, XNN_HEADER_LENGTH, &head));
+    if (!head || memcmp(head + XNN_MAGIC_AT, DLX_XNN_HEADER_MAGIC, 4) != 0)
         return dlx_fail(
             r->err, DLX_E_UNSUPPORTED,
             "it does not begin with an '%s' header (%llu bytes); export it again with ExecuTorch 1.0 or later",
             DLX_XNN_HEADER_MAGIC, (unsigned long long)r->size);
     uint16_t length;
     uint32_t graph_at, graph_size, constants_at;
-    memcpy(&length, r->data + XNN_LENGTH_AT, sizeof length);
-    memcpy(&graph_at, r->data + XNN_GRAPH_OFFSET_AT, sizeof graph_at);
-    memcpy(&graph_size, r->data + XNN_GRAPH_SIZE_AT, sizeof graph_size);
-    memcpy(&constants_at, r->data + XNN_CONSTANT_OFFSET_AT, sizeof constants_at);
-    memcpy(&r->constants_size, r->data + XNN_CONSTANT_SIZE_AT, sizeof r->constants_size);
+    memcpy(&length, head + XNN_LENGTH_AT, sizeof length);
+    memcpy(&graph_at, head + XNN_GRAPH_OFFSET_AT, sizeof graph_at);
+    memcpy(&graph_size, head + XNN_GRAPH_SIZE_AT, sizeof graph_size);
+    memcpy(&constants_at, head + XNN_CONSTANT_OFFSET_AT, sizeof constants_at);
+    memcpy(&r->constants_size, head + XNN_CONSTANT_SIZE_AT, sizeof r->constants_size);
     r->constants_at = constants_at;
     if (length < XNN_HEADER_LENGTH || !dlx_range_ok(graph_at, graph_size, r->size) ||
         !dlx_range_ok(constants_at, r->constants_size, r->size))
@@ -55,12 +73,27 @@ static dlx_status open_graph(reader *r)
             "its header (%u bytes) tells of a graph of %u bytes at %u and %llu bytes of constants at %u; it has %llu",
             length, graph_size, graph_at, (unsigned long long)r->constants_size, constants_at,
             (unsigned long long)r->size);
-    bool old = graph_size >= 8 && memcmp(r->data + graph_at + 4, DLX_XNN_OLD_IDENTIFIER, 4) == 0;
-    return dlx_fb_open(&r->buffer, r->data + graph_at, graph_size, old ? DLX_XNN_OLD_IDENTIFIER : DLX_XNN_IDENTIFIER,
-                       "graph", r->err, &r->root);
+    if (graph_size <= INT32_MAX) DLX_TRY(bytes_at(r, graph_at, graph_size, &graph)); /* else refused below */
+    bool old = graph_size >= 8 && graph_size <= INT32_MAX && memcmp(graph + 4, DLX_XNN_OLD_IDENTIFIER, 4) == 0;
+    return dlx_fb_open(&r->buffer, graph, graph_size, old ? DLX_XNN_OLD_IDENTIFIER : DLX_XNN_IDENTIFIER, "graph",
+                       r->err, &r->root);
 }
 
 /* ---- constants ---- */
+
+static bool find_named(const reader *r, dlx_xnn_constant *c, uint64_t *available)
+{
+    const dlx_pte_blob *b = r->pte ? dlx_pte_find_named(r->pte, c->key) : NULL;
+    if (b) {
+        c->data = b->data;
+        c->file = b->file;
+        c->offset = b->offset;
+        *available = b->size;
+    } else if (r->named) {
+        c->data = r->named(r->named_ctx, c->key, available);
+    }
+    return c->data || c->file;
+}
 
 static dlx_status read_constant(reader *r, dlx_fb t, dlx_xnn_constant *c)
 {
@@ -72,11 +105,12 @@ static dlx_status read_constant(reader *r, dlx_fb t, dlx_xnn_constant *c)
         if (!dlx_range_ok(offset, c->size, r->constants_size))
             return dlx_fail(r->err, DLX_E_FORMAT, "it has %llu bytes at %llu of %llu", (unsigned long long)c->size,
                             (unsigned long long)offset, (unsigned long long)r->constants_size);
-        c->data = r->data + r->constants_at + offset;
+        c->offset = r->offset + r->constants_at + offset;
+        c->file = r->file;
+        c->data = r->file ? NULL : r->data + r->constants_at + offset;
         return DLX_OK;
     }
-    c->data = r->named ? r->named(r->named_ctx, c->key, &available) : NULL;
-    if (!c->data)
+    if (!find_named(r, c, &available))
         return dlx_fail(r->err, DLX_E_UNSUPPORTED,
                         "its data '%s' is not in the file; external weights (.ptd) are not supported", c->key);
     if (available < c->size)
@@ -246,7 +280,12 @@ static dlx_status read_nodes(reader *r)
 
 /* ---- graph ---- */
 
-/* Kernels read constants in place, so elements must lie at multiples of their size. */
+static uint64_t place_of(const dlx_xnn_constant *c)
+{
+    return c->data ? (uintptr_t)c->data : c->offset;
+}
+
+/* Kernels read constants as they lie, so elements must lie at multiples of their size. */
 static dlx_status check_alignment(const reader *r)
 {
     const dlx_xnn_graph *g = r->out;
@@ -254,10 +293,10 @@ static dlx_status check_alignment(const reader *r)
         const dlx_xnn_value *v = &g->values[i];
         uint32_t element = dlx_xnn_datatype_bits(v->datatype) / 8;
         uint32_t scale = v->quant == DLX_XNN_Q_PER_CHANNEL_GROUP ? 2 : 4;
-        if (v->constant && element && (uintptr_t)g->constants[v->constant].data % element)
+        if (v->constant && element && place_of(&g->constants[v->constant]) % element)
             return dlx_fail(r->err, DLX_E_FORMAT, "value %u: constant %u is not aligned to its elements", i,
                             v->constant);
-        if (v->scales && (uintptr_t)g->constants[v->scales].data % scale)
+        if (v->scales && place_of(&g->constants[v->scales]) % scale)
             return dlx_fail(r->err, DLX_E_FORMAT, "value %u: constant %u is not aligned to its elements", i, v->scales);
     }
     return DLX_OK;
@@ -272,16 +311,35 @@ static dlx_status read_graph(reader *r)
     return read_nodes(r);
 }
 
+static dlx_status read_all(reader *r, const char *name)
+{
+    memset(r->out, 0, sizeof *r->out);
+    dlx_status s = read_graph(r);
+    if (s != DLX_OK && s != DLX_E_IO) s = dlx_fail_prefix(r->err, s, "%s", name);
+    if (s == DLX_OK) s = dlx_xnn_verify(r->out, name, &r->arena->mem, r->err);
+    if (s == DLX_OK && (s = check_alignment(r)) != DLX_OK) s = dlx_fail_prefix(r->err, s, "%s", name);
+    if (s != DLX_OK) memset(r->out, 0, sizeof *r->out);
+    return s;
+}
+
 dlx_status dlx_xnn_read(dlx_xnn_graph *out, dlx_arena *arena, const void *data, uint64_t size, const char *name,
                         dlx_xnn_named_fn named, void *named_ctx, dlx_error *err)
 {
-    memset(out, 0, sizeof *out);
     reader r = {
         .out = out, .arena = arena, .data = data, .size = size, .named = named, .named_ctx = named_ctx, .err = err};
-    dlx_status s = read_graph(&r);
-    if (s != DLX_OK) s = dlx_fail_prefix(err, s, "%s", name);
-    if (s == DLX_OK) s = dlx_xnn_verify(out, name, &arena->mem, err);
-    if (s == DLX_OK && (s = check_alignment(&r)) != DLX_OK) s = dlx_fail_prefix(err, s, "%s", name);
-    if (s != DLX_OK) memset(out, 0, sizeof *out);
-    return s;
+    return read_all(&r, name);
+}
+
+dlx_status dlx_xnn_read_blob(dlx_xnn_graph *out, dlx_arena *arena, const dlx_pte *pte, const dlx_pte_blob *blob,
+                             const char *name, dlx_error *err)
+{
+    reader r = {.out = out,
+                .arena = arena,
+                .data = blob->data,
+                .file = blob->file,
+                .offset = blob->offset,
+                .size = blob->size,
+                .pte = pte,
+                .err = err};
+    return read_all(&r, name);
 }

@@ -186,6 +186,17 @@ uint32_t dlx_graph_node(dlx_graph *g, dlx_op op, const uint32_t *in, int inputs,
     return dlx_graph_node_to(g, node, id, err);
 }
 
+dlx_status dlx_const_read(const dlx_value *v, uint64_t at, void *out, size_t n, dlx_error *err)
+{
+    const dlx_const_source *c = &v->source;
+    if (!dlx_range_ok(at, n, c->bytes))
+        return dlx_fail(err, DLX_E_INTERNAL, "constant '%s': bytes %llu and %zu more are asked for; it has %llu",
+                        v->name ? v->name : "(unnamed)", (unsigned long long)at, n, (unsigned long long)c->bytes);
+    if (!c->data) return dlx_file_read(c->file, c->offset + at, out, n, err);
+    if (n) memcpy(out, (const char *)c->data + at, n);
+    return DLX_OK;
+}
+
 dlx_status dlx_graph_prune(dlx_graph *g, dlx_error *err)
 {
     uint8_t *used = dlx_mem_zeroed(&g->arena.mem, g->n_values, 1);

@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "base/dtype.h"
+#include "base/io.h"
 #include "base/status.h"
 
 #define DLX_NONE UINT32_MAX
@@ -31,7 +32,8 @@ enum { DLX_MAX_RANK = 6, DLX_MAX_INPUTS = 6, DLX_MAX_OUTPUTS = 2 };
 
 typedef enum dlx_value_kind { DLX_VALUE_INPUT, DLX_VALUE_CONST, DLX_VALUE_TEMP } dlx_value_kind;
 
-/* How the bytes of a constant come about. Sources are views; nothing is copied until a writer or packer streams it. */
+/* How the bytes of a constant come about. Sources are views and places in files; nothing is read or copied until a
+ * writer or packer streams it. */
 typedef enum dlx_const_transform {
     DLX_CONST_PLAIN,           /* data holds the value's dtype */
     DLX_CONST_WIDEN,           /* data holds `stored` (F16/BF16); the value is F32 */
@@ -40,11 +42,12 @@ typedef enum dlx_const_transform {
 } dlx_const_transform;
 
 typedef struct dlx_const_source {
-    const void *data; /* not owned */
+    const void *data; /* not owned; NULL: the bytes are still in `file`, at `offset` */
     uint64_t bytes;   /* of data */
     dlx_dtype stored;
     dlx_const_transform transform;
-    bool mapped; /* data lies in a read-only mapping of a file: its pages may leave memory once they were read */
+    const dlx_file *file; /* not owned; where they came from, NULL: they never were in one */
+    uint64_t offset;
 } dlx_const_source;
 
 typedef struct dlx_value {
@@ -55,7 +58,7 @@ typedef struct dlx_value {
     uint8_t dynamic;           /* bit i: dim i varies */
     int64_t dim[DLX_MAX_RANK]; /* upper bounds */
     uint32_t scales;           /* I8 weights: CONST F32 value with one scale per row of dim 0; DLX_NONE otherwise */
-    dlx_const_source source;   /* CONST; of a state: what it holds at first, data NULL: zeros */
+    dlx_const_source source;   /* CONST; of a state: what it holds at first, neither data nor file: zeros */
     uint32_t producer;         /* node, or DLX_NONE */
 } dlx_value;
 
@@ -267,6 +270,9 @@ const char *dlx_types_rule(const dlx_graph *g, const dlx_node *node);
 
 /* Checks every index, arity, dtype, SSA, order and shape rule. Runs after every pass in debug builds. */
 dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err);
+
+/* Bytes [at, at + n) of a constant's source, from memory or its file. */
+dlx_status dlx_const_read(const dlx_value *v, uint64_t at, void *out, size_t n, dlx_error *err);
 
 /* Removes nodes whose outputs nobody uses (keeps inputs and outputs); values stay. */
 dlx_status dlx_graph_prune(dlx_graph *g, dlx_error *err);

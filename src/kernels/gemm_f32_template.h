@@ -78,8 +78,9 @@ static void f32_pack(void *packed, const dlx_gemm_weights *weights, dlx_gemm_sha
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
         float *panel = (float *)packed + p * f32_panel_floats(n_in);
         size_t first = p * PANEL, columns = min_size(PANEL, s.n_out - first);
+        const float *rows = w + (first - weights->first) * n_in;
         for (size_t k = 0; k < n_in; k++)
-            for (size_t c = 0; c < PANEL; c++) panel[k * PANEL + c] = c < columns ? w[(first + c) * n_in + k] : 0.0f;
+            for (size_t c = 0; c < PANEL; c++) panel[k * PANEL + c] = c < columns ? rows[c * n_in + k] : 0.0f;
         for (size_t c = 0; c < PANEL; c++) panel[n_in * PANEL + c] = c < columns && bias ? bias[first + c] : 0.0f;
     }
 }

@@ -80,8 +80,9 @@ static void qd8_pack(void *packed, const dlx_gemm_weights *weights, dlx_gemm_sha
     size_t end = min_size(strip_end * STRIP_PANELS, divide_up(s.n_out, PANEL));
     for (size_t p = strip_begin * STRIP_PANELS; p < end; p++) {
         size_t first = p * PANEL;
-        qd8_pack_panel((uint8_t *)packed + p * qd8_panel_bytes(s.n_in), w + first * s.n_in, weights->scale + first,
-                       weights->bias ? weights->bias + first : NULL, min_size(PANEL, s.n_out - first), s.n_in);
+        qd8_pack_panel((uint8_t *)packed + p * qd8_panel_bytes(s.n_in), w + (first - weights->first) * s.n_in,
+                       weights->scale + first, weights->bias ? weights->bias + first : NULL,
+                       min_size(PANEL, s.n_out - first), s.n_in);
     }
 }
 

@@ -46,7 +46,8 @@ typedef struct dlx_gemm_shape {
 
 /* Weights as they lie in a file: views. */
 typedef struct dlx_gemm_weights {
-    const void *w;      /* [n_out, n_in] row-major, aligned for its element type and no more */
+    const void *w;      /* [n_out, n_in] row-major, aligned for its element type and no more; */
+    size_t first;       /* row `first` is at w, and those before it are not there */
     const float *scale; /* [n_out]; NULL for weights that have none */
     const float *bias;  /* [n_out] or NULL */
 } dlx_gemm_weights;

@@ -37,7 +37,7 @@ static void f32_pack(void *packed, const dlx_gemm_weights *w, dlx_gemm_shape s, 
 {
     float *bias = f32_bias(packed, s);
     for (size_t n = strip_begin * STRIP; n < columns_end(strip_end, s.n_out); n++) {
-        memcpy((float *)packed + n * s.n_in, (const float *)w->w + n * s.n_in, s.n_in * sizeof(float));
+        memcpy((float *)packed + n * s.n_in, (const float *)w->w + (n - w->first) * s.n_in, s.n_in * sizeof(float));
         bias[n] = w->bias ? w->bias[n] : 0.0f;
     }
 }
@@ -82,7 +82,7 @@ static void qd8_pack(void *packed, const dlx_gemm_weights *w, dlx_gemm_shape s, 
 {
     qd8_weights v = qd8_view(packed, s);
     for (size_t n = strip_begin * STRIP; n < columns_end(strip_end, s.n_out); n++) {
-        memcpy(v.w + n * s.n_in, (const int8_t *)w->w + n * s.n_in, s.n_in);
+        memcpy(v.w + n * s.n_in, (const int8_t *)w->w + (n - w->first) * s.n_in, s.n_in);
         v.scale[n] = w->scale[n];
         v.bias[n] = w->bias ? w->bias[n] : 0.0f;
     }

@@ -43,7 +43,8 @@ static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
                                .bytes = t->bytes,
                                .stored = t->dtype,
                                .transform = t->dtype == DLX_F32 ? DLX_CONST_PLAIN : DLX_CONST_WIDEN,
-                               .mapped = true};
+                               .file = t->source,
+                               .offset = t->offset};
     return made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
 }
 

@@ -33,6 +33,12 @@ dlx_status dlx_checkpoint_open(dlx_checkpoint *out, const char *path, const dlx_
     return s;
 }
 
+dlx_status dlx_checkpoint_unchanged(const dlx_checkpoint *c, dlx_error *err)
+{
+    for (size_t i = 0; i < c->n_files; i++) DLX_TRY(dlx_file_unchanged(c->files[i].file, err));
+    return DLX_OK;
+}
+
 void dlx_checkpoint_close(dlx_checkpoint *c)
 {
     for (size_t i = 0; i < c->n_files; i++) dlx_safetensors_close(&c->files[i]);

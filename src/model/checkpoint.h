@@ -1,6 +1,6 @@
 /*
  * A Hugging Face checkpoint folder of one of the four families: facts from config.json, generation_config.json and the
- * tokenizer files, and every weight as a checked view into the mapped safetensors.
+ * tokenizer files, and every weight as a checked place in the safetensors, which stay open.
  *
  * A family is one small file (family_*.c): which config keys, which tensor names, which switches, which defaults.
  */
@@ -28,7 +28,7 @@ typedef struct dlx_model_shape {
     bool tied;    /* lm_head is the embedding table */
 } dlx_model_shape;
 
-/* Weight views; NULL where the family (or this checkpoint) has none. */
+/* Weights; NULL where the family (or this checkpoint) has none. */
 typedef struct dlx_layer_weights {
     const dlx_st_tensor *attn_norm, *mlp_norm;
     const dlx_st_tensor *q, *k, *v, *o;
@@ -64,6 +64,8 @@ typedef struct dlx_checkpoint_options {
 dlx_status dlx_checkpoint_open(dlx_checkpoint *out, const char *path, const dlx_checkpoint_options *options,
                                dlx_error *err);
 void dlx_checkpoint_close(dlx_checkpoint *c);
+/* DLX_E_IO when a file of weights has changed since it was opened. */
+dlx_status dlx_checkpoint_unchanged(const dlx_checkpoint *c, dlx_error *err);
 
 /* "org/name" or folder -> folder; malloc'd. */
 dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *err);

@@ -19,7 +19,7 @@ static dlx_status load(json_t **out, const char *folder, const char *name, bool 
     int n = snprintf(path, sizeof path, "%s/%s", folder, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return dlx_fail(err, DLX_E_LIMIT, "the path of '%.200s...' is longer than %zu bytes", folder, sizeof path - 1);
-    if (!dlx_is_file(path)) {
+    if (!dlx_exists(path)) {
         if (!required) return DLX_OK;
         return dlx_fail(err, DLX_E_IO, "'%s' has no %s; a Hugging Face checkpoint folder is expected", folder, name);
     }
@@ -201,7 +201,8 @@ dlx_status dlx_config_token(const dlx_config_files *f, const char *content, int3
     *id = -1;
     const json_t *listed = json_object_get(f->added_tokens, content);
     if (listed) DLX_TRY(meet(f, "added_tokens.json", content, listed, vocab_size, id, err));
-    json_object_foreach(decoder, key, entry) {
+    json_object_foreach(decoder, key, entry)
+    {
         if (!content_is(entry, content)) continue;
         char *end;
         long number = strtol(key, &end, 10);
@@ -212,7 +213,8 @@ dlx_status dlx_config_token(const dlx_config_files *f, const char *content, int3
         json_decref(value);
         DLX_TRY(s);
     }
-    json_array_foreach(list, i, entry) {
+    json_array_foreach(list, i, entry)
+    {
         if (content_is(entry, content))
             DLX_TRY(meet(f, "tokenizer.json", content, json_object_get(entry, "id"), vocab_size, id, err));
     }

@@ -162,7 +162,7 @@ dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *er
         /* The cache's folder of a repository itself is taken as well. */
         char *config = join(path, "config.json");
         if (!config) return out_of_memory(path, err);
-        bool plain = dlx_is_file(config);
+        bool plain = dlx_exists(config);
         free(config);
         if (!plain) DLX_TRY(find_snapshot(folder, path, err));
         if (!*folder) *folder = strdup(path);

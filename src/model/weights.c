@@ -60,7 +60,8 @@ dlx_status dlx_index_shards(const char *const **names, size_t *n, dlx_arena *are
     const char **all = dlx_arena_array(arena, json_object_size(map), sizeof *all);
     if (!all) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", path);
     size_t count = 0, distinct = 0;
-    json_object_foreach(map, tensor, file) {
+    json_object_foreach(map, tensor, file)
+    {
         const char *name = json_string_value(file);
         if (!name || !inside_folder(name))
             return dlx_fail(err, DLX_E_FORMAT,
@@ -113,7 +114,8 @@ static dlx_status check_index(const dlx_checkpoint *c, const json_t *index, cons
     if (held == listed) return DLX_OK;
     const char *tensor;
     json_t *file;
-    json_object_foreach(map, tensor, file) {
+    json_object_foreach(map, tensor, file)
+    {
         bool found = false;
         for (size_t i = 0; i < c->n_files && !found; i++)
             for (size_t k = 0; k < c->files[i].n_tensors && !found; k++)
@@ -146,8 +148,8 @@ dlx_status dlx_weights_open(dlx_checkpoint *c, dlx_error *err)
     char *single = path_of(c, single_file), *index = path_of(c, index_file), *torch = path_of(c, "pytorch_model.bin"),
          *torch_index = path_of(c, "pytorch_model.bin.index.json");
     if (!single || !index || !torch || !torch_index) return out_of_memory(c, err);
-    if (dlx_is_file(single)) return open_files(c, one, 1, err); /* as transformers: the single file comes first */
-    if (dlx_is_file(index)) return open_sharded(c, index, err);
+    if (dlx_exists(single)) return open_files(c, one, 1, err); /* as transformers: the single file comes first */
+    if (dlx_exists(index)) return open_sharded(c, index, err);
     bool pickled = dlx_is_file(torch) || dlx_is_file(torch_index);
     return dlx_fail(err, pickled ? DLX_E_UNSUPPORTED : DLX_E_IO, "'%s' has no %s and no %s%s", c->folder, single_file,
                     index_file, pickled ? "; convert its pytorch_model.bin to safetensors" : "");

@@ -30,8 +30,8 @@ typedef dlx_status (*dlx_const_sink)(void *ctx, const void *bytes, size_t n, dlx
 
 /*
  * Hands the bytes of a constant to `sink`, front to back, in chunks of at most 1 MiB; converts on all threads of `pool`
- * (NULL: on the calling one). Pages of a mapped source leave memory behind the stream. A weight that holds NaN or
- * infinity is DLX_E_FORMAT.
+ * (NULL: on the calling one). Of a source that is still in its file, 8 MiB are in memory at a time. A weight that holds
+ * NaN or infinity is DLX_E_FORMAT.
  */
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err);
 

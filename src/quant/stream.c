@@ -1,6 +1,6 @@
 /*
- * Streaming constants. A chunk is at most 1 MiB of output: the pool fills it in pieces, the sink takes it, the pages
- * that it came from are released. Rows longer than a chunk are read twice, once for the scale.
+ * Streaming constants. A chunk is at most 1 MiB of output, made from at most 8 MiB of source: those are read, the pool
+ * converts them in pieces, the sink takes them. Rows longer than a chunk are read twice, once for the scale.
  */
 #include "quant/quant.h"
 
@@ -13,10 +13,9 @@
 
 enum {
     CHUNK_BYTES = 1 << 20,
-    PIECE = 1 << 14,         /* elements of a long run that one thread takes at a time */
-    MAX_ROWS = 1 << 14,      /* of a chunk */
-    SCALES_SOURCE = 8 << 20, /* bytes of source that a chunk of scales is made from */
-    LARGEST_PAGE = 1 << 16,
+    PIECE = 1 << 14,        /* elements of a long run that one thread takes at a time */
+    MAX_ROWS = 1 << 14,     /* of a chunk */
+    SOURCE_BYTES = 8 << 20, /* that a chunk is made from, at most */
 };
 
 typedef struct streamer {
@@ -25,10 +24,10 @@ typedef struct streamer {
     dlx_const_sink sink;
     void *ctx;
     dlx_error *err;
-    const uint8_t *source;
     dlx_dtype stored;
     size_t width;           /* bytes of a stored element */
     uint64_t rows, columns; /* of int8 rows; otherwise 1 row of all elements */
+    uint8_t *input;         /* [SOURCE_BYTES]; NULL: the source is in memory */
     uint8_t *chunk;         /* [CHUNK_BYTES] */
     float *scale;           /* [MAX_ROWS] per row, or largest magnitude per piece; NaN: not finite */
     /* Of the chunk in work: */
@@ -51,16 +50,15 @@ static void loop(streamer *s, size_t count, size_t grain, dlx_loop_fn fn)
         fn(s, 0, count, 0);
 }
 
-/* The source range [begin, end) in bytes was read; the next one of that size comes soon. */
-static void consumed(const streamer *s, uint64_t begin, uint64_t end)
+/* Bytes [begin, begin + n) of the source into s->from; n is at most SOURCE_BYTES. What follows is asked for already. */
+static dlx_status take(streamer *s, uint64_t begin, size_t n)
 {
     const dlx_const_source *c = &s->v->source;
-    if (!c->mapped) return;
-    /* From a little before: the page that the previous chunk ended in is finished only now. */
-    uint64_t back = begin < LARGEST_PAGE ? begin : LARGEST_PAGE;
-    uint64_t left = c->bytes - end, ahead = end - begin < left ? end - begin : left;
-    dlx_map_sequential(s->source + end, ahead);
-    dlx_map_release(s->source + begin - back, end - begin + back);
+    s->from = c->data ? (const uint8_t *)c->data + begin : s->input;
+    if (c->data) return DLX_OK;
+    DLX_TRY(dlx_const_read(s->v, begin, s->input, n, s->err));
+    dlx_file_expect(c->file, c->offset + begin + n, SOURCE_BYTES);
+    return DLX_OK;
 }
 
 static dlx_status not_finite(const streamer *s, uint64_t row)
@@ -104,11 +102,10 @@ static void quantise_pieces(void *arg, size_t begin, size_t end, size_t thread)
     run_pieces(arg, begin, end, RUN_QUANTISE);
 }
 
-/* One pass over a run of `count` elements from byte `begin` of the source on; the largest magnitude so far in *max. */
-static void run(streamer *s, uint64_t begin, size_t count, run_kind kind, float *max)
+/* One pass over the run of `count` elements that was taken; the largest magnitude so far in *max. */
+static void run(streamer *s, size_t count, run_kind kind, float *max)
 {
     size_t pieces = (count + PIECE - 1) / PIECE;
-    s->from = s->source + begin;
     s->count = count;
     loop(s, pieces, 1, kind == RUN_CHECK ? check_pieces : kind == RUN_WIDEN ? widen_pieces : quantise_pieces);
     for (size_t i = 0; kind != RUN_QUANTISE && i < pieces; i++)
@@ -124,10 +121,10 @@ static dlx_status stream_elements(streamer *s)
         uint64_t begin = at * s->width;
         float max = 0.0f;
         n = s->columns - at < most ? (size_t)(s->columns - at) : most;
-        if (check) run(s, begin, n, widen ? RUN_WIDEN : RUN_CHECK, &max);
+        DLX_TRY(take(s, begin, n * s->width));
+        if (check) run(s, n, widen ? RUN_WIDEN : RUN_CHECK, &max);
         if (isnan(max)) return not_finite(s, 0);
-        DLX_TRY(s->sink(s->ctx, widen ? s->chunk : s->source + begin, n * out_width, s->err));
-        consumed(s, begin, begin + n * s->width);
+        DLX_TRY(s->sink(s->ctx, widen ? s->chunk : s->from, n * out_width, s->err));
     }
     return DLX_OK;
 }
@@ -150,17 +147,16 @@ static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
 static dlx_status stream_short_rows(streamer *s)
 {
     size_t columns = (size_t)s->columns, row_bytes = columns * s->width;
-    size_t most = s->scales_only ? SCALES_SOURCE / row_bytes : CHUNK_BYTES / columns, n;
+    size_t most = s->scales_only ? SOURCE_BYTES / row_bytes : CHUNK_BYTES / columns, n;
     most = most < 1 ? 1 : most > MAX_ROWS ? MAX_ROWS : most;
     for (uint64_t row = 0; row < s->rows; row += n) {
         n = s->rows - row < most ? (size_t)(s->rows - row) : most;
-        s->from = s->source + row * row_bytes;
+        DLX_TRY(take(s, row * row_bytes, n * row_bytes));
         loop(s, n, PIECE / columns + 1, convert_rows);
         for (size_t r = 0; r < n; r++)
             if (isnan(s->scale[r])) return not_finite(s, row + r);
         DLX_TRY(s->scales_only ? s->sink(s->ctx, s->scale, n * sizeof *s->scale, s->err)
                                : s->sink(s->ctx, s->chunk, n * columns, s->err));
-        consumed(s, row * row_bytes, (row + n) * row_bytes);
     }
     return DLX_OK;
 }
@@ -173,8 +169,8 @@ static dlx_status stream_long_rows(streamer *s)
         size_t n;
         for (uint64_t at = 0; at < s->columns; at += n) {
             n = s->columns - at < CHUNK_BYTES ? (size_t)(s->columns - at) : CHUNK_BYTES;
-            run(s, start + at * s->width, n, RUN_CHECK, &max);
-            consumed(s, start + at * s->width, start + (at + n) * s->width);
+            DLX_TRY(take(s, start + at * s->width, n * s->width));
+            run(s, n, RUN_CHECK, &max);
         }
         if (isnan(max)) return not_finite(s, row);
         s->row_scale = dlx_int8_scale(max);
@@ -184,9 +180,9 @@ static dlx_status stream_long_rows(streamer *s)
         }
         for (uint64_t at = 0; at < s->columns; at += n) {
             n = s->columns - at < CHUNK_BYTES ? (size_t)(s->columns - at) : CHUNK_BYTES;
-            run(s, start + at * s->width, n, RUN_QUANTISE, NULL);
+            DLX_TRY(take(s, start + at * s->width, n * s->width));
+            run(s, n, RUN_QUANTISE, NULL);
             DLX_TRY(s->sink(s->ctx, s->chunk, n, s->err));
-            consumed(s, start + at * s->width, start + (at + n) * s->width);
         }
     }
     return DLX_OK;
@@ -208,7 +204,6 @@ static dlx_status prepare(streamer *s)
     bool plain = c->transform == DLX_CONST_PLAIN, rows = c->transform == DLX_CONST_INT8_ROWS;
     uint64_t elements, bytes;
     s->scales_only = c->transform == DLX_CONST_INT8_ROW_SCALES;
-    s->source = c->data;
     s->stored = plain ? s->v->dtype : c->stored;
     s->width = dlx_dtype_size(s->stored);
     bool ok = count_elements(s->v, &elements) && s->width && s->v->kind == DLX_VALUE_CONST && s->v->dtype != DLX_QD8;
@@ -247,13 +242,15 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     if (!s.rows || (!s.columns && !s.scales_only)) return DLX_OK;
     s.chunk = malloc(CHUNK_BYTES);
     s.scale = malloc(MAX_ROWS * sizeof *s.scale);
+    s.input = v->source.data ? NULL : malloc(SOURCE_BYTES);
     dlx_status status;
-    if (!s.chunk || !s.scale)
+    if (!s.chunk || !s.scale || (!s.input && !v->source.data))
         status = dlx_fail(err, DLX_E_NOMEM, "out of memory converting '%s'", name_of(&s));
     else if (v->source.transform == DLX_CONST_PLAIN || v->source.transform == DLX_CONST_WIDEN)
         status = stream_elements(&s);
     else
         status = s.columns && s.columns <= CHUNK_BYTES ? stream_short_rows(&s) : stream_long_rows(&s);
+    free(s.input);
     free(s.chunk);
     free(s.scale);
     return status;

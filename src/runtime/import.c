@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/constants.h"
+
+enum { MOST_SCALAR_BYTES = 64 };
+
 /* The first operand of another type than the ones most operators compute on. */
 static const char *odd_type(const dlx_graph *g, const dlx_node *n)
 {
@@ -61,6 +65,13 @@ static dlx_status no_memory(dlx_importer *im)
     return dlx_fail(im->err, DLX_E_NOMEM, "out of memory reading method '%s'", im->plan->name);
 }
 
+static dlx_const_source source_of(const dlx_importer *im, const dlx_pte_tensor *t, dlx_dtype dtype)
+{
+    const dlx_pte_blob *b = &im->pte->blobs[t->blob];
+    return (dlx_const_source){
+        .data = b->data, .bytes = t->bytes, .stored = dtype, .file = b->file, .offset = b->offset};
+}
+
 /* A planned tensor that is read before it is written keeps what the call before left there: zeros at first, or what the
  * file holds for it. */
 static dlx_status import_state(dlx_importer *im, int32_t evalue)
@@ -78,9 +89,7 @@ static dlx_status import_state(dlx_importer *im, int32_t evalue)
                         im->plan->name, MOST_STATES);
     slot->state = dlx_graph_input(im->g, t->name, dtype, t->rank, dim, 0);
     if (slot->state == DLX_NONE) return no_memory(im);
-    if (t->blob != DLX_PTE_NO_BLOB)
-        im->g->values[slot->state].source = (dlx_const_source){
-            .data = im->pte->blobs[t->blob].data, .bytes = t->bytes, .stored = dtype, .mapped = true};
+    if (t->blob != DLX_PTE_NO_BLOB) im->g->values[slot->state].source = source_of(im, t, dtype);
     slot->value = slot->state;
     im->g->n_states++;
     return DLX_OK;
@@ -92,10 +101,11 @@ static dlx_status import_constant(dlx_importer *im, int32_t evalue)
     int64_t dim[DLX_MAX_RANK];
     dlx_dtype dtype;
     DLX_TRY(dlx_import_declared(im, evalue, dim, &dtype));
-    dlx_const_source source = {
-        .data = im->pte->blobs[t->blob].data, .bytes = t->bytes, .stored = dtype, .mapped = true};
-    im->slot[evalue].value = dlx_graph_const(im->g, t->name, dtype, t->rank, dim, source);
-    return im->slot[evalue].value == DLX_NONE ? no_memory(im) : DLX_OK;
+    uint32_t v = dlx_graph_const(im->g, t->name, dtype, t->rank, dim, source_of(im, t, dtype));
+    if (v == DLX_NONE) return no_memory(im);
+    im->slot[evalue].value = v;
+    /* Shapes may follow from a number in the file. */
+    return t->bytes <= MOST_SCALAR_BYTES ? dlx_constant_load(im->g, v, im->err) : DLX_OK;
 }
 
 /* The tensors that begin at one place in memory are views of each other: exporters leave reshapes out that way. */
@@ -469,6 +479,7 @@ dlx_status dlx_import_method(dlx_graph *g, const dlx_pte *pte, const char *metho
         im.slot[i].value = im.slot[i].state = im.slot[i].place = DLX_NONE;
     if (s == DLX_OK) s = find_places(&im);
     if (s == DLX_OK) s = import_all(&im);
+    if (s == DLX_OK) s = dlx_constants_load_small(g, err);
     dlx_mem_free(mem, im.slot, n, sizeof *im.slot);
     dlx_mem_free(mem, im.place, n, sizeof *im.place);
     if (s != DLX_OK) dlx_graph_free(g);

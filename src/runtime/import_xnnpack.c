@@ -24,14 +24,6 @@ static dlx_status unsupported(delegate *d, uint32_t node, const char *what)
                     dlx_xnn_node_name(d->x.nodes[node].type), what);
 }
 
-static const void *find_named(void *ctx, const char *key, uint64_t *size)
-{
-    const dlx_pte_blob *b = dlx_pte_find_named(ctx, key);
-    if (!b) return NULL;
-    *size = b->size;
-    return b->data;
-}
-
 /* Keys that are hashes of the data, as ExecuTorch's exporter writes them, are no names. */
 static const char *name_of(const char *key)
 {
@@ -55,12 +47,17 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
     uint32_t scales = DLX_NONE;
     if (int8) {
         const dlx_xnn_constant *s = &d->x.constants[v->scales];
-        const void *data = v->scales ? s->data : v->inline_scales;
-        dlx_const_source source = {.data = data, .bytes = 4ull * v->num_scales, .stored = DLX_F32};
+        dlx_const_source source = {.data = v->inline_scales, .bytes = 4ull * v->num_scales, .stored = DLX_F32};
+        if (v->scales) {
+            source.data = s->data;
+            source.file = s->file;
+            source.offset = s->offset;
+        }
         scales = dlx_graph_const(g, v->scales ? name_of(s->key) : NULL, DLX_F32, 1, dim, source);
         if (scales == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     }
-    dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32, .mapped = true};
+    dlx_const_source source = {
+        .data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32, .file = c->file, .offset = c->offset};
     *out = dlx_graph_const(g, name_of(c->key), source.stored, v->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     g->values[*out].scales = scales;
@@ -286,8 +283,7 @@ static dlx_status import_payload(delegate *d, dlx_arena *arena)
 {
     const dlx_pte *pte = d->im->pte;
     const dlx_pte_blob *blob = &pte->blobs[d->im->plan->delegates[d->ins->index].blob];
-    DLX_TRY(dlx_xnn_read(&d->x, arena, blob->data, blob->size, d->im->plan->name, find_named, (void *)(uintptr_t)pte,
-                         d->im->err));
+    DLX_TRY(dlx_xnn_read_blob(&d->x, arena, pte, blob, d->im->plan->name, d->im->err));
     for (uint32_t i = 0; i < d->x.n_values; i++)
         if (d->x.values[i].id >= d->n_ids) d->n_ids = d->x.values[i].id + 1;
     d->by_id = dlx_arena_array(arena, d->n_ids + 1, sizeof *d->by_id);

@@ -8,12 +8,13 @@
 
 #include "base/io.h"
 #include "base/sizes.h"
+#include "runtime/constants.h"
 #include "runtime/import.h"
 #include "runtime/linear.h"
 #include "runtime/raise.h"
 #include "runtime/raise_decoder.h"
 
-enum { PACK_ALIGN = 4096 };
+enum { PACK_ALIGN = 4096, PIECE_BYTES = 8 << 20 };
 
 static uint64_t packed_size_of(const dlx_program *p, const dlx_node *n)
 {
@@ -58,13 +59,14 @@ typedef struct pack_job {
     dlx_gemm_weights weights;
     dlx_gemm_shape shape;
     uint8_t *to;
+    size_t first; /* strip of this loop */
 } pack_job;
 
 static void pack_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     const pack_job *job = arg;
     (void)thread;
-    job->gemm->pack(job->to, &job->weights, job->shape, begin, end);
+    job->gemm->pack(job->to, &job->weights, job->shape, job->first + begin, job->first + end);
 }
 
 /* One block for all weights. From the caller's allocator, or a mapping in huge pages where the system gives them. */
@@ -80,6 +82,84 @@ static uint8_t *packed_block(const dlx_program *p)
     return m;
 }
 
+/* Bytes of `strips` strips of rows of w. */
+static size_t strips_bytes(const pack_job *job, const dlx_value *w, size_t strips)
+{
+    size_t rows = strips * job->gemm->strip;
+    return (rows < job->shape.n_out ? rows : job->shape.n_out) * job->shape.n_in * dlx_dtype_size(w->dtype);
+}
+
+/* Strips that are read at once of weights that are still in the file. */
+static size_t piece_strips(const pack_job *job, const dlx_value *w)
+{
+    size_t strip = strips_bytes(job, w, 1), all = dlx_linear_strips(job->gemm, job->shape);
+    size_t strips = strip ? PIECE_BYTES / strip : all;
+    return strips < 1 ? 1 : strips < all ? strips : all;
+}
+
+static pack_job job_of(const dlx_program *p, const dlx_node *n)
+{
+    return (pack_job){.gemm = dlx_linear_gemm(&p->k, &p->g, n),
+                      .weights = dlx_linear_weights(&p->g, n),
+                      .shape = dlx_linear_shape(&p->g, n)};
+}
+
+/* The weights of one layer, from memory or piece by piece from the file through `buffer`. */
+static dlx_status pack_linear(dlx_pool *pool, pack_job *job, const dlx_value *w, uint8_t *buffer, dlx_error *err)
+{
+    size_t strips = dlx_linear_strips(job->gemm, job->shape), most = piece_strips(job, w), n;
+    if (w->source.data) {
+        dlx_pool_for(pool, strips, 1, pack_strips, job);
+        return DLX_OK;
+    }
+    for (; job->first < strips; job->first += n) {
+        n = strips - job->first < most ? strips - job->first : most;
+        size_t begin = strips_bytes(job, w, job->first), end = strips_bytes(job, w, job->first + n);
+        DLX_TRY(dlx_const_read(w, begin, buffer, end - begin, err));
+        dlx_file_expect(w->source.file, w->source.offset + end, PIECE_BYTES);
+        job->weights.w = buffer;
+        job->weights.first = job->first * job->gemm->strip;
+        dlx_pool_for(pool, n, 1, pack_strips, job);
+    }
+    return DLX_OK;
+}
+
+static dlx_status pack_layers(dlx_program *p, dlx_pool *pool, uint8_t *buffer, dlx_error *err)
+{
+    uint64_t offset = 0;
+    for (size_t i = 0; i < p->g.n_nodes; i++) {
+        const dlx_node *n = &p->g.nodes[i];
+        if (n->op != DLX_OP_LINEAR) continue;
+        size_t first = first_with_same_weights(&p->g, i);
+        if (first != i) {
+            p->weights[i] = p->weights[first];
+            continue;
+        }
+        offset = dlx_align_up(offset, PACK_ALIGN);
+        pack_job job = job_of(p, n);
+        job.to = p->packed + offset;
+        DLX_TRY(pack_linear(pool, &job, &p->g.values[n->in[1]], buffer, err));
+        p->weights[i] = job.to;
+        offset += packed_size_of(p, n);
+    }
+    return DLX_OK;
+}
+
+/* What a piece of any layer needs. */
+static size_t piece_bytes(const dlx_program *p)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < p->g.n_nodes; i++) {
+        const dlx_node *n = &p->g.nodes[i];
+        const dlx_value *w = n->op == DLX_OP_LINEAR ? &p->g.values[n->in[1]] : NULL;
+        if (!w || w->source.data) continue;
+        pack_job job = job_of(p, n);
+        size_t bytes = strips_bytes(&job, w, piece_strips(&job, w));
+        if (bytes > most) most = bytes;
+    }
+    return most;
+}
+
 static dlx_status pack_weights(dlx_program *p, dlx_pool *pool, dlx_error *err)
 {
     p->packed_bytes = dlx_program_packed_size(p);
@@ -91,31 +171,15 @@ static dlx_status pack_weights(dlx_program *p, dlx_pool *pool, dlx_error *err)
     if (!p->packed)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes",
                         (unsigned long long)p->packed_bytes);
-    uint64_t offset = 0;
-    for (size_t i = 0; i < p->g.n_nodes; i++) {
-        const dlx_node *n = &p->g.nodes[i];
-        if (n->op != DLX_OP_LINEAR) continue;
-        size_t first = first_with_same_weights(&p->g, i);
-        if (first != i) {
-            p->weights[i] = p->weights[first];
-            continue;
-        }
-        offset = dlx_align_up(offset, PACK_ALIGN);
-        const dlx_value *w = &p->g.values[n->in[1]];
-        pack_job job = {.gemm = dlx_linear_gemm(&p->k, &p->g, n),
-                        .weights = dlx_linear_weights(&p->g, n),
-                        .shape = dlx_linear_shape(&p->g, n),
-                        .to = p->packed + offset};
-        if (w->source.mapped) dlx_map_sequential(w->source.data, w->source.bytes);
-        dlx_pool_for(pool, dlx_linear_strips(job.gemm, job.shape), 1, pack_strips, &job);
-        if (w->source.mapped) dlx_map_release(w->source.data, w->source.bytes);
-        p->weights[i] = job.to;
-        offset += packed_size_of(p, n);
-    }
-    return DLX_OK;
+    size_t bytes = piece_bytes(p);
+    uint8_t *buffer = dlx_mem_array(&p->mem, bytes, 1);
+    if (!buffer) return dlx_fail(err, DLX_E_NOMEM, "out of memory: reading weights takes %zu bytes", bytes);
+    dlx_status s = pack_layers(p, pool, buffer, err);
+    dlx_mem_free(&p->mem, buffer, bytes, 1);
+    return s;
 }
 
-/* Constants are read in place; one that lies at an odd address in the file (others' exporters may do that) moves. */
+/* Constants of a file in memory are read in place; one at an odd address (others' exporters may do that) moves. */
 static dlx_status align_constants(dlx_graph *g, dlx_error *err)
 {
     for (size_t i = 0; i < g->n_values; i++) {
@@ -128,7 +192,7 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
                             (unsigned long long)v->source.bytes);
         memcpy(copy, v->source.data, v->source.bytes);
         v->source.data = copy;
-        v->source.mapped = false;
+        v->source.file = NULL;
     }
     return DLX_OK;
 }
@@ -153,6 +217,7 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_o
     dlx_status s = DLX_OK;
     if (o->demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
     if (s == DLX_OK) s = check_outputs(&p->g, err);
+    if (s == DLX_OK && o->pool) s = dlx_constants_load(&p->g, err);
     if (s == DLX_OK) s = align_constants(&p->g, err);
     if (s == DLX_OK && o->pool) s = pack_weights(p, o->pool, err);
     if (s != DLX_OK) dlx_program_free(p);

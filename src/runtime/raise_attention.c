@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/constants.h"
 #include "runtime/raise_decoder.h"
 
 /* What a mask adds to the scores of keys that a row must not see: at least so little that their weight is 0. */
@@ -227,6 +228,7 @@ static bool is_causal(const dlx_decoder *d, uint32_t table)
     const dlx_value *v = old_value(d, table);
     float x;
     if (v->rank != 2 || (v->dtype != DLX_F32 && v->dtype != DLX_BOOL) || v->dim[0] > v->dim[1]) return false;
+    if (dlx_constant_load(d->old, table, d->err) != DLX_OK) return false;
     for (int64_t i = 0; i < v->dim[0]; i++)
         for (int64_t k = 0; k < v->dim[1]; k++) {
             if (!dlx_const_number(d->r.from, table, (size_t)(i * v->dim[1] + k), &x)) return false;

@@ -63,7 +63,7 @@ static dlx_status signed_table(pass *p, uint32_t old, uint32_t *out)
     size_t rows = (size_t)t->dim[0], width = (size_t)t->dim[1];
     float *data = dlx_arena_array(&p->r.to.arena, rows * width, sizeof *data);
     if (!data) return dlx_fail(p->err, DLX_E_NOMEM, "out of memory preparing constants");
-    memcpy(data, t->source.data, rows * width * sizeof *data);
+    DLX_TRY(dlx_const_read(t, 0, data, rows * width * sizeof *data, p->err));
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < width / 2; c++) data[r * width + c] = -data[r * width + c];
     dlx_const_source source = {.data = data, .bytes = rows * width * sizeof *data, .stored = DLX_F32};
@@ -120,9 +120,15 @@ static dlx_status turned_weights(pass *p, uint32_t old, uint32_t *out)
     if (*out != DLX_NONE) return DLX_OK;
     float *data = dlx_arena_array(&p->r.to.arena, n * k, sizeof *data);
     if (!data) return dlx_fail(p->err, DLX_E_NOMEM, "out of memory turning weights of %zu x %zu", k, n);
-    for (size_t i = 0; i < k; i++)
-        for (size_t j = 0; j < n; j++)
-            memcpy(data + j * k + i, (const char *)w->source.data + (i * n + j) * sizeof *data, sizeof *data);
+    float *row = dlx_mem_array(&p->r.to.arena.mem, n, sizeof *row);
+    if (!row) return dlx_fail(p->err, DLX_E_NOMEM, "out of memory turning weights of %zu x %zu", k, n);
+    dlx_status s = DLX_OK;
+    for (size_t i = 0; s == DLX_OK && i < k; i++) {
+        s = dlx_const_read(w, i * n * sizeof *row, row, n * sizeof *row, p->err);
+        for (size_t j = 0; s == DLX_OK && j < n; j++) data[j * k + i] = row[j];
+    }
+    dlx_mem_free(&p->r.to.arena.mem, row, n, sizeof *row);
+    if (s != DLX_OK) return s;
     dlx_const_source source = {.data = data, .bytes = n * k * sizeof *data, .stored = DLX_F32};
     *out = p->turned[old] = dlx_graph_const(&p->r.to, w->name, DLX_F32, 2, dim, source);
     return *out == DLX_NONE ? dlx_fail(p->err, DLX_E_NOMEM, "out of memory turning weights") : DLX_OK;

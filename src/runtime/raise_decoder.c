@@ -20,6 +20,7 @@ bool dlx_const_number(const dlx_graph *g, uint32_t v, size_t i, float *out)
     size_t size = dlx_dtype_size(c->dtype);
     if (c->kind != DLX_VALUE_CONST || c->source.transform != DLX_CONST_PLAIN || (i + 1) * size > c->source.bytes)
         return false;
+    if (!c->source.data) return false; /* a large matrix that is still in its file */
     const char *data = (const char *)c->source.data + i * size;
     if (c->dtype == DLX_F32) {
         memcpy(out, data, sizeof *out); /* may lie at an odd address of the file */
@@ -233,7 +234,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
     if (!worth_trying(g)) return DLX_OK;
     dlx_graph_skip_copies(g);
     dlx_error local = {0};
-    dlx_decoder d = {.r = {.from = g}, .new_positions = DLX_NONE, .err = &local};
+    dlx_decoder d = {.r = {.from = g}, .old = g, .new_positions = DLX_NONE, .err = &local};
     dlx_allocator mem = g->arena.mem;
     size_t n_values = g->n_values, n_inputs = g->n_inputs;
     dlx_graph_init_with(&d.r.to, &mem);
@@ -259,7 +260,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
     dlx_mem_free(&mem, d.form, n_values, sizeof *d.form);
     dlx_mem_free(&mem, d.cache, n_inputs, sizeof *d.cache);
     dlx_rewrite_abandon(&d.r);
-    if (local.status != DLX_E_NOMEM) return DLX_OK;
+    if (local.status != DLX_E_NOMEM && local.status != DLX_E_IO) return DLX_OK;
     if (err) *err = local;
     return local.status;
 }

@@ -67,6 +67,7 @@ typedef struct dlx_decoder_cache {
 
 typedef struct dlx_decoder {
     dlx_rewrite r;
+    dlx_graph *old; /* r.from, to read its constants into memory */
     dlx_form *form; /* [from->n_values] */
     dlx_decoder_cache *cache;
     size_t n_caches;

@@ -152,7 +152,7 @@ def test_inspect_states_the_memory_of_what_is_asked_for(tiny):
         assert all(memory[key] == whole[key] for key in ("file", "packed", "threads"))
     text = run("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16")
     assert "memory (4 sessions of 64 positions, 8 rows a pass, float16 keys and values, " in text
-    report = dict(re.findall(r"^  (file, mapped|packed weights|KV cache|activations|program|all together) +(\d+) bytes", text, re.M))
+    report = dict(re.findall(r"^  (file, in memory|packed weights|KV cache|activations|program|all together) +(\d+) bytes", text, re.M))
     assert len(report) == 6 and int(report["all together"]) == sum(map(int, report.values())) / 2
     assert int(report["KV cache"]) == 2 * one["kv_cache"]
 

@@ -21,6 +21,7 @@
 
 #include "format/json/json_file.h"
 #include "format/safetensors.h"
+#include "tensors_in_memory.h"
 
 #define TINY(name) DLX_TEST_DATA "/checkpoints/" name "-tiny"
 
@@ -138,6 +139,7 @@ static inline void edit_tensors(const copy *c, const char *file, edit_tensor edi
     path_in(path, c->folder, file);
     dlx_arena_init(&arena);
     if (dlx_safetensors_open(&st, &arena, path, &err) != DLX_OK) fail_msg("%s", err.message);
+    take_tensors(&st, &arena);
     dlx_st_tensor *kept = calloc(st.n_tensors + 1, sizeof *kept);
     size_t n = 0;
     assert_non_null(kept);
@@ -146,7 +148,7 @@ static inline void edit_tensors(const copy *c, const char *file, edit_tensor edi
         n += !edit || edit(ctx, &kept[n]);
     }
     if (extra) kept[n++] = *extra;
-    assert_int_equal(unlink(path), 0); /* the link; the mapping stays */
+    assert_int_equal(unlink(path), 0); /* the link alone */
     if (dlx_safetensors_write(path, kept, n, &err) != DLX_OK) fail_msg("%s", err.message);
     free(kept);
     dlx_safetensors_close(&st);

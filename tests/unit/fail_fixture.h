@@ -56,6 +56,8 @@ static inline target new_target(const char *name)
     return t;
 }
 
+enum { OLDER_MODE = 0640 };
+
 /* Without an older file, or with one. */
 static inline void reset_target(target *t, bool exists)
 {
@@ -66,6 +68,7 @@ static inline void reset_target(target *t, bool exists)
     assert_non_null(f);
     assert_int_equal(fwrite(older, 1, sizeof older, f), sizeof older);
     assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(t->path, OLDER_MODE), 0);
 }
 
 static inline size_t files_beside(const target *t)
@@ -73,7 +76,7 @@ static inline size_t files_beside(const target *t)
     size_t n = 0;
     DIR *d = opendir(t->folder);
     assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d)) != NULL;) n += e->d_name[0] != '.';
+    for (struct dirent *e; (e = readdir(d)) != NULL;) n += strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0;
     closedir(d);
     return n;
 }
@@ -91,13 +94,14 @@ static inline void assert_target_untouched(const target *t)
     fclose(f);
 }
 
-/* A new file of `bytes` bytes, and nothing beside it. */
+/* A new file of `bytes` bytes with the permissions of the older one, and nothing beside it. */
 static inline void assert_target_written(const target *t, uint64_t bytes)
 {
     struct stat st;
     assert_int_equal(files_beside(t), 1);
     assert_int_equal(stat(t->path, &st), 0);
     assert_int_equal(st.st_size, bytes);
+    if (t->exists) assert_int_equal(st.st_mode & 07777, OLDER_MODE);
 }
 
 static inline void remove_target(const target *t)

@@ -248,15 +248,21 @@ WRAPPED(DIR *, opendir, const char *path)
     return refused(REQUEST_FOLDER) ? NULL : counted(__real_opendir(path));
 }
 
+/* Only what others left behind is looked for. */
+WRAPPED(DIR *, fdopendir, int fd)
+{
+    return refused(REQUEST_HINT) ? NULL : counted(__real_fdopendir(fd));
+}
+
 WRAPPED(int, closedir, DIR *d)
 {
     memory.alive--;
     return __real_closedir(d);
 }
 
-WRAPPED(int, unlink, const char *path)
+WRAPPED(int, unlinkat, int folder, const char *path, int flags)
 {
-    int code = __real_unlink(path);
+    int code = __real_unlinkat(folder, path, flags);
     memory.strange += memory.armed && code != 0;
     return code;
 }

@@ -16,14 +16,15 @@ if(CMAKE_CROSSCOMPILING)
   target_compile_definitions(test_out_of_memory PRIVATE DLX_EMULATED=1)
 endif()
 dlx_failing_calls(test_out_of_memory
-  malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir closedir unlink
+  malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat
   dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow
   pthread_create pthread_join pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy
   pcre2_compile_8 pcre2_code_free_8 pcre2_jit_compile_8 pcre2_match_8 pcre2_match_context_create_8
   pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
 
 dlx_unit_test(test_io_failures LIBS dlx_core)
-dlx_failing_calls(test_io_failures open64 fstat64 read mmap64 write fsync close rename)
+dlx_failing_calls(test_io_failures
+  open64 openat64 fstat64 pread64 write fsync close renameat linkat unlinkat fchmod fchown faccessat)
 
 dlx_unit_test(test_allocator LIBS dlx_core)
 dlx_failing_calls(test_allocator malloc calloc realloc aligned_alloc strdup free)

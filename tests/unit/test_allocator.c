@@ -20,6 +20,7 @@
 #include "format/pte.h"
 #include "runtime/import.h"
 #include "runtime/raise.h"
+#include "whole_file.h"
 
 static copy programs; /* <family>.pte, <family>-int8.pte */
 static meter m;
@@ -110,7 +111,7 @@ static void graphs(void **state)
 
 /* ---- reading and raising a program ------------------------------------------------------------------------------- */
 
-static dlx_status read_and_raise(const dlx_mapping *map, dlx_error *err)
+static dlx_status read_and_raise(const whole_file *map, dlx_error *err)
 {
     dlx_arena arena;
     dlx_pte pte;
@@ -136,11 +137,11 @@ static void programs_are_read(void **state)
     for (size_t i = 0; i < FAMILIES; i++)
         for (int int8 = 0; int8 < 2; int8++) {
             char name[64], path[1024];
-            dlx_mapping map = {0};
+            whole_file map = {0};
             dlx_error err = {0};
             snprintf(name, sizeof name, "%s%s.pte", families[i], int8 ? "-int8" : "");
             path_in(path, programs.folder, name);
-            assert_int_equal(dlx_map_file(&map, path, &err), DLX_OK);
+            assert_int_equal(read_whole_file(&map, path, &err), DLX_OK);
             meter_init(&m);
             size_t heap = heap_requests;
             if (read_and_raise(&map, &err) != DLX_OK) fail_msg("%s: %s", name, err.message);
@@ -155,7 +156,7 @@ static void programs_are_read(void **state)
                 meter_assert_empty(&m);
             }
             assert_int_equal(heap_requests, heap); /* nothing came from the C library */
-            dlx_unmap(&map);
+            free_whole_file(&map);
             print_message("%-24s %3zu requests\n", name, n);
         }
 }

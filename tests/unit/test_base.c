@@ -1,6 +1,6 @@
 /*
- * The room everything stands on: error records, bits of floats, text buffers, files. What fails when the
- * system refuses is in test_io_failures.c and test_out_of_memory.c.
+ * The room everything stands on: error records, bits of floats, text buffers. Files are in test_files.c, memory is in
+ * test_base_memory.c.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -10,13 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/half.h"
-#include "base/io.h"
 #include "base/sizes.h"
 #include "base/text_buffer.h"
 
@@ -239,223 +236,13 @@ static void a_text_grows_and_is_handed_over(void **state)
     assert_false(t.failed);
 }
 
-/* ---- files ------------------------------------------------------------------------------------------------------- */
-
-typedef struct place {
-    char folder[64], path[96];
-} place;
-
-static place new_place(void)
-{
-    place p = {.folder = "/tmp/dlx-base-XXXXXX"};
-    assert_non_null(mkdtemp(p.folder));
-    snprintf(p.path, sizeof p.path, "%s/file", p.folder);
-    return p;
-}
-
-/* The folder must be empty by then. */
-static void leave_place(const place *p)
-{
-    unlink(p->path);
-    assert_int_equal(rmdir(p->folder), 0);
-}
-
-static uint8_t byte_at(uint64_t i)
-{
-    return (uint8_t)(i * 31 + (i >> 8) * 7 + (i >> 16));
-}
-
-/* Writes pieces of all sizes around the write buffer's, and reads the file in both ways. */
-static void what_is_written_is_read(void **state)
-{
-    (void)state;
-    enum { BUFFER = 1 << 20, MOST = 3 << 20 };
-    static const size_t pieces[] = {0, 1,          BUFFER - 1, 1,    BUFFER - 1, 2,           BUFFER,
-                                    5, BUFFER + 1, BUFFER - 6, MOST, 17,         BUFFER - 17, 100};
-    place p = new_place();
-    uint8_t *data = malloc(MOST);
-    dlx_output out;
-    dlx_error err;
-    uint64_t total = 0;
-    assert_int_equal(dlx_output_open(&out, p.path, &err), DLX_OK);
-    for (size_t i = 0; i < DLX_COUNT(pieces); i++) {
-        for (size_t k = 0; k < pieces[i]; k++) data[k] = byte_at(total + k);
-        assert_int_equal(dlx_output_write(&out, data, pieces[i], &err), DLX_OK);
-        total += pieces[i];
-        assert_true(out.position == total);
-    }
-    assert_false(dlx_is_file(p.path)); /* not before it is complete */
-    assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
-    dlx_output_close(&out);
-    free(data);
-
-    dlx_mapping map;
-    assert_int_equal(dlx_map_file(&map, p.path, &err), DLX_OK);
-    assert_true(map.size == total);
-    dlx_map_sequential(map.data + 5, total - 7);
-    for (uint64_t i = 0; i < total; i++)
-        if (map.data[i] != byte_at(i)) fail_msg("byte %llu", (unsigned long long)i);
-    dlx_map_release(map.data + 5, total - 7); /* it comes back from the file */
-    assert_int_equal(map.data[total / 2], byte_at(total / 2));
-    char *text;
-    size_t n;
-    assert_int_equal(dlx_read_file(&text, &n, p.path, (size_t)total, &err), DLX_OK);
-    assert_int_equal(n, total);
-    assert_memory_equal(text, map.data, n);
-    assert_int_equal(text[n], 0);
-    free(text);
-    dlx_unmap(&map);
-    assert_null(map.data);
-    assert_int_equal(dlx_read_file(&text, &n, p.path, (size_t)total - 1, &err), DLX_E_LIMIT);
-    assert_null(text);
-    assert_int_equal(n, 0);
-    leave_place(&p);
-}
-
-static bool all_zero(const uint8_t *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (p[i]) return false;
-    return true;
-}
-
-static void padding_is_zeros(void **state)
-{
-    (void)state;
-    place p = new_place();
-    dlx_output out;
-    dlx_error err;
-    assert_int_equal(dlx_output_open(&out, p.path, &err), DLX_OK);
-    assert_int_equal(dlx_output_write(&out, "abc", 3, &err), DLX_OK);
-    assert_int_equal(dlx_output_pad_to(&out, 3, &err), DLX_OK);
-    assert_int_equal(dlx_output_pad_to(&out, 1000, &err), DLX_OK);
-    assert_int_equal(dlx_output_write(&out, "d", 1, &err), DLX_OK);
-    assert_int_equal(dlx_output_pad_to(&out, 1000, &err), DLX_E_INTERNAL);
-    assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
-    dlx_output_close(&out);
-    char *text;
-    size_t n;
-    assert_int_equal(dlx_read_file(&text, &n, p.path, 2000, &err), DLX_OK);
-    assert_int_equal(n, 1001);
-    assert_memory_equal(text, "abc", 3);
-    assert_true(all_zero((uint8_t *)text + 3, 997));
-    assert_int_equal(text[1000], 'd');
-    free(text);
-    leave_place(&p);
-}
-
-/* Until it is committed, an output is not seen; the older file lives on when it never is. */
-static void an_output_replaces_a_file_at_once_or_not_at_all(void **state)
-{
-    (void)state;
-    place p = new_place();
-    dlx_output out;
-    dlx_error err;
-    char *text;
-    size_t n;
-    for (int round = 0; round < 3; round++) { /* written; given up; written over */
-        assert_int_equal(dlx_output_open(&out, p.path, &err), DLX_OK);
-        assert_int_equal(dlx_output_write(&out, round ? "new" : "old", 3, &err), DLX_OK);
-        if (round != 1) assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
-        dlx_output_close(&out);
-        assert_int_equal(out.fd, -1);
-        dlx_output_close(&out); /* again is fine */
-        assert_int_equal(dlx_read_file(&text, &n, p.path, 3, &err), DLX_OK);
-        assert_string_equal(text, round == 2 ? "new" : "old");
-        free(text);
-    }
-    struct stat st;
-    mode_t mask = umask(0);
-    umask(mask);
-    assert_int_equal(stat(p.path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0666 & ~mask);
-    leave_place(&p);
-}
-
-static void two_outputs_of_one_name_do_not_meet(void **state)
-{
-    (void)state;
-    place p = new_place();
-    dlx_output a, b;
-    dlx_error err;
-    char *text;
-    size_t n;
-    assert_int_equal(dlx_output_open(&a, p.path, &err), DLX_OK);
-    assert_int_equal(dlx_output_open(&b, p.path, &err), DLX_OK);
-    assert_string_not_equal(a.temporary, b.temporary);
-    assert_int_equal(dlx_output_write(&a, "first", 5, &err), DLX_OK);
-    assert_int_equal(dlx_output_write(&b, "second", 6, &err), DLX_OK);
-    assert_int_equal(dlx_output_commit(&a, &err), DLX_OK);
-    assert_int_equal(dlx_output_commit(&b, &err), DLX_OK);
-    dlx_output_close(&a);
-    dlx_output_close(&b);
-    assert_int_equal(dlx_read_file(&text, &n, p.path, 6, &err), DLX_OK);
-    assert_string_equal(text, "second");
-    free(text);
-    leave_place(&p);
-}
-
-static void what_is_no_file_is_refused(void **state)
-{
-    (void)state;
-    place p = new_place();
-    dlx_mapping map;
-    dlx_output out;
-    dlx_error err;
-    char *text;
-    size_t n;
-    assert_true(dlx_is_folder(p.folder));
-    assert_false(dlx_is_file(p.folder));
-    assert_false(dlx_is_file(p.path));
-    assert_false(dlx_is_folder(p.path));
-    assert_int_equal(dlx_map_file(&map, p.folder, &err), DLX_E_IO);
-    assert_non_null(strstr(err.message, "is not a regular file"));
-    assert_int_equal(dlx_map_file(&map, p.path, &err), DLX_E_IO);
-    assert_non_null(strstr(err.message, "cannot open"));
-    assert_null(map.data);
-    assert_int_equal(dlx_read_file(&text, &n, p.path, 10, &err), DLX_E_IO);
-    assert_null(text);
-    assert_int_equal(dlx_output_open(&out, p.folder, &err), DLX_E_IO);
-    assert_non_null(strstr(err.message, "it is a folder"));
-    assert_int_equal(out.fd, -1);
-    char deeper[128];
-    snprintf(deeper, sizeof deeper, "%s/missing/file", p.folder);
-    assert_int_equal(dlx_output_open(&out, deeper, &err), DLX_E_IO);
-    assert_non_null(strstr(err.message, "cannot create a file beside"));
-    dlx_output_close(&out);
-    /* An empty file is a file. */
-    assert_int_equal(dlx_output_open(&out, p.path, &err), DLX_OK);
-    assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
-    dlx_output_close(&out);
-    assert_true(dlx_is_file(p.path));
-    assert_false(dlx_is_folder(p.path));
-    assert_int_equal(dlx_map_file(&map, p.path, &err), DLX_OK);
-    assert_null(map.data);
-    assert_true(map.size == 0);
-    dlx_unmap(&map);
-    assert_int_equal(dlx_read_file(&text, &n, p.path, 0, &err), DLX_OK);
-    assert_int_equal(n, 0);
-    assert_string_equal(text, "");
-    free(text);
-    leave_place(&p);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(messages_are_cut_between_characters),
-        cmocka_unit_test(messages_hold_no_control_characters),
-        cmocka_unit_test(a_prefix_keeps_the_message),
-        cmocka_unit_test(halves_widen_exactly),
-        cmocka_unit_test(halves_round_to_nearest_even),
-        cmocka_unit_test(bfloat16_rounds_to_nearest_even),
-        cmocka_unit_test(json_strings_are_valid_utf8),
-        cmocka_unit_test(a_text_grows_and_is_handed_over),
-        cmocka_unit_test(what_is_written_is_read),
-        cmocka_unit_test(padding_is_zeros),
-        cmocka_unit_test(an_output_replaces_a_file_at_once_or_not_at_all),
-        cmocka_unit_test(two_outputs_of_one_name_do_not_meet),
-        cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(messages_are_cut_between_characters), cmocka_unit_test(messages_hold_no_control_characters),
+        cmocka_unit_test(a_prefix_keeps_the_message),          cmocka_unit_test(halves_widen_exactly),
+        cmocka_unit_test(halves_round_to_nearest_even),        cmocka_unit_test(bfloat16_rounds_to_nearest_even),
+        cmocka_unit_test(json_strings_are_valid_utf8),         cmocka_unit_test(a_text_grows_and_is_handed_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

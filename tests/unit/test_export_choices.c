@@ -19,6 +19,7 @@
 #include "format/facts.h"
 #include "format/pte.h"
 #include "quant/quant.h"
+#include "whole_file.h"
 
 /* ---- names ------------------------------------------------------------------------------------------------------- */
 
@@ -238,17 +239,17 @@ static void test_counts_and_metadata(void **state)
         if (i) o.quantization = info.name;
         if (dlx_export(&o, &r, &err) != DLX_OK) fail_msg("%s: %s", info.name, err.message);
 
-        dlx_mapping file;
+        whole_file file;
         dlx_arena arena;
         dlx_pte pte;
         dlx_arena_init(&arena);
-        assert_int_equal(dlx_map_file(&file, path, NULL), DLX_OK);
+        assert_int_equal(read_whole_file(&file, path, NULL), DLX_OK);
         assert_int_equal(dlx_pte_read(&pte, &arena, file.data, file.size, path, &err), DLX_OK);
         const dlx_scheme *s;
         assert_int_equal(dlx_scheme_find(&s, info.name, xnnpack(), NULL), DLX_OK);
         assert_string_equal(dlx_facts_quantization(&pte), s->metadata);
         dlx_arena_free(&arena);
-        dlx_unmap(&file);
+        free_whole_file(&file);
         remove(path);
 
         if (s->pass) {

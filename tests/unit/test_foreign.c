@@ -13,6 +13,7 @@
 #include "runtime/import.h"
 #include "runtime/program.h"
 #include "runtime/raise.h"
+#include "whole_file.h"
 
 enum { MOST = 40 };
 
@@ -124,7 +125,7 @@ static void answers_as_in_pytorch(void **state)
 /* ---- as the file has it ------------------------------------------------------------------------------------------ */
 
 typedef struct unraised {
-    dlx_mapping map;
+    whole_file map;
     dlx_arena arena;
     dlx_pte pte;
     dlx_program p;
@@ -145,7 +146,7 @@ static void open_unraised(unraised *u, const char *name)
     dlx_arena_init(&u->arena);
     assert_int_equal(dlx_pool_create(&u->pool, 1, NULL), DLX_OK);
     dlx_program_options options = {.limit = DLX_ISA_REF, .pool = u->pool};
-    if (dlx_map_file(&u->map, path, &err) != DLX_OK ||
+    if (read_whole_file(&u->map, path, &err) != DLX_OK ||
         dlx_pte_read(&u->pte, &u->arena, u->map.data, u->map.size, path, &err) != DLX_OK ||
         dlx_import_method(&g, &u->pte, "forward", NULL, &err) != DLX_OK ||
         dlx_program_prepare(&u->p, &g, &options, &err) != DLX_OK)
@@ -174,7 +175,7 @@ static void close_unraised(unraised *u)
     dlx_program_free(&u->p);
     dlx_pool_free(u->pool);
     dlx_arena_free(&u->arena);
-    dlx_unmap(&u->map);
+    free_whole_file(&u->map);
 }
 
 static void unraised_answers_the_same(void **state)

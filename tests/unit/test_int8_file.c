@@ -11,6 +11,8 @@
 #include "diffulex_edge/diffulex_edge.h"
 #include "format/pte.h"
 #include "test_diffusion_json.h"
+#include "whole_file.h"
+#include "tensors_in_memory.h"
 
 enum { CONTEXT = 128, MOST_IDS = 96 };
 
@@ -125,16 +127,17 @@ static void rows_and_scales_in_the_file_are_those_of_pytorch(void **state)
     for (size_t i = 0; i < DLX_COUNT(models); i++) {
         char path[1024];
         dlx_arena arena;
-        dlx_mapping map;
+        whole_file map;
         dlx_pte pte;
         dlx_safetensors golden;
         size_t checked = 0;
         dlx_arena_init(&arena);
         path_of(path, models[i]);
-        CHECK(dlx_map_file(&map, path, err));
+        CHECK(read_whole_file(&map, path, err));
         CHECK(dlx_pte_read(&pte, &arena, map.data, map.size, path, err));
         snprintf(path, sizeof path, DLX_TEST_DATA "/quant/%s.safetensors", models[i]);
         CHECK(dlx_safetensors_open(&golden, &arena, path, err));
+        take_tensors(&golden, &arena);
         for (size_t k = 0; k < golden.n_tensors; k++) {
             if (!strncmp(golden.tensors[k].name, "edge", 4)) continue; /* a matrix of its own */
             check_golden(&pte, &golden.tensors[k]);
@@ -142,7 +145,7 @@ static void rows_and_scales_in_the_file_are_those_of_pytorch(void **state)
         }
         assert_true(checked >= 9);
         dlx_safetensors_close(&golden);
-        dlx_unmap(&map);
+        free_whole_file(&map);
         dlx_arena_free(&arena);
     }
 }
@@ -203,6 +206,7 @@ static void logits_are_those_of_the_int8_reference(void **state)
         dlx_arena_init(&arena);
         snprintf(path, sizeof path, DLX_TEST_DATA "/int8/%s.safetensors", model);
         CHECK(dlx_safetensors_open(&golden, &arena, path, err));
+        take_tensors(&golden, &arena);
         snprintf(path, sizeof path, DLX_TEST_DATA "/int8/%s.json", model);
         json_t *root = case_file(path), *cases = json_object_get(root, "cases");
         assert_true(json_array_size(cases) >= 3);

@@ -17,6 +17,7 @@
 #include "base/half.h"
 #include "format/json/json_file.h"
 #include "format/safetensors.h"
+#include "tensors_in_memory.h"
 
 static const char *const families[] = {"llada", "dream", "sdar", "fast_dllm_v2"};
 
@@ -68,7 +69,8 @@ static void open_checkpoint(checkpoint *c, const char *folder)
             assert_int_equal(dlx_json_load(&c->index, path, 1 << 20, &err), DLX_OK);
         if (n < 12 || strcmp(e->d_name + n - 12, ".safetensors") != 0) continue;
         assert_true(c->files < 64);
-        if (dlx_safetensors_open(&c->file[c->files++], &c->arena, path, &err) != DLX_OK) fail_msg("%s", err.message);
+        if (dlx_safetensors_open(&c->file[c->files], &c->arena, path, &err) != DLX_OK) fail_msg("%s", err.message);
+        take_tensors(&c->file[c->files++], &c->arena);
     }
     closedir(d);
 }

@@ -95,7 +95,7 @@ static void taken_as_stated(dlx_model *model, meter *m, const dlx_workspace_opti
     dlx_workspace *w;
     dlx_session *s[8];
     size_t bytes = m->bytes, blocks = m->blocks;
-    assert_int_equal(bytes, stated->packed + stated->program);
+    assert_int_equal(bytes, stated->file + stated->packed + stated->program);
     m->largest = 0;
     if (dlx_workspace_open(&w, model, o, &err) != DLX_OK) fail_msg("%s", err.message);
     for (int32_t i = 0; i < o->max_sessions; i++)

@@ -15,6 +15,7 @@
 #include "model/checkpoint.h"
 #include "runtime/program.h"
 #include "runtime/raise.h"
+#include "tensors_in_memory.h"
 
 enum { MOST_ROWS = 64, MOST_CACHED = 64 };
 
@@ -85,6 +86,7 @@ static void open_runner(runner *r, const char *model, bool lowered)
     dlx_shape most[16];
     path_in(folder, DLX_TEST_DATA "/checkpoints", model);
     CHECK(dlx_checkpoint_open(&r->c, folder, NULL, err));
+    for (size_t i = 0; i < r->c.n_files; i++) take_tensors(&r->c.files[i], &r->c.arena);
     dlx_graph_init(&g);
     CHECK(dlx_build_graph(&g, &r->c, MOST_ROWS, r->c.shape.max_positions, err));
     widen_constants(r, &g);
@@ -210,6 +212,7 @@ static golden open_golden(const char *model)
     CHECK(dlx_json_load(&g.root, path, 1 << 20, err));
     snprintf(path, sizeof path, DLX_TEST_DATA "/forward/%s.safetensors", model);
     CHECK(dlx_safetensors_open(&g.st, &g.arena, path, err));
+    take_tensors(&g.st, &g.arena);
     return g;
 }
 

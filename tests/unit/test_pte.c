@@ -14,6 +14,7 @@
 #include "format/flatbuffer.h"
 #include "format/pte_schema.h"
 #include "pte_sample.h"
+#include "whole_file.h"
 
 static uint8_t *written(dlx_pte *pte, size_t *size)
 {
@@ -287,13 +288,13 @@ static void offsets_reach_beyond_4_gib(void **state)
     dlx_pte pte = {.plans = &s.plans[1], .n_plans = 1, .blobs = blobs, .n_blobs = 2}, got;
     dlx_output out;
     dlx_error err = {0};
-    dlx_mapping map = {0};
+    whole_file map = {0};
     bool refused = false;
     assert_int_equal(dlx_output_open(&out, path, &err), DLX_OK);
     dlx_status status = dlx_pte_write(&pte, &out, stream_hole, &refused, &err);
     if (status == DLX_OK) status = dlx_output_commit(&out, &err);
     dlx_output_close(&out);
-    if (status == DLX_OK) status = dlx_map_file(&map, path, &err);
+    if (status == DLX_OK) status = read_whole_file(&map, path, &err);
     unlink(path);
     rmdir(folder);
     if (refused || status == DLX_E_IO || status == DLX_E_NOMEM) {
@@ -309,7 +310,7 @@ static void offsets_reach_beyond_4_gib(void **state)
     assert_true(behind->offset > UINT32_MAX);
     assert_memory_equal(behind->data, "behind", 6);
     dlx_arena_free(&arena);
-    dlx_unmap(&map);
+    free_whole_file(&map);
 }
 
 /* ---- rules ---- */
@@ -722,13 +723,13 @@ static void official_files_are_read(void **state)
     static const char *const names[] = {"official_8da8w.pte", "official_8da4w.pte"};
     for (size_t i = 0; i < DLX_COUNT(names); i++) {
         char path[512];
-        dlx_mapping map;
+        whole_file map;
         dlx_pte pte;
         dlx_arena arena;
         dlx_error err = {0};
         dlx_arena_init(&arena);
         snprintf(path, sizeof path, "%s/format/%s", DLX_TEST_DATA, names[i]);
-        assert_int_equal(dlx_map_file(&map, path, &err), DLX_OK);
+        assert_int_equal(read_whole_file(&map, path, &err), DLX_OK);
         if (dlx_pte_read(&pte, &arena, map.data, map.size, names[i], &err) != DLX_OK) fail_msg("%s", err.message);
         pte_sample_walk(&pte);
         assert_int_equal(pte.n_plans, 6);
@@ -750,7 +751,7 @@ static void official_files_are_read(void **state)
         memcpy(copy, map.data, (size_t)map.size);
         every_flipped_bit_is_survived(copy, (size_t)map.size);
         free(copy);
-        dlx_unmap(&map);
+        free_whole_file(&map);
     }
 }
 

@@ -11,23 +11,24 @@
 #include "format/flatbuffer.h"
 #include "format/pte_schema.h"
 #include "pte_sample.h"
+#include "whole_file.h"
 
 /* A buffer that is not zero at first: [3] floats in a segment for such values. */
 static void initial_values_are_read(void **state)
 {
     (void)state;
     static const float want[3] = {1, -2, 3};
-    dlx_mapping map;
+    whole_file map;
     dlx_pte pte;
     dlx_arena arena;
     dlx_error err = {0};
     dlx_arena_init(&arena);
-    assert_int_equal(dlx_map_file(&map, DLX_TEST_DATA "/foreign/initialised_state.pte", &err), DLX_OK);
+    assert_int_equal(read_whole_file(&map, DLX_TEST_DATA "/foreign/initialised_state.pte", &err), DLX_OK);
     size_t size = (size_t)map.size;
     uint8_t *file = malloc(size);
     assert_non_null(file);
     memcpy(file, map.data, size);
-    dlx_unmap(&map);
+    free_whole_file(&map);
     if (dlx_pte_read(&pte, &arena, file, size, "initial", &err) != DLX_OK) fail_msg("%s", err.message);
     const dlx_pte_plan *plan = dlx_pte_find_plan(&pte, "forward");
     int found = 0;

@@ -16,9 +16,10 @@
 #include "base/io.h"
 #include "runtime/import.h"
 #include "runtime/raise_decoder.h"
+#include "whole_file.h"
 
 typedef struct loaded {
-    dlx_mapping file;
+    whole_file file;
     dlx_arena arena;
     dlx_pte pte;
     dlx_graph g;
@@ -31,7 +32,7 @@ static dlx_graph *load(loaded *l, const char *name)
     *l = (loaded){.pte.n_plans = 0};
     dlx_arena_init(&l->arena);
     snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
-    if (dlx_map_file(&l->file, path, &err) != DLX_OK ||
+    if (read_whole_file(&l->file, path, &err) != DLX_OK ||
         dlx_pte_read(&l->pte, &l->arena, l->file.data, l->file.size, name, &err) != DLX_OK ||
         dlx_import_method(&l->g, &l->pte, "forward", NULL, &err) != DLX_OK)
         fail_msg("%s", err.message);
@@ -42,7 +43,7 @@ static void done(loaded *l)
 {
     dlx_graph_free(&l->g);
     dlx_arena_free(&l->arena);
-    dlx_unmap(&l->file);
+    free_whole_file(&l->file);
 }
 
 static dlx_node *find(dlx_graph *g, dlx_op op, size_t nth)
@@ -62,7 +63,7 @@ static void *own(dlx_graph *g, uint32_t v)
     assert_non_null(copy);
     memcpy(copy, s->data, s->bytes);
     s->data = copy;
-    s->mapped = false;
+    s->file = NULL;
     return copy;
 }
 

@@ -14,6 +14,7 @@
 #include "format/flatbuffer.h"
 #include "format/xnnpack_schema.h"
 #include "pte_sample.h"
+#include "whole_file.h"
 
 /* Ids are not indices: id of value i is i + 3. */
 enum {
@@ -642,14 +643,14 @@ static void official_payloads_are_read(void **state)
     };
     for (size_t i = 0; i < DLX_COUNT(files); i++) {
         char path[512];
-        dlx_mapping map;
+        whole_file map;
         dlx_pte pte;
         dlx_xnn_graph g;
         dlx_arena arena;
         dlx_error err = {0};
         dlx_arena_init(&arena);
         snprintf(path, sizeof path, "%s/format/%s", DLX_TEST_DATA, files[i].name);
-        assert_int_equal(dlx_map_file(&map, path, &err), DLX_OK);
+        assert_int_equal(read_whole_file(&map, path, &err), DLX_OK);
         assert_int_equal(dlx_pte_read(&pte, &arena, map.data, map.size, files[i].name, &err), DLX_OK);
         const dlx_pte_blob *blob = &pte.blobs[pte.plans[0].delegates[1].blob];
         if (dlx_xnn_read(&g, &arena, blob->data, blob->size, "delegate", pte_sample_named, &pte, &err) != DLX_OK)
@@ -667,7 +668,7 @@ static void official_payloads_are_read(void **state)
         damage(copy, (size_t)blob->size, (size_t)blob->size, pte_sample_named, &pte);
         free(copy);
         dlx_arena_free(&arena);
-        dlx_unmap(&map);
+        free_whole_file(&map);
     }
 }
 

@@ -1,5 +1,5 @@
 /*
- * Reading safetensors. The header is distrusted here and nowhere else: afterwards every tensor is a view that lies
+ * Reading safetensors. The header is distrusted here and nowhere else: afterwards every tensor has a place that lies
  * inside the file, belongs to it alone and has the size that its shape asks for.
  *
  * The rules are those of the format's reference library: at most 100 MB of header, and tensors that cover the data
@@ -19,16 +19,20 @@ enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000 };
 static const char metadata_key[] = "__metadata__";
 
 typedef struct reader {
-    const char *path;    /* in the arena */
-    const uint8_t *data; /* behind the header */
-    uint64_t size;
+    const char *path; /* in the arena */
+    const dlx_file *file;
+    uint64_t begin; /* of the data, behind the header */
+    uint64_t size;  /* of the data */
     dlx_error *err;
 } reader;
 
-static dlx_status read_length(uint64_t *length, const uint8_t *data, uint64_t size, const char *path, dlx_error *err)
+static dlx_status read_length(uint64_t *length, const dlx_file *file, const char *path, dlx_error *err)
 {
     static const char lfs[] = "version https://git-lfs";
+    uint8_t data[sizeof lfs] = {0};
+    uint64_t size = file->size;
     *length = 0;
+    DLX_TRY(dlx_file_read(file, 0, data, size < sizeof data ? (size_t)size : sizeof data, err));
     if (size < LENGTH_BYTES)
         return dlx_fail(err, DLX_E_FORMAT, "'%s' has %llu bytes; a safetensors file has at least 8", path,
                         (unsigned long long)size);
@@ -124,7 +128,11 @@ static dlx_status read_offsets(const reader *r, const json_t *entry, dlx_st_tens
         return dlx_fail(r->err, DLX_E_FORMAT, "'%s': tensor '%s' takes %llu bytes by shape and type %s, but has %llu",
                         r->path, t->name, (unsigned long long)t->bytes, dlx_st_dtype_name(t->dtype),
                         (unsigned long long)(end - begin));
-    t->data = r->data + begin;
+    t->offset = r->begin + (uint64_t)begin;
+    if (r->file->memory)
+        t->data = r->file->memory + t->offset;
+    else
+        t->source = r->file;
     return DLX_OK;
 }
 
@@ -141,7 +149,7 @@ static dlx_status read_tensor(const reader *r, const json_t *entry, dlx_st_tenso
 static int by_place(const void *a, const void *b)
 {
     const dlx_st_tensor *x = *(const dlx_st_tensor *const *)a, *y = *(const dlx_st_tensor *const *)b;
-    if (x->data != y->data) return x->data < y->data ? -1 : 1;
+    if (x->offset != y->offset) return x->offset < y->offset ? -1 : 1;
     return (x->bytes > y->bytes) - (x->bytes < y->bytes);
 }
 
@@ -149,7 +157,7 @@ static int by_place(const void *a, const void *b)
 static dlx_status check_places(const reader *r, const dlx_safetensors *st)
 {
     const dlx_st_tensor **order = malloc((st->n_tensors ? st->n_tensors : 1) * sizeof *order);
-    const uint8_t *covered = r->data;
+    uint64_t covered = r->begin;
     dlx_status s = DLX_OK;
     if (!order)
         return dlx_fail(r->err, DLX_E_NOMEM, "out of memory reading '%s' (%zu tensors)", r->path, st->n_tensors);
@@ -157,15 +165,15 @@ static dlx_status check_places(const reader *r, const dlx_safetensors *st)
     qsort(order, st->n_tensors, sizeof *order, by_place);
     for (size_t i = 0; s == DLX_OK && i < st->n_tensors; i++) {
         const dlx_st_tensor *t = order[i];
-        if (t->data < covered)
+        if (t->offset < covered)
             s = dlx_fail(r->err, DLX_E_FORMAT, "'%s': tensors '%s' and '%s' share bytes", r->path, order[i - 1]->name,
                          t->name);
-        else if (t->data > covered)
+        else if (t->offset > covered)
             s = dlx_fail(r->err, DLX_E_FORMAT, "'%s': %llu bytes before tensor '%s' belong to no tensor", r->path,
-                         (unsigned long long)(t->data - covered), t->name);
-        covered = t->data + t->bytes;
+                         (unsigned long long)(t->offset - covered), t->name);
+        covered = t->offset + t->bytes;
     }
-    uint64_t rest = r->size - (uint64_t)(covered - r->data);
+    uint64_t rest = r->size - (covered - r->begin);
     if (s == DLX_OK && rest)
         s = dlx_fail(r->err, DLX_E_FORMAT, "'%s': the last %llu bytes belong to no tensor", r->path,
                      (unsigned long long)rest);
@@ -198,41 +206,81 @@ static dlx_status read_header(dlx_safetensors *out, dlx_arena *arena, const read
     return check_places(r, out);
 }
 
+/* The header as text with a NUL behind it, malloc'd. */
+static dlx_status take_header(char **out, const dlx_file *file, uint64_t length, const char *path, dlx_error *err)
+{
+    *out = malloc((size_t)length + 1);
+    if (!*out)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s' (%llu bytes)", path, (unsigned long long)length);
+    (*out)[length] = '\0';
+    dlx_status s = dlx_file_read(file, LENGTH_BYTES, *out, (size_t)length, err);
+    if (s == DLX_OK) return DLX_OK;
+    free(*out);
+    *out = NULL;
+    return s;
+}
+
+static dlx_status read_file(dlx_safetensors *out, dlx_arena *arena, const dlx_file *file, const char *path,
+                            dlx_error *err)
+{
+    uint64_t length;
+    char what[1024], *text;
+    json_t *header;
+    DLX_TRY(read_length(&length, file, path, err));
+    reader r = {.path = path,
+                .file = file,
+                .begin = LENGTH_BYTES + length,
+                .size = file->size - LENGTH_BYTES - length,
+                .err = err};
+    DLX_TRY(take_header(&text, file, length, path, err));
+    snprintf(what, sizeof what, "'%s': its header", path);
+    dlx_status s = dlx_json_parse(&header, text, (size_t)length, what, err);
+    free(text);
+    if (s != DLX_OK) return s;
+    s = read_header(out, arena, &r, header);
+    json_decref(header);
+    return s;
+}
+
+static const char *keep_path(dlx_arena *arena, const char *path, dlx_error *err)
+{
+    const char *kept = dlx_arena_strndup(arena, path, strlen(path));
+    if (!kept) dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", path);
+    return kept;
+}
+
 dlx_status dlx_safetensors_read(dlx_safetensors *out, dlx_arena *arena, const void *data, uint64_t size,
                                 const char *path, dlx_error *err)
 {
-    uint64_t length;
-    char what[1024];
-    json_t *header;
-    memset(out, 0, sizeof *out);
-    DLX_TRY(read_length(&length, data, size, path, err));
-    const char *text = (const char *)data + LENGTH_BYTES;
-    reader r = {.data = (const uint8_t *)text + length, .size = size - LENGTH_BYTES - length, .err = err};
-    r.path = dlx_arena_strndup(arena, path, strlen(path));
-    if (!r.path) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", path);
-    snprintf(what, sizeof what, "'%s': its header", path);
-    DLX_TRY(dlx_json_parse(&header, text, (size_t)length, what, err));
-    dlx_status s = read_header(out, arena, &r, header);
-    json_decref(header);
-    if (s != DLX_OK) memset(out, 0, sizeof *out);
+    dlx_file file;
+    *out = (dlx_safetensors){0};
+    const char *kept = keep_path(arena, path, err);
+    if (!kept) return DLX_E_NOMEM;
+    dlx_file_from_memory(&file, data, size, kept);
+    dlx_status s = read_file(out, arena, &file, kept, err);
+    if (s != DLX_OK) *out = (dlx_safetensors){0};
     return s;
 }
 
 dlx_status dlx_safetensors_open(dlx_safetensors *out, dlx_arena *arena, const char *path, dlx_error *err)
 {
-    dlx_mapping map;
-    memset(out, 0, sizeof *out);
-    DLX_TRY(dlx_map_file(&map, path, err));
-    dlx_status s = dlx_safetensors_read(out, arena, map.data, map.size, path, err);
-    if (s != DLX_OK)
-        dlx_unmap(&map);
-    else
-        out->map = map;
+    *out = (dlx_safetensors){0};
+    const char *kept = keep_path(arena, path, err);
+    dlx_file *file = kept ? dlx_arena_alloc(arena, sizeof *file) : NULL;
+    if (!file) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", path);
+    DLX_TRY(dlx_file_open(file, kept, err));
+    dlx_status s = read_file(out, arena, file, kept, err);
+    if (s != DLX_OK) {
+        dlx_file_close(file);
+        *out = (dlx_safetensors){0};
+    } else {
+        out->file = file;
+    }
     return s;
 }
 
 void dlx_safetensors_close(dlx_safetensors *st)
 {
-    dlx_unmap(&st->map);
-    memset(st, 0, sizeof *st);
+    if (st->file) dlx_file_close(st->file);
+    *st = (dlx_safetensors){0};
 }

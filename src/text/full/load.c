@@ -55,7 +55,7 @@ static dlx_status read_json(loader *l, json_t **out, const char **file, const ch
 {
     *file = path_of(l, name);
     if (!*file) return out_of_memory(l);
-    return dlx_is_file(*file) ? dlx_json_load(out, *file, MAX_FILE, l->err) : DLX_OK;
+    return dlx_exists(*file) ? dlx_json_load(out, *file, MAX_FILE, l->err) : DLX_OK;
 }
 
 static dlx_status read_config(loader *l)
@@ -219,7 +219,7 @@ static dlx_status read_template(loader *l)
     const char *bos, *file = path_of(l, "chat_template.jinja");
     if (!file) return out_of_memory(l);
     DLX_TRY(find_name(l, &bos, "bos_token", false));
-    if (dlx_is_file(file)) {
+    if (dlx_exists(file)) {
         char *jinja;
         size_t n;
         DLX_TRY(dlx_read_file(&jinja, &n, file, MAX_TEMPLATE, l->err));
