@@ -301,6 +301,12 @@ static void rows_stand_in_front_of_the_cache(dlx_graph *g)
     fail_msg("no cache is joined");
 }
 
+/* Rows that see no key are those of another layer's mask. */
+static void rows_without_keys_are_of_another_layer(dlx_graph *g)
+{
+    find(g, DLX_OP_WHERE, 1)->in[0] = find(g, DLX_OP_WHERE, 0)->in[0];
+}
+
 static void new_rows_are_not_given(dlx_graph *g)
 {
     g->outputs[1] = g->outputs[2];
@@ -333,6 +339,7 @@ static const struct {
     {"decoder_cache_static", states_change_places, false},
     {"decoder_cache_static", scores_are_scaled_by_infinity, false},
     {"decoder_cache_static", the_head_mixes_rows, false},
+    {"decoder_cache_static", rows_without_keys_are_of_another_layer, false},
     {"llama_cache", nothing, true},
     {"llama_cache", a_bool_mask_hides_a_key, false},
     {"llama_cache", hidden_keys_get_a_little_less, false},
