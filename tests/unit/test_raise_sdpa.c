@@ -32,8 +32,8 @@ static void values_are_scaled(dlx_graph *g)
 {
     /* the scale of the queries in front of the values, too */
     dlx_node *scale = find(g, DLX_OP_MUL, 0);
-    dlx_node *view = made_by(g, mix(g)->in[1]);
-    assert_int_equal(scale->op, DLX_OP_MUL);
+    dlx_node *view = made_by(g, made_by(g, mix(g)->in[1])->in[0]);
+    assert_int_equal(view->op, DLX_OP_EXPAND);
     view->op = DLX_OP_MUL; /* instead of a repeat that repeats nothing */
     view->in[1] = scale->in[1];
     view->inputs = 2;
@@ -110,7 +110,7 @@ static const struct {
     {"sdpa", weights_are_asked_for, 0},
     {"sdpa", a_row_that_sees_nothing_is_a_half, 0},
     {"sdpa", little_weight_counts_as_none, 0},
-    {"sdpa", the_scale_is_infinite, 0},
+    {"sdpa", the_scale_is_infinite, 1}, /* it stays a product in front of the attention */
     {"sdpa", keys_are_not_turned, 0},
     {"sdpa_mask", nothing, 1},
     {"sdpa_mask", other_scores_are_asked, 0},
@@ -159,7 +159,7 @@ static void rotary_embeddings_are_recognised(void **state)
     static const struct {
         const char *program;
         int ropes;
-    } known[] = {{"rope_half", 1},  {"rope_interleaved", 1}, {"rope_behind_heads", 1}, {"decoder_stateless", 4},
+    } known[] = {{"rope_half", 1},   {"rope_interleaved", 1}, {"rope_behind_heads", 1}, {"decoder_stateless", 4},
                  {"llama_cache", 4}, {"official_kv", 4},      {"llama_qwen3", 4}};
     for (size_t k = 0; k < sizeof known / sizeof known[0]; k++) {
         loaded l;
@@ -205,7 +205,7 @@ static void every_fact_of_a_rotation_is_compared(void **state)
 {
     (void)state;
     static void (*const changes[])(dlx_graph * g) = {signs_change, tables_change_places, both_parts_are_the_first,
-                                                    parts_change_places};
+                                                     parts_change_places};
     for (size_t k = 0; k < sizeof changes / sizeof changes[0]; k++) {
         loaded l;
         dlx_error err = {0};
