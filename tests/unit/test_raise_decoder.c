@@ -6,6 +6,7 @@
 
 #include "foreign_graph.h"
 #include "runtime/raise_decoder.h"
+#include "runtime/rows.h"
 
 /* The n-th table that is looked up by the given operator and has as many columns as the context. */
 static uint32_t mask(dlx_graph *g, dlx_op op)
@@ -302,9 +303,32 @@ static void every_fact_is_compared(void **state)
     }
 }
 
+/* What stands in the way of sessions is who reads the cache, not that sizes were asked for before. */
+static void the_fact_that_fails_is_the_one_to_mend(void **state)
+{
+    (void)state;
+    loaded l;
+    dlx_row_table t;
+    dlx_error err = {0};
+    dlx_graph *g = load(&l, "decoder_explicit_sdpa");
+    assert_int_equal(g->nodes[0].op == DLX_OP_SIZE || g->nodes[1].op == DLX_OP_SIZE, true);
+    dlx_signature sig = {.row_inputs = {g->inputs[0], g->inputs[1]},
+                         .demand = DLX_NONE,
+                         .layers = 1,
+                         .cache = g->inputs + 2,
+                         .fresh = g->outputs + 1,
+                         .logits = g->outputs[0]};
+    assert_int_equal(dlx_rows_analyse(&t, g, &sig, NULL, &err), DLX_OK);
+    assert_false(t.holds);
+    if (!strstr(t.why_not, "(CONCAT) reads a cache")) fail_msg("%s", t.why_not);
+    dlx_rows_free(&t, NULL);
+    done(&l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_fact_that_fails_is_the_one_to_mend),
         cmocka_unit_test(every_fact_is_compared),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
