@@ -243,6 +243,8 @@ def test_inspect_and_run_by_method(tmp_path):
     assert "SDPA" in run("inspect", FOLDER / "official_kv.pte", "--method", "forward", "--graph")
     assert "ATTENTION" in run("inspect", FOLDER / "official_kv.pte", "--graph")
     assert "it has 'decode', 'encode'" in run("inspect", path, "--method", "other", status=1)
+    assert "holds          4, 5" in run("inspect", path, "--method", "get_ids")
+    assert json.loads(run("inspect", path, "--method", "get_name", "--json"))["holds"] == ["two"]
     assert "leave them" in run("inspect", path, "--method", "decode", "--sessions", 2, status=2)
     assert "it has 'decode', 'encode'" in run("run", path, status=1)
     assert "takes 1 tensor" in run("run", path, "--method", "encode", status=2)
