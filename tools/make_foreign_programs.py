@@ -274,6 +274,34 @@ def sdpa_causal_gqa():
         q, k.repeat_interleave(2, 1), v.repeat_interleave(2, 1), is_causal=True))
 
 
+class Attention(nn.Module):
+    """Written out, causal by a mask that is filled in."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(WIDTH, HEADS * DIM) for _ in range(3))
+
+    def forward(self, x):
+        q, k, v = (p(x).view(1, -1, HEADS, DIM).transpose(1, 2) for p in (self.q, self.k, self.v))
+        scores = q @ k.transpose(-1, -2) / DIM ** 0.5
+        hidden = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
+        return (scores.masked_fill(hidden, float("-inf")).softmax(-1) @ v).transpose(1, 2).flatten(2)
+
+
+@program(lambda: [floats((1, 6, WIDTH))])
+def sdpa_masked_fill():
+    return Attention()
+
+
+@program(lambda: [floats((1, n, WIDTH), seed=n) for n in (3, 1, 8)], dynamic=lambda: ({1: batch(1, 8, "rows")},))
+def sdpa_dynamic():
+    class Causal(Attention):
+        def forward(self, x):
+            q, k, v = (p(x).view(1, -1, HEADS, DIM).transpose(1, 2) for p in (self.q, self.k, self.v))
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+    return Causal()
+
+
 @program(lambda: [floats((1, 5, WIDTH))], lowering="portable")
 def attention_portable():
     class Attention(nn.Module):
@@ -304,6 +332,17 @@ def rope_interleaved():
 
     def f(x, positions, cos, sin):
         return interleaved(x, cos[positions].unsqueeze(1), sin[positions].unsqueeze(1))
+    return Function(f, cos=cos, sin=sin)
+
+
+@program(lambda: [(*floats((1, HEADS, n, DIM), seed=n), torch.arange(n) + n) for n in (2, 5)],
+         dynamic=lambda: ({2: batch(1, 8, "rows")}, {0: batch(1, 8, "rows")}))
+def rope_behind_heads():
+    cos, sin = tables()
+
+    def f(x, positions, cos, sin):
+        c, s = cos[positions][None, None], sin[positions][None, None]
+        return x * c + rotate_half(x) * s
     return Function(f, cos=cos, sin=sin)
 
 
@@ -418,6 +457,56 @@ def decoder_cache_8da8w():
     return Decoder(layers=1)
 
 
+class HeadsFirst(nn.Module):
+    """Caches [1, K, S, D], which a slice is copied into or positions are put into; causal by a mask of bools."""
+
+    def __init__(self, copied):
+        super().__init__()
+        self.layer = Layer(False)
+        self.embed = nn.Embedding(VOCABULARY, WIDTH)
+        cos, sin = tables()
+        self.register_buffer("cos", cos)
+        self.register_buffer("sin", sin)
+        self.register_buffer("mask", torch.ones(CONTEXT, CONTEXT, dtype=torch.bool).tril())
+        self.register_buffer("keys", torch.zeros(1, KV, CONTEXT, DIM))
+        self.register_buffer("values", torch.zeros(1, KV, CONTEXT, DIM))
+        self.copied = copied
+
+    def store(self, cache, positions, fresh):
+        if not self.copied:
+            cache[:, :, positions] = fresh
+            return
+        start, rows = positions[0].item(), positions.shape[0]
+        torch._check_is_size(start)
+        torch._check(start + rows <= CONTEXT)
+        cache.narrow(2, start, rows).copy_(fresh)
+
+    def forward(self, tokens, positions):
+        one = self.layer
+        x = self.embed(tokens)
+        cos, sin = self.cos[positions][None, None], self.sin[positions][None, None]
+        h = one.norm1(x)
+        q, k, v = (p(h).view(1, -1, n, DIM).transpose(1, 2) for p, n in ((one.q, HEADS), (one.k, KV), (one.v, KV)))
+        q, k = q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin
+        self.store(self.keys, positions, k)
+        self.store(self.values, positions, v)
+        a = F.scaled_dot_product_attention(q, self.keys.repeat_interleave(2, 1), self.values.repeat_interleave(2, 1),
+                                           attn_mask=self.mask[positions][None, None])
+        x = x + one.o(a.transpose(1, 2).reshape(1, -1, HEADS * DIM))
+        h = one.norm2(x)
+        return F.linear(x + one.down(F.silu(one.gate(h)) * one.up(h)), self.embed.weight)
+
+
+@program(lambda: text_calls(5, 5, 5))
+def decoder_cache_fixed_rows():
+    return HeadsFirst(copied=False)
+
+
+@program(lambda: text_calls(4, 1, 8, 2), **TEXT)
+def decoder_cache_copied():
+    return HeadsFirst(copied=True)
+
+
 class Explicit(nn.Module):
     """Layout A: caches come in and new rows go out, batch dimension and all."""
 
@@ -461,6 +550,12 @@ def decoder_explicit_sdpa():
 @program(**EXPLICIT)
 def decoder_explicit_negated():
     return Explicit(key_sign=-1)
+
+
+@program(lambda: [(ids(3), torch.arange(5, 8), *floats((5, KV, DIM), (5, KV, DIM)))])
+def decoder_explicit_fixed():
+    """No number of rows or cached rows but one: no session can run it."""
+    return Explicit()
 
 
 def llama(layers=2, custom=False, **settings):
@@ -619,6 +714,49 @@ def sliding_window():
     return Window()
 
 
+# ---- what the runtime refuses, or runs only as methods: files without recorded answers ---------------------------------
+
+@program(lambda: [floats((3, 12))], lowering="portable", folder="others", dtype=torch.float16)
+def mlp_float16():
+    return mlp()
+
+
+@program(lambda: [floats((3, 12))], lowering="portable", folder="others", dtype=torch.bfloat16)
+def mlp_bfloat16():
+    return mlp()
+
+
+@program(lambda: [floats((3, 12))], folder="others", dtype=torch.float16)
+def mlp_float16_xnnpack():
+    return mlp()
+
+
+@program(lambda: [floats((2, 3))], lowering="portable", folder="others", dtype=torch.bfloat16)
+def turn_bfloat16():
+    return Function(lambda x: x.t().clone())
+
+
+@program(lambda: [floats((1, 2, 4, 4))], folder="others")
+def convolution():
+    return nn.Conv2d(2, 3, 3)
+
+
+@program(lambda: [floats((3, 4))], folder="others")
+def padding():
+    return Function(lambda x: F.pad(x, (1, 2, 0, 1), value=3.0))
+
+
+@program(lambda: [floats((3, 12))], folder="others", lowering="static")
+def mlp_static_int8():
+    return mlp()
+
+
+@program(lambda: [floats((3, 12))], folder="others", methods=("encode", "decode"))
+def two_methods():
+    """Neither is called forward; and constants of each kind."""
+    return {"encode": nn.Linear(12, 7), "decode": nn.Sequential(nn.Linear(12, 20), nn.LayerNorm(20))}
+
+
 # ---- exporting -------------------------------------------------------------------------------------------------------
 
 def partitioners(lowering):
@@ -629,6 +767,28 @@ def partitioners(lowering):
     if lowering == "8da8w":
         return [XnnpackDynamicallyQuantizedPartitioner(), XnnpackPartitioner()]
     return [XnnpackPartitioner()]
+
+
+def quantised(module, calls):
+    """Statically, by PyTorch's own flow."""
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer, get_symmetric_quantization_config)
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config())
+    prepared = prepare_pt2e(torch.export.export(module, calls[0]).module(), quantizer)
+    prepared(*calls[0])
+    return convert_pt2e(prepared)
+
+
+def lower_methods(spec):
+    from executorch.exir import to_edge_transform_and_lower
+    torch.manual_seed(3)
+    call = spec["calls"]()[0]
+    exported = {name: torch.export.export(module.eval(), call) for name, module in spec["make"]().items()}
+    edge = to_edge_transform_and_lower(
+        exported, partitioner={name: partitioners("xnnpack") for name in exported},
+        constant_methods={"get_size": 3, "get_scale": 0.5, "get_flag": True, "get_name": "two", "get_ids": [4, 5]})
+    return edge.to_executorch()
 
 
 def lower(name, spec):
@@ -649,6 +809,11 @@ def lower(name, spec):
         quantize_(module, Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int8, weight_granularity=PerAxis(0)))
         module = unwrap_tensor_subclass(module) or module
     calls = spec["calls"]()
+    if "dtype" in spec:
+        module = module.to(spec["dtype"])
+        calls = [tuple(t.to(spec["dtype"]) for t in call) for call in calls]
+    if spec["lowering"] == "static":
+        module = quantised(module, calls)
     dynamic = spec["dynamic"]() if spec["dynamic"] else None
     if dynamic and isinstance(module, Function):
         dynamic = (dynamic,)  # of *args
@@ -716,14 +881,19 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[2:] or PROGRAMS:
-        if "official" in PROGRAMS[name]:
-            calls, answers = export_llama(PROGRAMS[name], folder / f"{name}.pte")
+        spec = PROGRAMS[name]
+        path = folder / spec.get("folder", "") / f"{name}.pte"
+        path.parent.mkdir(exist_ok=True)
+        calls = answers = ()
+        if "official" in spec:
+            calls, answers = export_llama(spec, path)
         else:
-            finished, calls, answers = lower(name, PROGRAMS[name])
-            with open(folder / f"{name}.pte", "wb") as file:
+            finished, calls, answers = (lower_methods(spec), (), ()) if "methods" in spec else lower(name, spec)
+            with open(path, "wb") as file:
                 finished.write_to_file(file)
-        write_io(folder / f"{name}.io", calls, answers)
-        print(f"{name}: {(folder / f'{name}.pte').stat().st_size} bytes, {len(calls)} calls")
+        if "folder" not in spec:
+            write_io(path.with_suffix(".io"), calls, answers)
+        print(f"{name}: {path.stat().st_size} bytes, {len(calls)} calls")
 
 
 if __name__ == "__main__":

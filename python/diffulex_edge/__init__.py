@@ -31,6 +31,7 @@ _EXPORTS = {
     "stream": "completion",
     "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
+    "inspect_method": "session",
     "Method": "method", "TensorInfo": "method",
     "ThreadPool": "threads",
     "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
@@ -51,7 +52,7 @@ __all__ = [
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
     "Step", "TensorInfo", "TextStream", "ThreadPool", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
     "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_schemes", "generate",
-    "inspect", "inspect_graph", "library_version", "render_chat", "stream",
+    "inspect", "inspect_graph", "inspect_method", "library_version", "render_chat", "stream",
 ]
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
     from .method import Method, TensorInfo
     from .model.modules import FastDLLMv2Edge
-    from .session import Memory, Model, Session, inspect, inspect_graph
+    from .session import Memory, Model, Session, inspect, inspect_graph, inspect_method
     from .text import TextStream, Tokenizer, render_chat
     from .threads import ThreadPool
     from .workspace import Batcher, BatchError, Seat, Workspace

@@ -288,6 +288,8 @@ FUNCTIONS = {
     "dlx_write_logits": (c_int, [c_char_p, POINTER(c_float), c_int32, c_int32, _ERR]),
     "dlx_inspect": (c_int, [c_char_p, c_bool, POINTER(WorkspaceOptions), _HANDLE, _ERR]),
     "dlx_inspect_graph": (c_int, [c_char_p, c_bool, c_bool, _HANDLE, _ERR]),
+    "dlx_inspect_method": (c_int, [c_char_p, c_char_p, c_bool, _HANDLE, _ERR]),
+    "dlx_inspect_method_graph": (c_int, [c_char_p, c_char_p, c_bool, c_bool, _HANDLE, _ERR]),
     "dlx_free": (None, [c_void_p]),
     "dlx_api_version": (c_uint32, []),
     "dlx_version_string": (c_char_p, []),

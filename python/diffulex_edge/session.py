@@ -424,9 +424,28 @@ def inspect(path: PathLike, *, max_rows: int = 0, max_context: int = 0, max_sess
     return report
 
 
-def inspect_graph(path: PathLike, *, raised: bool = True, dot: bool = False) -> str:
-    """The graph of method `forward` as text or Graphviz: raised (as this runtime executes it) or as the file has it."""
+def inspect_method(path: PathLike, method: str = "forward") -> Dict[str, Any]:
+    """One method as Method runs it: inputs, outputs, what runs fused ("runs"), and the "memory" that it takes.
+
+    The object that inspect(path)["methods"] has for it. A program without that method is an UnsupportedError that names
+    those that it has.
+    """
     require_file(path)
     out = c_void_p()
-    _native.call("dlx_inspect_graph", _native.encode_path(path), raised, dot, byref(out))
+    _native.call("dlx_inspect_method", _native.encode_path(path), method.encode(), True, byref(out))
+    report: Dict[str, Any] = json.loads(_take_text(out))
+    return report
+
+
+def inspect_graph(path: PathLike, *, raised: bool = True, dot: bool = False, method: Optional[str] = None) -> str:
+    """A graph as text or Graphviz: raised (as this runtime executes it) or as the file has it.
+
+    method None: of `forward`, as sessions run it where they can; else of that method, as Method runs it.
+    """
+    require_file(path)
+    out = c_void_p()
+    if method is None:
+        _native.call("dlx_inspect_graph", _native.encode_path(path), raised, dot, byref(out))
+    else:
+        _native.call("dlx_inspect_method_graph", _native.encode_path(path), method.encode(), raised, dot, byref(out))
     return _take_text(out)

@@ -163,7 +163,13 @@ void dlx_put_method(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *
     for (uint32_t i = 0; i < p->n_delegates; i++)
         dlx_put(t, "  delegate       %s, payload %llu bytes\n", p->delegates[i].id,
                 (unsigned long long)pte->blobs[p->delegates[i].blob].size);
-    if (v) text_view(t, v);
+    if (dlx_is_constant_method(p)) {
+        dlx_put(t, "  holds          ");
+        dlx_put_values(t, p);
+        dlx_put(t, "\n");
+    } else if (v) {
+        text_view(t, v);
+    }
 }
 
 /* ---- JSON ---- */
@@ -225,6 +231,11 @@ void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_p
         dlx_put(t, ",\"payload_bytes\":%llu}", (unsigned long long)pte->blobs[p->delegates[i].blob].size);
     }
     dlx_put(t, "]");
-    if (v) json_view(t, v);
+    if (dlx_is_constant_method(p)) {
+        dlx_put(t, ",\"holds\":");
+        dlx_put_values_json(t, p);
+    } else if (v) {
+        json_view(t, v);
+    }
     dlx_put(t, "}");
 }

@@ -9,7 +9,7 @@ static const struct {
 } fused[] = {
     {DLX_OP_ATTENTION, "attention"}, {DLX_OP_RMS_NORM, "rms_norm"},     {DLX_OP_ROPE, "rope"},
     {DLX_OP_SILU_MUL, "silu_mul"},   {DLX_OP_LINEAR, "linear"},         {DLX_OP_EMBEDDING, "embedding"},
-    {DLX_OP_CONVERT, "quantize"},    {DLX_OP_ROW_SELECT, "row_select"},
+    {DLX_OP_CONVERT, "quantize"},    {DLX_OP_ROW_SELECT, "row_select"}, {DLX_OP_SDPA, "sdpa"},
 };
 
 static size_t count(const dlx_graph *g, dlx_op op)

@@ -139,7 +139,9 @@ typedef struct dlx_value {
     X(BMM, 2, 2, 1)    /* a [..,m,k], b [..,k,n] or, attr.transpose_b, [..,n,k]; batch dims broadcast 1 <-> N */       \
     X(SDPA, 3, 5,                                                                                                      \
       1) /* q [B,T,H,D], k, v [B,S,K,D], start I64 []? or mask [T,S]? added -> [B,T,H,D]; scale attr.f[0] */           \
-    /* with a start: over keys 0 .. start+T-1; attr.causal: row t sees those up to start+t */                          \
+    /* with a start: over keys 0 .. start+T-1; attr.causal: row t sees those up to start+t; attr.axes: dlx_sdpa_axes   \
+     */                                                                                                                \
+    /* attr.keep: a row that sees nothing is NaN, not 0 */                                                             \
     X(TRANSPOSE, 1, 1, 1) /* attr.perm */                                                                              \
     X(SLICE, 1, 1, 1)     /* attr.begin, attr.size per dimension; size -1: to the end */                               \
     X(CONCAT, 2, 5, 1)    /* attr.axis */                                                                              \
@@ -157,6 +159,14 @@ typedef struct dlx_value {
     X(SLICE_PUT, 2, 3, 1) /* x with operand 1 at [begin, begin + its size) of attr.axis: attr.shape[0] or I64 [] */    \
     X(SIZE, 1, 1, 1)      /* of dimension attr.axis -> I64 [] */                                                       \
     X(ARANGE, 2, 2, 1)    /* first, end I64 [] of step attr.shape[2] -> [n] of attr.dtype; attr.bound[0] */
+
+/* SDPA: which operands, and whether the result, have heads in front of rows: [B,H,T,D]. */
+enum dlx_sdpa_axes {
+    DLX_SDPA_Q_HEADS_FIRST = 1,
+    DLX_SDPA_K_HEADS_FIRST = 2,
+    DLX_SDPA_V_HEADS_FIRST = 4,
+    DLX_SDPA_OUT_HEADS_FIRST = 8
+};
 
 typedef enum dlx_op {
 #define DLX_OP_ENUM(name, lo, hi, outs) DLX_OP_##name,

@@ -162,17 +162,31 @@ static dlx_status infer_slice_put(const dlx_node *n, const dlx_shape *in, dlx_sh
     return DLX_OK;
 }
 
+/* Rows before heads. */
+static dlx_shape rows_first(const dlx_shape *s, bool heads_first)
+{
+    dlx_shape out = *s;
+    if (heads_first && s->rank == 4) {
+        out.dim[1] = s->dim[2];
+        out.dim[2] = s->dim[1];
+    }
+    return out;
+}
+
 static dlx_status infer_sdpa(const dlx_node *n, const dlx_shape *in, dlx_shape *out, dlx_error *err)
 {
-    const dlx_shape *q = &in[0], *k = &in[1];
-    bool bad = q->rank != 4 || k->rank != 4 || !same(k, &in[2]) || q->dim[0] != k->dim[0] || q->dim[3] != k->dim[3] ||
-               k->dim[2] < 1 || q->dim[2] % (k->dim[2] < 1 ? 1 : k->dim[2]) != 0;
+    unsigned axes = n->attr.axes;
+    dlx_shape q = rows_first(&in[0], axes & DLX_SDPA_Q_HEADS_FIRST),
+              k = rows_first(&in[1], axes & DLX_SDPA_K_HEADS_FIRST),
+              v = rows_first(&in[2], axes & DLX_SDPA_V_HEADS_FIRST);
+    bool bad = q.rank != 4 || k.rank != 4 || !same(&k, &v) || q.dim[0] != k.dim[0] || q.dim[3] != k.dim[3] ||
+               k.dim[2] < 1 || q.dim[2] % (k.dim[2] < 1 ? 1 : k.dim[2]) != 0;
     bool start = n->inputs > 3 && n->in[3] != DLX_NONE, mask = n->inputs > 4 && n->in[4] != DLX_NONE;
     if (start && in[3].rank != 0) bad = true;
-    if (mask && (start || in[4].rank != 2 || in[4].dim[0] != q->dim[1] || in[4].dim[1] != k->dim[1])) bad = true;
+    if (mask && (start || in[4].rank != 2 || in[4].dim[0] != q.dim[1] || in[4].dim[1] != k.dim[1])) bad = true;
     if (bad)
         return dlx_shape_refused(n, "needs q [B,T,H,D], k and v [B,S,K,D], K dividing H, a start or a mask [T,S]", err);
-    *out = *q;
+    *out = rows_first(&q, axes & DLX_SDPA_OUT_HEADS_FIRST);
     return DLX_OK;
 }
 

@@ -140,12 +140,27 @@ void dlx_run_attention(dlx_executor *ex, const dlx_node *n)
     dlx_pool_for(ex->pool, items, 1, run_items, &(job){.ex = ex, .works = works});
 }
 
+/* The operator of sdpa.c calls the kernel for all heads, or for one after the other. */
+static void sdpa_scratch(const dlx_program *p, const dlx_node *n, const dlx_shape *shape, size_t *most, size_t *rows)
+{
+    const dlx_shape *q = &shape[n->in[0]], *k = &shape[n->in[1]];
+    bool q_heads = n->attr.axes & DLX_SDPA_Q_HEADS_FIRST, k_heads = n->attr.axes & DLX_SDPA_K_HEADS_FIRST;
+    size_t t = (size_t)q->dim[q_heads ? 2 : 1], heads = (size_t)q->dim[q_heads ? 1 : 2];
+    size_t keys = (size_t)k->dim[k_heads ? 2 : 1], kv = (size_t)k->dim[k_heads ? 1 : 2], dim = (size_t)q->dim[3];
+    size_t together = p->k.attention_scratch(t, keys, heads, kv, dim),
+           single = p->k.attention_scratch(t, keys, 1, 1, dim);
+    if (together > *most) *most = together;
+    if (single > *most) *most = single;
+    if (t > *rows) *rows = t;
+}
+
 size_t dlx_attention_scratch(const dlx_program *p, const dlx_shape *shape, size_t *rows)
 {
     size_t most = 0;
     *rows = 1;
     for (size_t i = 0; i < p->g.n_nodes; i++) {
         const dlx_node *n = &p->g.nodes[i];
+        if (n->op == DLX_OP_SDPA) sdpa_scratch(p, n, shape, &most, rows);
         if (n->op != DLX_OP_ATTENTION) continue;
         const dlx_shape *q = &shape[n->in[0]], *k = &shape[n->in[1]];
         size_t keys = (size_t)k->dim[0];

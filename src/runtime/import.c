@@ -217,7 +217,17 @@ dlx_status dlx_import_number(dlx_importer *im, dlx_dtype type, double real, int6
 
 /* ---- inputs ---- */
 
-/* Dimensions of value e that the program asks the size of: those vary. */
+/* Of a tensor that varies and has one dimension that is not 1: that one. */
+static unsigned only_dimension(const dlx_pte_tensor *t)
+{
+    unsigned dims = 0;
+    if (!t->dynamic) return 0;
+    for (int d = 0; d < t->rank && d < 8; d++)
+        if (t->sizes[d] != 1) dims |= 1u << d;
+    return dims & (dims - 1) ? 0 : dims;
+}
+
+/* Dimensions of value e that the program asks the size of, or that nothing but them can vary in: those vary. */
 static unsigned asked_dims(const dlx_importer *im, int32_t e)
 {
     const dlx_pte_plan *plan = im->plan;
@@ -230,13 +240,14 @@ static unsigned asked_dims(const dlx_importer *im, int32_t e)
         if (d < 0) d += rank;
         if (d >= 0 && d < rank && d < 8) dims |= 1u << d;
     }
-    return dims;
+    return dims ? dims : only_dimension(&plan->values[e].u.tensor);
 }
 
 /*
  * Which dimensions of a dynamic input vary is not in the file. Where the program asks for sizes, it is those, and in
- * inputs of which it asks nothing the dimension that has the same bound (at the same place, if there is one). Else all
- * of an integer vector, the first one of a cache or mask; a one-element dimension does not vary.
+ * inputs of which it asks nothing the dimension that has the same bound (at the same place, if there is one), of them
+ * or of an input that has no other dimension. Else all of an integer vector, the first one of a cache or mask; a
+ * one-element dimension does not vary.
  */
 static unsigned input_dynamic(const dlx_importer *im, int32_t e)
 {

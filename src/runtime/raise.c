@@ -277,6 +277,7 @@ dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
         (void)(raise_rms_norm(g, i) || dlx_raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) ||
                raise_attention(g, i));
     DLX_TRY(dlx_graph_prune(g, err));
+    DLX_TRY(dlx_raise_sdpa(g, err));
     return dlx_graph_verify(g, err);
 }
 

@@ -11,6 +11,9 @@
 /* In place: the last node of a match takes over, the others are pruned when nobody else needs them. */
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
 
+/* The part that comes last: attention that no cache of a session goes into. */
+dlx_status dlx_raise_sdpa(dlx_graph *g, dlx_error *err);
+
 /* Node i as the last one of a rotary embedding. */
 bool dlx_raise_rope(dlx_graph *g, size_t i);
 

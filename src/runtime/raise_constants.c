@@ -12,6 +12,9 @@
 #include "graph/rewrite.h"
 #include "runtime/raise.h"
 
+/* Reshapes between a lookup and where its rows are used; exporters write a handful. */
+enum { MOST_STEPS = 8 };
+
 static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
 {
     if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
@@ -37,7 +40,7 @@ static const dlx_node *sines(const dlx_graph *g, uint32_t v, int64_t width)
     const dlx_value *out = &g->values[v];
     const dlx_node *shaped;
     if (out->rank < 1 || out->dim[out->rank - 1] != width || (out->dynamic >> (out->rank - 1) & 1)) return NULL;
-    while ((shaped = producer(g, v, DLX_OP_RESHAPE)) != NULL) v = shaped->in[0];
+    for (int i = 0; i < MOST_STEPS && (shaped = producer(g, v, DLX_OP_RESHAPE)) != NULL; i++) v = shaped->in[0];
     const dlx_node *rows = g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
     bool looked_up = rows && ((rows->op == DLX_OP_EMBEDDING && rows->inputs == 2) ||
                               (rows->op == DLX_OP_INDEX && rows->inputs == 2 && rows->attr.axes == 1) ||

@@ -7,6 +7,9 @@
 
 #include "runtime/raise.h"
 
+/* Reshapes that are looked through one after the other; exporters write a handful. */
+enum { MOST_STEPS = 8 };
+
 static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
 {
     if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
@@ -57,7 +60,8 @@ static bool find_rows(const dlx_graph *g, uint32_t v, const rotated *r, int64_t 
     for (int i = 3; i < t->rank; i++)
         if (dim_of(t, i, &front_varies) != 1 || front_varies) return false;
     const dlx_node *n;
-    while (g->values[v].rank != 2 && (n = producer(g, v, DLX_OP_RESHAPE)) != NULL) v = n->in[0];
+    for (int i = 0; i < MOST_STEPS && g->values[v].rank != 2 && (n = producer(g, v, DLX_OP_RESHAPE)) != NULL; i++)
+        v = n->in[0];
     const dlx_value *base = &g->values[v];
     *rows = v;
     return base->rank == 2 && base->dim[0] == x->dim[row] && base->dim[1] == width &&

@@ -12,9 +12,11 @@ from foreign_io import FOLDER, PROGRAMS, assert_alike, calls
 from oracles import oracle
 
 CLI = os.environ["DLX_CLI"]
-DECODERS = [n for n in PROGRAMS if n.startswith(("decoder_cache", "llama_")) and n not in ("llama_stateless", "llama_ring")]
+DECODERS = [n for n in PROGRAMS if n.startswith(("decoder_cache", "llama_", "official_"))
+            and n not in ("llama_stateless", "llama_ring")]
+OTHERS = FOLDER / "others"
 
-# Where the official runtime (1.4.1) does not answer what PyTorch does; there the recorded answers count.
+# Where the official runtime (1.4.1 and 1.5.1) does not answer what PyTorch does; there the recorded answers count.
 CRASHES_OFFICIALLY = ("matrices_xnnpack",)  # reads constants of a batched product after it freed them
 DIFFERS_OFFICIALLY = {("integers", 2): "the remainder of integers has the sign of the dividend there"}
 
@@ -189,6 +191,85 @@ def test_inspect_says_what_runs_fused():
     assert set(report["operators"]["node_by_node"]) <= {"ADD", "MUL"}
     report = json.loads(run("inspect", FOLDER / "sdpa_mask.pte", "--json"))
     assert not report["runnable"] and report["callable"] and report["reason"]
+    assert report["operators"]["fused"] == {"sdpa": 1} and set(report["operators"]["node_by_node"]) == {"TRANSPOSE"}
+    report = json.loads(run("inspect", FOLDER / "sdpa_causal_gqa.pte", "--json"))
     assert report["operators"]["node_by_node"]["SOFTMAX"] == 1 and report["operators"]["node_by_node"]["BMM"] == 2
     text = run("inspect", FOLDER / "llama_ring.pte")
-    assert "it runs as a method, but not in sessions" in text and "node by node" in text and "SDPA" in text
+    assert "it runs as a method, but not in sessions: method 'forward'" in text and "node by node" in text
+    assert "1 sdpa" in text and str(FOLDER) not in text.splitlines()[-1]
+
+
+@pytest.mark.parametrize("name", [n for n in PROGRAMS if n.startswith("official_")])
+def test_official_llama_exports_generate(name):
+    """Sessions, generate and inspect on the files of export_llama; the same program as a method decodes the same ids."""
+    report = json.loads(run("inspect", FOLDER / f"{name}.pte", "--json"))
+    fused = report["operators"]["fused"]
+    assert report["runnable"] and report["fused"] and fused["attention"] * 2 == fused["rope"] >= 2
+    assert report["memory"]["max_context"] == 24 == report["metadata"]["get_max_context_len"][0]
+    as_method = diffulex_edge.inspect_method(FOLDER / f"{name}.pte")
+    assert as_method["runs"]["fused"]["sdpa"] == fused["attention"] and as_method["runs"]["fused"]["rope"] == fused["rope"]
+    assert "SOFTMAX" not in as_method["runs"]["node_by_node"] and as_method["memory"]["states"] > 0
+    prompt, ids = [3, 1, 4, 1, 5], []
+    generated = json.loads(run("generate", FOLDER / f"{name}.pte", "--token-ids", ",".join(map(str, prompt)),
+                               "--max-new-tokens", 6, "--json"))["answer_ids"]
+    with diffulex_edge.Method(FOLDER / f"{name}.pte") as method:
+        for position, token in enumerate(prompt):
+            logits = method(numpy.array([[token]]), numpy.array([position]))
+        stops = report["metadata"].get("get_eos_ids", [])
+        for position in range(len(prompt), len(prompt) + 6):
+            token = int(logits.reshape(-1).argmax())
+            if token in stops:
+                break
+            ids.append(token)
+            logits = method(numpy.array([[token]]), numpy.array([position]))
+    assert generated == ids
+
+
+def test_inspect_and_run_by_method(tmp_path):
+    path = OTHERS / "two_methods.pte"
+    text = run("inspect", path)
+    assert "method encode\n" in text and "method decode\n" in text and "  fused            1 linear\n" in text
+    assert "no method 'forward'; it has 'decode', 'encode'" in text and "cannot execute" not in text
+    report = json.loads(run("inspect", path, "--json"))
+    assert not report["runnable"] and report["callable"]
+    assert [m["name"] for m in report["methods"] if m["callable"] and m["memory"]["total"] > m["memory"]["packed"]] == [
+        "decode", "encode"]
+    assert report["metadata"]["get_ids"] == [4, 5]
+    one = json.loads(run("inspect", path, "--method", "decode", "--json"))
+    assert one == report["methods"][0] == diffulex_edge.inspect_method(path, "decode")
+    assert one["runs"] == {"fused": {"linear": 1}, "node_by_node": {"LAYER_NORM": 1}}
+    graph = run("inspect", path, "--method", "decode", "--graph")
+    assert "LAYER_NORM" in graph and graph == diffulex_edge.inspect_graph(path, method="decode")
+    assert "SDPA" in run("inspect", FOLDER / "official_kv.pte", "--method", "forward", "--graph")
+    assert "ATTENTION" in run("inspect", FOLDER / "official_kv.pte", "--graph")
+    assert "it has 'decode', 'encode'" in run("inspect", path, "--method", "other", status=1)
+    assert "holds          4, 5" in run("inspect", path, "--method", "get_ids")
+    assert json.loads(run("inspect", path, "--method", "get_name", "--json"))["holds"] == ["two"]
+    assert "leave them" in run("inspect", path, "--method", "decode", "--sessions", 2, status=2)
+    assert "it has 'decode', 'encode'" in run("run", path, status=1)
+    assert "takes 1 tensor" in run("run", path, "--method", "encode", status=2)
+    report = json.loads(run("run", path, "--method", "get_ids"))
+    assert [o["value"] for o in report["outputs"]] == [4, 5] and report["outputs"][0]["dtype"] == "int64"
+    assert "returns the text 'two'" in run("run", path, "--method", "get_name", status=1)
+    with diffulex_edge.Method(path, "get_scale") as method:
+        assert method.inputs == [] and method() == 0.5 and method().shape == ()
+    write_inputs(tmp_path / "in.safetensors", [numpy.ones((3, 12), numpy.float32)] * 2)
+    done = subprocess.run([CLI, "run", path, "--method", "encode", "--input", tmp_path / "in.safetensors"],
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and "tensor input_1 belongs to no input" in done.stderr
+
+
+@pytest.mark.parametrize("name, words", (("mlp_float16", "addmm"), ("mlp_bfloat16", "addmm"), ("convolution", "Conv2d"),
+                                         ("padding", "StaticConstantPad"), ("mlp_static_int8", "static quantisation")))
+def test_what_is_missing_is_named(name, words):
+    with pytest.raises(RuntimeError, match=words) as refused:
+        diffulex_edge.Method(OTHERS / f"{name}.pte")
+    assert type(refused.value).__name__ == "UnsupportedError"
+    assert words in run("inspect", OTHERS / f"{name}.pte")
+
+
+def test_inputs_that_do_not_go_together():
+    """The file is right, the call is not: ValueError."""
+    with diffulex_edge.Method(FOLDER / "decoder_cache_dynamic.pte") as method:
+        with pytest.raises(ValueError, match="do not go together"):
+            method(numpy.array([[1, 2, 3]]), numpy.array([0, 1]))

@@ -6,6 +6,8 @@ dlx_unit_test(test_raise MODULES base format graph kernels runtime backends_xnnp
 dlx_unit_test(test_import MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_import_calls MODULES base format graph kernels runtime)
 dlx_unit_test(test_raise_decoder MODULES base format graph kernels runtime)
+dlx_unit_test(test_raise_sdpa MODULES base format graph kernels runtime)
+dlx_unit_test(test_sdpa MODULES base format graph kernels runtime)
 dlx_unit_test(test_method MODULES base format graph kernels runtime engine)
 dlx_unit_test(test_primitives MODULES base format graph kernels runtime)
 dlx_unit_test(test_foreign MODULES base format graph kernels runtime engine)

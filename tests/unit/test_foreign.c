@@ -213,8 +213,22 @@ static void unraised_answers_the_same(void **state)
 
 /* Programs whose attentions are all recognised. Positions are those of the recorded calls, from 0 on. */
 static const char *const decoders[] = {
-    "decoder_cache_8da8w", "decoder_cache_dynamic", "decoder_cache_portable", "decoder_cache_static", "llama_8da8w",
-    "llama_cache",         "llama_cache_static",    "llama_custom_sdpa",      "llama_portable",       "llama_qwen3",
+    "decoder_cache_8da8w",
+    "decoder_cache_copied",
+    "decoder_cache_dynamic",
+    "decoder_cache_fixed_rows",
+    "decoder_cache_portable",
+    "decoder_cache_static",
+    "llama_8da8w",
+    "llama_cache",
+    "llama_cache_static",
+    "llama_custom_sdpa",
+    "llama_portable",
+    "llama_qwen3",
+    "official_kv",
+    "official_kv_sdpa",
+    "official_kv_static",
+    "official_kv_sdpa_static",
 };
 
 static void a_session_answers_the_same(void **state)
@@ -270,6 +284,136 @@ static void a_session_answers_the_same(void **state)
     dlx_model_close(m);
 }
 
+/* A program of a fixed number of rows, asked for fewer, and for more: the rows are what they are together. */
+static void fixed_rows_are_any_number_in_a_session(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, VOCABULARY = 40 };
+    dlx_model *m;
+    dlx_session *s;
+    dlx_error err = {0};
+    float all[2 * ROWS * VOCABULARY], some[2 * ROWS * VOCABULARY];
+    int32_t ids[2 * ROWS];
+    for (int32_t i = 0; i < 2 * ROWS; i++) ids[i] = 3 * i + 1;
+    if (dlx_model_open(&m, DLX_TEST_DATA "/foreign/decoder_cache_fixed_rows.pte", NULL, &err) != DLX_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(dlx_model_get_facts(m)->max_rows, ROWS);
+    assert_int_equal(dlx_session_open(&s, m, 0, 0, &err), DLX_OK);
+    dlx_forward_call c = {
+        .struct_size = sizeof c, .ids = ids, .n_ids = 2 * ROWS, .attn_block = 1, .n_rows = 2 * ROWS, .logits = all};
+    if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s", err.message); /* in two passes */
+    for (int32_t n = 1, at = 0; at < 2 * ROWS; at += n, n = n % 3 + 1) {
+        if (n > 2 * ROWS - at) n = 2 * ROWS - at;
+        c = (dlx_forward_call){.struct_size = sizeof c,
+                               .ids = ids + at,
+                               .n_ids = n,
+                               .start = at,
+                               .attn_block = 1,
+                               .n_store = n,
+                               .n_rows = n,
+                               .logits = some + at * VOCABULARY};
+        if (at) c.context[c.n_context++] = (dlx_span){0, at};
+        if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s", err.message);
+    }
+    assert_memory_equal(all, some, sizeof all);
+    dlx_session_close(s);
+    dlx_model_close(m);
+}
+
+/* What sessions cannot run is refused when it is opened, and runs as a method (above). */
+static void a_fixed_number_of_cached_rows_is_refused(void **state)
+{
+    (void)state;
+    dlx_model *m;
+    dlx_error err = {0};
+    assert_int_equal(dlx_model_open(&m, DLX_TEST_DATA "/foreign/decoder_explicit_fixed.pte", NULL, &err),
+                     DLX_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "takes exactly"));
+}
+
+/* What the file states for its exporter's own runner is no contradiction: the tensors tell. */
+static void metadata_of_others_is_bounded_by_the_tensors(void **state)
+{
+    (void)state;
+    dlx_model *m;
+    dlx_error err = {0};
+    if (dlx_model_open(&m, DLX_TEST_DATA "/foreign/official_kv_sdpa.pte", NULL, &err) != DLX_OK)
+        fail_msg("%s", err.message);
+    const dlx_model_facts *f = dlx_model_get_facts(m);
+    assert_int_equal(f->max_rows, 23); /* get_max_seq_len says 24 */
+    assert_int_equal(f->max_context, 24);
+    assert_int_equal(f->vocab_size, 40);
+    assert_int_equal(f->bos_id, 1);
+    assert_int_equal(f->num_stop_ids, 2);
+    dlx_model_close(m);
+}
+
+/* ---- what is refused --------------------------------------------------------------------------------------------- */
+
+static void refusals_name_what_is_missing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *program, *method, *words[3];
+    } cases[] = {
+        {"mlp_float16", NULL, {"operator aten::addmm.out", "computes on f32 only", "f16"}},
+        {"mlp_bfloat16", NULL, {"operator aten::addmm.out", "computes on f32 only", "bf16"}},
+        {"mlp_float16_xnnpack", NULL, {"XNNPACK delegate", "float16", "float32"}},
+        {"convolution", NULL, {"Conv2d", "no such operator", ""}},
+        {"padding", NULL, {"StaticConstantPad", "no such operator", ""}},
+        {"mlp_static_int8", NULL, {"Convert", "static quantisation is not supported", "dynamically"}},
+        {"two_methods", NULL, {"no method 'forward'", "'encode'", "'decode'"}},
+        {"two_methods", "get_name", {"returns the text 'two'", "inspect", ""}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char path[256];
+        dlx_method *m;
+        dlx_error err = {0};
+        snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/others/%s.pte", cases[i].program);
+        dlx_status s = dlx_method_open(&m, path, cases[i].method, NULL, &err);
+        if (s != DLX_E_UNSUPPORTED) fail_msg("%s: status %d, %s", cases[i].program, (int)s, err.message);
+        for (int w = 0; w < 3; w++)
+            if (!strstr(err.message, cases[i].words[w]))
+                fail_msg("%s: '%s' is not in: %s", cases[i].program, cases[i].words[w], err.message);
+    }
+}
+
+/* ---- methods that take nothing ----------------------------------------------------------------------------------- */
+
+static void numbers_are_returned_as_tensors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method;
+        size_t outputs;
+        int32_t element;
+        double value;
+    } cases[] = {
+        {"get_size", 1, DLX_ELEMENT_INT64, 3},
+        {"get_scale", 1, DLX_ELEMENT_FLOAT32, 0.5},
+        {"get_flag", 1, DLX_ELEMENT_BOOL, 1},
+        {"get_ids", 2, DLX_ELEMENT_INT64, 4},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dlx_method *m;
+        dlx_error err = {0};
+        dlx_tensor t = {.struct_size = sizeof t};
+        if (dlx_method_open(&m, DLX_TEST_DATA "/foreign/others/two_methods.pte", cases[i].method, NULL, &err) != DLX_OK)
+            fail_msg("%s", err.message);
+        assert_int_equal(dlx_method_num_inputs(m), 0);
+        assert_int_equal(dlx_method_num_outputs(m), cases[i].outputs);
+        assert_int_equal(dlx_method_run(m, NULL, 0, &err), DLX_OK);
+        assert_int_equal(dlx_method_output(m, 0, &t, &err), DLX_OK);
+        assert_int_equal(t.element, cases[i].element);
+        assert_int_equal(t.rank, 0);
+        double value = t.element == DLX_ELEMENT_INT64     ? (double)*(int64_t *)t.data
+                       : t.element == DLX_ELEMENT_FLOAT32 ? (double)*(float *)t.data
+                                                          : (double)*(uint8_t *)t.data;
+        assert_true(value == cases[i].value);
+        dlx_method_close(m);
+    }
+}
+
 int main(void)
 {
     static char names[128][64];
@@ -285,6 +429,14 @@ int main(void)
         tests[count++] = (struct CMUnitTest){.name = decoders[i],
                                              .test_func = a_session_answers_the_same,
                                              .initial_state = (void *)(uintptr_t)decoders[i]};
+    const struct CMUnitTest single[] = {
+        cmocka_unit_test(fixed_rows_are_any_number_in_a_session),
+        cmocka_unit_test(a_fixed_number_of_cached_rows_is_refused),
+        cmocka_unit_test(metadata_of_others_is_bounded_by_the_tensors),
+        cmocka_unit_test(refusals_name_what_is_missing),
+        cmocka_unit_test(numbers_are_returned_as_tensors),
+    };
+    for (size_t i = 0; i < sizeof single / sizeof *single; i++) tests[count++] = single[i];
     if (n < 25) return 1; /* the folder lost its programs */
     return _cmocka_run_group_tests("foreign programs", tests, count, NULL, NULL);
 }

@@ -112,6 +112,7 @@ static void outputs_are_those_of_the_last_call_that_succeeded(void **state)
     assert_int_equal(dlx_method_input_info(c.m, c.n, &info, &err), DLX_E_INVALID);
     assert_int_equal(dlx_method_run(c.m, c.in, c.n + 1, &err), DLX_E_INVALID);
     assert_int_equal(dlx_method_output(c.m, 0, &out, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "after one that failed"));
     assert_int_equal(dlx_method_run(c.m, c.in, c.n, &err), DLX_OK);
     dlx_method_reset(c.m);
     assert_int_equal(dlx_method_output(c.m, 0, &out, &err), DLX_E_INVALID);
