@@ -1,5 +1,5 @@
 /*
- * Running. A model is an opened .pte: mapping, packed weights, threads; immutable, shared. A session is one sequence:
+ * Running. A model is an opened .pte: weights in memory, threads; immutable, shared. A session is one sequence:
  * what is cached of it. A workspace is the memory behind sessions: pages of keys and values, and the activations of one
  * pass over rows of any of them. A session that is opened alone has a workspace of its own.
  *
