@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from program import CLI, DATA, DEMO, export, fail, run, run_json, start
+from program import CLI, DATA, export, fail, run, run_json, start
 from test_cli_chat import Terminal
 
 CHECKPOINT = DATA / "checkpoints" / "sdar-tiny"
@@ -24,12 +24,6 @@ MAKE = Path(CLI).resolve().parent.parent / "tools" / "make_checkpoint"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return export(CHECKPOINT, tmp_path_factory.mktemp("files") / "model.pte")
-
-
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory):
-    """A model that takes a while with --cpu ref."""
-    return export(DEMO, tmp_path_factory.mktemp("slow") / "model.pte")
 
 
 @pytest.fixture
@@ -47,6 +41,12 @@ def larger(tmp_path_factory):
                     "2304", "--heads", "6", "--kv-heads", "3", "--head-dim", "128", "--vocab", "8000", "--positions",
                     "512", str(folder)], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def slow(larger, tmp_path_factory):
+    """A model that takes long with --cpu ref."""
+    return export(larger, tmp_path_factory.mktemp("slow") / "model.pte", "none", "--max-seq-len", "512")
 
 
 def kind(path):
@@ -288,11 +288,22 @@ def interrupted(number, *command, ready, stdin=subprocess.DEVNULL):
     return process.returncode, first + out, error
 
 
+def works(process):
+    """Waits until the process has computed for longer than loading a tiny model takes."""
+    for _ in range(1000):
+        with open(f"/proc/{process.pid}/stat") as f:
+            used = sum(map(int, f.read().rsplit(")", 1)[1].split()[11:13])) / os.sysconf("SC_CLK_TCK")
+        if used > 0.3:
+            return
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_decode_that_is_interrupted(slow, number):
     """It prints what is known, and the exit status tells the signal all the same."""
-    status, out, error = interrupted(number, "generate", slow, "--token-ids", "1,2,3", "--gen-length", "48", "--steps-json",
-                                     "--cpu", "ref", "--threads", "1", ready=lambda p: p.stdout.readline())
+    status, out, error = interrupted(number, "generate", slow, "--token-ids", "1,2,3", "--max-new-tokens", "400",
+                                     "--steps-json", "--stop-ids", "none", "--cpu", "ref", "--threads", "1",
+                                     ready=lambda p: p.stdout.readline())
     assert (status, error) == (128 + number, "")
     assert json.loads(out.splitlines()[-1])["finish_reason"] == "cancelled"
 
@@ -321,7 +332,7 @@ def test_an_eval_that_is_interrupted_says_so(model, tmp_path, number):
     questions.write_text((json.dumps({"prompt": "hi", "answer": "x"}) + "\n") * 3000)
     for more in ((), ("--json",)):
         status, out, error = interrupted(number, "eval", model, questions, *more, "--max-new-tokens", "40", "--cpu",
-                                         "ref", ready=lambda p: time.sleep(1.0))
+                                         "ref", ready=works)
         assert (status, error) == (128 + number, "")
         if more:
             report = json.loads(out)
