@@ -181,8 +181,8 @@ static int check_count(const dlx_cli_arguments *a)
     const dlx_cli_command *c = a->command;
     if (a->n_positional < c->least) return dlx_cli_usage(c, "%s needs: %s", c->name, c->arguments);
     if (a->n_positional > c->most)
-        return dlx_cli_usage(c, "%s takes %s, not '%s' as well", c->name,
-                             *c->arguments ? c->arguments : "options only", a->positional[c->most]);
+        return dlx_cli_usage(c, "%s takes %s, not '%s' as well", c->name, *c->arguments ? c->arguments : "options only",
+                             a->positional[c->most]);
     return DLX_CLI_OK;
 }
 

@@ -39,7 +39,7 @@ static int run(const dlx_cli_arguments *a)
     char *content = NULL;
     size_t n;
     if (!strcmp(list, "-")) {
-        if (dlx_cli_read_all("-", &content, &n, &err) != DLX_OK) return dlx_cli_fail(&err);
+        if (dlx_cli_read_text("-", &content, &n, &err) != DLX_OK) return dlx_cli_fail(&err);
         list = content;
     }
     int status = dlx_cli_open_tokenizer(&t, a->positional[0], &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);

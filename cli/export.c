@@ -1,6 +1,4 @@
 /* export: a checkpoint folder becomes a .pte. */
-#include <sys/resource.h>
-
 #include "commands.h"
 #include "json.h"
 #include "output.h"
@@ -21,13 +19,6 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t total)
     return !dlx_cli_interrupted();
 }
 
-/* Bytes; Linux counts in units of 1024. */
-static uint64_t peak_memory(void)
-{
-    struct rusage usage;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-}
-
 static void put_json(const dlx_export_options *o, const dlx_export_result *r)
 {
     dlx_cli_json j = {.out = stdout};
@@ -41,7 +32,7 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r)
     dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
     dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
     dlx_cli_json_number(&j, "seconds", r->seconds, 6);
-    dlx_cli_json_int(&j, "peak_memory_bytes", (int64_t)peak_memory());
+    dlx_cli_json_int(&j, "peak_memory_bytes", (int64_t)dlx_cli_peak_memory());
     dlx_cli_json_close(&j, '}');
     printf("\n");
 }
@@ -50,7 +41,7 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r)
 {
     char a[32], b[32], c[32];
     printf("%s: %s (%llu bytes) in %.2f s, peak memory %s\n", o->output_path, dlx_cli_bytes(a, r->file_bytes),
-           (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, peak_memory()));
+           (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, dlx_cli_peak_memory()));
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
     printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
 }

@@ -25,8 +25,7 @@ static bool on_text(void *ctx, const char *text, size_t n)
 {
     printing *p = ctx;
     put_answer(p, text, n);
-    fflush(stdout);
-    return !dlx_cli_interrupted();
+    return dlx_cli_flush() && !dlx_cli_interrupted();
 }
 
 static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
@@ -42,7 +41,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
         dlx_cli_json_step(&j, step);
         dlx_cli_json_close(&j, '}');
         fputc('\n', stdout);
-        fflush(stdout);
+        if (!dlx_cli_flush()) return false;
     }
     return !dlx_cli_interrupted();
 }

@@ -117,6 +117,6 @@ void dlx_cli_help_program(void)
     printf("\n");
     put_wrapped(
         "Data goes to the standard output, messages to the standard error. Exit status: 0 success, 1 failure, 2 wrong "
-        "command line, 130 interrupted. NO_COLOR switches colours off.",
+        "command line, 128 and its number when a signal ended it. NO_COLOR switches colours off.",
         0, 0);
 }

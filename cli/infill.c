@@ -89,7 +89,7 @@ static dlx_status read_text(infill *x, int next, dlx_error *err)
     if (strcmp(a->positional[next], "-") != 0) return read_masked(x, a->positional[next], err);
     char *content;
     size_t n;
-    dlx_status s = dlx_cli_read_all("-", &content, &n, err);
+    dlx_status s = dlx_cli_read_text("-", &content, &n, err);
     if (s != DLX_OK) return s;
     s = strlen(content) == n ? read_masked(x, content, err)
                              : dlx_cli_error(err, DLX_E_INVALID, "the text on the standard input contains a NUL byte");

@@ -97,6 +97,24 @@ dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error 
     return DLX_OK;
 }
 
+dlx_status dlx_cli_read_text(const char *path, char **text, size_t *n, dlx_error *err)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    dlx_status s = dlx_cli_read_all(path, text, n, err);
+    if (s != DLX_OK) return s;
+    char *p = *text;
+    if (*n >= sizeof mark - 1 && !memcmp(p, mark, sizeof mark - 1)) {
+        *n -= sizeof mark - 1;
+        memmove(p, p + sizeof mark - 1, *n);
+    }
+    if (*n && p[*n - 1] == '\n') {
+        --*n;
+        if (*n && p[*n - 1] == '\r') --*n;
+    }
+    p[*n] = '\0';
+    return DLX_OK;
+}
+
 bool dlx_cli_is_folder(const char *path)
 {
     struct stat st;

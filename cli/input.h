@@ -15,6 +15,9 @@ bool dlx_cli_parse_int(const char *text, int64_t *out);
 dlx_status dlx_cli_parse_ids(const char *text, int32_t **ids, size_t *n, dlx_error *err);
 /* A whole file, or the standard input for "-"; NUL-terminated, freed with free. */
 dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error *err);
+/* The same for text that somebody wrote: without a byte-order mark and without the line break at its end, which editors
+ * and shells put there. */
+dlx_status dlx_cli_read_text(const char *path, char **text, size_t *n, dlx_error *err);
 bool dlx_cli_is_folder(const char *path);
 /* Length of the text without the white space at its end. A NUL is no white space. */
 size_t dlx_cli_trimmed(const char *text, size_t n);

@@ -34,6 +34,7 @@ static int run_on(const dlx_cli_arguments *a, const dlx_cli_running *r, const ch
     dlx_status s = dlx_cli_parse_ids(dlx_cli_text(a, "token-ids"), &ids, &n, &err);
     if (s != DLX_OK) return dlx_cli_fail(&err);
     s = forward(r, ids, n, block, &logits, &err);
+    dlx_cli_catch_interrupts(); /* from here on the file is finished or removed */
     if (s == DLX_OK) s = dlx_write_logits(output, logits, (int32_t)n, r->facts->vocab_size, &err);
     free(logits);
     free(ids);
@@ -49,6 +50,8 @@ static int run(const dlx_cli_arguments *a)
         return dlx_cli_usage(a->command, "logits does not know what to do with '%s'", a->positional[next]);
     if (!dlx_cli_text(a, "token-ids") || !output)
         return dlx_cli_usage(a->command, "logits needs --token-ids and --output");
+    dlx_error err;
+    if (dlx_check_output(output, &path, 1, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_cli_running r;
     int status = dlx_cli_running_open(&r, a, path, false);
     if (status == DLX_CLI_OK) status = run_on(a, &r, output);

@@ -1,11 +1,15 @@
 /* diffulex-edge: exports diffusion language models and runs them. Every command is a table of its own source file. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "commands.h"
 #include "output.h"
+
+enum { SIGNAL_STATUS = 128 }; /* as shells count */
 
 #if defined(DLX_RUNTIME_ONLY)
 /* What needs the export half or jansson is known by name, so that whoever asks for it learns why it is missing. */
@@ -89,14 +93,26 @@ static int run(int argc, char **argv)
     return DLX_CLI_OK;
 }
 
+/* A standard file that was closed would be the next file that is opened, and what is printed would end up there. */
+static void occupy_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+        int taken = open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY); /* use stays an error */
+        if (taken >= 0 && taken != fd) close(taken);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    occupy_standard_files();
     /* A file that grows past the limit of the shell is an error of write, reported and cleaned up after. */
     signal(SIGXFSZ, SIG_IGN);
+    dlx_cli_end_on_signals();
     int status = run(argc, argv);
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        dlx_cli_message("cannot write to the standard output: %s", strerror(errno));
-        if (status == DLX_CLI_OK) status = DLX_CLI_FAILED;
+    if (!dlx_cli_flush()) {
+        dlx_cli_message("cannot write to the standard output: %s", strerror(dlx_cli_output_error()));
+        if (status == DLX_CLI_OK || status == DLX_CLI_INTERRUPTED) status = DLX_CLI_FAILED;
     }
-    return status;
+    return dlx_cli_signal() ? SIGNAL_STATUS + dlx_cli_signal() : status;
 }

@@ -1,27 +1,44 @@
 /* Messages, terminals, progress and interrupts. */
 #include "output.h"
 
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "arguments.h"
 
-static volatile sig_atomic_t interrupted;
+static volatile sig_atomic_t caught; /* signal that asks to stop, 0: none */
+static int output_error;             /* errno of the first print that failed */
 static double progress_time;
 static bool progress_shown;
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
+bool dlx_cli_flush(void)
+{
+    int before = ferror(stdout) ? errno : 0;
+    errno = 0;
+    bool failed = fflush(stdout) != 0 || ferror(stdout);
+    if (failed && !output_error) output_error = errno ? errno : before ? before : EIO;
+    return !output_error;
+}
+
+int dlx_cli_output_error(void)
+{
+    return output_error;
+}
+
 void dlx_cli_message(const char *format, ...)
 {
     va_list list;
-    fflush(stdout);
+    dlx_cli_flush();
     dlx_cli_progress_end();
     fputs("diffulex-edge: ", stderr);
     va_start(list, format);
@@ -134,6 +151,25 @@ double dlx_cli_seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+uint64_t dlx_cli_peak_memory(void)
+{
+    /* What getrusage counts survives exec: a child of a large program would state the peak of its parent. */
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/self/status", "re");
+    while (f && !kib && fgets(line, sizeof line, f))
+        if (sscanf(line, "VmHWM: %llu kB", &kib) != 1) kib = 0;
+    if (f) fclose(f);
+    if (kib) return (uint64_t)kib * 1024;
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0) return 0;
+#if defined(__APPLE__)
+    return (uint64_t)usage.ru_maxrss;
+#else
+    return (uint64_t)usage.ru_maxrss * 1024;
+#endif
+}
+
 const char *dlx_cli_bytes(char buffer[32], uint64_t bytes)
 {
     static const char *const units[] = {"bytes", "kB", "MB", "GB", "TB"};
@@ -146,30 +182,56 @@ const char *dlx_cli_bytes(char buffer[32], uint64_t bytes)
 
 /* ---- interrupts ------------------------------------------------------------------------------------------------- */
 
-static void on_interrupt(int number)
+/* What handlers read. */
+typedef enum signal_mode {
+    SIGNAL_ENDS,  /* the program, at once */
+    SIGNAL_ASKS,  /* the first asks, the second ends */
+    SIGNAL_TALKS, /* asks; SIGINT any number of times */
+} signal_mode;
+
+static volatile sig_atomic_t mode;
+
+static void on_signal(int number)
 {
-    (void)number;
-    interrupted = 1;
+    bool again = caught && !(mode == SIGNAL_TALKS && number == SIGINT);
+    if (mode == SIGNAL_ENDS || again) _exit(128 + number);
+    caught = number;
+}
+
+static void handle_signals(signal_mode next, int flags)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags}, before;
+    sigemptyset(&action.sa_mask);
+    mode = next;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        bool ignored = numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN;
+        if (!ignored) sigaction(numbers[i], &action, NULL); /* nohup stays as it is */
+    }
+}
+
+void dlx_cli_end_on_signals(void)
+{
+    handle_signals(SIGNAL_ENDS, SA_RESTART);
 }
 
 void dlx_cli_catch_interrupts(void)
 {
-    /* Reset after the first: whoever cannot wait for the end of a pass presses Ctrl-C again. */
-    struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    handle_signals(SIGNAL_ASKS, SA_RESTART);
 }
 
 bool dlx_cli_interrupted(void)
 {
-    return interrupted;
+    return caught != 0;
+}
+
+int dlx_cli_signal(void)
+{
+    return caught;
 }
 
 void dlx_cli_rearm_interrupts(void)
 {
-    struct sigaction action = {.sa_handler = on_interrupt};
-    sigemptyset(&action.sa_mask);
-    interrupted = 0;
-    sigaction(SIGINT, &action, NULL);
+    if (caught == SIGINT) caught = 0;
+    handle_signals(SIGNAL_TALKS, 0);
 }

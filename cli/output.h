@@ -35,13 +35,26 @@ void dlx_cli_progress(bool now, const char *format, ...) __attribute__((format(p
 void dlx_cli_progress_end(void); /* wipes it out */
 
 double dlx_cli_seconds(void); /* monotonic */
+/* Most bytes that this process had resident; 0 where the system does not say. */
+uint64_t dlx_cli_peak_memory(void);
 /* "1.2 GB"; static text is not used, so the buffer is the caller's. */
 const char *dlx_cli_bytes(char buffer[32], uint64_t bytes);
 
-/* SIGINT and SIGTERM ask to stop from now on; a second SIGINT ends the program. */
+/* Writes out what was printed; false when that, or an earlier print, failed. To be asked where much is printed, so that
+ * nobody works for an output that is full or closed. */
+bool dlx_cli_flush(void);
+/* errno of the first print that failed, 0: none did. */
+int dlx_cli_output_error(void);
+
+/* SIGINT, SIGTERM and SIGHUP (unless it is ignored) end the program with 128 and their number: at once, until the
+ * command calls dlx_cli_catch_interrupts. Called once, first. */
+void dlx_cli_end_on_signals(void);
+/* They ask to stop from now on, so that results can be printed and files removed; a second one ends the program. */
 void dlx_cli_catch_interrupts(void);
 bool dlx_cli_interrupted(void);
-/* For a program that goes on: forgets an interrupt and catches the next one; reading the terminal ends with EINTR. */
+/* The signal that asked, 0: none did. */
+int dlx_cli_signal(void);
+/* For a program that goes on: forgets a SIGINT and catches the next ones; reading ends with EINTR. */
 void dlx_cli_rearm_interrupts(void);
 
 #endif

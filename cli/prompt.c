@@ -76,7 +76,7 @@ dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *t
     size_t length = text ? strlen(text) : 0;
     *ids = NULL;
     if (!text) {
-        dlx_status s = dlx_cli_read_all(path ? path : "-", &content, &length, err);
+        dlx_status s = dlx_cli_read_text(path ? path : "-", &content, &length, err);
         if (s != DLX_OK) return s;
         text = content;
     }

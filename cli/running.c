@@ -75,7 +75,7 @@ void dlx_cli_put_statistics(const dlx_completion *completion)
     double ms = s.prefill_ms + s.decode_ms;
     char cached[48] = "";
     if (s.cached_tokens) snprintf(cached, sizeof cached, ", %d of them cached", s.cached_tokens);
-    fflush(stdout);
+    dlx_cli_flush();
     fprintf(stderr,
             "%d tokens in %.2f s (%.1f tokens/s): %d passes, %.2f tokens a pass, %.1f ms a pass; "
             "prompt of %d tokens%s; %s, finish reason %s\n",

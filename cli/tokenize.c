@@ -59,7 +59,7 @@ static int run(const dlx_cli_arguments *a)
     if (dlx_cli_text(a, "system") && !dlx_cli_flag(a, "chat", false))
         return dlx_cli_usage(a->command, "--system needs --chat");
     if (!strcmp(text, "-")) {
-        if (dlx_cli_read_all("-", &content, &length, &err) != DLX_OK) return dlx_cli_fail(&err);
+        if (dlx_cli_read_text("-", &content, &length, &err) != DLX_OK) return dlx_cli_fail(&err);
         text = content;
     }
     int status = dlx_cli_open_tokenizer(&t, a->positional[0], &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);

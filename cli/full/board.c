@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "output.h"
 #include "visual.h"
 
 #define HEADING "Solve\n"
@@ -89,5 +90,5 @@ void dlx_cli_board_draw(dlx_cli_board *board, bool final, const char *caption)
         printf("\n");
     }
     printf("%s%s\n%s%s\n", rule, second, caption, board->live ? "\033[K" : "");
-    fflush(stdout);
+    dlx_cli_flush();
 }

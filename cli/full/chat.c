@@ -3,6 +3,7 @@
  * the rendered prompt lies in the session's cache already is not run again. Ctrl-C ends an answer, not the program.
  */
 #include <locale.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,8 +101,8 @@ static bool on_text(void *ctx, const char *text, size_t n)
     chat *c = ctx;
     if (!c->view && n) {
         dlx_cli_put_text(stdout, text, n);
-        fflush(stdout);
         c->line_open = text[n - 1] != '\n';
+        if (!dlx_cli_flush()) return false;
     }
     return !dlx_cli_interrupted();
 }
@@ -110,7 +111,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
 {
     chat *c = ctx;
     if (c->view) dlx_cli_visual_step(c->view, step, ids, n_ids);
-    return !dlx_cli_interrupted();
+    return !dlx_cli_interrupted() && !dlx_cli_output_error();
 }
 
 static dlx_status decode(chat *c, const int32_t *ids, size_t n, int32_t max_new, dlx_completion **out, dlx_error *err)
@@ -165,7 +166,7 @@ static void answer(chat *c)
     }
     bool cancelled = !strcmp(dlx_completion_finish_reason(completion), "cancelled");
     printf("%s%s", cancelled ? " [stopped]" : "", c->line_open || cancelled || !n_text ? "\n" : "");
-    fflush(stdout);
+    dlx_cli_flush();
     if (c->stats) dlx_cli_put_statistics(completion);
     if (!add_turn(c, "assistant", text, n_text)) dlx_cli_out_of_memory();
     dlx_completion_free(completion);
@@ -273,15 +274,22 @@ static dlx_cli_line read_input(chat *c, char **out)
     return DLX_CLI_LINE;
 }
 
+/* Ctrl-C at a terminal ends an answer, anything else the conversation; so does an output that takes no more. */
+static bool goes_on(const chat *c)
+{
+    bool stopped = dlx_cli_interrupted() && !(dlx_cli_signal() == SIGINT && dlx_cli_lines_interactive(c->lines));
+    return dlx_cli_flush() && !stopped;
+}
+
 static void talk(chat *c)
 {
     char *text;
-    for (bool going = true; going;) {
+    for (bool going = true; going && goes_on(c);) {
         dlx_cli_rearm_interrupts();
         dlx_cli_line got = read_input(c, &text);
         if (got == DLX_CLI_LINE_END) return;
         if (got == DLX_CLI_LINE_INTERRUPTED) {
-            if (!dlx_cli_lines_interactive(c->lines)) return;
+            if (!goes_on(c)) return;
             printf("Ctrl-D or /quit leaves\n");
             continue;
         }
@@ -294,7 +302,6 @@ static void talk(chat *c)
                 dlx_cli_out_of_memory();
         }
         free(text);
-        fflush(stdout);
     }
 }
 

@@ -10,7 +10,7 @@
 #include "running.h"
 
 typedef struct totals {
-    size_t asked, right;
+    size_t given, asked, right;
     int64_t passes, tokens;
     double ms;
     size_t *wrong; /* [questions] places of wrong answers */
@@ -84,6 +84,7 @@ static void put_json(const dlx_cli_running *r, const totals *t)
     dlx_cli_json_open(&j, NULL, '{');
     dlx_cli_json_text(&j, "kernels", dlx_model_kernels(r->model));
     dlx_cli_json_int(&j, "questions", (int64_t)t->asked);
+    dlx_cli_json_bool(&j, "interrupted", t->asked < t->given);
     dlx_cli_json_int(&j, "right", (int64_t)t->right);
     dlx_cli_json_number(&j, "accuracy", ratio((double)t->right, (double)t->asked), 6);
     dlx_cli_json_int(&j, "passes", t->passes);
@@ -100,6 +101,7 @@ static void put_json(const dlx_cli_running *r, const totals *t)
 
 static void put_text(const totals *t)
 {
+    if (t->asked < t->given) printf("interrupted      after %zu of %zu questions\n", t->asked, t->given);
     printf("exact answers    %zu of %zu, %.1f %%\n", t->right, t->asked,
            100 * ratio((double)t->right, (double)t->asked));
     printf("tokens per pass  %.2f\n", ratio((double)t->tokens, (double)t->passes));
@@ -110,7 +112,7 @@ static void put_text(const totals *t)
 static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_questions *q)
 {
     dlx_error err;
-    totals t = {.wrong = calloc(q->n, sizeof *t.wrong)};
+    totals t = {.given = q->n, .wrong = calloc(q->n, sizeof *t.wrong)};
     if (!t.wrong) return dlx_cli_out_of_memory();
     dlx_status s = DLX_OK;
     size_t i = 0;

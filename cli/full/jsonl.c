@@ -68,7 +68,7 @@ dlx_status dlx_cli_questions_read(dlx_cli_questions *out, const char *path, size
     char *text;
     size_t n, room = 0, number = 0;
     *out = (dlx_cli_questions){.lines = json_array()};
-    dlx_status s = dlx_cli_read_all(path, &text, &n, err);
+    dlx_status s = dlx_cli_read_text(path, &text, &n, err);
     if (s != DLX_OK) return s;
     for (char *line = text, *end; s == DLX_OK && line < text + n && (!most || out->n < most); line = end + 1) {
         end = memchr(line, '\n', (size_t)(text + n - line));

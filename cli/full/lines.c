@@ -19,6 +19,7 @@
 
 struct dlx_cli_lines {
     bool interactive;
+    bool begun; /* a line was read */
     const char *prompt;
     char *buffer; /* plain reading */
     size_t capacity;
@@ -45,6 +46,8 @@ static bool wait_for_input(void)
     int ready = 0;
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
+    sigaddset(&interrupt, SIGTERM);
+    sigaddset(&interrupt, SIGHUP);
     sigprocmask(SIG_BLOCK, &interrupt, &before);
     while (!dlx_cli_interrupted() && ready == 0) {
         fd_set input;
@@ -102,7 +105,7 @@ static dlx_cli_line edit_line(dlx_cli_lines *l, const char **line)
     const char *text = el_gets(l->edit, &count);
     if (!text || count <= 0) {
         putchar('\n');
-        fflush(stdout);
+        dlx_cli_flush();
         return count < 0 || dlx_cli_interrupted() ? DLX_CLI_LINE_INTERRUPTED : DLX_CLI_LINE_END;
     }
     free(l->line);
@@ -155,7 +158,7 @@ dlx_cli_line dlx_cli_lines_read(dlx_cli_lines *l, const char *prompt, const char
 #endif
     if (l->interactive) {
         fputs(prompt, stdout);
-        fflush(stdout);
+        dlx_cli_flush();
     }
     errno = 0;
     ssize_t n = getline(&l->buffer, &l->capacity, stdin);
@@ -166,6 +169,10 @@ dlx_cli_line dlx_cli_lines_read(dlx_cli_lines *l, const char *prompt, const char
         return interrupted ? DLX_CLI_LINE_INTERRUPTED : DLX_CLI_LINE_END;
     }
     l->buffer[strcspn(l->buffer, "\n")] = '\0';
-    *line = l->buffer;
+    size_t length = strlen(l->buffer);
+    if (length && l->buffer[length - 1] == '\r') l->buffer[length - 1] = '\0';
+    bool marked = !l->begun && !strncmp(l->buffer, "\xEF\xBB\xBF", 3); /* a file with a byte-order mark */
+    l->begun = true;
+    *line = l->buffer + (marked ? 3 : 0);
     return DLX_CLI_LINE;
 }

@@ -27,16 +27,24 @@ static const dlx_cli_tensor *input_of(const dlx_cli_tensors *file, const dlx_met
 static int write_outputs(const dlx_method *m, const char *path)
 {
     dlx_error err;
+    enum { NAME = 32 };
     size_t n = dlx_method_num_outputs(m);
     dlx_tensor *out = calloc(n + 1, sizeof *out);
-    if (!out) return dlx_cli_out_of_memory();
+    char *text = calloc(n + 1, NAME);
+    const char **names = calloc(n + 1, sizeof *names);
     dlx_status s = DLX_OK;
+    if (!out || !text || !names) s = dlx_cli_error(&err, DLX_E_NOMEM, "out of memory writing '%s'", path);
     for (size_t i = 0; s == DLX_OK && i < n; i++) {
         out[i].struct_size = sizeof out[i];
+        names[i] = text + i * NAME;
+        snprintf(text + i * NAME, NAME, "output_%zu", i);
         s = dlx_method_output(m, i, &out[i], &err);
     }
-    if (s == DLX_OK) s = dlx_cli_tensors_write(path, "output_", out, n, &err);
+    dlx_cli_catch_interrupts(); /* from here on the file is finished or removed */
+    if (s == DLX_OK) s = dlx_write_tensors(path, names, out, n, &err);
     free(out);
+    free(text);
+    free(names);
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
@@ -131,10 +139,13 @@ static int run(const dlx_cli_arguments *a)
     int next;
     dlx_method *m;
     dlx_error err;
-    const char *path = dlx_cli_pte_path(a, &next), *input = dlx_cli_text(a, "input");
+    const char *path = dlx_cli_pte_path(a, &next), *input = dlx_cli_text(a, "input"),
+               *output = dlx_cli_text(a, "output");
     if (!path) return DLX_CLI_USAGE;
     if (a->n_positional > next)
         return dlx_cli_usage(a->command, "run does not know what to do with '%s'", a->positional[next]);
+    const char *const reading[] = {path, input};
+    if (output && dlx_check_output(output, reading, 2, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_method_options options = dlx_method_options_default();
     options.threads = (int32_t)dlx_cli_int(a, "threads", 0);
     options.cpu = dlx_cli_text(a, "cpu");
@@ -142,7 +153,7 @@ static int run(const dlx_cli_arguments *a)
     int status = !input && dlx_method_num_inputs(m)
                      ? dlx_cli_usage(a->command, "run needs --input: the method takes %zu tensor%s",
                                      dlx_method_num_inputs(m), dlx_method_num_inputs(m) > 1 ? "s" : "")
-                     : call(a, m, input, dlx_cli_text(a, "output"));
+                     : call(a, m, input, output);
     dlx_method_close(m);
     return status;
 }

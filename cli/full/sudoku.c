@@ -82,7 +82,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
         dlx_cli_board_draw(&g->board, false, caption);
         wait_ms(frame_ms(g));
     }
-    return !dlx_cli_interrupted();
+    return !dlx_cli_interrupted() && !dlx_cli_output_error();
 }
 
 static void show_first(game *g, size_t place)
@@ -167,7 +167,7 @@ static dlx_status solve_all(game *g, dlx_error *err)
     dlx_status s = DLX_OK;
     for (size_t k = 0; k < g->n_rules; k++) {
         rule *r = &g->rules[k];
-        for (size_t i = 0; s == DLX_OK && i < g->puzzles.n && !dlx_cli_interrupted(); i++) {
+        for (size_t i = 0; s == DLX_OK && i < g->puzzles.n && !dlx_cli_interrupted() && !dlx_cli_output_error(); i++) {
             s = solve(g, r, i, i < shown, err);
             if (i >= shown)
                 dlx_cli_progress(false, "%s: %zu of %zu puzzles, %.1f %% solved, %.1f ms each", r->name, r->asked,

@@ -1,6 +1,5 @@
 #include "full/tensors.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +23,6 @@ static int32_t element_of(const char *name)
     for (size_t i = 0; name && i < TYPES; i++)
         if (!strcmp(types[i].name, name)) return types[i].element;
     return -1;
-}
-
-static const char *type_of(int32_t element)
-{
-    for (size_t i = 0; i < TYPES; i++)
-        if (types[i].element == element) return types[i].name;
-    return "?";
 }
 
 /* ---- reading ---- */
@@ -124,63 +116,4 @@ const dlx_cli_tensor *dlx_cli_tensors_find(const dlx_cli_tensors *t, const char 
     for (size_t i = 0; i < t->n; i++)
         if (!strcmp(t->list[i].name, name)) return &t->list[i];
     return NULL;
-}
-
-/* ---- writing ---- */
-
-static size_t bytes_of(const dlx_tensor *t)
-{
-    size_t n = dlx_element_size(t->element);
-    for (int32_t d = 0; d < t->rank; d++) n *= (size_t)t->size[d];
-    return n;
-}
-
-/* The header; its length is a multiple of 8. */
-static char *make_header(const char *prefix, const dlx_tensor *tensors, size_t n, uint64_t *length)
-{
-    char *text = NULL;
-    size_t size, begin = 0;
-    FILE *f = open_memstream(&text, &size);
-    if (!f) return NULL;
-    fprintf(f, "{");
-    for (size_t i = 0; i < n; i++) {
-        fprintf(f, "%s\"%s%zu\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "", prefix, i, type_of(tensors[i].element));
-        for (int32_t d = 0; d < tensors[i].rank; d++) fprintf(f, "%s%lld", d ? "," : "", (long long)tensors[i].size[d]);
-        fprintf(f, "],\"data_offsets\":[%zu,%zu]}", begin, begin + bytes_of(&tensors[i]));
-        begin += bytes_of(&tensors[i]);
-    }
-    fprintf(f, "}");
-    while (ftell(f) % 8) fputc(' ', f);
-    *length = (uint64_t)ftell(f);
-    if (fclose(f) != 0) {
-        free(text);
-        return NULL;
-    }
-    return text;
-}
-
-dlx_status dlx_cli_tensors_write(const char *path, const char *prefix, const dlx_tensor *tensors, size_t n,
-                                 dlx_error *err)
-{
-    uint64_t length = 0;
-    char *header = make_header(prefix, tensors, n, &length), *partial = malloc(strlen(path) + sizeof ".partial");
-    if (!header || !partial) {
-        free(header);
-        free(partial);
-        return dlx_cli_error(err, DLX_E_NOMEM, "out of memory writing '%s'", path);
-    }
-    sprintf(partial, "%s.partial", path);
-    FILE *f = fopen(partial, "wb");
-    bool ok = f && fwrite(&length, sizeof length, 1, f) == 1 && fwrite(header, 1, (size_t)length, f) == length;
-    for (size_t i = 0; ok && i < n; i++) {
-        size_t bytes = bytes_of(&tensors[i]);
-        ok = !bytes || fwrite(tensors[i].data, 1, bytes, f) == bytes;
-    }
-    if (f) ok = fclose(f) == 0 && ok;
-    ok = ok && rename(partial, path) == 0;
-    dlx_status s = ok ? DLX_OK : dlx_cli_error(err, DLX_E_IO, "cannot write '%s': %s", path, strerror(errno));
-    if (!ok && f) remove(partial);
-    free(header);
-    free(partial);
-    return s;
 }

@@ -1,4 +1,4 @@
-/* Named tensors in safetensors files, for commands that take and give tensors. */
+/* Named tensors of safetensors files, for commands that take tensors. */
 #ifndef DLX_CLI_FULL_TENSORS_H
 #define DLX_CLI_FULL_TENSORS_H
 
@@ -20,8 +20,5 @@ dlx_status dlx_cli_tensors_read(dlx_cli_tensors *out, const char *path, dlx_erro
 void dlx_cli_tensors_free(dlx_cli_tensors *t);
 /* NULL: there is none of that name. */
 const dlx_cli_tensor *dlx_cli_tensors_find(const dlx_cli_tensors *t, const char *name);
-/* Writes tensors `prefix`0, `prefix`1, ...; the file appears at `path` when it is complete. */
-dlx_status dlx_cli_tensors_write(const char *path, const char *prefix, const dlx_tensor *tensors, size_t n,
-                                 dlx_error *err);
 
 #endif

@@ -4,8 +4,8 @@
  *
  * dlx_model_options.allocator serves the model, the thread pool that it makes, its workspaces, sessions, batchers and
  * seats: all that they allocate comes from it, for a moment or to keep, and has come back when the model is closed.
- * From the system they have beside that the mapping of the file, and stacks and locks of threads. (Without an allocator
- * the packed weights are a mapping, too, in huge pages where there are any.)
+ * From the system they have beside that stacks and locks of threads. (Without an allocator the packed weights are a
+ * mapping, in huge pages where there are any.)
  *
  * The C library serves everything else: dlx_thread_pool_create, tokenizers, text streams and chat templates, decode
  * options, generations and completions, exports, inspection, and whatever dlx_free frees.

@@ -25,7 +25,7 @@ typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
 typedef struct dlx_export_options {
     size_t struct_size;       /* sizeof(dlx_export_options) */
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
-    const char *output_path;  /* written to a temporary name beside it, then renamed */
+    const char *output_path;  /* appears there when it is complete; model.h says how outputs are written */
     const char *backend;      /* a name of dlx_export_backend_info, '-' and '_' being the same; NULL: the first */
     const char *quantization; /* a name of dlx_export_scheme_info, likewise */
     const char *model_type;   /* family name that overrides config.json, or NULL */

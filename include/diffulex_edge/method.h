@@ -106,6 +106,11 @@ DLX_API dlx_status dlx_method_output(const dlx_method *method, size_t i, dlx_ten
 /* The state becomes what it was after opening; the last call's outputs are gone. */
 DLX_API void dlx_method_reset(dlx_method *method);
 
+/* Writes tensors [n] to a safetensors file, tensor i as names[i]; names must differ. As every output, the file appears
+ * at `path` when it is complete (model.h). */
+DLX_API dlx_status dlx_write_tensors(const char *path, const char *const *names, const dlx_tensor *tensors, size_t n,
+                                     dlx_error *err);
+
 #ifdef __cplusplus
 }
 #endif

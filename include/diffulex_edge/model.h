@@ -1,5 +1,5 @@
 /*
- * Running. A model is an opened .pte: mapping, packed weights, threads; immutable, shared. A session is one sequence:
+ * Running. A model is an opened .pte: weights in memory, threads; immutable, shared. A session is one sequence:
  * what is cached of it. A workspace is the memory behind sessions: pages of keys and values, and the activations of one
  * pass over rows of any of them. A session that is opened alone has a workspace of its own.
  *
@@ -157,10 +157,24 @@ DLX_API void dlx_batcher_leave(dlx_seat *seat); /* NULL is fine */
  * alone. */
 DLX_API dlx_status dlx_batcher_forward(void *seat, const dlx_forward_call *call, dlx_error *err);
 
-/* ---- looking into files --------------------------------------------------------------------------------------- */
+/* ---- files -----------------------------------------------------------------------------------------------------
+ *
+ * What is opened is read into memory while the function runs; nothing of it is mapped or kept open. So a file may be
+ * replaced, overwritten, shortened or removed whenever no function is reading it, and one that changes meanwhile makes
+ * that function fail with DLX_E_IO. (A change that leaves size and time of the last change as they were is not seen.)
+ *
+ * What is written appears under its name when it is complete, and a failure leaves an older file as it was. A symbolic
+ * link is followed, permissions and, where the system allows, owner of an older file are kept. A path that names a
+ * folder, device, FIFO or socket is DLX_E_IO. A disk that is full is an error; SIGXFSZ, which announces that the
+ * shell's limit on file sizes was met, is the program's to ignore.
+ */
 
-/* Writes logits [rows, vocab] (float32, row-major) to a safetensors file as tensor "logits". The file appears at `path`
- * when it is complete; a failure leaves an older one as it was. */
+/* Whether a file could be written at `path`, for programs that ask before they work: DLX_OK, or what writing would
+ * give, or DLX_E_INVALID when it is, under whatever name, one of the files `reading` [n] (entries may be NULL). Leaves
+ * nothing behind. */
+DLX_API dlx_status dlx_check_output(const char *path, const char *const *reading, size_t n, dlx_error *err);
+
+/* Writes logits [rows, vocab] (float32, row-major) to a safetensors file as tensor "logits". */
 DLX_API dlx_status dlx_write_logits(const char *path, const float *logits, int32_t rows, int32_t vocab, dlx_error *err);
 
 /* Describes a .pte as text (for people) or as one JSON object: methods, inputs, metadata, delegates, memory, weights

@@ -285,6 +285,8 @@ FUNCTIONS = {
     "dlx_batcher_join": (c_int, [_HANDLE, c_void_p, c_void_p, _ERR]),
     "dlx_batcher_leave": (None, [c_void_p]),
     "dlx_batcher_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),
+    "dlx_check_output": (c_int, [c_char_p, POINTER(c_char_p), c_size_t, _ERR]),
+    "dlx_write_tensors": (c_int, [c_char_p, POINTER(c_char_p), POINTER(Tensor), c_size_t, _ERR]),
     "dlx_write_logits": (c_int, [c_char_p, POINTER(c_float), c_int32, c_int32, _ERR]),
     "dlx_inspect": (c_int, [c_char_p, c_bool, POINTER(WorkspaceOptions), _HANDLE, _ERR]),
     "dlx_inspect_graph": (c_int, [c_char_p, c_bool, c_bool, _HANDLE, _ERR]),

@@ -1,6 +1,6 @@
 """Models and sessions: an opened .pte and one mutable timeline over it.
 
-A Model (mapping and packed weights) is immutable and may be shared between threads. A Session (what is cached of one
+A Model (packed weights and other constants) is immutable and may be shared between threads. A Session (what is cached of one
 sequence) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context managers.
 Closing a model closes its sessions first. workspace.py has what many sessions share.
 """
@@ -49,7 +49,7 @@ PathLike = Union[str, "os.PathLike[str]"]
 class Memory(NamedTuple):
     """Bytes, known before anything is allocated."""
 
-    file: int         # mapped
+    file: int         # what of the file stays in memory: program, tables, norms
     packed: int       # weights rearranged for the kernels, per model
     kv_cache: int     # per workspace, all its pages
     activations: int  # per workspace: the largest pass, and tables; its sessions' tables as well

@@ -524,7 +524,7 @@ def test_tokenize(tiny, model):
     theirs = tokenizers.Tokenizer.from_file(str(DATA / "checkpoints" / model / "tokenizer.json"))
     for text in TEXTS:
         ids = json.loads("[" + run("tokenize", tiny[model], "--", text) + "]")
-        assert json.loads(run("tokenize", DATA / "checkpoints" / model, "-", "--json", input=text, stdin=None))["ids"] == ids
+        assert json.loads(run("tokenize", DATA / "checkpoints" / model, "-", "--json", input=text + "\n", stdin=None))["ids"] == ids
         special = run_json("tokenize", tiny[model], text, "--special")
         assert special["ids"] == theirs.encode(text, add_special_tokens=False).ids
         if "<|" not in text:

@@ -435,4 +435,14 @@ static void no_request_is_made(const char *what, operation run, void *ctx)
     assert_int_equal(memory.count, 0);
 }
 
+static inline void poison(void *p, size_t n)
+{
+    memset(p, 0x5A, n);
+}
+
+static inline void assert_zero(const void *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) assert_int_equal(((const uint8_t *)p)[i], 0);
+}
+
 #endif

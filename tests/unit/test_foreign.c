@@ -13,6 +13,7 @@
 #include "runtime/import.h"
 #include "runtime/program.h"
 #include "runtime/raise.h"
+#include "runtime/raise_decoder.h"
 #include "whole_file.h"
 
 enum { MOST = 40 };
@@ -414,6 +415,47 @@ static void numbers_are_returned_as_tensors(void **state)
     }
 }
 
+/* The graph as it is executed, as text, of a program whose bytes are in memory or still in the file; NULL: refused. */
+static char *raised_graph(const dlx_pte *pte)
+{
+    dlx_error err;
+    dlx_graph g;
+    bool decoder;
+    char *text = NULL;
+    if (dlx_import_method(&g, pte, "forward", NULL, &err) != DLX_OK) return NULL;
+    if (dlx_raise_decoder(&g, &decoder, &err) != DLX_OK || dlx_raise(&g, &err) != DLX_OK ||
+        dlx_graph_print(&g, false, &text, &err) != DLX_OK)
+        fail_msg("%s", err.message);
+    dlx_graph_free(&g);
+    return text;
+}
+
+/* Constants that are left in the file until they are needed do not hide anything from raising. */
+static void a_file_is_raised_as_its_bytes_are(void **state)
+{
+    const char *name = *state;
+    char path[256];
+    whole_file bytes;
+    dlx_file file;
+    dlx_arena arena;
+    dlx_pte in_memory, in_file;
+    dlx_error err;
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
+    dlx_arena_init(&arena);
+    if (read_whole_file(&bytes, path, &err) != DLX_OK || dlx_file_open(&file, path, &err) != DLX_OK ||
+        dlx_pte_read(&in_memory, &arena, bytes.data, bytes.size, path, &err) != DLX_OK ||
+        dlx_pte_open(&in_file, &arena, &file, &err) != DLX_OK)
+        fail_msg("%s", err.message);
+    char *want = raised_graph(&in_memory), *got = raised_graph(&in_file);
+    assert_int_equal(want != NULL, got != NULL);
+    if (want) assert_string_equal(got, want);
+    free(want);
+    free(got);
+    dlx_arena_free(&arena);
+    dlx_file_close(&file);
+    free_whole_file(&bytes);
+}
+
 int main(void)
 {
     static char names[128][64];
@@ -424,6 +466,8 @@ int main(void)
             (struct CMUnitTest){.name = names[i], .test_func = answers_as_in_pytorch, .initial_state = names[i]};
         tests[count++] =
             (struct CMUnitTest){.name = names[i], .test_func = unraised_answers_the_same, .initial_state = names[i]};
+        tests[count++] = (struct CMUnitTest){
+            .name = names[i], .test_func = a_file_is_raised_as_its_bytes_are, .initial_state = names[i]};
     }
     for (size_t i = 0; i < sizeof decoders / sizeof *decoders; i++)
         tests[count++] = (struct CMUnitTest){.name = decoders[i],

@@ -32,7 +32,7 @@ static const float tolerance = 2e-4f;
 
 typedef struct runner {
     dlx_checkpoint c;
-    void *widened; /* every constant as float32, mapped from a file: packing gives pages back to it */
+    void *widened; /* every constant as float32 */
     size_t widened_bytes;
     dlx_program p;
     dlx_pool *pool;

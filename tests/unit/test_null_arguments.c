@@ -331,6 +331,28 @@ static void test_dlx_write_logits(void)
     REFUSED(dlx_write_logits(path, &one, 0, 1, &err));
 }
 
+static void test_dlx_check_output(void)
+{
+    REFUSED(dlx_check_output(NULL, NULL, 0, &err));
+    REFUSED(dlx_check_output("model.pte", NULL, 1, &err));
+}
+
+static void test_dlx_write_tensors(void)
+{
+    char path[1024];
+    const char *name = "t", *none = NULL;
+    float one = 1;
+    dlx_tensor t = {.struct_size = sizeof t, .element = DLX_ELEMENT_FLOAT32, .rank = 1, .size = {1}, .data = &one};
+    dlx_tensor empty = t;
+    empty.data = NULL;
+    path_in(path, g.folder.folder, "tensors.safetensors");
+    REFUSED(dlx_write_tensors(NULL, &name, &t, 1, &err));
+    REFUSED(dlx_write_tensors(path, NULL, &t, 1, &err));
+    REFUSED(dlx_write_tensors(path, &none, &t, 1, &err));
+    REFUSED(dlx_write_tensors(path, &name, NULL, 1, &err));
+    REFUSED(dlx_write_tensors(path, &name, &empty, 1, &err));
+}
+
 static void test_dlx_inspect(void)
 {
     dlx_workspace_options unset = {.struct_size = 0};
@@ -552,6 +574,8 @@ static const struct {
     ROW(dlx_batcher_join),
     ROW(dlx_batcher_forward),
     ROW(dlx_write_logits),
+    ROW(dlx_check_output),
+    ROW(dlx_write_tensors),
     ROW(dlx_inspect),
     ROW(dlx_inspect_graph),
     ROW(dlx_inspect_method),

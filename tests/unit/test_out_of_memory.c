@@ -13,7 +13,6 @@
 #include "fail_fixture.h"
 #include "fail_memory.h"
 
-#include "base/sizes.h"
 #include "model/checkpoint.h"
 
 enum { THREADS = 3 };
@@ -44,16 +43,6 @@ static int remove_programs(void **state)
     remove_copy(&programs);
     for (int kind = 0; kind < REQUEST_KINDS; kind++) assert_true(memory.seen[kind] > 0); /* the wrapping works */
     return 0;
-}
-
-static void poison(void *p, size_t n)
-{
-    memset(p, 0x5A, n);
-}
-
-static void assert_zero(const void *p, size_t n)
-{
-    for (size_t i = 0; i < n; i++) assert_int_equal(((const uint8_t *)p)[i], 0);
 }
 
 /* ---- exporting --------------------------------------------------------------------------------------------------- */
@@ -753,11 +742,42 @@ static dlx_status run_write_logits(void *ctx, dlx_error *err)
     return s;
 }
 
+static dlx_status run_write_tensors(void *ctx, dlx_error *err)
+{
+    static float numbers[6] = {1, 2, 3, 4, 5, 6};
+    static const char *const names[] = {"a", "b"};
+    target *t = ctx;
+    dlx_status s;
+    dlx_tensor tensors[2] = {
+        {.struct_size = sizeof *tensors, .element = DLX_ELEMENT_FLOAT32, .data = numbers},
+        {.struct_size = sizeof *tensors, .element = DLX_ELEMENT_FLOAT32, .rank = 1, .size = {6}, .data = numbers}};
+    reset_target(t, !t->exists);
+    WATCHED(s, dlx_write_tensors(t->path, names, tensors, 2, err));
+    if (s != DLX_OK)
+        assert_target_untouched(t);
+    else
+        assert_int_equal(files_beside(t), 1);
+    return s;
+}
+
+static dlx_status run_check_output(void *ctx, dlx_error *err)
+{
+    target *t = ctx;
+    const char *const reading[] = {t->folder};
+    dlx_status s;
+    reset_target(t, !t->exists);
+    WATCHED(s, dlx_check_output(t->path, reading, 1, err));
+    assert_target_untouched(t);
+    return s;
+}
+
 static void writing_logits(void **state)
 {
     (void)state;
     target t = new_target("logits.safetensors");
     every_request_fails("write logits", run_write_logits, &t);
+    every_request_fails("write tensors", run_write_tensors, &t);
+    every_request_fails("check an output", run_check_output, &t);
     remove_target(&t);
 }
 
