@@ -60,7 +60,7 @@ static inline void *own(dlx_graph *g, uint32_t v)
     assert_non_null(copy);
     memcpy(copy, s->data, s->bytes);
     s->data = copy;
-    s->mapped = false;
+    s->file = NULL;
     return copy;
 }
 
