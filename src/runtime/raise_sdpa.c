@@ -32,7 +32,7 @@ static bool number_of(const dlx_graph *g, uint32_t v, float *out)
     for (int i = 0; i < c->rank; i++)
         if (c->dim[i] != 1) return false;
     if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.transform != DLX_CONST_PLAIN ||
-        c->source.bytes < sizeof *out)
+        !c->source.data || c->source.bytes < sizeof *out)
         return false;
     memcpy(out, c->source.data, sizeof *out); /* may lie at an odd address of the file */
     return true;
