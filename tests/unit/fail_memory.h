@@ -31,6 +31,7 @@
 #include <pcre2.h>
 
 #include "base/arena.h"
+#include "base/sizes.h"
 #include "diffulex_edge/status.h"
 
 /* An emulated processor takes ten times as long: there each call path fails once, and fewer operations are tried. */
