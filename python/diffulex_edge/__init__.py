@@ -27,14 +27,14 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "Accepted": "decode", "ForwardCall": "decode", "Generation": "decode", "ModelFacts": "decode",
     "OptionInfo": "decode", "Step": "decode", "decode_options": "decode", "generate": "decode",
-    "Completion": "completion", "CompletionStream": "completion", "Statistics": "completion", "complete": "completion",
-    "stream": "completion",
+    "Completion": "completion", "Statistics": "completion", "complete": "completion",
+    "CompletionStream": "streams", "stream": "streams",
     "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
     "Method": "method", "TensorInfo": "method",
     "ThreadPool": "threads",
     "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
-    "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FormatError": "errors",
+    "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FolderError": "errors", "FormatError": "errors",
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
     "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
@@ -46,7 +46,7 @@ _MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "script
 
 __all__ = [
     "Accepted", "BatchError", "Batcher", "Cancelled", "Completion", "CompletionStream", "DlxError", "ExportStatistics",
-    "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation",
+    "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
     "Step", "TensorInfo", "TextStream", "ThreadPool", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
@@ -55,12 +55,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from .completion import Completion, CompletionStream, Statistics, complete, stream
+    from .completion import Completion, Statistics, complete
     from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, decode_options, generate
     from .errors import (
         Cancelled,
         DlxError,
         FileMissingError,
+        FolderError,
         FormatError,
         InternalError,
         InvalidArgumentError,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
     from .method import Method, TensorInfo
     from .model.modules import FastDLLMv2Edge
+    from .streams import CompletionStream, stream
     from .session import Memory, Model, Session, inspect, inspect_graph
     from .text import TextStream, Tokenizer, render_chat
     from .threads import ThreadPool

@@ -7,7 +7,7 @@ message is the library's own sentence.
 from typing import Dict, Type
 
 __all__ = [
-    "Cancelled", "DlxError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "IoError",
+    "Cancelled", "DlxError", "FileMissingError", "FolderError", "FormatError", "InternalError", "InvalidArgumentError", "IoError",
     "LibraryNotFoundError", "LimitError", "OutOfMemoryError", "STATUS_CLASSES", "UnsupportedError", "error_from_status",
 ]
 
@@ -44,6 +44,10 @@ class IoError(DlxError, OSError):
 
 class FileMissingError(IoError, FileNotFoundError):
     """A file that was named does not exist."""
+
+
+class FolderError(IoError, IsADirectoryError):
+    """A folder was named where a file is needed."""
 
 
 class LibraryNotFoundError(DlxError, OSError):

@@ -2,7 +2,7 @@
 
 A Model (mapping and packed weights) is immutable and may be shared between threads. A Session (what is cached of one
 sequence) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context managers.
-Closing a model closes its sessions first. workspace.py has what many sessions share.
+Closing a model cancels what runs on it and closes all that was opened from it. workspace.py has what many sessions share.
 """
 import contextlib
 import ctypes
@@ -27,16 +27,17 @@ from typing import (
     Union,
 )
 
-from . import _native
-from .completion import Completion, CompletionStream, complete
+from . import _native, running
+from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
-from .errors import FileMissingError, LimitError, UnsupportedError
+from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
 from .handles import Handle
+from .streams import CompletionStream
 
 if TYPE_CHECKING:
     from .text import Tokenizer
     from .threads import ThreadPool
-    from .workspace import Workspace
+    from .workspace import Seat, Workspace
 
 # What is decoded: text (a question for a chat model, as it is for others), chat messages, or token ids.
 Prompt = Union[str, Sequence[int], Sequence[Mapping[str, Any]]]
@@ -81,14 +82,12 @@ def _open_workspace(model: "Model", options: _native.WorkspaceOptions) -> Handle
 
 
 def require_file(path: PathLike) -> None:
-    """FileNotFoundError "PTE file not found: ..." unless the path names an existing file."""
-    if not os.path.isfile(path):
+    """FileNotFoundError "PTE file not found: ..." where nothing is; IsADirectoryError for a folder."""
+    if os.path.isdir(path):
+        raise FolderError(f"{os.fspath(path)} is a folder, not a .pte; a checkpoint folder becomes one with "
+                          "diffulex_edge.export_checkpoint")
+    if not os.path.exists(path):
         raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
-
-
-def _close_sessions(sessions: "weakref.WeakSet[Session]") -> None:
-    for session in list(sessions):
-        session.close()
 
 
 class Model:
@@ -122,6 +121,10 @@ class Model:
         self._tokenizer: "Optional[Tokenizer]" = None
         self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
         self.kernels: str = library.dlx_model_kernels(handle).decode()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._handle.closed else f"{self.facts.max_context} positions, {self.kernels}"
+        return f"<Model {os.path.basename(self.path)}: {self.facts.family}, {state}>"
 
     def memory(self, max_rows: int = 0, max_context: int = 0, max_sessions: int = 1, kv_positions: int = 0,
                kv_type: str = "float32") -> Memory:
@@ -207,7 +210,7 @@ class Model:
             with self._any_session() as session:
                 return session.complete(ids, on_text=emit, **keywords)
         self.tokenizer()
-        return CompletionStream(run)
+        return CompletionStream(run, self)
 
     @contextlib.contextmanager
     def _any_session(self) -> "Iterator[Session]":
@@ -222,23 +225,26 @@ class Model:
                 self._idle.append(session)
 
     def close(self) -> None:
-        """Closes the sessions, the workspaces, the tokenizer and the file. Closing twice is fine; RuntimeError while a
-        session is in use."""
-        _close_sessions(self._sessions)
+        """Cancels the decodes that run on it, in whatever thread, and waits for them: they end with what they have,
+        finish_reason "cancelled". Then closes the sessions, seats, batchers and workspaces, the tokenizer and the file;
+        what another thread is calling at this moment goes when that call returns. Closing twice is fine; RuntimeError
+        from a callback of one of the decodes."""
+        running.end(self)
+        for session in list(self._sessions):
+            session._end()
         for workspace in list(self._workspaces):
-            workspace._close_all()
-        with self._lock:
-            self._idle.clear()
-            tokenizer, self._tokenizer = self._tokenizer, None
+            workspace._end()
+        self._idle.clear()
+        tokenizer, self._tokenizer = self._tokenizer, None
         if tokenizer is not None:
-            tokenizer.close()
-        self._handle.close("a call or a session of it is at work")
+            tokenizer._handle.retire()
+        self._handle.retire()
 
     def __enter__(self) -> "Model":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self.close, error)
 
 
 def _open_session(workspace: Handle) -> Handle:
@@ -273,6 +279,10 @@ class Timeline:
     model: Model
 
     def _borrow_forward(self) -> ContextManager[NativeForward]:
+        raise NotImplementedError
+
+    def _scopes(self) -> Tuple[Any, ...]:
+        """What a decode with it works on: closing one of them ends the decode."""
         raise NotImplementedError
 
     def forward(self, ids: Sequence[int], start: int = 0, context: Optional[Sequence[Tuple[int, int]]] = None,
@@ -318,7 +328,7 @@ class Timeline:
     def stream(self, prompt: Sequence[int], **keywords: Any) -> CompletionStream:
         """complete as an iterator over the text as it becomes final; see CompletionStream."""
         self._tokenizer(True)
-        return CompletionStream(lambda emit: self.complete(prompt, on_text=emit, **keywords))
+        return CompletionStream(lambda emit: self.complete(prompt, on_text=emit, **keywords), *self._scopes())
 
     def _tokenizer(self, needed: bool) -> "Optional[Tokenizer]":
         try:
@@ -340,24 +350,37 @@ class Session(Timeline):
         self.max_rows = min(max_rows or model.facts.max_rows, self.max_context)
         self._handle = native
         self._own = own                 # a workspace for it alone
-        self._in_use = threading.Lock()
+        self._seats: "weakref.WeakSet[Seat]" = weakref.WeakSet()
+        self._user: Dict[str, object] = {}      # "now": who uses it. Not a lock: see running.py
+
+    def __repr__(self) -> str:
+        where = "" if self.workspace is None else " of a workspace"
+        return f"<Session{where}, {'closed' if self._handle.closed else f'{self.max_context} positions'}>"
+
+    @contextlib.contextmanager
+    def _mine(self) -> Iterator[None]:
+        mark = object()
+        try:
+            if self._user.setdefault("now", mark) is not mark:
+                raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
+                                   "open a session for each")
+            yield
+        finally:
+            if self._user.get("now") is mark:
+                self._user.clear()
 
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[c_void_p]:
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
-                               "open a session for each")
-        try:
-            if self._handle.closed:
-                raise ValueError("the session is closed")
-            yield self._handle.pointer
-        finally:
-            self._in_use.release()
+        with self._mine(), self._handle.use() as pointer:
+            yield pointer
 
     @contextlib.contextmanager
     def _borrow_forward(self) -> Iterator[NativeForward]:
         with self._borrow() as pointer:
             yield NativeForward("dlx_session_forward", pointer, pointer)
+
+    def _scopes(self) -> Tuple[Any, ...]:
+        return self, self.workspace, self.model
 
     def fork(self, n: Optional[int] = None) -> "Session":
         """A new session of the workspace that holds what this one holds at positions < n (None: at all). Memory is shared
@@ -387,16 +410,25 @@ class Session(Timeline):
     def close(self) -> None:
         """Gives back the session's memory. Closing twice is fine; RuntimeError while it is in use or has a seat."""
         if not self._handle.closed:
-            with self._borrow():
+            with self._mine():
                 self._handle.close("it has a seat at a batcher")
         if self._own is not None:
             self._own.close()
 
+    def _end(self) -> None:
+        """Closes it and its seat; what is at work ends first."""
+        running.end(self)
+        for seat in list(self._seats):
+            seat._end()
+        self._handle.retire()
+        if self._own is not None:
+            self._own.retire()
+
     def __enter__(self) -> "Session":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self._end, error)
 
 
 def _take_text(pointer: c_void_p) -> str:

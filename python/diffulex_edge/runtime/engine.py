@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
 
-from diffulex_edge.completion import Worker
 from diffulex_edge.decode import ForwardCall, Generation, ModelFacts, Step, decode_options, generate
 from diffulex_edge.session import Model, Session
+from diffulex_edge.streams import Feed
 
 from .block import DiffusionBlockManager
 from .block_decoder import BlockDecoder
@@ -405,17 +405,17 @@ def _most_passes(config: DiffusionGenerationConfig, facts: ModelFacts, algorithm
     return min(passes, _MOST_PASSES)
 
 
-def _iterate(work: Callable[[Callable[[Any], bool]], Any]) -> Iterator[Any]:
-    worker = Worker(work)
+def _iterate(work: Callable[[Callable[[Any], bool]], Any], *scopes: Any) -> Iterator[Any]:
+    feed = Feed(work, *scopes)
     try:
         while True:
             try:
-                item = worker.next()
+                item = feed.next()
             except StopIteration:
                 return
             yield item
     finally:
-        worker.close()
+        feed.close()
 
 
 # ---- one token after the other ---------------------------------------------------------------------------------------
