@@ -60,9 +60,10 @@ def arguments_for_chat(arguments: List[str]) -> List[str]:
             out.append("--no-template")
         elif flag in _FLAGS:
             if not equals:
-                value = next(rest, None)
-                if value is None:
+                found = next(rest, None)
+                if found is None:
                     raise ValueError(f"{flag} needs a value")
+                value = found
             name = _FLAGS[flag]
             if name is None:
                 print(f"note: {flag} means nothing for a .pte and is left out", file=sys.stderr)

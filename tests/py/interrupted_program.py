@@ -2,6 +2,7 @@
 
 arguments: what is called, how many signals, the .pte. Prints "got N lost N late N slowest S"."""
 import os
+import random
 import signal
 import sys
 import threading
@@ -62,22 +63,23 @@ for kind in ("diffusion", "blocks", "inference"):
 call = CALLS[what]
 
 want = call()
-started = time.monotonic()
-call()
-length = time.monotonic() - started
+random.seed(what)
+lengths = [1.0]     # of whole calls; the shortest of the last ones is what the moments are spread over
 got = lost = late = 0
 slowest = 0.0
-for i in range(count):
+while got < count and late < 8 * count:
     sent = []
 
     def send():
         sent.append(time.monotonic())
         os.kill(os.getpid(), signal.SIGINT)
 
-    timer = threading.Timer(length * 1.1 * i / count, send)
+    timer = threading.Timer(min(lengths[-5:]) * random.random(), send)
     try:
         timer.start()
+        started = time.monotonic()
         call()
+        lengths.append(time.monotonic() - started)
         in_time = not sent
         timer.cancel()
         timer.join()

@@ -60,6 +60,6 @@ def test_ctrl_c_is_never_lost(exported, python, what):
     assert done.returncode == 0, done.stderr
     assert not done.stderr, done.stderr
     got, lost, late, slowest = re.search(r"got (\d+) lost (\d+) late (\d+) slowest ([0-9.]+)", done.stdout).groups()
-    assert int(lost) == 0 and int(got) >= 12, done.stdout
+    assert int(lost) == 0 and int(got) == 25, done.stdout
     assert float(slowest) < 5, done.stdout
     print(done.stdout, end="")
