@@ -138,6 +138,12 @@ class _Options:
         _native.library().dlx_decode_options_free(self.handle)
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """InvalidArgumentError for an unknown name, or a value that the option does not take."""
+    with _Options(options):
+        pass
+
+
 # ---- forward ---------------------------------------------------------------------------------------------------------
 
 class ForwardCall(NamedTuple):

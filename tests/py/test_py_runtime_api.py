@@ -88,7 +88,8 @@ def test_signatures():
         ("eos_token_id", 2),
         ("stream", False),
     ]
-    assert parameters(InferenceEngine.from_pte) == [("pte_path", nothing), ("device", "cpu"), ("use_kv_cache", True)]
+    assert parameters(InferenceEngine.from_pte) == [
+        ("pte_path", nothing), ("device", "cpu"), ("model_type", "fast_dllm_v2"), ("max_seq_len", None)]
     assert parameters(InferenceEngine.benchmark) == [
         ("prompt_length", 128),
         ("generate_length", 100),
@@ -463,7 +464,7 @@ def test_callables_that_answer_nonsense():
         engine.generate([1, 2], DiffusionGenerationConfig(mask_token_id=MASK))
     engine = DiffusionEngine.from_model(lambda ids: [[0.0] * VOCAB for _ in ids], model_type="llada")
     with pytest.raises(ValueError, match="mask id 126336 is outside the vocabulary of 40"):
-        engine.generate([1, 2])
+        engine.generate([1, 2], DiffusionGenerationConfig(mask_token_id=126336))
 
     def fail(ids):
         raise ZeroDivisionError("mine")
