@@ -6,6 +6,7 @@ generate() does; Model and Session have it as a method. streams.py has it as an 
 import contextlib
 import ctypes
 import dataclasses
+import html
 from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
@@ -16,13 +17,18 @@ from .decode import (
     ModelFacts,
     NativeForward,
     Step,
+    Token,
     _Callbacks,
     _Options,
     _read_generation,
     _to_ids,
 )
+from .show import denoising_html
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import DecodeOptions
     from .text import Tokenizer
 
 __all__ = ["Completion", "Statistics", "complete"]
@@ -58,15 +64,34 @@ class Statistics(NamedTuple):
         return self.cached_rows / total if total else 0.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Completion:
-    """A finished completion. str() of it is the text."""
+    """A finished completion. str() of it is the text; in a notebook it shows how the text came out of the masks."""
 
     text: str                # the answer; "" without a tokenizer
     ids: List[int]           # ids of the answer, those behind a stop string left out
     finish_reason: str       # "stop" (stop id or stop string), "length", or "cancelled"
     statistics: Statistics
     generation: Generation   # the trace: steps, output_ids, algorithm
+    _texts: Dict[int, str] = dataclasses.field(default_factory=dict, compare=False)  # of the ids that were revealed
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
+        return (f"<Completion {text!r}: {len(self.ids)} tokens, {self.statistics.forwards} model calls, "
+                f"{self.finish_reason}>")
+
+    def _repr_html_(self) -> str:
+        return f"<p style=\"white-space:pre-wrap\">{html.escape(self.text)}</p>" + denoising_html(self.generation, self._texts)
+
+    @property
+    def tokens(self) -> List[Token]:
+        """The answer's tokens: id, position, confidence, step, text."""
+        return self.generation.tokens(self._texts)[:len(self.ids)]
+
+    @property
+    def confidences(self) -> List[float]:
+        """The confidence of each of the ids: the score that ranked it when it was revealed."""
+        return [token.confidence for token in self.tokens]
 
     def __str__(self) -> str:
         return self.text
@@ -96,7 +121,7 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
              tokenizer: "Optional[Tokenizer]" = None, reuse: bool = False,
              stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
              on_text: Optional[OnText] = None, on_step: Optional[OnStep] = None,
-             options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+             options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion:
     """Decodes a prompt to the end.
 
     forward       a Session, a Seat, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
@@ -169,12 +194,12 @@ def _complete(job: running.Job, forward: Optional[ForwardFn], source: Optional[N
                                       byref(error))
     try:
         callbacks.finish(status, error.message.decode("utf-8", "replace"))
-        return _read_completion(out, n)
+        return _read_completion(out, n, tokenizer)
     finally:
         library.dlx_completion_free(out)
 
 
-def _read_completion(handle: c_void_p, n_prompt: int) -> Completion:
+def _read_completion(handle: c_void_p, n_prompt: int, tokenizer: "Optional[Tokenizer]") -> Completion:
     library = _native.library()
     n = c_size_t()
     address = library.dlx_completion_text(handle, byref(n))
@@ -184,6 +209,11 @@ def _read_completion(handle: c_void_p, n_prompt: int) -> Completion:
     numbers = _native.Statistics()
     _native.call("dlx_completion_statistics", handle, byref(numbers))
     generation = _read_generation(c_void_p(library.dlx_completion_generation(handle)), n_prompt)
+    texts: Dict[int, str] = {}
+    if tokenizer is not None:
+        revealed = {accepted.id for step in generation.steps for accepted in step.accepted}
+        with contextlib.suppress(ValueError):   # closed meanwhile, with the model
+            texts = {i: tokenizer.decode([i]) for i in revealed}
     return Completion(text=text, ids=ids, finish_reason=library.dlx_completion_finish_reason(handle).decode(),
                       statistics=Statistics(*(getattr(numbers, name) for name in Statistics._fields)),
-                      generation=generation)
+                      generation=generation, _texts=texts)

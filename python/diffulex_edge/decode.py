@@ -8,13 +8,32 @@ import dataclasses
 import operator
 from array import array
 from ctypes import POINTER, byref, c_float, c_int32, c_size_t, c_void_p
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from . import _native, running
 from .errors import DlxError, error_from_status
+from .show import denoising_html
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import DecodeOptions
 
 __all__ = [
-    "Accepted", "FAMILIES", "ForwardCall", "Generation", "ModelFacts", "OptionInfo", "Step", "decode_options",
+    "Accepted", "FAMILIES", "ForwardCall", "Generation", "ModelFacts", "OptionInfo", "Step", "Token", "decode_options",
     "family_name", "generate",
 ]
 
@@ -286,9 +305,19 @@ def _read_step(s: _native.Step) -> Step:
     return Step(s.block, s.start, s.rows, s.cached, accepted, s.milliseconds)
 
 
-@dataclasses.dataclass(frozen=True)
+class Token(NamedTuple):
+    """A token of an answer, and how it became one."""
+
+    id: int
+    position: int      # absolute
+    confidence: float  # the score that ranked it when it was revealed: probability, margin or negative entropy
+    step: int          # which of the steps revealed it
+    text: str          # "" without a tokenizer; a part of a character is U+FFFD
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Generation:
-    """A finished decode."""
+    """A finished decode. In a notebook it shows how the answer came out of the masks."""
 
     algorithm: str          # e.g. "sdar.generate"
     prompt_length: int
@@ -298,10 +327,39 @@ class Generation:
     num_forwards: int       # model calls
     steps: List[Step]
 
+    def __repr__(self) -> str:
+        return (f"<Generation by {self.algorithm}: {len(self.answer_ids)} tokens, {self.num_forwards} model calls, "
+                f"{self.finish_reason}>")
+
+    def _repr_html_(self) -> str:
+        return denoising_html(self, {})
+
     @property
     def milliseconds(self) -> float:
         """Wall time of all steps."""
         return sum(s.milliseconds for s in self.steps)
+
+    def tokens(self, texts: Optional[Mapping[int, str]] = None) -> List[Token]:
+        """The answer's tokens with their confidence and the step that revealed each. One that was revealed again counts by
+        the last time. texts: of ids, for the tokens' own."""
+        revealed: Dict[int, Tuple[Accepted, int]] = {}
+        for i, step in enumerate(self.steps):
+            for accepted in step.accepted:
+                revealed[accepted.position] = accepted, i
+        # Masks that published decoders leave are no part of the answer, so places are found by walking along.
+        out, positions = [], iter(sorted(p for p in revealed if p >= self.prompt_length))
+        for token in self.answer_ids:
+            place = next((p for p in positions if revealed[p][0].id == token), None)
+            if place is None:
+                break
+            accepted, i = revealed[place]
+            out.append(Token(token, place, accepted.confidence, i, (texts or {}).get(token, "")))
+        return out
+
+    @property
+    def confidences(self) -> List[float]:
+        """The confidence of each token of the answer."""
+        return [token.confidence for token in self.tokens()]
 
     @property
     def stop_id(self) -> Optional[int]:
@@ -340,7 +398,7 @@ def _to_ids(ids: Any) -> Any:
 
 def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,
              on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-             options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Generation:
+             options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
     """Decodes with the algorithm that `algorithm=` names, or the model family's.
 
     forward   a Session, a Seat, or a callable ForwardCall -> logits [len(call.rows), vocab_size]

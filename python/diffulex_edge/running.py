@@ -63,6 +63,7 @@ class Job:
         self._first: "dict[str, str]" = {}  # who came first: the thread that begins, or the caller who gives up
         self._requests: "queue.SimpleQueue[Optional[_Request]]" = queue.SimpleQueue()
         self._replies: "queue.SimpleQueue[Optional[_Request]]" = queue.SimpleQueue()
+        self._turn = threading.Lock()      # of its own threads to ask
         self._threads: Set[int] = set()    # that run the job or something for it: they cannot wait for its end
 
     # ---- the job's thread
@@ -91,15 +92,33 @@ class Job:
         if not self._asks:
             return function(*arguments)
         request = _Request(function, arguments)
-        self._requests.put(request)
-        while True:
-            reply = self._replies.get()
-            if self.cancelled and reply is not request:
+        with self._turn:
+            if self.cancelled:
                 raise Abandoned
-            if reply is request:
-                if request.error is not None:
-                    raise request.error
-                return request.result
+            self._requests.put(request)
+            reply = self._replies.get()
+            while reply is not request:
+                if self.cancelled:
+                    raise Abandoned
+                reply = self._replies.get()
+        if request.error is not None:
+            raise request.error
+        return request.result
+
+    def also(self, work: Callable[[], None]) -> threading.Thread:
+        """Starts another thread for the job; the job joins it before it ends."""
+        def main() -> None:
+            me = threading.get_ident()
+            self._threads.add(me)
+            _worker.job = self
+            try:
+                work()
+            finally:
+                _worker.job = None
+                self._threads.discard(me)
+        thread = threading.Thread(target=main, name="diffulex_edge", daemon=True)
+        thread.start()
+        return thread
 
     # ---- the caller
 

@@ -8,13 +8,16 @@ import asyncio
 import collections
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Deque, Iterator, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Deque, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
 from .running import LOOK, Job
 
 if TYPE_CHECKING:
-    from .completion import Completion
-    from .decode import ForwardFn
+    from typing_extensions import Unpack
+
+    from .completion import Completion, OnStep
+    from .decode import ForwardFn, ModelFacts
+    from .options import DecodeOptions
     from .text import Tokenizer
 
 __all__ = ["CompletionStream", "Feed", "stream"]
@@ -199,10 +202,15 @@ class CompletionStream:
 
 
 def stream(forward: "Union[ForwardFn, Any]", prompt: Sequence[int], *, tokenizer: "Tokenizer",
-           **keywords: Any) -> CompletionStream:
+           facts: "Optional[ModelFacts]" = None, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
+           keep_special: bool = False, on_step: "Optional[OnStep]" = None, options: Optional[Mapping[str, Any]] = None,
+           **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
     """complete() as an iterator over the text; takes the arguments of complete() except on_text."""
     from .completion import complete
     if "on_text" in keywords:
         raise ValueError("a stream hands out the text itself; use complete() with on_text")
     scopes = forward._scopes() if hasattr(forward, "_scopes") else ()
-    return CompletionStream(lambda emit: complete(forward, prompt, tokenizer=tokenizer, on_text=emit, **keywords), *scopes)
+    return CompletionStream(
+        lambda emit: complete(forward, prompt, facts=facts, tokenizer=tokenizer, reuse=reuse, stop=stop,
+                              keep_special=keep_special, on_text=emit, on_step=on_step, options=options, **keywords),
+        *scopes)

@@ -87,10 +87,18 @@ class ExportConfig:
         return cls(**json.loads(text))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class ExportResult:
+    """What became of an export. file_size_mb is in units of 2**20 bytes; None where nothing was written."""
+
     success: bool
     output_path: Optional[Path] = None
-    file_size_mb: float = 0.0
-    compilation_time_sec: float = 0.0
+    file_size_mb: Optional[float] = None
+    compilation_time_sec: Optional[float] = None
     error_message: Optional[str] = None
+
+    def __repr__(self) -> str:
+        if self.success:
+            size = "" if self.file_size_mb is None else f", size={self.file_size_mb:.1f}MB"
+            return f"ExportResult(success=True, path={self.output_path}{size})"
+        return f"ExportResult(success=False, error={self.error_message})"
