@@ -91,9 +91,11 @@ class _Batch:
     def _tell(self, i: int, result: Result) -> None:
         if self._on_done is None:
             return
-        try:
-            if self._job.ask(self._on_done, i, result) is False:
+        def tell() -> None:     # by the caller, one after the other
+            if self._on_done is not None and not self._stopped.is_set() and self._on_done(i, result) is False:
                 self._stopped.set()
+        try:
+            self._job.ask(tell)
         except running.Abandoned:
             self._stopped.set()
         except BaseException as error:  # noqa: B902 - raised again when the others have ended

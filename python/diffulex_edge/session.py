@@ -240,7 +240,7 @@ class Model:
         A list of prompts gives a list of completions, in their order. batch_size of them decode at a time and share
         passes, which changes no answer. on_done(place, completion) is called when one is finished, whichever comes
         first; a prompt that fails is an exception there, and the first of them is raised when the others are finished.
-        Returning False from it ends all.
+        Returning False from it ends all with Cancelled.
         """
         if _is_many(prompt):
             if on_text is not None or on_step is not None:

@@ -237,7 +237,7 @@ def test_from_pretrained_finds_names_in_the_hub_cache(checkpoint, tmp_path, monk
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     with Model.from_pretrained("JetLM/tiny", max_seq_len=64) as model:
         assert os.path.dirname(model.path) == str(tmp_path / "xdg" / "diffulex-edge")
-    with pytest.raises(OSError, match="JetLM/other.*hf download JetLM/other"):
+    with pytest.raises(FileNotFoundError, match="JetLM/other.*hf download JetLM/other"):
         Model.from_pretrained("JetLM/other")
     with pytest.raises(FileNotFoundError):
         Model.from_pretrained(tmp_path / "nowhere")
