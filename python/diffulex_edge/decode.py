@@ -69,6 +69,7 @@ class ModelFacts:
 
     @classmethod
     def from_native(cls, facts: _native.ModelFacts) -> "ModelFacts":
+        """From the library's structure."""
         numbers = {f.name: int(getattr(facts, f.name)) for f in dataclasses.fields(cls)
                    if f.name not in ("family", "stop_ids")}
         family = FAMILIES[facts.family] if 0 <= facts.family < len(FAMILIES) else "unknown"
@@ -91,6 +92,7 @@ class ModelFacts:
             stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()))
 
     def to_native(self) -> _native.ModelFacts:
+        """As the library's structure."""
         if len(self.stop_ids) > _native.MAX_STOP_IDS:
             raise ValueError(f"{len(self.stop_ids)} stop ids were given; at most {_native.MAX_STOP_IDS} are possible")
         facts = _native.ModelFacts(family=FAMILIES.index(self.family), num_stop_ids=len(self.stop_ids))

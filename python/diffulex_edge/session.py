@@ -65,6 +65,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All of them together."""
         return self.file + self.packed + self.kv_cache + self.activations + self.program
 
 

@@ -71,11 +71,13 @@ class ExportConfig:
         self.intermediate_size = self.intermediate_size or 4 * self.hidden_size
 
     def get_model_config(self) -> Dict[str, Any]:
+        """The sizes, by name."""
         names = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim",
                  "intermediate_size", "max_seq_len")
         return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> str:
+        """As JSON text."""
         def plain(value: Any) -> Any:
             if isinstance(value, enum.Enum):
                 return value.value
@@ -84,6 +86,7 @@ class ExportConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ExportConfig":
+        """From the text of to_json."""
         return cls(**json.loads(text))
 
 

@@ -241,6 +241,7 @@ class DiffusionEngine(_Engine):
     def from_model(cls, model: Any, device: str = "cpu", model_type: str = DEFAULT_MODEL_TYPE,
                    use_kv_cache: bool = True, *, max_seq_len: Optional[int] = None,
                    facts: Optional[ModelFacts] = None, shift_logits: Optional[bool] = None) -> "DiffusionEngine":
+        """An engine over a callable; see the class."""
         return cls(model=model, device=device, model_type=model_type, max_seq_len=max_seq_len,
                    use_kv_cache=use_kv_cache, facts=facts, shift_logits=shift_logits)
 
@@ -248,6 +249,7 @@ class DiffusionEngine(_Engine):
     def from_pte(cls, pte_path: PathLike, device: str = "cpu", model_type: str = DEFAULT_MODEL_TYPE,
                  max_seq_len: Optional[int] = None, runtime: str = "native", *,
                  shift_logits: Optional[bool] = None) -> "DiffusionEngine":
+        """An engine over a .pte; see the class."""
         return cls(pte_path=pte_path, device=device, model_type=model_type, max_seq_len=max_seq_len, runtime=runtime,
                    shift_logits=shift_logits)
 
