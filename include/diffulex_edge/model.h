@@ -200,7 +200,7 @@ DLX_API dlx_status dlx_inspect_method_graph(const char *path, const char *method
 /* Frees memory that the library handed out where a function says so. NULL is fine. */
 DLX_API void dlx_free(void *p);
 
-/* Version of this header's ABI, 2, and of the product ("0.1.0"). */
+/* Version of this header's ABI, 2, and of the product ("0.2.0"). */
 DLX_API uint32_t dlx_api_version(void);
 DLX_API const char *dlx_version_string(void);
 

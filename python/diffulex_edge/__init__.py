@@ -21,21 +21,21 @@ runtime, export, ...   the modules of the original Python system, see docs/PYTHO
 import importlib
 from typing import TYPE_CHECKING, Any, List
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # name: module it comes from
 _EXPORTS = {
     "Accepted": "decode", "ForwardCall": "decode", "Generation": "decode", "ModelFacts": "decode",
-    "OptionInfo": "decode", "Step": "decode", "decode_options": "decode", "generate": "decode",
-    "Completion": "completion", "CompletionStream": "completion", "Statistics": "completion", "complete": "completion",
-    "stream": "completion",
+    "OptionInfo": "decode", "Step": "decode", "Token": "decode", "DecodeOptions": "options", "decode_options": "decode", "generate": "decode",
+    "Completion": "completion", "Statistics": "completion", "complete": "completion",
+    "CompletionStream": "streams", "stream": "streams",
     "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
     "inspect_method": "session",
     "Method": "method", "TensorInfo": "method",
     "ThreadPool": "threads",
     "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
-    "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FormatError": "errors",
+    "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FolderError": "errors", "FormatError": "errors",
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
     "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
@@ -46,22 +46,23 @@ _EXPORTS = {
 _MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "scripts")
 
 __all__ = [
-    "Accepted", "BatchError", "Batcher", "Cancelled", "Completion", "CompletionStream", "DlxError", "ExportStatistics",
-    "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FormatError", "ForwardCall", "Generation",
+    "Accepted", "BatchError", "Batcher", "Cancelled", "Completion", "CompletionStream", "DecodeOptions", "DlxError", "ExportStatistics",
+    "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
-    "Step", "TensorInfo", "TextStream", "ThreadPool", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
+    "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
     "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_schemes", "generate",
     "inspect", "inspect_graph", "inspect_method", "library_version", "render_chat", "stream",
 ]
 
 if TYPE_CHECKING:
-    from .completion import Completion, CompletionStream, Statistics, complete, stream
-    from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, decode_options, generate
+    from .completion import Completion, Statistics, complete
+    from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, Token, decode_options, generate
     from .errors import (
         Cancelled,
         DlxError,
         FileMissingError,
+        FolderError,
         FormatError,
         InternalError,
         InvalidArgumentError,
@@ -76,6 +77,8 @@ if TYPE_CHECKING:
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
     from .method import Method, TensorInfo
     from .model.modules import FastDLLMv2Edge
+    from .streams import CompletionStream, stream
+    from .options import DecodeOptions
     from .session import Memory, Model, Session, inspect, inspect_graph, inspect_method
     from .text import TextStream, Tokenizer, render_chat
     from .threads import ThreadPool
@@ -83,7 +86,7 @@ if TYPE_CHECKING:
 
 
 def library_version() -> str:
-    """Version of the loaded libdiffulex_edge, "0.1.0"."""
+    """Version of the loaded libdiffulex_edge, "0.2.0"."""
     from . import _native
     return str(_native.library().dlx_version_string().decode())
 

@@ -60,7 +60,10 @@ def arguments_for_chat(arguments: List[str]) -> List[str]:
             out.append("--no-template")
         elif flag in _FLAGS:
             if not equals:
-                value = next(rest, "")
+                found = next(rest, None)
+                if found is None:
+                    raise ValueError(f"{flag} needs a value")
+                value = found
             name = _FLAGS[flag]
             if name is None:
                 print(f"note: {flag} means nothing for a .pte and is left out", file=sys.stderr)
@@ -86,11 +89,12 @@ def main(arguments: Optional[List[str]] = None) -> int:
         command = [str(program), "chat", *arguments_for_chat(arguments)]
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2
     if hasattr(os, "execv") and sys.platform != "win32":
         sys.stdout.flush()
         os.execv(command[0], command)
-    return subprocess.run(command, check=False).returncode
+    status = subprocess.run(command, check=False).returncode
+    return 128 - status if status < 0 else status   # ended by a signal: as shells say it
 
 
 if __name__ == "__main__":

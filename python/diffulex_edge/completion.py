@@ -1,35 +1,37 @@
 """Completions: text in, text out, around a decode.
 
-complete() runs a decode to its end and returns a Completion; stream() returns an iterator over the text as it becomes
-final. Both take a Session, a Seat or any forward function, as generate() does; Model and Session have them as methods.
-
-A stream decodes in a thread of its own: the library calls back from within one long C call, and an iterator must hand
-out pieces in between. Closing the stream, or leaving its with statement, cancels the decode after the pass at work.
+complete() runs a decode to its end and returns a Completion; it takes a Session, a Seat or any forward function, as
+generate() does; Model and Session have it as a method. streams.py has it as an iterator.
 """
+import contextlib
 import ctypes
 import dataclasses
-import queue
-import threading
+import html
 from ctypes import POINTER, byref, c_char_p, c_size_t, c_void_p
-from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Union
 
-from . import _native
+from . import _native, running
 from .decode import (
     ForwardFn,
     Generation,
     ModelFacts,
     NativeForward,
     Step,
+    Token,
     _Callbacks,
     _Options,
     _read_generation,
     _to_ids,
 )
+from .show import denoising_html
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import DecodeOptions
     from .text import Tokenizer
 
-__all__ = ["Completion", "CompletionStream", "Statistics", "complete", "stream"]
+__all__ = ["Completion", "Statistics", "complete"]
 
 OnStep = Callable[[Step, List[int]], Optional[bool]]
 OnText = Callable[[str], Optional[bool]]
@@ -62,15 +64,34 @@ class Statistics(NamedTuple):
         return self.cached_rows / total if total else 0.0
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Completion:
-    """A finished completion. str() of it is the text."""
+    """A finished completion. str() of it is the text; in a notebook it shows how the text came out of the masks."""
 
     text: str                # the answer; "" without a tokenizer
     ids: List[int]           # ids of the answer, those behind a stop string left out
     finish_reason: str       # "stop" (stop id or stop string), "length", or "cancelled"
     statistics: Statistics
     generation: Generation   # the trace: steps, output_ids, algorithm
+    _texts: Dict[int, str] = dataclasses.field(default_factory=dict, compare=False)  # of the ids that were revealed
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
+        return (f"<Completion {text!r}: {len(self.ids)} tokens, {self.statistics.forwards} model calls, "
+                f"{self.finish_reason}>")
+
+    def _repr_html_(self) -> str:
+        return f"<p style=\"white-space:pre-wrap\">{html.escape(self.text)}</p>" + denoising_html(self.generation, self._texts)
+
+    @property
+    def tokens(self) -> List[Token]:
+        """The answer's tokens: id, position, confidence, step, text."""
+        return self.generation.tokens(self._texts)[:len(self.ids)]
+
+    @property
+    def confidences(self) -> List[float]:
+        """The confidence of each of the ids: the score that ranked it when it was revealed."""
+        return [token.confidence for token in self.tokens]
 
     def __str__(self) -> str:
         return self.text
@@ -88,10 +109,9 @@ class _TextCallback:
         try:
             assert self._on_text is not None
             piece = ctypes.string_at(text, n).decode("utf-8", "replace") if n else ""
-            if self._on_text(piece) is False:
-                self._callbacks.stopped = True
-                return False
-            return True
+            return self._callbacks.job.ask(self._on_text, piece) is not False
+        except running.Abandoned:
+            return False
         except BaseException as error:  # noqa: B902 - raised again behind the C call
             self._callbacks.error = error
             return False
@@ -101,7 +121,7 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
              tokenizer: "Optional[Tokenizer]" = None, reuse: bool = False,
              stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
              on_text: Optional[OnText] = None, on_step: Optional[OnStep] = None,
-             options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+             options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion:
     """Decodes a prompt to the end.
 
     forward       a Session, a Seat, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
@@ -121,13 +141,20 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
     """
     decode = {**(options or {}), **keywords}
     timeline: Any = forward
+    ids = _to_ids(prompt)
     if hasattr(timeline, "_borrow_forward"):
-        with timeline._borrow_forward() as native:
-            return _complete(None, native, facts or timeline.model.facts, prompt, tokenizer, reuse, stop, keep_special,
-                             on_text, on_step, decode)
+        def work(job: running.Job) -> Completion:
+            with timeline._borrow_forward() as native:
+                return _complete(job, None, native, facts or timeline.model.facts, ids, tokenizer, reuse, stop,
+                                 keep_special, on_text, on_step, decode)
+        result: Completion = running.run(work, *timeline._scopes())
+        return result
     if facts is None:
         raise ValueError("a forward function needs the model's facts as well: complete(forward, prompt, facts=...)")
-    return _complete(forward, None, facts, prompt, tokenizer, False, stop, keep_special, on_text, on_step, decode)
+    given = facts
+    result = running.run(lambda job: _complete(job, forward, None, given, ids, tokenizer, False, stop, keep_special,
+                                               on_text, on_step, decode))
+    return result
 
 
 def _stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
@@ -138,41 +165,41 @@ def _stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
     return [text.encode("utf-8", "surrogatepass") for text in strings]
 
 
-def _complete(forward: Optional[ForwardFn], source: Optional[NativeForward], facts: ModelFacts, prompt: Sequence[int],
-              tokenizer: "Optional[Tokenizer]", reuse: bool, stop: Union[str, Sequence[str], None],
+def _complete(job: running.Job, forward: Optional[ForwardFn], source: Optional[NativeForward], facts: ModelFacts,
+              prompt: Any, tokenizer: "Optional[Tokenizer]", reuse: bool, stop: Union[str, Sequence[str], None],
               keep_special: bool, on_text: Optional[OnText], on_step: Optional[OnStep],
               decode: Dict[str, Any]) -> Completion:
     library = _native.library()
     strings = _stop_strings(stop)
     if tokenizer is None and (strings or on_text):
         raise ValueError("stop strings and streamed text need a tokenizer")
-    ids, n = _to_ids(prompt)
+    ids, n = prompt
     native_facts = facts.to_native()
-    callbacks = _Callbacks(facts.vocab_size, forward, on_step)
+    callbacks = _Callbacks(job, facts.vocab_size, forward, on_step)
     text_callback = _TextCallback(callbacks, on_text)
     forward_fn, context = callbacks.pick(source)
     native = _native.CompletionOptions()
     stop_array = (c_char_p * max(1, len(strings)))(*strings)
-    native.tokenizer = tokenizer._native_handle() if tokenizer is not None else None
     native.session = source.session if source is not None and reuse else None
     native.stop, native.n_stop = ctypes.cast(stop_array, POINTER(c_char_p)), len(strings)
     native.keep_special = keep_special
     native.on_text = text_callback.function
     native.on_step = callbacks.step_fn
     out, error = c_void_p(), _native.Error()
-    with _Options(decode) as handle:
-        native.decode = handle
+    with contextlib.ExitStack() as held:
+        if tokenizer is not None:
+            native.tokenizer = held.enter_context(tokenizer._handle.use())
+        native.decode = held.enter_context(_Options(decode))
         status = library.dlx_complete(byref(native_facts), forward_fn, context, byref(native), ids, n, byref(out),
                                       byref(error))
     try:
-        reason = library.dlx_completion_finish_reason(out) if status == _native.OK else None
-        callbacks.finish(status, error.message.decode("utf-8", "replace"), reason)
-        return _read_completion(out, n)
+        callbacks.finish(status, error.message.decode("utf-8", "replace"))
+        return _read_completion(out, n, tokenizer)
     finally:
         library.dlx_completion_free(out)
 
 
-def _read_completion(handle: c_void_p, n_prompt: int) -> Completion:
+def _read_completion(handle: c_void_p, n_prompt: int, tokenizer: "Optional[Tokenizer]") -> Completion:
     library = _native.library()
     n = c_size_t()
     address = library.dlx_completion_text(handle, byref(n))
@@ -182,117 +209,11 @@ def _read_completion(handle: c_void_p, n_prompt: int) -> Completion:
     numbers = _native.Statistics()
     _native.call("dlx_completion_statistics", handle, byref(numbers))
     generation = _read_generation(c_void_p(library.dlx_completion_generation(handle)), n_prompt)
+    texts: Dict[int, str] = {}
+    if tokenizer is not None:
+        revealed = {accepted.id for step in generation.steps for accepted in step.accepted}
+        with contextlib.suppress(ValueError):   # closed meanwhile, with the model
+            texts = {i: tokenizer.decode([i]) for i in revealed}
     return Completion(text=text, ids=ids, finish_reason=library.dlx_completion_finish_reason(handle).decode(),
                       statistics=Statistics(*(getattr(numbers, name) for name in Statistics._fields)),
-                      generation=generation)
-
-
-# ---- streams ---------------------------------------------------------------------------------------------------------
-
-class Worker:
-    """Runs `work(emit)` in a thread and hands out what it emits, in order.
-
-    emit(item) waits while `ahead` items are unread and returns False once the reader has gone away. The exception that
-    ends the work comes out of the iteration.
-    """
-
-    def __init__(self, work: Callable[[Callable[[Any], bool]], Any], ahead: int = 64) -> None:
-        self._queue: "queue.Queue[Any]" = queue.Queue(ahead)
-        self._gone = threading.Event()
-        self._error: Optional[BaseException] = None
-        self._ended = False
-        self.result: Any = None
-        self._thread = threading.Thread(target=self._run, args=(work,), name="diffulex_edge-stream", daemon=True)
-        self._thread.start()
-
-    def _run(self, work: Callable[[Callable[[Any], bool]], Any]) -> None:
-        try:
-            self.result = work(self._emit)
-        except BaseException as error:  # noqa: B902 - raised again in the reader's thread
-            self._error = error
-        self._put(self)  # the end mark
-
-    def _put(self, item: Any) -> bool:
-        while not self._gone.is_set():
-            try:
-                self._queue.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def _emit(self, item: Any) -> bool:
-        return self._put(item)
-
-    @property
-    def ended(self) -> bool:
-        return self._ended
-
-    def next(self) -> Any:
-        """The next item; StopIteration at the end, or the exception that ended the work."""
-        if self._ended:
-            raise StopIteration
-        item = self._queue.get()
-        if item is not self:
-            return item
-        self._ended = True
-        self._thread.join()
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
-        raise StopIteration
-
-    def close(self) -> None:
-        """Tells the work to end and waits for it."""
-        self._gone.set()
-        self._ended = True
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-
-
-class CompletionStream:
-    """Iterator over the text of a completion as it becomes final.
-
-    Iterate to get pieces of text; their concatenation is the completion's text. `completion` is there once the
-    iteration has ended or close() was called (None when the decode failed). Use it in a with statement, or call
-    close(), where you may leave early: that cancels the decode.
-    """
-
-    def __init__(self, run: Callable[[OnText], Completion]) -> None:
-        self._worker = Worker(run)
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        piece: str = self._worker.next()
-        return piece
-
-    @property
-    def completion(self) -> Optional[Completion]:
-        """The finished completion; None before the end."""
-        result: Optional[Completion] = self._worker.result if self._worker.ended else None
-        return result
-
-    def close(self) -> None:
-        """Cancels the decode, if it still runs, and waits for it. Closing twice is fine."""
-        self._worker.close()
-
-    def __enter__(self) -> "CompletionStream":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        worker = getattr(self, "_worker", None)
-        if worker is not None:
-            worker._gone.set()
-
-
-def stream(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, tokenizer: "Tokenizer",
-           **keywords: Any) -> CompletionStream:
-    """complete() as an iterator over the text; takes the arguments of complete() except on_text."""
-    if "on_text" in keywords:
-        raise ValueError("a stream hands out the text itself; use complete() with on_text")
-    return CompletionStream(lambda emit: complete(forward, prompt, tokenizer=tokenizer, on_text=emit, **keywords))
+                      generation=generation, _texts=texts)

@@ -8,13 +8,32 @@ import dataclasses
 import operator
 from array import array
 from ctypes import POINTER, byref, c_float, c_int32, c_size_t, c_void_p
-from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
-from . import _native
+from . import _native, running
 from .errors import DlxError, error_from_status
+from .show import denoising_html
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import DecodeOptions
 
 __all__ = [
-    "Accepted", "FAMILIES", "ForwardCall", "Generation", "ModelFacts", "OptionInfo", "Step", "decode_options",
+    "Accepted", "FAMILIES", "ForwardCall", "Generation", "ModelFacts", "OptionInfo", "Step", "Token", "decode_options",
     "family_name", "generate",
 ]
 
@@ -50,6 +69,7 @@ class ModelFacts:
 
     @classmethod
     def from_native(cls, facts: _native.ModelFacts) -> "ModelFacts":
+        """From the library's structure."""
         numbers = {f.name: int(getattr(facts, f.name)) for f in dataclasses.fields(cls)
                    if f.name not in ("family", "stop_ids")}
         family = FAMILIES[facts.family] if 0 <= facts.family < len(FAMILIES) else "unknown"
@@ -72,6 +92,7 @@ class ModelFacts:
             stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()))
 
     def to_native(self) -> _native.ModelFacts:
+        """As the library's structure."""
         if len(self.stop_ids) > _native.MAX_STOP_IDS:
             raise ValueError(f"{len(self.stop_ids)} stop ids were given; at most {_native.MAX_STOP_IDS} are possible")
         facts = _native.ModelFacts(family=FAMILIES.index(self.family), num_stop_ids=len(self.stop_ids))
@@ -138,6 +159,12 @@ class _Options:
         _native.library().dlx_decode_options_free(self.handle)
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """InvalidArgumentError for an unknown name, or a value that the option does not take."""
+    with _Options(options):
+        pass
+
+
 # ---- forward ---------------------------------------------------------------------------------------------------------
 
 class ForwardCall(NamedTuple):
@@ -194,13 +221,14 @@ def write_logits(result: Any, n_rows: int, vocab: int, target: Any) -> None:
 
 class _Callbacks:
     """The two callbacks of a dlx_generate, and what they leave behind: exceptions cannot pass through C, so they are
-    kept here, the library is told to stop, and they are raised when it has returned."""
+    kept here, the library is told to stop, and they are raised when it has returned. What they call is run by the
+    job's caller."""
 
-    def __init__(self, vocab: int, forward: Optional[ForwardFn],
+    def __init__(self, job: running.Job, vocab: int, forward: Optional[ForwardFn],
                  on_step: Optional[Callable[["Step", List[int]], Optional[bool]]]) -> None:
+        self.job = job
         self.vocab = vocab
         self.error: Optional[BaseException] = None
-        self.stopped = False            # on_step or on_text asked to stop
         self._forward = forward
         self._on_step = on_step
         self.forward_fn = _native.FORWARD_FN(self._call_forward)
@@ -216,10 +244,15 @@ class _Callbacks:
         try:
             assert self._forward is not None
             c = call.contents
-            result = self._forward(_read_call(c))
+            result = self.job.ask(self._forward, _read_call(c))
             if c.n_rows:
                 write_logits(result, c.n_rows, self.vocab, c.logits)
             return _native.OK
+        except running.Abandoned:
+            if err:
+                err.contents.status = _native.E_CANCELLED
+                err.contents.message = b"the decode was cancelled"
+            return _native.E_CANCELLED
         except BaseException as error:  # noqa: B902 - raised again behind the C call
             self.error = error
             status = error.status if isinstance(error, DlxError) else _native.E_CANCELLED
@@ -230,23 +263,22 @@ class _Callbacks:
 
     def _call_step(self, _: Any, step: Any, ids: Any, n: int) -> bool:
         try:
-            if self._on_step is not None and self._on_step(_read_step(step.contents), ids[:n]) is False:
-                self.stopped = True
+            if self.job.cancelled:
                 return False
-            return True
+            return self._on_step is None or \
+                self.job.ask(self._on_step, _read_step(step.contents), ids[:n]) is not False
+        except running.Abandoned:
+            return False
         except BaseException as error:  # noqa: B902 - raised again behind the C call
             self.error = error
             return False
 
-    def finish(self, status: int, message: str, finish_reason: Optional[bytes]) -> None:
+    def finish(self, status: int, message: str) -> None:
         """Raises what a callback raised, or the library's own error."""
         if self.error is not None:
             raise self.error
         if status != _native.OK:
             raise error_from_status(status, message)
-        if finish_reason == b"cancelled" and not self.stopped:
-            # ctypes drops an exception that arrives before the callback's own code runs: only Ctrl-C does.
-            raise KeyboardInterrupt
 
 
 # ---- generations -----------------------------------------------------------------------------------------------------
@@ -275,9 +307,19 @@ def _read_step(s: _native.Step) -> Step:
     return Step(s.block, s.start, s.rows, s.cached, accepted, s.milliseconds)
 
 
-@dataclasses.dataclass(frozen=True)
+class Token(NamedTuple):
+    """A token of an answer, and how it became one."""
+
+    id: int
+    position: int      # absolute
+    confidence: float  # the score that ranked it when it was revealed: probability, margin or negative entropy
+    step: int          # which of the steps revealed it
+    text: str          # "" without a tokenizer; a part of a character is U+FFFD
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Generation:
-    """A finished decode."""
+    """A finished decode. In a notebook it shows how the answer came out of the masks."""
 
     algorithm: str          # e.g. "sdar.generate"
     prompt_length: int
@@ -287,10 +329,39 @@ class Generation:
     num_forwards: int       # model calls
     steps: List[Step]
 
+    def __repr__(self) -> str:
+        return (f"<Generation by {self.algorithm}: {len(self.answer_ids)} tokens, {self.num_forwards} model calls, "
+                f"{self.finish_reason}>")
+
+    def _repr_html_(self) -> str:
+        return denoising_html(self, {})
+
     @property
     def milliseconds(self) -> float:
         """Wall time of all steps."""
         return sum(s.milliseconds for s in self.steps)
+
+    def tokens(self, texts: Optional[Mapping[int, str]] = None) -> List[Token]:
+        """The answer's tokens with their confidence and the step that revealed each. One that was revealed again counts by
+        the last time. texts: of ids, for the tokens' own."""
+        revealed: Dict[int, Tuple[Accepted, int]] = {}
+        for i, step in enumerate(self.steps):
+            for accepted in step.accepted:
+                revealed[accepted.position] = accepted, i
+        # Masks that published decoders leave are no part of the answer, so places are found by walking along.
+        out, positions = [], iter(sorted(p for p in revealed if p >= self.prompt_length))
+        for token in self.answer_ids:
+            place = next((p for p in positions if revealed[p][0].id == token), None)
+            if place is None:
+                break
+            accepted, i = revealed[place]
+            out.append(Token(token, place, accepted.confidence, i, (texts or {}).get(token, "")))
+        return out
+
+    @property
+    def confidences(self) -> List[float]:
+        """The confidence of each token of the answer."""
+        return [token.confidence for token in self.tokens()]
 
     @property
     def stop_id(self) -> Optional[int]:
@@ -329,7 +400,7 @@ def _to_ids(ids: Any) -> Any:
 
 def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,
              on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-             options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Generation:
+             options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
     """Decodes with the algorithm that `algorithm=` names, or the model family's.
 
     forward   a Session, a Seat, or a callable ForwardCall -> logits [len(call.rows), vocab_size]
@@ -343,29 +414,34 @@ def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
     ValueError (InvalidArgumentError, LimitError) for wrong arguments and for what does not fit the context.
     """
     timeline: Any = forward
+    ids, decode = _to_ids(prompt), {**(options or {}), **keywords}
     if hasattr(timeline, "_borrow_forward"):
-        with timeline._borrow_forward() as native:
-            return _generate(None, native, facts or timeline.model.facts, prompt, on_step,
-                             {**(options or {}), **keywords})
+        def work(job: running.Job) -> Generation:
+            with timeline._borrow_forward() as native:
+                return _generate(job, None, native, facts or timeline.model.facts, ids, on_step, decode)
+        result: Generation = running.run(work, *timeline._scopes())
+        return result
     if facts is None:
         raise ValueError("a forward function needs the model's facts as well: generate(forward, prompt, facts=...)")
-    return _generate(forward, None, facts, prompt, on_step, {**(options or {}), **keywords})
+    given = facts
+    result = running.run(lambda job: _generate(job, forward, None, given, ids, on_step, decode))
+    return result
 
 
-def _generate(forward: Optional[ForwardFn], native: Optional[NativeForward], facts: ModelFacts, prompt: Sequence[int],
-              on_step: Optional[Callable[[Step, List[int]], Optional[bool]]], options: Dict[str, Any]) -> Generation:
+def _generate(job: running.Job, forward: Optional[ForwardFn], native: Optional[NativeForward], facts: ModelFacts,
+              prompt: Any, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]],
+              options: Dict[str, Any]) -> Generation:
     library = _native.library()
-    ids, n = _to_ids(prompt)
+    ids, n = prompt
     native_facts = facts.to_native()
-    callbacks = _Callbacks(facts.vocab_size, forward, on_step)
+    callbacks = _Callbacks(job, facts.vocab_size, forward, on_step)
     forward_fn, context = callbacks.pick(native)
     out, error = c_void_p(), _native.Error()
     with _Options(options) as handle:
         status = library.dlx_generate(byref(native_facts), forward_fn, context, handle, ids, n, callbacks.step_fn, None,
                                       byref(out), byref(error))
     try:
-        reason = library.dlx_generation_finish_reason(out) if status == _native.OK else None
-        callbacks.finish(status, error.message.decode("utf-8", "replace"), reason)
+        callbacks.finish(status, error.message.decode("utf-8", "replace"))
         return _read_generation(out, n)
     finally:
         library.dlx_generation_free(out)

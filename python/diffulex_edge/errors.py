@@ -7,7 +7,7 @@ message is the library's own sentence.
 from typing import Dict, Type
 
 __all__ = [
-    "Cancelled", "DlxError", "FileMissingError", "FormatError", "InternalError", "InvalidArgumentError", "IoError",
+    "Cancelled", "DlxError", "FileMissingError", "FolderError", "FormatError", "InternalError", "InvalidArgumentError", "IoError",
     "LibraryNotFoundError", "LimitError", "OutOfMemoryError", "STATUS_CLASSES", "UnsupportedError", "error_from_status",
 ]
 
@@ -44,6 +44,10 @@ class IoError(DlxError, OSError):
 
 class FileMissingError(IoError, FileNotFoundError):
     """A file that was named does not exist."""
+
+
+class FolderError(IoError, IsADirectoryError):
+    """A folder was named where a file is needed."""
 
 
 class LibraryNotFoundError(DlxError, OSError):
@@ -83,10 +87,14 @@ STATUS_CLASSES: Dict[int, Type[DlxError]] = {
 }
 
 
+# How the library's sentences about what is not there can be told.
+_MISSING = ("No such file or directory", "is neither a folder nor a name", "is no folder and not in")
+
+
 def error_from_status(status: int, message: str) -> DlxError:
     """The exception for a status number other than 0; unknown numbers are internal errors."""
     kind = STATUS_CLASSES.get(status, InternalError)
-    if kind is IoError and "No such file or directory" in message:
+    if kind is IoError and any(words in message for words in _MISSING):
         kind = FileMissingError
     error = kind(message)
     error.status = status

@@ -2,6 +2,9 @@
 
 A finalizer may run in any thread at any moment, also inside the code below. So nothing here takes a lock: sets and flags
 are changed in one step each, in an order that is safe whoever comes in between.
+
+What is open when the interpreter ends is not closed: daemon threads may still be inside, and the memory goes with the
+process.
 """
 import contextlib
 import weakref
@@ -26,6 +29,7 @@ class Handle:
         self.pointer = c_void_p()
         self._users: Set[object] = set()
         self._closing = False
+        self._retired = False
         mark = object()
         entered = []
         try:
@@ -35,29 +39,36 @@ class Handle:
             open(byref(self.pointer))
         except BaseException:
             for parent in entered:
-                parent._users.discard(mark)
+                parent._leave(mark)
             raise
         self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
+        self._finalizer.atexit = False
 
     @property
     def closed(self) -> bool:
-        return not self._finalizer.alive
+        """Nobody can begin to use it any more."""
+        return self._retired or not self._finalizer.alive
 
     def _enter(self, mark: object) -> None:
         self._users.add(mark)
         if self._closing or self.closed:
-            self._users.discard(mark)
+            self._leave(mark)
             raise ValueError(f"{self.name} is closed")
+
+    def _leave(self, mark: object) -> None:
+        self._users.discard(mark)
+        if self._retired and not self._users:
+            self._finalizer()
 
     @contextlib.contextmanager
     def use(self) -> Iterator[c_void_p]:
         """The pointer, for calls: nobody closes it meanwhile. ValueError when it is closed."""
         mark = object()
-        self._enter(mark)
         try:
+            self._enter(mark)   # inside, so that no exception comes in between (Ctrl-C)
             yield self.pointer
         finally:
-            self._users.discard(mark)
+            self._leave(mark)
 
     def close(self, refusal: str = "") -> None:
         """Closes it; twice is fine. RuntimeError, with the words of `refusal`, while others need it."""
@@ -69,8 +80,14 @@ class Handle:
             raise RuntimeError(f"{self.name} is in use{refusal and ': ' + refusal}")
         self._finalizer()
 
+    def retire(self) -> None:
+        """Closes it for everybody who comes, and itself as soon as those who use it are done: at once, mostly."""
+        self._retired = True
+        if not self._users:
+            self._finalizer()
+
 
 def _finish(close: Callable[[c_void_p], None], pointer: c_void_p, parents: Tuple[Handle, ...], mark: object) -> None:
     close(pointer)
     for parent in parents:
-        parent._users.discard(mark)
+        parent._leave(mark)

@@ -2,7 +2,7 @@
 
 A Model (packed weights and other constants) is immutable and may be shared between threads. A Session (what is cached of one
 sequence) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context managers.
-Closing a model closes its sessions first. workspace.py has what many sessions share.
+Closing a model cancels what runs on it and closes all that was opened from it. workspace.py has what many sessions share.
 """
 import contextlib
 import ctypes
@@ -25,21 +25,29 @@ from typing import (
     Sequence,
     Tuple,
     Union,
+    overload,
 )
 
-from . import _native
-from .completion import Completion, CompletionStream, complete
+from . import _native, running
+from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
-from .errors import FileMissingError, LimitError, UnsupportedError
+from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
 from .handles import Handle
+from .streams import CompletionStream
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .jsonl import FileStatistics
+    from .options import DecodeOptions
     from .text import Tokenizer
     from .threads import ThreadPool
-    from .workspace import Workspace
+    from .workspace import Seat, Workspace
 
 # What is decoded: text (a question for a chat model, as it is for others), chat messages, or token ids.
 Prompt = Union[str, Sequence[int], Sequence[Mapping[str, Any]]]
+# Several of them. Not a Sequence of texts, which a text is, too.
+Prompts = Union[List[str], Tuple[str, ...], Sequence[Sequence[int]], Sequence[Sequence[Mapping[str, Any]]]]
 
 __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
 
@@ -57,6 +65,7 @@ class Memory(NamedTuple):
 
     @property
     def total(self) -> int:
+        """All of them together."""
         return self.file + self.packed + self.kv_cache + self.activations + self.program
 
 
@@ -81,14 +90,12 @@ def _open_workspace(model: "Model", options: _native.WorkspaceOptions) -> Handle
 
 
 def require_file(path: PathLike) -> None:
-    """FileNotFoundError "PTE file not found: ..." unless the path names an existing file."""
-    if not os.path.isfile(path):
+    """FileNotFoundError "PTE file not found: ..." where nothing is; IsADirectoryError for a folder."""
+    if os.path.isdir(path):
+        raise FolderError(f"{os.fspath(path)} is a folder, not a .pte; a checkpoint folder becomes one with "
+                          "diffulex_edge.export_checkpoint, or opens with Model.from_pretrained")
+    if not os.path.exists(path):
         raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
-
-
-def _close_sessions(sessions: "weakref.WeakSet[Session]") -> None:
-    for session in list(sessions):
-        session.close()
 
 
 class Model:
@@ -122,6 +129,30 @@ class Model:
         self._tokenizer: "Optional[Tokenizer]" = None
         self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
         self.kernels: str = library.dlx_model_kernels(handle).decode()
+
+    @classmethod
+    def from_pretrained(cls, name: PathLike, *, quantization: str = "int8-dynamic", backend: str = "xnnpack",
+                        model_type: Optional[str] = None, max_seq_len: int = 0, max_rows: int = 0, block_size: int = 0,
+                        cache_dir: Optional[PathLike] = None,
+                        progress: Optional[Callable[[int, int], Optional[bool]]] = None, threads: int = 0,
+                        cpu: Optional[str] = None, pool: "Optional[ThreadPool]" = None) -> "Model":
+        """A checkpoint as a model: exported once into a cache folder, then opened from there.
+
+        name        a checkpoint folder, or "org/name" in the Hugging Face cache (nothing is downloaded)
+        cache_dir   None: DIFFULEX_EDGE_CACHE, or diffulex-edge below XDG_CACHE_HOME or ~/.cache
+        quantization to block_size, progress   see export_checkpoint; threads, cpu, pool   see Model
+
+        A checkpoint that has changed, and other settings, are exported anew. The exceptions are those of
+        export_checkpoint and Model.
+        """
+        from .pretrained import cached_export
+        settings = (("backend", backend), ("quantization", quantization), ("model_type", model_type),
+                    ("max_seq_len", max_seq_len), ("max_rows", max_rows), ("block_size", block_size))
+        return cls(cached_export(name, cache_dir, settings, progress), threads=threads, cpu=cpu, pool=pool)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._handle.closed else f"{self.facts.max_context} positions, {self.kernels}"
+        return f"<Model {os.path.basename(self.path)}: {self.facts.family}, {state}>"
 
     def memory(self, max_rows: int = 0, max_context: int = 0, max_sessions: int = 1, kv_positions: int = 0,
                kv_type: str = "float32") -> Memory:
@@ -185,29 +216,93 @@ class Model:
         native, n = _to_ids(items)
         return list(native[:n])
 
+    @overload
     def generate(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
                  on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion: ...
+
+    @overload
+    def generate(self, prompt: Prompts, *, chat: Optional[bool] = None,
+                 stop: Union[str, Sequence[str], None] = None, keep_special: bool = False, batch_size: int = 8,
+                 on_done: Optional[Callable[[int, Any], Optional[bool]]] = None,
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> List[Completion]: ...
+
+    def generate(self, prompt: Any, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
+                 keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
+                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None, batch_size: int = 8,
+                 on_done: Optional[Callable[[int, Any], Optional[bool]]] = None,
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Any:
         """Completes a prompt: text, chat messages or token ids (see prompt_ids). The result's str() is the answer.
 
         Takes the arguments of diffulex_edge.complete and any decode option by name. May be called from several threads:
         each call has a session of its own, which is kept for the next one.
+
+        A list of prompts gives a list of completions, in their order. batch_size of them decode at a time and share
+        passes, which changes no answer. on_done(place, completion) is called when one is finished, whichever comes
+        first; a prompt that fails is an exception there, and the first of them is raised when the others are finished.
+        Returning False from it ends all with Cancelled.
         """
+        if _is_many(prompt):
+            if on_text is not None or on_step is not None:
+                raise ValueError("on_text and on_step are for one prompt; a list of prompts has on_done")
+            return self._generate_many(prompt, chat, batch_size, on_done, {
+                "stop": stop, "keep_special": keep_special, "options": {**(options or {}), **keywords}})
+        if on_done is not None:
+            raise ValueError("on_done is for a list of prompts")
         ids = self.prompt_ids(prompt, chat=chat)
         with self._any_session() as session:
             return session.complete(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
                                     options=options, **keywords)
 
-    def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, **keywords: Any) -> CompletionStream:
+    def _generate_many(self, prompts: Sequence[Prompt], chat: Optional[bool], batch_size: int,
+                       on_done: Optional[Callable[[int, Any], Optional[bool]]], arguments: Dict[str, Any]) -> List[Any]:
+        from .batches import complete_many
+        ids = [self.prompt_ids(prompt, chat=chat) for prompt in prompts]
+        try:
+            tokenizer = self.tokenizer()
+        except UnsupportedError:
+            tokenizer = None
+        results = complete_many(self, ids, tokenizer, batch_size, arguments, on_done)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return results
+
+    def generate_file(self, source: PathLike, target: PathLike, *, batch_size: int = 8, resume: bool = True,
+                      progress: Optional[bool] = None, chat: Optional[bool] = None,
+                      stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
+                      options: Optional[Mapping[str, Any]] = None,
+                      **keywords: "Unpack[DecodeOptions]") -> "FileStatistics":
+        """Completes the prompts of a JSON Lines file into another one.
+
+        source       a line each: {"prompt": text}, {"messages": [...]} or {"ids": [...]}, with an "id" of yours, if you like;
+                     or text in quotation marks alone. UTF-8
+        target       a line each, in the same order: "text", "ids", "finish_reason", "statistics", your "id", and a "key"
+                     of what it answers; "error" where a prompt failed
+        resume       a target that is there goes on behind its last whole line. ValueError where it answers other prompts or
+                     was made with other options. False: it is replaced
+        progress     a bar on standard error, of tqdm where that is installed; None: on a terminal
+        batch_size to keywords   see generate
+
+        Each line is in the file as soon as those before it are, so nothing is lost by Ctrl-C or a crash.
+        """
+        from .jsonl import generate_file
+        return generate_file(self, source, target, batch_size=batch_size, resume=resume, progress=progress, chat=chat,
+                             stop=stop, keep_special=keep_special, options=options, **keywords)
+
+    def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
+               keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+               options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """generate as an iterator over the text as it becomes final; see CompletionStream."""
         ids = self.prompt_ids(prompt, chat=chat)
 
         def run(emit: Callable[[str], Optional[bool]]) -> Completion:
             with self._any_session() as session:
-                return session.complete(ids, on_text=emit, **keywords)
+                return session.complete(ids, stop=stop, keep_special=keep_special, on_text=emit, on_step=on_step,
+                                        options=options, **keywords)
         self.tokenizer()
-        return CompletionStream(run)
+        return CompletionStream(run, self)
 
     @contextlib.contextmanager
     def _any_session(self) -> "Iterator[Session]":
@@ -222,23 +317,34 @@ class Model:
                 self._idle.append(session)
 
     def close(self) -> None:
-        """Closes the sessions, the workspaces, the tokenizer and the file. Closing twice is fine; RuntimeError while a
-        session is in use."""
-        _close_sessions(self._sessions)
+        """Cancels the decodes that run on it, in whatever thread, and waits for them: they end with what they have,
+        finish_reason "cancelled". Then closes the sessions, seats, batchers and workspaces, the tokenizer and the file;
+        what another thread is calling at this moment goes when that call returns. Closing twice is fine; RuntimeError
+        from a callback of one of the decodes."""
+        running.end(self)
+        for session in list(self._sessions):
+            session._end()
         for workspace in list(self._workspaces):
-            workspace._close_all()
-        with self._lock:
-            self._idle.clear()
-            tokenizer, self._tokenizer = self._tokenizer, None
+            workspace._end()
+        self._idle.clear()
+        tokenizer, self._tokenizer = self._tokenizer, None
         if tokenizer is not None:
-            tokenizer.close()
-        self._handle.close("a call or a session of it is at work")
+            tokenizer._handle.retire()
+        self._handle.retire()
 
     def __enter__(self) -> "Model":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self.close, error)
+
+
+def _is_many(prompt: Any) -> bool:
+    """Whether it is a list of prompts, and not one: a list of texts, of lists of ids or of lists of messages."""
+    if isinstance(prompt, (str, bytes, Mapping)) or not isinstance(prompt, Sequence):
+        return False
+    return bool(prompt) and all(isinstance(item, str) or (isinstance(item, Sequence) and not isinstance(item, bytes))
+                                or hasattr(item, "tolist") and getattr(item, "ndim", 0) == 1 for item in prompt)
 
 
 def _open_session(workspace: Handle) -> Handle:
@@ -275,6 +381,10 @@ class Timeline:
     def _borrow_forward(self) -> ContextManager[NativeForward]:
         raise NotImplementedError
 
+    def _scopes(self) -> Tuple[Any, ...]:
+        """What a decode with it works on: closing one of them ends the decode."""
+        raise NotImplementedError
+
     def forward(self, ids: Sequence[int], start: int = 0, context: Optional[Sequence[Tuple[int, int]]] = None,
                 attn_block: Optional[int] = None, store: Union[bool, int] = False,
                 rows: Optional[Sequence[int]] = None) -> Any:
@@ -298,14 +408,14 @@ class Timeline:
 
     def generate(self, prompt: Sequence[int], *,
                  on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Generation:
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
         """diffulex_edge.generate with it."""
         return generate(self, prompt, on_step=on_step, options=options, **keywords)
 
     def complete(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
                  on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: Any) -> Completion:
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion:
         """diffulex_edge.complete with it and the file's tokenizer.
 
         reuse   take over what the last call left in the cache and this prompt begins with (a chat's history): exactly
@@ -315,10 +425,14 @@ class Timeline:
                         stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step, options=options,
                         **keywords)
 
-    def stream(self, prompt: Sequence[int], **keywords: Any) -> CompletionStream:
+    def stream(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
+               keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+               options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """complete as an iterator over the text as it becomes final; see CompletionStream."""
         self._tokenizer(True)
-        return CompletionStream(lambda emit: self.complete(prompt, on_text=emit, **keywords))
+        return CompletionStream(
+            lambda emit: self.complete(prompt, reuse=reuse, stop=stop, keep_special=keep_special, on_text=emit,
+                                       on_step=on_step, options=options, **keywords), *self._scopes())
 
     def _tokenizer(self, needed: bool) -> "Optional[Tokenizer]":
         try:
@@ -340,24 +454,37 @@ class Session(Timeline):
         self.max_rows = min(max_rows or model.facts.max_rows, self.max_context)
         self._handle = native
         self._own = own                 # a workspace for it alone
-        self._in_use = threading.Lock()
+        self._seats: "weakref.WeakSet[Seat]" = weakref.WeakSet()
+        self._user: Dict[str, object] = {}      # "now": who uses it. Not a lock: see running.py
+
+    def __repr__(self) -> str:
+        where = "" if self.workspace is None else " of a workspace"
+        return f"<Session{where}, {'closed' if self._handle.closed else f'{self.max_context} positions'}>"
+
+    @contextlib.contextmanager
+    def _mine(self) -> Iterator[None]:
+        mark = object()
+        try:
+            if self._user.setdefault("now", mark) is not mark:
+                raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
+                                   "open a session for each")
+            yield
+        finally:
+            if self._user.get("now") is mark:
+                self._user.clear()
 
     @contextlib.contextmanager
     def _borrow(self) -> Iterator[c_void_p]:
-        if not self._in_use.acquire(blocking=False):
-            raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
-                               "open a session for each")
-        try:
-            if self._handle.closed:
-                raise ValueError("the session is closed")
-            yield self._handle.pointer
-        finally:
-            self._in_use.release()
+        with self._mine(), self._handle.use() as pointer:
+            yield pointer
 
     @contextlib.contextmanager
     def _borrow_forward(self) -> Iterator[NativeForward]:
         with self._borrow() as pointer:
             yield NativeForward("dlx_session_forward", pointer, pointer)
+
+    def _scopes(self) -> Tuple[Any, ...]:
+        return self, self.workspace, self.model
 
     def fork(self, n: Optional[int] = None) -> "Session":
         """A new session of the workspace that holds what this one holds at positions < n (None: at all). Memory is shared
@@ -387,16 +514,25 @@ class Session(Timeline):
     def close(self) -> None:
         """Gives back the session's memory. Closing twice is fine; RuntimeError while it is in use or has a seat."""
         if not self._handle.closed:
-            with self._borrow():
+            with self._mine():
                 self._handle.close("it has a seat at a batcher")
         if self._own is not None:
             self._own.close()
 
+    def _end(self) -> None:
+        """Closes it and its seat; what is at work ends first."""
+        running.end(self)
+        for seat in list(self._seats):
+            seat._end()
+        self._handle.retire()
+        if self._own is not None:
+            self._own.retire()
+
     def __enter__(self) -> "Session":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self._end, error)
 
 
 def _take_text(pointer: c_void_p) -> str:

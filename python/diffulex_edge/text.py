@@ -2,12 +2,12 @@
 import ctypes
 import json
 import os
-import weakref
 from ctypes import POINTER, byref, c_int32, c_size_t, c_void_p
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from . import _native
 from .decode import _to_ids
+from .handles import Handle
 from .session import PathLike, require_file
 
 __all__ = ["CHAT_TEMPLATES", "TextStream", "Tokenizer", "render_chat"]
@@ -91,9 +91,8 @@ class Tokenizer:
     """A byte-level BPE tokenizer. Immutable; may be shared between threads. Open one with from_pte, from_folder or
     from_packed. Ids without a token decode to nothing."""
 
-    def __init__(self, handle: c_void_p) -> None:
+    def __init__(self, handle: Handle) -> None:
         self._handle = handle
-        self._close = weakref.finalize(self, _native.library().dlx_tokenizer_close, handle)
 
     @classmethod
     def from_folder(cls, folder: PathLike) -> "Tokenizer":
@@ -115,19 +114,21 @@ class Tokenizer:
 
     @classmethod
     def _open(cls, function: str, *arguments: Any) -> "Tokenizer":
-        handle = c_void_p()
-        _native.call(function, byref(handle), *arguments)
-        return cls(handle)
+        return cls(Handle("the tokenizer", lambda out: _native.call(function, out, *arguments),
+                          _native.library().dlx_tokenizer_close))
 
-    def _native_handle(self) -> c_void_p:
-        if not self._close.alive:
-            raise ValueError("the tokenizer is closed")
-        return self._handle
+    def _call(self, function: str, *arguments: Any) -> None:
+        with self._handle.use() as pointer:
+            _native.call(function, pointer, *arguments)
+
+    def _ask(self, function: str, *arguments: Any) -> int:
+        with self._handle.use() as pointer:
+            return int(getattr(_native.library(), function)(pointer, *arguments))
 
     def pack(self) -> bytes:
         """The compact form that travels in a .pte."""
         data, n = c_void_p(), c_size_t()
-        _native.call("dlx_tokenizer_pack", self._native_handle(), byref(data), byref(n))
+        self._call("dlx_tokenizer_pack", byref(data), byref(n))
         return _native.take_bytes(data, n.value)
 
     def encode(self, text: Union[str, bytes], special: bool = False) -> List[int]:
@@ -135,7 +136,7 @@ class Tokenizer:
         typed never yields a control token."""
         encoded = _utf8(text)
         ids, n = POINTER(c_int32)(), c_size_t()
-        _native.call("dlx_tokenizer_encode", self._native_handle(), encoded, len(encoded), int(special), byref(ids),
+        self._call("dlx_tokenizer_encode", encoded, len(encoded), int(special), byref(ids),
                      byref(n))
         return _native.take_ids(ids, n.value)
 
@@ -143,29 +144,35 @@ class Tokenizer:
         """Text of token ids; bytes that are no UTF-8 become U+FFFD."""
         native_ids, count = _to_ids(ids)
         text, n = c_void_p(), c_size_t()
-        _native.call("dlx_tokenizer_decode", self._native_handle(), native_ids, count, skip_special, byref(text),
+        self._call("dlx_tokenizer_decode", native_ids, count, skip_special, byref(text),
                      byref(n))
         return _native.take_bytes(text, n.value).decode("utf-8")
 
+    def __repr__(self) -> str:
+        return "<Tokenizer, closed>" if self._handle.closed else f"<Tokenizer of {len(self)} ids>"
+
+    def __bool__(self) -> bool:
+        return True
+
     def __len__(self) -> int:
         """Largest id + 1."""
-        return int(_native.library().dlx_tokenizer_size(self._native_handle()))
+        return self._ask("dlx_tokenizer_size")
 
     def special_id(self, token: str) -> Optional[int]:
         """Id of the added token with exactly this text; None when there is none."""
-        found = int(_native.library().dlx_tokenizer_special_id(self._native_handle(), _utf8(token)))
+        found = self._ask("dlx_tokenizer_special_id", _utf8(token))
         return found if found >= 0 else None
 
     @property
     def mask_id(self) -> Optional[int]:
         """The mask token's id as the tokenizer files tell it."""
-        found = int(_native.library().dlx_tokenizer_mask_id(self._native_handle()))
+        found = self._ask("dlx_tokenizer_mask_id")
         return found if found >= 0 else None
 
     @property
     def chat_template(self) -> str:
         """Which template the tokenizer's files name: one of CHAT_TEMPLATES."""
-        number = _native.library().dlx_tokenizer_chat_template(self._native_handle())
+        number = self._ask("dlx_tokenizer_chat_template")
         return CHAT_TEMPLATES[number] if 0 <= number < len(CHAT_TEMPLATES) else "other"
 
     def apply_chat_template(self, messages: Sequence[Message], *, tools: Any = None, add_generation_prompt: bool = True,
@@ -174,7 +181,7 @@ class Tokenizer:
         render_chat for the arguments; UnsupportedError when the files name no template the library renders."""
         chat = _Chat(messages, tools, add_generation_prompt, enable_thinking)
         ids, n = POINTER(c_int32)(), c_size_t()
-        _native.call("dlx_chat_encode", self._native_handle(), chat.messages, chat.n, byref(chat.options), byref(ids),
+        self._call("dlx_chat_encode", chat.messages, chat.n, byref(chat.options), byref(ids),
                      byref(n))
         return _native.take_ids(ids, n.value)
 
@@ -183,8 +190,8 @@ class Tokenizer:
         return TextStream(self, skip_special)
 
     def close(self) -> None:
-        """Frees the tokenizer. Closing twice is fine. Close its streams first."""
-        self._close()
+        """Frees the tokenizer, as soon as its streams are closed and nobody uses it. Closing twice is fine."""
+        self._handle.retire()
 
     def __enter__(self) -> "Tokenizer":
         return self
@@ -197,19 +204,17 @@ class TextStream:
     """Holds back bytes of unfinished characters; used by one thread at a time."""
 
     def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
-        handle = c_void_p()
-        _native.call("dlx_text_stream_open", byref(handle), tokenizer._native_handle(), skip_special)
         self._tokenizer = tokenizer
-        self._handle = handle
-        self._close = weakref.finalize(self, _close_stream, _native.library(), handle, tokenizer)
+        with tokenizer._handle.use() as pointer:
+            self._handle = Handle("the text stream",
+                                  lambda out: _native.call("dlx_text_stream_open", out, pointer, skip_special),
+                                  _native.library().dlx_text_stream_close, tokenizer._handle)
 
     def _take(self, function: str, *arguments: Any) -> str:
-        if not self._close.alive:
-            raise ValueError("the text stream is closed")
-        self._tokenizer._native_handle()
         text, n = c_void_p(), c_size_t()
-        _native.call(function, self._handle, *arguments, byref(text), byref(n))
-        return ctypes.string_at(text, n.value).decode("utf-8") if n.value else ""
+        with self._handle.use() as pointer, self._tokenizer._handle.use():
+            _native.call(function, pointer, *arguments, byref(text), byref(n))
+            return ctypes.string_at(text, n.value).decode("utf-8") if n.value else ""
 
     def push(self, ids: Sequence[int]) -> str:
         """Adds token ids; returns the text that is complete now."""
@@ -222,14 +227,10 @@ class TextStream:
 
     def close(self) -> None:
         """Frees the stream. Closing twice is fine."""
-        self._close()
+        self._handle.retire()
 
     def __enter__(self) -> "TextStream":
         return self
 
     def __exit__(self, *_: Any) -> None:
         self.close()
-
-
-def _close_stream(library: Any, handle: c_void_p, tokenizer: Tokenizer) -> None:
-    library.dlx_text_stream_close(handle)

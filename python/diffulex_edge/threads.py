@@ -1,7 +1,7 @@
 """Pools of worker threads that models share."""
-from typing import Any
+from typing import Any, Optional
 
-from . import _native
+from . import _native, running
 from .handles import Handle
 
 __all__ = ["ThreadPool"]
@@ -30,5 +30,8 @@ class ThreadPool:
     def __enter__(self) -> "ThreadPool":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self.close, error)
+
+    def __repr__(self) -> str:
+        return f"<ThreadPool of {self.threads}{', closed' if self._handle.closed else ''}>"

@@ -9,9 +9,9 @@ import contextlib
 import ctypes
 import weakref
 from ctypes import POINTER, byref, c_int, c_void_p
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
-from . import _native
+from . import _native, running
 from .decode import NativeForward
 from .errors import DlxError, error_from_status
 from .handles import Handle
@@ -20,7 +20,6 @@ from .session import (
     Model,
     Session,
     Timeline,
-    _close_sessions,
     _memory,
     _open_session,
     _open_workspace,
@@ -50,7 +49,7 @@ class Workspace:
     """Memory of sessions that share passes; see Model.workspace, which opens one.
 
     Sessions may be used by different threads, each by one at a time. Closing a workspace with sessions in it is a
-    RuntimeError; leaving its with statement closes them first.
+    RuntimeError; leaving its with statement ends what runs in it and closes them first.
     """
 
     def __init__(self, model: Model, max_rows: int = 0, max_context: int = 0, max_sessions: int = 0,
@@ -116,11 +115,14 @@ class Workspace:
             raise error from next(iter(error.errors.values()))
         return results
 
-    def _close_all(self) -> None:
+    def _end(self) -> None:
+        """Closes it with all that is in it; what is at work ends first."""
+        running.end(self)
         for batcher in list(self._batchers):
-            batcher.close()
-        _close_sessions(self._sessions)
-        self.close()
+            batcher._end()
+        for session in list(self._sessions):
+            session._end()
+        self._handle.retire()
 
     def close(self) -> None:
         """Frees the memory. Closing twice is fine; RuntimeError while sessions or batchers of it are open."""
@@ -129,8 +131,11 @@ class Workspace:
     def __enter__(self) -> "Workspace":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self._close_all()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self._end, error)
+
+    def __repr__(self) -> str:
+        return f"<Workspace, {'closed' if self._handle.closed else f'{self.free_positions} free positions'}>"
 
 
 class Batcher:
@@ -153,6 +158,7 @@ class Batcher:
             self._handle = Handle(
                 "the batcher", lambda out: _native.call("dlx_batcher_open", out, pointer, byref(options)),
                 _native.library().dlx_batcher_close, workspace._handle)
+        self._seats: "weakref.WeakSet[Seat]" = weakref.WeakSet()
         workspace._batchers.add(self)
 
     def seat(self, session: Session) -> "Seat":
@@ -161,14 +167,24 @@ class Batcher:
         return Seat(self, session)
 
     def close(self) -> None:
-        """Closing twice is fine; RuntimeError while somebody has a seat."""
+        """Closing twice is fine; RuntimeError while somebody has a seat. Leaving its with statement ends the decodes that
+        have seats, and takes the seats back."""
         self._handle.close("its seats must be given back first")
+
+    def _end(self) -> None:
+        running.end(self)
+        for seat in list(self._seats):
+            seat._end()
+        self._handle.retire()
 
     def __enter__(self) -> "Batcher":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self._end, error)
+
+    def __repr__(self) -> str:
+        return f"<Batcher, {'closed' if self._handle.closed else f'{len(self._seats)} seats'}>"
 
 
 class Seat(Timeline):
@@ -184,18 +200,31 @@ class Seat(Timeline):
             self._handle = Handle(
                 "the seat", lambda out: _native.call("dlx_batcher_join", out, pointer, of_session),
                 _native.library().dlx_batcher_leave, batcher._handle, session._handle)
+        batcher._seats.add(self)
+        session._seats.add(self)
 
     @contextlib.contextmanager
     def _borrow_forward(self) -> Iterator[NativeForward]:
         with self.session._borrow() as session, self._handle.use() as seat:
             yield NativeForward("dlx_batcher_forward", seat, session)
 
+    def _scopes(self) -> Tuple[Any, ...]:
+        return (self, self.batcher, *self.session._scopes())
+
+    def __repr__(self) -> str:
+        return f"<Seat{', closed' if self._handle.closed else ''}>"
+
     def close(self) -> None:
-        """Gives the seat back. Closing twice is fine; RuntimeError while a decode has it."""
+        """Gives the seat back. Closing twice is fine; RuntimeError while a decode has it. Leaving its with statement ends
+        the decode."""
         self._handle.close("wait for its decode first")
+
+    def _end(self) -> None:
+        running.end(self)
+        self._handle.retire()
 
     def __enter__(self) -> "Seat":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self._end, error)

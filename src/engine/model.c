@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#include "base/sizes.h"
 #include "base/structs.h"
 #include "format/facts.h"
 
@@ -112,10 +113,29 @@ static dlx_status bind(dlx_model *m, dlx_error *err)
                             err);
 }
 
+/* Programs of the Python system that this one succeeds, whose cache goes in and comes out as a whole: ids [1, B],
+ * positions [1, B], cache [L, 2, 1, heads, M, head_dim], a mask, and two matrices that insert rows. What would stand in
+ * the way first is an accident of its import; what to do is not. */
+static dlx_status refuse_six_inputs(const dlx_pte *pte, dlx_error *err)
+{
+    static const uint8_t ranks[] = {2, 2, 6, 5, 5, 5};
+    const dlx_pte_plan *p = dlx_pte_find_plan(pte, "forward");
+    if (!p || p->n_inputs != DLX_COUNT(ranks) || p->n_outputs != 2) return DLX_OK;
+    for (size_t i = 0; i < DLX_COUNT(ranks); i++) {
+        const dlx_evalue *v = &p->values[p->inputs[i]];
+        if (v->kind != DLX_EV_TENSOR || v->u.tensor.rank != ranks[i]) return DLX_OK;
+    }
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "the program takes six inputs, its whole cache among them, as the Python package diffulex_edge "
+                    "exported it up to version 0.2.0; this runtime does not run such programs: export the checkpoint "
+                    "again with 'diffulex-edge export'");
+}
+
 static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
 {
     dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
     DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
+    DLX_TRY(refuse_six_inputs(&m->pte, err));
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
     m->pool = o->pool;
     if (!o->inspect && !o->pool) {

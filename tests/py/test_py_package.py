@@ -287,8 +287,11 @@ def test_paths(exported, tmp_path):
     odd.write_bytes(exported("sdar-tiny").read_bytes())
     with diffulex_edge.Model(odd) as model:
         assert model.facts.family == "sdar"
-    with pytest.raises(FileNotFoundError, match="PTE file not found"):
-        diffulex_edge.Model(tmp_path)
+    with pytest.raises(FileNotFoundError, match="PTE file not found: .*nowhere.pte"):
+        diffulex_edge.Model(tmp_path / "nowhere.pte")
+    for opens in (diffulex_edge.Model, diffulex_edge.Method, diffulex_edge.Tokenizer.from_pte, diffulex_edge.inspect):
+        with pytest.raises(IsADirectoryError, match="is a folder, not a .pte"):
+            opens(tmp_path)
     with pytest.raises(ValueError):
         diffulex_edge.export_checkpoint("a\0b", tmp_path / "x.pte")
 

@@ -4,6 +4,7 @@ import inspect
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,7 +88,8 @@ def test_signatures():
         ("eos_token_id", 2),
         ("stream", False),
     ]
-    assert parameters(InferenceEngine.from_pte) == [("pte_path", nothing), ("device", "cpu"), ("use_kv_cache", True)]
+    assert parameters(InferenceEngine.from_pte) == [
+        ("pte_path", nothing), ("device", "cpu"), ("model_type", "fast_dllm_v2"), ("max_seq_len", None)]
     assert parameters(InferenceEngine.benchmark) == [
         ("prompt_length", 128),
         ("generate_length", 100),
@@ -462,7 +464,7 @@ def test_callables_that_answer_nonsense():
         engine.generate([1, 2], DiffusionGenerationConfig(mask_token_id=MASK))
     engine = DiffusionEngine.from_model(lambda ids: [[0.0] * VOCAB for _ in ids], model_type="llada")
     with pytest.raises(ValueError, match="mask id 126336 is outside the vocabulary of 40"):
-        engine.generate([1, 2])
+        engine.generate([1, 2], DiffusionGenerationConfig(mask_token_id=126336))
 
     def fail(ids):
         raise ZeroDivisionError("mine")
@@ -713,6 +715,36 @@ def test_export_script(tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+SLOW_EXPORT = """
+import runpy, sys, time
+import diffulex_edge
+export = diffulex_edge.export_checkpoint
+def slow(*arguments, progress, **keywords):
+    def slowly(done, total):
+        print("writing", flush=True)
+        time.sleep(0.3)
+    return export(*arguments, progress=slowly, **keywords)
+diffulex_edge.export_checkpoint = slow
+sys.argv = ["export_model", *sys.argv[1:]]
+runpy.run_module("diffulex_edge.scripts.export_model", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_export_script_ended_by_a_signal(tmp_path, number):
+    target = tmp_path / "a.pte"
+    target.write_text("older")
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW_EXPORT, DATA / "checkpoints" / "sdar-tiny", "-o", target],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, err
+    assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.pte"] and target.read_text() == "older"
+
+
 def test_help_of_the_export_script(monkeypatch):
     text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
     assert "none (default), int8-dynamic (or dynamic-int8)" in text and "xnnpack (default)" in text
@@ -739,6 +771,15 @@ def test_chat_arguments(monkeypatch):
     ) == ["--pte-path", "m.pte", "--max-new-tokens", "5", "--temperature", "0.8", "--stats"]
     with pytest.raises(ValueError, match="export_model"):
         arguments_for_chat(["--model-path", "folder"])
+    with pytest.raises(ValueError, match="--max-tokens needs a value"):
+        arguments_for_chat(["--pte-path", "m.pte", "--max-tokens"])
+
+
+def test_status_of_the_chat():
+    for arguments in (["--model-path", "folder"], ["--pte-path", "m.pte", "--top-k"], ["--no-such-flag"]):
+        done = run_module("diffulex_edge", *arguments)
+        assert done.returncode == 2 and done.stderr.strip() and "Traceback" not in done.stderr, arguments
+    assert run_module("diffulex_edge", "--pte-path", "/no/such/file.pte").returncode == 1
 
 
 def test_running_the_package(tmp_path):

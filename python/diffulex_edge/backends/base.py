@@ -48,7 +48,8 @@ class EdgeBackend(abc.ABC):
         self.config = config or BackendConfig(backend_name=self.name)
 
     @abc.abstractmethod
-    def is_available(self) -> bool: ...
+    def is_available(self) -> bool:
+        """Whether what it needs is installed."""
 
     def get_metadata(self) -> Dict[str, Any]:
         """What the backend is and can do."""
@@ -59,6 +60,7 @@ class EdgeBackend(abc.ABC):
         return {}
 
     def export(self, model: Any, example_inputs: Any = None) -> ExportResult:
+        """Lowers a torch module; failures are in the result."""
         try:
             buffer = self._buffer(model, example_inputs)
         except Exception as error:  # noqa: BLE001 - the result carries it
@@ -80,14 +82,17 @@ class BackendRegistry:
 
     @classmethod
     def register(cls, name: str, backend_class: Type[EdgeBackend]) -> None:
+        """Makes a backend known by its name."""
         cls._classes[name] = backend_class
 
     @classmethod
     def get(cls, name: str) -> Optional[Type[EdgeBackend]]:
+        """The class of that name; None when there is none."""
         return cls._classes.get(name)
 
     @classmethod
     def list_backends(cls) -> Dict[str, Type[EdgeBackend]]:
+        """Names of all that are known."""
         return dict(cls._classes)
 
     @classmethod

@@ -71,11 +71,13 @@ class ExportConfig:
         self.intermediate_size = self.intermediate_size or 4 * self.hidden_size
 
     def get_model_config(self) -> Dict[str, Any]:
+        """The sizes, by name."""
         names = ("vocab_size", "hidden_size", "num_layers", "num_heads", "num_kv_heads", "head_dim",
                  "intermediate_size", "max_seq_len")
         return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> str:
+        """As JSON text."""
         def plain(value: Any) -> Any:
             if isinstance(value, enum.Enum):
                 return value.value
@@ -84,13 +86,22 @@ class ExportConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ExportConfig":
+        """From the text of to_json."""
         return cls(**json.loads(text))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class ExportResult:
+    """What became of an export. file_size_mb is in units of 2**20 bytes; None where nothing was written."""
+
     success: bool
     output_path: Optional[Path] = None
-    file_size_mb: float = 0.0
-    compilation_time_sec: float = 0.0
+    file_size_mb: Optional[float] = None
+    compilation_time_sec: Optional[float] = None
     error_message: Optional[str] = None
+
+    def __repr__(self) -> str:
+        if self.success:
+            size = "" if self.file_size_mb is None else f", size={self.file_size_mb:.1f}MB"
+            return f"ExportResult(success=True, path={self.output_path}{size})"
+        return f"ExportResult(success=False, error={self.error_message})"

@@ -4,7 +4,7 @@ import warnings
 from ctypes import byref
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
-from .. import _native
+from .. import _native, running
 
 __all__ = ["Backend", "ExportStatistics", "Scheme", "export_backends", "export_checkpoint", "export_schemes"]
 
@@ -82,36 +82,41 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     existing file at output_path stays as it was on any failure. What one should know about a file that was written is a
     UserWarning.
     """
-    library = _native.library()
     options = _native.ExportOptions()
-    failure = []
-
-    def on_progress(_: Any, done: int, total: int) -> bool:
-        try:
-            return progress is None or progress(done, total) is not False
-        except BaseException as error:  # noqa: B902 - raised again behind the C call
-            failure.append(error)
-            return False
-
-    notices: List[bytes] = []
-    on_notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
-
-    # Always installed, so that Ctrl-C is noticed while weights are written.
-    callback = _native.PROGRESS_FN(on_progress)
     options.model_path = _native.encode_path(model_path)
     options.output_path = _native.encode_path(output_path)
     options.backend = backend.encode()
     options.quantization = quantization.encode()
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
-    options.progress = callback
-    options.notice = on_notice
-    result = _native.ExportResult()
-    error = _native.Error()
-    status = library.dlx_export(byref(options), byref(result), byref(error))
+    notices: List[bytes] = []
+    statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, notices))
+    for sentence in notices:
+        warnings.warn(sentence.decode(), stacklevel=2)
+    return statistics
+
+
+def _export(job: running.Job, options: _native.ExportOptions,
+            progress: Optional[Callable[[int, int], Optional[bool]]], notices: List[bytes]) -> ExportStatistics:
+    failure = []
+
+    def on_progress(_: Any, done: int, total: int) -> bool:
+        try:
+            if job.cancelled:
+                return False
+            return progress is None or job.ask(progress, done, total) is not False
+        except running.Abandoned:
+            return False
+        except BaseException as error:  # noqa: B902 - raised again behind the C call
+            failure.append(error)
+            return False
+
+    # Always installed, so that Ctrl-C is noticed while weights are written.
+    options.progress = _native.PROGRESS_FN(on_progress)
+    options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
+    result, error = _native.ExportResult(), _native.Error()
+    status = _native.library().dlx_export(byref(options), byref(result), byref(error))
     if failure:
         raise failure[0]
     _native.check(status, error)
-    for sentence in notices:
-        warnings.warn(sentence.decode(), stacklevel=2)
     return ExportStatistics(*(getattr(result, name) for name in ExportStatistics._fields))

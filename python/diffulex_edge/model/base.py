@@ -8,6 +8,8 @@ __all__ = ["DreamEdgeConfig", "FastDLLMv2EdgeConfig", "FastdLLMV2EdgeConfig", "L
 
 @dataclasses.dataclass
 class ModelConfig:
+    """Sizes and switches of a model, with the names of config.json."""
+
     vocab_size: int = 32000
     hidden_size: int = 2048
     num_hidden_layers: int = 28
@@ -26,11 +28,14 @@ class ModelConfig:
             self.head_dim = self.hidden_size // self.num_attention_heads
 
     def to_dict(self) -> Dict[str, Any]:
+        """By name."""
         return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass
 class FastDLLMv2EdgeConfig(ModelConfig):
+    """A Fast-dLLM v2 model's sizes."""
+
     vocab_size: int = 151936
     hidden_size: int = 1536
     num_attention_heads: int = 12
@@ -49,6 +54,8 @@ FastdLLMV2EdgeConfig = FastDLLMv2EdgeConfig
 
 @dataclasses.dataclass
 class DreamEdgeConfig(ModelConfig):
+    """A Dream model's sizes."""
+
     vocab_size: int = 152064
     hidden_size: int = 3584
     num_attention_heads: int = 28
@@ -79,6 +86,8 @@ class LLaDAEdgeConfig(ModelConfig):
 
 @dataclasses.dataclass
 class SDAREdgeConfig(ModelConfig):
+    """An SDAR model's sizes."""
+
     vocab_size: int = 151936
     intermediate_size: int = 6144
     max_position_embeddings: int = 4096

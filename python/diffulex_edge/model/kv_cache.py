@@ -57,6 +57,7 @@ class KVCache:
         self.current_seq_len = max(self.current_seq_len, end)
 
     def get_cache_tensor(self) -> Any:
+        """The whole cache as one array [layers, 2, batch, kv heads, positions, head_dim]."""
         return self.cache
 
     @classmethod
@@ -68,9 +69,11 @@ class KVCache:
         return cache
 
     def clear(self) -> None:
+        """Forgets everything."""
         self.cache[...] = 0
         self.current_seq_len = 0
 
 
 def create_kv_caches(config: KVCacheConfig, batch_size: int = 1) -> KVCache:
+    """An empty cache for a model of these sizes."""
     return KVCache(config, batch_size)

@@ -7,6 +7,8 @@ __all__ = ["QuantizationConfig", "QuantizationDtype", "QuantizationMode"]
 
 
 class QuantizationDtype(enum.Enum):
+    """Element types by name."""
+
     FP32 = "fp32"
     FP16 = "fp16"
     INT8 = "int8"
@@ -14,6 +16,8 @@ class QuantizationDtype(enum.Enum):
 
 
 class QuantizationMode(enum.Enum):
+    """Ways of quantising by name."""
+
     DYNAMIC = "dynamic"
     STATIC = "static"
     WEIGHT_ONLY = "weight_only"

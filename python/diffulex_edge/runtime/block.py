@@ -15,6 +15,8 @@ _DEFAULT_MASK = 126336
 
 
 class BlockStatus(enum.Enum):
+    """Where a block stands: not begun, worked on, or done."""
+
     PENDING = "pending"
     ACTIVE = "active"
     CONFIRMED = "confirmed"
@@ -61,14 +63,17 @@ class DiffusionBlock:
 
     @property
     def is_complete(self) -> bool:
+        """Whether every position has a token."""
         return self.is_confirmed
 
     @property
     def is_active(self) -> bool:
+        """Whether it is worked on."""
         return self.status is BlockStatus.ACTIVE
 
     @property
     def confirmed_count(self) -> int:
+        """Positions that have a token."""
         return len(self.tokens)
 
     @property
@@ -77,6 +82,7 @@ class DiffusionBlock:
         return self.tokens
 
     def activate(self) -> None:
+        """It is worked on from now on."""
         self.status = BlockStatus.ACTIVE
 
     def confirm(self) -> None:
@@ -110,9 +116,11 @@ class DiffusionBlock:
     # ---- positions
 
     def get_local_mask_positions(self) -> List[int]:
+        """Positions in the block that have no token."""
         return [i for i in range(self.length) if i not in self.tokens]
 
     def get_global_mask_positions(self) -> List[int]:
+        """Absolute positions that have no token."""
         return [self.start_pos + i for i in self.get_local_mask_positions()]
 
     @property
@@ -121,6 +129,7 @@ class DiffusionBlock:
         return self.get_global_mask_positions()
 
     def get_global_pos(self, local_pos: int) -> int:
+        """The absolute position of one in the block."""
         self._check(local_pos)
         return self.start_pos + local_pos
 
@@ -142,6 +151,7 @@ class DiffusionBlockManager:
         return len(self.blocks)
 
     def reset(self) -> None:
+        """Forgets all blocks."""
         self.blocks = []
         self.current_block_idx = 0
         self._block_id_counter = 0
@@ -161,6 +171,7 @@ class DiffusionBlockManager:
             self.blocks[0].activate()
 
     def get_active_block(self) -> Optional[DiffusionBlock]:
+        """The first block that is worked on; None when there is none."""
         if self.current_block_idx < len(self.blocks):
             block = self.blocks[self.current_block_idx]
             return block if block.is_active else None
@@ -182,6 +193,7 @@ class DiffusionBlockManager:
         return True
 
     def has_active_block(self) -> bool:
+        """Whether a block is worked on."""
         return self.get_active_block() is not None
 
     def get_confirmed_token_count(self) -> int:
@@ -217,6 +229,7 @@ class DiffusionBlockManager:
         return block_id
 
     def get_block(self, block_id: int) -> Optional[DiffusionBlock]:
+        """The block with that id; None when there is none."""
         return self.blocks[block_id] if 0 <= block_id < len(self.blocks) else None
 
     def get_active_blocks(self) -> List[Tuple[int, DiffusionBlock]]:
@@ -224,6 +237,7 @@ class DiffusionBlockManager:
         return [(i, block) for i, block in enumerate(self.blocks) if block.is_active]
 
     def has_active_blocks(self) -> bool:
+        """Whether any block is worked on."""
         return any(block.is_active for block in self.blocks)
 
     def update_block(self, block_id: int, accepted_positions: Sequence[int], accepted_tokens: Sequence[int]) -> None:
@@ -240,4 +254,5 @@ class DiffusionBlockManager:
             self.blocks[block_id + 1].pre_block_complete = True
 
     def get_all_mask_positions(self) -> List[int]:
+        """Absolute positions without a token, of all blocks that are worked on."""
         return [position for block in self.blocks for position in block.get_global_mask_positions()]

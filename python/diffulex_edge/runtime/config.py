@@ -1,10 +1,13 @@
 """Generation settings under the original's names."""
 import dataclasses
+import operator
 from typing import Any, Dict, List, Mapping, Optional, Sequence
+
+from diffulex_edge.decode import check_options
 
 from .sampler.token import GreedySampler, Sampler, TopPSampler
 
-__all__ = ["DiffusionGenerationConfig", "GenerationConfig", "MASK_TOKEN_IDS", "given"]
+__all__ = ["DiffusionGenerationConfig", "GenerationConfig", "MASK_TOKEN_IDS", "check_settings", "diffusion_settings", "given"]
 
 # Mask ids of the published checkpoints; what a file or a model says itself comes first.
 MASK_TOKEN_IDS = {"fast_dllm_v2": 151665, "dream": 151666, "llada": 126336, "sdar": 151669}
@@ -15,6 +18,10 @@ class _Default:
 
 
 class _IntDefault(_Default, int):
+    pass
+
+
+class _FloatDefault(_Default, float):
     pass
 
 
@@ -90,7 +97,11 @@ class DiffusionGenerationConfig:
 
 @dataclasses.dataclass
 class GenerationConfig:
-    """Settings of InferenceEngine.generate.
+    """Settings of InferenceEngine.generate; DiffusionEngine takes it, too.
+
+    In the original's last revision this is another name of DiffusionGenerationConfig, in its first one it is not. So it
+    has the settings of both: those of the first in their order, the others by name. DiffusionEngine takes from it what was
+    given, and its own defaults for the rest; it refuses repetition_penalty and stop_sequences, which it does not have.
 
     max_new_tokens      length of the answer, at most
     temperature         0: the likeliest token; higher: draws
@@ -102,21 +113,67 @@ class GenerationConfig:
                         model without a file
     stream              kept for the caller: generate_stream streams
     seed                of the draws; None: another one each time
+    the others          for DiffusionEngine: see DiffusionGenerationConfig
     """
 
     max_new_tokens: int = 100
     temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 0.9
+    top_k: int = _IntDefault(50)
+    top_p: float = _FloatDefault(0.9)
     repetition_penalty: float = 1.0
     stop_sequences: Optional[List[List[int]]] = None
     pad_token_id: int = 0
     eos_token_id: Optional[int] = _IntDefault(2)
     stream: bool = False
     seed: Optional[int] = None
+    num_iterations: int = _IntDefault(10)
+    block_size: int = _IntDefault(4)
+    confidence_threshold: float = _FloatDefault(0.95)
+    mask_token_id: Optional[int] = None
+    model_type: str = _StrDefault("fast_dllm_v2")
+    margin_confidence: bool = False
+    neg_entropy: bool = False
+    early_stop: bool = True
+    stop_ids: Optional[Sequence[int]] = None
+    algorithm: Optional[str] = None
+    shift_logits: Optional[bool] = None
+    options: Optional[Mapping[str, Any]] = None
 
     def get_sampler(self, seed: Optional[int] = None) -> Sampler:
         """Greedy at temperature 0, else a TopPSampler."""
         if self.temperature == 0:
             return GreedySampler()
         return TopPSampler(self.top_p, self.temperature, seed=self.seed if seed is None else seed)
+
+
+def diffusion_settings(config: Any) -> DiffusionGenerationConfig:
+    """The configuration that DiffusionEngine was given, as its own. TypeError for other objects."""
+    if config is None:
+        return DiffusionGenerationConfig()
+    if isinstance(config, DiffusionGenerationConfig):
+        return config
+    if not isinstance(config, GenerationConfig):
+        raise TypeError(f"config is a {type(config).__name__}; expected DiffusionGenerationConfig or GenerationConfig")
+    for name, none in (("repetition_penalty", 1.0), ("stop_sequences", None)):
+        if getattr(config, name) not in (none, []):
+            raise ValueError(f"{name} {getattr(config, name)!r} was given, which InferenceEngine has and masked diffusion "
+                             "does not; leave it out")
+    shared = vars(DiffusionGenerationConfig())
+    return DiffusionGenerationConfig(**{
+        name: value for name, value in vars(config).items()
+        if name in shared and value is not None and not isinstance(value, _Default)})
+
+
+def check_settings(config: Any) -> None:
+    """ValueError for numbers that no algorithm takes, in the library's words; what is 0 and means "off" is fine."""
+    for name in ("max_new_tokens", "num_iterations", "block_size", "top_k", "seed"):
+        value = getattr(config, name, None)
+        try:
+            if value is not None and operator.index(value) < 0:
+                raise TypeError
+        except TypeError:
+            raise ValueError(f"{name} is {value!r}; expected a whole number, 0 or more") from None
+    numbers = {"temperature": "temperature", "top_p": "top_p", "confidence_threshold": "threshold",
+               "repetition_penalty": "repetition_penalty"}
+    check_options({option: float(value) for name, option in numbers.items()
+                   if (value := getattr(config, name, None)) is not None})

@@ -2,19 +2,30 @@
 import contextlib
 import dataclasses
 import inspect
+import operator
 import os
 import random
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
 
-from diffulex_edge.completion import Worker
-from diffulex_edge.decode import ForwardCall, Generation, ModelFacts, Step, decode_options, generate
+from diffulex_edge.decode import ForwardCall, Generation, ModelFacts, Step, check_options, decode_options, generate
+from diffulex_edge.decode import _to_ids as to_ids
 from diffulex_edge.session import Model, Session
+from diffulex_edge.streams import Feed
 
 from .block import DiffusionBlockManager
 from .block_decoder import BlockDecoder
-from .config import DEFAULT_MODEL_TYPE, MASK_TOKEN_IDS, DiffusionGenerationConfig, GenerationConfig, given
+from .config import (
+    DEFAULT_MODEL_TYPE,
+    MASK_TOKEN_IDS,
+    DiffusionGenerationConfig,
+    GenerationConfig,
+    check_settings,
+    diffusion_settings,
+    given,
+)
 from .forward import SequenceForward, session_forward
 from .sampler.models import BlockSampler, get_sampler_class
 
@@ -43,6 +54,8 @@ class _Engine:
             raise ValueError("Must provide either model or pte_path")
         if runtime not in RUNTIMES:
             raise ValueError(f"Unknown runtime: {runtime}. Available: {list(RUNTIMES)}")
+        if pte_path is not None and str(device) != "cpu":
+            raise ValueError(f"device {str(device)!r} was given; a .pte runs on the CPU: leave device out")
         self.model = model
         self.pte_path = None if pte_path is None else Path(pte_path)
         self.device = device
@@ -149,6 +162,8 @@ class _Engine:
         for i in (facts.bos_id, facts.pad_id, facts.eos_id, *facts.stop_ids):
             if 0 <= i < facts.vocab_size:
                 return i
+        if not self._is_pte and facts.vocab_size > 0:
+            return 0    # a callable names none
         raise ValueError("the prompt is empty, and the model names no token to begin with; give at least one token id")
 
     def close(self) -> None:
@@ -164,17 +179,27 @@ class _Engine:
         self.close()
 
 
+def _stand_in(vocab: int) -> int:
+    """The mask id of a callable that names none, and whose vocabulary does not hold its family's: the published one that
+    fits, or the last id."""
+    mask = max((i for i in MASK_TOKEN_IDS.values() if i < vocab), default=vocab - 1)
+    warnings.warn(f"the model names no mask token, and its vocabulary of {vocab} is too small for its family's; id {mask} "
+                  "stands in. Give its own as mask_token_id", stacklevel=5)
+    return mask
+
+
 def _seed(seed: Optional[int]) -> int:
-    return random.getrandbits(53) if seed is None else int(seed)
+    return random.getrandbits(53) if seed is None else operator.index(seed)
 
 
 def _ids(prompt: Any) -> List[int]:
     if hasattr(prompt, "tolist"):
         prompt = prompt.tolist()
-    ids = list(prompt)
-    if len(ids) == 1 and isinstance(ids[0], (list, tuple)):
+    ids = list(prompt) if hasattr(prompt, "__iter__") else prompt
+    if hasattr(ids, "__len__") and len(ids) == 1 and isinstance(ids[0], (list, tuple)):
         ids = list(ids[0])
-    return [int(i) for i in ids]
+    native, n = to_ids(ids)
+    return list(native[:n])
 
 
 def _options_of(algorithm: str) -> FrozenSet[str]:
@@ -218,6 +243,7 @@ class DiffusionEngine(_Engine):
     def from_model(cls, model: Any, device: str = "cpu", model_type: str = DEFAULT_MODEL_TYPE,
                    use_kv_cache: bool = True, *, max_seq_len: Optional[int] = None,
                    facts: Optional[ModelFacts] = None, shift_logits: Optional[bool] = None) -> "DiffusionEngine":
+        """An engine over a callable; see the class."""
         return cls(model=model, device=device, model_type=model_type, max_seq_len=max_seq_len,
                    use_kv_cache=use_kv_cache, facts=facts, shift_logits=shift_logits)
 
@@ -225,16 +251,19 @@ class DiffusionEngine(_Engine):
     def from_pte(cls, pte_path: PathLike, device: str = "cpu", model_type: str = DEFAULT_MODEL_TYPE,
                  max_seq_len: Optional[int] = None, runtime: str = "native", *,
                  shift_logits: Optional[bool] = None) -> "DiffusionEngine":
+        """An engine over a .pte; see the class."""
         return cls(pte_path=pte_path, device=device, model_type=model_type, max_seq_len=max_seq_len, runtime=runtime,
                    shift_logits=shift_logits)
 
-    def generate(self, prompt_tokens: Sequence[int], config: Optional[DiffusionGenerationConfig] = None, *,
+    def generate(self, prompt_tokens: Sequence[int],
+                 config: "Optional[DiffusionGenerationConfig | GenerationConfig]" = None, *,
                  on_step: Optional[OnStep] = None) -> List[int]:
         """Prompt ids and generated ids, at most config.max_new_tokens, cut before the first stop id, no mask id.
 
         on_step   called as on_step(step, ids) after every pass; returning False ends the decode with what is known
         """
-        prompt, config = _ids(prompt_tokens), config or DiffusionGenerationConfig()
+        prompt, config = _ids(prompt_tokens), diffusion_settings(config)
+        check_settings(config)
         if config.max_new_tokens <= 0:
             return prompt
         with self._at_work():
@@ -248,21 +277,29 @@ class DiffusionEngine(_Engine):
         return prompt + self.last_generation.answer_ids
 
     def generate_stream(self, prompt_tokens: Sequence[int],
-                        config: Optional[DiffusionGenerationConfig] = None) -> Iterator[Tuple[int, int]]:
-        """(absolute position, id) of every token as it becomes known. Positions behind a stop id may occur."""
-        prompt = _ids(prompt_tokens)
+                        config: "Optional[DiffusionGenerationConfig | GenerationConfig]" = None
+                        ) -> Iterator[Tuple[int, int]]:
+        """(place in what generate returns, id) of every token as it becomes known: at most max_new_tokens. Those behind a
+        stop id may occur."""
+        prompt, settings = _ids(prompt_tokens), diffusion_settings(config)
+        end = len(prompt) + settings.max_new_tokens
+        ahead = 0 if prompt else 1      # an empty prompt begins with a token that is not returned
 
         def work(emit: Callable[[Any], bool]) -> List[int]:
             def on_step(step: Step, _: List[int]) -> bool:
-                return all(emit((a.position, a.id)) for a in step.accepted if a.position >= len(prompt))
-            return self.generate(prompt, config, on_step=on_step)
-        return _iterate(work)
+                return all(emit((a.position - ahead, a.id)) for a in step.accepted
+                           if len(prompt) <= a.position - ahead < end)
+            return self.generate(prompt, settings, on_step=on_step)
+        return _iterate(work, self._pte_module)
 
     # ---- facts and options
 
     def _facts_for(self, config: DiffusionGenerationConfig, prompt: Sequence[int]) -> ModelFacts:
         mask = config.mask_token_id if given(config.mask_token_id) else self.block_manager.mask_token_id
         facts = self._known_facts(mask, prompt)
+        if facts.mask_id >= facts.vocab_size and not self._is_pte and not given(config.mask_token_id) and \
+                mask == MASK_TOKEN_IDS[self.model_type]:
+            facts = dataclasses.replace(facts, mask_id=_stand_in(facts.vocab_size))
         if facts.mask_id < 0 or facts.mask_id >= facts.vocab_size:
             raise ValueError(f"mask id {facts.mask_id} is outside the vocabulary of {facts.vocab_size}; give the "
                              "model's own as mask_token_id")
@@ -293,16 +330,16 @@ class DiffusionEngine(_Engine):
         if config.algorithm is None and not self._add_schedule(config, facts, algorithm, wanted):
             return None
         if "threshold" in known:
-            wanted["threshold"] = min(max(config.confidence_threshold, 0.0), 1.0)
+            wanted["threshold"] = config.confidence_threshold
         if "early_stop" in known:
             wanted["early_stop"] = config.early_stop
         drawn = config.temperature > 0
         if "top_k" in known:
-            wanted["top_k"] = min(max(config.top_k, 0), facts.vocab_size)
+            wanted["top_k"] = min(config.top_k, facts.vocab_size)
         elif drawn and config.top_k > 0:
             return None
         if "top_p" in known:
-            wanted["top_p"] = min(max(config.top_p, 0.0), 1.0)
+            wanted["top_p"] = float(config.top_p)
         elif drawn and config.top_p < 1:
             return None
         wanted.update(config.options)
@@ -337,6 +374,9 @@ class DiffusionEngine(_Engine):
 
     def _generate_blocks(self, prompt: List[int], config: DiffusionGenerationConfig, facts: ModelFacts,
                          on_step: Optional[OnStep]) -> Generation:
+        check_options(config.options)
+        if config.options:
+            raise ValueError(f"the block sampler has no option {next(iter(config.options))!r}; name an algorithm that has")
         if len(prompt) + config.max_new_tokens > facts.max_context:
             raise ValueError(f"{len(prompt)} prompt tokens and {config.max_new_tokens} new ones do not fit the context "
                              f"of {facts.max_context}")
@@ -405,17 +445,24 @@ def _most_passes(config: DiffusionGenerationConfig, facts: ModelFacts, algorithm
     return min(passes, _MOST_PASSES)
 
 
-def _iterate(work: Callable[[Callable[[Any], bool]], Any]) -> Iterator[Any]:
-    worker = Worker(work)
+def _iterate(work: Callable[[Callable[[Any], bool]], Any], *scopes: Any) -> Iterator[Any]:
+    feed = Feed(work, *scopes)
     try:
         while True:
             try:
-                item = worker.next()
+                item = feed.next()
             except StopIteration:
                 return
             yield item
     finally:
-        worker.close()
+        feed.close()
+
+
+def _family_or_cache(model_type: "str | bool", use_kv_cache: bool) -> Tuple[str, bool]:
+    """Where the original's last revision has model_type, its first one has use_kv_cache: True or False mean that."""
+    if isinstance(model_type, bool):
+        return DEFAULT_MODEL_TYPE, model_type
+    return model_type, use_kv_cache
 
 
 # ---- one token after the other ---------------------------------------------------------------------------------------
@@ -423,28 +470,33 @@ def _iterate(work: Callable[[Callable[[Any], bool]], Any]) -> Iterator[Any]:
 class InferenceEngine(_Engine):
     """Decodes autoregressively: generate(prompt ids, GenerationConfig) -> generated ids only.
 
-    Takes the arguments of DiffusionEngine. Any .pte can be decoded this way: attention is causal, one token a pass,
+    Takes the arguments of DiffusionEngine; True or False in the place of model_type are use_kv_cache. Any .pte can be decoded this way: attention is causal, one token a pass,
     with an exact cache. Models of this system are trained for diffusion; DiffusionEngine is how they answer best.
     """
 
     def __init__(self, model: Any = None, pte_path: Optional[PathLike] = None, device: str = "cpu",
-                 use_kv_cache: bool = True, *, model_type: str = DEFAULT_MODEL_TYPE, max_seq_len: Optional[int] = None,
-                 runtime: str = "native", facts: Optional[ModelFacts] = None) -> None:
-        super().__init__(model, pte_path, device, model_type, max_seq_len, True, runtime, facts)
+                 model_type: "str | bool" = DEFAULT_MODEL_TYPE, max_seq_len: Optional[int] = None,
+                 use_kv_cache: bool = True, *, runtime: str = "native", facts: Optional[ModelFacts] = None) -> None:
+        family, use_kv_cache = _family_or_cache(model_type, use_kv_cache)
+        super().__init__(model, pte_path, device, family, max_seq_len, True, runtime, facts)
         self.use_kv_cache = use_kv_cache
         self._current_pos = 0
         self._kv_cache: Any = None
 
     @classmethod
-    def from_model(cls, model: Any, device: str = "cpu", use_kv_cache: bool = True, *,
-                   facts: Optional[ModelFacts] = None, max_seq_len: Optional[int] = None) -> "InferenceEngine":
-        return cls(model=model, device=device, use_kv_cache=use_kv_cache, facts=facts, max_seq_len=max_seq_len)
+    def from_model(cls, model: Any, device: str = "cpu", model_type: "str | bool" = DEFAULT_MODEL_TYPE,
+                   use_kv_cache: bool = True, *, facts: Optional[ModelFacts] = None,
+                   max_seq_len: Optional[int] = None) -> "InferenceEngine":
+        """An engine over a callable; see the class."""
+        return cls(model=model, device=device, model_type=model_type, use_kv_cache=use_kv_cache, facts=facts,
+                   max_seq_len=max_seq_len)
 
     @classmethod
-    def from_pte(cls, pte_path: PathLike, device: str = "cpu", use_kv_cache: bool = True, *,
-                 model_type: str = DEFAULT_MODEL_TYPE, max_seq_len: Optional[int] = None,
+    def from_pte(cls, pte_path: PathLike, device: str = "cpu", model_type: "str | bool" = DEFAULT_MODEL_TYPE,
+                 max_seq_len: Optional[int] = None, *, use_kv_cache: bool = True,
                  runtime: str = "native") -> "InferenceEngine":
-        return cls(pte_path=pte_path, device=device, use_kv_cache=use_kv_cache, model_type=model_type,
+        """An engine over a .pte; see the class."""
+        return cls(pte_path=pte_path, device=device, model_type=model_type, use_kv_cache=use_kv_cache,
                    max_seq_len=max_seq_len, runtime=runtime)
 
     def generate(self, prompt_tokens: Sequence[int], config: Optional[GenerationConfig] = None, *,
@@ -455,6 +507,7 @@ class InferenceEngine(_Engine):
         on_token   called with every id; returning False ends the answer
         """
         prompt, config = _ids(prompt_tokens), config or GenerationConfig()
+        check_settings(config)
         if config.max_new_tokens <= 0:
             return []
         sequences = [list(s) for s in getattr(config, "stop_sequences", None) or []]
@@ -471,8 +524,8 @@ class InferenceEngine(_Engine):
             self.last_generation = generate(
                 self._forward, start, facts=dataclasses.replace(facts, stop_ids=stop_ids), on_step=on_step,
                 options={"algorithm": "ar.generate", "published": False, "max_new_tokens": config.max_new_tokens,
-                         "temperature": config.temperature, "top_k": min(max(config.top_k, 0), facts.vocab_size),
-                         "top_p": min(max(config.top_p, 0.0), 1.0), "stop_ids": list(stop_ids),
+                         "temperature": config.temperature, "top_k": min(config.top_k, facts.vocab_size),
+                         "top_p": float(config.top_p), "stop_ids": list(stop_ids),
                          "seed": _seed(getattr(config, "seed", None)),
                          "repetition_penalty": getattr(config, "repetition_penalty", 1.0)})
         generated = [a.id for step in self.last_generation.steps for a in step.accepted]
@@ -482,7 +535,7 @@ class InferenceEngine(_Engine):
 
     def generate_stream(self, prompt_tokens: Sequence[int], config: Optional[GenerationConfig] = None) -> Iterator[int]:
         """generate, id by id. Closing the iterator ends the decode."""
-        return _iterate(lambda emit: self.generate(prompt_tokens, config, on_token=emit))
+        return _iterate(lambda emit: self.generate(prompt_tokens, config, on_token=emit), self._pte_module)
 
     def _ar_facts(self, prompt: Sequence[int]) -> ModelFacts:
         if self._facts is None:

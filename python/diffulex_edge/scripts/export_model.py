@@ -2,8 +2,11 @@
 
     python -m diffulex_edge.scripts.export_model --hf-model-path DIR --output-path model.pte --backend xnnpack
     python -m diffulex_edge.scripts.export_model DIR -o model.pte --quantization dynamic_int8 --max-seq-len 512
+
+A signal ends it with status 128 + its number, and the file that was to be written is as it was.
 """
 import argparse
+import signal
 import sys
 from typing import Any, Callable, List, Optional, Sequence
 
@@ -61,7 +64,7 @@ class _Progress:
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Exit status 0; 1 when the export failed; 2 for wrong arguments."""
+    """Exit status 0; 1 when the export failed; 2 for arguments that are malformed; 130 for Ctrl-C."""
     parser = _parser()
     arguments: Any = parser.parse_args(argv)
     if bool(arguments.model_path) == bool(arguments.hf_model_path):
@@ -80,11 +83,21 @@ def main(argv: Optional[List[str]] = None) -> int:
     except (DlxError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; {arguments.output} is as it was", file=sys.stderr)
+        return 130
     if not arguments.quiet:
         print(f"{arguments.output}: {result.file_bytes / 1e6:.1f} MB in {result.seconds:.1f} s, "
               f"{result.quantised_tensors} tensors quantised, {result.float_tensors} float")
     return 0
 
 
+def _stop(number: int, _: Any) -> None:
+    raise SystemExit(128 + number)
+
+
 if __name__ == "__main__":
+    for name in ("SIGTERM", "SIGHUP"):      # the export is cancelled, and leaves nothing behind
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _stop)
     sys.exit(main())

@@ -33,6 +33,7 @@ class ShiftLogitsSampler:
         self.cached_last_logits: Any = None
 
     def reset_cache(self) -> None:
+        """Forgets the remembered row."""
         self.cached_last_logits = None
 
     def fetch_last_logits(self, logits: Any, last_logits: Optional[Any] = None) -> Any:
@@ -72,7 +73,9 @@ class NoShiftLogitsSampler:
         """Nothing is remembered."""
 
     def fetch_last_logits(self, logits: Any, last_logits: Optional[Any] = None) -> Any:
+        """None: nothing is remembered."""
         return logits[-1]
 
     def shift(self, logits: Any, last_logits: Optional[Any] = None, use_cache: bool = True) -> Any:
+        """The logits as they are: row i predicts position i."""
         return logits

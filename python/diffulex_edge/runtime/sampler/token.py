@@ -20,7 +20,8 @@ class Sampler(abc.ABC):
     """sample(logits) -> token id. logits are [vocab], or [n, vocab] whose first row counts."""
 
     @abc.abstractmethod
-    def sample(self, logits: Any) -> int: ...
+    def sample(self, logits: Any) -> int:
+        """One token id from logits [vocab] or [1, vocab]."""
 
     def reset(self) -> None:  # noqa: B027 - most samplers have nothing to forget
         """Back to the state after construction."""
@@ -30,6 +31,7 @@ class GreedySampler(Sampler):
     """The likeliest token."""
 
     def sample(self, logits: Any) -> int:
+        """The likeliest token."""
         return Rows(_first_row(logits)).argmax()[0]
 
 

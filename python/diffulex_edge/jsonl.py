@@ -1,0 +1,161 @@
+"""Files of prompts: one JSON object a line in, one a line out, in the same order, and on from where it stopped."""
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+
+from .batches import complete_many
+from .errors import DlxError
+
+if TYPE_CHECKING:
+    from .session import Model
+
+__all__ = ["FileStatistics", "generate_file"]
+
+PathLike = Union[str, "os.PathLike[str]"]
+_PROMPTS = ("prompt", "messages", "ids")
+
+
+class FileStatistics(NamedTuple):
+    """What generate_file did."""
+
+    lines: int      # of the input that hold a prompt
+    resumed: int    # of them were answered in the output already
+    failed: int     # of those answered now have an "error" instead of a text
+
+
+def _prompt_of(line: str, number: int) -> Tuple[Dict[str, Any], Any]:
+    """(the object, its prompt); ValueError names the line."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"line {number} is no JSON: {error}") from None
+    if isinstance(record, str):
+        record = {"prompt": record}
+    if not isinstance(record, dict):
+        raise ValueError(f"line {number} is no object, but {type(record).__name__}")
+    names = [name for name in _PROMPTS if name in record]
+    if len(names) != 1:
+        raise ValueError(f"line {number} has {' and '.join(names) or 'none'} of the keys {', '.join(_PROMPTS)}; one is needed")
+    return record, record[names[0]]
+
+
+def _key(record: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    """What an answer depends on: another prompt or other options have another one."""
+    text = json.dumps([record, {k: v for k, v in sorted(options.items()) if v is not None}], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _answered(path: Path, keys: List[str]) -> Tuple[int, int]:
+    """(answers that the output has, bytes up to there). A last line that was cut short does not count."""
+    if not path.exists():
+        return 0, 0
+    done = size = 0
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                key = json.loads(line)["key"]
+            except (ValueError, KeyError, TypeError):
+                raise ValueError(f"{path}, line {done + 1}, was not written by generate_file; give another output, or "
+                                 "resume=False to replace it") from None
+            if done >= len(keys) or key != keys[done]:
+                raise ValueError(f"{path}, line {done + 1}, answers another prompt, or was made with other options; give "
+                                 "another output, or resume=False to replace it")
+            done += 1
+            size += len(line)
+    return done, size
+
+
+@contextlib.contextmanager
+def _bar(total: int, done: int, wanted: Optional[bool]) -> Iterator[Any]:
+    """A function to call for each answer. tqdm's bar where it is installed, else a line; on terminals unless wanted."""
+    if not (sys.stderr.isatty() if wanted is None else wanted):
+        yield lambda: None
+        return
+    try:
+        from tqdm.auto import tqdm  # type: ignore[import-untyped, unused-ignore]
+    except ImportError:
+        count = done
+
+        def tell() -> None:
+            nonlocal count
+            count += 1
+            print(f"\r{count} of {total} prompts", end="" if count < total else "\n", file=sys.stderr, flush=True)
+        yield tell
+        return
+    with tqdm(total=total, initial=done, unit="prompt") as bar:
+        yield bar.update
+
+
+def generate_file(model: "Model", source: PathLike, target: PathLike, *, batch_size: int = 8, resume: bool = True,
+                  progress: Optional[bool] = None, chat: Optional[bool] = None, stop: Any = None,
+                  keep_special: bool = False, options: Optional[Mapping[str, Any]] = None,
+                  **keywords: Any) -> FileStatistics:
+    """See Model.generate_file."""
+    decode = {**(options or {}), **keywords}
+    settings = {**decode, "chat": chat, "stop": stop, "keep_special": keep_special}
+    with open(source, encoding="utf-8-sig") as file:
+        lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+    records = [_prompt_of(line, number) for number, line in lines]
+    keys = [_key(record, settings) for record, _ in records]
+    path = Path(target)
+    if path.exists() and os.path.samefile(source, path):
+        raise ValueError(f"{path} is the file that the prompts come from; give another output")
+    done, size = _answered(path, keys) if resume else (0, 0)
+    failed = 0
+    with open(path, "r+b" if done else "wb") as out, _bar(len(records), done, progress) as tell:
+        out.truncate(size)
+        out.seek(size)
+        for begin in range(done, len(records), batch_size * 8):    # in pieces: few answers wait for an earlier one
+            failed += _answer(model, records[begin:begin + batch_size * 8], keys[begin:], out, tell, batch_size, chat,
+                              {"stop": stop, "keep_special": keep_special, "options": decode})
+    return FileStatistics(len(records), done, failed)
+
+
+def _answer(model: "Model", records: List[Tuple[Dict[str, Any], Any]], keys: List[str], out: Any, tell: Any, batch_size: int,
+            chat: Optional[bool], arguments: Dict[str, Any]) -> int:
+    """Answers some prompts and writes them in order, each as soon as those before it are there; how many failed."""
+    ready: Dict[int, Any] = {}
+    prompts, places = [], []
+    for i, (_, prompt) in enumerate(records):
+        try:
+            prompts.append(model.prompt_ids(prompt, chat=chat))
+            places.append(i)
+        except (DlxError, ValueError, TypeError) as error:
+            ready[i] = error
+    written = failed = 0
+
+    def write() -> None:
+        nonlocal written, failed
+        while written in ready:
+            result = ready.pop(written)
+            line = {"key": keys[written]}
+            if "id" in records[written][0]:
+                line["id"] = records[written][0]["id"]
+            if isinstance(result, BaseException):
+                failed += 1
+                line["error"] = str(result)
+            else:
+                line.update(text=result.text, ids=result.ids, finish_reason=result.finish_reason,
+                            statistics=result.statistics._asdict())
+            out.write(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+            out.flush()
+            written += 1
+            tell()
+
+    def on_done(i: int, result: Any) -> None:
+        ready[places[i]] = result
+        write()
+
+    try:
+        tokenizer = model.tokenizer()
+    except DlxError:
+        tokenizer = None
+    write()
+    complete_many(model, prompts, tokenizer, batch_size, arguments, on_done)
+    return failed

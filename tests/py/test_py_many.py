@@ -1,0 +1,358 @@
+"""Lists of prompts, files of prompts, checkpoints as models, async streams, and what results show."""
+import asyncio
+import json
+import os
+import pickle
+import shutil
+import sys
+import threading
+from html.parser import HTMLParser
+
+import pytest
+from exported_files import DATA, exported  # noqa: F401 - a fixture
+
+import diffulex_edge
+from diffulex_edge import Model, running
+
+PROMPTS = ["count to three", "count to ten", "say hello", "and backwards", "once more"]
+SHORT = dict(max_new_tokens=12)
+
+
+@pytest.fixture(scope="module", params=["llada", "sdar"])
+def model(request, exported):
+    with Model(exported(f"{request.param}-tiny"), threads=1) as opened:
+        yield opened
+
+
+# ---- lists -----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("batch_size", [1, 3, 8])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.8, "seed": 5}])
+def test_a_list_gives_what_each_prompt_alone_gives(model, batch_size, options):
+    many = model.generate(PROMPTS, chat=False, batch_size=batch_size, **SHORT, **options)
+    assert len(many) == len(PROMPTS)
+    for one, prompt in zip(many, PROMPTS):
+        alone = model.generate(prompt, chat=False, **SHORT, **options)
+        assert (one.ids, one.text, one.finish_reason) == (alone.ids, alone.text, alone.finish_reason)
+        assert one.confidences == alone.confidences
+
+
+def test_passes_are_shared(model, monkeypatch):
+    """A pass is made when every seat waits: with as many seats as prompts and the same length, all go together."""
+    seats, most = [], []
+    taken = diffulex_edge.Batcher.seat
+
+    def seat(self, session):
+        out = taken(self, session)
+        seats.append(out)
+        most.append(sum(not s._handle.closed for s in seats))
+        return out
+
+    monkeypatch.setattr(diffulex_edge.Batcher, "seat", seat)
+    many = model.generate([[5, 6, 7]] * 9, batch_size=4, **SHORT)
+    assert len(seats) == 9 and max(most) <= 4 and len({s.session for s in seats}) == 4
+    assert len({tuple(c.ids) for c in many}) == 1 and all(s._handle.closed for s in seats)
+
+
+def test_kinds_of_lists(model):
+    assert len(model.generate([[5, 6, 7], [8, 9]], **SHORT)) == 2
+    assert len(model.generate(("a", "b"), chat=False, **SHORT)) == 2
+    assert isinstance(model.generate([5, 6, 7], **SHORT), diffulex_edge.Completion)
+    messages = [{"role": "user", "content": "hi"}]
+    assert isinstance(model.generate(messages, **SHORT), diffulex_edge.Completion)
+    two = model.generate([messages, messages], **SHORT)
+    assert len(two) == 2 and two[0].ids == two[1].ids == model.generate(messages, **SHORT).ids
+
+
+def test_callbacks_of_lists(model):
+    for name in ("on_step", "on_text"):
+        with pytest.raises(ValueError, match="for one prompt"):
+            model.generate(PROMPTS, **{name: print})
+    with pytest.raises(ValueError, match="on_done is for a list"):
+        model.generate("a", on_done=print)
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        model.generate(PROMPTS, batch_size=0)
+    seen = []
+
+    def on_done(i, result):
+        seen.append((threading.current_thread() is threading.main_thread(), i))
+        return len(seen) < 2
+
+    with pytest.raises(diffulex_edge.Cancelled):
+        model.generate(PROMPTS * 4, chat=False, batch_size=2, on_done=on_done, **SHORT)
+    assert len(seen) == 2 and all(main for main, _ in seen)
+
+    def fails(i, result):
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        model.generate(PROMPTS, chat=False, on_done=fails, **SHORT)
+    assert not running._jobs
+
+
+def test_a_prompt_that_fails_does_not_stop_the_others(model):
+    results = {}
+    prompts = [[5, 6], [10**9], [7, 8]]
+    with pytest.raises(ValueError, match="outside the vocabulary"):
+        model.generate(prompts, on_done=results.__setitem__, **SHORT)
+    assert sorted(results) == [0, 1, 2] and isinstance(results[1], ValueError)
+    assert results[2].ids == model.generate([7, 8], **SHORT).ids
+
+
+def test_closing_the_model_ends_a_list(exported):
+    model = Model(exported("sdar-tiny"), threads=1)
+    out = []
+
+    def run():
+        try:
+            out.append(model.generate([[5, 6, 7]] * 2000, stop_ids=[], max_new_tokens=100))
+        except diffulex_edge.DlxError as error:
+            out.append(error)
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not running._jobs:
+        pass
+    model.close()
+    thread.join(60)
+    assert len(out) == 1 and isinstance(out[0], diffulex_edge.Cancelled), out
+    assert not model._handle._finalizer.alive
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+def write_prompts(path):
+    lines = [json.dumps({"prompt": text, "id": f"p{i}"}) for i, text in enumerate(PROMPTS)]
+    lines.insert(2, json.dumps({"ids": [5, 6, 7]}))
+    lines.insert(3, "")
+    lines.append(json.dumps({"messages": [{"role": "user", "content": "hi"}]}))
+    lines.append(json.dumps({"ids": [10**9]}))
+    lines.append(json.dumps("just text"))
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def read(path):
+    """Its lines without times."""
+    rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    for row in rows:
+        for name in ("prefill_ms", "decode_ms"):
+            row.get("statistics", {}).pop(name, None)
+    return rows
+
+
+def test_files(model, tmp_path, capsys):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_prompts(source)
+    done = model.generate_file(source, target, chat=False, batch_size=3, **SHORT)
+    assert done == (9, 0, 1)
+    rows = read(target)
+    assert [row.get("id") for row in rows] == ["p0", "p1", None, "p2", "p3", "p4", None, None, None]
+    assert rows[2]["ids"] == model.generate([5, 6, 7], **SHORT).ids
+    assert rows[0]["text"] == model.generate(PROMPTS[0], chat=False, **SHORT).text
+    assert rows[0]["statistics"]["new_tokens"] == len(rows[0]["ids"]) and rows[0]["finish_reason"] in ("stop", "length")
+    assert "outside the vocabulary" in rows[7]["error"] and "text" in rows[8]
+    whole = target.read_bytes()
+    # Cut anywhere, it goes on to the same file.
+    for cut in (0, 1, len(whole) // 2, whole.rindex(b"\n", 0, -1) + 1, len(whole) - 1, len(whole)):
+        target.write_bytes(whole[:cut])
+        again = model.generate_file(source, target, chat=False, batch_size=2, **SHORT)
+        assert again.resumed == whole[:cut].count(b"\n") and read(target) == rows
+        assert target.read_bytes().startswith(whole[:whole[:cut].rfind(b"\n") + 1])
+    assert capsys.readouterr().err == "", "no bar where there is no terminal"
+
+
+def test_files_that_are_something_else(model, tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_prompts(source)
+    model.generate_file(source, target, chat=False, **SHORT)
+    for change, words in ((dict(max_new_tokens=3), "line 1, answers another prompt, or was made with other options"),):
+        with pytest.raises(ValueError, match=words):
+            model.generate_file(source, target, chat=False, **change)
+    before = read(target)
+    with pytest.raises(ValueError, match="is the file that the prompts come from"):
+        model.generate_file(source, source, **SHORT)
+    target.write_text("a diary\n")
+    with pytest.raises(ValueError, match="line 1, was not written by generate_file"):
+        model.generate_file(source, target, chat=False, **SHORT)
+    assert target.read_text() == "a diary\n"
+    model.generate_file(source, target, chat=False, resume=False, **SHORT)
+    assert read(target) == before
+    for line, words in (("{", "line 2 is no JSON"), ("[1]", "line 2 is no object, but list"), ("{}", "line 2 has none of"),
+                        ('{"ids": [1], "prompt": "a"}', "line 2 has prompt and ids")):
+        source.write_text('"a"\n' + line + "\n")
+        with pytest.raises(ValueError, match=words):
+            model.generate_file(source, tmp_path / "other.jsonl", **SHORT)
+    assert not (tmp_path / "other.jsonl").exists()
+    with pytest.raises(FileNotFoundError):
+        model.generate_file(tmp_path / "nowhere", target)
+
+
+@pytest.mark.parametrize("tqdm", [True, False])
+def test_progress(model, tmp_path, capsys, monkeypatch, tqdm):
+    source = tmp_path / "in.jsonl"
+    write_prompts(source)
+    if not tqdm:
+        monkeypatch.setitem(sys.modules, "tqdm", None)
+        monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    elif not shutil.which("true") or __import__("importlib").util.find_spec("tqdm") is None:
+        pytest.skip("tqdm is not installed")
+    model.generate_file(source, tmp_path / "out.jsonl", chat=False, progress=True, **SHORT)
+    assert ("9/9" if tqdm else "9 of 9 prompts") in capsys.readouterr().err
+
+
+# ---- checkpoints -----------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return shutil.copytree(DATA / "checkpoints" / "sdar-tiny", tmp_path / "checkpoints" / "my model")
+
+
+def test_from_pretrained_exports_once(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFULEX_EDGE_CACHE", str(tmp_path / "cache"))
+    calls = []
+    with Model.from_pretrained(checkpoint, max_seq_len=64, progress=lambda done, total: calls.append(done)) as first:
+        assert calls and first.facts.max_context == 64
+        made, = (tmp_path / "cache").iterdir()
+        assert made.name.startswith("my_model-") and first.path == str(made)
+        want = first.generate([5, 6, 7], **SHORT).ids
+    calls.clear()
+    with Model.from_pretrained(checkpoint, max_seq_len=64, progress=lambda done, total: calls.append(done)) as again:
+        assert not calls and again.generate([5, 6, 7], **SHORT).ids == want
+    with Model.from_pretrained(checkpoint, max_seq_len=64, quantization="none") as plain:
+        assert os.path.getsize(plain.path) > made.stat().st_size
+    config = checkpoint / "config.json"
+    config.write_text(config.read_text() + "\n")    # a checkpoint that changed is exported again, the older file goes
+    with Model.from_pretrained(checkpoint, max_seq_len=64) as changed:
+        assert changed.path != str(made) and not made.exists()
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_from_pretrained_finds_names_in_the_hub_cache(checkpoint, tmp_path, monkeypatch):
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "DIFFULEX_EDGE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    snapshot = tmp_path / "home" / "hub" / "models--JetLM--tiny" / "snapshots" / "abc"
+    shutil.copytree(checkpoint, snapshot)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text("abc\n")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    with Model.from_pretrained("JetLM/tiny", max_seq_len=64) as model:
+        assert os.path.dirname(model.path) == str(tmp_path / "xdg" / "diffulex-edge")
+    with pytest.raises(FileNotFoundError, match="JetLM/other.*hf download JetLM/other"):
+        Model.from_pretrained("JetLM/other")
+    with pytest.raises(FileNotFoundError):
+        Model.from_pretrained(tmp_path / "nowhere")
+    with pytest.raises(diffulex_edge.UnsupportedError, match="quantization"):
+        Model.from_pretrained(checkpoint, quantization="fp4")
+
+
+# ---- async -----------------------------------------------------------------------------------------------------------
+
+def test_async_streams(model):
+    want = model.generate(PROMPTS[0], chat=False, keep_special=True, stop_ids=[], **SHORT)
+
+    async def one(delay):
+        pieces, ticks = [], 0
+        stream = model.stream(PROMPTS[0], chat=False, keep_special=True, stop_ids=[], **SHORT)
+        async with stream:
+            async for piece in stream:
+                pieces.append(piece)
+                await asyncio.sleep(delay)
+        return "".join(pieces), stream.completion.ids
+
+    async def several():
+        return await asyncio.gather(*(one(delay) for delay in (0, 0.001, 0.01)))
+
+    assert asyncio.run(several()) == [(want.text, want.ids)] * 3
+
+
+def test_async_streams_leave_the_loop_alone_and_cancel(model):
+    def slowly(step, ids):
+        threading.Event().wait(0.02)
+
+    async def main():
+        ticks = 0
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+        ticking = asyncio.ensure_future(tick())
+        stream = model.stream([5, 6, 7], on_step=slowly, keep_special=True, stop_ids=[], max_new_tokens=96)
+        async for piece in stream:
+            break
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(stream._feed.next_async(), 0.001)
+        await stream.aclose()
+        ticking.cancel()
+        return ticks, stream.completion
+
+    ticks, completion = asyncio.run(main())
+    assert ticks > 5 and completion.finish_reason == "cancelled"
+
+    async def fails():
+        async for piece in model.stream([10**9], **SHORT):
+            pass
+    with pytest.raises(ValueError, match="outside the vocabulary"):
+        asyncio.run(fails())
+
+
+# ---- what results show -----------------------------------------------------------------------------------------------
+
+class Table(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.open = [], []
+        self.feed(text)
+        assert not self.open, "tags that are not closed"
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag == "td":
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] == "td":
+            self.rows[-1][-1] += data
+
+
+def test_results_show_the_denoising(model):
+    completion = model.generate([5, 6, 7], stop_ids=[], keep_special=True, **SHORT)
+    assert repr(completion).count("\n") == 0 and len(repr(completion)) < 200
+    assert f"{len(completion.ids)} tokens" in repr(completion) and "tokens" in repr(completion.generation)
+    rows = Table(completion._repr_html_()).rows
+    steps = [step for step in completion.generation.steps if step.accepted]
+    assert len(rows) == len(steps) and len(rows[0]) == len({a.position for s in steps for a in s.accepted}) >= 12
+    assert [sum(cell != "\u00b7" for cell in row) for row in rows] == \
+        [sum(len(s.accepted) for s in steps[:i + 1]) for i in range(len(steps))]
+    pieces = [model.tokenizer().decode([i]) for i in completion.ids]
+    assert rows[-1][:12] == [p.replace("\n", "\u23ce").replace("\t", "\u21e5") or "\xa0" for p in pieces]
+    assert "12" in completion.generation._repr_html_()
+    assert pickle.loads(pickle.dumps(completion)) == completion
+
+
+def test_confidences_by_name(model):
+    completion = model.generate([5, 6, 7], stop_ids=[], **SHORT)
+    accepted = {a.position: (a.id, a.confidence, i) for i, step in enumerate(completion.generation.steps)
+                for a in step.accepted}
+    assert [t.id for t in completion.tokens] == completion.ids and len(completion.ids) == 12
+    for token in completion.tokens:
+        assert accepted[token.position] == (token.id, token.confidence, token.step)
+        assert token.text == model.tokenizer().decode([token.id])
+    assert completion.confidences == completion.generation.confidences == [t.confidence for t in completion.tokens]
+
+
+def test_short_reprs(model):
+    with model.workspace(max_sessions=2) as workspace, diffulex_edge.Batcher(workspace) as batcher, \
+            diffulex_edge.ThreadPool(1) as pool:
+        session = workspace.session()
+        with batcher.seat(session) as seat, model.stream([5, 6, 7], **SHORT) as stream:
+            things = [model, workspace, batcher, session, seat, pool, stream, model.session(), model.tokenizer()]
+            for thing in things:
+                assert repr(thing).startswith(f"<{type(thing).__name__}") and len(repr(thing)) < 120, repr(thing)
+    assert "closed" in repr(workspace) and "closed" in repr(batcher) and "closed" in repr(session) and "ended" in repr(stream)

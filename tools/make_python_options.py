@@ -1,0 +1,61 @@
+#!/usr/bin/env python3
+"""Writes python/diffulex_edge/options.py from the table of decode options: run it after a change of that table, with a
+build of the library in DLX_BUILD_DIR. `--check` only compares."""
+import argparse
+import re
+import sys
+import textwrap
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "python" / "diffulex_edge" / "options.py"
+TYPES = {"int": "int", "float": "float", "bool": "bool", "ids": "Union[Sequence[int], str]", "word": "str"}
+
+HEAD = '''"""Decode options as typed keywords, so that type checkers and editors know them.
+
+Written by tools/make_python_options.py from the library's table (src/diffusion/options.c); not to be edited. None leaves an
+option unset. docs/DECODING.md explains each.
+"""
+from typing import TYPE_CHECKING, Optional, Sequence, Union
+
+if TYPE_CHECKING:
+    from typing_extensions import TypedDict
+else:
+    from typing import TypedDict
+
+__all__ = ["DecodeOptions"]
+
+
+class DecodeOptions(TypedDict, total=False):
+    """What generate(), complete() and stream() take by name, besides their own arguments."""
+'''
+
+
+def text():
+    sys.path.insert(0, str(ROOT / "python"))
+    import diffulex_edge
+    out = [HEAD]
+    for option in diffulex_edge.decode_options():
+        algorithms = "every algorithm" if option.algorithms == ("all",) else ", ".join(option.algorithms)
+        words = re.sub(r"\s+", " ", f"{option.help} [{algorithms}]")
+        out.append("\n".join(textwrap.wrap(words, 116, initial_indent="    # ", subsequent_indent="    # ")))
+        out.append(f"    {option.name}: Optional[{TYPES[option.kind]}]")
+    return "\n".join(out) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="exit status 1 when the file is not what would be written")
+    options = parser.parse_args()
+    made = text()
+    if options.check:
+        if TARGET.read_text() != made:
+            print(f"{TARGET.relative_to(ROOT)} is not what the table of decode options makes of it; run tools/make_python_options.py")
+            return 1
+        return 0
+    TARGET.write_text(made)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
