@@ -58,7 +58,8 @@ step() {
         report "$name" passed "${seconds[$name]} s  $(summary "$log")"
     else
         failed=$((failed + 1))
-        report "$name" FAILED "$((SECONDS - start)) s, from $log:"
+        report "$name" FAILED "$((SECONDS - start)) s  $(summary "$log")"
+        echo "    from $log:"
         { grep -E 'error:|undefined reference|[*]{3}' "$log" | head -n 20; echo ...; tail -n 40 "$log"; } | sed 's/^/    /'
     fi
 }
