@@ -85,6 +85,7 @@ class ForwardCall(Sized):
 class OptionInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p),
+        ("words", c_char_p),
     ]
 
 
@@ -374,7 +375,7 @@ def _file_names() -> Tuple[str, ...]:
         return ("libdiffulex_edge.dylib", "libdiffulex_edge.0.dylib")
     if sys.platform == "win32":
         return ("diffulex_edge.dll",)
-    return ("libdiffulex_edge.so", "libdiffulex_edge.so.0")
+    return ("libdiffulex_edge.so", f"libdiffulex_edge.so.{API_VERSION}")
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:

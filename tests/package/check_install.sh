@@ -37,6 +37,11 @@ for target in $targets; do
     run "$scratch/$target/consumer"
 done
 
+# The soname carries the number of the ABI that the headers state.
+api=$(sed -n 's/^#define DLX_API_VERSION //p' "$prefix/include/diffulex_edge/model.h")
+library=$(find "$prefix" -name libdiffulex_edge.so)
+[ "$(readlink "$library")" = "libdiffulex_edge.so.$api" ] || { echo "soname is not of ABI $api" >&2; exit 1; }
+
 pc=$(find "$prefix" -name diffulex_edge.pc)
 export PKG_CONFIG_PATH=${pc%/*}
 [ "$(pkg-config --modversion diffulex_edge)" = "$version" ]
@@ -47,4 +52,9 @@ LD_LIBRARY_PATH=${pc%/pkgconfig/*} run "$scratch/consumer-pc"
 
 if [ -x "$prefix/bin/diffulex-edge" ]; then
     "$prefix/bin/diffulex-edge" --version
+    "$prefix/bin/diffulex-edge" help --man | cmp - "$prefix/share/man/man1/diffulex-edge.1"
+    for file in bash-completion/completions/diffulex-edge zsh/site-functions/_diffulex-edge \
+        fish/vendor_completions.d/diffulex-edge.fish; do
+        "$prefix/bin/diffulex-edge" help --completion "${file%%[-/]*}" | cmp - "$prefix/share/$file"
+    done
 fi
