@@ -114,6 +114,7 @@ step release-build "" build release
 step unit-tests release-build tests release -L unit
 step fuzz-corpus release-build tests release -L fuzz
 step package-tests release-build tests release -L package
+step demo release-build scripts/demo.sh --count 2
 step docs release-build python3 tools/check_docs.py --cli build/release/cli/diffulex-edge
 step python-environment "" python_environment
 step python-tests "release-build python-environment" python_tests
