@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # check_install.sh BUILD_DIR VERSION: installs into a scratch prefix and builds a small program against it twice, by
-# find_package and by pkg-config. Both must run and report VERSION. CC and CMAKE name the tools.
+# find_package and by pkg-config. Both must run and report VERSION. Then the same with the programs of examples/. CC and
+# CMAKE name the tools.
 set -eu
 build=$1
 version=$2
@@ -49,6 +50,14 @@ export PKG_CONFIG_PATH=${pc%/*}
 "$cc" -std=c11 -Wall -Wextra -Werror "$here/consumer/consumer.c" $(pkg-config --cflags --libs diffulex_edge) \
     -o "$scratch/consumer-pc"
 LD_LIBRARY_PATH=${pc%/pkgconfig/*} run "$scratch/consumer-pc"
+
+# The examples, as their readers build them.
+"$cmake" -S "$here/../../examples" -B "$scratch/examples" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$cc" \
+    -DCMAKE_C_FLAGS="-Wall -Wextra -Werror" >"$scratch/examples.log"
+"$cmake" --build "$scratch/examples" >>"$scratch/examples.log" || { cat "$scratch/examples.log"; exit 1; }
+if "$prefix/bin/diffulex-edge" doctor --json | grep -q '"half": *"full"'; then
+    "$here/check_examples.sh" "$scratch/examples" "$prefix/bin/diffulex-edge"
+fi
 
 if [ -x "$prefix/bin/diffulex-edge" ]; then
     "$prefix/bin/diffulex-edge" --version
