@@ -137,6 +137,8 @@ void dlx_cli_help_program(void)
     put_section("options");
     put_row("--help", "this text; 'diffulex-edge help COMMAND' describes one command");
     put_row("--version", "version of the program");
+    put_row("help --man", "the manual page, in troff");
+    put_row("help --completion SHELL", "completions for bash, zsh or fish");
     printf("\n");
     put_wrapped(dlx_cli_says_exit, 0, 0);
 }
