@@ -31,12 +31,18 @@ typedef struct dlx_cli_option {
 
 typedef struct dlx_cli_arguments dlx_cli_arguments;
 
+/* Takes the parts of a list that a command describes: --help and the manual print them differently. */
+typedef struct dlx_cli_lister {
+    void (*section)(const char *title);
+    void (*row)(const char *name, const char *help);
+} dlx_cli_lister;
+
 typedef struct dlx_cli_command {
     const char *name;
-    const char *arguments;     /* positional arguments as --help shows them; "" for none */
-    const char *summary;       /* one line */
-    const char *notes;         /* a paragraph for --help, or NULL */
-    void (*put_choices)(void); /* prints more of --help, behind the options; NULL: there is no more */
+    const char *arguments;                     /* positional arguments as --help shows them; "" for none */
+    const char *summary;                       /* one line */
+    const char *notes;                         /* a paragraph for --help, or NULL */
+    void (*choices)(const dlx_cli_lister *to); /* what stands behind the options; NULL: nothing more */
     const dlx_cli_option *options;
     size_t n_options;
     int least, most;                        /* positional arguments */
@@ -90,8 +96,24 @@ bool dlx_cli_offers(const dlx_option_info *info);
 /* help.c */
 void dlx_cli_help_program(void);
 void dlx_cli_help_command(const dlx_cli_command *command);
-/* One line of a list of --help: a name, and what is to be said of it. */
-void dlx_cli_help_row(const char *left, const char *help);
+/* What stands behind an option's name: " FILE", " TEXT ...", "" for a flag. */
+const char *dlx_cli_value_of(const dlx_cli_option *option, char buffer[64]);
+const char *dlx_cli_value_of_kind(const char *kind); /* the same for a kind of decode option */
+/* "--gen-length" for the decode option "gen_length". */
+const char *dlx_cli_flag_of(const char *name, char buffer[64]);
+/* Sentences that --help and the manual share. */
+extern const char dlx_cli_says_what[], dlx_cli_says_options[], dlx_cli_says_flags[], dlx_cli_says_exit[];
+
+/* manual.c, completion.c: the same tables as a manual page in troff, and as a completion script for "bash", "zsh" or
+ * "fish" (false for another shell). */
+void dlx_cli_manual(void);
+bool dlx_cli_completion(const char *shell);
+
+/* words.c: calls `each` for every word that the value of an option of the table may be; returns how many there are, 0
+ * for an option that takes something else. */
+size_t dlx_cli_words(const char *option, void (*each)(void *ctx, const char *word), void *ctx);
+/* The same for a list like "a|b|c"; NULL is an empty one. */
+size_t dlx_cli_split_words(const char *list, void (*each)(void *ctx, const char *word), void *ctx);
 
 /* Number of insertions, deletions and replacements between two names, '-' and '_' being the same. */
 size_t dlx_cli_distance(const char *a, const char *b);

@@ -89,25 +89,25 @@ static int run(const dlx_cli_arguments *a)
     return DLX_CLI_OK;
 }
 
-static void put_choice(const char *name, const char *help, const char *aliases, bool first)
+static void put_choice(const dlx_cli_lister *to, const char *name, const char *help, const char *aliases, bool first)
 {
     char text[1024];
     snprintf(text, sizeof text, "%s%s%s%s", help, *aliases ? "; also called " : "", aliases, first ? " (default)" : "");
-    dlx_cli_help_row(name, text);
+    to->row(name, text);
 }
 
-static void put_choices(void)
+static void choices(const dlx_cli_lister *to)
 {
     dlx_backend_info backend = {.struct_size = sizeof backend};
     dlx_scheme_info scheme = {.struct_size = sizeof scheme};
-    printf("\nbackends\n");
+    to->section("backends");
     for (size_t i = 0; dlx_export_backend_info(i, &backend); i++)
-        put_choice(backend.name, backend.help, backend.aliases, i == 0);
-    printf("\nquantisation schemes [backends that can write them]\n");
+        put_choice(to, backend.name, backend.help, backend.aliases, i == 0);
+    to->section("quantisation schemes [backends that can write them]");
     for (size_t i = 0; dlx_export_scheme_info(i, &scheme); i++) {
         char help[512];
         snprintf(help, sizeof help, "%s [%s]", scheme.help, scheme.backends);
-        put_choice(scheme.name, help, scheme.aliases, i == 0);
+        put_choice(to, scheme.name, help, scheme.aliases, i == 0);
     }
 }
 
@@ -131,7 +131,7 @@ const dlx_cli_command dlx_cli_export = {
     .name = "export",
     .arguments = "",
     .summary = "turns a checkpoint folder into a .pte",
-    .put_choices = put_choices,
+    .choices = choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,

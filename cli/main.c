@@ -31,8 +31,19 @@ ABSENT(run, "run");
 #endif
 
 const dlx_cli_command *const dlx_cli_commands[] = {
-    &dlx_cli_export,   &dlx_cli_inspect,    &dlx_cli_generate, &dlx_cli_chat,   &dlx_cli_infill, &dlx_cli_logits,
-    &dlx_cli_tokenize, &dlx_cli_detokenize, &dlx_cli_eval,     &dlx_cli_sudoku, &dlx_cli_run,    NULL,
+    &dlx_cli_export,
+    &dlx_cli_inspect,
+    &dlx_cli_generate,
+    &dlx_cli_chat,
+    &dlx_cli_infill,
+    &dlx_cli_logits,
+    &dlx_cli_tokenize,
+    &dlx_cli_detokenize,
+    &dlx_cli_eval,
+    &dlx_cli_sudoku,
+    &dlx_cli_run,
+    &dlx_cli_doctor,
+    NULL,
 };
 
 static const dlx_cli_command *find(const char *name)
@@ -71,6 +82,17 @@ static int run_command(const dlx_cli_command *command, int argc, char **argv)
     return status;
 }
 
+/* What the build asks for, to install it: "help --man", "help --completion SHELL". */
+static int put_generated(int argc, char **argv)
+{
+    if (!strcmp(argv[2], "--man") && argc == 3) {
+        dlx_cli_manual();
+        return DLX_CLI_OK;
+    }
+    if (argc == 4 && !strcmp(argv[2], "--completion") && dlx_cli_completion(argv[3])) return DLX_CLI_OK;
+    return dlx_cli_usage(NULL, "expected help --man, or help --completion bash, zsh or fish");
+}
+
 static int run(int argc, char **argv)
 {
     const char *word = argc > 1 ? argv[1] : NULL;
@@ -80,6 +102,8 @@ static int run(int argc, char **argv)
         printf("diffulex-edge %s\n", dlx_version_string());
         return DLX_CLI_OK;
     }
+    if (argc > 2 && (!strcmp(argv[2], "--man") || !strcmp(argv[2], "--completion")) && !strcmp(word, "help"))
+        return put_generated(argc, argv);
     if (help && (argc == 2 || argv[2][0] == '-')) {
         dlx_cli_help_program();
         return DLX_CLI_OK;

@@ -11,11 +11,14 @@ dlx_status dlx_cli_open_tokenizer(dlx_tokenizer **out, const char *path, dlx_err
     return dlx_cli_is_folder(path) ? dlx_tokenizer_open_folder(out, path, err) : dlx_tokenizer_open_pte(out, path, err);
 }
 
+const char *const dlx_cli_kv_types[] = {"float32", "float16", NULL};
+
 int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out)
 {
     const char *name = dlx_cli_text(a, "kv-cache");
-    *out = name ? name : "float32";
-    if (!strcmp(*out, "float32") || !strcmp(*out, "float16")) return DLX_CLI_OK;
+    *out = name ? name : dlx_cli_kv_types[0];
+    for (size_t i = 0; dlx_cli_kv_types[i]; i++)
+        if (!strcmp(*out, dlx_cli_kv_types[i])) return DLX_CLI_OK;
     return dlx_cli_usage(a->command, "--kv-cache: expected float32 or float16, got '%s'", name);
 }
 

@@ -27,6 +27,8 @@ typedef struct dlx_cli_running {
     double load_ms;
 } dlx_cli_running;
 
+/* The words of --kv-cache, the default first, NULL behind the last. */
+extern const char *const dlx_cli_kv_types[];
 /* What --kv-cache says, in the words of dlx_workspace_options; the exit status. */
 int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out);
 

@@ -9,6 +9,13 @@ install(TARGETS ${DLX_LIBRARIES} EXPORT DiffulexEdgeTargets
 install(DIRECTORY include/diffulex_edge DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 if(TARGET diffulex-edge)
   install(TARGETS diffulex-edge RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+  if(DLX_GENERATED)
+    install(FILES ${DLX_GENERATED}/diffulex-edge.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+    install(FILES ${DLX_GENERATED}/diffulex-edge.bash RENAME diffulex-edge
+            DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
+    install(FILES ${DLX_GENERATED}/_diffulex-edge DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
+    install(FILES ${DLX_GENERATED}/diffulex-edge.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+  endif()
 endif()
 
 install(EXPORT DiffulexEdgeTargets NAMESPACE DiffulexEdge:: DESTINATION ${package_dir})

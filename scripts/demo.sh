@@ -1,30 +1,62 @@
 #!/usr/bin/env bash
-# demo.sh [--count N]: from a fresh clone to solved Sudoku puzzles. Installs what is missing, builds, exports the small
-# trained model in demo/sudoku6-llada as float32 and as int8 program, draws three puzzles while they are decoded, and then
-# solves all 500 held-out puzzles (or the first N) with both programs: accuracy and time per puzzle for one token a pass
-# and for every token accepted that is surer than 0.99. All 500 take about two and a half minutes on two cores.
+# demo.sh [--count N | --all] [--cpu NAME]: from a fresh clone to solved Sudoku puzzles and a short conversation. Installs
+# what is missing, builds, exports the two small trained models of this repository, draws puzzles while they are solved,
+# compares two ways to accept tokens on 25 held-out puzzles with an int8 and a float32 program, and asks the dialogue model.
+#   --count N   so many puzzles instead of 25; --all: all 500, several minutes
+#   --cpu NAME  kernels, as diffulex-edge has them; avx2 shows what a machine without AVX-512 does
+# Ctrl-C ends it; what was finished is printed.
 set -eu
 cd "$(dirname "$0")/.."
 build=build/release
 puzzles=demo/sudoku6-llada/eval/heldout.jsonl
-[ $# -gt 0 ] || set -- --all
+count=(--count 25) cpu=()
+while [ $# -gt 0 ]; do
+    case "$1" in
+    --all) count=(--all) ;;
+    --count | --cpu)
+        [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }
+        if [ "$1" = --cpu ]; then cpu=(--cpu "$2"); else count=(--count "$2"); fi
+        shift
+        ;;
+    *)
+        sed -n '2,7s/^# //p' "$0" >&2
+        exit 2
+        ;;
+    esac
+    shift
+done
 
 scripts/install_deps.sh --build
 cmake --preset release >/dev/null
 cmake --build --preset release --parallel --target diffulex-edge
 program=$build/cli/diffulex-edge
-for quantization in none int8-dynamic; do
-    "$program" export --hf-model-path demo/sudoku6-llada --output-path "$build/sudoku6-$quantization.pte" \
-        --quantization "$quantization"
-done
 
+# export_demo MODEL QUANTIZATION: prints the name of the program that it made of demo/MODEL.
+export_demo() {
+    local file=$build/$1-$2.pte
+    "$program" export --hf-model-path "demo/$1" --output-path "$file" --quantization "$2" >&2
+    echo "$file"
+}
+heading() {
+    printf '\n---- %s\n\n' "$1"
+}
+
+heading "Sudoku: every token that is surer than 0.99 is accepted, a few passes a puzzle"
+small=$(export_demo sudoku6-llada int8-dynamic)
+"$program" sudoku "$small" "$puzzles" "${cpu[@]}" --threshold 0.99 --count 3 --show 3
+heading "the same model, one token a pass"
+"$program" sudoku "$small" "$puzzles" "${cpu[@]}" --steps 48 --count 1 --show 1
+heading "both rules, int8 program"
+"$program" sudoku "$small" "$puzzles" "${cpu[@]}" --show 0 "${count[@]}"
+heading "both rules, float32 program"
+large=$(export_demo sudoku6-llada none)
+"$program" sudoku "$large" "$puzzles" "${cpu[@]}" --show 0 "${count[@]}"
+
+heading "a conversation, int8 program"
+dialog=$(export_demo dialog-sdar int8-dynamic)
+questions=("What is 347 + 285?" "Add 52 to that." "Sort these words: shop, actor, ivy, velvet" "And in reverse order?"
+    "What date is 9 days before February 12?")
+paste -d '\n' <(printf '> %s\n' "${questions[@]}") \
+    <(printf '%s\n' "${questions[@]}" | "$program" chat "$dialog" "${cpu[@]}")
 echo
-"$program" sudoku "$build/sudoku6-int8-dynamic.pte" "$puzzles" --count 3 --show 3
-for quantization in none int8-dynamic; do
-    echo
-    case $quantization in
-    none) echo "float32 program" ;;
-    *) echo "int8 program" ;;
-    esac
-    "$program" sudoku "$build/sudoku6-$quantization.pte" "$puzzles" --show 0 "$@"
-done
+echo "To go on by yourself: $program chat $dialog --visual"

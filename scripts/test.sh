@@ -58,7 +58,8 @@ step() {
         report "$name" passed "${seconds[$name]} s  $(summary "$log")"
     else
         failed=$((failed + 1))
-        report "$name" FAILED "$((SECONDS - start)) s, from $log:"
+        report "$name" FAILED "$((SECONDS - start)) s  $(summary "$log")"
+        echo "    from $log:"
         { grep -E 'error:|undefined reference|[*]{3}' "$log" | head -n 20; echo ...; tail -n 40 "$log"; } | sed 's/^/    /'
     fi
 }
@@ -113,6 +114,7 @@ step release-build "" build release
 step unit-tests release-build tests release -L unit
 step fuzz-corpus release-build tests release -L fuzz
 step package-tests release-build tests release -L package
+step demo release-build scripts/demo.sh --count 2
 step docs release-build python3 tools/check_docs.py --cli build/release/cli/diffulex-edge
 step python-environment "" python_environment
 step python-tests "release-build python-environment" python_tests

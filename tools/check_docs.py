@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checks README and docs/: every link to a file of the tree exists, and every `diffulex-edge` command line in a code
-block uses subcommands and flags that the program's own --help lists. The second half is left out, with a message, when
-no program is given."""
+"""Checks README and docs/: every link to a file of the tree exists, every `diffulex-edge` command line in a code block uses
+subcommands and flags that the program's own --help lists (left out, with a message, when no program is given), every message
+that docs/TROUBLESHOOTING.md quotes is one of the sources', and every piece of C in docs/C.md stands in examples/."""
 import argparse
 import re
 import shlex
@@ -143,6 +143,55 @@ def check_commands(root, path, prose, code, help_of):
     return problems, count
 
 
+# ---- quotations ----
+
+C_STRINGS = re.compile(r'"(?:\\.|[^"\\\n])*"(?:\s*(?:PRI\w+\s*)?"(?:\\.|[^"\\\n])*")*')
+CONVERSION = re.compile(r"%[-+ #0]*(?:\d+|\*)?(?:\.(?:\d+|\*))?(?:hh|h|ll|l|z|j|t)?[a-zA-Z]|\{[^{}]*\}")
+QUOTED = re.compile(r"^> `(.+)`$")
+LEAST_WORDS = 20  # letters of a message that must be the source's own
+
+
+def sentences(root):
+    """[(regular expression, letters of its own)] of the texts in the sources that may be messages."""
+    found = set()
+    for pattern in ("src/**/*.c", "cli/**/*.c", "python/diffulex_edge/**/*.py"):
+        for path in root.glob(pattern):
+            for match in C_STRINGS.finditer(re.sub(r'"\s+f"', '""', path.read_text(encoding="utf-8"))):
+                parts = re.findall(r'"((?:\\.|[^"\\\n])*)"', match.group(0))
+                found.add(re.sub(r"\\(.)", r"\1", "".join(parts)))
+    out = []
+    for text in found:
+        own = CONVERSION.split(text)
+        letters = sum(map(len, own))
+        if letters >= LEAST_WORDS:
+            out.append((re.compile(".+?".join(map(re.escape, own))), letters))
+    return out
+
+
+def check_messages(root, path, prose, known):
+    """What the page quotes and no source says. Sentences may stand inside others: a third is the least."""
+    problems, count = [], 0
+    for number, line in prose:
+        quoted = QUOTED.match(line)
+        if not quoted:
+            continue
+        count += 1
+        if not any(letters >= len(quoted[1]) / 3 and pattern.search(quoted[1]) for pattern, letters in known):
+            problems.append(f"{path.relative_to(root)}:{number}: no source says: {quoted[1][:70]}")
+    return problems, count
+
+
+def check_quoted_code(root, path, text):
+    """Blocks of C that stand in no example, white space aside."""
+    def bare(code):
+        return " ".join(code.split())
+
+    examples = [bare(p.read_text(encoding="utf-8")) for p in sorted(root.glob("examples/*.c"))]
+    blocks = re.findall(r"^```c\n(.*?)^```$", text, re.M | re.S)
+    return [f"{path.relative_to(root)}: no example has: {bare(block)[:70]}" for block in blocks
+            if not any(bare(block) in example for example in examples)], len(blocks)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
@@ -155,7 +204,7 @@ def main(argv=None):
         print(f"{args.cli}: no such program")
         return 1
 
-    problems, count = [], 0
+    problems, count, quotations = [], 0, 0
     pages = documents(root)
     if not any(p.name == "README.md" for p in pages):
         problems.append("README.md: missing")
@@ -166,9 +215,16 @@ def main(argv=None):
             found, calls = check_commands(root, path, prose, code, help_of)
             problems += found
             count += calls
+        found, quoted = [], 0
+        if path == root / "docs" / "TROUBLESHOOTING.md":
+            found, quoted = check_messages(root, path, prose, sentences(root))
+        elif path == root / "docs" / "C.md":
+            found, quoted = check_quoted_code(root, path, path.read_text(encoding="utf-8"))
+        problems += found
+        quotations += quoted
     if help_of is None:
         print(f"docs: {cli} is not built, command lines were not checked")
-    print("\n".join(problems) or f"docs: {len(pages)} pages, {count} command lines, every link and flag exists")
+    print("\n".join(problems) or f"docs: {len(pages)} pages, {count} command lines, {quotations} quotations, every link and flag exists")
     return 1 if problems else 0
 
 

@@ -22,7 +22,7 @@ class Room(NamedTuple):
 
 
 ALL_PUBLIC = ("allocator.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "method.h", "model.h",
-              "status.h", "text.h", "threads.h")
+              "status.h", "system.h", "text.h", "threads.h")
 JSON = ("jansson.h",)
 TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")
 
@@ -43,8 +43,8 @@ ROOMS = {
     "runtime": Room("run", ("kernels", "format", "graph", "base"), (), (), "raise, fuse, plan, execute"),
     "kernels": Room("run", ("base",), (), (), "reference and SIMD loops"),
     "diffusion": Room("run", ("base",), ("decode.h", "status.h"), (), "schedules, samplers, blocks"),
-    "text/full": Room("run", ("text", "format/json", "format", "base"), ("decode.h", "status.h", "text.h"), TEXT,
-                      "Hugging Face tokenizer files, encoding"),
+    "text/full": Room("run", ("text", "format/json", "format", "base"), ("decode.h", "status.h", "system.h", "text.h"),
+                      TEXT, "Hugging Face tokenizer files, encoding"),
     "text": Room("run", ("format", "base"), ("decode.h", "status.h", "text.h"), (), "decoding, chat templates"),
     "graph": Room("both", ("format", "base"), (), (), "values, nodes, shapes, verifier"),
     "format/json": Room("both", ("format", "base"), ("decode.h", "status.h"), JSON, "formats that contain JSON"),

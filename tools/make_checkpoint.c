@@ -42,12 +42,14 @@ static const char usage[] =
     "  --dtype bf16|f16|f32 of the weights (default bf16)\n"
     "  --seed N             of the weights (default 1)\n"
     "  --shard-bytes N      of one file at most (default 5000000000)\n"
+    "  --weights random|zero  zero: holes in the files, which take no space on the disk; for what a shape costs\n"
     "  --tokenizer FOLDER   copy the tokenizer files from there; without it the checkpoint works with token ids only\n";
 
 typedef struct maker {
     shape s;
     dlx_dtype dtype;
     uint64_t seed, shard_bytes;
+    bool zero; /* all weights */
     const char *tokenizer, *output;
     char *folder; /* where files are written until all are there */
     dlx_arena arena;
@@ -111,6 +113,12 @@ static dlx_status other_option(maker *m, const char *flag, const char *text, dlx
     } types[] = {{"bf16", DLX_BF16}, {"f16", DLX_F16}, {"f32", DLX_F32}};
     if (!strcmp(flag, "--seed")) return number(flag, text, 0, UINT64_MAX, &m->seed, err);
     if (!strcmp(flag, "--shard-bytes")) return number(flag, text, 1, UINT64_MAX / 2, &m->shard_bytes, err);
+    if (!strcmp(flag, "--weights")) {
+        m->zero = !strcmp(text, "zero");
+        return m->zero || !strcmp(text, "random")
+                   ? DLX_OK
+                   : dlx_fail(err, DLX_E_INVALID, "--weights is random or zero, not '%s'", text);
+    }
     if (!strcmp(flag, "--tokenizer")) {
         m->tokenizer = text;
         return DLX_OK;
@@ -373,6 +381,16 @@ static void shard_name(const maker *m, size_t shard, char name[64])
         snprintf(name, 64, "model-%05zu-of-%05zu.safetensors", shard + 1, m->n_shards);
 }
 
+/* Makes the file longer by the bytes of its tensors, which are a hole then. */
+static dlx_status add_hole(const maker *m, const char *path, uint64_t position, size_t begin, size_t end,
+                           dlx_error *err)
+{
+    for (size_t i = begin; i < end; i++) position += m->tensors[i].bytes;
+    if (truncate(path, (off_t)position) == 0) return DLX_OK;
+    return dlx_fail(err, DLX_E_IO, "cannot make '%s' %llu bytes long: %s", path, (unsigned long long)position,
+                    strerror(errno));
+}
+
 static dlx_status write_shard(maker *m, size_t shard, dlx_error *err)
 {
     size_t begin = shard ? m->end_of_shard[shard - 1] : 0, end = m->end_of_shard[shard];
@@ -382,9 +400,11 @@ static dlx_status write_shard(maker *m, size_t shard, dlx_error *err)
     DLX_TRY(path_in(path, m->folder, name, err));
     DLX_TRY(dlx_output_open(&out, path, err));
     dlx_status s = dlx_safetensors_write_header(&out, m->tensors + begin, end - begin, err);
-    for (size_t i = begin; s == DLX_OK && i < end; i++) s = write_tensor(m, &out, &m->tensors[i], err);
+    for (size_t i = begin; s == DLX_OK && !m->zero && i < end; i++) s = write_tensor(m, &out, &m->tensors[i], err);
+    uint64_t position = out.position;
     if (s == DLX_OK) s = dlx_output_commit(&out, err);
     dlx_output_close(&out);
+    if (s == DLX_OK && m->zero) s = add_hole(m, path, position, begin, end, err);
     return s;
 }
 
@@ -470,7 +490,7 @@ static dlx_status open_folder(maker *m, dlx_error *err)
     if (statvfs(folder, &disk) != 0)
         return dlx_fail(err, DLX_E_IO, "cannot ask for the free space of '%s': %s", output, strerror(errno));
     uint64_t available = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (available < m->bytes)
+    if (available < m->bytes && !m->zero)
         return dlx_fail(err, DLX_E_IO, "'%s' needs %llu bytes; the disk has %llu left", output,
                         (unsigned long long)m->bytes, (unsigned long long)available);
     return DLX_OK;

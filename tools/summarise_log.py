@@ -3,24 +3,29 @@
 
 usage: summarise_log.py LOG
 
-Understands ctest and pytest; of other logs the last line that sums up what a check did.
+Understands ctest and pytest; of a build the steps, of other logs the last line that sums up what a check did.
 """
 import re
 import sys
 from pathlib import Path
 
 CTEST = re.compile(r"^(\d+)% tests passed(?:, (\d+) tests? failed)? out of (\d+)$", re.M)
+NO_CTEST = re.compile(r"^No tests were found!!!$", re.M)
 NOT_RUN = re.compile(r"^The following tests did not run:\n((?:[ \t]+\d+ - .*\n?)+)", re.M)
 LEFT_OUT = re.compile(r"^(?:SKIPPED: |not run on this CPU: ).*$", re.M)
-PYTEST = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+) in [\d.]+s.*$", re.M)
+PYTEST = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+|no tests ran) in [\d.]+s.*$", re.M)
 PYTEST_SKIP = re.compile(r"^SKIPPED \[(\d+)\] (\S+?)(?::\d+)?: (.*)$", re.M)
-CHECK = re.compile(r"^\w+: .*(?:follow|exists).*$", re.M)
+CHECK = re.compile(r"^\w+: .*\d.*(?:follow|exists).*$", re.M)
+NINJA = re.compile(r"^\[(\d+)/(\d+)\] ", re.M)
 
 
 def of_ctest(text):
-    failed, total = (int(n or 0) for n in CTEST.search(text).group(2, 3))
-    block = NOT_RUN.search(text)
+    """The last run of the log; others may stand in the output of its tests."""
+    end = list(CTEST.finditer(text))[-1]
+    failed, total = (int(n or 0) for n in end.group(2, 3))
+    block = NOT_RUN.search(text, end.start())
     not_run = [line.split(" - ", 1)[1].strip() for line in block[1].splitlines()] if block else []
+    total += sum("(Disabled)" in test for test in not_run)  # ctest leaves these out of its total
     line = f"{total - failed - len(not_run)} of {total} passed"
     if failed:
         line += f", {failed} failed"
@@ -35,7 +40,7 @@ def of_ctest(text):
 
 def of_pytest(text):
     counts = [c for c in PYTEST.findall(text)[-1].split(", ") if "warning" not in c]
-    return [", ".join(counts), *(f"{n} skipped: {why} ({where})" for n, where, why in PYTEST_SKIP.findall(text))]
+    return [", ".join(counts).replace("no tests ran", "0 passed"), *(f"{n} skipped: {why} ({where})" for n, where, why in PYTEST_SKIP.findall(text))]
 
 
 def summarise(text):
@@ -44,8 +49,13 @@ def summarise(text):
         return of_ctest(text)
     if PYTEST.search(text):
         return of_pytest(text)
+    if NO_CTEST.search(text):
+        return ["0 of 0 passed"]
     checks = [m[0] for m in CHECK.finditer(text)]
-    return [checks[-1] if checks else ""]
+    if checks:
+        return [checks[-1]]
+    steps = NINJA.findall(text)
+    return [f"{steps[-1][0]} of {steps[-1][1]} steps" if steps else ""]
 
 
 if __name__ == "__main__":

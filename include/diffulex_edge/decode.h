@@ -112,6 +112,7 @@ typedef struct dlx_option_info {
     const char *kind;       /* "int", "float", "bool", "ids", "word" */
     const char *algorithms; /* "llada.generate, llada.generate_fast" or "all" */
     const char *help;       /* one line */
+    const char *words;      /* kind "word": all of them, "a|b|c"; NULL for the others */
 } dlx_option_info;
 /* Number of options, and the i-th of them: false when i is past the end, or out->struct_size is not set. What the
  * members point to is static. */

@@ -25,6 +25,7 @@
 #include "diffulex_edge/method.h"
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/status.h"
+#include "diffulex_edge/system.h"
 #include "diffulex_edge/text.h"
 #include "diffulex_edge/threads.h"
 

@@ -58,6 +58,10 @@ static inline dlx_export_options dlx_export_options_default(void)
 /* result may be NULL. On failure nothing is left at output_path that was not there before. */
 DLX_API dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err);
 
+/* The folder of the Hugging Face cache in which dlx_export looks up "org/name": what the environment says, whether or
+ * not there is such a folder. *folder is freed with dlx_free. DLX_E_INVALID: the environment names none. */
+DLX_API dlx_status dlx_export_cache_folder(char **folder, dlx_error *err);
+
 /* ---- what can be chosen ----------------------------------------------------------------------------------------- */
 
 typedef struct dlx_backend_info {

@@ -200,8 +200,12 @@ DLX_API dlx_status dlx_inspect_method_graph(const char *path, const char *method
 /* Frees memory that the library handed out where a function says so. NULL is fine. */
 DLX_API void dlx_free(void *p);
 
-/* Version of this header's ABI, 2, and of the product ("0.2.0"). */
+/* The ABI's number: what a program was compiled with, and what the library that it runs with has. Programs of one
+ * number run with every library of that number; the shared library's soname carries it. docs/C.md says what it
+ * promises. */
+#define DLX_API_VERSION 2
 DLX_API uint32_t dlx_api_version(void);
+/* Of the product, "0.2.0". Static storage. */
 DLX_API const char *dlx_version_string(void);
 
 #ifdef __cplusplus

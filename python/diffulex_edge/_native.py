@@ -19,6 +19,7 @@ from ctypes import (
     CFUNCTYPE,
     POINTER,
     c_bool,
+    c_char,
     c_char_p,
     c_double,
     c_float,
@@ -48,7 +49,7 @@ OK, E_INTERNAL, E_CANCELLED = 0, 8, 7
 # ---- structures ------------------------------------------------------------------------------------------------------
 
 class Error(ctypes.Structure):
-    _fields_ = [("status", c_int), ("message", ctypes.c_char * 512)]
+    _fields_ = [("status", c_int), ("message", c_char * 512)]
 
 
 class Sized(ctypes.Structure):
@@ -85,6 +86,7 @@ class ForwardCall(Sized):
 class OptionInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p),
+        ("words", c_char_p),
     ]
 
 
@@ -217,6 +219,25 @@ class SchemeInfo(Sized):
     ]
 
 
+class BuildInfo(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("version", c_char_p), ("half", c_char_p), ("architecture", c_char_p),
+        ("compiler", c_char_p),
+    ]
+
+
+class LibraryInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("purpose", c_char_p), ("version", c_char * 40)]
+
+
+class KernelSetInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("available", c_int32), ("best", c_int32), ("name", c_char_p)]
+
+
+class CpuFeatureInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("present", c_int32), ("set", c_int32), ("name", c_char_p)]
+
+
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 _ERR = POINTER(Error)
@@ -327,14 +348,20 @@ FUNCTIONS = {
     "dlx_chat_render": (c_int, [c_int, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _HANDLE, _SIZE_OUT, _ERR]),
     "dlx_chat_encode": (c_int, [c_void_p, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _IDS_OUT, _SIZE_OUT,
                                 _ERR]),
+    # system.h
+    "dlx_get_build_info": (c_bool, [POINTER(BuildInfo)]),
+    "dlx_get_library_info": (c_bool, [c_size_t, POINTER(LibraryInfo)]),
+    "dlx_get_kernel_set_info": (c_bool, [c_size_t, POINTER(KernelSetInfo)]),
+    "dlx_get_cpu_feature_info": (c_bool, [c_size_t, POINTER(CpuFeatureInfo)]),
     # export.h
     "dlx_export": (c_int, [POINTER(ExportOptions), POINTER(ExportResult), _ERR]),
     "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),
     "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
+    "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
 }
 
 # What a build of the run half alone lacks.
-EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info")
+EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_cache_folder")
 
 
 def _missing(name: str) -> Callable[..., Any]:
@@ -378,7 +405,7 @@ def _file_names() -> Tuple[str, ...]:
         return ("libdiffulex_edge.dylib", "libdiffulex_edge.0.dylib")
     if sys.platform == "win32":
         return ("diffulex_edge.dll",)
-    return ("libdiffulex_edge.so", "libdiffulex_edge.so.0")
+    return ("libdiffulex_edge.so", f"libdiffulex_edge.so.{API_VERSION}")
 
 
 def _in_folder(folder: Path) -> Iterator[Path]:

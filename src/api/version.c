@@ -3,11 +3,9 @@
 
 #include "diffulex_edge/model.h"
 
-enum { API_VERSION = 2 };
-
 uint32_t dlx_api_version(void)
 {
-    return API_VERSION;
+    return DLX_API_VERSION;
 }
 
 const char *dlx_version_string(void)

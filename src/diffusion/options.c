@@ -123,7 +123,8 @@ size_t dlx_decode_option_count(void)
 bool dlx_decode_option_info(size_t i, dlx_option_info *out)
 {
     if (i >= DLX_COUNT(rows) || !out) return false;
-    dlx_option_info info = {sizeof info, rows[i].name, kind_names[rows[i].kind], rows[i].algorithms, rows[i].help};
+    dlx_option_info info = {sizeof info, rows[i].name, kind_names[rows[i].kind], rows[i].algorithms, rows[i].help,
+                            rows[i].words};
     return dlx_struct_out(out, &info, sizeof info, "dlx_option_info", NULL) == DLX_OK;
 }
 

@@ -257,3 +257,9 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     if (s == DLX_OK && result) s = dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err);
     return s;
 }
+
+dlx_status dlx_export_cache_folder(char **folder, dlx_error *err)
+{
+    if (!folder) return dlx_fail(err, DLX_E_INVALID, "dlx_export_cache_folder: a place for the folder is needed");
+    return dlx_cache_folder(folder, err);
+}

@@ -20,35 +20,49 @@ typedef struct isa_entry {
     dlx_isa isa;
     const char *name;
     void (*set)(dlx_kernels *k);
-    bool (*supported)(void);
 } isa_entry;
 
-static bool always(void)
-{
-    return true;
-}
+/* Ascending: each set may rely on the entries that the sets before it left. */
+static const isa_entry isas[] = {
+    {DLX_ISA_REF, "ref", dlx_kernels_set_ref},
+#if defined(__x86_64__)
+    {DLX_ISA_AVX2, "avx2", dlx_kernels_set_avx2},
+    {DLX_ISA_AVX512VNNI, "avx512vnni", dlx_kernels_set_avx512vnni},
+#elif defined(__aarch64__)
+    {DLX_ISA_NEON, "neon", dlx_kernels_set_neon},
+    {DLX_ISA_NEON_DOTPROD, "neon-dotprod", dlx_kernels_set_neon_dotprod},
+#endif
+};
+
+/* ---- what they need --------------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
-/* From cpuid: clang 14's __builtin_cpu_supports has no word for it. That the system keeps vector registers is part of
- * the question about AVX2. */
+/* That the system keeps vector registers is part of the compiler's answer. */
+#define ASK(word)                                                                                                      \
+    static bool has_##word(void)                                                                                       \
+    {                                                                                                                  \
+        return __builtin_cpu_supports(#word);                                                                          \
+    }
+ASK(avx2)
+ASK(fma)
+ASK(avx512f)
+ASK(avx512bw)
+ASK(avx512dq)
+ASK(avx512vl)
+ASK(avx512vnni)
+
+/* From cpuid: clang 14's __builtin_cpu_supports has no word for it. */
 static bool has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
 }
-
-static bool has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
-}
-
-static bool has_avx512vnni(void)
-{
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512vnni");
-}
 #elif defined(__aarch64__)
+static bool always(void)
+{
+    return true;
+}
+
 static bool has_dotprod(void)
 {
 #if defined(__linux__)
@@ -59,17 +73,46 @@ static bool has_dotprod(void)
 }
 #endif
 
-/* Ascending: each set may rely on the entries that the sets before it left. */
-static const isa_entry isas[] = {
-    {DLX_ISA_REF, "ref", dlx_kernels_set_ref, always},
+/* Extensions beyond the architecture's baseline, with the first set that needs each. */
+typedef struct feature {
+    dlx_isa isa;
+    const char *name;
+    bool (*present)(void);
+} feature;
+
+static const feature features[] = {
 #if defined(__x86_64__)
-    {DLX_ISA_AVX2, "avx2", dlx_kernels_set_avx2, has_avx2},
-    {DLX_ISA_AVX512VNNI, "avx512vnni", dlx_kernels_set_avx512vnni, has_avx512vnni},
+    {DLX_ISA_AVX2, "AVX2", has_avx2},
+    {DLX_ISA_AVX2, "FMA", has_fma},
+    {DLX_ISA_AVX2, "F16C", has_f16c},
+    {DLX_ISA_AVX512VNNI, "AVX-512F", has_avx512f},
+    {DLX_ISA_AVX512VNNI, "AVX-512BW", has_avx512bw},
+    {DLX_ISA_AVX512VNNI, "AVX-512DQ", has_avx512dq},
+    {DLX_ISA_AVX512VNNI, "AVX-512VL", has_avx512vl},
+    {DLX_ISA_AVX512VNNI, "AVX-512 VNNI", has_avx512vnni},
 #elif defined(__aarch64__)
-    {DLX_ISA_NEON, "neon", dlx_kernels_set_neon, always},
-    {DLX_ISA_NEON_DOTPROD, "neon-dotprod", dlx_kernels_set_neon_dotprod, has_dotprod},
+    {DLX_ISA_NEON, "Advanced SIMD", always},
+    {DLX_ISA_NEON_DOTPROD, "dot products", has_dotprod},
 #endif
+    {DLX_ISA_REF, NULL, NULL}, /* the end */
 };
+
+bool dlx_isa_feature(size_t i, const char **name, dlx_isa *isa, bool *present)
+{
+    if (i >= DLX_COUNT(features) - 1) return false;
+    *name = features[i].name;
+    *isa = features[i].isa;
+    *present = features[i].present();
+    return true;
+}
+
+/* A set needs what it names, and what the sets below it need. */
+static bool supported(dlx_isa isa)
+{
+    for (const feature *f = features; f->name; f++)
+        if (f->isa <= isa && !f->present()) return false;
+    return true;
+}
 
 /* A limit that this build does not know (another architecture's) leaves the reference alone. */
 static bool known(dlx_isa isa)
@@ -83,7 +126,7 @@ void dlx_kernels_init(dlx_kernels *out, dlx_isa limit)
 {
     memset(out, 0, sizeof *out);
     if (!known(limit)) limit = DLX_ISA_REF;
-    for (size_t i = 0; i < DLX_COUNT(isas) && isas[i].isa <= limit && isas[i].supported(); i++) {
+    for (size_t i = 0; i < DLX_COUNT(isas) && isas[i].isa <= limit && supported(isas[i].isa); i++) {
         isas[i].set(out);
         out->isa = isas[i].isa;
         out->name = isas[i].name;
@@ -93,7 +136,7 @@ void dlx_kernels_init(dlx_kernels *out, dlx_isa limit)
 dlx_isa dlx_cpu_best_isa(void)
 {
     dlx_isa best = DLX_ISA_REF;
-    for (size_t i = 0; i < DLX_COUNT(isas) && isas[i].supported(); i++) best = isas[i].isa;
+    for (size_t i = 0; i < DLX_COUNT(isas) && supported(isas[i].isa); i++) best = isas[i].isa;
     return best;
 }
 

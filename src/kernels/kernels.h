@@ -149,5 +149,8 @@ dlx_status dlx_isa_from_name(dlx_isa *out, const char *name, dlx_error *err);
 /* All sets compiled into this build, ascending, DLX_ISA_REF first; returns how many (at most 8). */
 size_t dlx_isa_list(dlx_isa out[8]);
 const char *dlx_isa_name(dlx_isa isa);
+/* The i-th extension beyond the architecture's baseline that sets of this build need: its name (static), the first set
+ * that needs it, and whether this CPU has it. False when i is past the end. */
+bool dlx_isa_feature(size_t i, const char **name, dlx_isa *isa, bool *present);
 
 #endif

@@ -69,6 +69,9 @@ dlx_status dlx_checkpoint_unchanged(const dlx_checkpoint *c, dlx_error *err);
 
 /* "org/name" or folder -> folder; malloc'd. */
 dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *err);
+/* The folder that holds the cache, malloc'd, as the environment says; it need not exist. DLX_E_INVALID: no variable
+ * says where it is. */
+dlx_status dlx_cache_folder(char **out, dlx_error *err);
 
 /*
  * Builds the forward graph of layout A into the empty graph g, high-level operators only, constants as views:

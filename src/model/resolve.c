@@ -41,7 +41,7 @@ static char *expand(const char *folder)
 }
 
 /* The first that is set decides, as in huggingface_hub. */
-static dlx_status cache_folder(char **out, dlx_error *err)
+dlx_status dlx_cache_folder(char **out, dlx_error *err)
 {
     const char *hub = getenv("HF_HUB_CACHE"), *base = getenv("HF_HOME"), *home = getenv("HOME");
     *out = NULL;
@@ -138,7 +138,7 @@ static dlx_status find_snapshot(char **out, const char *repository, dlx_error *e
 static dlx_status find_in_cache(char **folder, const char *name, dlx_error *err)
 {
     char *cache, *repository;
-    DLX_TRY(cache_folder(&cache, err));
+    DLX_TRY(dlx_cache_folder(&cache, err));
     dlx_text_buffer t = {0};
     const char *slash = strchr(name, '/');
     dlx_put(&t, "%s/models--%.*s--%s", cache, (int)(slash - name), name, slash + 1);

@@ -555,6 +555,21 @@ static void check_dlx_batcher_options(void **state)
     dlx_model_close(model);
 }
 
+#define DESCRIBED(type, call)                                                                                          \
+    static dlx_status read_##type(void *out, dlx_error *err)                                                           \
+    {                                                                                                                  \
+        return told(call, #type, err);                                                                                 \
+    }                                                                                                                  \
+    static void check_##type(void **state)                                                                             \
+    {                                                                                                                  \
+        (void)state;                                                                                                   \
+        check_filled(SUBJECT(type, read_##type), sizeof(type));                                                        \
+    }
+DESCRIBED(dlx_build_info, dlx_get_build_info(out))
+DESCRIBED(dlx_library_info, dlx_get_library_info(0, out))
+DESCRIBED(dlx_kernel_set_info, dlx_get_kernel_set_info(0, out))
+DESCRIBED(dlx_cpu_feature_info, dlx_get_cpu_feature_info(0, out))
+
 static dlx_status read_backend(void *out, dlx_error *err)
 {
     return told(dlx_export_backend_info(0, out), "dlx_backend_info", err);

@@ -76,6 +76,36 @@ def test_broken_links_are_named(tmp_path, capsys):
     assert "command lines were not checked" in output
 
 
+def test_messages_that_nobody_says_are_named(tmp_path, capsys):
+    (tmp_path / "src").mkdir()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "src" / "a.c").write_text('dlx_fail(err, "cannot open \'%s\' for the "\n   "reason that %d files are open");\n'
+                                          'f("a.pte: %s", x); g("short %d");\n', encoding="utf-8")
+    page = tmp_path / "docs" / "TROUBLESHOOTING.md"
+    page.write_text("> `cannot open 'x' for the reason that 7 files are open`\n"
+                    "> `a.pte: cannot open 'x' for the reason that 7 files are open`\n", encoding="utf-8")
+    assert run_docs(tmp_path, "# A\n") == 0
+    assert "2 quotations" in capsys.readouterr().out
+    page.write_text("\n> `cannot open 'x' for the reasons that 7 files are open`\n> `short 7`\n"
+                    "> `a.pte: cannot read it`\n", encoding="utf-8")
+    assert run_docs(tmp_path, "# A\n") == 1
+    output = capsys.readouterr().out
+    assert "docs/TROUBLESHOOTING.md:2: no source says: cannot open 'x' for the reasons" in output
+    assert "TROUBLESHOOTING.md:3" in output and "TROUBLESHOOTING.md:4" in output
+
+
+def test_code_that_no_example_has_is_named(tmp_path, capsys):
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "examples" / "a.c").write_text("int main(void)\n{\n    return call(1,\n                2);\n}\n", encoding="utf-8")
+    page = tmp_path / "docs" / "C.md"
+    page.write_text("```c\nreturn call(1, 2);\n```\n", encoding="utf-8")
+    assert run_docs(tmp_path, "# A\n") == 0
+    page.write_text("```c\nreturn call(2, 1);\n```\n", encoding="utf-8")
+    assert run_docs(tmp_path, "# A\n") == 1
+    assert "docs/C.md: no example has: return call(2, 1);" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name, text, words", [
     ("src/a.c", "int\tx;\n", "tab"),
     ("src/a.c", "int x; \n", "white space at the end"),

@@ -2,6 +2,7 @@
 decodes, recorded logits, and what the commands say about each other."""
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -294,12 +295,42 @@ def test_demo_goldens(sudoku, rule, options):
 def test_sudoku_counts(sudoku):
     for path in sudoku.values():
         out = run_json("sudoku", path, HELDOUT, "--count", "25")
-        one, sure = out["rules"]
+        sure, one = out["rules"]  # the fast one first
         assert (one["rule"], sure["rule"]) == ("one token a pass", "threshold 0.99")
         assert one["puzzles"] == sure["puzzles"] == 25
         assert one["passes_per_puzzle"] == 48 and one["tokens_per_pass"] == 1
         assert one["solved"] >= 23 and sure["solved"] >= 22  # 99.4 and 98.4 % of all puzzles; hard ones stand first
         assert sure["tokens_per_pass"] > 10 and 0 < sure["ms_per_puzzle"] < one["ms_per_puzzle"]
+
+
+@pytest.mark.parametrize("rule, rows", (("threshold 0.99", []), ("one token a pass", ["threshold 0.99"])))
+def test_sudoku_stopped_prints_what_ran(sudoku, rule, rows):
+    """An interrupt while the first puzzle of a rule is drawn: only rules with a finished puzzle have a row."""
+    main, side = pty.openpty()
+    process = subprocess.Popen([CLI, "sudoku", sudoku["none"], HELDOUT, "--count", "1", "--delay", "400"],
+                               stdin=subprocess.DEVNULL, stdout=side, stderr=side, env={**os.environ, "TERM": "xterm"})
+    os.close(side)
+    seen, stopped = "", False
+    with open(main, "rb", buffering=0) as terminal:
+        while True:
+            try:
+                seen += terminal.read(65536).decode()
+            except OSError:  # Linux: the other side is closed
+                break
+            if not stopped and re.search(rf"clues, {rule}\r.*pass 1,", seen, re.S):
+                process.send_signal(signal.SIGINT)
+                stopped = True
+    assert process.wait(timeout=60) == 130 and stopped
+    summary = seen.rpartition("clues, ")[2]
+    assert re.findall(r"^(threshold 0\.99|one token a pass) +1 ", summary, re.M) == rows
+    assert ("stopped; what was finished:" in summary) == bool(rows) == ("ms/puzzle" in summary)
+    assert ("stopped before the first puzzle was finished" in summary) != bool(rows)
+
+
+def test_sudoku_says_how_long_it_takes(sudoku):
+    status, screen = on_terminal("sudoku", sudoku["none"], HELDOUT, "--show", "0", "--count", "12", "--threshold", "0.99",
+                                 columns=120)
+    assert status == 0 and re.search(r"12 of 12 puzzles, [\d.]+ % solved, [\d.]+ ms each, 0 s left", screen)
 
 
 def test_sudoku_without_a_terminal(sudoku):

@@ -3,7 +3,9 @@ import importlib.util
 import subprocess
 import sys
 
-from program import ROOT
+import pytest
+
+from program import DATA, ROOT
 
 spec = importlib.util.spec_from_file_location("summarise_log", ROOT / "tools" / "summarise_log.py")
 summarise_log = importlib.util.module_from_spec(spec)
@@ -21,6 +23,25 @@ def test_ctest():
     assert summarise("Test project\n" + OLD) == ["42 of 42 passed"]
     assert summarise(NEW) == ["2 of 2 passed"]
     assert summarise(FAILED)[0] == "32 of 34 passed, 1 failed, 1 not run: test_tokenizer_qwen (Skipped)"
+
+
+# What ctest 3.25 and 4.4 wrote about the same seven tests, and about three of them.
+RECORDED = {
+    "ctest-3.25-mixed": "1 of 7 passed, 3 failed, 3 not run: skip (Skipped), skip2 (Skipped), off (Disabled)",
+    "ctest-4.4-mixed": "1 of 7 passed, 3 failed, 3 not run: skip (Skipped), skip2 (Skipped), off (Disabled)",
+    "ctest-3.25-skipped": "1 of 3 passed, 2 not run: skip (Skipped), skip2 (Skipped)",
+    "ctest-4.4-skipped": "1 of 3 passed, 2 not run: skip (Skipped), skip2 (Skipped)",
+    "ctest-none": "0 of 0 passed",
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_logs(name):
+    assert summarise((DATA / "logs" / f"{name}.txt").read_text())[0] == RECORDED[name]
+
+
+def test_a_log_inside_a_log_counts_for_nothing():
+    assert summarise("1: " + FAILED + FAILED + OLD) == ["42 of 42 passed"]
 
 
 def test_what_ctest_left_out_has_a_reason():
@@ -48,4 +69,7 @@ def test_pytest(tmp_path):
 def test_checks_and_builds():
     assert summarise("style: 408 files follow the rules\n") == ["style: 408 files follow the rules"]
     assert summarise("a\ndocs: 10 pages, 34 command lines, every link and flag exists\n")[0].startswith("docs: 10 pages")
-    assert summarise("[1/2] Building\n[2/2] Linking\n") == [""]
+    assert summarise("[1/2] Building\n[2/2] Linking\n") == ["2 of 2 steps"]
+    assert summarise("ninja: no work to do.\n") == [""]
+    assert summarise("no tests ran in 0.01s\n") == ["0 passed"]
+    assert summarise("The following tests did not run:\nnote: these follow\n") == [""]

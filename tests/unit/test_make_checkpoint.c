@@ -240,6 +240,7 @@ static void failures_leave_nothing(void **state)
         "--family llada --what 1 x",
         "--family llada --size tiny --heads 4 --kv-heads 3 x",
         "--family llada x y",
+        "--family llada --weights none x",
         "--family llada",
         "--family llada --size tiny --tokenizer /nowhere x",
     };
@@ -249,11 +250,39 @@ static void failures_leave_nothing(void **state)
     }
 }
 
+static void zero_weights_are_holes(void **state)
+{
+    char made[512], zero[512];
+    checkpoint a, b;
+    (void)state;
+    snprintf(made, sizeof made, "%s/numbers", root);
+    snprintf(zero, sizeof zero, "%s/zero", root);
+    assert_int_equal(
+        shell("%s --family sdar --size tiny --shard-bytes 500000 %s >%s/log", DLX_MAKE_CHECKPOINT, made, root), 0);
+    assert_int_equal(shell("%s --family sdar --size tiny --shard-bytes 500000 --weights zero %s >%s/log",
+                           DLX_MAKE_CHECKPOINT, zero, root),
+                     0);
+    open_checkpoint(&a, made);
+    open_checkpoint(&b, zero);
+    assert_true(b.files > 1);
+    assert_int_equal(count(&a), count(&b));
+    for (int i = 0; i < b.files; i++)
+        for (size_t k = 0; k < b.file[i].n_tensors; k++) {
+            const dlx_st_tensor *t = &b.file[i].tensors[k], *u = find(&a, t->name);
+            assert_int_equal(t->bytes, u->bytes);
+            for (uint64_t x = 0; x < t->bytes; x++) assert_int_equal(t->data[x], 0);
+        }
+    close_checkpoint(&a);
+    close_checkpoint(&b);
+    assert_int_equal(shell("test $(du -k %s | cut -f1) -lt $(($(du -k %s | cut -f1) / 2))", zero, made), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiny_checkpoints_match_the_recorded_ones),
         cmocka_unit_test(shards_hold_the_same_tensors),
+        cmocka_unit_test(zero_weights_are_holes),
         cmocka_unit_test(failures_leave_nothing),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

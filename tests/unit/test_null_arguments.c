@@ -545,6 +545,11 @@ static void test_dlx_export(void)
     assert_int_not_equal(access(path, F_OK), 0);
 }
 
+static void test_dlx_export_cache_folder(void)
+{
+    REFUSED(dlx_export_cache_folder(NULL, &err));
+}
+
 /* ---- all of them ---- */
 
 #define ROW(function)                                                                                                  \
@@ -597,6 +602,7 @@ static const struct {
     ROW(dlx_chat_render),
     ROW(dlx_chat_encode),
     ROW(dlx_export),
+    ROW(dlx_export_cache_folder),
 };
 
 static void run_row(void **state)
