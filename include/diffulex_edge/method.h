@@ -83,6 +83,11 @@ typedef struct dlx_tensor {
  */
 DLX_API dlx_status dlx_method_open(dlx_method **out, const char *path, const char *name,
                                    const dlx_method_options *options, dlx_error *err);
+/* The same from a descriptor and from bytes [n], which are needed during the call only, as for dlx_model_open_fd. */
+DLX_API dlx_status dlx_method_open_fd(dlx_method **out, int fd, const char *name, const dlx_method_options *options,
+                                      dlx_error *err);
+DLX_API dlx_status dlx_method_open_memory(dlx_method **out, const void *bytes, size_t n, const char *name,
+                                          const dlx_method_options *options, dlx_error *err);
 DLX_API void dlx_method_close(dlx_method *method); /* NULL is fine */
 
 DLX_API size_t dlx_method_num_inputs(const dlx_method *method);

@@ -52,6 +52,12 @@ static inline dlx_model_options dlx_model_options_default(void)
 
 /* Opens and verifies the file at `path` (UTF-8). `options` may be NULL. Free with dlx_model_close. */
 DLX_API dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err);
+/* The same from an open descriptor of a regular file (a sandbox's, or of memfd_create), and from the bytes [n] of a
+ * .pte. Both stay the caller's and are needed during the call only: the descriptor, whose position is neither used nor
+ * moved, may then be closed, the bytes freed. Nobody may change the bytes during the call. */
+DLX_API dlx_status dlx_model_open_fd(dlx_model **out, int fd, const dlx_model_options *options, dlx_error *err);
+DLX_API dlx_status dlx_model_open_memory(dlx_model **out, const void *bytes, size_t n, const dlx_model_options *options,
+                                         dlx_error *err);
 /* Sessions must be closed before their model. NULL is fine. */
 DLX_API void dlx_model_close(dlx_model *model);
 

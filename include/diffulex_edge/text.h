@@ -28,6 +28,10 @@ DLX_API dlx_status dlx_tokenizer_open_folder(dlx_tokenizer **out, const char *fo
 DLX_API dlx_status dlx_tokenizer_open_packed(dlx_tokenizer **out, const void *bytes, size_t n, dlx_error *err);
 /* From a .pte file; DLX_E_UNSUPPORTED when it carries none. */
 DLX_API dlx_status dlx_tokenizer_open_pte(dlx_tokenizer **out, const char *path, dlx_error *err);
+/* The same from a descriptor of a .pte and from its bytes [n], which are needed during the call only: see
+ * dlx_model_open_fd. */
+DLX_API dlx_status dlx_tokenizer_open_pte_fd(dlx_tokenizer **out, int fd, dlx_error *err);
+DLX_API dlx_status dlx_tokenizer_open_pte_memory(dlx_tokenizer **out, const void *bytes, size_t n, dlx_error *err);
 DLX_API void dlx_tokenizer_close(dlx_tokenizer *tokenizer); /* NULL is fine */
 
 /* Compact binary form, at most a few MB; *bytes is freed with dlx_free. */

@@ -285,6 +285,8 @@ FUNCTIONS = {
     "dlx_completion_statistics": (c_int, [c_void_p, POINTER(Statistics), _ERR]),
     # model.h
     "dlx_model_open": (c_int, [_HANDLE, c_char_p, POINTER(ModelOptions), _ERR]),
+    "dlx_model_open_fd": (c_int, [_HANDLE, c_int, POINTER(ModelOptions), _ERR]),
+    "dlx_model_open_memory": (c_int, [_HANDLE, c_void_p, c_size_t, POINTER(ModelOptions), _ERR]),
     "dlx_model_close": (None, [c_void_p]),
     "dlx_model_get_facts": (POINTER(ModelFacts), [c_void_p]),
     "dlx_model_memory": (c_int, [c_void_p, c_int32, c_int32, POINTER(Memory), _ERR]),
@@ -320,6 +322,8 @@ FUNCTIONS = {
     "dlx_element_name": (c_char_p, [c_int32]),
     "dlx_element_size": (c_size_t, [c_int32]),
     "dlx_method_open": (c_int, [_HANDLE, c_char_p, c_char_p, POINTER(MethodOptions), _ERR]),
+    "dlx_method_open_fd": (c_int, [_HANDLE, c_int, c_char_p, POINTER(MethodOptions), _ERR]),
+    "dlx_method_open_memory": (c_int, [_HANDLE, c_void_p, c_size_t, c_char_p, POINTER(MethodOptions), _ERR]),
     "dlx_method_close": (None, [c_void_p]),
     "dlx_method_num_inputs": (c_size_t, [c_void_p]),
     "dlx_method_num_outputs": (c_size_t, [c_void_p]),
@@ -333,6 +337,8 @@ FUNCTIONS = {
     "dlx_tokenizer_open_folder": (c_int, [_HANDLE, c_char_p, _ERR]),
     "dlx_tokenizer_open_packed": (c_int, [_HANDLE, c_char_p, c_size_t, _ERR]),
     "dlx_tokenizer_open_pte": (c_int, [_HANDLE, c_char_p, _ERR]),
+    "dlx_tokenizer_open_pte_fd": (c_int, [_HANDLE, c_int, _ERR]),
+    "dlx_tokenizer_open_pte_memory": (c_int, [_HANDLE, c_void_p, c_size_t, _ERR]),
     "dlx_tokenizer_close": (None, [c_void_p]),
     "dlx_tokenizer_pack": (c_int, [c_void_p, _HANDLE, _SIZE_OUT, _ERR]),
     "dlx_tokenizer_encode": (c_int, [c_void_p, c_char_p, c_size_t, c_int, _IDS_OUT, _SIZE_OUT, _ERR]),
@@ -490,6 +496,17 @@ def encode_path(path: Any) -> bytes:
     if b"\0" in encoded:
         raise ValueError("the path holds a NUL character")
     return encoded
+
+
+def address_of(data: Any) -> Tuple[Any, int]:
+    """(what the library takes as an address, number of bytes) of a bytes-like object; a copy only where the object is
+    neither bytes nor writable. The object must outlive the call."""
+    if isinstance(data, bytes):
+        return data, len(data)
+    view = memoryview(data).cast("B")
+    if view.readonly:
+        return bytes(view), len(view)
+    return (ctypes.c_char * len(view)).from_buffer(view), len(view)
 
 
 def take_bytes(pointer: c_void_p, size: int) -> bytes:

@@ -53,12 +53,15 @@ class Method:
     def __init__(self, path: PathLike, name: str = "forward", *, threads: int = 0, cpu: Optional[str] = None,
                  pool: "Optional[ThreadPool]" = None) -> None:
         require_file(path)
+        self._open("dlx_method_open", (_native.encode_path(path),), name, threads, cpu, pool)
+
+    def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
+              pool: "Optional[ThreadPool]") -> None:
         library = _native.library()
         options = _native.MethodOptions(threads=threads, cpu=cpu.encode() if cpu else None,
                                         pool=pool._handle.pointer if pool else None)
         self._handle = Handle("the method",
-                              lambda out: _native.call("dlx_method_open", out, _native.encode_path(path), name.encode(),
-                                                       byref(options)),
+                              lambda out: _native.call(function, out, *source, name.encode(), byref(options)),
                               library.dlx_method_close, *((pool._handle,) if pool else ()))
         self._lock = threading.Lock()
         self.name = name
@@ -69,6 +72,26 @@ class Method:
             self.outputs: List[TensorInfo] = [_info(_native.call, "dlx_method_output_info", pointer, i)
                                               for i in range(n_out)]
             self.state_bytes = int(library.dlx_method_state_bytes(pointer))
+
+    @classmethod
+    def from_fd(cls, fd: int, name: str = "forward", *, threads: int = 0, cpu: Optional[str] = None,
+                pool: "Optional[ThreadPool]" = None) -> "Method":
+        """From an open descriptor of a .pte, which stays yours and is needed during the call only."""
+        method = cls.__new__(cls)
+        method._open("dlx_method_open_fd", (fd,), name, threads, cpu, pool)
+        return method
+
+    @classmethod
+    def from_bytes(cls, data: Any, name: str = "forward", *, threads: int = 0, cpu: Optional[str] = None,
+                   pool: "Optional[ThreadPool]" = None) -> "Method":
+        """From the bytes of a .pte, which are needed during the call only."""
+        method = cls.__new__(cls)
+        method._open("dlx_method_open_memory", _native.address_of(data), name, threads, cpu, pool)
+        return method
+
+    def __repr__(self) -> str:
+        state = "closed" if self._handle.closed else f"{len(self.inputs)} inputs, {len(self.outputs)} outputs"
+        return f"<Method {self.name}, {state}>"
 
     def __call__(self, *inputs: Any) -> Any:
         """One numpy array, or a tuple of them where the method gives several.

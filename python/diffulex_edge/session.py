@@ -113,13 +113,16 @@ class Model:
     def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None,
                  pool: "Optional[ThreadPool]" = None) -> None:
         require_file(path)
+        self._open("dlx_model_open", (_native.encode_path(path),), os.fspath(path), threads, cpu, pool)
+
+    def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
+              pool: "Optional[ThreadPool]") -> None:
         library = _native.library()
         options = _native.ModelOptions(threads=threads, cpu=cpu.encode() if cpu else None,
                                        pool=pool._handle.pointer if pool else None)
-        encoded = _native.encode_path(path)
-        self.path = os.fspath(path)
+        self.path = name
         self._handle = Handle(f"the model {self.path}",
-                              lambda out: _native.call("dlx_model_open", out, encoded, byref(options)),
+                              lambda out: _native.call(function, out, *source, byref(options)),
                               library.dlx_model_close, *([pool._handle] if pool else []))
         handle = self._handle.pointer
         self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
@@ -127,8 +130,38 @@ class Model:
         self._lock = threading.Lock()
         self._idle: List[Session] = []                  # those of generate(), when not at work
         self._tokenizer: "Optional[Tokenizer]" = None
+        self._no_tokenizer: Optional[UnsupportedError] = None  # why there is none, where the source is not there any more
         self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
         self.kernels: str = library.dlx_model_kernels(handle).decode()
+
+    @classmethod
+    def _of(cls, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
+            pool: "Optional[ThreadPool]", tokenizer: "Callable[[], Tokenizer]") -> "Model":
+        model = cls.__new__(cls)
+        model._open(function, source, name, threads, cpu, pool)
+        try:
+            model._tokenizer = tokenizer()
+        except UnsupportedError as error:
+            model._no_tokenizer = error
+        return model
+
+    @classmethod
+    def from_fd(cls, fd: int, *, threads: int = 0, cpu: Optional[str] = None,
+                pool: "Optional[ThreadPool]" = None) -> "Model":
+        """From an open descriptor of a .pte, which stays yours and is needed during the call only; its position does not
+        matter and is not moved."""
+        from .text import Tokenizer
+        return cls._of("dlx_model_open_fd", (fd,), f"<file descriptor {fd}>", threads, cpu, pool,
+                       lambda: Tokenizer.from_pte_fd(fd))
+
+    @classmethod
+    def from_bytes(cls, data: Any, *, threads: int = 0, cpu: Optional[str] = None,
+                   pool: "Optional[ThreadPool]" = None) -> "Model":
+        """From the bytes of a .pte (bytes, bytearray, memoryview, mmap, ...), which are needed during the call only."""
+        from .text import Tokenizer
+        address, n = _native.address_of(data)
+        return cls._of("dlx_model_open_memory", (address, n), f"<memory of {n} bytes>", threads, cpu, pool,
+                       lambda: Tokenizer.from_pte_bytes(data))
 
     @classmethod
     def from_pretrained(cls, name: PathLike, *, quantization: str = "int8-dynamic", backend: str = "xnnpack",
@@ -189,6 +222,8 @@ class Model:
         with the model."""
         from .text import Tokenizer
         with self._lock:
+            if self._no_tokenizer is not None:
+                raise self._no_tokenizer
             if self._tokenizer is None:
                 self._tokenizer = Tokenizer.from_pte(self.path)
             return self._tokenizer

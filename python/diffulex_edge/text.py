@@ -108,6 +108,17 @@ class Tokenizer:
         return cls._open("dlx_tokenizer_open_pte", _native.encode_path(path))
 
     @classmethod
+    def from_pte_fd(cls, fd: int) -> "Tokenizer":
+        """From an open descriptor of a .pte, which stays yours and is needed during the call only."""
+        return cls._open("dlx_tokenizer_open_pte_fd", fd)
+
+    @classmethod
+    def from_pte_bytes(cls, data: Any) -> "Tokenizer":
+        """From the bytes of a .pte, which are needed during the call only."""
+        address, n = _native.address_of(data)
+        return cls._open("dlx_tokenizer_open_pte_memory", address, n)
+
+    @classmethod
     def from_packed(cls, data: bytes) -> "Tokenizer":
         """From the bytes of pack()."""
         return cls._open("dlx_tokenizer_open_packed", data, len(data))

@@ -292,7 +292,8 @@ static dlx_status describe(report *r, bool json, dlx_error *err)
     dlx_load_options load = {.limit = dlx_cpu_best_isa(), .inspect = true};
     r->view = dlx_arena_array(&r->arena, r->pte.n_plans + 1, sizeof *r->view);
     if (!r->view) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing a file");
-    r->runnable = dlx_model_load(&r->model, r->path, &load, &r->why_not) == DLX_OK;
+    dlx_source from = dlx_source_path(r->path);
+    r->runnable = dlx_model_load(&r->model, &from, &load, &r->why_not) == DLX_OK;
     if (r->runnable) DLX_TRY(measure(r, err));
     DLX_TRY(view_methods(r, err));
     /* Too little memory, or a system that refuses, says nothing about the file. */

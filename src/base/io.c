@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -73,6 +74,39 @@ void dlx_file_close(dlx_file *file)
 {
     if (file->fd >= 0 && !file->memory && file->name) close(file->fd);
     *file = (dlx_file){.fd = -1};
+}
+
+dlx_source dlx_source_path(const char *path)
+{
+    return (dlx_source){.path = path, .fd = -1};
+}
+
+dlx_source dlx_source_fd(int fd)
+{
+    dlx_source s = {.fd = fd};
+    snprintf(s.name, sizeof s.name, "file descriptor %d", fd);
+    return s;
+}
+
+dlx_source dlx_source_memory(const void *bytes, size_t n)
+{
+    dlx_source s = {.bytes = bytes, .n = n, .fd = -1};
+    snprintf(s.name, sizeof s.name, "memory of %zu bytes", n);
+    return s;
+}
+
+const char *dlx_source_name(const dlx_source *source)
+{
+    return source->path ? source->path : source->name;
+}
+
+dlx_status dlx_source_open(dlx_file *out, const dlx_source *source, dlx_error *err)
+{
+    const char *name = dlx_source_name(source);
+    if (source->path) return dlx_file_open(out, name, err);
+    if (!source->bytes) return dlx_file_from_fd(out, source->fd, name, err);
+    dlx_file_from_memory(out, source->bytes, source->n, name);
+    return DLX_OK;
 }
 
 dlx_status dlx_file_read(const dlx_file *file, uint64_t offset, void *out, size_t n, dlx_error *err)

@@ -29,6 +29,23 @@ dlx_status dlx_file_from_fd(dlx_file *out, int fd, const char *name, dlx_error *
 void dlx_file_from_memory(dlx_file *out, const void *data, uint64_t size, const char *name);
 void dlx_file_close(dlx_file *file);
 
+/* What a program is opened from: one of the three. */
+typedef struct dlx_source {
+    const char *path;  /* NULL: another one */
+    const void *bytes; /* [n]; NULL: another one */
+    size_t n;
+    int fd;
+    char name[32]; /* of a descriptor or of memory, for messages; made by dlx_source_* */
+} dlx_source;
+
+dlx_source dlx_source_path(const char *path);
+dlx_source dlx_source_fd(int fd);
+dlx_source dlx_source_memory(const void *bytes, size_t n);
+/* "model.pte", "file descriptor 3", "memory of 4096 bytes" */
+const char *dlx_source_name(const dlx_source *source);
+/* The source must outlive the file. */
+dlx_status dlx_source_open(dlx_file *out, const dlx_source *source, dlx_error *err);
+
 /* Bytes [offset, offset + n), which lie inside the file. A file that has become shorter is DLX_E_IO. */
 dlx_status dlx_file_read(const dlx_file *file, uint64_t offset, void *out, size_t n, dlx_error *err);
 /* Hint: the range will be read soon. */

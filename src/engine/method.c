@@ -108,11 +108,11 @@ static dlx_status make_executor(dlx_method *m, dlx_error *err)
     return s;
 }
 
-static dlx_status load(dlx_method *m, const char *path, const char *name, const dlx_method_options *o, dlx_isa limit,
-                       dlx_error *err)
+static dlx_status load(dlx_method *m, const dlx_source *from, const char *name, const dlx_method_options *o,
+                       dlx_isa limit, dlx_error *err)
 {
     dlx_program_options options = {.limit = limit, .mem = &m->mem};
-    DLX_TRY(dlx_file_open(&m->file, path, err));
+    DLX_TRY(dlx_source_open(&m->file, from, err));
     DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
     if (!o->pool) DLX_TRY(dlx_pool_create_with(&m->own_pool, o->threads, &m->mem, err));
     m->pool = o->pool ? o->pool : m->own_pool;
@@ -131,13 +131,11 @@ static dlx_status load(dlx_method *m, const char *path, const char *name, const 
     return make_states(m, err);
 }
 
-dlx_status dlx_method_open(dlx_method **out, const char *path, const char *name, const dlx_method_options *options,
-                           dlx_error *err)
+static dlx_status open_from(dlx_method **out, const dlx_source *from, const char *name,
+                            const dlx_method_options *options, dlx_error *err)
 {
     dlx_method_options o = dlx_method_options_default();
     dlx_isa limit;
-    if (out) *out = NULL;
-    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "dlx_method_open: out and path must not be NULL");
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_method_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per CPU", o.threads);
@@ -148,17 +146,47 @@ dlx_status dlx_method_open(dlx_method **out, const char *path, const char *name,
                         o.threads);
     DLX_TRY(dlx_isa_from_name(&limit, o.cpu ? o.cpu : "auto", err));
     dlx_method *m = dlx_mem_zeroed(o.allocator, 1, sizeof *m);
-    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", path);
+    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", dlx_source_name(from));
     if (o.allocator) m->mem = *o.allocator;
     dlx_arena_init_with(&m->arena, &m->mem);
-    dlx_status s = load(m, path, name ? name : "forward", &o, limit, err);
+    dlx_status s = load(m, from, name ? name : "forward", &o, limit, err);
     if (s != DLX_OK) {
-        if (err && !strstr(err->message, path)) s = dlx_fail_prefix(err, s, "%s", path);
+        const char *what = dlx_source_name(from);
+        if (err && !strstr(err->message, what)) s = dlx_fail_prefix(err, s, "%s", what);
         dlx_method_close(m);
         return s;
     }
     *out = m;
     return DLX_OK;
+}
+
+dlx_status dlx_method_open(dlx_method **out, const char *path, const char *name, const dlx_method_options *options,
+                           dlx_error *err)
+{
+    dlx_source from = dlx_source_path(path);
+    if (out) *out = NULL;
+    if (!out || !path) return dlx_fail(err, DLX_E_INVALID, "dlx_method_open: out and path must not be NULL");
+    return open_from(out, &from, name, options, err);
+}
+
+dlx_status dlx_method_open_fd(dlx_method **out, int fd, const char *name, const dlx_method_options *options,
+                              dlx_error *err)
+{
+    dlx_source from = dlx_source_fd(fd);
+    if (out) *out = NULL;
+    if (!out || fd < 0)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_method_open_fd: a descriptor and a place for the method are needed");
+    return open_from(out, &from, name, options, err);
+}
+
+dlx_status dlx_method_open_memory(dlx_method **out, const void *bytes, size_t n, const char *name,
+                                  const dlx_method_options *options, dlx_error *err)
+{
+    dlx_source from = dlx_source_memory(bytes, n);
+    if (out) *out = NULL;
+    if (!out || !bytes)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_method_open_memory: bytes and a place for the method are needed");
+    return open_from(out, &from, name, options, err);
 }
 
 void dlx_method_close(dlx_method *method)

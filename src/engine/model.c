@@ -151,18 +151,18 @@ static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
     return dlx_file_unchanged(&m->file, err);
 }
 
-dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err)
+dlx_status dlx_model_load(dlx_model *m, const dlx_source *from, const dlx_load_options *o, dlx_error *err)
 {
     memset(m, 0, sizeof *m);
     if (o->mem) m->mem = *o->mem;
     dlx_arena_init_with(&m->arena, &m->mem);
     m->threads = o->threads ? o->threads : dlx_cpu_count(); /* what a pool would have, when there is none */
-    if (!path) return dlx_fail(err, DLX_E_INVALID, "no path of a .pte file was given");
-    dlx_status s = dlx_file_open(&m->file, path, err);
+    const char *name = dlx_source_name(from);
+    dlx_status s = dlx_source_open(&m->file, from, err);
     if (s == DLX_OK) {
         s = load(m, o, err);
         dlx_file_close(&m->file);
-        if (s != DLX_OK && err && !strstr(err->message, path)) s = dlx_fail_prefix(err, s, "%s", path);
+        if (s != DLX_OK && err && !strstr(err->message, name)) s = dlx_fail_prefix(err, s, "%s", name);
     }
     if (s != DLX_OK) dlx_model_unload(m);
     return s;
@@ -176,13 +176,10 @@ void dlx_model_unload(dlx_model *m)
     dlx_arena_free(&m->arena);
 }
 
-dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
+static dlx_status open_from(dlx_model **out, const dlx_source *from, const dlx_model_options *options, dlx_error *err)
 {
     dlx_model_options o = dlx_model_options_default();
     dlx_load_options load_options = {0};
-    if (out) *out = NULL;
-    if (!out || !path)
-        return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: a path and a place for the model are needed");
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_model_options", err));
     if (o.threads < 0 || o.threads > 1024)
         return dlx_fail(err, DLX_E_INVALID, "threads is %d; expected 1 to 1024, or 0 for one per CPU", o.threads);
@@ -195,14 +192,42 @@ dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_opt
     load_options.pool = o.pool;
     load_options.mem = o.allocator;
     dlx_model *m = dlx_mem_zeroed(o.allocator, 1, sizeof *m);
-    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", path);
-    dlx_status s = dlx_model_load(m, path, &load_options, err);
+    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", dlx_source_name(from));
+    dlx_status s = dlx_model_load(m, from, &load_options, err);
     if (s != DLX_OK) {
         dlx_mem_free(o.allocator, m, 1, sizeof *m);
         return s;
     }
     *out = m;
     return DLX_OK;
+}
+
+dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err)
+{
+    dlx_source from = dlx_source_path(path);
+    if (out) *out = NULL;
+    if (!out || !path)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_model_open: a path and a place for the model are needed");
+    return open_from(out, &from, options, err);
+}
+
+dlx_status dlx_model_open_fd(dlx_model **out, int fd, const dlx_model_options *options, dlx_error *err)
+{
+    dlx_source from = dlx_source_fd(fd);
+    if (out) *out = NULL;
+    if (!out || fd < 0)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_model_open_fd: a descriptor and a place for the model are needed");
+    return open_from(out, &from, options, err);
+}
+
+dlx_status dlx_model_open_memory(dlx_model **out, const void *bytes, size_t n, const dlx_model_options *options,
+                                 dlx_error *err)
+{
+    dlx_source from = dlx_source_memory(bytes, n);
+    if (out) *out = NULL;
+    if (!out || !bytes)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_model_open_memory: bytes and a place for the model are needed");
+    return open_from(out, &from, options, err);
 }
 
 void dlx_model_close(dlx_model *model)

@@ -34,7 +34,7 @@ typedef struct dlx_load_options {
     const dlx_allocator *mem; /* NULL: the C library */
 } dlx_load_options;
 
-dlx_status dlx_model_load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err);
+dlx_status dlx_model_load(dlx_model *m, const dlx_source *from, const dlx_load_options *o, dlx_error *err);
 void dlx_model_unload(dlx_model *m);
 
 /* Shapes of the graph inputs for calls of `rows` rows with `cached` cache rows and `demanded` demanded rows;

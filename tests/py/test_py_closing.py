@@ -143,7 +143,7 @@ def test_a_callback_cannot_close_what_it_runs_on(model):
 
     completion = model.generate(PROMPT, on_step=on_step, **LONG)
     assert completion.finish_reason == "cancelled" and words == [None]
-    assert model.generate(PROMPT, **{**LONG, "steps": 2, "gen_length": 8, "block_length": 8}).ids
+    assert model.generate(PROMPT, **{**LONG, "steps": 2, "gen_length": 8, "block_length": 8}).generation.steps
 
 
 def test_a_call_that_is_at_work_is_not_disturbed(model):

@@ -183,6 +183,24 @@ static void test_dlx_model_open(void)
     assert_string_equal(dlx_model_kernels(NULL), "");
 }
 
+static void test_dlx_model_open_fd(void)
+{
+    REFUSED(dlx_model_open_fd(NULL, 0, NULL, &err));
+    EMPTIED(dlx_model, m, dlx_model_open_fd(&m, -1, NULL, &err));
+    dlx_model *m = (dlx_model *)&g;
+    FAILS(dlx_model_open_fd(&m, 12345, NULL, &err), DLX_E_IO);
+    assert_null(m);
+}
+
+static void test_dlx_model_open_memory(void)
+{
+    REFUSED(dlx_model_open_memory(NULL, "ET12", 4, NULL, &err));
+    EMPTIED(dlx_model, m, dlx_model_open_memory(&m, NULL, 4, NULL, &err));
+    dlx_model *m = (dlx_model *)&g;
+    FAILS(dlx_model_open_memory(&m, "ET12", 0, NULL, &err), DLX_E_FORMAT);
+    assert_null(m);
+}
+
 static void test_dlx_model_memory(void)
 {
     dlx_memory unset = {0};
@@ -394,6 +412,18 @@ static void test_dlx_method_open(void)
     assert_int_equal(dlx_method_state_bytes(NULL), 0);
 }
 
+static void test_dlx_method_open_fd(void)
+{
+    REFUSED(dlx_method_open_fd(NULL, 0, NULL, NULL, &err));
+    EMPTIED(dlx_method, m, dlx_method_open_fd(&m, -1, NULL, NULL, &err));
+}
+
+static void test_dlx_method_open_memory(void)
+{
+    REFUSED(dlx_method_open_memory(NULL, "ET12", 4, NULL, NULL, &err));
+    EMPTIED(dlx_method, m, dlx_method_open_memory(&m, NULL, 4, NULL, NULL, &err));
+}
+
 static void test_dlx_method_input_info(void)
 {
     REFUSED(dlx_method_input_info(g.method, 0, NULL, &err));
@@ -446,6 +476,18 @@ static void test_dlx_tokenizer_open_pte(void)
 {
     REFUSED(dlx_tokenizer_open_pte(NULL, g.path, &err));
     EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_pte(&t, NULL, &err));
+}
+
+static void test_dlx_tokenizer_open_pte_fd(void)
+{
+    REFUSED(dlx_tokenizer_open_pte_fd(NULL, 0, &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_pte_fd(&t, -1, &err));
+}
+
+static void test_dlx_tokenizer_open_pte_memory(void)
+{
+    REFUSED(dlx_tokenizer_open_pte_memory(NULL, "ET12", 4, &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_pte_memory(&t, NULL, 4, &err));
 }
 
 static void test_dlx_tokenizer_pack(void)
@@ -567,6 +609,8 @@ static const struct {
     ROW(dlx_complete),
     ROW(dlx_completion_statistics),
     ROW(dlx_model_open),
+    ROW(dlx_model_open_fd),
+    ROW(dlx_model_open_memory),
     ROW(dlx_model_memory),
     ROW(dlx_session_open),
     ROW(dlx_session_forward),
@@ -586,6 +630,8 @@ static const struct {
     ROW(dlx_inspect_method),
     ROW(dlx_inspect_method_graph),
     ROW(dlx_method_open),
+    ROW(dlx_method_open_fd),
+    ROW(dlx_method_open_memory),
     ROW(dlx_method_input_info),
     ROW(dlx_method_output_info),
     ROW(dlx_method_run),
@@ -593,6 +639,8 @@ static const struct {
     ROW(dlx_tokenizer_open_folder),
     ROW(dlx_tokenizer_open_packed),
     ROW(dlx_tokenizer_open_pte),
+    ROW(dlx_tokenizer_open_pte_fd),
+    ROW(dlx_tokenizer_open_pte_memory),
     ROW(dlx_tokenizer_pack),
     ROW(dlx_tokenizer_encode),
     ROW(dlx_tokenizer_decode),
