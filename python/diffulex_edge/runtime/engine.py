@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Seq
 
 from diffulex_edge.decode import ForwardCall, Generation, ModelFacts, Step, check_options, decode_options, generate
 from diffulex_edge.decode import _to_ids as to_ids
+from diffulex_edge.running import leave
 from diffulex_edge.session import Model, Session
 from diffulex_edge.streams import Feed
 
@@ -175,8 +176,8 @@ class _Engine:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        leave(self.close, error)
 
 
 def _stand_in(vocab: int) -> int:
