@@ -37,11 +37,17 @@ class Handle:
                 parent._enter(mark)
                 entered.append(parent)
             open(byref(self.pointer))
-        except BaseException:
+            self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
+        except BaseException:   # Ctrl-C among them, which is raised behind the call that opened it
+            made = getattr(self, "_finalizer", None)
+            if made is not None:
+                made()
+                raise
+            if self.pointer:
+                close(self.pointer)
             for parent in entered:
                 parent._leave(mark)
             raise
-        self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
         self._finalizer.atexit = False
 
     @property

@@ -314,7 +314,7 @@ class DiffusionEngine(_Engine):
         ids = list(facts.stop_ids if config.stop_ids is None else config.stop_ids)
         if given(config.eos_token_id):
             ids.insert(0, config.eos_token_id)  # type: ignore[arg-type]
-        return tuple(i for i in dict.fromkeys(int(i) for i in ids) if 0 <= i < facts.vocab_size)
+        return tuple(i for i in dict.fromkeys(_ids(ids)) if 0 <= i < facts.vocab_size)
 
     def _options(self, config: DiffusionGenerationConfig, facts: ModelFacts) -> Optional[Dict[str, Any]]:
         """Decode options for the family's published algorithm, or the one that is named; None where the config asks for
