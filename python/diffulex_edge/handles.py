@@ -9,9 +9,9 @@ process.
 import contextlib
 import weakref
 from ctypes import byref, c_void_p
-from typing import Any, Callable, Iterator, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, Set, Tuple
 
-__all__ = ["Handle"]
+__all__ = ["Handle", "Turn"]
 
 
 class Handle:
@@ -37,11 +37,17 @@ class Handle:
                 parent._enter(mark)
                 entered.append(parent)
             open(byref(self.pointer))
-        except BaseException:
+            self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
+        except BaseException:   # Ctrl-C among them, which is raised behind the call that opened it
+            made = getattr(self, "_finalizer", None)
+            if made is not None:
+                made()
+                raise
+            if self.pointer:
+                close(self.pointer)
             for parent in entered:
                 parent._leave(mark)
             raise
-        self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
         self._finalizer.atexit = False
 
     @property
@@ -91,3 +97,24 @@ def _finish(close: Callable[[c_void_p], None], pointer: c_void_p, parents: Tuple
     close(pointer)
     for parent in parents:
         parent._leave(mark)
+
+
+class Turn:
+    """For one thread at a time: a second one gets a RuntimeError, and so does a call from within the first. Not a lock,
+    because an exception between taking that and the `with` block (Ctrl-C) would keep it taken."""
+
+    def __init__(self, refusal: str) -> None:
+        self._refusal = refusal
+        self._user: Dict[str, object] = {}
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[None]:
+        """For the time of a with statement."""
+        mark = object()
+        try:
+            if self._user.setdefault("now", mark) is not mark:
+                raise RuntimeError(self._refusal)
+            yield
+        finally:
+            if self._user.get("now") is mark:
+                self._user.clear()

@@ -104,6 +104,8 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, batch_s
     records = [_prompt_of(line, number) for number, line in lines]
     keys = [_key(record, settings) for record, _ in records]
     path = Path(target)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is a folder, a device or a pipe; answers go to a file")
     if path.exists() and os.path.samefile(source, path):
         raise ValueError(f"{path} is the file that the prompts come from; give another output")
     done, size = _answered(path, keys) if resume else (0, 0)

@@ -3,13 +3,12 @@
 For programs that PyTorch users export and that are no language models with explicit caches; those are a Model.
 """
 import os
-import threading
 from ctypes import byref, c_size_t
 from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
-from . import _native
+from . import _native, running
 from .arrays import ELEMENTS, input_array, output_array, tensor_of
-from .handles import Handle
+from .handles import Handle, Turn
 from .session import require_file
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Method:
         self._handle = Handle("the method",
                               lambda out: _native.call(function, out, *source, name.encode(), byref(options)),
                               library.dlx_method_close, *((pool._handle,) if pool else ()))
-        self._lock = threading.Lock()
+        self._turn = Turn("the method is in use by another thread; open one for each thread")
         self.name = name
         with self._handle.use() as pointer:
             n_in, n_out = library.dlx_method_num_inputs(pointer), library.dlx_method_num_outputs(pointer)
@@ -106,7 +105,7 @@ class Method:
         tensors = (_native.Tensor * max(len(arrays), 1))()
         for tensor, (array, name) in zip(tensors, arrays):
             tensor_of(tensor, array, name)
-        with self._mine(), self._handle.use() as pointer:
+        with self._turn.take(), self._handle.use() as pointer:
             _native.call("dlx_method_run", pointer, tensors, c_size_t(len(arrays)))
             results = tuple(self._output(pointer, i) for i in range(len(self.outputs)))
         return results[0] if len(results) == 1 else results
@@ -118,11 +117,8 @@ class Method:
 
     def reset(self) -> None:
         """What is kept between calls becomes what it was after opening."""
-        with self._mine(), self._handle.use() as pointer:
+        with self._turn.take(), self._handle.use() as pointer:
             _native.library().dlx_method_reset(pointer)
-
-    def _mine(self) -> "_Mine":
-        return _Mine(self._lock)
 
     def close(self) -> None:
         """Closing twice is fine."""
@@ -131,19 +127,5 @@ class Method:
     def __enter__(self) -> "Method":
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
-
-class _Mine:
-    """The method belongs to one thread for the time of a call."""
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("the method is in use by another thread; open one for each thread")
-
-    def __exit__(self, *_: Any) -> None:
-        self._lock.release()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        running.leave(self.close, error)

@@ -32,7 +32,7 @@ from . import _native, running
 from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
 from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
-from .handles import Handle
+from .handles import Handle, Turn
 from .streams import CompletionStream
 
 if TYPE_CHECKING:
@@ -490,27 +490,16 @@ class Session(Timeline):
         self._handle = native
         self._own = own                 # a workspace for it alone
         self._seats: "weakref.WeakSet[Seat]" = weakref.WeakSet()
-        self._user: Dict[str, object] = {}      # "now": who uses it. Not a lock: see running.py
+        self._turn = Turn("the session is in use by another thread or by the call that this one is made from; open a "
+                          "session for each")
 
     def __repr__(self) -> str:
         where = "" if self.workspace is None else " of a workspace"
         return f"<Session{where}, {'closed' if self._handle.closed else f'{self.max_context} positions'}>"
 
     @contextlib.contextmanager
-    def _mine(self) -> Iterator[None]:
-        mark = object()
-        try:
-            if self._user.setdefault("now", mark) is not mark:
-                raise RuntimeError("the session is in use by another thread or by the call that this one is made from; "
-                                   "open a session for each")
-            yield
-        finally:
-            if self._user.get("now") is mark:
-                self._user.clear()
-
-    @contextlib.contextmanager
     def _borrow(self) -> Iterator[c_void_p]:
-        with self._mine(), self._handle.use() as pointer:
+        with self._turn.take(), self._handle.use() as pointer:
             yield pointer
 
     @contextlib.contextmanager
@@ -549,7 +538,7 @@ class Session(Timeline):
     def close(self) -> None:
         """Gives back the session's memory. Closing twice is fine; RuntimeError while it is in use or has a seat."""
         if not self._handle.closed:
-            with self._mine():
+            with self._turn.take():
                 self._handle.close("it has a seat at a batcher")
         if self._own is not None:
             self._own.close()

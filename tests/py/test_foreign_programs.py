@@ -120,7 +120,6 @@ def test_outputs_belong_to_the_caller():
 
 def test_one_thread_at_a_time():
     with diffulex_edge.Method(FOLDER / "mlp_dynamic.pte") as method:
-        method._lock.acquire()
         refused = []
 
         def other():
@@ -128,10 +127,10 @@ def test_one_thread_at_a_time():
                 method(numpy.zeros((1, 12), numpy.float32))
             except RuntimeError as error:
                 refused.append(str(error))
-        thread = threading.Thread(target=other)
-        thread.start()
-        thread.join()
-        method._lock.release()
+        with method._turn.take():
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join()
         assert refused and "another thread" in refused[0]
 
 

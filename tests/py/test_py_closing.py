@@ -2,11 +2,12 @@
 import gc
 import threading
 import time
+import weakref
 
 import pytest
 
 import diffulex_edge
-from diffulex_edge import Batcher, Model, running
+from diffulex_edge import Batcher, Model, handles, running
 from exported_files import exported  # noqa: F401
 
 LONG = dict(algorithm="llada.generate", gen_length=96, block_length=96, steps=96)
@@ -154,6 +155,32 @@ def test_a_call_that_is_at_work_is_not_disturbed(model):
         assert out == [None] and session._handle.closed
         assert session._handle._finalizer.alive and model._handle._finalizer.alive, "freed under a call"
     assert not session._handle._finalizer.alive and not model._handle._finalizer.alive
+
+
+@pytest.mark.parametrize("when", ["behind the call", "behind the finalizer"])
+def test_an_interrupted_open_closes_what_it_opened(monkeypatch, when):
+    closed = []
+
+    def opens(out):
+        out._obj.value = 7
+        if when == "behind the call":
+            raise KeyboardInterrupt
+
+    parent = handles.Handle("the parent", lambda out: None, closed.append)
+    if when == "behind the finalizer":
+        real = weakref.finalize
+
+        class Late(real):
+            def __init__(self, *arguments):
+                super().__init__(*arguments)
+                arguments[0]._finalizer = self
+                raise KeyboardInterrupt
+        monkeypatch.setattr(handles.weakref, "finalize", Late)
+    with pytest.raises(KeyboardInterrupt):
+        handles.Handle("the child", opens, closed.append, parent)
+    monkeypatch.undo()
+    assert [pointer.value for pointer in closed] == [7] and not parent._users
+    parent.close()
 
 
 def test_tokenizers_close_when_their_streams_do(model):

@@ -85,14 +85,14 @@ def test_ids(engine, autoregressive, bad):
     (dict(confidence_threshold=float("nan")), "threshold"), (dict(confidence_threshold=-1), "threshold"),
     (dict(top_k=-1), "top_k"), (dict(top_k=1.5), "top_k"), (dict(max_new_tokens=-1), "max_new_tokens"),
     (dict(max_new_tokens=2.5), "max_new_tokens"), (dict(num_iterations=-2), "num_iterations"), (dict(seed=-1), "seed"),
-    (dict(seed=0.5), "seed"), (dict(algorithm="nonsense"), "nonsense"),
+    (dict(seed=0.5), "seed"), (dict(mask_token_id=7.5), "mask_token_id"), (dict(stop_ids=[1.5]), "token ids must be"), (dict(algorithm="nonsense"), "nonsense"),
     (dict(options={"tempersture": 3}), "tempersture"), (dict(options={"steps": "many"}), "steps")])
 @pytest.mark.parametrize("algorithm", [None, "blocks"])
 def test_settings_are_checked_as_the_library_does(engine, autoregressive, setting, words, algorithm):
     config = DiffusionGenerationConfig(**{"max_new_tokens": 4, "algorithm": algorithm, **setting})
     with pytest.raises(ValueError, match=words):
         engine.generate(PROMPT, config)
-    if not {"confidence_threshold", "num_iterations", "algorithm", "options"} & set(setting):
+    if not {"confidence_threshold", "num_iterations", "algorithm", "options", "stop_ids"} & set(setting):
         with pytest.raises(ValueError, match=words):
             autoregressive.generate(PROMPT, GenerationConfig(**{"max_new_tokens": 4, **setting}))
 

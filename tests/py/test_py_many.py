@@ -170,6 +170,10 @@ def test_files_that_are_something_else(model, tmp_path):
     before = read(target)
     with pytest.raises(ValueError, match="is the file that the prompts come from"):
         model.generate_file(source, source, **SHORT)
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ValueError, match="is a folder, a device or a pipe"):
+            model.generate_file(source, other, **SHORT)
     target.write_text("a diary\n")
     with pytest.raises(ValueError, match="line 1, was not written by generate_file"):
         model.generate_file(source, target, chat=False, **SHORT)

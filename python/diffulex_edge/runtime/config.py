@@ -166,7 +166,7 @@ def diffusion_settings(config: Any) -> DiffusionGenerationConfig:
 
 def check_settings(config: Any) -> None:
     """ValueError for numbers that no algorithm takes, in the library's words; what is 0 and means "off" is fine."""
-    for name in ("max_new_tokens", "num_iterations", "block_size", "top_k", "seed"):
+    for name in ("max_new_tokens", "num_iterations", "block_size", "top_k", "seed", "mask_token_id"):
         value = getattr(config, name, None)
         try:
             if value is not None and operator.index(value) < 0:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Seq
 
 from diffulex_edge.decode import ForwardCall, Generation, ModelFacts, Step, check_options, decode_options, generate
 from diffulex_edge.decode import _to_ids as to_ids
+from diffulex_edge.running import leave
 from diffulex_edge.session import Model, Session
 from diffulex_edge.streams import Feed
 
@@ -175,8 +176,8 @@ class _Engine:
     def __enter__(self) -> Any:
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
+        leave(self.close, error)
 
 
 def _stand_in(vocab: int) -> int:
@@ -313,7 +314,7 @@ class DiffusionEngine(_Engine):
         ids = list(facts.stop_ids if config.stop_ids is None else config.stop_ids)
         if given(config.eos_token_id):
             ids.insert(0, config.eos_token_id)  # type: ignore[arg-type]
-        return tuple(i for i in dict.fromkeys(int(i) for i in ids) if 0 <= i < facts.vocab_size)
+        return tuple(i for i in dict.fromkeys(_ids(ids)) if 0 <= i < facts.vocab_size)
 
     def _options(self, config: DiffusionGenerationConfig, facts: ModelFacts) -> Optional[Dict[str, Any]]:
         """Decode options for the family's published algorithm, or the one that is named; None where the config asks for
