@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Checks README and docs/: every link to a file of the tree exists, every `diffulex-edge` command line in a code block uses
 subcommands and flags that the program's own --help lists (left out, with a message, when no program is given), every message
-that docs/TROUBLESHOOTING.md quotes is one of the sources', and every piece of C in docs/C.md stands in examples/."""
+that docs/TROUBLESHOOTING.md quotes is one of the sources', every piece of C in docs/C.md stands in examples/, and CHANGELOG.md begins with the version
+that is built."""
 import argparse
 import re
 import shlex
@@ -192,6 +193,18 @@ def check_quoted_code(root, path, text):
             if not any(bare(block) in example for example in examples)], len(blocks)
 
 
+def check_changes(root):
+    """The first version of CHANGELOG.md is the one that is built."""
+    page, build = root / "CHANGELOG.md", root / "CMakeLists.txt"
+    if not page.is_file() or not build.is_file():
+        return []
+    told = re.search(r"^## (\S+)", page.read_text(encoding="utf-8"), re.M)
+    built = re.search(r"^project\(\w+ VERSION ([\d.]+)", build.read_text(encoding="utf-8"), re.M)
+    if told and built and told[1] == built[1]:
+        return []
+    return [f"CHANGELOG.md begins with {told and told[1]}, CMakeLists.txt builds {built and built[1]}"]
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent)
@@ -204,7 +217,7 @@ def main(argv=None):
         print(f"{args.cli}: no such program")
         return 1
 
-    problems, count, quotations = [], 0, 0
+    problems, count, quotations = check_changes(root), 0, 0
     pages = documents(root)
     if not any(p.name == "README.md" for p in pages):
         problems.append("README.md: missing")

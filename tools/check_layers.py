@@ -59,7 +59,7 @@ CROSSINGS = {("export", "text"), ("export", "text/full")}
 FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/dtype.h", "pthread.h", "threads.h")}
 
 # Folders that see the public headers and their own files, nothing of src/. tests/, tools/ and bench/ may see all.
-CLIENTS = ("cli", "python")
+CLIENTS = ("cli", "python", "examples")
 
 # Parts that a runtime-only build leaves out; what it keeps must not reach them unless the line is guarded.
 FULL_ONLY = ("export", "backends", "quant", "model", "text/full", "format/json")

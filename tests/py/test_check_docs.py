@@ -94,6 +94,15 @@ def test_messages_that_nobody_says_are_named(tmp_path, capsys):
     assert "TROUBLESHOOTING.md:3" in output and "TROUBLESHOOTING.md:4" in output
 
 
+def test_changes_of_another_version_are_named(tmp_path, capsys):
+    (tmp_path / "CMakeLists.txt").write_text("project(x VERSION 1.2.3 LANGUAGES C)\n", encoding="utf-8")
+    (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.3 (not released)\n\n## 1.2.2\n", encoding="utf-8")
+    assert run_docs(tmp_path, "# A\n") == 0
+    (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.2\n", encoding="utf-8")
+    assert run_docs(tmp_path, "# A\n") == 1
+    assert "CHANGELOG.md begins with 1.2.2, CMakeLists.txt builds 1.2.3" in capsys.readouterr().out
+
+
 def test_code_that_no_example_has_is_named(tmp_path, capsys):
     (tmp_path / "examples").mkdir()
     (tmp_path / "docs").mkdir()
