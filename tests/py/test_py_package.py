@@ -419,7 +419,7 @@ def test_a_stream_that_is_dropped_ends(sdar):
         del stream
         gc.collect()
     for thread in threading.enumerate():
-        if thread.name == "diffulex_edge-stream":
+        if thread.name == "diffulex_edge":
             thread.join(20)
     assert threading.active_count() <= before
 
