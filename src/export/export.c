@@ -114,6 +114,17 @@ static bool folder_has(const char *folder, const char *file)
     return n > 0 && (size_t)n < sizeof path && dlx_exists(path);
 }
 
+/* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table
+ * behind them are padding that was never trained. */
+static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
+{
+    const int32_t named[] = {f->mask_id, f->bos_id, f->eos_id, f->pad_id};
+    int32_t n = dlx_tokenizer_size(t);
+    for (size_t i = 0; i < DLX_COUNT(named); i++) n = named[i] >= n ? named[i] + 1 : n;
+    for (int32_t i = 0; i < f->num_stop_ids; i++) n = f->stop_ids[i] >= n ? f->stop_ids[i] + 1 : n;
+    return n < f->vocab_size ? n : f->vocab_size;
+}
+
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
 static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present, dlx_error *err)
 {
@@ -125,6 +136,7 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
         return DLX_OK;
     DLX_TRY(dlx_tokenizer_open_folder(&t, x->checkpoint.folder, err));
     dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);
+    if (s == DLX_OK) x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, t);
     dlx_tokenizer_close(t);
     if (s != DLX_OK) return s;
     void *kept = dlx_arena_alloc(&x->arena, n);
@@ -143,8 +155,8 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     uint32_t n_facts, n_lowered;
     bool has_tokenizer;
     DLX_TRY(x->backend->lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->scheme->metadata, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->scheme->metadata, err));
     dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
     dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");
