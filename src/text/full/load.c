@@ -244,8 +244,7 @@ static dlx_status read_main(loader *l)
     if (!l->main)
         return dlx_fail(l->err, DLX_E_IO, "'%s' has neither tokenizer.json nor vocab.json with merges.txt", l->folder);
     DLX_TRY(check_class(l));
-    l->t->nfc = true;
-    l->t->split = DLX_SPLIT_QWEN2;
+    l->t->steps = dlx_steps_published(DLX_PUBLISHED_QWEN2, true, &l->t->n_steps);
     DLX_TRY(dlx_vocabulary_set(&l->v, l->t, l->main, l->main_file, l->err));
     return read_merges(l);
 }
