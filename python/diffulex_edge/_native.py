@@ -197,7 +197,7 @@ class ExportOptions(Sized):
         ("struct_size", c_size_t), ("model_path", c_char_p), ("output_path", c_char_p), ("backend", c_char_p),
         ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
         ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
-        ("notice", NOTICE_FN), ("notice_ctx", c_void_p),
+        ("notice", NOTICE_FN), ("notice_ctx", c_void_p), ("mask_id", c_int64),
     ]
 
 

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fetched.h"
 #include "base/io.h"
 #include "format/json/json_file.h"
 #include "text/full/load.h"
@@ -54,8 +55,10 @@ static dlx_status out_of_memory(loader *l)
 static dlx_status read_json(loader *l, json_t **out, const char **file, const char *name)
 {
     *file = path_of(l, name);
+    bool there;
     if (!*file) return out_of_memory(l);
-    return dlx_exists(*file) ? dlx_json_load(out, *file, MAX_FILE, l->err) : DLX_OK;
+    DLX_TRY(dlx_fetched_file(&there, *file, l->err));
+    return there ? dlx_json_load(out, *file, MAX_FILE, l->err) : DLX_OK;
 }
 
 static dlx_status read_config(loader *l)
@@ -96,8 +99,11 @@ static dlx_status read_merges(loader *l)
     size_t n;
     const char *file = path_of(l, "merges.txt");
     if (!file) return out_of_memory(l);
+    bool there;
+    DLX_TRY(dlx_fetched_file(&there, file, l->err));
     DLX_TRY(dlx_read_file(&text, &n, file, MAX_FILE, l->err));
-    dlx_status status = dlx_load_merges_text(&l->v, text, n, file, l->err);
+    dlx_status status = dlx_check_fetched(text, n, file, l->err);
+    if (status == DLX_OK) status = dlx_load_merges_text(&l->v, text, n, file, l->err);
     free(text);
     return status;
 }
