@@ -72,6 +72,7 @@ static int run(const dlx_cli_arguments *a)
     o.max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
     o.max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
     o.block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
+    o.mask_id = dlx_cli_int(a, "mask-id", 0);
     o.progress = on_progress;
     o.progress_ctx = &p;
     o.notice = on_notice;
@@ -122,6 +123,7 @@ static const dlx_cli_option options[] = {
      1, LONGEST},
     {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len)", 1, LONGEST},
     {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
+    {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},
     {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,
      0},
     {"json", DLX_CLI_FLAG, NULL, "the summary as one JSON object", 0, 0},

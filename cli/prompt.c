@@ -90,7 +90,8 @@ dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *t
     else if (chat)
         s = dlx_cli_chat_ids(tokenizer, text, dlx_cli_text(a, "system"), special, ids, n, err);
     else
-        s = dlx_cli_encode(tokenizer, text, length, special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN, ids, n, err);
+        s = dlx_cli_encode(tokenizer, text, length,
+                           DLX_ENCODE_AROUND | (special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN), ids, n, err);
     free(content);
     return s;
 }

@@ -38,7 +38,8 @@ static int encode(const dlx_cli_arguments *a, const dlx_tokenizer *t, const char
     dlx_status s =
         dlx_cli_flag(a, "chat", false)
             ? dlx_cli_chat_ids(t, text, dlx_cli_text(a, "system"), special, &ids, &n, &err)
-            : dlx_cli_encode(t, text, length, special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN, &ids, &n, &err);
+            : dlx_cli_encode(t, text, length, DLX_ENCODE_AROUND | (special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN),
+                             &ids, &n, &err);
     if (s == DLX_OK && dlx_cli_flag(a, "json", false)) {
         s = put_json(t, ids, n, &err);
     } else if (s == DLX_OK) {

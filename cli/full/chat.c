@@ -66,7 +66,7 @@ static dlx_status encode(const chat *c, int32_t **ids, size_t *n, dlx_error *err
     const dlx_chat_message *last = &c->turns[c->n_turns - 1];
     dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true};
     if (c->plain)
-        return dlx_tokenizer_encode(c->r.tokenizer, last->content, strlen(last->content), DLX_ENCODE_PLAIN, ids, n,
+        return dlx_tokenizer_encode(c->r.tokenizer, last->content, strlen(last->content), DLX_ENCODE_AROUND, ids, n,
                                     err);
     return dlx_chat_encode(c->r.tokenizer, c->turns, c->n_turns, &o, ids, n, err);
 }

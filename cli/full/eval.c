@@ -28,7 +28,7 @@ static dlx_status encode(const dlx_cli_running *r, const dlx_cli_question *q, in
 {
     dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true};
     if (q->prompt)
-        return dlx_tokenizer_encode(r->tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_PLAIN, ids, n, err);
+        return dlx_tokenizer_encode(r->tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_AROUND, ids, n, err);
     return dlx_chat_encode(r->tokenizer, q->messages, q->n_messages, &options, ids, n, err);
 }
 

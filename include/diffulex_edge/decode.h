@@ -50,7 +50,8 @@ typedef struct dlx_model_facts {
                                            and Dream) */
     int32_t small_block_size;           /* Fast-dLLM v2 sub-block (8); 0 where the family has none */
     int32_t bos_id, eos_id, pad_id;     /* -1 where the checkpoint names none */
-    int32_t reserved;                   /* 0 */
+    int32_t num_tokens;                 /* ids that have a token, 0 .. num_tokens-1: those behind, rows that only pad
+                                           the table, are never chosen. 0: not known, any id may be */
     int32_t num_stop_ids;
     int32_t stop_ids[DLX_MAX_STOP_IDS]; /* ids that end an answer, most specific first */
 } dlx_model_facts;

@@ -36,10 +36,12 @@ typedef struct dlx_export_options {
     void *progress_ctx;
     dlx_notice_fn notice; /* may be NULL; called by the exporting thread, before the first progress */
     void *notice_ctx;
+    int64_t mask_id; /* the mask token, where config.json and the tokenizer disagree or none names it; 0: as in
+                        the files */
 } dlx_export_options;
 
 typedef struct dlx_export_result {
-    size_t struct_size;       /* sizeof(dlx_export_result) */
+    size_t struct_size; /* sizeof(dlx_export_result) */
     uint64_t file_bytes;
     uint64_t quantised_bytes; /* bytes of quantised weights, without their scales */
     uint64_t float_bytes;     /* bytes of constants that stayed float */

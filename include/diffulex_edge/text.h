@@ -1,5 +1,6 @@
 /*
- * Text: byte-level BPE tokenizers of the four families, incremental decoding, and chat templates.
+ * Text: byte-level BPE tokenizers (those of the four families, Llama 3, GPT-2, tekken and their like), incremental
+ * decoding, and chat templates.
  *
  * Encoding needs PCRE2 and utf8proc, reading Hugging Face files needs jansson: a runtime-only build has neither and
  * returns DLX_E_UNSUPPORTED from those functions. Decoding and templates work everywhere.
@@ -38,8 +39,15 @@ DLX_API void dlx_tokenizer_close(dlx_tokenizer *tokenizer); /* NULL is fine */
 DLX_API dlx_status dlx_tokenizer_pack(const dlx_tokenizer *tokenizer, void **bytes, size_t *n, dlx_error *err);
 
 typedef enum dlx_encode_flags {
-    DLX_ENCODE_PLAIN = 0, /* text a user typed: never yields an added token, "<|mask|>" is eight ordinary characters */
-    DLX_ENCODE_SPECIAL = 1, /* added tokens in the text become their ids (templates, prompts that ask for it) */
+    /* Text a user typed. Added tokens that the files do not call special ("<think>", "<tool_call>", those of
+     * fill-in-the-middle) become their ids, as transformers has it with split_special_tokens. Special ones and the mask
+     * never do: "<|im_start|>" is a few ordinary characters. */
+    DLX_ENCODE_PLAIN = 0,
+    /* All added tokens in the text become their ids (templates, prompts that ask for it). */
+    DLX_ENCODE_SPECIAL = 1,
+    /* Besides: the ids that the tokenizer's post_processor puts around a prompt that is no chat (Llama 3: one in
+     * front). The four families have none. */
+    DLX_ENCODE_AROUND = 2,
 } dlx_encode_flags;
 
 /* UTF-8 text of n bytes (need not be NUL-terminated; invalid bytes are replaced by U+FFFD as Python's errors="replace"
@@ -103,8 +111,8 @@ DLX_API dlx_chat_template dlx_tokenizer_chat_template(const dlx_tokenizer *token
 /* Renders to text as the published Jinja template does; *text freed with dlx_free. */
 DLX_API dlx_status dlx_chat_render(dlx_chat_template tmpl, const dlx_chat_message *messages, size_t n_messages,
                                    const dlx_chat_options *options, char **text, size_t *n, dlx_error *err);
-/* Renders to ids: the template's own parts may yield special tokens, message contents never do. Equal to encoding the
- * rendered text with DLX_ENCODE_SPECIAL when no message contains the text of an added token. */
+/* Renders to ids: the template's own parts may yield special tokens and the mask, message contents never do. Equal to
+ * encoding the rendered text with DLX_ENCODE_SPECIAL when no message contains the text of an added token. */
 DLX_API dlx_status dlx_chat_encode(const dlx_tokenizer *tokenizer, const dlx_chat_message *messages, size_t n_messages,
                                    const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err);
 

@@ -66,7 +66,7 @@ class ModelFacts(Sized):
         ("struct_size", c_size_t), ("family", c_int), ("vocab_size", c_int32), ("max_context", c_int32),
         ("max_rows", c_int32), ("mask_id", c_int32), ("attn_block", c_int32), ("logits_shift", c_int32),
         ("block_length", c_int32), ("small_block_size", c_int32), ("bos_id", c_int32), ("eos_id", c_int32),
-        ("pad_id", c_int32), ("reserved", c_int32), ("num_stop_ids", c_int32),
+        ("pad_id", c_int32), ("num_tokens", c_int32), ("num_stop_ids", c_int32),
         ("stop_ids", c_int32 * MAX_STOP_IDS),
     ]
 
@@ -197,7 +197,7 @@ class ExportOptions(Sized):
         ("struct_size", c_size_t), ("model_path", c_char_p), ("output_path", c_char_p), ("backend", c_char_p),
         ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
         ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
-        ("notice", NOTICE_FN), ("notice_ctx", c_void_p),
+        ("notice", NOTICE_FN), ("notice_ctx", c_void_p), ("mask_id", c_int64),
     ]
 
 

@@ -65,6 +65,7 @@ class ModelFacts:
     bos_id: int = -1
     eos_id: int = -1
     pad_id: int = -1
+    num_tokens: int = 0          # ids from here on have no token and are never chosen; 0: not known
     stop_ids: Tuple[int, ...] = ()  # ids that end an answer
 
     @classmethod
@@ -89,6 +90,7 @@ class ModelFacts:
             logits_shift=number("get_logits_shift", 0), block_length=number("get_block_length", 0),
             small_block_size=number("get_small_block_size", 0), bos_id=number("get_bos_id", -1),
             eos_id=number("get_eos_id", -1), pad_id=number("get_pad_id", -1),
+            num_tokens=number("get_token_count", 0),
             stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()))
 
     def to_native(self) -> _native.ModelFacts:

@@ -243,7 +243,7 @@ class Model:
             if chat is None:
                 chat = not special and tokenizer.chat_template not in ("none", "other")
             if not chat:
-                return tokenizer.encode(prompt, special=special)
+                return tokenizer.encode(prompt, special=special, around=True)
             return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **template)
         items: List[Any] = list(prompt)
         if items and all(isinstance(item, Mapping) for item in items):

@@ -142,13 +142,14 @@ class Tokenizer:
         self._call("dlx_tokenizer_pack", byref(data), byref(n))
         return _native.take_bytes(data, n.value)
 
-    def encode(self, text: Union[str, bytes], special: bool = False) -> List[int]:
-        """Token ids of a text. Added tokens written in it become their ids only with special=True: text that a user
-        typed never yields a control token."""
+    def encode(self, text: Union[str, bytes], special: bool = False, around: bool = False) -> List[int]:
+        """Token ids of a text. Added tokens that are not special ("<think>") become their ids; special ones and the
+        mask only with special=True: text that a user typed never yields a control token. around=True puts the ids
+        around it that the tokenizer puts around a prompt (none for the four families)."""
         encoded = _utf8(text)
         ids, n = POINTER(c_int32)(), c_size_t()
-        self._call("dlx_tokenizer_encode", encoded, len(encoded), int(special), byref(ids),
-                     byref(n))
+        self._call("dlx_tokenizer_encode", encoded, len(encoded), int(special) | int(around) << 1, byref(ids),
+                   byref(n))
         return _native.take_ids(ids, n.value)
 
     def decode(self, ids: Sequence[int], skip_special: bool = False) -> str:

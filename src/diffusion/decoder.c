@@ -48,8 +48,11 @@ dlx_status dlx_decoder_open(dlx_decoder *d, const dlx_model_facts *facts, const 
     d->facts = facts;
     d->set = set;
     d->prompt = prompt;
-    d->sampling = (dlx_sampling){
-        .temperature = set->temperature, .top_k = set->top_k, .top_p = set->top_p, .never = facts->mask_id};
+    d->sampling = (dlx_sampling){.temperature = set->temperature,
+                                 .top_k = set->top_k,
+                                 .top_p = set->top_p,
+                                 .never = facts->mask_id,
+                                 .known = facts->num_tokens};
     d->random = dlx_random_seeded(set->seed);
     d->max_candidates = need.candidates;
     DLX_TRY(dlx_generation_create(&d->gen, set->algorithm->name, prompt, (size_t)set->n_prompt, (size_t)need.canvas,

@@ -63,7 +63,7 @@ static bool finished(const dlx_decoder *d, int32_t known)
 static dlx_status complete(dlx_decoder *d, int32_t block, dlx_pass *pass, int32_t next, dlx_error *err)
 {
     dlx_sampling usual = d->sampling;
-    d->sampling = (dlx_sampling){.top_p = 1, .never = usual.never};
+    d->sampling = (dlx_sampling){.top_p = 1, .never = usual.never, .known = usual.known};
     bool append = (int32_t)d->gen->n_ids == next;
     if (append) dlx_decoder_extend(d, next + 1);
     pass->n_store = pass->n;

@@ -205,14 +205,15 @@ void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index)
 
 /* ---- draws ------------------------------------------------------------------------------------------------------ */
 
-/* Inverse of the cumulative distribution over e, `never` left out; -1 when nothing is left. */
-static int32_t draw(const float *e, int32_t n, double sum, int32_t never, dlx_random *random)
+/* Inverse of the cumulative distribution over e, `never` and ids from `known` on left out; -1 when nothing is left. */
+static int32_t draw(const float *e, int32_t n, double sum, int32_t never, int32_t known, dlx_random *random)
 {
     double target = dlx_random_uniform(random), cumulative = 0;
-    if (never >= 0 && never < n) sum -= (double)e[never];
+    if (never >= 0 && never < known) sum -= (double)e[never];
+    for (int32_t i = known; i < n; i++) sum -= (double)e[i];
     target *= sum;
     int32_t last = -1;
-    for (int32_t i = 0; i < n; i++) {
+    for (int32_t i = 0; i < known; i++) {
         if (i == never || !(e[i] > 0)) continue;
         cumulative += (double)e[i];
         last = i;
@@ -221,7 +222,8 @@ static int32_t draw(const float *e, int32_t n, double sum, int32_t never, dlx_ra
     return last;
 }
 
-int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, int32_t never, dlx_random *random)
+int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, int32_t never, int32_t known,
+                          dlx_random *random)
 {
     double best = -INFINITY;
     int32_t id = -1;
@@ -229,7 +231,7 @@ int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, in
         double u = dlx_random_uniform(random), x = (double)logits[i];
         /* -ln(-ln u) <= -ln(1 - u) <= -ln 2 * the exponent of 1 - u: for most tokens that is enough to know. */
         double most = (double)(1023 - (int64_t)(dlx_f64_to_bits(1 - u) >> 52)) * 0x1.62e43p-1;
-        if (i == never || (id >= 0 && x + temperature * most <= best)) continue;
+        if (i == never || i >= known || (id >= 0 && x + temperature * most <= best)) continue;
         double value = x + temperature * dlx_gumbel(u);
         if (value > best) {
             best = value;
@@ -242,8 +244,8 @@ int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, in
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
                     dlx_choice *out)
 {
-    /* Found before the filters, which may leave nothing but `never`. */
-    int32_t other = dlx_argmax(logits, n, how->never);
+    /* Found before the filters, which may leave nothing that can be chosen. */
+    int32_t known = how->known > 0 && how->known < n ? how->known : n, other = dlx_argmax(logits, known, how->never);
     if (how->temperature > 0) dlx_scale_row(logits, n, how->temperature);
     bool filtered = how->top_p < 1 || (how->top_k > 0 && how->top_k < n);
     double whole = how->before_filters && filtered ? exponential_sum(logits, n, largest(logits, n)) : 0;
@@ -256,14 +258,14 @@ bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *
     if (!isfinite(sum)) return false;
 
     const float *e = logits;
-    int32_t id = how->temperature > 0 ? draw(e, n, sum, how->never, random) : top;
-    if (id < 0 || id == how->never) id = other;
+    int32_t id = how->temperature > 0 ? draw(e, n, sum, how->never, known, random) : top;
+    if (id < 0 || id == how->never || id >= known) id = other;
     *out = (dlx_choice){.id = id, .probability = (double)(float)((double)e[id] / (whole > 0 ? whole : sum))};
     out->score = out->probability;
     if (how->score == DLX_SCORE_MARGIN) {
         int32_t second = dlx_argmax(e, n, top);
         float p1 = (float)((double)e[top] / sum), p2 = second < 0 ? 0 : (float)((double)e[second] / sum);
-        out->score = top == how->never ? (double)((float)out->probability - p1) : (double)(p1 - p2);
+        out->score = top == how->never || top >= known ? (double)((float)out->probability - p1) : (double)(p1 - p2);
     } else if (how->score == DLX_SCORE_NEGATIVE_ENTROPY) {
         out->score = (double)(float)p_log_p(e, n, sum, 1e-10f, 0);
     }

@@ -30,6 +30,7 @@ typedef struct dlx_sampling {
     dlx_score_kind score;
     bool entropy;  /* also fill dlx_choice.entropy */
     int32_t never; /* id that is never chosen (the mask), or -1 */
+    int32_t known; /* ids from here on are never chosen either (rows without a token); 0: all may be */
 } dlx_sampling;
 
 typedef struct dlx_choice {
@@ -41,8 +42,9 @@ typedef struct dlx_choice {
 
 /*
  * Chooses a token from logits [n], n >= 1, and overwrites them. Uses one random number when the temperature is above 0,
- * none otherwise. `index` [n] is needed when a filter is on. The id `never` takes part in filters and softmax but is
- * not chosen: where it is the likeliest, the likeliest other id stands in with its own probability. Returns false when
+ * none otherwise. `index` [n] is needed when a filter is on. The id `never` and those from `known` on take part in
+ * filters and softmax but are not chosen: where one is the likeliest, the likeliest other id stands in with its own
+ * probability. Returns false when
  * the logits hold NaN or +infinity, or nothing above -infinity.
  */
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
@@ -54,8 +56,10 @@ int32_t dlx_argmax(const float *logits, int32_t n, int32_t never);
 double dlx_probability_f64(const float *logits, int32_t n, int32_t id);
 /* The same in float32. */
 double dlx_probability_f32(const float *logits, int32_t n, int32_t id);
-/* argmax of exp(logit) / (-ln u)^temperature with n random numbers u, in float64: LLaDA's Gumbel draw. */
-int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, int32_t never, dlx_random *random);
+/* argmax of exp(logit) / (-ln u)^temperature with n random numbers u, in float64: LLaDA's Gumbel draw. `never` and ids
+ * from `known` on (1 .. n) are left out, their random numbers used up all the same. */
+int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, int32_t never, int32_t known,
+                          dlx_random *random);
 
 /* logits / temperature, in float32. */
 void dlx_scale_row(float *logits, int32_t n, double temperature);

@@ -70,7 +70,9 @@ dlx_status dlx_facts_in(dlx_model_facts *out, const dlx_model_facts *facts, dlx_
 {
     *out = (dlx_model_facts){.struct_size = sizeof *out, .mask_id = -1, .bos_id = -1, .eos_id = -1, .pad_id = -1};
     if (!facts) return dlx_fail(err, DLX_E_INVALID, "the facts of the model are missing; see dlx_model_get_facts");
-    return dlx_struct_in(out, sizeof *out, facts, "dlx_model_facts", err);
+    DLX_TRY(dlx_struct_in(out, sizeof *out, facts, "dlx_model_facts", err));
+    if (out->num_tokens > out->vocab_size) out->num_tokens = 0; /* a tokenizer may have more ids than the model */
+    return DLX_OK;
 }
 
 static dlx_status check_facts(const dlx_model_facts *f, dlx_error *err)
@@ -84,6 +86,9 @@ static dlx_status check_facts(const dlx_model_facts *f, dlx_error *err)
         f->num_stop_ids > DLX_MAX_STOP_IDS)
         return dlx_fail(err, DLX_E_INVALID, "model facts: mask_id %d, attn_block %d or num_stop_ids %d is out of range",
                         f->mask_id, f->attn_block, f->num_stop_ids);
+    if (f->num_tokens < 0 || (f->num_tokens == 1 && f->mask_id == 0))
+        return dlx_fail(err, DLX_E_INVALID, "model facts: num_tokens is %d, which leaves no token to choose",
+                        f->num_tokens);
     return DLX_OK;
 }
 

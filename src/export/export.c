@@ -14,6 +14,7 @@
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
 
+#include "base/fetched.h"
 #include "base/sizes.h"
 #include "base/structs.h"
 #include "base/threads.h"
@@ -22,6 +23,7 @@
 #include "format/pte.h"
 #include "model/checkpoint.h"
 #include "quant/quant.h"
+#include "text/tokenizer.h"
 
 enum { DEFAULT_MAX_SEQ_LEN = 2048 };
 
@@ -48,6 +50,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
     DLX_TRY(dlx_backend_find(&x->backend, o->backend, err));
     DLX_TRY(dlx_scheme_find(&x->scheme, o->quantization, x->backend, err));
+    if (o->mask_id < 0 || o->mask_id > INT32_MAX)
+        return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
         return dlx_fail(err, DLX_E_INVALID, "export: max_seq_len, max_rows and block_size must not be negative");
     return DLX_OK;
@@ -94,7 +98,8 @@ static void check_block_fits(const exporter *x)
 static dlx_status build(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
-    dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size};
+    dlx_checkpoint_options c = {
+        .model_type = o->model_type, .block_size = o->block_size, .mask_id = (int32_t)o->mask_id};
     DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
     DLX_TRY(choose_lengths(x, err));
     check_block_fits(x);
@@ -107,11 +112,23 @@ static dlx_status build(exporter *x, dlx_error *err)
     return dlx_graph_verify(&x->graph, err);
 }
 
-static bool folder_has(const char *folder, const char *file)
+static dlx_status folder_has(bool *there, const char *folder, const char *file, dlx_error *err)
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/%s", folder, file);
-    return n > 0 && (size_t)n < sizeof path && dlx_exists(path);
+    *there = false;
+    return n > 0 && (size_t)n < sizeof path ? dlx_fetched_file(there, path, err) : DLX_OK;
+}
+
+/* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table
+ * behind them are padding that was never trained. */
+static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
+{
+    const int32_t named[] = {f->mask_id, f->bos_id, f->eos_id, f->pad_id};
+    int32_t n = dlx_tokenizer_size(t);
+    for (size_t i = 0; i < DLX_COUNT(named); i++) n = named[i] >= n ? named[i] + 1 : n;
+    for (int32_t i = 0; i < f->num_stop_ids; i++) n = f->stop_ids[i] >= n ? f->stop_ids[i] + 1 : n;
+    return n < f->vocab_size ? n : f->vocab_size;
 }
 
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
@@ -121,10 +138,15 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
     void *bytes;
     size_t n;
     *present = false;
-    if (!folder_has(x->checkpoint.folder, "tokenizer.json") && !folder_has(x->checkpoint.folder, "vocab.json"))
-        return DLX_OK;
+    DLX_TRY(folder_has(present, x->checkpoint.folder, "tokenizer.json", err));
+    if (!*present) DLX_TRY(folder_has(present, x->checkpoint.folder, "vocab.json", err));
+    if (!*present) return DLX_OK;
+    *present = false;
     DLX_TRY(dlx_tokenizer_open_folder(&t, x->checkpoint.folder, err));
+    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
+    if (mask >= 0 && (uint32_t)mask < t->size && t->kind[mask]) t->mask_id = mask;
     dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);
+    if (s == DLX_OK) x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, t);
     dlx_tokenizer_close(t);
     if (s != DLX_OK) return s;
     void *kept = dlx_arena_alloc(&x->arena, n);
@@ -143,8 +165,8 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     uint32_t n_facts, n_lowered;
     bool has_tokenizer;
     DLX_TRY(x->backend->lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->scheme->metadata, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->scheme->metadata, err));
     dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
     dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");

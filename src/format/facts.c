@@ -22,6 +22,7 @@ static const struct {
     {"get_bos_id", offsetof(dlx_model_facts, bos_id), -1, 1 << 24},
     {"get_eos_id", offsetof(dlx_model_facts, eos_id), -1, 1 << 24},
     {"get_pad_id", offsetof(dlx_model_facts, pad_id), -1, 1 << 24},
+    {"get_token_count", offsetof(dlx_model_facts, num_tokens), 0, 1 << 24},
 };
 
 static int32_t *field(dlx_model_facts *facts, size_t i)

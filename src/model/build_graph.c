@@ -48,20 +48,6 @@ static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
     return made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
 }
 
-void dlx_rope_tables(float *cosines, float *sines, double theta, int32_t head_dim, int32_t positions)
-{
-    size_t d = (size_t)head_dim, half = d / 2;
-    for (size_t j = 0; j < half; j++) {
-        float power = (float)pow((float)theta, (float)(2 * j) / (float)d), inv_freq = 1.0f / power;
-        for (size_t p = 0; p < (size_t)positions; p++) {
-            float angle = (float)p * inv_freq, cosine = (float)cos((double)angle), sine = (float)sin((double)angle);
-            cosines[p * d + j] = cosines[p * d + j + half] = cosine;
-            sines[p * d + j] = -sine;
-            sines[p * d + j + half] = sine;
-        }
-    }
-}
-
 /* ---- operators -------------------------------------------------------------------------------------------------- */
 
 static uint32_t binary(builder *b, dlx_op op, uint32_t x, uint32_t y)
@@ -78,7 +64,7 @@ static dlx_status rope(builder *b, uint32_t positions)
     if (!c || !s)
         return dlx_fail(b->err, DLX_E_NOMEM, "out of memory: the rotary tables of %d positions take %zu bytes",
                         b->context, 2 * n * sizeof *c);
-    dlx_rope_tables(c, s, b->c->shape.rope_theta, b->c->shape.head_dim, b->context);
+    dlx_rope_tables(c, s, b->c->shape.rope_theta, &b->c->shape.rope_scaling, b->c->shape.head_dim, b->context);
     int64_t dim[2] = {b->context, b->c->shape.head_dim};
     dlx_const_source source = {.data = c, .bytes = n * sizeof *c, .stored = DLX_F32};
     b->cos = binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.cos", DLX_F32, 2, dim, source), positions);

@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "format/safetensors.h"
 #include "graph/graph.h"
+#include "model/rope.h"
 
 typedef struct dlx_model_shape {
     int32_t hidden, layers, heads, kv_heads, head_dim, intermediate;
@@ -23,6 +24,7 @@ typedef struct dlx_model_shape {
     int32_t max_positions; /* as the config says */
     float norm_eps;
     double rope_theta;
+    dlx_rope_scaling rope_scaling;
     bool qkv_bias;
     bool qk_norm; /* per-head RMSNorm of q and k before RoPE */
     bool tied;    /* lm_head is the embedding table */
@@ -51,15 +53,16 @@ typedef struct dlx_checkpoint {
 typedef struct dlx_checkpoint_options {
     const char *model_type; /* family name that overrides config.json, or NULL */
     int32_t block_size;     /* overrides the family's block length, 0: none */
+    int32_t mask_id;        /* overrides what config.json and the tokenizer say, 0: none */
 } dlx_checkpoint_options;
 
 /*
  * `path`: what dlx_resolve_checkpoint takes: a folder, or "org/name" found in the Hugging Face cache ($HF_HUB_CACHE,
- * $HF_HOME/hub,
- * ~/.cache/huggingface/hub; models--org--name/{refs/main,snapshots/REV}). Nothing is downloaded: when it is absent the
- * message gives the `hf download` command. Refused, with the key or tensor, what was expected and what was found:
- * config values the arithmetic does not cover (alibi, rope_scaling, sliding windows, other activations, MoE, ...), a
- * missing, extra or misshapen tensor, an unsupported dtype.
+ * $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub;
+ * models--org--name/{refs/main,snapshots/REV}). Nothing is downloaded: when it is absent the message gives the `hf
+ * download` command. Refused, with the key or tensor, what was expected and what was found: config values the
+ * arithmetic does not cover (alibi, rope_scaling, sliding windows, other activations, MoE, ...), a missing, extra or
+ * misshapen tensor, an unsupported dtype.
  */
 dlx_status dlx_checkpoint_open(dlx_checkpoint *out, const char *path, const dlx_checkpoint_options *options,
                                dlx_error *err);
@@ -84,12 +87,5 @@ dlx_status dlx_cache_folder(char **out, dlx_error *err);
  */
 dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context,
                            dlx_error *err);
-
-/*
- * Rotary tables [positions, head_dim] as transformers and modeling_llada.py make them: inverse frequencies
- * theta^(-2j/d), angles, cosines and sines in float32, so that the roundings of the angle, which matter at high
- * positions, are the published ones.
- */
-void dlx_rope_tables(float *cosines, float *sines, double theta, int32_t head_dim, int32_t positions);
 
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/io.h"
+#include "base/fetched.h"
 #include "base/sizes.h"
 #include "format/json/json_file.h"
 
@@ -19,9 +19,13 @@ static dlx_status load(json_t **out, const char *folder, const char *name, bool 
     int n = snprintf(path, sizeof path, "%s/%s", folder, name);
     if (n < 0 || (size_t)n >= sizeof path)
         return dlx_fail(err, DLX_E_LIMIT, "the path of '%.200s...' is longer than %zu bytes", folder, sizeof path - 1);
-    if (!dlx_exists(path)) {
+    bool there;
+    DLX_TRY(dlx_fetched_file(&there, path, err));
+    if (!there) {
         if (!required) return DLX_OK;
-        return dlx_fail(err, DLX_E_IO, "'%s' has no %s; a Hugging Face checkpoint folder is expected", folder, name);
+        DLX_TRY(dlx_refuse_adapter(folder, err));
+        return dlx_fail(err, DLX_E_IO, "'%s' has no %s; a Hugging Face checkpoint folder is expected%s", folder, name,
+                        dlx_incomplete_download(folder).s);
     }
     DLX_TRY(dlx_json_load(out, path, strcmp(name, "tokenizer.json") ? CONFIG_LIMIT : TOKENIZER_LIMIT, err));
     if (json_is_object(*out)) return DLX_OK;
@@ -219,4 +223,27 @@ dlx_status dlx_config_token(const dlx_config_files *f, const char *content, int3
             DLX_TRY(meet(f, "tokenizer.json", content, json_object_get(entry, "id"), vocab_size, id, err));
     }
     return DLX_OK;
+}
+
+const char *dlx_config_token_name(const dlx_config_files *f, int32_t id)
+{
+    char key[16];
+    const char *content;
+    json_t *value;
+    size_t i;
+    snprintf(key, sizeof key, "%d", id);
+    content = json_string_value(
+        json_object_get(json_object_get(json_object_get(f->tokenizer_config, "added_tokens_decoder"), key), "content"));
+    if (content) return content;
+    json_object_foreach(f->added_tokens, content, value)
+    {
+        if (json_is_integer(value) && json_integer_value(value) == id) return content;
+    }
+    json_array_foreach(json_object_get(f->tokenizer, "added_tokens"), i, value)
+    {
+        const json_t *number = json_object_get(value, "id");
+        if (json_is_integer(number) && json_integer_value(number) == id)
+            return json_string_value(json_object_get(value, "content"));
+    }
+    return NULL;
 }

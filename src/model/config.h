@@ -59,6 +59,14 @@ typedef struct dlx_config_text {
 } dlx_config_text;
 dlx_config_text dlx_config_found(const json_t *value);
 
+/* refuse.c. DLX_E_UNSUPPORTED when the folder holds an adapter (adapter_config.json): what to merge it with. */
+dlx_status dlx_refuse_adapter(const char *folder, dlx_error *err);
+/* DLX_E_UNSUPPORTED when config.json says that the weights are quantised: by which method. */
+dlx_status dlx_refuse_quantised(const dlx_config_files *f, dlx_error *err);
+
+/* Content of the added token with this id, or NULL. */
+const char *dlx_config_token_name(const dlx_config_files *f, int32_t id);
+
 /* Id of an added token by its exact content; *id is -1 when no file names it. Two files that give it two ids, and an id
  * outside 0 .. vocab_size-1, are refused. */
 dlx_status dlx_config_token(const dlx_config_files *f, const char *content, int32_t vocab_size, int32_t *id,

@@ -10,7 +10,8 @@ static dlx_status read_config(dlx_model_shape *shape, dlx_model_facts *facts, co
 {
     int32_t block = 32;
     DLX_TRY(dlx_config_int_if(f, "bd_size", 1, DLX_MOST_BLOCK, &block, err));
-    shape->qkv_bias = true;
+    shape->qkv_bias = true; /* unless a converted checkpoint says otherwise */
+    DLX_TRY(dlx_config_bool_if(f, "attention_bias", &shape->qkv_bias, err));
     facts->attn_block = block_size ? block_size : block;
     facts->logits_shift = 1;
     facts->block_length = facts->attn_block;

@@ -41,8 +41,6 @@ static const dlx_config_rule rules[] = {
     {"scale_logits", "false", false},
     {"clip_qkv", "null", false},
     {"rope_scaling", "null", false},
-    {"quantization", "null", false},
-    {"quantization_config", "null", false},
     {"num_experts", "null", false},
 };
 

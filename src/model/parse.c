@@ -113,18 +113,52 @@ static dlx_status stop_ids(dlx_model_facts *facts, const dlx_config_files *f, co
     return DLX_OK;
 }
 
-/* Every family has its own mask id; it is never assumed. */
-static dlx_status mask_id(dlx_model_facts *facts, const dlx_config_files *f, const dlx_family_rules *rules,
-                          dlx_error *err)
+/* The mask by its name: the tokenizer's mask_token where it has an id, else the names of the family; -1: none. */
+static dlx_status named_mask(int32_t *id, const char **name, const dlx_config_files *f, const dlx_family_rules *rules,
+                             int32_t vocab_size, dlx_error *err)
 {
+    const json_t *token = json_object_get(f->tokenizer_config, "mask_token");
+    if (json_is_object(token)) token = json_object_get(token, "content");
+    *id = -1;
+    *name = json_string_value(token);
+    if (*name) DLX_TRY(dlx_config_token(f, *name, vocab_size, id, err));
+    for (const char *const *known = rules->mask_tokens; *id < 0 && *known; known++) {
+        *name = *known;
+        DLX_TRY(dlx_config_token(f, *name, vocab_size, id, err));
+    }
+    return DLX_OK;
+}
+
+/* Every family has its own mask id; it is never assumed. `given`: the caller's, or 0. */
+static dlx_status mask_id(dlx_model_facts *facts, const dlx_config_files *f, const dlx_family_rules *rules,
+                          int32_t given, dlx_error *err)
+{
+    int32_t named;
+    const char *name;
     facts->mask_id = -1;
+    if (given < 0 || given >= facts->vocab_size)
+        return dlx_fail(err, DLX_E_INVALID, "mask id %d is outside the vocabulary of %d (0: the checkpoint's)", given,
+                        facts->vocab_size);
+    if (given) {
+        facts->mask_id = given;
+        return DLX_OK;
+    }
     DLX_TRY(dlx_config_int_if(f, "mask_token_id", 0, facts->vocab_size - 1, &facts->mask_id, err));
-    for (const char *const *name = rules->mask_tokens; facts->mask_id < 0 && *name; name++)
-        DLX_TRY(dlx_config_token(f, *name, facts->vocab_size, &facts->mask_id, err));
+    DLX_TRY(named_mask(&named, &name, f, rules, facts->vocab_size, err));
+    if (facts->mask_id >= 0 && named >= 0 && named != facts->mask_id) {
+        const char *other = dlx_config_token_name(f, facts->mask_id);
+        return dlx_fail(err, DLX_E_FORMAT,
+                        "'%s': config.json says that the mask is token %d%s%.60s%s, the tokenizer that it is '%.60s', "
+                        "token %d; give the right one as mask id (--mask-id)",
+                        f->folder, facts->mask_id, other ? " ('" : "", other ? other : "", other ? "')" : "", name,
+                        named);
+    }
+    if (facts->mask_id < 0) facts->mask_id = named;
     if (facts->mask_id >= 0) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT,
                     "'%s': the mask token is missing; expected key 'mask_token_id' in config.json or the added token "
-                    "'%s' in added_tokens.json, tokenizer_config.json or tokenizer.json",
+                    "'%s' in added_tokens.json, tokenizer_config.json or tokenizer.json, or a mask id given "
+                    "(--mask-id)",
                     f->folder, rules->mask_tokens[0]);
 }
 
@@ -155,12 +189,13 @@ dlx_status dlx_parse_config(const dlx_family_rules **rules, dlx_model_facts *fac
     if (block_size < 0 || block_size > DLX_MOST_BLOCK)
         return dlx_fail(err, DLX_E_INVALID, "block size %d is outside 1 .. %d (0: the checkpoint's)", block_size,
                         DLX_MOST_BLOCK);
+    DLX_TRY(dlx_refuse_quantised(f, err));
     DLX_TRY(dlx_find_family(rules, f, options, err));
     DLX_TRY((*rules)->read(shape, facts, f, block_size, err));
     facts->struct_size = sizeof *facts;
     facts->family = (*rules)->family;
     facts->vocab_size = shape->vocab_size;
-    DLX_TRY(mask_id(facts, f, *rules, err));
+    DLX_TRY(mask_id(facts, f, *rules, options ? options->mask_id : 0, err));
     DLX_TRY(special_id(&facts->bos_id, f, "bos_token_id", "bos_token", shape->vocab_size, err));
     DLX_TRY(special_id(&facts->eos_id, f, "eos_token_id", "eos_token", shape->vocab_size, err));
     DLX_TRY(special_id(&facts->pad_id, f, "pad_token_id", "pad_token", shape->vocab_size, err));

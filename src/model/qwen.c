@@ -37,59 +37,30 @@ static const dlx_config_rule rules[] = {
     {"num_local_experts", "null", false},
     {"n_routed_experts", "null", false},
     {"moe_intermediate_size", "null", false},
-    {"quantization", "null", false},
-    {"quantization_config", "null", false},
 };
 
-/* rope_scaling, or what newer versions of transformers write instead of it and of rope_theta. */
-static dlx_status check_rope(const dlx_config_files *f, const char *key, dlx_error *err)
-{
-    const json_t *v = dlx_config_value(f, key);
-    if (!v) return DLX_OK;
-    const json_t *type = json_object_get(v, "rope_type");
-    if (!type) type = json_object_get(v, "type");
-    if (json_is_string(type) && !strcmp(json_string_value(type), "default")) return DLX_OK;
-    if (type)
-        return dlx_fail(err, DLX_E_UNSUPPORTED,
-                        "'%s/config.json': key '%s' has type %s; only null and default are supported", f->folder, key,
-                        dlx_config_found(type).s);
-    return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s/config.json': key '%s' is %s; only null is supported", f->folder, key,
-                    dlx_config_found(v).s);
-}
-
-static dlx_status read_rope(dlx_model_shape *shape, const dlx_config_files *f, dlx_error *err)
-{
-    DLX_TRY(check_rope(f, "rope_scaling", err));
-    DLX_TRY(check_rope(f, "rope_parameters", err));
-    const json_t *inner = json_object_get(dlx_config_value(f, "rope_parameters"), "rope_theta");
-    if (dlx_config_value(f, "rope_theta") || !json_is_number(inner))
-        return dlx_config_real(f, "rope_theta", 1, 1e12, &shape->rope_theta, err);
-    shape->rope_theta = json_number_value(inner);
-    if (!(shape->rope_theta >= 1 && shape->rope_theta <= 1e12))
-        return dlx_fail(err, DLX_E_FORMAT,
-                        "'%s/config.json': key 'rope_parameters.rope_theta' is %s; expected 1 to 1e12", f->folder,
-                        dlx_config_found(inner).s);
-    return DLX_OK;
-}
-
-/* A window counts only where it is switched on: published configs carry its size with use_sliding_window false. */
-static dlx_status check_windows(const dlx_config_files *f, dlx_error *err)
+/* A window counts only where it is switched on: published configs carry its size with use_sliding_window false. One
+ * that holds all positions is none. */
+static dlx_status check_windows(const dlx_config_files *f, int32_t max_positions, dlx_error *err)
 {
     bool used = false;
+    int32_t size = 0;
     DLX_TRY(dlx_config_bool_if(f, "use_sliding_window", &used, err));
-    const json_t *window = dlx_config_value(f, "sliding_window");
-    if (used && window)
-        return dlx_fail(
-            err, DLX_E_UNSUPPORTED,
-            "'%s/config.json': key 'use_sliding_window' is true (sliding_window %s); only false is supported",
-            f->folder, dlx_config_found(window).s);
+    if (used) DLX_TRY(dlx_config_int(f, "sliding_window", 1, INT32_MAX, &size, err));
+    if (used && size < max_positions)
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "'%s/config.json': key 'use_sliding_window' is true (sliding_window %d, less than %d "
+                        "positions); only false "
+                        "is supported",
+                        f->folder, size, max_positions);
     const json_t *types = dlx_config_value(f, "layer_types");
     if (types && !json_is_array(types))
         return dlx_fail(err, DLX_E_FORMAT, "'%s/config.json': key 'layer_types' is %s; expected an array", f->folder,
                         dlx_config_found(types).s);
     for (size_t i = 0; i < json_array_size(types); i++) {
         const json_t *t = json_array_get(types, i);
-        if (!json_is_string(t) || strcmp(json_string_value(t), "full_attention"))
+        bool whole = used && json_is_string(t) && !strcmp(json_string_value(t), "sliding_attention");
+        if (!whole && (!json_is_string(t) || strcmp(json_string_value(t), "full_attention")))
             return dlx_fail(err, DLX_E_UNSUPPORTED,
                             "'%s/config.json': key 'layer_types' has %s at layer %zu; only full_attention is supported",
                             f->folder, dlx_config_found(t).s, i);
@@ -113,7 +84,6 @@ dlx_status dlx_qwen_read(dlx_model_shape *shape, const dlx_config_files *f, bool
 {
     double eps;
     DLX_TRY(dlx_config_check(f, rules, DLX_COUNT(rules), err));
-    DLX_TRY(check_windows(f, err));
     DLX_TRY(dlx_config_int(f, "hidden_size", 1, DLX_MOST_HIDDEN, &shape->hidden, err));
     DLX_TRY(dlx_config_int(f, "num_hidden_layers", 1, DLX_MOST_LAYERS, &shape->layers, err));
     DLX_TRY(dlx_config_int(f, "num_attention_heads", 1, DLX_MOST_HEADS, &shape->heads, err));
@@ -122,8 +92,9 @@ dlx_status dlx_qwen_read(dlx_model_shape *shape, const dlx_config_files *f, bool
     DLX_TRY(dlx_config_int(f, "intermediate_size", 1, DLX_MOST_HIDDEN, &shape->intermediate, err));
     DLX_TRY(dlx_config_int(f, "vocab_size", 1, DLX_MOST_VOCAB, &shape->vocab_size, err));
     DLX_TRY(dlx_config_int(f, "max_position_embeddings", 1, DLX_MOST_POSITIONS, &shape->max_positions, err));
+    DLX_TRY(check_windows(f, shape->max_positions, err));
     DLX_TRY(dlx_config_real(f, "rms_norm_eps", 1e-12, 0.1, &eps, err));
-    DLX_TRY(read_rope(shape, f, err));
+    DLX_TRY(dlx_rope_read(&shape->rope_theta, &shape->rope_scaling, f, shape->max_positions, err));
     DLX_TRY(dlx_config_bool_if(f, "tie_word_embeddings", &shape->tied, err));
     shape->norm_eps = (float)eps;
     return dlx_check_heads(shape, f, "num_attention_heads", "num_key_value_heads", err);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/io.h"
+#include "base/sizes.h"
 #include "base/text_buffer.h"
 
 enum { MOST_NAME = 96, MOST_REVISION = 256 };
@@ -43,19 +44,26 @@ static char *expand(const char *folder)
 /* The first that is set decides, as in huggingface_hub. */
 dlx_status dlx_cache_folder(char **out, dlx_error *err)
 {
-    const char *hub = getenv("HF_HUB_CACHE"), *base = getenv("HF_HOME"), *home = getenv("HOME");
+    static const struct {
+        const char *variable, *below;
+    } places[] = {
+        {"HF_HUB_CACHE", ""}, {"HUGGINGFACE_HUB_CACHE", ""}, {"HF_HOME", "hub"}, {"XDG_CACHE_HOME", "huggingface/hub"}};
+    const char *home = getenv("HOME");
     *out = NULL;
-    if (hub && *hub) {
-        *out = expand(hub);
-    } else if (base && *base) {
-        char *folder = expand(base);
-        if (folder) *out = join(folder, "hub");
-        free(folder);
-    } else if (home && *home) {
+    for (size_t i = 0; i < DLX_COUNT(places); i++) {
+        const char *value = getenv(places[i].variable);
+        if (!value || !*value) continue;
+        char *folder = expand(value);
+        *out = folder && *places[i].below ? join(folder, places[i].below) : folder;
+        if (*out != folder) free(folder);
+        return *out ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory looking for the Hugging Face cache");
+    }
+    if (home && *home) {
         *out = join(home, ".cache/huggingface/hub");
     } else {
         return dlx_fail(err, DLX_E_INVALID,
-                        "the Hugging Face cache cannot be found: none of HF_HUB_CACHE, HF_HOME and HOME is set");
+                        "the Hugging Face cache cannot be found: none of HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, "
+                        "XDG_CACHE_HOME and HOME is set");
     }
     return *out ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory looking for the Hugging Face cache");
 }

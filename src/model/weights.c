@@ -2,18 +2,22 @@
  * Weight files and their binding. Tensors of all files are sorted by name once; every role looks its tensor up, and
  * what no role took is an error, except buffers that can be computed.
  *
- * lm_head: when config.json says that the embedding is the head, it is, and a head tensor in the file is not read:
- * transformers ties the two after loading, and LLaDA's forward pass does not have the other one. When it says otherwise
- * and the file has no head, the embedding is the head as well.
+ * lm_head: without one in the file the embedding is the head, whatever config.json says. Where it says so and the file
+ * has a head all the same, one that differs from the embedding is used, as transformers 5 does; but not for LLaDA,
+ * whose forward pass looks at the configuration alone.
+ *
+ * Names: fine-tuning scripts save with "model." doubled or left out; the prefix under which the embedding is found
+ * counts.
  */
 #include "model/weights.h"
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/io.h"
+#include "base/fetched.h"
 #include "base/sizes.h"
 #include "format/json/json_file.h"
 
@@ -129,6 +133,30 @@ static dlx_status check_index(const dlx_checkpoint *c, const json_t *index, cons
     return DLX_OK;
 }
 
+/* Every shard that is not there, by name, before any is opened. */
+static dlx_status check_shards(const dlx_checkpoint *c, const char *const *names, size_t n, const char *path,
+                               dlx_error *err)
+{
+    size_t missing = 0;
+    const char *first = NULL;
+    for (size_t i = 0; i < n; i++) {
+        char full[4096];
+        bool there;
+        int length = snprintf(full, sizeof full, "%s/%s", c->folder, names[i]);
+        if (length < 0 || (size_t)length >= sizeof full) return DLX_OK; /* opening it says what is wrong */
+        DLX_TRY(dlx_fetched_file(&there, full, err));
+        if (there) continue;
+        missing++;
+        if (!first) first = names[i];
+    }
+    if (!missing) return DLX_OK;
+    char others[48] = " is";
+    if (missing > 1) snprintf(others, sizeof others, " and %zu more are", missing - 1);
+    dlx_fetched_hint hint = dlx_incomplete_download(c->folder);
+    return dlx_fail(err, DLX_E_IO, "'%s' names %zu files of weights, of which '%s'%s missing%s", path, n, first,
+                    others, *hint.s ? hint.s : "; fetch the rest of the checkpoint");
+}
+
 static dlx_status open_sharded(dlx_checkpoint *c, const char *path, dlx_error *err)
 {
     json_t *index;
@@ -136,23 +164,50 @@ static dlx_status open_sharded(dlx_checkpoint *c, const char *path, dlx_error *e
     size_t n;
     DLX_TRY(dlx_json_load(&index, path, INDEX_LIMIT, err));
     dlx_status s = dlx_index_shards(&names, &n, &c->arena, index, path, err);
+    if (s == DLX_OK) s = check_shards(c, names, n, path, err);
     if (s == DLX_OK) s = open_files(c, names, n, err);
     if (s == DLX_OK) s = check_index(c, index, names, path, err);
     json_decref(index);
     return s;
 }
 
+/* Whether the folder has a file whose name ends like this. */
+static bool has_file_like(const char *folder, const char *end)
+{
+    DIR *d = opendir(folder);
+    bool found = false;
+    if (!d) return false;
+    for (struct dirent *e; !found && (e = readdir(d)) != NULL;) {
+        size_t n = strlen(e->d_name);
+        found = n > strlen(end) && !strcmp(e->d_name + n - strlen(end), end);
+    }
+    closedir(d);
+    return found;
+}
+
+/* No weights that can be read: what there is instead. */
+static dlx_status no_weights(const dlx_checkpoint *c, dlx_error *err)
+{
+    const char *what = "";
+    if (has_file_like(c->folder, ".gguf"))
+        what = "; it has a GGUF file, which is quantised for llama.cpp: fetch the checkpoint that it was made from";
+    else if (has_file_like(c->folder, ".bin") || has_file_like(c->folder, ".bin.index.json"))
+        what = "; convert its pytorch_model.bin to safetensors (Python: model.save_pretrained(folder))";
+    DLX_TRY(dlx_refuse_adapter(c->folder, err));
+    return dlx_fail(err, *what ? DLX_E_UNSUPPORTED : DLX_E_IO, "'%s' has no %s and no %s%s%s", c->folder, single_file,
+                    index_file, what, dlx_incomplete_download(c->folder).s);
+}
+
 dlx_status dlx_weights_open(dlx_checkpoint *c, dlx_error *err)
 {
     const char *const one[] = {single_file};
-    char *single = path_of(c, single_file), *index = path_of(c, index_file), *torch = path_of(c, "pytorch_model.bin"),
-         *torch_index = path_of(c, "pytorch_model.bin.index.json");
-    if (!single || !index || !torch || !torch_index) return out_of_memory(c, err);
-    if (dlx_exists(single)) return open_files(c, one, 1, err); /* as transformers: the single file comes first */
-    if (dlx_exists(index)) return open_sharded(c, index, err);
-    bool pickled = dlx_is_file(torch) || dlx_is_file(torch_index);
-    return dlx_fail(err, pickled ? DLX_E_UNSUPPORTED : DLX_E_IO, "'%s' has no %s and no %s%s", c->folder, single_file,
-                    index_file, pickled ? "; convert its pytorch_model.bin to safetensors" : "");
+    char *single = path_of(c, single_file), *index = path_of(c, index_file);
+    bool there;
+    if (!single || !index) return out_of_memory(c, err);
+    DLX_TRY(dlx_fetched_file(&there, single, err));
+    if (there) return open_files(c, one, 1, err); /* as transformers: the single file comes first */
+    DLX_TRY(dlx_fetched_file(&there, index, err));
+    return there ? open_sharded(c, index, err) : no_weights(c, err);
 }
 
 /* ---- binding ---------------------------------------------------------------------------------------------------- */
@@ -160,6 +215,7 @@ dlx_status dlx_weights_open(dlx_checkpoint *c, dlx_error *err)
 typedef struct binder {
     const dlx_checkpoint *c;
     const dlx_tensor_names *names;
+    const char *prefix;        /* of names that begin with "model." in the table */
     const dlx_st_tensor **all; /* sorted by name */
     bool *taken;
     size_t n;
@@ -195,22 +251,33 @@ static size_t find(const binder *b, const char *name)
     return at ? (size_t)(at - b->all) : SIZE_MAX;
 }
 
-static bool has(const binder *b, const char *stem)
+/* The tensor's name in this checkpoint. */
+static void full_name(const binder *b, char out[MOST_TENSOR_NAME], const char *stem, const char *kind)
 {
-    char name[MOST_TENSOR_NAME];
-    snprintf(name, sizeof name, "%s.weight", stem);
-    return find(b, name) != SIZE_MAX;
+    static const char usual[] = "model.";
+    bool inside = !strncmp(stem, usual, sizeof usual - 1);
+    snprintf(out, MOST_TENSOR_NAME, "%s%s.%s", inside ? b->prefix : "", stem + (inside ? sizeof usual - 1 : 0), kind);
+    /* A head that stands beside the decoder may have moved inside with the prefix. */
+    if (inside || find(b, out) != SIZE_MAX) return;
+    char moved[MOST_TENSOR_NAME];
+    snprintf(moved, sizeof moved, "%s%s.%s", usual, stem, kind);
+    if (find(b, moved) != SIZE_MAX) memcpy(out, moved, sizeof moved);
 }
 
-/* The names that this checkpoint uses: those under which its embedding is found. */
+/* The names and the prefix that this checkpoint uses: those under which its embedding is found. */
 static void choose_names(binder *b, const dlx_family_rules *rules)
 {
-    b->names = rules->names[0];
-    for (const dlx_tensor_names *const *n = rules->names; *n; n++)
-        if (has(b, (*n)->embed)) {
+    static const char *const prefixes[] = {"model.", "model.model.", ""};
+    char name[MOST_TENSOR_NAME];
+    for (size_t i = 0; i < DLX_COUNT(prefixes); i++)
+        for (const dlx_tensor_names *const *n = rules->names; *n; n++) {
+            b->prefix = prefixes[i];
             b->names = *n;
-            return;
+            full_name(b, name, (*n)->embed, "weight");
+            if (find(b, name) != SIZE_MAX) return;
         }
+    b->prefix = prefixes[0];
+    b->names = rules->names[0];
 }
 
 static void put_shape(char *out, size_t size, int rank, const int64_t *dim)
@@ -298,35 +365,46 @@ static dlx_status bind_layer(binder *b, dlx_layer_weights *layer, int32_t i, dlx
         if ((slot->when == WITH_QKV_BIAS && !s->qkv_bias) || (slot->when == WITH_QK_NORM && !s->qk_norm)) continue;
         char name[MOST_TENSOR_NAME];
         const char *leaf = *(const char *const *)((const char *)b->names + slot->name);
-        snprintf(name, sizeof name, "%s%d.%s.%s", b->names->layer, i, leaf, slot->kind);
+        char stem[MOST_TENSOR_NAME / 2];
+        snprintf(stem, sizeof stem, "%s%d.%s", b->names->layer, i, leaf);
+        full_name(b, name, stem, slot->kind);
         const dlx_st_tensor **view = (const dlx_st_tensor **)((char *)layer + slot->view);
         DLX_TRY(take(b, view, name, size_in(s, slot->rows), size_in(s, slot->cols), err));
     }
     return DLX_OK;
 }
 
-static dlx_status bind_ends(binder *b, dlx_checkpoint *c, dlx_error *err)
+static bool same_bytes(const dlx_st_tensor *a, const dlx_st_tensor *b)
+{
+    return a->dtype == b->dtype && a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0;
+}
+
+static dlx_status bind_ends(binder *b, dlx_checkpoint *c, const dlx_family_rules *rules, dlx_error *err)
 {
     char name[MOST_TENSOR_NAME];
     const dlx_st_tensor *head = NULL;
-    snprintf(name, sizeof name, "%s.weight", b->names->embed);
+    full_name(b, name, b->names->embed, "weight");
     DLX_TRY(take(b, &c->embed, name, c->shape.vocab_size, c->shape.hidden, err));
-    snprintf(name, sizeof name, "%s.weight", b->names->norm);
+    full_name(b, name, b->names->norm, "weight");
     DLX_TRY(take(b, &c->norm, name, 0, c->shape.hidden, err));
-    snprintf(name, sizeof name, "%s.weight", b->names->lm_head);
+    full_name(b, name, b->names->lm_head, "weight");
     if (find(b, name) != SIZE_MAX) DLX_TRY(take(b, &head, name, c->shape.vocab_size, c->shape.hidden, err));
-    c->shape.tied = c->shape.tied || !head;
+    bool by_config = c->shape.tied && rules->family == DLX_FAMILY_LLADA;
+    c->shape.tied = !head || by_config || (c->shape.tied && same_bytes(head, c->embed));
     c->lm_head = c->shape.tied ? c->embed : head;
     return DLX_OK;
 }
 
-/* Tables that older exporters saved although they follow from the configuration. */
+/* Tables and constants that older exporters saved although they follow from the configuration. */
 static bool computed_buffer(const char *name)
 {
-    static const char *const ends[] = {".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached"};
+    static const char *const ends[] = {"rotary_emb.inv_freq", "rotary_emb.original_inv_freq", "rotary_emb.cos_cached",
+                                       "rotary_emb.sin_cached", "masked_bias"};
     size_t n = strlen(name);
-    for (size_t i = 0; i < DLX_COUNT(ends); i++)
-        if (n > strlen(ends[i]) && !strcmp(name + n - strlen(ends[i]), ends[i])) return true;
+    for (size_t i = 0; i < DLX_COUNT(ends); i++) {
+        size_t m = strlen(ends[i]);
+        if (n >= m && !strcmp(name + n - m, ends[i]) && (n == m || name[n - m - 1] == '.')) return true;
+    }
     return false;
 }
 
@@ -346,7 +424,7 @@ dlx_status dlx_weights_bind(dlx_checkpoint *c, const dlx_family_rules *rules, dl
     choose_names(&b, rules);
     c->layer = dlx_arena_array(&c->arena, (size_t)c->shape.layers, sizeof *c->layer);
     if (!c->layer) return out_of_memory(c, err);
-    DLX_TRY(bind_ends(&b, c, err));
+    DLX_TRY(bind_ends(&b, c, rules, err));
     for (int32_t i = 0; i < c->shape.layers; i++) DLX_TRY(bind_layer(&b, &c->layer[i], i, err));
     return nothing_left(&b, rules, err);
 }

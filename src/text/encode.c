@@ -1,19 +1,45 @@
 /*
- * The public encoding functions: which parts of a text may become added tokens.
+ * The public encoding functions: which parts of a text may become control tokens.
  *
- * Text that a user typed never yields an added token, special or not: not every control token is marked special in the
- * published files (SDAR's <|MASK|>, <think> and <tool_call> are not), and a mask or a tool call that came in through a
- * prompt would steer the decoder. Text that asks for it (DLX_ENCODE_SPECIAL) and the parts of a chat template that are
- * not message contents do.
+ * Added tokens that are not special (<think>, <tool_call>, those of fill-in-the-middle) are found in any text, as
+ * transformers finds them: earlier answers come back as the ids that the model wrote. Special ones, and the mask, which
+ * not every published file marks as special (SDAR's <|MASK|> is not), would steer the decoder: text that a user typed
+ * never yields them. Text that asks for it (DLX_ENCODE_SPECIAL) and the parts of a chat template that are not message
+ * contents do.
  */
 #include "text/encode.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <string.h>
 
 #include "text/buffer.h"
 #include "text/chat.h"
 #include "text/utf8.h"
+
+/* The ids that steps put in front of a prompt and behind it. */
+static dlx_status put_around(const dlx_tokenizer *t, int32_t **ids, size_t *n_ids, dlx_error *err)
+{
+    size_t before = 0, behind = 0, n = *n_ids;
+    for (uint32_t i = 0; i < t->n_steps; i++) {
+        before += t->steps[i].kind == DLX_STEP_BEFORE;
+        behind += t->steps[i].kind == DLX_STEP_BEHIND;
+    }
+    if (!before && !behind) return DLX_OK;
+    int32_t *all = malloc((before + n + behind) * sizeof *all), *put = all;
+    if (all) {
+        for (uint32_t i = 0; i < t->n_steps; i++)
+            if (t->steps[i].kind == DLX_STEP_BEFORE) *put++ = (int32_t)t->steps[i].id;
+        memcpy(put, *ids, n * sizeof *all);
+        put += n;
+        for (uint32_t i = 0; i < t->n_steps; i++)
+            if (t->steps[i].kind == DLX_STEP_BEHIND) *put++ = (int32_t)t->steps[i].id;
+    }
+    free(*ids);
+    *ids = all;
+    *n_ids = all ? before + n + behind : 0;
+    return all ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory encoding a text of %zu tokens", n);
+}
 
 dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t n, int flags, int32_t **ids,
                                 size_t *n_ids, dlx_error *err)
@@ -23,9 +49,10 @@ dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t
     if (!ids || !n_ids) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_encode: ids and n_ids must not be NULL");
     if (!t || (!text && n))
         return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_encode: %s must not be NULL", t ? "text" : "tokenizer");
-    if (flags & ~DLX_ENCODE_SPECIAL)
+    if (flags & ~(DLX_ENCODE_SPECIAL | DLX_ENCODE_AROUND))
         return dlx_fail(err, DLX_E_INVALID,
-                        "dlx_tokenizer_encode: unknown flags %d; DLX_ENCODE_SPECIAL is the only one", flags);
+                        "dlx_tokenizer_encode: unknown flags %d; there are DLX_ENCODE_SPECIAL and DLX_ENCODE_AROUND",
+                        flags);
     if (n == 0) text = "";
     char *clean = NULL;
     if (!dlx_utf8_valid(text, n)) {
@@ -37,6 +64,7 @@ dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t
     dlx_text_span span = {.end = n, .own = flags & DLX_ENCODE_SPECIAL};
     dlx_status status = dlx_encoder_run(t, text, n, &span, 1, ids, n_ids, err);
     free(clean);
+    if (status == DLX_OK && flags & DLX_ENCODE_AROUND) status = put_around(t, ids, n_ids, err);
     return status;
 }
 

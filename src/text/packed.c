@@ -9,11 +9,11 @@
 #include "text/tokenizer.h"
 
 /* The numbers of the header, behind the magic. */
-enum { VERSION, FLAGS, SPLIT, CHAT, MASK_ID, SIZE, MERGES, ADDED, BYTES, TEXTS, N_FIELDS };
+enum { VERSION, FLAGS, STEPS, CHAT, MASK_ID, SIZE, MERGES, ADDED, BYTES, TEXTS, N_FIELDS };
 
 /* Byte offsets of the sections behind the header, and the whole size. */
 typedef struct layout {
-    uint64_t byte_id, kind, length, bytes, merges, added, texts, total;
+    uint64_t byte_id, kind, length, bytes, merges, added, texts, steps, total;
 } layout;
 
 static bool place(uint64_t *at, uint64_t *cursor, uint64_t count, uint64_t size)
@@ -24,12 +24,13 @@ static bool place(uint64_t *at, uint64_t *cursor, uint64_t count, uint64_t size)
     return dlx_add_u64(*cursor, dlx_align_up(n, 4), cursor);
 }
 
-static bool make_layout(layout *l, uint64_t size, uint64_t merges, uint64_t added, uint64_t bytes, uint64_t texts)
+static bool make_layout(layout *l, uint64_t size, uint64_t merges, uint64_t added, uint64_t bytes, uint64_t texts,
+                        uint64_t steps)
 {
     uint64_t at = DLX_PACKED_HEADER;
     bool fine = place(&l->byte_id, &at, 256, 4) && place(&l->kind, &at, size, 1) && place(&l->length, &at, size, 2) &&
                 place(&l->bytes, &at, bytes, 1) && place(&l->merges, &at, merges, 12) &&
-                place(&l->added, &at, added, 8) && place(&l->texts, &at, texts, 1);
+                place(&l->added, &at, added, 8) && place(&l->texts, &at, texts, 1) && place(&l->steps, &at, steps, 1);
     l->total = at;
     return fine;
 }
@@ -69,6 +70,7 @@ static void write_sections(uint8_t *p, const layout *l, const dlx_tokenizer *t)
         memcpy(text, t->added[i].text, t->added[i].length);
         text += t->added[i].length;
     }
+    dlx_steps_write(p + l->steps, t->steps, t->n_steps);
 }
 
 dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, dlx_error *err)
@@ -77,10 +79,10 @@ dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, d
     if (n) *n = 0;
     if (!bytes || !n) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_pack: bytes and n must not be NULL");
     if (!t) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_pack: tokenizer must not be NULL");
-    uint64_t texts = 0;
+    uint64_t texts = 0, steps = dlx_steps_size(t->steps, t->n_steps);
     for (uint32_t i = 0; i < t->n_added; i++) texts += t->added[i].length;
     layout l;
-    if (!make_layout(&l, t->size, t->n_merges, t->n_added, t->offset[t->size], texts) || l.total > SIZE_MAX)
+    if (!make_layout(&l, t->size, t->n_merges, t->n_added, t->offset[t->size], texts, steps) || l.total > SIZE_MAX)
         return dlx_fail(err, DLX_E_LIMIT, "tokenizer is too large for its packed form");
     uint8_t *p = calloc(1, (size_t)l.total);
     if (!p)
@@ -88,8 +90,8 @@ dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, d
                         (unsigned long long)l.total);
     memcpy(p, DLX_PACKED_MAGIC, 8);
     const uint32_t fields[N_FIELDS] = {
-        [VERSION] = DLX_PACKED_VERSION,   [FLAGS] = t->nfc ? DLX_PACKED_FLAG_NFC : 0,
-        [SPLIT] = (uint32_t)t->split,     [CHAT] = (uint32_t)t->chat,
+        [VERSION] = DLX_PACKED_VERSION,   [FLAGS] = t->ignore_merges ? DLX_PACKED_FLAG_IGNORE_MERGES : 0,
+        [STEPS] = (uint32_t)steps,        [CHAT] = (uint32_t)t->chat,
         [MASK_ID] = (uint32_t)t->mask_id, [SIZE] = t->size,
         [MERGES] = t->n_merges,           [ADDED] = t->n_added,
         [BYTES] = t->offset[t->size],     [TEXTS] = (uint32_t)texts,
@@ -108,22 +110,25 @@ static dlx_status read_header(dlx_tokenizer *t, layout *l, const uint8_t *p, siz
                         DLX_PACKED_HEADER);
     uint32_t field[N_FIELDS];
     for (size_t i = 0; i < N_FIELDS; i++) field[i] = get_u32(p + 8 + 4 * i);
-    if (field[VERSION] != DLX_PACKED_VERSION)
-        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: version %u; this build reads version %d", field[VERSION],
-                        DLX_PACKED_VERSION);
-    if (field[FLAGS] & ~(uint32_t)DLX_PACKED_FLAG_NFC || field[SPLIT] >= DLX_SPLIT_COUNT ||
-        field[CHAT] > DLX_CHAT_OTHER)
+    if (field[VERSION] < 1 || field[VERSION] > DLX_PACKED_VERSION)
+        return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: version %u; this build reads versions up to %d",
+                        field[VERSION], DLX_PACKED_VERSION);
+    uint32_t known = field[VERSION] == 1 ? DLX_PACKED_FLAG_NFC : DLX_PACKED_FLAG_IGNORE_MERGES, steps = field[STEPS];
+    if (field[VERSION] == 1) {
+        t->steps = dlx_steps_published(field[STEPS], field[FLAGS] & DLX_PACKED_FLAG_NFC, &t->n_steps);
+        steps = 0;
+    }
+    if (field[FLAGS] & ~known || (field[VERSION] == 1 && !t->steps) || field[CHAT] > DLX_CHAT_OTHER)
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: unknown flags %u, split %u or template %u", field[FLAGS],
-                        field[SPLIT], field[CHAT]);
+                        field[STEPS], field[CHAT]);
     if (field[SIZE] == 0 || field[SIZE] > DLX_MAX_TOKENS || field[MERGES] > DLX_MAX_MERGES ||
         field[ADDED] > field[SIZE])
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: %u ids, %u merges and %u added tokens cannot be",
                         field[SIZE], field[MERGES], field[ADDED]);
-    if (!make_layout(l, field[SIZE], field[MERGES], field[ADDED], field[BYTES], field[TEXTS]) || l->total != n)
+    if (!make_layout(l, field[SIZE], field[MERGES], field[ADDED], field[BYTES], field[TEXTS], steps) || l->total != n)
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: has %zu bytes, its header counts %llu", n,
                         (unsigned long long)l->total);
-    t->nfc = field[FLAGS] & DLX_PACKED_FLAG_NFC;
-    t->split = (dlx_split)field[SPLIT];
+    t->ignore_merges = field[FLAGS] & DLX_PACKED_FLAG_IGNORE_MERGES;
     t->chat = (dlx_chat_template)field[CHAT];
     t->mask_id = (int32_t)field[MASK_ID];
     t->size = field[SIZE];
@@ -194,6 +199,8 @@ static dlx_status read_packed(dlx_tokenizer *t, const uint8_t *p, size_t n, dlx_
     DLX_TRY(read_header(t, &l, p, n, err));
     DLX_TRY(read_tokens(t, &l, p, err));
     DLX_TRY(read_merges_and_added(t, &l, p, err));
+    if (!t->steps)
+        DLX_TRY(dlx_steps_read(&t->steps, &t->n_steps, &t->arena, p + l.steps, get_u32(p + 8 + 4 * STEPS), err));
     dlx_status status = dlx_tokenizer_finish(t, err);
     return status == DLX_OK ? DLX_OK : dlx_fail_prefix(err, status, "packed tokenizer");
 }

@@ -40,15 +40,13 @@ static dlx_status check_tokens(const dlx_tokenizer *t, dlx_error *err)
 {
     if (t->size == 0 || t->size > DLX_MAX_TOKENS)
         return dlx_fail(err, DLX_E_FORMAT, "tokenizer has %u ids; 1 to %d are expected", t->size, DLX_MAX_TOKENS);
-    if (t->split <= 0 || t->split >= DLX_SPLIT_COUNT)
-        return dlx_fail(err, DLX_E_FORMAT, "tokenizer names split pattern %d; 1 to %d are known", (int)t->split,
-                        DLX_SPLIT_COUNT - 1);
     if (t->chat < DLX_CHAT_NONE || t->chat > DLX_CHAT_OTHER)
         return dlx_fail(err, DLX_E_FORMAT, "tokenizer names chat template %d; 0 to %d are known", (int)t->chat,
                         DLX_CHAT_OTHER);
     for (uint32_t id = 0; id < t->size; id++) {
         uint8_t kind = t->kind[id];
-        bool fine = kind <= DLX_TOKEN_KINDS && (kind & DLX_TOKEN_ADDED || !(kind & ~DLX_TOKEN_MODEL));
+        bool fine = (kind & DLX_TOKEN_ADDED || !(kind & ~(DLX_TOKEN_MODEL | DLX_TOKEN_LITERAL))) &&
+                    (kind & DLX_TOKEN_MODEL || !(kind & DLX_TOKEN_LITERAL));
         size_t n = token_length(t, id);
         if (!fine || (kind == 0 && n != 0))
             return dlx_fail(err, DLX_E_FORMAT, "token %u is of kind %u and has %zu bytes, which contradict", id, kind,
@@ -68,6 +66,17 @@ static dlx_status check_tokens(const dlx_tokenizer *t, dlx_error *err)
     }
     if (t->mask_id < -1 || (t->mask_id >= 0 && ((uint32_t)t->mask_id >= t->size || !t->kind[t->mask_id])))
         return dlx_fail(err, DLX_E_FORMAT, "tokenizer's mask token is id %d, which has no token", (int)t->mask_id);
+    return DLX_OK;
+}
+
+static dlx_status check_steps(const dlx_tokenizer *t, dlx_error *err)
+{
+    DLX_TRY(dlx_steps_check(t->steps, t->n_steps, err));
+    for (uint32_t i = 0; i < t->n_steps; i++) {
+        uint32_t id = t->steps[i].id;
+        if (t->steps[i].kind >= DLX_STEP_BEFORE && (id >= t->size || !t->kind[id]))
+            return dlx_fail(err, DLX_E_FORMAT, "tokenizer puts id %u around a prompt, which has no token", id);
+    }
     return DLX_OK;
 }
 
@@ -129,7 +138,7 @@ static dlx_status check_added(const dlx_tokenizer *t, dlx_error *err)
     return DLX_OK;
 }
 
-/* Sorts by text, which shows duplicates, then moves the normalised ones behind the others. */
+/* Sorts by text, which shows duplicates. */
 static dlx_status sort_added(dlx_tokenizer *t, dlx_error *err)
 {
     uint32_t n = t->n_added, marked = 0;
@@ -147,15 +156,6 @@ static dlx_status sort_added(dlx_tokenizer *t, dlx_error *err)
         if (compare_added(&t->added[i - 1], &t->added[i]) == 0)
             return dlx_fail(err, DLX_E_FORMAT, "added tokens %u and %u have the same text", t->added[i - 1].id,
                             t->added[i].id);
-    dlx_added_token *sorted = dlx_arena_array(&t->arena, n, sizeof *sorted);
-    if (!sorted) return dlx_fail(err, DLX_E_NOMEM, "out of memory for %u added tokens", n);
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (!(t->kind[t->added[i].id] & DLX_TOKEN_NORMALIZED)) sorted[k++] = t->added[i];
-    t->n_added_raw = k;
-    for (uint32_t i = 0; i < n; i++)
-        if (t->kind[t->added[i].id] & DLX_TOKEN_NORMALIZED) sorted[k++] = t->added[i];
-    t->added = sorted;
     return DLX_OK;
 }
 
@@ -206,6 +206,7 @@ static dlx_status index_merges(dlx_tokenizer *t, dlx_error *err)
 dlx_status dlx_tokenizer_finish(dlx_tokenizer *t, dlx_error *err)
 {
     DLX_TRY(check_tokens(t, err));
+    DLX_TRY(check_steps(t, err));
     DLX_TRY(check_merges(t, err));
     DLX_TRY(check_added(t, err));
     DLX_TRY(sort_added(t, err));
@@ -215,40 +216,18 @@ dlx_status dlx_tokenizer_finish(dlx_tokenizer *t, dlx_error *err)
 
 const dlx_added_token *dlx_added_find(const dlx_tokenizer *t, const char *text, size_t n)
 {
-    const uint32_t bounds[3] = {0, t->n_added_raw, t->n_added};
-    for (int list = 0; list < 2; list++) {
-        uint32_t i = dlx_added_longest(t, bounds[list], bounds[list + 1], text, n);
-        if (i < bounds[list + 1] && t->added[i].length == n) return &t->added[i];
-    }
-    return NULL;
-}
-
-/* First place in added[first .. end), all of which share `depth` leading bytes, whose next byte is at least `byte`. */
-static uint32_t lower_bound(const dlx_tokenizer *t, uint32_t first, uint32_t end, size_t depth, unsigned byte)
-{
+    uint32_t first = 0, end = t->n_added;
     while (first < end) {
         uint32_t middle = first + (end - first) / 2;
         const dlx_added_token *a = &t->added[middle];
-        if (a->length <= depth || (unsigned char)a->text[depth] < byte)
+        int order = compare_text(a->text, a->length, text, n);
+        if (order == 0) return a;
+        if (order < 0)
             first = middle + 1;
         else
             end = middle;
     }
-    return first;
-}
-
-uint32_t dlx_added_longest(const dlx_tokenizer *t, uint32_t first, uint32_t end, const char *text, size_t n)
-{
-    uint32_t best = end;
-    for (size_t depth = 0; depth < n && first < end; depth++) {
-        unsigned byte = (unsigned char)text[depth];
-        uint32_t next = lower_bound(t, first, end, depth, byte);
-        uint32_t behind = lower_bound(t, next, end, depth, byte + 1);
-        first = next;
-        end = behind;
-        if (first < end && t->added[first].length == depth + 1) best = first; /* a prefix sorts before what it begins */
-    }
-    return best;
+    return NULL;
 }
 
 int32_t dlx_tokenizer_size(const dlx_tokenizer *t)

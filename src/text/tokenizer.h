@@ -15,6 +15,7 @@
 #include "diffulex_edge/text.h"
 
 #include "base/arena.h"
+#include "text/steps.h"
 
 enum {
     DLX_MAX_TOKENS = 1 << 21,
@@ -28,16 +29,13 @@ enum {
     DLX_TOKEN_MODEL = 1,      /* in the BPE vocabulary */
     DLX_TOKEN_ADDED = 2,      /* an added token: cut out of the text before BPE */
     DLX_TOKEN_SPECIAL = 4,    /* added, and dropped by skip_special */
-    DLX_TOKEN_NORMALIZED = 8, /* added, and looked for after NFC instead of before */
-    DLX_TOKEN_KINDS = 15,
+    DLX_TOKEN_NORMALIZED = 8, /* added, and looked for in normalised text instead of in the text itself */
+    DLX_TOKEN_LSTRIP = 16,    /* added, and takes the white space in front of it along */
+    DLX_TOKEN_RSTRIP = 32,    /* added, and takes the white space behind it along */
+    DLX_TOKEN_WORD = 64,      /* added, and found only where no word goes on at either end */
+    DLX_TOKEN_LITERAL = 128,  /* in the BPE vocabulary, but not spelled in the byte alphabet: no piece of text is it */
+    DLX_TOKEN_KINDS = 255,
 };
-
-/* The split regexes that this library knows; the numbers are part of the packed form. */
-typedef enum dlx_split {
-    DLX_SPLIT_QWEN2 = 1, /* Qwen2, Qwen2.5, Qwen3, Dream, SDAR, Fast-dLLM v2 */
-    DLX_SPLIT_LLADA = 2, /* LLaDA (and Ling) */
-    DLX_SPLIT_COUNT
-} dlx_split;
 
 typedef struct dlx_merge {
     uint32_t left, right, merged; /* ids; rank is the place in the list */
@@ -67,15 +65,15 @@ struct dlx_tokenizer {
     uint32_t byte_id[256];   /* the token a single byte starts as */
     const dlx_merge *merges; /* [n_merges]; of equal pairs the last one counts */
     uint32_t n_merges;
-    dlx_added_token *added; /* [n_added]; finish sorts them: first those looked for before NFC, then by text */
+    dlx_added_token *added; /* [n_added]; finish sorts them by text */
     uint32_t n_added;
-    bool nfc; /* text is brought to NFC first */
-    dlx_split split;
+    const dlx_text_step *steps; /* [n_steps] */
+    uint32_t n_steps;
+    bool ignore_merges; /* a piece that is a token as it stands is that token */
     dlx_chat_template chat;
     int32_t mask_id; /* -1: none */
 
     /* ---- derived ---- */
-    uint32_t n_added_raw;                 /* added tokens that are looked for before NFC */
     const uint32_t *merge_start;          /* [size+1] */
     const dlx_merge_entry *merge_entries; /* [merge_start[size]] */
     dlx_encoder *encoder;                 /* NULL in a runtime-only build */
@@ -87,11 +85,5 @@ dlx_status dlx_tokenizer_finish(dlx_tokenizer *t, dlx_error *err);
 
 /* The added token with exactly this text, or NULL. */
 const dlx_added_token *dlx_added_find(const dlx_tokenizer *t, const char *text, size_t n);
-
-/*
- * The longest added token that text[0 .. n) begins with, among added[first .. end) of the sorted list; its place, or
- * `end` when there is none.
- */
-uint32_t dlx_added_longest(const dlx_tokenizer *t, uint32_t first, uint32_t end, const char *text, size_t n);
 
 #endif

@@ -47,7 +47,7 @@ static void use_merges(char *text, size_t n)
     dlx_vocabulary v;
     dlx_error err;
     require(root != NULL && dlx_tokenizer_new(&t, &err) == DLX_OK);
-    t->split = DLX_SPLIT_LLADA;
+    t->steps = dlx_steps_published(DLX_PUBLISHED_LLADA, false, &t->n_steps);
     require(dlx_vocabulary_set(&v, t, json_object_get(json_object_get(root, "model"), "vocab"), "vocab.json", &err) ==
             DLX_OK);
     if (dlx_load_merges_text(&v, text, n, "merges.txt", &err) == DLX_OK && dlx_vocabulary_build(&v, &err) == DLX_OK &&

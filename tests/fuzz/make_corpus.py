@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl}.
+"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl}, and of the
+tokenizers and configurations those that no published file has.
 
 usage: make_corpus.py [FOLDER]
 
@@ -61,6 +62,36 @@ def folders():
     put("folder", "added_tokens", parts(None, {"tokenizer_class": "DreamTokenizer"}, {"mask_token": "<|mask|>"}, vocab,
                                         b"#version: 0.2\n" + merges, added, template("fast_dllm_v2").encode(), sample))
     put("folder", "nothing", b"\0")
+
+
+# ---- steps of tokenizers, scaling of configurations ------------------------------------------------------------------
+
+def steps():
+    split = {"type": "Split", "invert": False}
+    bytes_ = {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}
+    flags = {"lstrip": True, "rstrip": True, "single_word": True, "normalized": True, "special": False}
+    last = max(QWEN["model"]["vocab"].values()) + 9
+    more = json.loads(json.dumps(QWEN))
+    more["model"]["ignore_merges"] = True
+    more["normalizer"] = {"type": "Sequence", "normalizers": [
+        {"type": "NFKD"}, {"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": False},
+        {"type": "Prepend", "prepend": "_"}, {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        {"type": "Replace", "pattern": {"Regex": "[^\\S\\n]+|a{2,3}(?=b)"}, "content": ""}]}
+    more["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+        {**split, "pattern": {"Regex": "(?i:'s|'ll)|\\p{Lu}?\\p{Ll}+|\\P{L}"}, "behavior": "MergedWithNext"},
+        {**split, "pattern": {"String": "the"}, "behavior": "MergedWithPrevious", "invert": True},
+        {"type": "Digits", "individual_digits": True}, bytes_]}
+    more["added_tokens"] = [{"id": last + i, "content": c, **flags} for i, c in enumerate(("word", "UP", "caf\u00e9"))]
+    more["post_processor"] = {"type": "TemplateProcessing", "single": [
+        {"SpecialToken": {"id": "b"}}, {"Sequence": {"id": "A"}}], "special_tokens": {"b": {"ids": [last]}}}
+    put("tokenizer", "json_steps", b"\0" + text(more))
+    put("tokenizer", "packed_steps", b"\1" + (HERE.parent / "data" / "text" / "sdar.packed").read_bytes())
+    dream = json.loads((CHECKPOINTS / "dream-tiny" / "config.json").read_text())
+    for name, rope in {"yarn": {"rope_type": "yarn", "factor": 4.0, "mscale": 1.0, "mscale_all_dim": 0.5},
+                       "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
+                       "linear": {"full_attention": {"type": "linear", "factor": 2.0, "rope_theta": 5.0}}}.items():
+        put("config", f"rope_{name}", parts({**dream, "rope_parameters": rope}, None, {"<|mask|>": 1323},
+                                            {"mask_token": "<|mask|>"}))
 
 
 # ---- checkpoints -----------------------------------------------------------------------------------------------------
@@ -253,5 +284,5 @@ def questions():
     put("jsonl", "nul_at_the_end", b"\0" + text({"prompt": "a", "answer": "b"}) + b"\n\0\0 \n")
 
 
-for make in (folders, exports, decodes, sessions, streams, questions):
+for make in (folders, steps, exports, decodes, sessions, streams, questions):
     make()

@@ -90,7 +90,8 @@ static inline void use_text(const dlx_tokenizer *t, const char *text, size_t n, 
     if (dlx_tokenizer_encode(t, text, n, flags, &ids, &n_ids, &err) != DLX_OK) return;
     for (size_t i = 0; i < n_ids; i++) {
         require(ids[i] >= 0 && (uint32_t)ids[i] < t->size && t->kind[ids[i]]);
-        require(flags & DLX_ENCODE_SPECIAL || t->kind[ids[i]] & DLX_TOKEN_MODEL);
+        bool control = t->kind[ids[i]] & DLX_TOKEN_SPECIAL || ids[i] == t->mask_id;
+        require(flags & DLX_ENCODE_SPECIAL || t->kind[ids[i]] & DLX_TOKEN_MODEL || !control);
     }
     require(dlx_tokenizer_decode(t, ids, n_ids, false, &whole, &whole_n, &err) == DLX_OK);
     require(dlx_utf8_valid(whole, whole_n));

@@ -105,6 +105,32 @@ static void test_words_and_bools(void **state)
     assert_int_equal(o->value[DLX_OPT_PRESET].i, DLX_PRESET_FAST);
 }
 
+/* Each name of a published script, the option it sets, and what it sets it to. */
+static void test_published_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *value;
+        dlx_option_slot slot;
+        int64_t i;
+    } cases[] = {
+        {"gen_length", "12", DLX_OPT_MAX_NEW_TOKENS, 12},
+        {"block_size", "8", DLX_OPT_BLOCK_LENGTH, 8},
+        {"remasking_strategy", "low_confidence_static", DLX_OPT_STRATEGY, DLX_STRATEGY_STATIC},
+        {"remasking-strategy", "entropy_bounded", DLX_OPT_STRATEGY, DLX_STRATEGY_ENTROPY_BOUNDED},
+        {"dual_cache", "true", DLX_OPT_DUAL, 1},
+        {"use_block_cache", "true", DLX_OPT_BLOCK_CACHE, 1},
+    };
+    for (size_t i = 0; i < DLX_COUNT(cases); i++) {
+        set(cases[i].name, cases[i].value);
+        assert_int_equal(o->value[cases[i].slot].i, cases[i].i);
+    }
+    set("stop_token", "9");
+    assert_true(o->n_stop_ids == 1 && o->stop_ids[0] == 9);
+    set("confidence_threshold", "0.5");
+    assert_true(o->value[DLX_OPT_THRESHOLD].f == 0.5);
+}
+
 static void test_ids(void **state)
 {
     (void)state;
@@ -334,6 +360,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_numbers, open_options, close_options),
         cmocka_unit_test_setup_teardown(test_words_and_bools, open_options, close_options),
+        cmocka_unit_test_setup_teardown(test_published_names, open_options, close_options),
         cmocka_unit_test_setup_teardown(test_ids, open_options, close_options),
         cmocka_unit_test_setup_teardown(test_names, open_options, close_options),
         cmocka_unit_test(test_who_has_what),

@@ -448,12 +448,68 @@ static void test_seeds(void **state)
     assert_true(same);
 }
 
+/* ---- rows of the table without a token --------------------------------------------------------------------------- */
+
+enum { TOKENS = 20 };
+
+static void check_known(decode_run *r, const dlx_step *step)
+{
+    for (size_t i = 0; i < step->n_accepted; i++) {
+        assert_in_range(step->accepted[i].id, 0, r->m.facts.num_tokens - 1);
+        next++;
+    }
+}
+
+/* Most rows of the scripted model favour an id from TOKENS on; nothing may choose one, drawn or not. */
+static void test_ids_without_a_token(void **state)
+{
+    static const struct {
+        int32_t attn_block, shift;
+        const char *options;
+    } kinds[] = {
+        {0, 0, "algorithm=llada.generate"},
+        {0, 0, "algorithm=llada.generate cfg_scale=1.5"},
+        {0, 0, "algorithm=llada.generate_fast cache=dual threshold=0.4"},
+        {0, 1, "algorithm=dream.diffusion_generate alg=origin"},
+        {0, 1, "algorithm=dream.diffusion_generate alg=topk_margin top_k=2"},
+        {0, 1, "algorithm=dream.generate_blocks dual=true top_p=0.3"},
+        {4, 0, "algorithm=sdar.generate strategy=entropy_bounded"},
+        {4, 0, "algorithm=sdar.generate strategy=low_confidence_static top_k=3"},
+        {32, 1, "algorithm=fast_dllm_v2.generate block_cache=true"},
+        {32, 1, "algorithm=ar.generate repetition_penalty=2"},
+        {0, 0, "algorithm=ar.generate top_p=0.2"},
+    };
+    static const char *const temperatures[] = {"0", "0.7", "40"};
+    (void)state;
+    for (size_t k = 0; k < DLX_COUNT(kinds) * 3; k++) {
+        char options[200];
+        run_init(&a, kinds[k / 3].attn_block, kinds[k / 3].shift, k, 5);
+        a.m.facts.num_tokens = TOKENS;
+        a.check = check_known;
+        next = 0;
+        snprintf(options, sizeof options, "%s temperature=%s max_new_tokens=32 stop_ids=none", kinds[k / 3].options,
+                 temperatures[k % 3]);
+        run(&a, options);
+        assert_true(next >= 24);
+        run_free(&a);
+    }
+    run_init(&a, 4, 0, 1, 5);
+    a.m.facts.num_tokens = VOCAB + 1; /* the tokenizer has more ids than the model: all may be chosen */
+    run(&a, "max_new_tokens=32 stop_ids=none");
+    run_free(&a);
+    a.m.facts.num_tokens = -1;
+    run_fails(&a, "max_new_tokens=8", DLX_E_INVALID, "num_tokens is -1");
+    a.m.facts.num_tokens = 1;
+    a.m.facts.mask_id = 0;
+    run_fails(&a, "max_new_tokens=8", DLX_E_INVALID, "num_tokens is 1, which leaves no token to choose");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_llada), cmocka_unit_test(test_dream_origin), cmocka_unit_test(test_dream_alg_temp),
-        cmocka_unit_test(test_sdar),  cmocka_unit_test(test_fast_dllm_v2), cmocka_unit_test(test_autoregressive),
-        cmocka_unit_test(test_seeds),
+        cmocka_unit_test(test_llada), cmocka_unit_test(test_dream_origin),        cmocka_unit_test(test_dream_alg_temp),
+        cmocka_unit_test(test_sdar),  cmocka_unit_test(test_fast_dllm_v2),        cmocka_unit_test(test_autoregressive),
+        cmocka_unit_test(test_seeds), cmocka_unit_test(test_ids_without_a_token),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,7 +216,7 @@ static void test_given_draws(void **state)
         float row[MOST];
         int32_t index[MOST], n = read_row(json_object_get(c, "logits"), row);
         dlx_random r = scripted(json_object_get(c, "gumbel_uniforms"), numbers);
-        assert_int_equal(dlx_gumbel_argmax(row, n, temperature, -1, &r), case_int(c, "gumbel"));
+        assert_int_equal(dlx_gumbel_argmax(row, n, temperature, -1, n, &r), case_int(c, "gumbel"));
         assert_int_equal(r.script_used, n);
 
         dlx_candidate best[MOST];
@@ -322,7 +322,7 @@ static void test_distributions(void **state)
             assert_true(dlx_sample_row(&(dlx_sampling){.temperature = temperature, .top_p = 1, .never = -1}, row, 8,
                                        index, &r, &choice));
             drawn[choice.id]++;
-            gumbel[dlx_gumbel_argmax(eight, 8, temperature, -1, &r)]++;
+            gumbel[dlx_gumbel_argmax(eight, 8, temperature, -1, 8, &r)]++;
             for (int k = 0; k < 8; k++) c[k] = (dlx_candidate){.score = (double)eight[k]};
             dlx_perturb_ranks(c, 8, temperature, &r);
             dlx_choose_best(c, 8, 1);
@@ -400,7 +400,7 @@ static void test_never(void **state)
             dlx_sample_row(&(dlx_sampling){.temperature = 1, .top_p = 1, .never = 2}, row, 8, index, &r, &choice));
         assert_int_not_equal(choice.id, 2);
         counts[choice.id]++;
-        assert_int_not_equal(dlx_gumbel_argmax(eight, 8, 1, 2, &r), 2);
+        assert_int_not_equal(dlx_gumbel_argmax(eight, 8, 1, 2, 8, &r), 2);
     }
     check_distribution("all but one", counts, p, 8);
     float row[8];
@@ -410,6 +410,51 @@ static void test_never(void **state)
     assert_int_equal(choice.id, 4);
     assert_int_equal(dlx_argmax(eight, 8, 2), 4);
     assert_int_equal(dlx_argmax(eight, 8, -1), 2);
+}
+
+/* Ids without a token: they count in every probability, and nothing chooses them. */
+static void test_ids_without_a_token(void **state)
+{
+    int32_t index[8], counts[8] = {0};
+    double p[8];
+    bool kept[8] = {1, 1, 0, 1, 1, 0, 0, 0};
+    dlx_random r = dlx_random_seeded(6), all = dlx_random_seeded(7), some = all;
+    dlx_choice choice, whole;
+    float row[8];
+    (void)state;
+    softmax_eight(1, kept, p);
+    dlx_sampling how = {.temperature = 1, .top_p = 1, .never = 2, .known = 5};
+    for (int i = 0; i < DRAWS; i++) {
+        memcpy(row, eight, sizeof row);
+        assert_true(dlx_sample_row(&how, row, 8, index, &r, &choice));
+        counts[choice.id]++;
+        assert_in_range(dlx_gumbel_argmax(eight, 8, 1, -1, 5, &some), 0, 4);
+        dlx_gumbel_argmax(eight, 8, 1, -1, 8, &all);
+    }
+    check_distribution("those with a token", counts, p, 8);
+    assert_memory_equal(&all, &some, sizeof all); /* the same random numbers, whatever may be chosen */
+
+    static const float high[8] = {0, 1, 3, 2, 2.5f, 9, 8, 2};
+    static const dlx_score_kind scores[] = {DLX_SCORE_PROBABILITY, DLX_SCORE_MARGIN, DLX_SCORE_NEGATIVE_ENTROPY};
+    for (int i = 0; i < 3; i++) {
+        how = (dlx_sampling){.top_p = 1, .never = -1, .known = 5, .score = scores[i]};
+        memcpy(row, high, sizeof row);
+        assert_true(dlx_sample_row(&how, row, 8, index, NULL, &choice));
+        assert_int_equal(choice.id, 2);
+        assert_float_equal(choice.probability, dlx_probability_f64(high, 8, 2), 1e-6);
+        if (scores[i] == DLX_SCORE_MARGIN)
+            assert_float_equal(choice.score, choice.probability - dlx_probability_f64(high, 8, 5), 1e-6);
+    }
+    how = (dlx_sampling){.top_p = 1, .top_k = 2, .never = -1, .known = 5}; /* the filter keeps ids 5 and 6 alone */
+    memcpy(row, high, sizeof row);
+    assert_true(dlx_sample_row(&how, row, 8, index, NULL, &choice));
+    assert_int_equal(choice.id, 2);
+    for (int32_t known = 0; known <= 9; known += known ? 1 : 8) { /* no bound: 0, all of them, more than there are */
+        how = (dlx_sampling){.top_p = 1, .never = -1, .known = known};
+        memcpy(row, high, sizeof row);
+        assert_true(dlx_sample_row(&how, row, 8, index, NULL, known ? &choice : &whole));
+        if (known) assert_memory_equal(&choice, &whole, sizeof whole);
+    }
 }
 
 static void test_ties(void **state)
@@ -566,6 +611,7 @@ int main(void)
         cmocka_unit_test(test_draws_without_replacement),
         cmocka_unit_test(test_filtered_distributions),
         cmocka_unit_test(test_never),
+        cmocka_unit_test(test_ids_without_a_token),
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_bad_rows),
         cmocka_unit_test(test_thresholds),

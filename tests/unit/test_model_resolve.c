@@ -29,6 +29,8 @@ static void environment(const char *hub, const char *home_of_hf, const char *hom
 {
     unsetenv("HF_HUB_CACHE");
     unsetenv("HF_HOME");
+    unsetenv("HUGGINGFACE_HUB_CACHE");
+    unsetenv("XDG_CACHE_HOME");
     unsetenv("HOME");
     if (hub) setenv("HF_HUB_CACHE", hub, 1);
     if (home_of_hf) setenv("HF_HOME", home_of_hf, 1);
@@ -73,7 +75,8 @@ static void the_first_cache_that_is_set_counts(void **state)
 {
     (void)state;
     copy c = new_folder();
-    char hub[1024], hf[1024], home[1024], in_hub[1024], in_hf[1024], in_home[1024], expected[1100];
+    char hub[1024], hf[1024], home[1024], in_hub[1024], in_hf[1024], in_home[1024], in_xdg[1024], xdg[1024],
+        expected[1100];
     make_folder(c.folder, "hub/models--org--name/snapshots/aa", in_hub);
     make_folder(c.folder, "hf/hub/models--org--name/snapshots/bb", in_hf);
     make_folder(c.folder, "home/.cache/huggingface/hub/models--org--name/snapshots/cc", in_home);
@@ -92,12 +95,26 @@ static void the_first_cache_that_is_set_counts(void **state)
     expect("org/name", in_home);
     environment(NULL, "~/.cache/huggingface", home);
     expect("org/name", in_home);
+    /* The old name of the first, and the place of caches where HF_HOME is not set. */
+    environment(NULL, hf, home);
+    setenv("HUGGINGFACE_HUB_CACHE", hub, 1);
+    expect("org/name", in_hub);
+    setenv("HF_HUB_CACHE", in_home, 1);
+    expect_error("org/name", DLX_E_IO, in_home);
+    make_folder(c.folder, "xdg/huggingface/hub/models--org--name/snapshots/dd", in_xdg);
+    path_in(xdg, c.folder, "xdg");
+    environment(NULL, NULL, home);
+    setenv("XDG_CACHE_HOME", xdg, 1);
+    expect("org/name", in_xdg);
+    setenv("HF_HOME", hf, 1);
+    expect("org/name", in_hf);
     environment(hub, NULL, home);
     snprintf(expected, sizeof expected, "not in the Hugging Face cache '%s'; fetch it with: hf download org/other",
              hub);
     expect_error("org/other", DLX_E_IO, expected);
     environment(NULL, NULL, NULL);
-    expect_error("org/name", DLX_E_INVALID, "none of HF_HUB_CACHE, HF_HOME and HOME is set");
+    expect_error("org/name", DLX_E_INVALID,
+                 "none of HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME and HOME");
     remove_copy(&c);
 }
 

@@ -3,7 +3,7 @@
 #include "text/buffer.h"
 #include "text/bytelevel.h"
 #include "text/full/bpe.h"
-#include "text/full/nfc.h"
+#include "text/full/forms.h"
 #include "text/full/split.h"
 #include "text/tokenizer.h"
 #include "text/utf8.h"
@@ -85,15 +85,20 @@ static void test_bytelevel_alphabet(void **state)
     assert_memory_equal(out, "\u0120 a", 4);
 }
 
-static void assert_nfc(const char *text, const char *expected)
+static void assert_form(dlx_form form, const char *text, const char *expected)
 {
     dlx_buffer b = {0};
     char *out;
-    dlx_nfc(&b, text, strlen(text));
+    dlx_normal_form(&b, form, text, strlen(text));
     assert_ok(dlx_buffer_take(&b, &out, NULL, "a test", err));
     assert_string_equal(out, expected);
     free(out);
-    if (dlx_nfc_trivial(text, strlen(text))) assert_string_equal(text, expected);
+    if (dlx_form_trivial(form, text, strlen(text))) assert_string_equal(text, expected);
+}
+
+static void assert_nfc(const char *text, const char *expected)
+{
+    assert_form(DLX_FORM_NFC, text, expected);
 }
 
 static void test_nfc(void **state)
@@ -115,6 +120,29 @@ static void test_nfc(void **state)
     /* Unicode 14's Kawi and 15's marks are unassigned for the reference, hence left where they are. */
     assert_nfc("a\U00010EFD\u0323", "a\U00010EFD\u0323");
     assert_nfc("\U000105D2\u0307", "\U000105D2\u0307");
+    /* U+11A7 stands before the first final consonant, and is none: it stays behind a syllable. */
+    assert_nfc("\uAC00\u11A7", "\uAC00\u11A7");
+    assert_nfc("\u1100\u1161\u11A7", "\uAC00\u11A7");
+    assert_nfc("\uAC00\u11A8", "\uAC01");
+    assert_nfc("\uAC01\u11A8", "\uAC01\u11A8");
+}
+
+static void test_other_forms(void **state)
+{
+    (void)state;
+    assert_form(DLX_FORM_NFD, "\u00E9a\u0323\u0307 \uAC01", "e\u0301a\u0323\u0307 \u1100\u1161\u11A8");
+    assert_form(DLX_FORM_NFD, "\uFB01\u2075", "\uFB01\u2075");
+    assert_form(DLX_FORM_NFKC, "\uFB01\u2075\u00A8e\u0301", "fi5 \u0308\u00E9");
+    assert_form(DLX_FORM_NFKC, "\u32FF\U00011938", "\u32FF\U00011938"); /* newer than the reference's tables */
+    assert_form(DLX_FORM_NFKD, "\u1E9B\u0323\u00BC",
+                "s\u0323\u0307"
+                "1\u2044"
+                "4");
+    assert_int_equal(dlx_lower_case('A'), 'a');
+    assert_int_equal(dlx_lower_case(0x3A3), 0x3C3);
+    assert_int_equal(dlx_lower_case(0xA7CB), 0x264);
+    assert_int_equal(dlx_lower_case(0x10D65), 0x10D85);
+    assert_int_equal(dlx_lower_case(0xA7CD), 0xA7CD);
 }
 
 typedef struct pieces {
@@ -128,6 +156,26 @@ static void check_piece(void *arg, const char *text, size_t n)
     const char *expected = p->expected[p->i++];
     if (!expected || strlen(expected) != n || memcmp(text, expected, n) != 0)
         fail_msg("piece %zu is '%.*s', expected '%s'", p->i, (int)n, text, expected ? expected : "(none)");
+}
+
+static void check_split(const dlx_tokenizer *t, const char *text, const char *const *expected)
+{
+    dlx_pattern *patterns[DLX_MAX_STEPS] = {NULL};
+    pieces p = {.expected = expected};
+    dlx_error e = {0};
+    dlx_splitter s = {.t = t, .patterns = patterns, .piece = check_piece, .arg = &p, .err = &e};
+    assert_int_equal(dlx_steps_check(t->steps, t->n_steps, &e), DLX_OK);
+    assert_ok(dlx_search_create(&s.search, err));
+    for (uint32_t i = 0; i < t->n_steps; i++) {
+        size_t n;
+        bool regex;
+        const char *pattern = dlx_step_pattern(&t->steps[i], &n, &regex);
+        if (pattern) assert_ok(dlx_pattern_create(&patterns[i], pattern, n, regex, err));
+    }
+    assert_int_equal(dlx_split_text(&s, text, strlen(text)), DLX_OK);
+    if (p.expected[p.i]) fail_msg("'%s': '%s' is missing", text, p.expected[p.i]);
+    for (uint32_t i = 0; i < t->n_steps; i++) dlx_pattern_free(patterns[i]);
+    dlx_search_free(s.search);
 }
 
 static void test_splits(void **state)
@@ -156,29 +204,111 @@ static void test_splits(void **state)
         {"\n\n\n", "\n\n\n"},
         {"a\n \n  b", "a", "\n \n", " ", " b"},
     };
-    for (int split = DLX_SPLIT_QWEN2; split < DLX_SPLIT_COUNT; split++) {
-        dlx_splitter *s;
-        assert_ok(dlx_splitter_create(&s, (dlx_split)split, err));
-        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-            pieces p = {.expected = cases[i] + 1};
-            assert_ok(dlx_splitter_run(s, cases[i][0], strlen(cases[i][0]), check_piece, &p, err));
-            if (p.expected[p.i]) fail_msg("'%s': '%s' is missing", cases[i][0], p.expected[p.i]);
-        }
-        dlx_splitter_free(s);
+    for (uint32_t which = DLX_PUBLISHED_QWEN2; which <= DLX_PUBLISHED_LLADA; which++) {
+        dlx_tokenizer t = {0};
+        t.steps = dlx_steps_published(which, true, &t.n_steps);
+        assert_int_equal(t.n_steps, 3);
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) check_split(&t, cases[i][0], cases[i] + 1);
     }
 }
 
-static void test_split_names(void **state)
+#define SPLIT(behavior, more, pattern)                                                                                 \
+    {                                                                                                                  \
+        .kind = DLX_STEP_SPLIT, .flags = (uint8_t)((behavior)*DLX_SPLIT_BEHAVIOR | (more)), .text = (pattern),         \
+        .n_text = sizeof(pattern) - 1                                                                                  \
+    }
+
+static void test_behaviors(void **state)
 {
     (void)state;
-    assert_int_equal(dlx_split_from_pattern("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
-                                            "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"),
-                     DLX_SPLIT_QWEN2);
-    assert_int_equal(dlx_split_from_pattern("'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| "
-                                            "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|\\s+(?!\\S)|\\s+"),
-                     DLX_SPLIT_LLADA);
-    assert_int_equal(dlx_split_from_pattern("\\s+"), 0);
-    assert_int_equal(dlx_split_from_pattern(""), 0);
+    enum { REGEX = DLX_PATTERN_REGEX, INVERT = DLX_SPLIT_INVERT };
+    static const struct {
+        dlx_text_step step;
+        uint8_t bytes;
+        const char *text, *expected[9];
+    } cases[] = {
+        {SPLIT(DLX_ISOLATED, 0, "-"), 0, "the-final--cut", {"the", "-", "final", "-", "-", "cut"}},
+        {SPLIT(DLX_REMOVED, 0, "-"), 0, "the-final--cut", {"the", "final", "cut"}},
+        {SPLIT(DLX_MERGED_WITH_PREVIOUS, 0, "-"), 0, "the-final--cut", {"the-", "final-", "-", "cut"}},
+        {SPLIT(DLX_MERGED_WITH_NEXT, 0, "-"), 0, "the-final--cut", {"the", "-final", "-", "-cut"}},
+        {SPLIT(DLX_CONTIGUOUS, 0, "-"), 0, "the-final--cut", {"the", "-", "final", "--", "cut"}},
+        {SPLIT(DLX_REMOVED, REGEX | INVERT, "[a-z]+"), 0, "the-final--cut", {"the", "final", "cut"}},
+        {SPLIT(DLX_ISOLATED, 0, "."), 0, "a.b", {"a", ".", "b"}}, /* a word stands for itself */
+        {SPLIT(DLX_ISOLATED, REGEX, "\\p{N}{1,3}"), DLX_BYTES_REGEX, "x 12345", {"x", " ", "123", "45"}},
+        {{.kind = DLX_STEP_DIGITS}, DLX_BYTES_PREFIX, "a12 b", {" a", " 12", " b"}},
+        {{.kind = DLX_STEP_DIGITS, .flags = DLX_DIGITS_SINGLE}, 0, "a12", {"a", "1", "2"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dlx_text_step steps[] = {cases[i].step, {.kind = DLX_STEP_BYTE_LEVEL, .flags = cases[i].bytes}};
+        dlx_tokenizer t = {.steps = steps, .n_steps = 2};
+        check_split(&t, cases[i].text, cases[i].expected);
+    }
+}
+
+/* What PCRE2 and Oniguruma might read differently, or what could run for ever. */
+static void test_refused_patterns(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        {"a**", "a quantifier of a quantifier at byte 2"},
+        {"(a+)+", "a repetition inside a repetition at byte 4"},
+        {"(?:a|b*c){2}", "a repetition inside a repetition"},
+        {"^a", "an anchor at byte 0"},
+        {"a$", "an anchor at byte 1"},
+        {"\\w+", "an escape that is none of"},
+        {"(a)\\1", "an escape that is none of"},
+        {"a\\b", "an escape that is none of"},
+        {"\\p{Han}", "a property other than a general category"},
+        {"\\p{L", "a property other than"},
+        {"[a[b]]", "a set inside a set"},
+        {"[a-z&&[^x]]", "a set inside a set"},
+        {"[a", "a set without an end"},
+        {"[]a]", "a set without members"},
+        {"[z-a]", "a range whose end lies before its start"},
+        {"[\\s-z]", "a range that begins with a class"},
+        {"(?<=a)b", "a group other than"},
+        {"(?i)a", "a group other than"},
+        {"(a", "a group without an end"},
+        {"a)", "a parenthesis that closes nothing"},
+        {"+a", "a quantifier with nothing before it"},
+        {"a{2,1}", "a count other than"},
+        {"a{1000}", "a count other than"},
+        {"a{2}+", "a quantifier of a quantifier"},
+        {"(?i:st)", "two letters that have a ligature where case does not count"},
+        {"(?i:\u00E9)", "a letter beyond ASCII where case does not count"},
+        {"(?i:\\p{Lu})", "a class where case does not count"},
+        {"a*", "matches no text at all"},
+        {"a\\", "a backslash without a character"},
+        {"\\u12", "an escape that is none of"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        dlx_pattern *p;
+        dlx_error e = {0};
+        assert_int_equal(dlx_pattern_create(&p, cases[i][0], strlen(cases[i][0]), true, &e), DLX_E_UNSUPPORTED);
+        assert_null(p);
+        if (!strstr(e.message, cases[i][1])) fail_msg("'%s': %s", cases[i][0], e.message);
+    }
+}
+
+/* Backtracking that the rules above let through ends after a while, with a sentence. */
+static void test_slow_pattern(void **state)
+{
+    (void)state;
+    static const char pattern[] = "\\p{L}*\\p{L}*\\p{L}*\\p{L}*\\p{L}*\\p{L}*\\p{L}*\\p{L}*1";
+    char text[400];
+    dlx_pattern *p;
+    dlx_search *s;
+    dlx_error e = {0};
+    size_t start, end;
+    memset(text, 'a', sizeof text);
+    text[0] = '1'; /* so that no quick look for a digit ends it */
+    text[399] = '2';
+    assert_ok(dlx_pattern_create(&p, pattern, sizeof pattern - 1, true, err));
+    assert_ok(dlx_search_create(&s, err));
+    dlx_status status = dlx_pattern_find(p, s, text, sizeof text, 1, &start, &end, &e);
+    assert_true(status == DLX_E_LIMIT ? strstr(e.message, "too many steps") != NULL : start == sizeof text);
+    dlx_search_free(s);
+    dlx_pattern_free(p);
 }
 
 /* The definition: of all neighbours that have a merge, the one of lowest rank, leftmost among equals. */
@@ -235,13 +365,11 @@ static void test_merging_against_definition(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_utf8_round_trip),
-        cmocka_unit_test(test_utf8_replacement),
-        cmocka_unit_test(test_bytelevel_alphabet),
-        cmocka_unit_test(test_nfc),
-        cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_split_names),
-        cmocka_unit_test(test_merging_against_definition),
+        cmocka_unit_test(test_utf8_round_trip),    cmocka_unit_test(test_utf8_replacement),
+        cmocka_unit_test(test_bytelevel_alphabet), cmocka_unit_test(test_nfc),
+        cmocka_unit_test(test_other_forms),        cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_behaviors),          cmocka_unit_test(test_refused_patterns),
+        cmocka_unit_test(test_slow_pattern),       cmocka_unit_test(test_merging_against_definition),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

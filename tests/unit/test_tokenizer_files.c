@@ -44,28 +44,44 @@ typedef struct change_case {
 } change_case;
 
 static const change_case json_cases[] = {
-    {"normalizer", "{\"type\": \"NFKC\"}", DLX_E_UNSUPPORTED, "\"normalizer\" is of type 'NFKC'"},
-    {"normalizer", "[]", DLX_E_FORMAT, "\"normalizer\" is an array"},
-    {"normalizer", "{}", DLX_E_FORMAT, "\"normalizer\" is an object without a type"},
-    {"pre_tokenizer", "null", DLX_E_UNSUPPORTED, "\"pre_tokenizer\" is null"},
+    {"normalizer", "{\"type\": \"Nmt\"}", DLX_E_UNSUPPORTED, "\"normalizer\" has a step of type 'Nmt'"},
+    {"normalizer", "[]", DLX_E_FORMAT, "\"normalizer\" has a step that is an array"},
+    {"normalizer", "{}", DLX_E_FORMAT, "\"normalizer\" has a step that is an object without one"},
+    {"normalizer", "{\"type\": \"Sequence\"}", DLX_E_UNSUPPORTED, "\"normalizers\" of the step Sequence"},
+    {"normalizer", "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"StripAccents\"}]}", DLX_E_UNSUPPORTED,
+     "a step of type 'StripAccents'; supported are NFC, NFD"},
+    {"normalizer", "{\"type\": \"Prepend\"}", DLX_E_UNSUPPORTED, "\"prepend\" of the step Prepend"},
+    {"normalizer", "{\"type\": \"Strip\", \"strip_left\": 1}", DLX_E_FORMAT, "\"strip_left\" of the step Strip"},
+    {"normalizer", "{\"type\": \"Replace\", \"content\": \"\"}", DLX_E_UNSUPPORTED, "\"pattern\" of the step Replace"},
+    {"normalizer", "{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}}", DLX_E_UNSUPPORTED,
+     "\"content\" of the step Replace"},
+    {"normalizer", "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\w\"}, \"content\": \"\"}", DLX_E_UNSUPPORTED,
+     "\"normalizer\": expression '\\w'"},
+    {"pre_tokenizer", "null", DLX_E_UNSUPPORTED, "\"pre_tokenizer\" is absent"},
     {"pre_tokenizer", "{\"type\": \"Metaspace\"}", DLX_E_UNSUPPORTED, "'Metaspace'"},
-    {"pre_tokenizer", "{\"type\": \"ByteLevel\", \"use_regex\": true}", DLX_E_UNSUPPORTED, "'ByteLevel'"},
-    {"pre_tokenizer/pretokenizers/0/type", "\"Digits\"", DLX_E_UNSUPPORTED, "'Digits'"},
-    {"pre_tokenizer/pretokenizers/0/behavior", "\"Removed\"", DLX_E_UNSUPPORTED, "'Removed'"},
-    {"pre_tokenizer/pretokenizers/0/invert", "true", DLX_E_UNSUPPORTED, "\"invert\""},
-    {"pre_tokenizer/pretokenizers/0/pattern", "{\"String\": \" \"}", DLX_E_UNSUPPORTED, "\"Regex\""},
-    {"pre_tokenizer/pretokenizers/0/pattern/Regex", "\"\\\\p{N}{1,3}\"", DLX_E_UNSUPPORTED, "'\\p{N}{1,3}'"},
-    {"pre_tokenizer/pretokenizers/1/add_prefix_space", "true", DLX_E_UNSUPPORTED, "\"add_prefix_space\""},
-    {"pre_tokenizer/pretokenizers/1/use_regex", "true", DLX_E_UNSUPPORTED, "\"use_regex\""},
-    {"pre_tokenizer/pretokenizers/1/use_regex", "-", DLX_E_UNSUPPORTED, "\"use_regex\""},
-    {"pre_tokenizer/pretokenizers/+", "{\"type\": \"Digits\"}", DLX_E_UNSUPPORTED, "3 steps"},
+    {"pre_tokenizer", "{\"type\": \"Digits\"}", DLX_E_UNSUPPORTED, "\"pre_tokenizer\" has no ByteLevel"},
+    {"pre_tokenizer/pretokenizers/0/type", "\"Punctuation\"", DLX_E_UNSUPPORTED, "'Punctuation'"},
+    {"pre_tokenizer/pretokenizers/0/behavior", "\"Kept\"", DLX_E_FORMAT, "Kept"},
+    {"pre_tokenizer/pretokenizers/0/invert", "7", DLX_E_FORMAT, "\"invert\""},
+    {"pre_tokenizer/pretokenizers/0/pattern", "{}", DLX_E_FORMAT, "\"Regex\" or \"String\""},
+    {"pre_tokenizer/pretokenizers/0/pattern/Regex", "\"\\\\bx\"", DLX_E_UNSUPPORTED, "expression '\\bx': an escape"},
+    {"pre_tokenizer/pretokenizers/1/use_regex", "\"no\"", DLX_E_FORMAT, "\"use_regex\""},
+    {"pre_tokenizer/pretokenizers/+", "{\"type\": \"Digits\"}", DLX_E_UNSUPPORTED, "'Digits' behind ByteLevel"},
+    {"post_processor", "{\"type\": \"TemplateProcessing\"}", DLX_E_UNSUPPORTED, "\"single\""},
+    {"post_processor", "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"<s>\"}}]}",
+     DLX_E_FORMAT, "\"single\""},
+    {"post_processor",
+     "{\"type\": \"TemplateProcessing\", \"single\": [{\"SpecialToken\": {\"id\": \"s\"}}], \"special_tokens\": "
+     "{\"s\": "
+     "{\"ids\": [1999]}}}",
+     DLX_E_FORMAT, "id 1999 around a prompt"},
     {"post_processor", "{\"type\": \"BertProcessing\"}", DLX_E_UNSUPPORTED, "'BertProcessing'"},
     {"decoder", "null", DLX_E_UNSUPPORTED, "\"decoder\""},
     {"decoder", "{\"type\": \"WordPiece\"}", DLX_E_UNSUPPORTED, "'WordPiece'"},
     {"model", "null", DLX_E_UNSUPPORTED, "\"model\" is null"},
     {"model", "7", DLX_E_FORMAT, "\"model\" is an integer"},
     {"model/type", "\"Unigram\"", DLX_E_UNSUPPORTED, "'Unigram'"},
-    {"model/ignore_merges", "true", DLX_E_UNSUPPORTED, "\"ignore_merges\""},
+    {"model/ignore_merges", "1", DLX_E_FORMAT, "\"ignore_merges\""},
     {"model/byte_fallback", "true", DLX_E_UNSUPPORTED, "\"byte_fallback\""},
     {"model/dropout", "0.1", DLX_E_UNSUPPORTED, "\"dropout\""},
     {"model/continuing_subword_prefix", "\"##\"", DLX_E_UNSUPPORTED, "\"continuing_subword_prefix\""},
@@ -101,9 +117,9 @@ static const change_case json_cases[] = {
     {"added_tokens/0/id", "5", DLX_E_FORMAT, "which the vocabulary contradicts"},
     {"added_tokens/0/id", "-1", DLX_E_FORMAT, "has id -1"},
     {"added_tokens/0/id", "2097152", DLX_E_FORMAT, "has id 2097152"},
-    {"added_tokens/0/lstrip", "true", DLX_E_UNSUPPORTED, "\"lstrip\": true"},
-    {"added_tokens/0/rstrip", "true", DLX_E_UNSUPPORTED, "\"rstrip\": true"},
-    {"added_tokens/0/single_word", "true", DLX_E_UNSUPPORTED, "\"single_word\": true"},
+    {"added_tokens/0/lstrip", "1", DLX_E_FORMAT, "\"lstrip\""},
+    {"added_tokens/0/rstrip", "\"\"", DLX_E_FORMAT, "\"rstrip\""},
+    {"added_tokens/0/single_word", "null", DLX_E_FORMAT, "\"single_word\""},
     {"added_tokens/0/special", "1", DLX_E_FORMAT, "\"special\" of added token '<|endoftext|>'"},
     {"added_tokens/0/normalized", "\"no\"", DLX_E_FORMAT, "\"normalized\""},
 };
@@ -222,11 +238,15 @@ static void test_normalized_added_tokens(void **state)
         free(ids);
     }
     dlx_tokenizer_close(t);
+    /* One that is spelled in another form is looked for in the form that normalising gives it. */
     change(root, "added_tokens/+", "{\"id\": 1403, \"content\": \"e\xCC\x81\", \"normalized\": true}");
-    dlx_error err = {0};
-    assert_int_equal(open_json(&t, root, &err), DLX_E_UNSUPPORTED);
-    const char *const parts[] = {"not in NFC"};
-    assert_message(&err, parts, 1);
+    int32_t *ids;
+    size_t n;
+    assert_ok(open_json(&t, root, err));
+    assert_ok(dlx_tokenizer_encode(t, "\xC3\xA9", 2, DLX_ENCODE_PLAIN, &ids, &n, err));
+    assert_true(n == 1 && ids[0] == 1403);
+    free(ids);
+    dlx_tokenizer_close(t);
     json_decref(root);
 }
 
@@ -379,7 +399,7 @@ static void test_normalized_tokens_in_templates(void **state)
     size_t n, thoughts = 0;
     assert_ok(dlx_chat_encode(t, &m, 1, &o, &ids, &n, err));
     for (size_t i = 0; i < n; i++) thoughts += ids[i] == 1224;
-    assert_int_equal(thoughts, 1);
+    assert_int_equal(thoughts, 2); /* the message's and the template's */
     free(ids);
     dlx_tokenizer_close(t);
     /* A normalized token that begins with, contains, or ends in a raw one never takes its place. */

@@ -12,17 +12,27 @@ static uint8_t *pack_family(const char *family, size_t *n)
     return bytes;
 }
 
-/* The format: what was packed once stays readable, and is written again byte by byte. */
-static void test_recorded_file(void **state)
+/* The format: what was packed once stays readable, and is written again byte by byte; version 1 as version 2. */
+static void test_recorded_files(void **state)
 {
     (void)state;
-    char *recorded;
+    static const char *const files[] = {DLX_TEST_DATA "/text/sdar-1.packed", DLX_TEST_DATA "/text/sdar.packed"};
     size_t n, m;
-    assert_ok(dlx_read_file(&recorded, &n, DLX_TEST_DATA "/text/sdar.packed", 1 << 20, err));
     uint8_t *packed = pack_family("sdar", &m);
-    assert_int_equal(n, m);
-    assert_memory_equal(recorded, packed, n);
-    free(recorded);
+    for (int i = 0; i < 2; i++) {
+        char *recorded;
+        dlx_tokenizer *t;
+        void *again;
+        assert_ok(dlx_read_file(&recorded, &n, files[i], 1 << 20, err));
+        assert_ok(dlx_tokenizer_open_packed(&t, recorded, n, err));
+        assert_ok(dlx_tokenizer_pack(t, &again, &n, err));
+        assert_int_equal(n, m);
+        assert_memory_equal(again, packed, n);
+        if (i == 1) assert_memory_equal(recorded, packed, n);
+        dlx_tokenizer_close(t);
+        free(recorded);
+        free(again);
+    }
     free(packed);
 }
 
@@ -168,7 +178,7 @@ static void test_flipped_bits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_recorded_file),    cmocka_unit_test(test_truncated),    cmocka_unit_test(test_header),
+        cmocka_unit_test(test_recorded_files),   cmocka_unit_test(test_truncated),    cmocka_unit_test(test_header),
         cmocka_unit_test(test_changed_sections), cmocka_unit_test(test_flipped_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -115,8 +115,8 @@ class Rows:
         """The softmax of each row; the rows stay as they are."""
     def keep_only(self, ids: Set[int]) -> None:
         """Removes all other ids."""
-    def take_out(self, token: int) -> List[float]:  # type: ignore[empty-body]
-        """Removes one id; returns the probability of all others in each row."""
+    def take_out(self, ids: Sequence[int]) -> List[float]:  # type: ignore[empty-body]
+        """Removes these ids; returns the probability of all others in each row."""
 
 
 class _NumpyRows(Rows):
@@ -183,9 +183,9 @@ class _NumpyRows(Rows):
         removed[sorted(ids)] = False
         self.m[:, removed] = self.lowest
 
-    def take_out(self, token: int) -> List[float]:
-        shares = 1.0 - _exact_softmax(self.m)[:, token]
-        self.m[:, token] = self.lowest
+    def take_out(self, ids: Sequence[int]) -> List[float]:
+        shares = 1.0 - _exact_softmax(self.m)[:, list(ids)].sum(1)
+        self.m[:, list(ids)] = self.lowest
         return [float(v) for v in shares]
 
 
@@ -273,10 +273,13 @@ class _PlainRows(Rows):
     def keep_only(self, ids: Set[int]) -> None:
         self._each(lambda row: array("f", [v if i in ids else _FLOAT32_MIN for i, v in enumerate(row)]))
 
-    def take_out(self, token: int) -> List[float]:
-        shares = [1.0 - _exact_softmax_plain(row)[token] for row in self.m]
+    def take_out(self, ids: Sequence[int]) -> List[float]:
+        shares = []
         for row in self.m:
-            row[token] = _FLOAT32_MIN
+            probabilities = _exact_softmax_plain(row)
+            shares.append(1.0 - math.fsum(probabilities[i] for i in ids))
+            for i in ids:
+                row[i] = _FLOAT32_MIN
         return shares
 
 

@@ -420,6 +420,7 @@ class DiffusionEngine(_Engine):
         self.sampler = self.sampler_class(**keywords)
         self.sampler.use_shift(bool(facts.logits_shift))
         self.sampler.never = facts.mask_id
+        self.sampler.known = facts.num_tokens
         self.sampler.rng = random.Random(_seed(config.seed))
         forward = session_forward(self._session) if self._session is not None else self._forward
         return BlockDecoder(forward, facts, self.sampler, manager, num_iterations=config.num_iterations,

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/fetched.h"
 #include "base/io.h"
 
 dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err)
@@ -24,7 +25,8 @@ dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error
     *out = NULL;
     DLX_TRY(dlx_read_file(&text, &n, path, limit, err));
     snprintf(what, sizeof what, "'%s'", path);
-    dlx_status s = dlx_json_parse(out, text, n, what, err);
+    dlx_status s = dlx_check_fetched(text, n, path, err);
+    if (s == DLX_OK) s = dlx_json_parse(out, text, n, what, err);
     free(text);
     return s;
 }

@@ -1,132 +1,194 @@
 /*
- * The encoder: added tokens are cut out of the raw text, the rest is brought to NFC, searched for the added tokens that
- * are declared "normalized", split, and each piece goes through BPE.
+ * The encoder: added tokens are cut out of the raw text, the rest is normalised, searched for the added tokens that are
+ * declared "normalized", split, and each piece goes through BPE.
  */
 #include "text/encode.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "text/full/added.h"
 #include "text/full/bpe.h"
-#include "text/full/nfc.h"
+#include "text/full/normalize.h"
 #include "text/full/split.h"
+#include "text/full/whole.h"
 
 enum { MAX_TEXT = 1 << 30 };
 
 struct dlx_encoder {
-    dlx_splitter *splitter;
+    dlx_pattern *patterns[DLX_MAX_STEPS]; /* by step; NULL where a step has none */
+    dlx_added_list raw, normalized;
+    char *texts; /* of `normalized`, as normalising leaves them */
+    bool normalized_control;
+    dlx_whole whole; /* pieces that are tokens as they stand, where merges are ignored for them */
 };
+
+/* ---- what is derived from a tokenizer --------------------------------------------------------------------------- */
+
+static dlx_status compile(dlx_encoder *e, const dlx_tokenizer *t, dlx_error *err)
+{
+    for (uint32_t i = 0; i < t->n_steps; i++) {
+        size_t n;
+        bool regex;
+        const char *text = dlx_step_pattern(&t->steps[i], &n, &regex);
+        if (text) DLX_TRY(dlx_pattern_create(&e->patterns[i], text, n, regex, err));
+    }
+    return DLX_OK;
+}
+
+/* A normalised token is looked for as normalising leaves its own text. */
+static dlx_status normalize_added(dlx_encoder *e, const dlx_tokenizer *t, dlx_search *search, dlx_error *err)
+{
+    dlx_buffer all = {0};
+    size_t used = 0;
+    for (uint32_t i = 0; i < e->normalized.n; i++) {
+        dlx_added_token *a = &e->normalized.token[i];
+        dlx_status status = dlx_normalize(&all, t, e->patterns, search, a->text, a->length, err);
+        e->texts = all.data; /* kept, and freed with the encoder, from here on */
+        if (status != DLX_OK) return status;
+        if (all.n - used > UINT32_MAX) return dlx_fail(err, DLX_E_LIMIT, "added tokens are too long");
+        a->length = (uint32_t)(all.n - used);
+        used = all.n;
+        e->normalized_control =
+            e->normalized_control || t->kind[a->id] & DLX_TOKEN_SPECIAL || (int32_t)a->id == t->mask_id;
+    }
+    used = 0;
+    for (uint32_t i = 0; i < e->normalized.n; i++) {
+        e->normalized.token[i].text = e->texts ? e->texts + used : "";
+        used += e->normalized.token[i].length;
+    }
+    return DLX_OK;
+}
+
+static dlx_status index_added(dlx_encoder *e, const dlx_tokenizer *t, dlx_error *err)
+{
+    dlx_search *search;
+    e->raw.token = malloc((t->n_added + 1) * sizeof *e->raw.token);
+    e->normalized.token = malloc((t->n_added + 1) * sizeof *e->raw.token);
+    if (!e->raw.token || !e->normalized.token)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory for %u added tokens", t->n_added);
+    for (uint32_t i = 0; i < t->n_added; i++) {
+        dlx_added_list *l = t->kind[t->added[i].id] & DLX_TOKEN_NORMALIZED ? &e->normalized : &e->raw;
+        l->token[l->n++] = t->added[i];
+    }
+    DLX_TRY(dlx_search_create(&search, err));
+    dlx_status status = normalize_added(e, t, search, err);
+    dlx_search_free(search);
+    if (status != DLX_OK) return status;
+    dlx_added_index(&e->raw);
+    dlx_added_index(&e->normalized);
+    return DLX_OK;
+}
 
 dlx_status dlx_encoder_create(dlx_encoder **out, const dlx_tokenizer *t, dlx_error *err)
 {
     *out = calloc(1, sizeof **out);
     if (!*out) return dlx_fail(err, DLX_E_NOMEM, "out of memory for an encoder");
-    return dlx_splitter_create(&(*out)->splitter, t->split, err);
+    DLX_TRY(compile(*out, t, err));
+    DLX_TRY(index_added(*out, t, err));
+    return t->ignore_merges ? dlx_whole_create(&(*out)->whole, t, err) : DLX_OK;
 }
 
 void dlx_encoder_free(dlx_encoder *encoder)
 {
     if (!encoder) return;
-    dlx_splitter_free(encoder->splitter);
+    for (size_t i = 0; i < DLX_MAX_STEPS; i++) dlx_pattern_free(encoder->patterns[i]);
+    free(encoder->raw.token);
+    free(encoder->normalized.token);
+    free(encoder->texts);
+    dlx_whole_free(&encoder->whole);
     free(encoder);
 }
 
+/* ---- encoding --------------------------------------------------------------------------------------------------- */
+
 typedef struct run {
     const dlx_tokenizer *t;
+    const dlx_text_span *spans;
+    size_t n_spans;
+    bool mixed; /* some of the text is own text, some is not */
     dlx_bpe bpe;
-    bool plain_parts; /* some of the text must not become added tokens */
+    dlx_search *search;
     dlx_error *err;
 } run;
 
 static void encode_piece(void *arg, const char *text, size_t n)
 {
-    dlx_bpe_encode(arg, text, n);
+    run *r = arg;
+    uint32_t id;
+    if (r->t->ignore_merges && dlx_whole_find(&r->t->encoder->whole, r->t, text, n, &id))
+        dlx_bpe_add_id(&r->bpe, id);
+    else
+        dlx_bpe_encode(&r->bpe, text, n);
 }
 
 static dlx_status encode_words(run *r, const char *text, size_t n)
 {
-    return n ? dlx_splitter_run(r->t->encoder->splitter, text, n, encode_piece, &r->bpe, r->err) : DLX_OK;
+    dlx_splitter s = {.t = r->t,
+                      .patterns = r->t->encoder->patterns,
+                      .search = r->search,
+                      .piece = encode_piece,
+                      .arg = r,
+                      .err = r->err};
+    return dlx_split_text(&s, text, n);
 }
 
-/* Place of the longest added token at text[0 .. n) that is looked for before NFC, or n_added. */
-static uint32_t match_raw(const dlx_tokenizer *t, const char *text, size_t n)
+/* Normalised text: the added tokens that are looked for there, and words between them. */
+static dlx_status encode_normalized(run *r, const char *text, size_t n, bool own)
 {
-    uint32_t i = dlx_added_longest(t, 0, t->n_added_raw, text, n);
-    return i == t->n_added_raw ? t->n_added : i;
-}
-
-/* The same of those that are looked for behind NFC. */
-static uint32_t match_normalized(const dlx_tokenizer *t, const char *text, size_t n)
-{
-    return dlx_added_longest(t, t->n_added_raw, t->n_added, text, n);
-}
-
-/*
- * Place of the added token at text[0 .. n), or n_added. Where only parts of the text may become added tokens, the
- * normalized ones are looked for here as well, since NFC would move the borders of the parts (templates are ASCII,
- * where it changes nothing): between raw ones, which are cut out first.
- */
-static uint32_t match_added(const run *r, const char *text, size_t n)
-{
-    uint32_t none = r->t->n_added, found = match_raw(r->t, text, n);
-    if (found != none || !r->plain_parts) return found;
-    found = match_normalized(r->t, text, n);
-    if (found == none) return none;
-    for (size_t i = 1; i < r->t->added[found].length; i++)
-        if (match_raw(r->t, text + i, n - i) != none) return none;
-    return found;
-}
-
-/* Text behind NFC: the added tokens that are declared normalized, and words between them. */
-static dlx_status encode_normalized(run *r, const char *text, size_t n)
-{
-    size_t start = 0;
-    if (r->plain_parts || r->t->n_added_raw == r->t->n_added) return encode_words(r, text, n);
-    for (size_t i = 0; i < n;) {
-        uint32_t a = match_normalized(r->t, text + i, n - i);
-        if (a == r->t->n_added) {
-            i++;
-            continue;
-        }
-        DLX_TRY(encode_words(r, text + start, i - start));
-        dlx_bpe_add_id(&r->bpe, r->t->added[a].id);
-        start = i += r->t->added[a].length;
+    dlx_text_span span = {.end = n, .own = own};
+    dlx_added_search s = {
+        .t = r->t, .list = &r->t->encoder->normalized, .text = text, .n = n, .spans = &span, .n_spans = 1};
+    size_t done = 0, start, end;
+    uint32_t id;
+    while (dlx_added_next(&s, &id, &start, &end)) {
+        DLX_TRY(encode_words(r, text + done, start - done));
+        dlx_bpe_add_id(&r->bpe, id);
+        done = end;
     }
-    return encode_words(r, text + start, n - start);
+    return encode_words(r, text + done, n - done);
 }
 
-/* Text between added tokens. */
-static dlx_status encode_plain(run *r, const char *text, size_t n)
+static dlx_status encode_stretch(run *r, const char *text, size_t n, bool own)
 {
-    if (!r->t->nfc || dlx_nfc_trivial(text, n)) return encode_normalized(r, text, n);
+    if (!n) return DLX_OK;
+    if (dlx_normalize_trivial(r->t, text, n)) return encode_normalized(r, text, n, own);
     dlx_buffer b = {0};
-    dlx_nfc(&b, text, n);
-    dlx_status status = b.failed ? dlx_fail(r->err, DLX_E_NOMEM, "out of memory normalising a text of %zu bytes", n)
-                                 : encode_normalized(r, b.data, b.n);
+    dlx_status status = dlx_normalize(&b, r->t, r->t->encoder->patterns, r->search, text, n, r->err);
+    if (status == DLX_OK) status = encode_normalized(r, b.data ? b.data : "", b.n, own);
     dlx_buffer_free(&b);
     return status;
 }
 
-static dlx_status encode_spans(run *r, const char *text, size_t n, const dlx_text_span *spans, size_t n_spans)
+/*
+ * Text between raw added tokens. Where a control token could come out of normalising, the parts that are own text are
+ * normalised by themselves, so that it is known where it came from; otherwise parts make no difference.
+ */
+static dlx_status encode_between(run *r, const char *text, size_t start, size_t end, size_t *span)
 {
-    size_t start = 0, i = 0;
-    for (size_t s = 0; s < n_spans; s++) {
-        if (!spans[s].own) {
-            i = spans[s].end;
-            continue;
-        }
-        while (i < spans[s].end) {
-            uint32_t a = match_added(r, text + i, spans[s].end - i);
-            if (a == r->t->n_added) {
-                i++;
-                continue;
-            }
-            DLX_TRY(encode_plain(r, text + start, i - start));
-            dlx_bpe_add_id(&r->bpe, r->t->added[a].id);
-            start = i += r->t->added[a].length;
-        }
+    if (!r->mixed || !r->t->encoder->normalized_control)
+        return encode_stretch(r, text + start, end - start, r->spans[0].own);
+    while (start < end) {
+        while (*span + 1 < r->n_spans && r->spans[*span].end <= start) ++*span;
+        size_t part = r->spans[*span].end < end && *span + 1 < r->n_spans ? r->spans[*span].end : end;
+        DLX_TRY(encode_stretch(r, text + start, part - start, r->spans[*span].own));
+        start = part;
     }
-    return encode_plain(r, text + start, n - start);
+    return DLX_OK;
+}
+
+static dlx_status encode_spans(run *r, const char *text, size_t n)
+{
+    dlx_added_search s = {
+        .t = r->t, .list = &r->t->encoder->raw, .text = text, .n = n, .spans = r->spans, .n_spans = r->n_spans};
+    size_t done = 0, start, end, span = 0;
+    uint32_t id;
+    while (dlx_added_next(&s, &id, &start, &end)) {
+        DLX_TRY(encode_between(r, text, done, start, &span));
+        dlx_bpe_add_id(&r->bpe, id);
+        done = end;
+    }
+    return encode_between(r, text, done, n, &span);
 }
 
 dlx_status dlx_encoder_run(const dlx_tokenizer *t, const char *text, size_t n, const dlx_text_span *spans,
@@ -135,9 +197,11 @@ dlx_status dlx_encoder_run(const dlx_tokenizer *t, const char *text, size_t n, c
     if (n > MAX_TEXT)
         return dlx_fail(err, DLX_E_LIMIT, "text to encode has %zu bytes; at most %d can be encoded at once", n,
                         MAX_TEXT);
-    run r = {.t = t, .bpe = {.tokenizer = t}, .err = err};
-    for (size_t s = 0; s < n_spans; s++) r.plain_parts = r.plain_parts || !spans[s].own;
-    dlx_status status = n ? encode_spans(&r, text, n, spans, n_spans) : DLX_OK;
+    run r = {.t = t, .spans = spans, .n_spans = n_spans, .bpe = {.tokenizer = t}, .err = err};
+    for (size_t s = 1; s < n_spans; s++) r.mixed = r.mixed || spans[s].own != spans[0].own;
+    DLX_TRY(dlx_search_create(&r.search, err));
+    dlx_status status = n ? encode_spans(&r, text, n) : DLX_OK;
+    dlx_search_free(r.search);
     if (status == DLX_OK && (r.bpe.failed || dlx_grow(&r.bpe.ids, &r.bpe.ids_capacity, 1, sizeof *r.bpe.ids) != 0))
         status = dlx_fail(err, DLX_E_NOMEM, "out of memory encoding a text of %zu bytes", n);
     dlx_bpe_free_scratch(&r.bpe);

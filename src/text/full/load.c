@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fetched.h"
 #include "base/io.h"
 #include "format/json/json_file.h"
 #include "text/full/load.h"
@@ -54,8 +55,10 @@ static dlx_status out_of_memory(loader *l)
 static dlx_status read_json(loader *l, json_t **out, const char **file, const char *name)
 {
     *file = path_of(l, name);
+    bool there;
     if (!*file) return out_of_memory(l);
-    return dlx_exists(*file) ? dlx_json_load(out, *file, MAX_FILE, l->err) : DLX_OK;
+    DLX_TRY(dlx_fetched_file(&there, *file, l->err));
+    return there ? dlx_json_load(out, *file, MAX_FILE, l->err) : DLX_OK;
 }
 
 static dlx_status read_config(loader *l)
@@ -96,8 +99,11 @@ static dlx_status read_merges(loader *l)
     size_t n;
     const char *file = path_of(l, "merges.txt");
     if (!file) return out_of_memory(l);
+    bool there;
+    DLX_TRY(dlx_fetched_file(&there, file, l->err));
     DLX_TRY(dlx_read_file(&text, &n, file, MAX_FILE, l->err));
-    dlx_status status = dlx_load_merges_text(&l->v, text, n, file, l->err);
+    dlx_status status = dlx_check_fetched(text, n, file, l->err);
+    if (status == DLX_OK) status = dlx_load_merges_text(&l->v, text, n, file, l->err);
     free(text);
     return status;
 }
@@ -244,8 +250,7 @@ static dlx_status read_main(loader *l)
     if (!l->main)
         return dlx_fail(l->err, DLX_E_IO, "'%s' has neither tokenizer.json nor vocab.json with merges.txt", l->folder);
     DLX_TRY(check_class(l));
-    l->t->nfc = true;
-    l->t->split = DLX_SPLIT_QWEN2;
+    l->t->steps = dlx_steps_published(DLX_PUBLISHED_QWEN2, true, &l->t->n_steps);
     DLX_TRY(dlx_vocabulary_set(&l->v, l->t, l->main, l->main_file, l->err));
     return read_merges(l);
 }

@@ -10,8 +10,11 @@
 #include "text/full/vocabulary.h"
 #include "text/tokenizer.h"
 
-/* load_json.c: tokenizer.json, whose steps must be those of the families: sets nfc and split of t, and all entries,
- * added tokens and merges. `root` must live until the vocabulary is built; v is to be freed also on failure. */
+/* load_steps.c: the steps around the model of a tokenizer.json. */
+dlx_status dlx_load_steps(dlx_tokenizer *t, const json_t *root, const char *file, dlx_error *err);
+
+/* load_json.c: tokenizer.json; sets the steps of t, and all entries, added tokens and merges. `root` must live until
+ * the vocabulary is built; v is to be freed also on failure. */
 dlx_status dlx_load_tokenizer_json(dlx_vocabulary *v, dlx_tokenizer *t, json_t *root, const char *file, dlx_error *err);
 
 /* load_merges.c: merges.txt of n bytes with a NUL behind them, which are changed on the way. */

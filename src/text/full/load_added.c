@@ -1,7 +1,4 @@
-/*
- * Added tokens in their three spellings. Flags that change where a token is found (lstrip, rstrip, single_word) are
- * used by none of the families and are refused by name.
- */
+/* Added tokens in their three spellings. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,23 +21,26 @@ static dlx_status read_flag(bool *out, const json_t *token, const char *key, boo
 static dlx_status read_token(const char **content, unsigned *kind, const json_t *token, const char *file,
                              dlx_error *err)
 {
-    static const char *const refused[] = {"lstrip", "rstrip", "single_word"};
-    bool flag, special, normalized;
+    static const struct {
+        const char *key;
+        unsigned kind;
+    } flags[] = {{"special", DLX_TOKEN_SPECIAL},
+                 {"lstrip", DLX_TOKEN_LSTRIP},
+                 {"rstrip", DLX_TOKEN_RSTRIP},
+                 {"single_word", DLX_TOKEN_WORD}};
+    bool flag;
     *content = json_string_value(json_object_get(token, "content"));
     if (!*content)
         return dlx_fail(
             err, DLX_E_FORMAT, "'%s': an added token must be an object with a string \"content\", not %s", file,
             json_is_object(token) ? dlx_json_type_name(json_object_get(token, "content")) : dlx_json_type_name(token));
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-        DLX_TRY(read_flag(&flag, token, refused[i], false, *content, file, err));
-        if (flag)
-            return dlx_fail(err, DLX_E_UNSUPPORTED,
-                            "'%s': added token '%.60s' has \"%s\": true, which is not supported", file, *content,
-                            refused[i]);
+    *kind = 0;
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        DLX_TRY(read_flag(&flag, token, flags[i].key, false, *content, file, err));
+        if (flag) *kind |= flags[i].kind;
     }
-    DLX_TRY(read_flag(&special, token, "special", false, *content, file, err));
-    DLX_TRY(read_flag(&normalized, token, "normalized", !special, *content, file, err));
-    *kind = (special ? DLX_TOKEN_SPECIAL : 0) | (normalized ? DLX_TOKEN_NORMALIZED : 0);
+    DLX_TRY(read_flag(&flag, token, "normalized", !(*kind & DLX_TOKEN_SPECIAL), *content, file, err));
+    if (flag) *kind |= DLX_TOKEN_NORMALIZED;
     return DLX_OK;
 }
 

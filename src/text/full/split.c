@@ -1,116 +1,154 @@
-#define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/full/split.h"
 
-#include <pcre2.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Inside a class. Letters and numbers of Unicode 15.0, 15.1 and 16.0, from DerivedGeneralCategory.txt. */
-#define SPACES "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}"
-#define LETTERS                                                                                                        \
-    "\\p{L}\\x{1c89}-\\x{1c8a}\\x{a7cb}-\\x{a7cd}\\x{a7da}-\\x{a7dc}\\x{105c0}-\\x{105f3}\\x{10d4a}-\\x{10d65}"        \
-    "\\x{10d6f}-\\x{10d85}\\x{10ec2}-\\x{10ec4}\\x{1123f}-\\x{11240}\\x{11380}-\\x{11389}\\x{1138b}\\x{1138e}"         \
-    "\\x{11390}-\\x{113b5}\\x{113b7}\\x{113d1}\\x{113d3}\\x{11bc0}-\\x{11be0}\\x{11f02}\\x{11f04}-\\x{11f10}"          \
-    "\\x{11f12}-\\x{11f33}\\x{1342f}\\x{13441}-\\x{13446}\\x{13460}-\\x{143fa}\\x{16100}-\\x{1611d}"                   \
-    "\\x{16d40}-\\x{16d6c}\\x{18cff}\\x{1b132}\\x{1b155}\\x{1df25}-\\x{1df2a}\\x{1e030}-\\x{1e06d}"                    \
-    "\\x{1e4d0}-\\x{1e4eb}\\x{1e5d0}-\\x{1e5ed}\\x{1e5f0}\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}"
-#define NUMBERS                                                                                                        \
-    "\\p{N}\\x{10d40}-\\x{10d49}\\x{116d0}-\\x{116e3}\\x{11bf0}-\\x{11bf9}\\x{11f50}-\\x{11f59}\\x{16130}-\\x{16139}"  \
-    "\\x{16d70}-\\x{16d79}\\x{1ccf0}-\\x{1ccf9}\\x{1d2c0}-\\x{1d2d3}\\x{1e4f0}-\\x{1e4f9}\\x{1e5f1}-\\x{1e5fa}"
+#include "base/arena.h"
 
-#define TAIL                                                                                                           \
-    "|[^\\r\\n" LETTERS NUMBERS "]?[" LETTERS "]+|[" NUMBERS "]| ?[^" SPACES LETTERS NUMBERS "]+[\\r\\n]*|"            \
-    "[" SPACES "]*[\\r\\n]+|[" SPACES "]+(?![^" SPACES "])|[" SPACES "]+"
+/* GPT-2's expression, which ByteLevel splits by where it is asked to. */
+static const char gpt2[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+/* Rust's numbers are those of Unicode 17.0. */
+static const char digits[] = "[\\p{N}\\x{11de0}-\\x{11de9}\\x{16ff4}-\\x{16ff6}]";
 
-/*
- * The two published patterns split alike but for the contractions: LLaDA's possessive quantifiers and its single [\r\n]
- * change nothing, since the classes around them do not overlap and \s* swallows runs of line breaks.
- */
-static const struct known_split {
-    dlx_split split;
-    const char *published, *pattern;
-} known_splits[] = {
-    {DLX_SPLIT_QWEN2,
-     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|"
-     "\\s+(?!\\S)|\\s+",
-     "(?i:'s|'t|'re|'ve|'m|'ll|'d)" TAIL},
-    {DLX_SPLIT_LLADA,
-     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
-     "\\s+(?!\\S)|\\s+",
-     "'(?i:[sdmt]|ll|ve|re)" TAIL},
-};
-
-enum { N_KNOWN = sizeof known_splits / sizeof known_splits[0] };
-
-dlx_split dlx_split_from_pattern(const char *pattern)
+const char *dlx_step_pattern(const dlx_text_step *s, size_t *n, bool *regex)
 {
-    for (int i = 0; i < N_KNOWN; i++)
-        if (strcmp(pattern, known_splits[i].published) == 0) return known_splits[i].split;
-    return (dlx_split)0;
+    const char *text = s->text;
+    *regex = true;
+    *n = s->n_text;
+    switch (s->kind) {
+    case DLX_STEP_REPLACE:
+    case DLX_STEP_SPLIT: *regex = s->flags & DLX_PATTERN_REGEX; return text;
+    case DLX_STEP_DIGITS: text = digits; break;
+    case DLX_STEP_BYTE_LEVEL:
+        if (!(s->flags & DLX_BYTES_REGEX)) return NULL;
+        text = gpt2;
+        break;
+    default: return NULL;
+    }
+    *n = strlen(text);
+    return text;
 }
 
-struct dlx_splitter {
-    pcre2_code *code;
-    pcre2_match_context *limits;
-};
+static dlx_status run_step(const dlx_splitter *s, uint32_t i, const char *text, size_t n);
 
-dlx_status dlx_splitter_create(dlx_splitter **out, dlx_split split, dlx_error *err)
+/* A stretch of text that is a match, or what lies between two. */
+typedef struct stretch {
+    size_t start, end;
+    bool match;
+} stretch;
+
+typedef struct cutter {
+    const dlx_splitter *s;
+    uint32_t step;
+    const char *text;
+    dlx_behavior behavior;
+    stretch *held; /* merged with next: nothing is handed on before the end */
+    size_t n_held, capacity;
+    stretch last; /* otherwise: the stretch that may still grow */
+    bool has_last, last_was_match;
+} cutter;
+
+static dlx_status hand_on(const cutter *c, const stretch *p)
 {
-    *out = NULL;
-    const struct known_split *known = NULL;
-    for (int i = 0; i < N_KNOWN; i++)
-        if (known_splits[i].split == split) known = &known_splits[i];
-    if (!known) return dlx_fail(err, DLX_E_INTERNAL, "split pattern %d is unknown", (int)split);
-    dlx_splitter *s = calloc(1, sizeof *s);
-    if (!s) return dlx_fail(err, DLX_E_NOMEM, "out of memory for a split pattern");
-    int code = 0;
-    PCRE2_SIZE at;
-    s->code = pcre2_compile((PCRE2_SPTR)known->pattern, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
-    s->limits = pcre2_match_context_create(NULL);
-    if (!s->code || !s->limits) {
-        bool no_memory = s->code || code == PCRE2_ERROR_HEAP_FAILED;
-        dlx_splitter_free(s);
-        if (no_memory) return dlx_fail(err, DLX_E_NOMEM, "out of memory compiling split pattern %d", (int)split);
-        return dlx_fail(
-            err, DLX_E_UNSUPPORTED,
-            "PCRE2 cannot compile split pattern %d (error %d); it must be 10.33 or newer with Unicode support",
-            (int)split, code);
+    if (p->end == p->start || (c->behavior == DLX_REMOVED && p->match)) return DLX_OK;
+    return run_step(c->s, c->step + 1, c->text + p->start, p->end - p->start);
+}
+
+/* Takes the next stretch, and hands on what can no longer change. */
+static dlx_status take(cutter *c, stretch p)
+{
+    if (c->behavior == DLX_MERGED_WITH_NEXT) {
+        if (dlx_grow(&c->held, &c->capacity, c->n_held + 1, sizeof *c->held) != 0)
+            return dlx_fail(c->s->err, DLX_E_NOMEM, "out of memory splitting a text");
+        c->held[c->n_held++] = p;
+        return DLX_OK;
     }
-    /* A run of blanks is tried at every length once, which is linear; the default limit would refuse ten million. */
-    pcre2_set_match_limit(s->limits, UINT32_MAX);
-    pcre2_jit_compile(s->code, PCRE2_JIT_COMPLETE); /* where it fails (no executable memory), pcre2_match interprets */
-    *out = s;
+    bool grows = c->has_last && ((c->behavior == DLX_CONTIGUOUS && c->last.match == p.match) ||
+                                 (c->behavior == DLX_MERGED_WITH_PREVIOUS && p.match && !c->last_was_match));
+    c->last_was_match = p.match;
+    if (grows) {
+        c->last.end = p.end;
+        return DLX_OK;
+    }
+    if (c->has_last) DLX_TRY(hand_on(c, &c->last));
+    c->has_last = true;
+    c->last = p;
     return DLX_OK;
 }
 
-void dlx_splitter_free(dlx_splitter *s)
+/* Merged with next: from the end on, a match joins what lies behind it, unless that is a match as well. */
+static dlx_status merge_with_next(cutter *c)
 {
-    if (!s) return;
-    pcre2_match_context_free(s->limits);
-    pcre2_code_free(s->code);
-    free(s);
+    bool was_match = false;
+    size_t top = c->n_held; /* merged stretches are held[top .. n_held) */
+    for (size_t i = c->n_held; i-- > 0;) {
+        stretch p = c->held[i];
+        if (p.match && !was_match && top < c->n_held)
+            c->held[top].start = p.start;
+        else
+            c->held[--top] = p;
+        was_match = p.match;
+    }
+    for (size_t i = top; i < c->n_held; i++) DLX_TRY(hand_on(c, &c->held[i]));
+    return DLX_OK;
 }
 
-dlx_status dlx_splitter_run(const dlx_splitter *s, const char *text, size_t n, dlx_piece_fn piece, void *arg,
-                            dlx_error *err)
+static dlx_status cut(cutter *c, bool invert, size_t n)
 {
-    pcre2_match_data *match = pcre2_match_data_create(1, NULL);
-    if (!match) return dlx_fail(err, DLX_E_NOMEM, "out of memory splitting a text of %zu bytes", n);
-    const PCRE2_SIZE *bounds = pcre2_get_ovector_pointer(match);
-    dlx_status status = DLX_OK;
-    for (size_t at = 0; at < n;) {
-        int rc = pcre2_match(s->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK, match, s->limits);
-        if (rc == PCRE2_ERROR_JIT_STACKLIMIT) /* the interpreter keeps its stack on the heap */
-            rc = pcre2_match(s->code, (PCRE2_SPTR)text, n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, match, s->limits);
-        if (rc < 0 || bounds[0] != at || bounds[1] <= at) { /* the alternatives together match every character */
-            status = dlx_fail(err, rc == PCRE2_ERROR_NOMEMORY ? DLX_E_NOMEM : DLX_E_INTERNAL,
-                              "PCRE2 failed at byte %zu of a text of %zu bytes (error %d)", at, n, rc);
-            break;
-        }
-        piece(arg, text + at, bounds[1] - at);
-        at = bounds[1];
+    const dlx_splitter *s = c->s;
+    size_t at = 0, start, end;
+    while (at < n) {
+        DLX_TRY(dlx_pattern_find(s->patterns[c->step], s->search, c->text, n, at, &start, &end, s->err));
+        if (start > at) DLX_TRY(take(c, (stretch){at, start, invert}));
+        if (end > start) DLX_TRY(take(c, (stretch){start, end, !invert}));
+        at = end;
     }
-    pcre2_match_data_free(match);
+    if (c->behavior == DLX_MERGED_WITH_NEXT) return merge_with_next(c);
+    return c->has_last ? hand_on(c, &c->last) : DLX_OK;
+}
+
+static dlx_status split_by(const dlx_splitter *s, uint32_t step, dlx_behavior behavior, bool invert, const char *text,
+                           size_t n)
+{
+    cutter c = {.s = s, .step = step, .text = text, .behavior = behavior};
+    dlx_status status = cut(&c, invert, n);
+    free(c.held);
     return status;
+}
+
+static dlx_status to_bytes(const dlx_splitter *s, uint32_t i, const char *text, size_t n)
+{
+    const dlx_text_step *step = &s->t->steps[i];
+    if (!(step->flags & DLX_BYTES_PREFIX) || text[0] == ' ')
+        return step->flags & DLX_BYTES_REGEX ? split_by(s, i, DLX_ISOLATED, false, text, n)
+                                             : run_step(s, i + 1, text, n);
+    char *copy = malloc(n + 1);
+    if (!copy) return dlx_fail(s->err, DLX_E_NOMEM, "out of memory splitting a text of %zu bytes", n);
+    copy[0] = ' ';
+    memcpy(copy + 1, text, n);
+    dlx_status status = step->flags & DLX_BYTES_REGEX ? split_by(s, i, DLX_ISOLATED, false, copy, n + 1)
+                                                      : run_step(s, i + 1, copy, n + 1);
+    free(copy);
+    return status;
+}
+
+/* Steps nest at most DLX_MAX_STEPS deep. */
+static dlx_status run_step(const dlx_splitter *s, uint32_t i, const char *text, size_t n)
+{
+    const dlx_text_step *step = &s->t->steps[i];
+    if (i == s->t->n_steps || step->kind >= DLX_STEP_SPLITS_END) {
+        s->piece(s->arg, text, n);
+        return DLX_OK;
+    }
+    if (step->kind == DLX_STEP_BYTE_LEVEL) return to_bytes(s, i, text, n);
+    if (step->kind == DLX_STEP_DIGITS)
+        return split_by(s, i, step->flags & DLX_DIGITS_SINGLE ? DLX_ISOLATED : DLX_CONTIGUOUS, false, text, n);
+    return split_by(s, i, (dlx_behavior)(step->flags / DLX_SPLIT_BEHAVIOR), step->flags & DLX_SPLIT_INVERT, text, n);
+}
+
+dlx_status dlx_split_text(const dlx_splitter *s, const char *text, size_t n)
+{
+    uint32_t first = 0;
+    while (first < s->t->n_steps && s->t->steps[first].kind < DLX_STEP_NORMALIZERS_END) first++;
+    return n ? run_step(s, first, text, n) : DLX_OK;
 }

@@ -1,29 +1,26 @@
 /*
- * The split regexes of the published tokenizers, run by PCRE2.
- *
- * The published patterns are written for Oniguruma with Unicode 16.0 tables (`tokenizers` 0.23). Here each is spelled
- * for PCRE2 so that it matches the same text: \s is written out (PCRE2 counts U+180E as a space, Oniguruma does not),
- * and letters and numbers that are newer than PCRE2 10.42's Unicode 14.0 are named beside \p{L} and \p{N}.
+ * Cuts text into the pieces that BPE sees, by the splits of a tokenizer's steps: Split and Digits, then ByteLevel, as
+ * the `tokenizers` library does it: every step cuts each piece of the one before.
  */
 #ifndef DLX_TEXT_FULL_SPLIT_H
 #define DLX_TEXT_FULL_SPLIT_H
 
-#include <stddef.h>
-
-#include "base/status.h"
+#include "text/full/pattern.h"
 #include "text/tokenizer.h"
 
-/* The split whose pattern in tokenizer.json reads like this, or 0. */
-dlx_split dlx_split_from_pattern(const char *pattern);
+/* What an encoding needs for splitting, one thread at a time. */
+typedef struct dlx_splitter {
+    const dlx_tokenizer *t;
+    dlx_pattern *const *patterns; /* by step; DIGITS has one, and BYTE_LEVEL where its flag asks for the expression */
+    dlx_search *search;
+    void (*piece)(void *arg, const char *text, size_t n); /* gets the pieces in order; n is at least 1 */
+    void *arg;
+    dlx_error *err;
+} dlx_splitter;
 
-typedef struct dlx_splitter dlx_splitter; /* immutable, shareable */
+/* The expression of a step that has one, or NULL; *n is its length, *regex whether it is a regular expression. */
+const char *dlx_step_pattern(const dlx_text_step *s, size_t *n, bool *regex);
 
-dlx_status dlx_splitter_create(dlx_splitter **out, dlx_split split, dlx_error *err);
-void dlx_splitter_free(dlx_splitter *s); /* NULL is fine */
-
-/* Calls piece(arg, text, n) for the pieces of valid UTF-8, in order; together they are the whole text. */
-typedef void (*dlx_piece_fn)(void *arg, const char *text, size_t n);
-dlx_status dlx_splitter_run(const dlx_splitter *s, const char *text, size_t n, dlx_piece_fn piece, void *arg,
-                            dlx_error *err);
+dlx_status dlx_split_text(const dlx_splitter *s, const char *text, size_t n);
 
 #endif

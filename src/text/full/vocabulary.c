@@ -5,7 +5,6 @@
 
 #include "format/json/json_file.h"
 #include "text/bytelevel.h"
-#include "text/full/nfc.h"
 
 static dlx_status out_of_memory(const dlx_vocabulary *v, dlx_error *err)
 {
@@ -32,20 +31,6 @@ dlx_status dlx_vocabulary_set(dlx_vocabulary *v, dlx_tokenizer *t, json_t *entri
         if (n >= v->size) v->size = (uint32_t)n + 1;
     }
     return DLX_OK;
-}
-
-/* A normalised token is compared with text behind NFC, so its own text must be in that form. */
-static dlx_status check_normalized(const dlx_vocabulary *v, const char *content, size_t n, dlx_error *err)
-{
-    dlx_buffer b = {0};
-    dlx_nfc(&b, content, n);
-    bool failed = b.failed, same = b.n == n && (n == 0 || memcmp(b.data, content, n) == 0);
-    dlx_buffer_free(&b);
-    if (failed) return out_of_memory(v, err);
-    return same ? DLX_OK
-                : dlx_fail(err, DLX_E_UNSUPPORTED,
-                           "'%s': added token '%.60s' is \"normalized\": true, but its text is not in NFC", v->file,
-                           content);
 }
 
 /* Notes id and text of the added token that will stand at v->added[v->n_added]. */
@@ -76,7 +61,6 @@ dlx_status dlx_vocabulary_add(dlx_vocabulary *v, json_int_t id, const char *cont
     if (n == 0 || n > DLX_MAX_ADDED_BYTES)
         return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s': added token %d has %zu bytes of text; 1 to %d are supported",
                         v->file, (int)id, n, DLX_MAX_ADDED_BYTES);
-    if (kind & DLX_TOKEN_NORMALIZED && v->tokenizer->nfc) DLX_TRY(check_normalized(v, content, n, err));
     char *copy = dlx_arena_strndup(&v->tokenizer->arena, content, n);
     if (!copy || dlx_grow(&v->added, &v->added_capacity, v->n_added + 1, sizeof *v->added) != 0 ||
         dlx_grow(&v->added_kind, &v->kind_capacity, v->n_added + 1, 1) != 0)
@@ -163,7 +147,7 @@ static dlx_status collect(const dlx_vocabulary *v, const char **texts, uint8_t *
 }
 
 /* Spells out the bytes of every token and finds those of single bytes. */
-static dlx_status spell(dlx_vocabulary *v, const char *const *texts, const uint8_t *kind, dlx_error *err)
+static dlx_status spell(dlx_vocabulary *v, const char *const *texts, uint8_t *kind, dlx_error *err)
 {
     dlx_tokenizer *t = v->tokenizer;
     size_t room = 0, used = 0;
@@ -180,6 +164,7 @@ static dlx_status spell(dlx_vocabulary *v, const char *const *texts, const uint8
             return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s': token %u has %zu bytes; at most %d are supported", v->file,
                             id, n, DLX_MAX_TOKEN_BYTES);
         if (n == 1 && spelled && kind[id] & DLX_TOKEN_MODEL) t->byte_id[bytes[used]] = id;
+        if (t->ignore_merges && !spelled && kind[id] & DLX_TOKEN_MODEL) kind[id] |= DLX_TOKEN_LITERAL;
         used += n;
         offset[id + 1] = (uint32_t)used;
     }

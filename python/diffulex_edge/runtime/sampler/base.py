@@ -43,7 +43,8 @@ def top_k_logits(logits: Any, top_k: Optional[int] = None) -> Any:
 
 def sample_tokens(logits: Any, temperature: float = 0.0, top_p: Optional[float] = None, top_k: Optional[int] = None,
                   margin_confidence: bool = False, neg_entropy: bool = False, *,
-                  rng: Optional[random.Random] = None, never: Optional[int] = None) -> Tuple[Any, Any, Any]:
+                  rng: Optional[random.Random] = None, never: Optional[int] = None,
+                  known: int = 0) -> Tuple[Any, Any, Any]:
     """One token for each row of logits [n, vocab].
 
     temperature        0: the likeliest token (the lowest id among equals); above: logits are divided by it, and drawn
@@ -51,6 +52,7 @@ def sample_tokens(logits: Any, temperature: float = 0.0, top_p: Optional[float] 
     margin_confidence  confidence is the distance of the two largest probabilities
     neg_entropy        confidence is the sum of p * log(p), at most 0; takes precedence
     never              a token that is not chosen, though its probability still counts: the mask
+    known              ids from here on have no token and are not chosen either; 0: all have one
     rng                source of the draws; default: the global generator of torch, numpy or random, as the logits are
 
     Returns (confidence [n], tokens [n], probability of each token after temperature and filters [n]): lists for lists,
@@ -62,8 +64,11 @@ def sample_tokens(logits: Any, temperature: float = 0.0, top_p: Optional[float] 
     if temperature > 0:
         rows.divide(temperature)
     others = [1.0] * rows.n
-    if never is not None and 0 <= never < rows.vocab:
-        others = rows.take_out(never)
+    barred = list(range(known, rows.vocab)) if known > 0 else []
+    if never is not None and 0 <= never < (known or rows.vocab):
+        barred.append(never)
+    if barred:
+        others = rows.take_out(barred)
     if top_p is not None and top_p < 1:
         rows.keep_top_p(top_p)
     if top_k is not None and top_k > 0:

@@ -50,6 +50,7 @@ class BlockSampler:
         self.neg_entropy = neg_entropy
         self.rng: Optional[random.Random] = None  # source of the draws; None: the global one
         self.never: Optional[int] = None          # a token that is never chosen: an engine sets the mask
+        self.known = 0                            # ids from here on are not chosen either; 0: all may be
         self.use_shift(self.shifts)
 
     def use_shift(self, shifts: bool) -> None:
@@ -78,7 +79,7 @@ class BlockSampler:
             logits = self.shift_sampler.shift(logits, first, use_cache=False)
         confidence, tokens, initial = sample_tokens(
             rows_at(logits, masked), self.temperature, self.top_p, self.top_k, self.margin_confidence, self.neg_entropy,
-            rng=self.rng, never=self.never)
+            rng=self.rng, never=self.never, known=self.known)
         initial = [float(v) for v in initial]
         if fill:
             accepted = list(range(len(masked)))
