@@ -94,8 +94,7 @@ static bool eval_item(dlx_jx *x, const dlx_jinja_node *node, dlx_jv *out)
         if (!eval_optional(x, k->f[i], &parts[i])) return false;
     if (object.type == DLX_JV_UNDEFINED) return dlx_jx_fail_undefined(x, &object);
     if (dlx_jv_is_sequence(&object)) return dlx_jv_slice(x, &object, parts, out);
-    *out = dlx_jv_undefined(NULL); /* Jinja swallows the TypeError */
-    return true;
+    return dlx_jx_fail(x, DLX_E_INVALID, "a value of type %s has no slices", dlx_jv_type_name(&object));
 }
 
 static bool add_argument(dlx_jx *x, dlx_jx_arguments *a, size_t *capacity, dlx_jv value)

@@ -392,7 +392,7 @@ static bool run_filter(dlx_jx *x, int filter, const dlx_jv *v, const dlx_jv *a, 
     case DLX_JINJA_FILTER_ABS: return filter_abs(x, v, out);
     case DLX_JINJA_FILTER_ATTR:
         if (a[0].type != DLX_JV_STRING) return dlx_jx_fail(x, DLX_E_INVALID, "'attr' needs a name");
-        return dlx_jx_attribute(x, v, a[0].as.string, out);
+        return dlx_jx_own_attribute(x, v, a[0].as.string, out);
     case DLX_JINJA_FILTER_CAPITALIZE: return change_case(x, v, DLX_JV_CAPITALIZE, out);
     case DLX_JINJA_FILTER_CENTER: return filter_center(x, v, a, out);
     case DLX_JINJA_FILTER_DEFAULT: return filter_default(x, v, a, out);

@@ -92,26 +92,24 @@ bool dlx_jx_sort(dlx_jx *x, dlx_jv *keys, dlx_jv *values, size_t n, bool reverse
     return scratch && merge(x, keys, values, scratch, n, reverse);
 }
 
-/* Several attributes with commas between them make a list of keys. */
+/* Attributes with commas between them; the key is a list of what they are. */
 static bool sort_key(dlx_jx *x, const dlx_jv *v, const dlx_jv *attribute, bool case_sensitive, dlx_jv *out)
 {
     dlx_jv_list *list;
-    dlx_jv key;
-    if (attribute->type != DLX_JV_STRING || !attribute->as.string->n ||
-        !memchr(attribute->as.string->p, ',', attribute->as.string->n))
-        return key_of(x, v, attribute, case_sensitive, out);
+    dlx_jv key, part;
+    if (!dlx_jv_new_list(x, 1, &list)) return false;
+    *out = dlx_jv_of_list(list, false); /* its elements compare as equal before they are asked for an order */
+    if (attribute->type != DLX_JV_STRING)
+        return key_of(x, v, attribute, case_sensitive, &key) && dlx_jv_push(x, list, key);
     const dlx_jv_string *s = attribute->as.string;
-    if (!dlx_jv_new_list(x, 2, &list)) return false;
     for (size_t begin = 0; begin <= s->n;) {
         const char *comma = s->n > begin ? memchr(s->p + begin, ',', s->n - begin) : NULL;
         size_t end = comma ? (size_t)(comma - s->p) : s->n;
-        dlx_jv part;
         if (!dlx_jv_substring(x, s, begin, end, &part) || !key_of(x, v, &part, case_sensitive, &key) ||
             !dlx_jv_push(x, list, key))
             return false;
         begin = end + 1;
     }
-    *out = dlx_jv_of_list(list, false);
     return true;
 }
 

@@ -167,8 +167,8 @@ dlx_jx_flow dlx_jx_run_loop(dlx_jx *x, uint32_t i, dlx_jx_scope *scope, const dl
         int more = dlx_jx_loop_next(x, loop, &item);
         if (more < 0) flow = DLX_JX_FAILED;
         if (more <= 0) break;
-        any = true;
         flow = run_body(x, loop, node, has_name, name, &item);
+        any = any || flow == DLX_JX_GO_ON; /* as in Jinja, a turn that is cut short does not count for `else` */
         if (flow == DLX_JX_CONTINUE) flow = DLX_JX_GO_ON;
     }
     if (flow == DLX_JX_BREAK) flow = DLX_JX_GO_ON;

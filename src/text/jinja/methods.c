@@ -223,10 +223,7 @@ static bool split_words(dlx_jx *x, const dlx_jv_string *s, int64_t most, dlx_jv_
         while (i < s->n && (step = dlx_utf8_next(s->p + i, s->n - i, &c), !dlx_jinja_is_space(c))) i += step;
         if (!dlx_jx_step(x, 1) || !add_piece(x, list, s, begin, i)) return false;
     }
-    /* what is left, without white space at its end */
-    dlx_jv rest, stripped;
-    return dlx_jv_substring(x, s, begin, s->n, &rest) &&
-           dlx_jv_strip(x, rest.as.string, NULL, false, true, &stripped) && dlx_jv_push(x, list, stripped);
+    return add_piece(x, list, s, begin, s->n);
 }
 
 static size_t char_before(const dlx_jv_string *s, size_t end, uint32_t *c)
@@ -259,9 +256,7 @@ static bool split_words_back(dlx_jx *x, const dlx_jv_string *s, int64_t most, dl
         while (i > 0 && (at = char_before(s, i, &c), !dlx_jinja_is_space(c))) i = at;
         if (!dlx_jx_step(x, 1) || !add_piece(x, list, s, i, end)) return false;
     }
-    dlx_jv rest, stripped;
-    return dlx_jv_substring(x, s, 0, end, &rest) && dlx_jv_strip(x, rest.as.string, NULL, true, false, &stripped) &&
-           dlx_jv_push(x, list, stripped);
+    return add_piece(x, list, s, 0, end);
 }
 
 static bool split_at(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *by, int64_t most, bool back,

@@ -114,6 +114,8 @@ bool dlx_jx_call(dlx_jx *x, const dlx_jv *function, const dlx_jx_arguments *a, d
 
 /* object.name and object[key], as Jinja looks them up. */
 bool dlx_jx_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, dlx_jv *out);
+/* The same without looking for a key, as the filter `attr` does. */
+bool dlx_jx_own_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, dlx_jv *out);
 bool dlx_jx_item(dlx_jx *x, const dlx_jv *object, const dlx_jv *key, dlx_jv *out);
 
 /* ---- loops (loop.c) -----------------------------------------------------------------------------------------------
