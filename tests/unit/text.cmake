@@ -9,7 +9,7 @@ add_library(dlx_text_archive STATIC $<TARGET_OBJECTS:dlx_base> $<TARGET_OBJECTS:
                                     $<TARGET_OBJECTS:dlx_text_full>)
 target_link_libraries(dlx_text_archive PUBLIC m Threads::Threads PkgConfig::JANSSON PkgConfig::PCRE2
                                               PkgConfig::UTF8PROC)
-foreach(name test_text test_tokenizer test_tokenizer_files test_tokenizer_packed test_tokenizer_qwen test_chat)
+foreach(name test_text test_tokenizer test_tokenizer_files test_tokenizer_packed test_tokenizer_qwen test_chat test_jinja)
   dlx_unit_test(${name} LIBS dlx_text_archive)
 endforeach()
 

@@ -134,7 +134,14 @@ static dlx_jx_flow run_body(dlx_jx *x, dlx_jv_loop *loop, const dlx_jinja_node *
 {
     dlx_jv value = {.type = DLX_JV_LOOP, .as.loop = loop};
     x->scope = loop->scope;
-    if (!dlx_jx_push_scope(x) || (has_name && !dlx_jx_set(x, x->scope, name, value)) ||
+    if (loop->body && !loop->body->kept) {
+        loop->body->n = 0;
+        x->scope = loop->body;
+    } else if (!dlx_jx_push_scope(x)) {
+        return DLX_JX_FAILED;
+    }
+    loop->body = x->scope;
+    if ((has_name && !dlx_jx_set(x, x->scope, name, value)) ||
         !dlx_jx_assign(x, node->f[0], item))
         return DLX_JX_FAILED;
     return dlx_jx_run(x, node->f[3]);

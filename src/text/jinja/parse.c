@@ -217,6 +217,11 @@ static bool is_content(const dlx_jinja_parser *p, uint32_t i)
     return string_is(p, node->f[0], "content");
 }
 
+void dlx_jinja_note_elements(dlx_jinja_parser *p, uint32_t value)
+{
+    if (is_content(p, value)) p->tree->flags |= DLX_JINJA_READS_PARTS;
+}
+
 static void note_content(dlx_jinja_parser *p, uint32_t target, uint32_t value)
 {
     bool fits = p->tree->nodes[target].kind == DLX_JINJA_NAME && p->n_parts < sizeof p->parts / sizeof p->parts[0];
@@ -282,7 +287,7 @@ static dlx_status parse_for(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
     DLX_TRY(dlx_jinja_parse_tuple(p, false, "recursive", &sequence));
     if (dlx_jinja_skip_word(p, "if")) DLX_TRY(dlx_jinja_parse_expression(p, &filter));
     bool recursive = dlx_jinja_skip_word(p, "recursive");
-    if (is_content(p, sequence)) p->tree->flags |= DLX_JINJA_READS_PARTS;
+    dlx_jinja_note_elements(p, sequence);
     p->loops++;
     dlx_status status = parse_block(p, ends, &body);
     p->loops--;

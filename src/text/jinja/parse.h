@@ -49,6 +49,9 @@ dlx_status dlx_jinja_node_of(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t 
 void dlx_jinja_set_field(dlx_jinja_parser *p, uint32_t node, int field, uint32_t value);
 void dlx_jinja_append(dlx_jinja_parser *p, dlx_jinja_list *list, uint32_t node);
 
+/* The template looks at elements of this value: of the parts of a message's content, if it is that. */
+void dlx_jinja_note_elements(dlx_jinja_parser *p, uint32_t value);
+
 dlx_status dlx_jinja_parse_expression(dlx_jinja_parser *p, uint32_t *out);
 /* Without `a if b else c` at its top. */
 dlx_status dlx_jinja_parse_or(dlx_jinja_parser *p, uint32_t *out);

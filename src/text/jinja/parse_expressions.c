@@ -185,6 +185,7 @@ static dlx_status parse_subscript(dlx_jinja_parser *p, uint32_t line, uint32_t *
     }
     if (dlx_jinja_is_op(p, ",")) return DLX_JINJA_REFUSE(p, "%u: a subscript of several slices is not supported", line);
     DLX_TRY(dlx_jinja_expect_op(p, "]"));
+    if (p->tree->nodes[key].kind == DLX_JINJA_INTEGER) dlx_jinja_note_elements(p, object);
     return make(p, DLX_JINJA_ITEM, line, object, key, 0, out);
 }
 
@@ -286,6 +287,9 @@ static dlx_status parse_filter(dlx_jinja_parser *p, uint32_t *out)
     if (filter < 0)
         return DLX_JINJA_REFUSE(p, "%u: there is no filter '%.*s'", line, text.n < 60 ? (int)text.n : 60, text.p);
     if (dlx_jinja_skip_op(p, "(")) DLX_TRY(parse_arguments(p, &arguments));
+    bool of_elements = filter == DLX_JINJA_FILTER_MAP || filter == DLX_JINJA_FILTER_SELECTATTR ||
+                       filter == DLX_JINJA_FILTER_REJECTATTR;
+    if (of_elements) dlx_jinja_note_elements(p, *out);
     return make(p, DLX_JINJA_FILTER, line, (uint32_t)filter, *out, arguments, out);
 }
 

@@ -20,6 +20,7 @@ typedef struct dlx_jx_scope {
     uint32_t *names; /* numbers of strings of the tree */
     dlx_jv *values;
     size_t n, capacity;
+    bool kept; /* a macro was made inside: it sees these variables for as long as it lives */
 } dlx_jx_scope;
 
 struct dlx_jx {
@@ -124,6 +125,7 @@ bool dlx_jx_item(dlx_jx *x, const dlx_jv *object, const dlx_jv *key, dlx_jv *out
 struct dlx_jv_loop {
     uint32_t node;
     dlx_jx_scope *scope; /* around the loop */
+    dlx_jx_scope *body;  /* of the last turn, or NULL; the next one takes it over unless it is kept */
     dlx_jv sequence;
     dlx_jv_iterator *it;
     dlx_jv current, before, after, changed; /* ABSENT where there is none */

@@ -260,6 +260,7 @@ static bool make_macro(dlx_jx *x, uint32_t i, dlx_jv *out)
 {
     dlx_jv_macro *macro = dlx_jx_alloc(x, sizeof *macro);
     if (!macro) return false;
+    for (dlx_jx_scope *s = x->scope; s && !s->kept; s = s->parent) s->kept = true;
     *macro = (dlx_jv_macro){.node = i, .scope = x->scope};
     *out = (dlx_jv){.type = DLX_JV_MACRO, .as.macro = macro};
     return true;

@@ -105,7 +105,7 @@ typedef enum dlx_jinja_arithmetic {
 enum { DLX_JINJA_USES_CALLER = 1, DLX_JINJA_USES_KWARGS = 2, DLX_JINJA_USES_VARARGS = 4 };
 
 /* Facts about a whole template. */
-enum { DLX_JINJA_READS_PARTS = 1 }; /* it loops over the parts of a message's content */
+enum { DLX_JINJA_READS_PARTS = 1 }; /* it looks at the parts of a message's content */
 
 typedef struct dlx_jinja_node {
     uint8_t kind;
