@@ -471,9 +471,13 @@ static void test_arguments(void **state)
     assert_int_equal(dlx_chat_render(NULL, &user, 1, NULL, &text, &n, &err), DLX_E_INVALID);
     assert_int_equal(dlx_chat_render_json(t, NULL, 3, NULL, &text, &n, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "messages: not JSON"));
-    static const char *const messages[] = {"{}", "[7]", "[{}]", "[{\"role\": 7}]",
-                                           "[{\"role\": \"user\", "
-                                           "\"content\": [{\"type\": \"image_url\", \"image_url\": \"x\"}]}]"};
+    static const char *const messages[] = {
+        "{}",
+        "[7]",
+        "[{}]",
+        "[{\"role\": 7}]",
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": \"x\"}]}]",
+    };
     static const char *const parts[] = {"must be a JSON array", "message 0 must be an object", "no role", "no role",
                                         "of type image_url"};
     for (size_t i = 0; i < 5; i++) {
