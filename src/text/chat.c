@@ -354,8 +354,8 @@ static dlx_status render_text(const dlx_tokenizer *t, const dlx_chat_input *in, 
                               const char *function, char **text, size_t *n, dlx_error *err)
 {
     if (n) *n = 0;
+    if (text) *text = NULL;
     if (!text) return dlx_fail(err, DLX_E_INVALID, "%s: text must not be NULL", function);
-    *text = NULL;
     if (!t) return dlx_fail(err, DLX_E_INVALID, "%s: tokenizer must not be NULL", function);
     dlx_rendered r;
     DLX_TRY(dlx_chat_render_spans(&r, t, in, options, err));

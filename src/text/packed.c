@@ -123,7 +123,7 @@ static dlx_status read_header(dlx_tokenizer *t, layout *l, const uint8_t *p, siz
         steps = 0;
     }
     if (field[FLAGS] & ~known || (field[VERSION] == 1 && !t->steps) ||
-        (carries_chat ? field[CHAT] != DLX_PACKED_CHAT : field[CHAT] > DLX_PUBLISHED_OTHER))
+        (carries_chat ? field[CHAT] != DLX_PACKED_CHAT : field[CHAT] > DLX_CHAT_PUBLISHED_OTHER))
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: unknown flags %u, split %u or template %u", field[FLAGS],
                         field[STEPS], field[CHAT]);
     if (field[SIZE] == 0 || field[SIZE] > DLX_MAX_TOKENS || field[MERGES] > DLX_MAX_MERGES ||
@@ -206,11 +206,10 @@ static dlx_status read_packed(dlx_tokenizer *t, const uint8_t *p, size_t n, dlx_
     DLX_TRY(read_merges_and_added(t, &l, p, err));
     if (!t->steps)
         DLX_TRY(dlx_steps_read(&t->steps, &t->n_steps, &t->arena, p + l.steps, get_u32(p + 8 + 4 * STEPS), err));
-    if (get_u32(p + 8 + 4 * VERSION) >= DLX_PACKED_WITH_CHAT)
-        DLX_TRY(dlx_packed_chat_read(t, p + l.total, n - (size_t)l.total, err));
-    else
-        DLX_TRY(dlx_packed_chat_published(t, get_u32(p + 8 + 4 * CHAT), err));
-    dlx_status status = dlx_tokenizer_finish(t, err);
+    dlx_status status = get_u32(p + 8 + 4 * VERSION) >= DLX_PACKED_WITH_CHAT
+                            ? dlx_packed_chat_read(t, p + l.total, n - (size_t)l.total, err)
+                            : dlx_packed_chat_published(t, get_u32(p + 8 + 4 * CHAT), err);
+    if (status == DLX_OK) status = dlx_tokenizer_finish(t, err);
     return status == DLX_OK ? DLX_OK : dlx_fail_prefix(err, status, "packed tokenizer");
 }
 

@@ -45,15 +45,15 @@ dlx_status dlx_packed_chat_read(dlx_tokenizer *t, const uint8_t *p, size_t n, dl
     part parts[3];
     size_t at = 0;
     for (int i = 0; i < 3; i++) {
-        if (n - at < 4) return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: its chat templates end early");
+        if (n - at < 4) return dlx_fail(err, DLX_E_FORMAT, "its chat templates end early");
         size_t length = (size_t)p[at] | (size_t)p[at + 1] << 8 | (size_t)p[at + 2] << 16 | (size_t)p[at + 3] << 24;
         at += 4;
         if (length > n - at || dlx_align_up(length, 4) > n - at)
-            return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: a chat template reaches past the end");
+            return dlx_fail(err, DLX_E_FORMAT, "a chat template reaches past the end");
         parts[i] = (part){p + at, length};
         at += dlx_align_up(length, 4);
     }
-    if (at != n) return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: more follows behind its chat templates");
+    if (at != n) return dlx_fail(err, DLX_E_FORMAT, "more follows behind its chat templates");
     if (parts[0].n) {
         t->variables = dlx_arena_strndup(&t->arena, (const char *)parts[0].p, parts[0].n);
         if (!t->variables) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a packed tokenizer");
@@ -67,8 +67,8 @@ dlx_status dlx_packed_chat_published(dlx_tokenizer *t, uint32_t number, dlx_erro
 {
     static const char bos[] = "{\"bos_token\": \"<|startoftext|>\"}"; /* LLaDA's template asks for it */
     const char *source = dlx_published_template(number);
-    t->chat_lost = number == DLX_PUBLISHED_OTHER;
-    if (number == DLX_PUBLISHED_LLADA) {
+    t->chat_lost = number == DLX_CHAT_PUBLISHED_OTHER;
+    if (number == DLX_CHAT_PUBLISHED_LLADA) {
         t->variables = bos;
         t->n_variables = sizeof bos - 1;
     }

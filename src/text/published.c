@@ -154,10 +154,10 @@ static const char sdar[] =
 const char *dlx_published_template(uint32_t number)
 {
     switch (number) {
-    case DLX_PUBLISHED_LLADA: return llada;
-    case DLX_PUBLISHED_DREAM: return CHATML("You are a helpful assistant.");
-    case DLX_PUBLISHED_QWEN: return CHATML("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.");
-    case DLX_PUBLISHED_SDAR: return sdar;
+    case DLX_CHAT_PUBLISHED_LLADA: return llada;
+    case DLX_CHAT_PUBLISHED_DREAM: return CHATML("You are a helpful assistant.");
+    case DLX_CHAT_PUBLISHED_QWEN: return CHATML("You are Qwen, created by Alibaba Cloud. You are a helpful assistant.");
+    case DLX_CHAT_PUBLISHED_SDAR: return sdar;
     default: return NULL;
     }
 }

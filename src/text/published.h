@@ -5,12 +5,12 @@
 #include <stdint.h>
 
 enum {
-    DLX_PUBLISHED_NONE = 0, /* a base model: no template */
-    DLX_PUBLISHED_LLADA = 1,
-    DLX_PUBLISHED_DREAM = 2,
-    DLX_PUBLISHED_QWEN = 3,
-    DLX_PUBLISHED_SDAR = 4,
-    DLX_PUBLISHED_OTHER = 5, /* the checkpoint had another one, which is not in the file */
+    DLX_CHAT_PUBLISHED_NONE = 0, /* a base model: no template */
+    DLX_CHAT_PUBLISHED_LLADA = 1,
+    DLX_CHAT_PUBLISHED_DREAM = 2,
+    DLX_CHAT_PUBLISHED_QWEN = 3,
+    DLX_CHAT_PUBLISHED_SDAR = 4,
+    DLX_CHAT_PUBLISHED_OTHER = 5, /* the checkpoint had another one, which is not in the file */
 };
 
 /* The text of a template, or NULL for the first and the last of them. */

@@ -25,7 +25,7 @@ static void use_chat(const char *json)
     };
     dlx_chat_options with_tools = {.struct_size = sizeof with_tools, .enable_thinking = -1, .tools = json};
     dlx_chat_options without = {.struct_size = sizeof without, .enable_thinking = 1};
-    for (uint32_t i = DLX_PUBLISHED_LLADA; i <= DLX_PUBLISHED_SDAR; i++) {
+    for (uint32_t i = DLX_CHAT_PUBLISHED_LLADA; i <= DLX_CHAT_PUBLISHED_SDAR; i++) {
         with_tools.chat_template = without.chat_template = dlx_published_template(i);
         char *text;
         size_t n;
@@ -63,7 +63,7 @@ static void use_merges(char *text, size_t n)
     dlx_vocabulary v;
     dlx_error err;
     require(root != NULL && dlx_tokenizer_new(&t, &err) == DLX_OK);
-    t->steps = dlx_steps_published(DLX_PUBLISHED_LLADA, false, &t->n_steps);
+    t->steps = dlx_steps_published(DLX_CHAT_PUBLISHED_LLADA, false, &t->n_steps);
     require(dlx_vocabulary_set(&v, t, json_object_get(json_object_get(root, "model"), "vocab"), "vocab.json", &err) ==
             DLX_OK);
     if (dlx_load_merges_text(&v, text, n, "merges.txt", &err) == DLX_OK && dlx_vocabulary_build(&v, &err) == DLX_OK &&

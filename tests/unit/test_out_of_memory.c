@@ -13,6 +13,7 @@
 #include "fail_fixture.h"
 #include "fail_memory.h"
 
+#include "base/sizes.h"
 #include "model/checkpoint.h"
 
 enum { THREADS = 3 };

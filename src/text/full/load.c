@@ -229,7 +229,7 @@ static dlx_status load(loader *l)
     DLX_TRY(read_more_added(l));
     DLX_TRY(find_name(l, &mask, "mask_token", true));
     l->t->mask_id = mask ? dlx_vocabulary_find(&l->v, mask) : published_mask(&l->v);
-    DLX_TRY(dlx_load_chat(l->t, l->folder, l->chat_template, l->config, l->config_file, l->map, l->err));
+    DLX_TRY(dlx_load_chat(l->t, l->folder, l->chat_template, l->config, l->config_file, l->map, l->map_file, l->err));
     return build(&l->v, l->t, l->main_file, l->err);
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/io.h"
 #include "format/json/json_file.h"
+#include "text/buffer.h"
 #include "text/full/load.h"
 #include "text/jinja/jinja.h"
 
@@ -110,6 +111,11 @@ static dlx_status read_wanted(const chat_loader *l, const char *wanted)
                     l->folder);
 }
 
+static dlx_status no_memory(const chat_loader *l)
+{
+    return dlx_fail(l->err, DLX_E_NOMEM, "out of memory for the special tokens of '%s'", l->folder);
+}
+
 /* ---- variables ----------------------------------------------------------------------------------------------------
  */
 
@@ -121,36 +127,58 @@ static const json_t *token_text(const json_t *value)
 }
 
 /* Adds the named tokens of one file that are not there yet. */
-static int add_tokens(json_t *variables, const json_t *object)
+static dlx_status add_tokens(const chat_loader *l, json_t *variables, const json_t *object, const char *file)
 {
+    static const char *const standard[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                           "pad_token", "cls_token", "mask_token"};
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value)
     {
         size_t n = strlen(key);
         const json_t *text = token_text(value);
+        for (size_t i = 0; i < sizeof standard / sizeof standard[0]; i++)
+            if (!text && !json_is_null(value) && strcmp(key, standard[i]) == 0)
+                return dlx_fail(l->err, DLX_E_FORMAT,
+                                "'%s': \"%s\" must be a string or an object with \"content\", not %s", file, key,
+                                dlx_json_type_name(value));
         if (!text || n <= 6 || strcmp(key + n - 6, "_token") != 0 || json_object_get(variables, key)) continue;
-        if (json_object_set(variables, key, (json_t *)text) != 0) return -1;
+        if (json_object_set(variables, key, (json_t *)text) != 0) return no_memory(l);
     }
-    return 0;
+    return DLX_OK;
 }
 
-static dlx_status read_variables(const chat_loader *l, const json_t *map)
+static int add_text(const char *text, size_t n, void *buffer)
+{
+    dlx_buffer *b = buffer;
+    dlx_buffer_add(b, text, n);
+    return b->failed ? -1 : 0;
+}
+
+static dlx_status write_variables(const chat_loader *l, const json_t *variables)
+{
+    dlx_buffer b = {0};
+    char *kept = NULL;
+    if (json_dump_callback(variables, add_text, &b, JSON_COMPACT | JSON_SORT_KEYS) == 0 && !b.failed)
+        kept = dlx_arena_strndup(&l->t->arena, b.data, b.n);
+    l->t->variables = kept;
+    l->t->n_variables = kept ? (uint32_t)b.n : 0;
+    dlx_buffer_free(&b);
+    return kept ? DLX_OK : no_memory(l);
+}
+
+static dlx_status read_variables(const chat_loader *l, const json_t *map, const char *map_file)
 {
     json_t *variables = json_object();
-    char *text = NULL;
-    if (variables && add_tokens(variables, l->config) == 0 && add_tokens(variables, map) == 0)
-        text = json_dumps(variables, JSON_COMPACT | JSON_SORT_KEYS);
+    dlx_status status = variables ? add_tokens(l, variables, l->config, l->config_file) : no_memory(l);
+    if (status == DLX_OK) status = add_tokens(l, variables, map, map_file);
+    if (status == DLX_OK) status = write_variables(l, variables);
     json_decref(variables);
-    char *kept = text ? dlx_arena_strndup(&l->t->arena, text, strlen(text)) : NULL;
-    l->t->n_variables = text ? (uint32_t)strlen(text) : 0;
-    free(text);
-    l->t->variables = kept;
-    return kept ? DLX_OK : dlx_fail(l->err, DLX_E_NOMEM, "out of memory for the special tokens of '%s'", l->folder);
+    return status;
 }
 
 dlx_status dlx_load_chat(dlx_tokenizer *t, const char *folder, const char *wanted, const json_t *config,
-                         const char *config_file, const json_t *map, dlx_error *err)
+                         const char *config_file, const json_t *map, const char *map_file, dlx_error *err)
 {
     chat_loader l = {.t = t, .folder = folder, .config = config, .config_file = config_file, .err = err};
     DLX_TRY(check_config(&l, json_object_get(config, "chat_template")));
@@ -159,5 +187,5 @@ dlx_status dlx_load_chat(dlx_tokenizer *t, const char *folder, const char *wante
     else
         DLX_TRY(compile_named(&l, "default", &t->chat));
     if (!wanted) DLX_TRY(compile_named(&l, "tool_use", &t->chat_tools));
-    return read_variables(&l, map);
+    return read_variables(&l, map, map_file);
 }

@@ -28,8 +28,7 @@ typedef struct lexer {
 
 static dlx_status no_memory(lexer *lx)
 {
-    return dlx_fail(lx->err, DLX_E_LIMIT, "chat template: out of memory, or more than %d bytes of text",
-                    DLX_JINJA_MAX_TEXT);
+    return dlx_fail(lx->err, DLX_E_NOMEM, "out of memory compiling a chat template of %zu bytes", lx->n);
 }
 
 static dlx_status add(lexer *lx, dlx_jinja_token token)
@@ -45,6 +44,8 @@ static dlx_status add_text(lexer *lx, dlx_jinja_token_type type, const char *p, 
 {
     uint32_t number;
     if (type == DLX_JINJA_T_DATA && n == 0) return DLX_OK;
+    if (!dlx_jinja_has_room(lx->tree, n))
+        return dlx_fail(lx->err, DLX_E_LIMIT, "chat template: has more than %d bytes of text", DLX_JINJA_MAX_TEXT);
     if (!dlx_jinja_intern(lx->tree, p, n, &number)) return no_memory(lx);
     return add(lx, (dlx_jinja_token){.type = type, .string = number});
 }

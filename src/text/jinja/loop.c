@@ -141,8 +141,7 @@ static dlx_jx_flow run_body(dlx_jx *x, dlx_jv_loop *loop, const dlx_jinja_node *
         return DLX_JX_FAILED;
     }
     loop->body = x->scope;
-    if ((has_name && !dlx_jx_set(x, x->scope, name, value)) ||
-        !dlx_jx_assign(x, node->f[0], item))
+    if ((has_name && !dlx_jx_set(x, x->scope, name, value)) || !dlx_jx_assign(x, node->f[0], item))
         return DLX_JX_FAILED;
     return dlx_jx_run(x, node->f[3]);
 }

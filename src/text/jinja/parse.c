@@ -53,7 +53,7 @@ bool dlx_jinja_skip_word(dlx_jinja_parser *p, const char *word)
 const char *dlx_jinja_describe(const dlx_jinja_parser *p, char out[64])
 {
     const dlx_jinja_token *t = dlx_jinja_peek(p);
-    const dlx_jinja_text *s = &p->tree->strings[t->string];
+    const dlx_jinja_text *s = t->type == DLX_JINJA_T_NAME ? &p->tree->strings[t->string] : NULL;
     switch (t->type) {
     case DLX_JINJA_T_NAME: snprintf(out, 64, "'%.*s'", s->n < 40 ? (int)s->n : 40, s->p); break;
     case DLX_JINJA_T_STRING: snprintf(out, 64, "a string"); break;
@@ -112,10 +112,10 @@ static dlx_status expect_type(dlx_jinja_parser *p, dlx_jinja_token_type type)
 dlx_status dlx_jinja_node_of(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, uint32_t *node)
 {
     *node = dlx_jinja_new_node(p->tree, kind, line);
-    return *node != DLX_JINJA_NONE
-               ? DLX_OK
-               : dlx_fail(p->err, DLX_E_LIMIT, "chat template: out of memory, or more than %d nodes",
-                          DLX_JINJA_MAX_NODES);
+    if (*node != DLX_JINJA_NONE) return DLX_OK;
+    if (p->tree->n_nodes >= DLX_JINJA_MAX_NODES)
+        return dlx_fail(p->err, DLX_E_LIMIT, "chat template: has more than %d nodes", DLX_JINJA_MAX_NODES);
+    return dlx_fail(p->err, DLX_E_NOMEM, "out of memory compiling a chat template");
 }
 
 void dlx_jinja_set_field(dlx_jinja_parser *p, uint32_t node, int field, uint32_t value)
@@ -203,9 +203,9 @@ static bool string_is(const dlx_jinja_parser *p, uint32_t string, const char *te
 static bool is_content(const dlx_jinja_parser *p, uint32_t i)
 {
     const dlx_jinja_node *node = &p->tree->nodes[i];
-    while (node->kind == DLX_JINJA_FILTER || node->kind == DLX_JINJA_CONDITION ||
+    while (node->kind == DLX_JINJA_FILTER || node->kind == DLX_JINJA_CONDITION || node->kind == DLX_JINJA_OR ||
            (node->kind == DLX_JINJA_ITEM && p->tree->nodes[node->f[1]].kind == DLX_JINJA_SLICE))
-        node = &p->tree->nodes[node->f[node->kind == DLX_JINJA_ITEM ? 0 : 1]];
+        node = &p->tree->nodes[node->f[node->kind == DLX_JINJA_ITEM || node->kind == DLX_JINJA_OR ? 0 : 1]];
     if (node->kind == DLX_JINJA_ATTRIBUTE) return string_is(p, node->f[1], "content");
     if (node->kind == DLX_JINJA_ITEM) {
         const dlx_jinja_node *key = &p->tree->nodes[node->f[1]];

@@ -308,10 +308,10 @@ static dlx_jx_flow run_for(dlx_jx *x, uint32_t i, const dlx_jinja_node *node)
 /* Statements that only succeed or fail. */
 static bool run_simple(dlx_jx *x, uint32_t i, const dlx_jinja_node *node)
 {
-    const dlx_jinja_text *text = &x->tree->strings[node->f[0]];
     dlx_jv value;
     switch (node->kind) {
-    case DLX_JINJA_DATA: return dlx_jv_bytes_text(x, x->out, text->p, text->n, true);
+    case DLX_JINJA_DATA:
+        return dlx_jv_bytes_text(x, x->out, x->tree->strings[node->f[0]].p, x->tree->strings[node->f[0]].n, true);
     case DLX_JINJA_PRINT: return dlx_jx_eval(x, node->f[0], &value) && dlx_jv_print(x, x->out, &value);
     case DLX_JINJA_SET: return dlx_jx_eval(x, node->f[1], &value) && dlx_jx_assign(x, node->f[0], &value);
     case DLX_JINJA_MACRO: return make_macro(x, i, &value) && dlx_jx_set(x, x->scope, node->f[0], value);

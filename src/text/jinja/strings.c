@@ -63,6 +63,9 @@ bool dlx_jv_bytes_char(dlx_jx *x, dlx_jv_bytes *b, uint32_t code_point, bool own
     return dlx_jv_bytes_text(x, b, utf8, dlx_utf8_put(utf8, code_point), own);
 }
 
+/* The origin of the bytes of an empty string. */
+static const uint8_t nothing[1];
+
 static size_t count_chars(const char *p, size_t n)
 {
     size_t count = 0;
@@ -81,6 +84,7 @@ static bool make(dlx_jx *x, dlx_jv_bytes *b, const char *p, const uint8_t *own, 
 
 bool dlx_jv_bytes_end(dlx_jx *x, dlx_jv_bytes *b, size_t begin, dlx_jv *out)
 {
+    if (b->used == begin) return make(x, b, "", nothing, 0, out); /* it may have no storage yet */
     return make(x, b, b->p + begin, b->own + begin, b->used - begin, out);
 }
 

@@ -52,7 +52,7 @@ uint32_t dlx_jinja_new_node(dlx_jinja_tree *t, dlx_jinja_kind kind, uint32_t lin
 
 static bool add_string(dlx_jinja_tree *t, const char *p, size_t n)
 {
-    if (n > DLX_JINJA_MAX_TEXT - t->text_bytes ||
+    if (!dlx_jinja_has_room(t, n) ||
         dlx_grow(&t->strings, &t->strings_capacity, t->n_strings + 1, sizeof *t->strings) != 0)
         return false;
     char *copy = malloc(n + 1);
@@ -234,8 +234,9 @@ static dlx_status read_node(reader *r, char letter, uint32_t *out)
     r->line = (uint32_t)line;
     *out = dlx_jinja_new_node(r->t, (dlx_jinja_kind)kind, r->line);
     if (*out == DLX_JINJA_NONE)
-        return dlx_fail(r->err, DLX_E_NOMEM, "compiled chat template: out of memory, or more than %d nodes",
-                        DLX_JINJA_MAX_NODES);
+        return r->t->n_nodes >= DLX_JINJA_MAX_NODES
+                   ? wrong(r, "it has too many nodes")
+                   : dlx_fail(r->err, DLX_E_NOMEM, "out of memory for a compiled chat template of %zu bytes", r->n);
     r->depth++;
     dlx_status status = read_fields(r, *out, letter == 'T' || letter == 'L');
     r->depth--;
@@ -329,9 +330,9 @@ static dlx_status read_strings(reader *r)
         if (length > r->n - r->at) return wrong(r, "a string reaches past the end");
         const char *text = (const char *)r->p + r->at;
         if (!dlx_utf8_valid(text, (size_t)length)) return wrong(r, "a string is not UTF-8");
+        if (!dlx_jinja_has_room(r->t, (size_t)length)) return wrong(r, "it has too much text");
         if (!add_string(r->t, text, (size_t)length))
-            return dlx_fail(r->err, DLX_E_NOMEM, "compiled chat template: out of memory, or more than %d bytes of text",
-                            DLX_JINJA_MAX_TEXT);
+            return dlx_fail(r->err, DLX_E_NOMEM, "out of memory for a compiled chat template of %zu bytes", r->n);
         r->at += (size_t)length;
     }
     return DLX_OK;

@@ -149,7 +149,12 @@ static inline int dlx_jinja_place(const char *shape, int i)
 
 /* New node of a tree, all fields 0; NONE when memory is out or the tree is full. */
 uint32_t dlx_jinja_new_node(dlx_jinja_tree *t, dlx_jinja_kind kind, uint32_t line);
-/* Number of a string of the tree, a copy; equal strings get one number. False: out of memory or too much text. */
+/* Whether a string of n bytes may still go into the tree. */
+static inline bool dlx_jinja_has_room(const dlx_jinja_tree *t, size_t n)
+{
+    return n <= DLX_JINJA_MAX_TEXT - t->text_bytes;
+}
+/* Number of a string of the tree, a copy; equal strings get one number. False: out of memory, or there is no room. */
 bool dlx_jinja_intern(dlx_jinja_tree *t, const char *p, size_t n, uint32_t *number);
 void dlx_jinja_tree_free(dlx_jinja_tree *t);
 
