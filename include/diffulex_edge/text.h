@@ -120,9 +120,9 @@ DLX_API bool dlx_tokenizer_has_chat_template(const dlx_tokenizer *tokenizer);
  */
 DLX_API dlx_status dlx_chat_render(const dlx_tokenizer *tokenizer, const dlx_chat_message *messages, size_t n_messages,
                                    const dlx_chat_options *options, char **text, size_t *n, dlx_error *err);
-/* Renders to ids: the template's own parts may yield special tokens and the mask; what messages, tools and variables hold stays
- * text. Equal to encoding the rendered text with DLX_ENCODE_SPECIAL when none of them contains the text of an added
- * token. */
+/* Renders to ids: the template's own parts may yield special tokens and the mask; what messages, tools and variables
+ * hold stays text. Equal to encoding the rendered text with DLX_ENCODE_SPECIAL when none of them contains the text of
+ * an added token. */
 DLX_API dlx_status dlx_chat_encode(const dlx_tokenizer *tokenizer, const dlx_chat_message *messages, size_t n_messages,
                                    const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err);
 
