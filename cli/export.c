@@ -69,6 +69,7 @@ static int run(const dlx_cli_arguments *a)
     if (dlx_cli_text(a, "backend")) o.backend = dlx_cli_text(a, "backend");
     if (dlx_cli_text(a, "quantization")) o.quantization = dlx_cli_text(a, "quantization");
     o.model_type = dlx_cli_text(a, "model-type");
+    o.chat_template = dlx_cli_text(a, "chat-template");
     o.max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
     o.max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
     o.block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
@@ -126,6 +127,8 @@ static const dlx_cli_option options[] = {
     {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},
     {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,
      0},
+    {"chat-template", DLX_CLI_TEXT, "NAME|FILE",
+     "chat template in place of the checkpoint's: one of its named ones, a file with Jinja text, or none", 0, 0},
     {"json", DLX_CLI_FLAG, NULL, "the summary as one JSON object", 0, 0},
 };
 

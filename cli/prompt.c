@@ -23,6 +23,11 @@ int dlx_cli_prompt_check(const dlx_cli_arguments *a, int next, bool *is_text)
         return dlx_cli_usage(a->command, "--chat and --system are for text prompts, not for --token-ids");
     if (dlx_cli_text(a, "system") && !dlx_cli_flag(a, "chat", true))
         return dlx_cli_usage(a->command, "--system is a part of the chat template, which --no-chat leaves out");
+    if (dlx_cli_template_given(a) && (ids || !dlx_cli_flag(a, "chat", true)))
+        return dlx_cli_usage(a->command,
+                             "--enable-thinking, --chat-template-kwargs and --chat-template are for the chat "
+                             "template, which %s leaves out",
+                             ids ? "--token-ids" : "--no-chat");
     return DLX_CLI_OK;
 }
 
@@ -43,24 +48,61 @@ dlx_status dlx_cli_encode(const dlx_tokenizer *tokenizer, const char *text, size
     return s == DLX_OK ? own(ids, *n, err) : s;
 }
 
-dlx_status dlx_cli_chat_ids(const dlx_tokenizer *tokenizer, const char *text, const char *system, bool special,
-                            int32_t **ids, size_t *n, dlx_error *err)
+bool dlx_cli_template_given(const dlx_cli_arguments *a)
 {
+    return dlx_cli_text(a, "enable-thinking") || dlx_cli_text(a, "chat-template-kwargs") ||
+           dlx_cli_text(a, "chat-template");
+}
+
+dlx_status dlx_cli_template_read(dlx_cli_template *t, const dlx_cli_arguments *a, dlx_error *err)
+{
+    const char *path = dlx_cli_text(a, "chat-template"), *thinking = dlx_cli_text(a, "enable-thinking");
+    size_t n;
+    *t = (dlx_cli_template){.options = {.struct_size = sizeof t->options, .add_generation_prompt = true}};
+    if (thinking) t->options.enable_thinking = dlx_cli_flag(a, "enable-thinking", false) ? 1 : -1;
+    t->options.template_kwargs = dlx_cli_text(a, "chat-template-kwargs");
+    if (!path) return DLX_OK;
+    dlx_status s = dlx_cli_read_all(path, &t->source, &n, err);
+    if (s != DLX_OK) return s;
+    if (strlen(t->source) != n)
+        return dlx_cli_error(err, DLX_E_FORMAT, "'%s' holds a NUL byte, which no chat template has", path);
+    t->options.chat_template = t->source;
+    return DLX_OK;
+}
+
+void dlx_cli_template_free(dlx_cli_template *t)
+{
+    free(t->source);
+    *t = (dlx_cli_template){0};
+}
+
+static dlx_status chat_ids(const dlx_cli_arguments *a, const dlx_tokenizer *tokenizer, const dlx_cli_template *t,
+                           const char *text, int32_t **ids, size_t *n, dlx_error *err)
+{
+    const char *system = dlx_cli_text(a, "system");
     dlx_chat_message messages[2] = {{.struct_size = sizeof *messages, .role = "system", .content = system},
                                     {.struct_size = sizeof *messages, .role = "user", .content = text}};
-    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true};
     size_t skipped = system ? 0 : 1;
-    if (!special) {
-        dlx_status s = dlx_chat_encode(tokenizer, messages + skipped, 2 - skipped, &options, ids, n, err);
+    if (!dlx_cli_flag(a, "special", false)) {
+        dlx_status s = dlx_chat_encode(tokenizer, messages + skipped, 2 - skipped, &t->options, ids, n, err);
         return s == DLX_OK ? own(ids, *n, err) : s;
     }
     char *rendered;
     size_t length;
-    dlx_status s = dlx_chat_render(dlx_tokenizer_chat_template(tokenizer), messages + skipped, 2 - skipped, &options,
-                                   &rendered, &length, err);
+    dlx_status s = dlx_chat_render(tokenizer, messages + skipped, 2 - skipped, &t->options, &rendered, &length, err);
     if (s != DLX_OK) return s;
     s = dlx_cli_encode(tokenizer, rendered, length, DLX_ENCODE_SPECIAL, ids, n, err);
     dlx_free(rendered);
+    return s;
+}
+
+dlx_status dlx_cli_chat_ids(const dlx_cli_arguments *a, const dlx_tokenizer *tokenizer, const char *text, int32_t **ids,
+                            size_t *n, dlx_error *err)
+{
+    dlx_cli_template t;
+    dlx_status s = dlx_cli_template_read(&t, a, err);
+    if (s == DLX_OK) s = chat_ids(a, tokenizer, &t, text, ids, n, err);
+    dlx_cli_template_free(&t);
     return s;
 }
 
@@ -70,7 +112,8 @@ dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *t
     const char *list = dlx_cli_text(a, "token-ids"), *path = dlx_cli_text(a, "prompt-file"),
                *text = dlx_cli_text(a, "prompt");
     if (list) return dlx_cli_parse_ids(list, ids, n, err);
-    bool chat = dlx_cli_flag(a, "chat", dlx_tokenizer_chat_template(tokenizer) != DLX_CHAT_NONE);
+    bool given = dlx_cli_text(a, "chat-template");
+    bool chat = dlx_cli_flag(a, "chat", given || dlx_tokenizer_has_chat_template(tokenizer));
     bool special = dlx_cli_flag(a, "special", false);
     char *content = NULL;
     size_t length = text ? strlen(text) : 0;
@@ -83,12 +126,16 @@ dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *t
     dlx_status s;
     if (!chat && dlx_cli_text(a, "system"))
         s = dlx_cli_error(err, DLX_E_INVALID, "--system needs a chat template, and this model has none");
+    else if (!chat && dlx_cli_template_given(a))
+        s = dlx_cli_error(err, DLX_E_INVALID,
+                          "there is no chat template for --enable-thinking and "
+                          "--chat-template-kwargs: this model has none");
     else if (chat && strlen(text) != length)
         s = dlx_cli_error(
             err, DLX_E_INVALID,
             "the prompt contains a NUL byte, which a chat message cannot hold; --no-chat takes it as it is");
     else if (chat)
-        s = dlx_cli_chat_ids(tokenizer, text, dlx_cli_text(a, "system"), special, ids, n, err);
+        s = dlx_cli_chat_ids(a, tokenizer, text, ids, n, err);
     else
         s = dlx_cli_encode(tokenizer, text, length,
                            DLX_ENCODE_AROUND | (special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN), ids, n, err);

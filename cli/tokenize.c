@@ -37,7 +37,7 @@ static int encode(const dlx_cli_arguments *a, const dlx_tokenizer *t, const char
     bool special = dlx_cli_flag(a, "special", false);
     dlx_status s =
         dlx_cli_flag(a, "chat", false)
-            ? dlx_cli_chat_ids(t, text, dlx_cli_text(a, "system"), special, &ids, &n, &err)
+            ? dlx_cli_chat_ids(a, t, text, &ids, &n, &err)
             : dlx_cli_encode(t, text, length, DLX_ENCODE_AROUND | (special ? DLX_ENCODE_SPECIAL : DLX_ENCODE_PLAIN),
                              &ids, &n, &err);
     if (s == DLX_OK && dlx_cli_flag(a, "json", false)) {
@@ -59,6 +59,8 @@ static int run(const dlx_cli_arguments *a)
     size_t length = strlen(text);
     if (dlx_cli_text(a, "system") && !dlx_cli_flag(a, "chat", false))
         return dlx_cli_usage(a->command, "--system needs --chat");
+    if (dlx_cli_template_given(a) && !dlx_cli_flag(a, "chat", false))
+        return dlx_cli_usage(a->command, "--enable-thinking, --chat-template-kwargs and --chat-template need --chat");
     if (!strcmp(text, "-")) {
         if (dlx_cli_read_text("-", &content, &length, &err) != DLX_OK) return dlx_cli_fail(&err);
         text = content;
@@ -76,6 +78,7 @@ static const dlx_cli_option options[] = {
     {"special", DLX_CLI_FLAG, NULL, "special tokens written out in the text become their ids", 0, 0},
     {"chat", DLX_CLI_FLAG, NULL, "the text is a user message in the model's chat template", 0, 0},
     {"system", DLX_CLI_TEXT, "TEXT", "with --chat: the system message", 0, 0},
+    DLX_CLI_TEMPLATE_OPTIONS,
     {"json", DLX_CLI_FLAG, NULL, "one JSON object: ids, and the text of each", 0, 0},
 };
 

@@ -17,7 +17,7 @@ static bool print(void *ctx, const char *text, size_t n)
 /* The prompt as ids: in the chat template where the model has one, else as it is. */
 static dlx_status encode(const dlx_tokenizer *tokenizer, const char *text, int32_t **ids, size_t *n, dlx_error *err)
 {
-    if (dlx_tokenizer_chat_template(tokenizer) == DLX_CHAT_NONE)
+    if (!dlx_tokenizer_has_chat_template(tokenizer))
         return dlx_tokenizer_encode(tokenizer, text, strlen(text), DLX_ENCODE_PLAIN, ids, n, err);
     dlx_chat_message question = {.struct_size = sizeof question, .role = "user", .content = text};
     dlx_chat_options chat = {.struct_size = sizeof chat, .add_generation_prompt = true};

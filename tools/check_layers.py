@@ -45,7 +45,7 @@ ROOMS = {
     "diffusion": Room("run", ("base",), ("decode.h", "status.h"), (), "schedules, samplers, blocks"),
     "text/full": Room("run", ("text", "format/json", "format", "base"), ("decode.h", "status.h", "system.h", "text.h"),
                       TEXT, "Hugging Face tokenizer files, encoding"),
-    "text": Room("run", ("format", "base"), ("decode.h", "status.h", "text.h"), (), "decoding, chat templates"),
+    "text": Room("run", ("format", "base"), ("decode.h", "status.h", "text.h"), (), "decoding, conversations, chat templates"),
     "graph": Room("both", ("format", "base"), (), (), "values, nodes, shapes, verifier"),
     "format/json": Room("both", ("format", "base"), ("decode.h", "status.h"), JSON, "formats that contain JSON"),
     "format": Room("both", ("base",), ("decode.h", "status.h"), (), ".pte, FlatBuffers, XNNPACK payload, safetensors"),

@@ -18,7 +18,8 @@ typedef struct chat {
     dlx_cli_running r;
     dlx_cli_chat_settings settings;
     dlx_cli_lines *lines;
-    dlx_chat_message *turns; /* [n_turns]; contents are malloc'd; a system message comes first */
+    dlx_cli_template template; /* options of the chat template */
+    dlx_chat_message *turns;   /* [n_turns]; contents are malloc'd; a system message comes first */
     size_t n_turns, capacity;
     bool plain; /* no chat template: every line is continued as it stands */
     bool stats, visual;
@@ -64,11 +65,10 @@ static size_t first_turn(const chat *c)
 static dlx_status encode(const chat *c, int32_t **ids, size_t *n, dlx_error *err)
 {
     const dlx_chat_message *last = &c->turns[c->n_turns - 1];
-    dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true};
     if (c->plain)
         return dlx_tokenizer_encode(c->r.tokenizer, last->content, strlen(last->content), DLX_ENCODE_AROUND, ids, n,
                                     err);
-    return dlx_chat_encode(c->r.tokenizer, c->turns, c->n_turns, &o, ids, n, err);
+    return dlx_chat_encode(c->r.tokenizer, c->turns, c->n_turns, &c->template.options, ids, n, err);
 }
 
 /* The prompt with as many of the latest turns as leave room for an answer. */
@@ -309,14 +309,13 @@ static int open_chat(chat *c, const dlx_cli_arguments *a, const char *path)
 {
     int status = dlx_cli_running_open(&c->r, a, path, true);
     if (status != DLX_CLI_OK) return status;
-    dlx_chat_template t = dlx_tokenizer_chat_template(c->r.tokenizer);
-    if (t == DLX_CHAT_OTHER && dlx_cli_flag(a, "template", true)) {
-        dlx_cli_message("the model's chat template is none that this program renders; --no-template continues lines as "
-                        "they stand, and "
-                        "from Python any template can be rendered before generate()");
-        return DLX_CLI_FAILED;
-    }
-    c->plain = t == DLX_CHAT_NONE || !dlx_cli_flag(a, "template", true);
+    dlx_error err;
+    if (dlx_cli_template_read(&c->template, a, &err) != DLX_OK) return dlx_cli_fail(&err);
+    bool given = dlx_cli_text(a, "chat-template");
+    c->plain = !dlx_cli_flag(a, "template", given || dlx_tokenizer_has_chat_template(c->r.tokenizer));
+    if (c->plain && dlx_cli_template_given(a))
+        return dlx_cli_usage(a->command, "--enable-thinking, --chat-template-kwargs and --chat-template need a chat "
+                                         "template, and this chat has none");
     const char *system = dlx_cli_text(a, "system");
     if (c->plain && system) return dlx_cli_usage(a->command, "--system needs a chat template, and this chat has none");
     if (system && !add_turn(c, "system", system, strlen(system))) return dlx_cli_out_of_memory();
@@ -349,12 +348,14 @@ static int run(const dlx_cli_arguments *a)
     drop_turns(&c, 0, c.n_turns);
     free(c.turns);
     dlx_cli_running_close(&c.r);
+    dlx_cli_template_free(&c.template);
     return status;
 }
 
 static const dlx_cli_option options[] = {
     DLX_CLI_RUN_OPTIONS,
     {"system", DLX_CLI_TEXT, "TEXT", "system message of the chat template", 0, 0},
+    DLX_CLI_TEMPLATE_OPTIONS,
     {"template", DLX_CLI_FLAG, NULL, "render the conversation with the model's chat template (default: if it has one)",
      0, 0},
     {"visual", DLX_CLI_FLAG, NULL, "watch masks turn into tokens", 0, 0},

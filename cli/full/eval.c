@@ -24,12 +24,14 @@ static bool same_answer(const char *a, size_t n, const char *b)
     return n == m && !memcmp(a, b, n);
 }
 
-static dlx_status encode(const dlx_cli_running *r, const dlx_cli_question *q, int32_t **ids, size_t *n, dlx_error *err)
+static dlx_status encode(const dlx_cli_running *r, const dlx_cli_template *t, const dlx_cli_question *q, int32_t **ids,
+                         size_t *n, dlx_error *err)
 {
-    dlx_chat_options options = {.struct_size = sizeof options, .add_generation_prompt = true};
+    dlx_chat_options options = t->options;
+    options.tools = q->tools;
     if (q->prompt)
         return dlx_tokenizer_encode(r->tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_AROUND, ids, n, err);
-    return dlx_chat_encode(r->tokenizer, q->messages, q->n_messages, &options, ids, n, err);
+    return dlx_chat_encode_json(r->tokenizer, q->messages, strlen(q->messages), &options, ids, n, err);
 }
 
 static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
@@ -41,15 +43,15 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
     return !dlx_cli_interrupted();
 }
 
-static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_question *q, size_t place,
-                      totals *t, dlx_error *err)
+static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_template *chat,
+                      const dlx_cli_question *q, size_t place, totals *t, dlx_error *err)
 {
     int32_t *ids;
     size_t n, length;
     dlx_completion *completion;
     dlx_statistics s = {.struct_size = sizeof s};
     dlx_completion_options options = dlx_completion_options_default();
-    dlx_status status = encode(r, q, &ids, &n, err);
+    dlx_status status = encode(r, chat, q, &ids, &n, err);
     if (status != DLX_OK) return status;
     options.decode = a->decode;
     options.tokenizer = r->tokenizer;
@@ -109,7 +111,8 @@ static void put_text(const totals *t)
     printf("ms per question  %.1f\n", ratio(t->ms, (double)t->asked));
 }
 
-static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_questions *q)
+static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_template *chat,
+                   const dlx_cli_questions *q)
 {
     dlx_error err;
     totals t = {.given = q->n, .wrong = calloc(q->n, sizeof *t.wrong)};
@@ -118,7 +121,7 @@ static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const d
     size_t i = 0;
     dlx_cli_catch_interrupts();
     for (; s == DLX_OK && i < q->n && !dlx_cli_interrupted(); i++) {
-        s = ask(a, r, &q->list[i], i, &t, &err);
+        s = ask(a, r, chat, &q->list[i], i, &t, &err);
         dlx_cli_progress(i + 1 == q->n, "%zu of %zu, %.1f %% right, %.1f ms each", t.asked, q->n,
                          100 * ratio((double)t.right, (double)t.asked), ratio(t.ms, (double)t.asked));
     }
@@ -143,19 +146,23 @@ static int run(const dlx_cli_arguments *a)
         return dlx_cli_usage(a->command, "eval needs a .pte and a file of held-out questions");
     dlx_cli_running r = {0};
     dlx_cli_questions q;
+    dlx_cli_template chat;
     dlx_error err;
-    int status = DLX_CLI_OK;
-    if (dlx_cli_questions_read(&q, a->positional[next], (size_t)dlx_cli_int(a, "count", 0), &err) != DLX_OK)
+    int status = dlx_cli_template_read(&chat, a, &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+    if (dlx_cli_questions_read(&q, a->positional[next], (size_t)dlx_cli_int(a, "count", 0), &err) != DLX_OK &&
+        status == DLX_CLI_OK)
         status = dlx_cli_fail(&err);
     if (status == DLX_CLI_OK) status = dlx_cli_running_open(&r, a, path, true);
-    if (status == DLX_CLI_OK) status = ask_all(a, &r, &q);
+    if (status == DLX_CLI_OK) status = ask_all(a, &r, &chat, &q);
     dlx_cli_running_close(&r);
     dlx_cli_questions_free(&q);
+    dlx_cli_template_free(&chat);
     return status;
 }
 
 static const dlx_cli_option options[] = {
     DLX_CLI_RUN_OPTIONS,
+    DLX_CLI_TEMPLATE_OPTIONS,
     {"count", DLX_CLI_INT, "N", "only the first N questions", 1, INT32_MAX},
     {"json", DLX_CLI_FLAG, NULL, "one JSON object", 0, 0},
 };

@@ -13,21 +13,17 @@ static const char *text_of(const json_t *object, const char *key)
     return json_string_value(json_object_get(object, key));
 }
 
-static const char *read_messages(dlx_cli_question *q, const json_t *list)
+/* What the model's chat template makes of them is known when they are asked; here only their shape is looked at. */
+static const char *read_messages(dlx_cli_question *q, const json_t *list, const json_t *tools)
 {
     size_t n = json_array_size(list);
     if (!n) return "\"messages\" is not a list of messages";
-    q->messages = calloc(n, sizeof *q->messages);
-    if (!q->messages) return "out of memory";
-    for (size_t i = 0; i < n; i++) {
-        const json_t *m = json_array_get(list, i);
-        q->messages[i].struct_size = sizeof q->messages[i];
-        q->messages[i].role = text_of(m, "role");
-        q->messages[i].content = text_of(m, "content");
-        if (!q->messages[i].role || !q->messages[i].content) return "a message has no \"role\" or no \"content\"";
-    }
-    q->n_messages = n;
-    return NULL;
+    for (size_t i = 0; i < n; i++)
+        if (!text_of(json_array_get(list, i), "role")) return "a message has no \"role\"";
+    if (tools && !json_is_array(tools) && !json_is_null(tools)) return "\"tools\" is not a list";
+    q->messages = json_dumps(list, JSON_COMPACT);
+    q->tools = tools ? json_dumps(tools, JSON_COMPACT) : NULL;
+    return !q->messages || (tools && !q->tools) ? "out of memory" : NULL;
 }
 
 /* What is wrong with the line, or NULL. */
@@ -39,7 +35,7 @@ static const char *read_question(dlx_cli_question *q, const json_t *line)
     q->answer = text_of(line, "answer");
     if (!q->answer) return "it has no text \"answer\"";
     if (!q->prompt == !messages) return "it needs either a text \"prompt\" or \"messages\"";
-    return messages ? read_messages(q, messages) : NULL;
+    return messages ? read_messages(q, messages, json_object_get(line, "tools")) : NULL;
 }
 
 static dlx_status add(dlx_cli_questions *out, size_t *room, const char *text, size_t length, const char *path,
@@ -84,7 +80,10 @@ dlx_status dlx_cli_questions_read(dlx_cli_questions *out, const char *path, size
 
 void dlx_cli_questions_free(dlx_cli_questions *questions)
 {
-    for (size_t i = 0; i < questions->n; i++) free(questions->list[i].messages);
+    for (size_t i = 0; i < questions->n; i++) {
+        free(questions->list[i].messages);
+        free(questions->list[i].tools);
+    }
     free(questions->list);
     json_decref(questions->lines);
     *questions = (dlx_cli_questions){0};

@@ -38,6 +38,9 @@ typedef struct dlx_export_options {
     void *notice_ctx;
     int64_t mask_id; /* the mask token, where config.json and the tokenizer disagree or none names it; 0: as in
                         the files */
+    /* Chat template in place of the checkpoint's default one, as in dlx_tokenizer_open_folder_with; "none" leaves it
+     * out. One that cannot be compiled makes the export fail. */
+    const char *chat_template;
 } dlx_export_options;
 
 typedef struct dlx_export_result {

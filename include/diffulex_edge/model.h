@@ -209,7 +209,7 @@ DLX_API void dlx_free(void *p);
 /* The ABI's number: what a program was compiled with, and what the library that it runs with has. Programs of one
  * number run with every library of that number; the shared library's soname carries it. docs/C.md says what it
  * promises. */
-#define DLX_API_VERSION 2
+#define DLX_API_VERSION 3
 DLX_API uint32_t dlx_api_version(void);
 /* Of the product, "0.2.0". Static storage. */
 DLX_API const char *dlx_version_string(void);

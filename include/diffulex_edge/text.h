@@ -3,7 +3,7 @@
  * decoding, and chat templates.
  *
  * Encoding needs PCRE2 and utf8proc, reading Hugging Face files needs jansson: a runtime-only build has neither and
- * returns DLX_E_UNSUPPORTED from those functions. Decoding and templates work everywhere.
+ * returns DLX_E_UNSUPPORTED from those functions. Decoding and rendering chats work everywhere.
  */
 #ifndef DIFFULEX_EDGE_TEXT_H
 #define DIFFULEX_EDGE_TEXT_H
@@ -23,8 +23,13 @@ extern "C" {
 typedef struct dlx_tokenizer dlx_tokenizer;
 
 /* From a checkpoint folder: tokenizer.json, or vocab.json + merges.txt; with tokenizer_config.json, added_tokens.json,
- * special_tokens_map.json and chat_template.jinja where they are. */
+ * special_tokens_map.json, chat_template.jinja and additional_chat_templates/NAME.jinja where they are. A chat template
+ * that cannot be compiled is an error that names its line. */
 DLX_API dlx_status dlx_tokenizer_open_folder(dlx_tokenizer **out, const char *folder, dlx_error *err);
+/* The same with another chat template than the folder's default one: NULL for that, "none" for no template, the name of
+ * one of the folder's named templates, or the path of a file with Jinja text. */
+DLX_API dlx_status dlx_tokenizer_open_folder_with(dlx_tokenizer **out, const char *folder, const char *chat_template,
+                                                  dlx_error *err);
 /* From the compact form inside a .pte (dlx_tokenizer_pack). Copies what it needs. */
 DLX_API dlx_status dlx_tokenizer_open_packed(dlx_tokenizer **out, const void *bytes, size_t n, dlx_error *err);
 /* From a .pte file; DLX_E_UNSUPPORTED when it carries none. */
@@ -79,42 +84,59 @@ DLX_API dlx_status dlx_text_stream_flush(dlx_text_stream *stream, const char **t
 
 /* ---- chat ----------------------------------------------------------------------------------------------------- */
 
+/*
+ * Conversations become prompts by the chat template of the tokenizer's files: Jinja as Python's transformers runs it,
+ * compiled when the files are read and kept in the packed form. Compiling reports what a template has that is not
+ * supported; rendering is bounded in steps, depth and memory, whatever the template.
+ */
+
 typedef struct dlx_chat_message {
     size_t struct_size;  /* sizeof(dlx_chat_message), in every message */
-    const char *role;    /* "system", "user", "assistant", "tool" */
+    const char *role;    /* "system", "user", "assistant", "tool", or what else the template knows */
     const char *content; /* UTF-8; NULL counts as "" */
-    /* JSON array of tool calls as the published templates take it, or NULL. */
+    /* JSON array of tool calls as the template takes it, or NULL. */
     const char *tool_calls;
     const char *reasoning_content; /* or NULL */
+    const char *more; /* JSON object with further keys of the message ("name", "tool_call_id" ...), or NULL */
 } dlx_chat_message;
 
 typedef struct dlx_chat_options {
-    size_t struct_size;         /* sizeof(dlx_chat_options) */
-    bool add_generation_prompt; /* LLaDA's template opens an assistant turn whatever this says */
-    int enable_thinking;        /* 0: not given, the template's default; 1: true; -1: false (SDAR) */
-    const char *tools;          /* JSON array of tool schemas, or NULL */
+    size_t struct_size; /* sizeof(dlx_chat_options) */
+    bool add_generation_prompt;
+    int enable_thinking; /* variable of the template; 0: not given, the template's default; 1: true; -1: false */
+    const char *tools;   /* JSON array of tool schemas, or NULL */
+    const char *template_kwargs; /* JSON object of further variables of the template, or NULL */
+    const char *documents;       /* JSON array of documents, or NULL */
+    const char *chat_template;   /* Jinja text that is used in place of the tokenizer's template, or NULL */
 } dlx_chat_options;
 
-/* A template the library renders natively; anything else is DLX_E_UNSUPPORTED with the Python route in the message. */
-typedef enum dlx_chat_template {
-    DLX_CHAT_NONE = 0,         /* base model: no template */
-    DLX_CHAT_LLADA = 1,        /* <|start_header_id|>role<|end_header_id|> */
-    DLX_CHAT_CHATML_DREAM = 2, /* Qwen2.5's, default system "You are a helpful assistant." */
-    DLX_CHAT_CHATML_QWEN = 3,  /* Qwen2.5's, default system "You are Qwen, created by ..." (Fast-dLLM v2) */
-    DLX_CHAT_SDAR = 4,         /* Qwen3's, with thinking */
-    DLX_CHAT_OTHER = 5,        /* the files name a template that is none of these */
-} dlx_chat_template;
+/* Whether the tokenizer's files had a chat template: false for a base model. */
+DLX_API bool dlx_tokenizer_has_chat_template(const dlx_tokenizer *tokenizer);
 
-/* The template the tokenizer's files name (recognised by its text), DLX_CHAT_NONE when they name none. */
-DLX_API dlx_chat_template dlx_tokenizer_chat_template(const dlx_tokenizer *tokenizer);
-
-/* Renders to text as the published Jinja template does; *text freed with dlx_free. */
-DLX_API dlx_status dlx_chat_render(dlx_chat_template tmpl, const dlx_chat_message *messages, size_t n_messages,
+/*
+ * Renders to text; *text is freed with dlx_free. The template sees what transformers gives it: messages, tools,
+ * documents, add_generation_prompt, the named special tokens of the tokenizer's files (bos_token ...) and
+ * template_kwargs. With tools, a template named "tool_use" is used where the files have one.
+ */
+DLX_API dlx_status dlx_chat_render(const dlx_tokenizer *tokenizer, const dlx_chat_message *messages, size_t n_messages,
                                    const dlx_chat_options *options, char **text, size_t *n, dlx_error *err);
-/* Renders to ids: the template's own parts may yield special tokens and the mask, message contents never do. Equal to
- * encoding the rendered text with DLX_ENCODE_SPECIAL when no message contains the text of an added token. */
+/* Renders to ids: the template's own parts may yield special tokens and the mask; what messages, tools and variables
+ * hold stays text. Equal to encoding the rendered text with DLX_ENCODE_SPECIAL when none of them contains the text of
+ * an added token. */
 DLX_API dlx_status dlx_chat_encode(const dlx_tokenizer *tokenizer, const dlx_chat_message *messages, size_t n_messages,
                                    const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err);
+
+/*
+ * The same for messages as clients of the OpenAI API keep them: a JSON array (n_json bytes) of objects. Each needs a
+ * "role"; all other keys reach the template as they are, except that
+ *   - content that is a list of text parts is joined, unless the template looks at parts itself;
+ *   - content that is null becomes "" for a template which fails on null;
+ *   - "reasoning_content", "reasoning" and "thinking" stand for each other, as in transformers.
+ */
+DLX_API dlx_status dlx_chat_render_json(const dlx_tokenizer *tokenizer, const char *json, size_t n_json,
+                                        const dlx_chat_options *options, char **text, size_t *n, dlx_error *err);
+DLX_API dlx_status dlx_chat_encode_json(const dlx_tokenizer *tokenizer, const char *json, size_t n_json,
+                                        const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err);
 
 #ifdef __cplusplus
 }

@@ -38,7 +38,7 @@ from .errors import LibraryNotFoundError, UnsupportedError, error_from_status
 
 __all__ = ["API_VERSION", "call", "check", "encode_path", "library", "take_bytes", "take_ids"]
 
-API_VERSION = 2
+API_VERSION = 3
 MAX_STOP_IDS = 16
 MAX_CONTEXT_SPANS = 2
 TENSOR_MAX_RANK = 6
@@ -159,13 +159,14 @@ class Memory(Sized):
 class ChatMessage(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("role", c_char_p), ("content", c_char_p), ("tool_calls", c_char_p),
-        ("reasoning_content", c_char_p),
+        ("reasoning_content", c_char_p), ("more", c_char_p),
     ]
 
 
 class ChatOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("add_generation_prompt", c_bool), ("enable_thinking", c_int), ("tools", c_char_p),
+        ("template_kwargs", c_char_p), ("documents", c_char_p), ("chat_template", c_char_p),
     ]
 
 
@@ -198,6 +199,7 @@ class ExportOptions(Sized):
         ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
         ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
         ("notice", NOTICE_FN), ("notice_ctx", c_void_p), ("mask_id", c_int64),
+        ("chat_template", c_char_p),
     ]
 
 
@@ -350,8 +352,12 @@ FUNCTIONS = {
     "dlx_text_stream_close": (None, [c_void_p]),
     "dlx_text_stream_push": (c_int, [c_void_p, _IDS, c_size_t, _HANDLE, _SIZE_OUT, _ERR]),
     "dlx_text_stream_flush": (c_int, [c_void_p, _HANDLE, _SIZE_OUT, _ERR]),
-    "dlx_tokenizer_chat_template": (c_int, [c_void_p]),
-    "dlx_chat_render": (c_int, [c_int, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_tokenizer_open_folder_with": (c_int, [_HANDLE, c_char_p, c_char_p, _ERR]),
+    "dlx_tokenizer_has_chat_template": (c_bool, [c_void_p]),
+    "dlx_chat_render": (c_int, [c_void_p, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _HANDLE, _SIZE_OUT,
+                                _ERR]),
+    "dlx_chat_render_json": (c_int, [c_void_p, c_char_p, c_size_t, POINTER(ChatOptions), _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_chat_encode_json": (c_int, [c_void_p, c_char_p, c_size_t, POINTER(ChatOptions), _IDS_OUT, _SIZE_OUT, _ERR]),
     "dlx_chat_encode": (c_int, [c_void_p, POINTER(ChatMessage), c_size_t, POINTER(ChatOptions), _IDS_OUT, _SIZE_OUT,
                                 _ERR]),
     # system.h

@@ -53,6 +53,13 @@ __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
 
 PathLike = Union[str, "os.PathLike[str]"]
 
+# Keywords of generate and stream that are for the chat template.
+_TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
+
+
+def _take_template(keywords: Any) -> Dict[str, Any]:
+    return {name: keywords.pop(name) for name in _TEMPLATE_KEYWORDS if name in keywords}
+
 
 class Memory(NamedTuple):
     """Bytes, known before anything is allocated."""
@@ -234,19 +241,19 @@ class Model:
 
         prompt    text; or messages [{"role": "user", "content": "..."}, ...]; or token ids, which are taken as they are
         chat      text only. True: it becomes a user's turn in the file's chat template; False: it is encoded as it is;
-                  None: True where the file has a template that the library renders
+                  None: True where the file has a template
         special   text without template only: added tokens written in it ("<|mask|>") become their ids
-        template  tools, enable_thinking: see Tokenizer.apply_chat_template
+        template  tools, enable_thinking, chat_template_kwargs ...: see Tokenizer.apply_chat_template
         """
         if isinstance(prompt, str):
             tokenizer = self.tokenizer()
             if chat is None:
-                chat = not special and tokenizer.chat_template not in ("none", "other")
+                chat = not special and (tokenizer.has_chat_template or "chat_template" in template)
             if not chat:
                 return tokenizer.encode(prompt, special=special, around=True)
             return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **template)
         items: List[Any] = list(prompt)
-        if items and all(isinstance(item, Mapping) for item in items):
+        if items and all(isinstance(item, Mapping) or hasattr(item, "model_dump") for item in items):
             return self.tokenizer().apply_chat_template(items, **template)
         native, n = _to_ids(items)
         return list(native[:n])
@@ -270,30 +277,32 @@ class Model:
                  options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Any:
         """Completes a prompt: text, chat messages or token ids (see prompt_ids). The result's str() is the answer.
 
-        Takes the arguments of diffulex_edge.complete and any decode option by name. May be called from several threads:
-        each call has a session of its own, which is kept for the next one.
+        Takes the arguments of diffulex_edge.complete, those of the chat template (tools, documents, enable_thinking,
+        chat_template, chat_template_kwargs) and any decode option by name. May be called from several threads: each call
+        has a session of its own, which is kept for the next one.
 
         A list of prompts gives a list of completions, in their order. batch_size of them decode at a time and share
         passes, which changes no answer. on_done(place, completion) is called when one is finished, whichever comes
         first; a prompt that fails is an exception there, and the first of them is raised when the others are finished.
         Returning False from it ends all with Cancelled.
         """
+        template = _take_template(keywords)
         if _is_many(prompt):
             if on_text is not None or on_step is not None:
                 raise ValueError("on_text and on_step are for one prompt; a list of prompts has on_done")
-            return self._generate_many(prompt, chat, batch_size, on_done, {
+            return self._generate_many(prompt, chat, template, batch_size, on_done, {
                 "stop": stop, "keep_special": keep_special, "options": {**(options or {}), **keywords}})
         if on_done is not None:
             raise ValueError("on_done is for a list of prompts")
-        ids = self.prompt_ids(prompt, chat=chat)
+        ids = self.prompt_ids(prompt, chat=chat, **template)
         with self._any_session() as session:
             return session.complete(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
                                     options=options, **keywords)
 
-    def _generate_many(self, prompts: Sequence[Prompt], chat: Optional[bool], batch_size: int,
+    def _generate_many(self, prompts: Sequence[Prompt], chat: Optional[bool], template: Dict[str, Any], batch_size: int,
                        on_done: Optional[Callable[[int, Any], Optional[bool]]], arguments: Dict[str, Any]) -> List[Any]:
         from .batches import complete_many
-        ids = [self.prompt_ids(prompt, chat=chat) for prompt in prompts]
+        ids = [self.prompt_ids(prompt, chat=chat, **template) for prompt in prompts]
         try:
             tokenizer = self.tokenizer()
         except UnsupportedError:
@@ -330,7 +339,7 @@ class Model:
                keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
                options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """generate as an iterator over the text as it becomes final; see CompletionStream."""
-        ids = self.prompt_ids(prompt, chat=chat)
+        ids = self.prompt_ids(prompt, chat=chat, **_take_template(keywords))
 
         def run(emit: Callable[[str], Optional[bool]]) -> Completion:
             with self._any_session() as session:

@@ -1,5 +1,6 @@
 """Text: tokenizers of the four families, incremental decoding, and chat templates."""
 import ctypes
+import dataclasses
 import json
 import os
 from ctypes import POINTER, byref, c_int32, c_size_t, c_void_p
@@ -10,13 +11,10 @@ from .decode import _to_ids
 from .handles import Handle
 from .session import PathLike, require_file
 
-__all__ = ["CHAT_TEMPLATES", "TextStream", "Tokenizer", "render_chat"]
+__all__ = ["TextStream", "Tokenizer", "render_chat"]
 
-# Names of the chat templates; their numbers in the library are their places in this list. "none": a base model;
-# "other": the files name a template that the library does not render.
-CHAT_TEMPLATES = ("none", "llada", "dream", "qwen", "sdar", "other")
-
-Message = Mapping[str, Any]
+# A mapping, or an object with model_dump() or dict attributes, as the OpenAI client returns messages.
+Message = Any
 
 
 def _utf8(text: Union[str, bytes]) -> bytes:
@@ -36,54 +34,69 @@ def _json_text(value: Any) -> Optional[bytes]:
     return _utf8(value if isinstance(value, (str, bytes)) else json.dumps(value, ensure_ascii=False))
 
 
+def _plain(value: Any) -> Any:
+    """What json.dumps cannot write as what it stands for: mappings, and messages of client libraries."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    for name in ("model_dump", "to_dict"):
+        function = getattr(value, name, None)
+        if callable(function):
+            return function()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    raise ValueError(f"chat messages, tools and variables of a template hold JSON values, not {type(value).__name__}")
+
+
+def _json_bytes(value: Any, name: str) -> bytes:
+    try:
+        return _utf8(json.dumps(value, ensure_ascii=False, default=_plain))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _json_text(value: Any, name: str) -> Optional[bytes]:
+    """JSON of a value; text is taken as JSON already."""
+    if value is None:
+        return None
+    return _utf8(value) if isinstance(value, (str, bytes)) else _json_bytes(value, name)
+
+
 class _Chat:
     """Messages and options as the library takes them; keeps the bytes alive."""
 
-    def __init__(self, messages: Sequence[Message], tools: Any, add_generation_prompt: bool,
-                 enable_thinking: Optional[bool]) -> None:
-        self.messages = (_native.ChatMessage * max(1, len(messages)))()
-        self.n = len(messages)
-        for native, message in zip(self.messages, messages):
-            unknown = set(message) - {"role", "content", "tool_calls", "reasoning_content"}
-            if unknown or "role" not in message:
-                raise ValueError("a message has the keys role, content, tool_calls and reasoning_content; "
-                                 f"this one has {sorted(message)}")
-            native.struct_size = ctypes.sizeof(native)
-            native.role = self._text(message["role"], "role")
-            native.content = self._text(message.get("content"), "content")
-            native.tool_calls = _json_text(message.get("tool_calls") or None)
-            native.reasoning_content = self._text(message.get("reasoning_content"), "reasoning_content")
+    def __init__(self, messages: Union[str, Sequence[Message]], tools: Any, documents: Any, add_generation_prompt: bool,
+                 enable_thinking: Optional[bool], chat_template: Optional[str],
+                 chat_template_kwargs: Optional[Mapping[str, Any]]) -> None:
+        if isinstance(messages, Mapping):
+            raise ValueError("messages are a list of mappings with role and content, not one of them")
+        self.messages = _utf8(messages) if isinstance(messages, (str, bytes)) else _json_bytes(list(messages), "messages")
         thinking = 0 if enable_thinking is None else 1 if enable_thinking else -1
+        template = None if chat_template is None else _utf8(chat_template)
+        if template is not None and b"\0" in template:
+            raise ValueError("the chat template holds a NUL character")
         self.options = _native.ChatOptions(
-            add_generation_prompt=add_generation_prompt, enable_thinking=thinking, tools=_json_text(tools or None))
-
-    @staticmethod
-    def _text(value: Any, key: str) -> Optional[bytes]:
-        if value is None:
-            return None
-        if not isinstance(value, (str, bytes)):
-            raise ValueError(f"message {key} is a {type(value).__name__}; only text is supported")
-        encoded = _utf8(value)
-        if b"\0" in encoded:
-            raise ValueError(f"message {key} holds a NUL character")
-        return encoded
+            add_generation_prompt=add_generation_prompt, enable_thinking=thinking, tools=_json_text(tools, "tools"),
+            documents=_json_text(documents, "documents"), chat_template=template,
+            template_kwargs=_json_text(chat_template_kwargs, "chat_template_kwargs"))
 
 
-def render_chat(template: str, messages: Sequence[Message], *, tools: Any = None, add_generation_prompt: bool = True,
-                enable_thinking: Optional[bool] = None) -> str:
-    """Renders messages as a published chat template does.
+def render_chat(tokenizer: "Tokenizer", messages: Union[str, Sequence[Message]], *, tools: Any = None, documents: Any = None,
+                add_generation_prompt: bool = True, enable_thinking: Optional[bool] = None,
+                chat_template: Optional[str] = None, chat_template_kwargs: Optional[Mapping[str, Any]] = None) -> str:
+    """Renders messages as transformers' apply_chat_template(tokenize=False) does with the tokenizer's template.
 
-    template         one of CHAT_TEMPLATES
-    messages         mappings with role and content, and optionally tool_calls, reasoning_content
-    tools            list of tool schemas, or their JSON text
-    enable_thinking  SDAR: None leaves it out, False adds an empty thought
+    tokenizer             whose template is used, and whose special tokens it sees
+    messages              mappings with role and content, as OpenAI's clients keep them, or their JSON text; all their keys
+                          reach the template
+    tools, documents      lists of JSON values, or their JSON text
+    enable_thinking       variable of the template; None leaves it out
+    chat_template         Jinja text in place of the tokenizer's template
+    chat_template_kwargs  further variables of the template
     """
-    if template not in CHAT_TEMPLATES:
-        raise ValueError(f"there is no chat template {template!r}; expected one of {', '.join(CHAT_TEMPLATES)}")
-    chat = _Chat(messages, tools, add_generation_prompt, enable_thinking)
+    chat = _Chat(messages, tools, documents, add_generation_prompt, enable_thinking, chat_template,
+                 chat_template_kwargs)
     text, n = c_void_p(), c_size_t()
-    _native.call("dlx_chat_render", CHAT_TEMPLATES.index(template), chat.messages, chat.n, byref(chat.options),
-                 byref(text), byref(n))
+    tokenizer._call("dlx_chat_render_json", chat.messages, len(chat.messages), byref(chat.options), byref(text), byref(n))
     return _native.take_bytes(text, n.value).decode("utf-8")
 
 
@@ -95,11 +108,13 @@ class Tokenizer:
         self._handle = handle
 
     @classmethod
-    def from_folder(cls, folder: PathLike) -> "Tokenizer":
-        """From a checkpoint folder: tokenizer.json, or vocab.json and merges.txt."""
+    def from_folder(cls, folder: PathLike, chat_template: Optional[PathLike] = None) -> "Tokenizer":
+        """From a checkpoint folder: tokenizer.json, or vocab.json and merges.txt. chat_template: "none", the name of one
+        of the folder's templates, or a file with Jinja text, in place of the folder's default one."""
         if not os.path.isdir(folder):
             raise FileNotFoundError(f"tokenizer folder not found: {os.fspath(folder)}")
-        return cls._open("dlx_tokenizer_open_folder", _native.encode_path(folder))
+        wanted = None if chat_template is None else _native.encode_path(chat_template)
+        return cls._open("dlx_tokenizer_open_folder_with", _native.encode_path(folder), wanted)
 
     @classmethod
     def from_pte(cls, path: PathLike) -> "Tokenizer":
@@ -182,19 +197,20 @@ class Tokenizer:
         return found if found >= 0 else None
 
     @property
-    def chat_template(self) -> str:
-        """Which template the tokenizer's files name: one of CHAT_TEMPLATES."""
-        number = self._ask("dlx_tokenizer_chat_template")
-        return CHAT_TEMPLATES[number] if 0 <= number < len(CHAT_TEMPLATES) else "other"
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer's files had a chat template: False for a base model."""
+        return bool(self._ask("dlx_tokenizer_has_chat_template"))
 
-    def apply_chat_template(self, messages: Sequence[Message], *, tools: Any = None, add_generation_prompt: bool = True,
-                            enable_thinking: Optional[bool] = None) -> List[int]:
+    def apply_chat_template(self, messages: Union[str, Sequence[Message]], *, tools: Any = None, documents: Any = None,
+                            add_generation_prompt: bool = True, enable_thinking: Optional[bool] = None,
+                            chat_template: Optional[str] = None,
+                            chat_template_kwargs: Optional[Mapping[str, Any]] = None) -> List[int]:
         """Messages to prompt ids. Only the template's own parts yield control tokens, never a message's text. See
-        render_chat for the arguments; UnsupportedError when the files name no template the library renders."""
-        chat = _Chat(messages, tools, add_generation_prompt, enable_thinking)
+        render_chat for the arguments; UnsupportedError when the files have no template."""
+        chat = _Chat(messages, tools, documents, add_generation_prompt, enable_thinking, chat_template,
+                     chat_template_kwargs)
         ids, n = POINTER(c_int32)(), c_size_t()
-        self._call("dlx_chat_encode", chat.messages, chat.n, byref(chat.options), byref(ids),
-                     byref(n))
+        self._call("dlx_chat_encode_json", chat.messages, len(chat.messages), byref(chat.options), byref(ids), byref(n))
         return _native.take_ids(ids, n.value)
 
     def stream(self, skip_special: bool = True) -> "TextStream":

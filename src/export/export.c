@@ -142,7 +142,7 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
     if (!*present) DLX_TRY(folder_has(present, x->checkpoint.folder, "vocab.json", err));
     if (!*present) return DLX_OK;
     *present = false;
-    DLX_TRY(dlx_tokenizer_open_folder(&t, x->checkpoint.folder, err));
+    DLX_TRY(dlx_tokenizer_open_folder_with(&t, x->checkpoint.folder, x->options.chat_template, err));
     int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
     if (mask >= 0 && (uint32_t)mask < t->size && t->kind[mask]) t->mask_id = mask;
     dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);

@@ -1,10 +1,3 @@
-/*
- * The chat templates of the four families, written out in C.
- *
- * Each renderer follows the published Jinja text of its family step by step. Everything goes through own() (text of the
- * template itself) or foreign() (what the caller supplied), so that a later encoding knows which parts may hold control
- * tokens. Foreign text is made valid UTF-8 on the way in.
- */
 #include "text/chat.h"
 
 #include <stdlib.h>
@@ -12,64 +5,10 @@
 
 #include "base/arena.h"
 #include "base/structs.h"
-#include "text/chat_json.h"
-#include "text/utf8.h"
+#include "text/jinja/jinja.h"
 
-typedef struct text_view {
-    const char *p;
-    size_t n;
-} text_view;
-
-static text_view view(const char *s)
-{
-    return (text_view){s ? s : "", s ? strlen(s) : 0};
-}
-
-static bool is(const char *role, const char *name)
-{
-    return role && strcmp(role, name) == 0;
-}
-
-/* ---- output --------------------------------------------------------------------------------------------------- */
-
-/* Marks what was added to r->text since the last call. */
-static void mark(dlx_rendered *r, bool is_own)
-{
-    size_t end = r->text.n, before = r->n_spans ? r->spans[r->n_spans - 1].end : 0;
-    if (end == before) return;
-    if (r->n_spans && r->spans[r->n_spans - 1].own == is_own) {
-        r->spans[r->n_spans - 1].end = end;
-        return;
-    }
-    if (dlx_grow(&r->spans, &r->capacity, r->n_spans + 1, sizeof *r->spans) != 0) {
-        r->text.failed = true;
-        return;
-    }
-    r->spans[r->n_spans++] = (dlx_text_span){.end = end, .own = is_own};
-}
-
-static void own(dlx_rendered *r, const char *s)
-{
-    dlx_buffer_add_string(&r->text, s);
-    mark(r, true);
-}
-
-static void foreign(dlx_rendered *r, text_view s)
-{
-    dlx_buffer_add_utf8(&r->text, s.p, s.n);
-    mark(r, false);
-}
-
-static void foreign_string(dlx_rendered *r, const char *s)
-{
-    foreign(r, view(s));
-}
-
-static void foreign_json(dlx_rendered *r, const dlx_chat_json *json, uint32_t value)
-{
-    dlx_chat_json_dump(&r->text, json, value);
-    mark(r, false);
-}
+/* ---- output -------------------------------------------------------------------------------------------------------
+ */
 
 void dlx_rendered_free(dlx_rendered *r)
 {
@@ -78,318 +17,281 @@ void dlx_rendered_free(dlx_rendered *r)
     memset(r, 0, sizeof *r);
 }
 
-/* ---- string methods of Python ------------------------------------------------------------------------------------ */
-
-/* str.isspace, which `trim` goes by. */
-static bool is_space(uint32_t c)
+/* What a template printed, with neighbouring bytes of one origin in one span. */
+static dlx_status take_output(dlx_rendered *r, const dlx_jv_bytes *b, dlx_error *err)
 {
-    return (c >= 0x09 && c <= 0x0D) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
-}
-
-static text_view trim(text_view s)
-{
-    while (s.n) {
-        uint32_t c;
-        size_t step = dlx_utf8_next(s.p, s.n, &c);
-        if (!is_space(c)) break;
-        s.p += step;
-        s.n -= step;
-    }
-    while (s.n) {
-        uint32_t c;
-        size_t first = s.n - 1;
-        while (first > 0 && s.n - first < 3 && ((unsigned char)s.p[first] & 0xC0) == 0x80)
-            first--; /* spaces: <= 3 bytes */
-        if (dlx_utf8_next(s.p + first, s.n - first, &c) != s.n - first || !is_space(c)) break;
-        s.n = first;
-    }
-    return s;
-}
-
-static text_view strip_lines_left(text_view s)
-{
-    while (s.n && *s.p == '\n') s = (text_view){s.p + 1, s.n - 1};
-    return s;
-}
-
-static text_view strip_lines_right(text_view s)
-{
-    while (s.n && s.p[s.n - 1] == '\n') s.n--;
-    return s;
-}
-
-static bool starts_with(text_view s, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return s.n >= n && memcmp(s.p, prefix, n) == 0;
-}
-
-static bool ends_with(text_view s, const char *suffix)
-{
-    size_t n = strlen(suffix);
-    return s.n >= n && memcmp(s.p + s.n - n, suffix, n) == 0;
-}
-
-/* Place of `mark_text` in s, the first or the last one; s.n when there is none. */
-static size_t find(text_view s, const char *mark_text, bool last)
-{
-    size_t n = strlen(mark_text), found = s.n;
-    for (size_t i = 0; i + n <= s.n; i++) {
-        if (memcmp(s.p + i, mark_text, n) != 0) continue;
-        found = i;
-        if (!last) break;
-    }
-    return found;
-}
-
-/* ---- tools ------------------------------------------------------------------------------------------------------- */
-
-/* Reads a JSON array; without text, with null or with an empty array it is NONE and there is nothing to free. */
-static dlx_status read_array(dlx_chat_json *json, uint32_t *first, const char *text, const char *what, dlx_error *err)
-{
-    memset(json, 0, sizeof *json);
-    *first = DLX_CHAT_JSON_NONE;
-    if (!text || !*text) return DLX_OK;
-    DLX_TRY(dlx_chat_json_read(json, text, what, err));
-    bool fine = json->values[0].type == DLX_CHAT_JSON_ARRAY || json->values[0].type == DLX_CHAT_JSON_NULL;
-    *first = fine ? json->values[0].child : DLX_CHAT_JSON_NONE;
-    if (*first == DLX_CHAT_JSON_NONE) dlx_chat_json_free(json);
-    return fine ? DLX_OK : dlx_fail(err, DLX_E_INVALID, "%s: must be a JSON array", what);
-}
-
-/* "# Tools ...", with the schemas one on each line. */
-static void render_tools(dlx_rendered *r, const dlx_chat_json *tools, uint32_t first)
-{
-    own(r, DLX_CHAT_TOOLS_OPEN);
-    for (uint32_t tool = first; tool != DLX_CHAT_JSON_NONE; tool = tools->values[tool].next) {
-        own(r, "\n");
-        foreign_json(r, tools, tool);
-    }
-    own(r, DLX_CHAT_TOOLS_CLOSE "<|im_end|>\n");
-}
-
-/* <tool_call> blocks. `newline_first`: a line break also before the first one. `raw_strings`: arguments given as a
- * string are printed as they are (SDAR); else as a JSON string. */
-static dlx_status render_calls(dlx_rendered *r, const dlx_chat_json *calls, uint32_t first, bool newline_first,
-                               bool raw_strings, dlx_error *err)
-{
-    for (uint32_t call = first; call != DLX_CHAT_JSON_NONE; call = calls->values[call].next) {
-        uint32_t function = dlx_chat_json_member(calls, call, "function");
-        if (function == DLX_CHAT_JSON_NONE) function = call;
-        uint32_t name = dlx_chat_json_member(calls, function, "name");
-        uint32_t arguments = dlx_chat_json_member(calls, function, "arguments");
-        if (name == DLX_CHAT_JSON_NONE || calls->values[name].type != DLX_CHAT_JSON_STRING ||
-            arguments == DLX_CHAT_JSON_NONE)
-            return dlx_fail(
-                err, DLX_E_INVALID,
-                "tool_calls: each call must be an object with \"name\" (a string) and \"arguments\", itself or "
-                "in \"function\"");
-        if (call != first || newline_first) own(r, "\n");
-        own(r, "<tool_call>\n{\"name\": \"");
-        dlx_chat_json_string(&r->text, calls, name);
-        mark(r, false);
-        own(r, "\", \"arguments\": ");
-        if (raw_strings && calls->values[arguments].type == DLX_CHAT_JSON_STRING) {
-            dlx_chat_json_string(&r->text, calls, arguments);
-            mark(r, false);
+    dlx_buffer_add(&r->text, b->p, b->used);
+    for (size_t i = 0; i < b->used && !r->text.failed; i++) {
+        if (r->n_spans && r->spans[r->n_spans - 1].own == (b->own[i] != 0)) {
+            r->spans[r->n_spans - 1].end = i + 1;
+        } else if (dlx_grow(&r->spans, &r->capacity, r->n_spans + 1, sizeof *r->spans) != 0) {
+            r->text.failed = true;
         } else {
-            foreign_json(r, calls, arguments);
+            r->spans[r->n_spans++] = (dlx_text_span){.end = i + 1, .own = b->own[i] != 0};
         }
-        own(r, "}\n</tool_call>");
     }
-    return DLX_OK;
+    if (!r->text.failed) return DLX_OK;
+    dlx_rendered_free(r);
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory for a rendered chat of %zu bytes", b->used);
 }
 
-/* A tool's answer; neighbouring ones share a user turn. */
-static void render_tool_answer(dlx_rendered *r, const dlx_chat_message *m, size_t i, size_t n)
+/* ---- messages -----------------------------------------------------------------------------------------------------
+ */
+
+/* The caller's text, with U+FFFD for what is not UTF-8. */
+static bool foreign_text(dlx_jx *x, const char *s, dlx_jv *out)
 {
-    if (i == 0 || !is(m[i - 1].role, "tool")) own(r, "<|im_start|>user");
-    own(r, "\n<tool_response>\n");
-    foreign_string(r, m[i].content);
-    own(r, "\n</tool_response>");
-    if (i + 1 == n || !is(m[i + 1].role, "tool")) own(r, "<|im_end|>\n");
+    dlx_buffer clean = {0};
+    dlx_buffer_add_utf8(&clean, s, strlen(s));
+    bool fine = !clean.failed ? dlx_jv_text(x, clean.n ? clean.data : "", clean.n, false, out)
+                              : dlx_jx_fail(x, DLX_E_NOMEM, "out of memory for a message");
+    dlx_buffer_free(&clean);
+    return fine;
 }
 
-static void render_turn(dlx_rendered *r, const char *role, const char *content)
+static bool set_key(dlx_jx *x, dlx_jv_dict *d, const char *key, dlx_jv value)
 {
-    own(r, "<|im_start|>");
-    own(r, role);
-    own(r, "\n");
-    foreign_string(r, content);
-    own(r, "<|im_end|>\n");
+    dlx_jv name;
+    return dlx_jv_text(x, key, strlen(key), false, &name) && dlx_jv_dict_set(x, d, name, value);
 }
 
-/* ---- templates --------------------------------------------------------------------------------------------------- */
-
-static dlx_status render_llada(dlx_rendered *r, const dlx_chat_message *m, size_t n)
+static bool set_text(dlx_jx *x, dlx_jv_dict *d, const char *key, const char *text)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (i == 0) own(r, DLX_CHAT_BOS_LLADA);
-        own(r, "<|start_header_id|>");
-        foreign_string(r, m[i].role);
-        own(r, "<|end_header_id|>\n\n");
-        foreign(r, trim(view(m[i].content)));
-        own(r, "<|eot_id|>");
+    dlx_jv value;
+    return foreign_text(x, text, &value) && set_key(x, d, key, value);
+}
+
+static bool add_more(dlx_jx *x, dlx_jv_dict *d, const char *json)
+{
+    dlx_jv more;
+    if (!json || !*json) return true;
+    if (!dlx_jx_read_json(x, json, strlen(json), "more", false, &more)) return false;
+    if (more.type != DLX_JV_DICT) return dlx_jx_fail(x, DLX_E_INVALID, "more: must be a JSON object");
+    for (size_t i = 0; i < more.as.dict->n; i++)
+        if (!dlx_jv_dict_set(x, d, more.as.dict->keys[i], more.as.dict->values[i])) return false;
+    return true;
+}
+
+static bool from_structure(dlx_jx *x, const dlx_chat_message *m, dlx_jv *out)
+{
+    dlx_jv_dict *d;
+    dlx_jv calls;
+    if (!dlx_jv_new_dict(x, &d) || !set_text(x, d, "role", m->role) ||
+        !set_text(x, d, "content", m->content ? m->content : "") ||
+        (m->reasoning_content && !set_text(x, d, "reasoning_content", m->reasoning_content)))
+        return false;
+    if (m->tool_calls && *m->tool_calls) {
+        if (!dlx_jx_read_json(x, m->tool_calls, strlen(m->tool_calls), "tool_calls", false, &calls)) return false;
+        if (calls.type != DLX_JV_LIST && calls.type != DLX_JV_NONE)
+            return dlx_jx_fail(x, DLX_E_INVALID, "tool_calls: must be a JSON array");
+        if (!set_key(x, d, "tool_calls", calls)) return false;
     }
-    own(r, "<|start_header_id|>assistant<|end_header_id|>\n\n");
-    return DLX_OK;
+    *out = (dlx_jv){.type = DLX_JV_DICT, .foreign = true, .as.dict = d};
+    return add_more(x, d, m->more);
 }
 
-/* An assistant turn of Qwen2.5 that calls tools. */
-static dlx_status render_chatml_calls(dlx_rendered *r, const dlx_chat_message *m, const dlx_chat_json *calls,
-                                      uint32_t first, dlx_error *err)
+/* A copy of the caller's messages, which may be shorter or longer than this library's structures. */
+static bool from_structures(dlx_jx *x, const dlx_chat_input *in, dlx_jv_list *list)
 {
-    own(r, "<|im_start|>assistant");
-    if (m->content && *m->content) {
-        own(r, "\n");
-        foreign_string(r, m->content);
+    size_t n = in->n_messages;
+    if (!in->messages && n) return dlx_jx_fail(x, DLX_E_INVALID, "messages must not be NULL");
+    dlx_chat_message *m = calloc(n ? n : 1, sizeof *m);
+    if (!m) return dlx_jx_fail(x, DLX_E_NOMEM, "out of memory for %zu messages", n);
+    dlx_status status = dlx_struct_array_in(m, sizeof *m, in->messages, n, "dlx_chat_message", x->err);
+    if (status != DLX_OK) x->status = status;
+    for (size_t i = 0; i < n && x->status == DLX_OK; i++) {
+        dlx_jv message;
+        if (!m[i].role)
+            dlx_jx_fail(x, DLX_E_INVALID, "message %zu has no role", i);
+        else if (from_structure(x, &m[i], &message))
+            dlx_jv_push(x, list, message);
     }
-    DLX_TRY(render_calls(r, calls, first, true, false, err));
-    own(r, "<|im_end|>\n");
-    return DLX_OK;
+    free(m);
+    return x->status == DLX_OK;
 }
 
-static dlx_status render_chatml_message(dlx_rendered *r, const dlx_chat_message *m, size_t i, size_t n, dlx_error *err)
+/* Text of one part of a message's content; fails for what is no text. */
+static bool text_of_part(dlx_jx *x, const dlx_jv *part, size_t message, const dlx_jv_string **out)
 {
-    const char *role = m[i].role;
-    if (is(role, "tool")) {
-        render_tool_answer(r, m, i, n);
-    } else if (is(role, "assistant")) {
-        dlx_chat_json calls;
-        uint32_t first;
-        DLX_TRY(read_array(&calls, &first, m[i].tool_calls, "tool_calls", err));
-        if (first == DLX_CHAT_JSON_NONE) {
-            render_turn(r, role, m[i].content);
-            return DLX_OK;
-        }
-        dlx_status status = render_chatml_calls(r, &m[i], &calls, first, err);
-        dlx_chat_json_free(&calls);
-        return status;
-    } else if (is(role, "user") || (is(role, "system") && i > 0)) {
-        render_turn(r, role, m[i].content);
+    const dlx_jv *type = NULL, *text = part;
+    *out = NULL;
+    if (part->type == DLX_JV_DICT) {
+        type = dlx_jv_dict_find(part->as.dict, "type");
+        text = dlx_jv_dict_find(part->as.dict, "text");
+        if (!text && type && dlx_jv_is_text(type, "refusal")) text = dlx_jv_dict_find(part->as.dict, "refusal");
     }
-    return DLX_OK;
+    if (text && text->type == DLX_JV_STRING) {
+        *out = text->as.string;
+        return true;
+    }
+    bool named = type && type->type == DLX_JV_STRING && type->as.string->n < 60;
+    return dlx_jx_fail(
+        x, DLX_E_INVALID, "message %zu: this model's chat template takes text, and a part of the content is %s%.*s",
+        message, named ? "of type " : "no text", named ? (int)type->as.string->n : 0, named ? type->as.string->p : "");
 }
 
-static dlx_status render_chatml(dlx_rendered *r, const char *system_default, const dlx_chat_message *m, size_t n,
-                                const dlx_chat_options *o, const dlx_chat_json *tools, uint32_t first_tool,
-                                dlx_error *err)
+/* The texts of a list of parts in one. */
+static bool join_parts(dlx_jx *x, const dlx_jv_list *parts, size_t message, dlx_jv *out)
 {
-    own(r, "<|im_start|>system\n");
-    if (is(m[0].role, "system"))
-        foreign_string(r, m[0].content);
+    dlx_jv_bytes *b = dlx_jv_new_bytes(x);
+    for (size_t i = 0; i < parts->n && b; i++) {
+        const dlx_jv_string *text = NULL;
+        if (!text_of_part(x, &parts->v[i], message, &text) || !dlx_jv_bytes_string(x, b, text)) return false;
+    }
+    return b && dlx_jv_bytes_end(x, b, 0, out);
+}
+
+/* As transformers does: one text of reasoning under each of its names. */
+static bool alias_reasoning(dlx_jx *x, dlx_jv *message)
+{
+    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
+    const dlx_jv_dict *d = message->as.dict;
+    const dlx_jv *reasoning = NULL;
+    dlx_jv_dict *copy;
+    for (int i = 0; i < 3 && !reasoning; i++) {
+        reasoning = dlx_jv_dict_find(d, names[i]);
+        if (reasoning && reasoning->type == DLX_JV_NONE) reasoning = NULL;
+    }
+    if (!reasoning) return true;
+    if (!dlx_jv_new_dict(x, &copy) || !set_key(x, copy, "thinking", *reasoning)) return false;
+    for (size_t i = 0; i < d->n; i++)
+        if (!dlx_jv_dict_set(x, copy, d->keys[i], d->values[i])) return false;
+    message->as.dict = copy;
+    return set_key(x, copy, "reasoning_content", *reasoning);
+}
+
+/* What clients write differently than templates read it. */
+static bool settle_message(dlx_jx *x, dlx_jv *message, size_t i, bool reads_parts, bool *has_null)
+{
+    if (message->type != DLX_JV_DICT) return dlx_jx_fail(x, DLX_E_INVALID, "message %zu must be an object", i);
+    const dlx_jv *content = dlx_jv_dict_find(message->as.dict, "content"),
+                 *role = dlx_jv_dict_find(message->as.dict, "role");
+    dlx_jv joined;
+    if (!role || role->type != DLX_JV_STRING) return dlx_jx_fail(x, DLX_E_INVALID, "message %zu has no role", i);
+    *has_null = *has_null || (content && content->type == DLX_JV_NONE);
+    if (content && content->type == DLX_JV_LIST && !reads_parts &&
+        (!join_parts(x, content->as.list, i, &joined) || !set_key(x, message->as.dict, "content", joined)))
+        return false;
+    return alias_reasoning(x, message);
+}
+
+static bool read_messages(dlx_jx *x, const dlx_chat_input *in, const dlx_jinja *t, dlx_jv *out, bool *has_null)
+{
+    dlx_jv_list *list;
+    *has_null = false;
+    if (in->json) {
+        if (!dlx_jx_read_json(x, in->json, in->n_json, "messages", false, out)) return false;
+        if (out->type != DLX_JV_LIST) return dlx_jx_fail(x, DLX_E_INVALID, "messages: must be a JSON array");
+    } else {
+        if (!dlx_jv_new_list(x, in->n_messages, &list) || !from_structures(x, in, list)) return false;
+        *out = dlx_jv_of_list(list, false);
+        out->foreign = true;
+    }
+    for (size_t i = 0; i < out->as.list->n; i++)
+        if (!settle_message(x, &out->as.list->v[i], i, dlx_jinja_reads_parts(t), has_null)) return false;
+    return true;
+}
+
+/* "" in place of null. */
+static bool fill_null_contents(dlx_jx *x, const dlx_jv *messages)
+{
+    for (size_t i = 0; i < messages->as.list->n; i++) {
+        dlx_jv_dict *d = messages->as.list->v[i].as.dict;
+        const dlx_jv *content = dlx_jv_dict_find(d, "content");
+        dlx_jv empty;
+        if (!content || content->type != DLX_JV_NONE) continue;
+        if (!dlx_jv_text(x, "", 0, false, &empty) || !set_key(x, d, "content", empty)) return false;
+    }
+    return true;
+}
+
+/* ---- variables ----------------------------------------------------------------------------------------------------
+ */
+
+static bool set_variable(dlx_jx *x, const char *name, dlx_jv value)
+{
+    return dlx_jx_variable(x, name, strlen(name), value);
+}
+
+/* A JSON array; none when there is no text. */
+static bool set_array(dlx_jx *x, const char *name, const char *json)
+{
+    dlx_jv value = dlx_jv_none();
+    if (json && *json) {
+        if (!dlx_jx_read_json(x, json, strlen(json), name, false, &value)) return false;
+        if (value.type != DLX_JV_LIST && value.type != DLX_JV_NONE)
+            return dlx_jx_fail(x, DLX_E_INVALID, "%s: must be a JSON array", name);
+    }
+    return set_variable(x, name, value);
+}
+
+static bool set_members(dlx_jx *x, const dlx_jv *object)
+{
+    for (size_t i = 0; i < object->as.dict->n; i++) {
+        const dlx_jv_string *name = object->as.dict->keys[i].as.string;
+        if (!dlx_jx_variable(x, name->p, name->n, object->as.dict->values[i])) return false;
+    }
+    return true;
+}
+
+static bool set_kwargs(dlx_jx *x, const dlx_chat_options *o)
+{
+    static const char *const taken[] = {"messages", "tools", "documents", "add_generation_prompt"};
+    dlx_jv kwargs;
+    if (!o->template_kwargs || !*o->template_kwargs) return true;
+    if (!dlx_jx_read_json(x, o->template_kwargs, strlen(o->template_kwargs), "template_kwargs", false, &kwargs))
+        return false;
+    if (kwargs.type == DLX_JV_NONE) return true;
+    if (kwargs.type != DLX_JV_DICT) return dlx_jx_fail(x, DLX_E_INVALID, "template_kwargs: must be a JSON object");
+    for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
+        if (dlx_jv_dict_find(kwargs.as.dict, taken[i]))
+            return dlx_jx_fail(x, DLX_E_INVALID, "template_kwargs: '%s' is given by other means", taken[i]);
+    if (o->enable_thinking && dlx_jv_dict_find(kwargs.as.dict, "enable_thinking"))
+        return dlx_jx_fail(x, DLX_E_INVALID, "template_kwargs: 'enable_thinking' is given twice");
+    return set_members(x, &kwargs);
+}
+
+static bool set_variables(dlx_jx *x, const dlx_tokenizer *t, const dlx_chat_options *o)
+{
+    dlx_jv own, thinking = dlx_jv_bool(o->enable_thinking > 0);
+    if (t->variables &&
+        (!dlx_jx_read_json(x, t->variables, t->n_variables, "special tokens", true, &own) || !set_members(x, &own)))
+        return false;
+    return set_array(x, "tools", o->tools) && set_array(x, "documents", o->documents) &&
+           set_variable(x, "add_generation_prompt", dlx_jv_bool(o->add_generation_prompt)) &&
+           (!o->enable_thinking || set_variable(x, "enable_thinking", thinking)) && set_kwargs(x, o);
+}
+
+dlx_status dlx_chat_check_variables(const char *json, size_t n, dlx_error *err)
+{
+    static const dlx_jinja nothing;
+    dlx_jx x;
+    dlx_jv v;
+    if (dlx_jx_open(&x, &nothing, err) == DLX_OK && dlx_jx_read_json(&x, json, n, "special tokens", true, &v) &&
+        v.type != DLX_JV_DICT)
+        dlx_jx_fail(&x, DLX_E_FORMAT, "special tokens: must be a JSON object");
+    dlx_jx_close(&x);
+    return x.status;
+}
+
+/* ---- rendering ----------------------------------------------------------------------------------------------------
+ */
+
+/* Renders once. *has_null: some content is null; `fill`: as "". */
+static dlx_status render(dlx_rendered *out, const dlx_jinja *chat, const dlx_tokenizer *t, const dlx_chat_input *in,
+                         const dlx_chat_options *o, bool fill, bool *has_null, dlx_error *err)
+{
+    dlx_jx x;
+    dlx_jv messages;
+    *has_null = false;
+    dlx_status status = dlx_jx_open(&x, chat, err);
+    if (status == DLX_OK && set_variables(&x, t, o) && read_messages(&x, in, chat, &messages, has_null) &&
+        (!fill || fill_null_contents(&x, &messages)) && set_variable(&x, "messages", messages) && dlx_jx_render(&x))
+        status = take_output(out, x.out, err);
     else
-        own(r, system_default);
-    if (first_tool != DLX_CHAT_JSON_NONE) {
-        own(r, "\n\n");
-        render_tools(r, tools, first_tool);
-    } else {
-        own(r, "<|im_end|>\n");
-    }
-    for (size_t i = 0; i < n; i++) DLX_TRY(render_chatml_message(r, m, i, n, err));
-    if (o->add_generation_prompt) own(r, "<|im_start|>assistant\n");
-    return DLX_OK;
-}
-
-/* Splits "<think>...</think>answer" when the reasoning was not given apart. */
-static void split_thought(const dlx_chat_message *m, text_view *thought, text_view *answer)
-{
-    *answer = view(m->content);
-    *thought = view(m->reasoning_content);
-    if (m->reasoning_content) return;
-    size_t first = find(*answer, "</think>", false), last = find(*answer, "</think>", true);
-    if (first == answer->n) return;
-    *thought = strip_lines_right((text_view){answer->p, first});
-    size_t open = find(*thought, "<think>", true);
-    if (open < thought->n) *thought = (text_view){thought->p + open + 7, thought->n - open - 7};
-    *thought = strip_lines_left(*thought);
-    last += strlen("</think>");
-    *answer = strip_lines_left((text_view){answer->p + last, answer->n - last});
-}
-
-static dlx_status render_sdar_answer(dlx_rendered *r, const dlx_chat_message *m, bool after_query, bool is_last,
-                                     dlx_error *err)
-{
-    text_view thought, answer;
-    split_thought(m, &thought, &answer);
-    own(r, "<|im_start|>assistant\n");
-    if (after_query && (is_last || thought.n)) {
-        own(r, "<think>\n");
-        foreign(r, strip_lines_left(strip_lines_right(thought)));
-        own(r, "\n</think>\n\n");
-        foreign(r, strip_lines_left(answer));
-    } else {
-        foreign(r, answer);
-    }
-    dlx_chat_json calls;
-    uint32_t first;
-    DLX_TRY(read_array(&calls, &first, m->tool_calls, "tool_calls", err));
-    dlx_status status = DLX_OK;
-    if (first != DLX_CHAT_JSON_NONE) {
-        status = render_calls(r, &calls, first, answer.n > 0, true, err);
-        dlx_chat_json_free(&calls);
-    }
-    own(r, "<|im_end|>\n");
+        status = x.status;
+    dlx_jx_close(&x);
     return status;
-}
-
-/* The last user turn that is not the answer of a tool; reasoning before it is left out. */
-static size_t last_query(const dlx_chat_message *m, size_t n)
-{
-    for (size_t i = n; i-- > 0;) {
-        text_view content = view(m[i].content);
-        if (is(m[i].role, "user") &&
-            !(starts_with(content, "<tool_response>") && ends_with(content, "</tool_response>")))
-            return i;
-    }
-    return n - 1;
-}
-
-static dlx_status render_sdar(dlx_rendered *r, const dlx_chat_message *m, size_t n, const dlx_chat_options *o,
-                              const dlx_chat_json *tools, uint32_t first_tool, dlx_error *err)
-{
-    bool has_system = is(m[0].role, "system");
-    if (first_tool != DLX_CHAT_JSON_NONE) {
-        own(r, "<|im_start|>system\n");
-        if (has_system) {
-            foreign_string(r, m[0].content);
-            own(r, "\n\n");
-        }
-        render_tools(r, tools, first_tool);
-    } else if (has_system) {
-        render_turn(r, "system", m[0].content);
-    }
-    size_t query = last_query(m, n);
-    for (size_t i = 0; i < n; i++) {
-        if (is(m[i].role, "user") || (is(m[i].role, "system") && i > 0))
-            render_turn(r, m[i].role, m[i].content);
-        else if (is(m[i].role, "assistant"))
-            DLX_TRY(render_sdar_answer(r, &m[i], i > query, i + 1 == n, err));
-        else if (is(m[i].role, "tool"))
-            render_tool_answer(r, m, i, n);
-    }
-    if (o->add_generation_prompt) {
-        own(r, "<|im_start|>assistant\n");
-        if (o->enable_thinking < 0) own(r, "<think>\n\n</think>\n\n");
-    }
-    return DLX_OK;
-}
-
-/* ---- entry points ------------------------------------------------------------------------------------------------ */
-
-static dlx_status check_template(dlx_chat_template tmpl, size_t n, dlx_error *err)
-{
-    if (tmpl == DLX_CHAT_NONE)
-        return dlx_fail(err, DLX_E_UNSUPPORTED,
-                        "this tokenizer has no chat template (a base model): give it the text of the prompt itself");
-    if (tmpl < DLX_CHAT_NONE || tmpl >= DLX_CHAT_OTHER)
-        return dlx_fail(err, DLX_E_UNSUPPORTED,
-                        "this chat template is not one of the four published ones that are built in: render it with "
-                        "tokenizer.apply_chat_template of Python's transformers and pass the text or the ids");
-    if (n == 0 && tmpl != DLX_CHAT_LLADA)
-        return dlx_fail(err, DLX_E_INVALID, "chat: there must be at least one message");
-    return DLX_OK;
 }
 
 static dlx_status take_options(dlx_chat_options *o, const dlx_chat_options *options, dlx_error *err)
@@ -403,61 +305,75 @@ static dlx_status take_options(dlx_chat_options *o, const dlx_chat_options *opti
     return DLX_OK;
 }
 
-/* A copy of the caller's messages, which may be shorter or longer than this library's. The caller frees *out. */
-static dlx_status take_messages(dlx_chat_message **out, const dlx_chat_message *messages, size_t n, dlx_error *err)
+/* The template for a conversation; *made is one that was compiled for it, to be freed. */
+static dlx_status choose(const dlx_jinja **out, dlx_jinja **made, const dlx_tokenizer *t, const dlx_chat_options *o,
+                         dlx_error *err)
 {
-    if (!messages && n) return dlx_fail(err, DLX_E_INVALID, "chat: messages must not be NULL");
-    dlx_chat_message *m = *out = calloc(n ? n : 1, sizeof *m);
-    if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory for a chat of %zu messages", n);
-    DLX_TRY(dlx_struct_array_in(m, sizeof *m, messages, n, "dlx_chat_message", err));
-    for (size_t i = 0; i < n; i++)
-        if (!m[i].role) return dlx_fail(err, DLX_E_INVALID, "chat: message %zu has no role", i);
-    return DLX_OK;
+    *made = NULL;
+    if (o->chat_template) {
+        DLX_TRY(dlx_jinja_compile(made, o->chat_template, strlen(o->chat_template), err));
+        *out = *made;
+        return DLX_OK;
+    }
+    bool tools = o->tools && *o->tools && strcmp(o->tools, "null") != 0;
+    *out = tools && t->chat_tools ? t->chat_tools : t->chat;
+    if (*out) return DLX_OK;
+    if (t->chat_lost)
+        return dlx_fail(
+            err, DLX_E_UNSUPPORTED,
+            "this file is from a version that did not keep its chat template: export the checkpoint again, or "
+            "give the template's text (chat_template)");
+    if (t->chat_tools)
+        return dlx_fail(
+            err, DLX_E_UNSUPPORTED,
+            "this tokenizer has a chat template for conversations with tools only: give tools, or the text of "
+            "another template (chat_template)");
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "this tokenizer has no chat template (a base model): give it the text of the prompt itself");
 }
 
-static dlx_status render(dlx_rendered *r, dlx_chat_template tmpl, const dlx_chat_message *m, size_t n,
-                         const dlx_chat_options *o, dlx_error *err)
+dlx_status dlx_chat_render_spans(dlx_rendered *out, const dlx_tokenizer *t, const dlx_chat_input *in,
+                                 const dlx_chat_options *options, dlx_error *err)
 {
-    if (tmpl == DLX_CHAT_LLADA) return render_llada(r, m, n);
-    dlx_chat_json tools;
-    uint32_t first;
-    DLX_TRY(read_array(&tools, &first, o->tools, "tools", err));
-    dlx_status status;
-    if (tmpl == DLX_CHAT_SDAR)
-        status = render_sdar(r, m, n, o, &tools, first, err);
-    else
-        status = render_chatml(r, tmpl == DLX_CHAT_CHATML_DREAM ? DLX_CHAT_SYSTEM_DREAM : DLX_CHAT_SYSTEM_QWEN, m, n, o,
-                               &tools, first, err);
-    if (first != DLX_CHAT_JSON_NONE) dlx_chat_json_free(&tools);
-    return status;
-}
-
-dlx_status dlx_chat_render_spans(dlx_rendered *out, dlx_chat_template tmpl, const dlx_chat_message *messages,
-                                 size_t n_messages, const dlx_chat_options *options, dlx_error *err)
-{
-    memset(out, 0, sizeof *out);
     dlx_chat_options o;
-    dlx_chat_message *m = NULL;
-    DLX_TRY(check_template(tmpl, n_messages, err));
+    const dlx_jinja *chat;
+    dlx_jinja *made;
+    bool has_null;
+    memset(out, 0, sizeof *out);
     DLX_TRY(take_options(&o, options, err));
-    dlx_status status = take_messages(&m, messages, n_messages, err);
-    if (status == DLX_OK) status = render(out, tmpl, m, n_messages, &o, err);
-    if (status == DLX_OK && out->text.failed)
-        status = dlx_fail(err, DLX_E_NOMEM, "out of memory for a rendered chat of %zu messages", n_messages);
-    free(m);
-    if (status != DLX_OK) dlx_rendered_free(out);
+    DLX_TRY(choose(&chat, &made, t, &o, err));
+    dlx_status status = render(out, chat, t, in, &o, false, &has_null, err);
+    /* Clients write null for the content of a message that calls tools; a template that fails on it may mean "". */
+    if (status == DLX_E_INVALID && has_null && render(out, chat, t, in, &o, true, &has_null, NULL) == DLX_OK)
+        status = DLX_OK;
+    dlx_jinja_free(made);
     return status;
 }
 
-dlx_status dlx_chat_render(dlx_chat_template tmpl, const dlx_chat_message *messages, size_t n_messages,
-                           const dlx_chat_options *options, char **text, size_t *n, dlx_error *err)
+static dlx_status render_text(const dlx_tokenizer *t, const dlx_chat_input *in, const dlx_chat_options *options,
+                              const char *function, char **text, size_t *n, dlx_error *err)
 {
     if (n) *n = 0;
-    if (!text) return dlx_fail(err, DLX_E_INVALID, "dlx_chat_render: text must not be NULL");
-    *text = NULL;
+    if (text) *text = NULL;
+    if (!text) return dlx_fail(err, DLX_E_INVALID, "%s: text must not be NULL", function);
+    if (!t) return dlx_fail(err, DLX_E_INVALID, "%s: tokenizer must not be NULL", function);
     dlx_rendered r;
-    DLX_TRY(dlx_chat_render_spans(&r, tmpl, messages, n_messages, options, err));
+    DLX_TRY(dlx_chat_render_spans(&r, t, in, options, err));
     dlx_status status = dlx_buffer_take(&r.text, text, n, "a rendered chat", err);
     dlx_rendered_free(&r);
     return status;
+}
+
+dlx_status dlx_chat_render(const dlx_tokenizer *t, const dlx_chat_message *messages, size_t n_messages,
+                           const dlx_chat_options *options, char **text, size_t *n, dlx_error *err)
+{
+    const dlx_chat_input in = {.messages = messages, .n_messages = n_messages};
+    return render_text(t, &in, options, "dlx_chat_render", text, n, err);
+}
+
+dlx_status dlx_chat_render_json(const dlx_tokenizer *t, const char *json, size_t n_json,
+                                const dlx_chat_options *options, char **text, size_t *n, dlx_error *err)
+{
+    const dlx_chat_input in = {.json = json ? json : "", .n_json = json ? n_json : 0};
+    return render_text(t, &in, options, "dlx_chat_render_json", text, n, err);
 }

@@ -68,16 +68,31 @@ dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t
     return status;
 }
 
-dlx_status dlx_chat_encode(const dlx_tokenizer *t, const dlx_chat_message *messages, size_t n_messages,
-                           const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err)
+static dlx_status encode_chat(const dlx_tokenizer *t, const dlx_chat_input *in, const dlx_chat_options *options,
+                              const char *function, int32_t **ids, size_t *n_ids, dlx_error *err)
 {
     if (ids) *ids = NULL;
     if (n_ids) *n_ids = 0;
-    if (!ids || !n_ids) return dlx_fail(err, DLX_E_INVALID, "dlx_chat_encode: ids and n_ids must not be NULL");
-    if (!t) return dlx_fail(err, DLX_E_INVALID, "dlx_chat_encode: tokenizer must not be NULL");
+    if (!ids || !n_ids) return dlx_fail(err, DLX_E_INVALID, "%s: ids and n_ids must not be NULL", function);
+    if (!t) return dlx_fail(err, DLX_E_INVALID, "%s: tokenizer must not be NULL", function);
     dlx_rendered r;
-    DLX_TRY(dlx_chat_render_spans(&r, t->chat, messages, n_messages, options, err));
-    dlx_status status = dlx_encoder_run(t, r.text.data, r.text.n, r.spans, r.n_spans, ids, n_ids, err);
+    DLX_TRY(dlx_chat_render_spans(&r, t, in, options, err));
+    dlx_status status =
+        dlx_encoder_run(t, r.text.data ? r.text.data : "", r.text.n, r.spans, r.n_spans, ids, n_ids, err);
     dlx_rendered_free(&r);
     return status;
+}
+
+dlx_status dlx_chat_encode(const dlx_tokenizer *t, const dlx_chat_message *messages, size_t n_messages,
+                           const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err)
+{
+    const dlx_chat_input in = {.messages = messages, .n_messages = n_messages};
+    return encode_chat(t, &in, options, "dlx_chat_encode", ids, n_ids, err);
+}
+
+dlx_status dlx_chat_encode_json(const dlx_tokenizer *t, const char *json, size_t n_json,
+                                const dlx_chat_options *options, int32_t **ids, size_t *n_ids, dlx_error *err)
+{
+    const dlx_chat_input in = {.json = json ? json : "", .n_json = json ? n_json : 0};
+    return encode_chat(t, &in, options, "dlx_chat_encode_json", ids, n_ids, err);
 }

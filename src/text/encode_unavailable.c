@@ -42,4 +42,11 @@ dlx_status dlx_tokenizer_open_folder(dlx_tokenizer **out, const char *folder, dl
         "tokenizer inside instead",
         folder);
 }
+
+dlx_status dlx_tokenizer_open_folder_with(dlx_tokenizer **out, const char *folder, const char *chat_template,
+                                          dlx_error *err)
+{
+    (void)chat_template;
+    return dlx_tokenizer_open_folder(out, folder, err);
+}
 #endif

@@ -6,6 +6,8 @@
 
 #include "base/sizes.h"
 #include "base/status.h"
+#include "text/packed_chat.h"
+#include "text/published.h"
 #include "text/tokenizer.h"
 
 /* The numbers of the header, behind the magic. */
@@ -82,24 +84,25 @@ dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, d
     uint64_t texts = 0, steps = dlx_steps_size(t->steps, t->n_steps);
     for (uint32_t i = 0; i < t->n_added; i++) texts += t->added[i].length;
     layout l;
-    if (!make_layout(&l, t->size, t->n_merges, t->n_added, t->offset[t->size], texts, steps) || l.total > SIZE_MAX)
+    if (!make_layout(&l, t->size, t->n_merges, t->n_added, t->offset[t->size], texts, steps) ||
+        l.total > SIZE_MAX - dlx_packed_chat_size(t))
         return dlx_fail(err, DLX_E_LIMIT, "tokenizer is too large for its packed form");
-    uint8_t *p = calloc(1, (size_t)l.total);
-    if (!p)
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory packing a tokenizer (%llu bytes)",
-                        (unsigned long long)l.total);
+    size_t total = (size_t)(l.total + dlx_packed_chat_size(t));
+    uint8_t *p = calloc(1, total);
+    if (!p) return dlx_fail(err, DLX_E_NOMEM, "out of memory packing a tokenizer (%zu bytes)", total);
     memcpy(p, DLX_PACKED_MAGIC, 8);
     const uint32_t fields[N_FIELDS] = {
         [VERSION] = DLX_PACKED_VERSION,   [FLAGS] = t->ignore_merges ? DLX_PACKED_FLAG_IGNORE_MERGES : 0,
-        [STEPS] = (uint32_t)steps,        [CHAT] = (uint32_t)t->chat,
+        [STEPS] = (uint32_t)steps,        [CHAT] = DLX_PACKED_CHAT,
         [MASK_ID] = (uint32_t)t->mask_id, [SIZE] = t->size,
         [MERGES] = t->n_merges,           [ADDED] = t->n_added,
         [BYTES] = t->offset[t->size],     [TEXTS] = (uint32_t)texts,
     };
     for (size_t i = 0; i < N_FIELDS; i++) put_u32(p + 8 + 4 * i, fields[i]);
     write_sections(p, &l, t);
+    dlx_packed_chat_write(p + l.total, t);
     *bytes = p;
-    *n = (size_t)l.total;
+    *n = total;
     return DLX_OK;
 }
 
@@ -113,23 +116,25 @@ static dlx_status read_header(dlx_tokenizer *t, layout *l, const uint8_t *p, siz
     if (field[VERSION] < 1 || field[VERSION] > DLX_PACKED_VERSION)
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: version %u; this build reads versions up to %d",
                         field[VERSION], DLX_PACKED_VERSION);
+    bool carries_chat = field[VERSION] >= DLX_PACKED_WITH_CHAT;
     uint32_t known = field[VERSION] == 1 ? DLX_PACKED_FLAG_NFC : DLX_PACKED_FLAG_IGNORE_MERGES, steps = field[STEPS];
     if (field[VERSION] == 1) {
         t->steps = dlx_steps_published(field[STEPS], field[FLAGS] & DLX_PACKED_FLAG_NFC, &t->n_steps);
         steps = 0;
     }
-    if (field[FLAGS] & ~known || (field[VERSION] == 1 && !t->steps) || field[CHAT] > DLX_CHAT_OTHER)
+    if (field[FLAGS] & ~known || (field[VERSION] == 1 && !t->steps) ||
+        (carries_chat ? field[CHAT] != DLX_PACKED_CHAT : field[CHAT] > DLX_CHAT_PUBLISHED_OTHER))
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: unknown flags %u, split %u or template %u", field[FLAGS],
                         field[STEPS], field[CHAT]);
     if (field[SIZE] == 0 || field[SIZE] > DLX_MAX_TOKENS || field[MERGES] > DLX_MAX_MERGES ||
         field[ADDED] > field[SIZE])
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: %u ids, %u merges and %u added tokens cannot be",
                         field[SIZE], field[MERGES], field[ADDED]);
-    if (!make_layout(l, field[SIZE], field[MERGES], field[ADDED], field[BYTES], field[TEXTS], steps) || l->total != n)
+    if (!make_layout(l, field[SIZE], field[MERGES], field[ADDED], field[BYTES], field[TEXTS], steps) ||
+        (carries_chat ? l->total > n : l->total != n))
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: has %zu bytes, its header counts %llu", n,
                         (unsigned long long)l->total);
     t->ignore_merges = field[FLAGS] & DLX_PACKED_FLAG_IGNORE_MERGES;
-    t->chat = (dlx_chat_template)field[CHAT];
     t->mask_id = (int32_t)field[MASK_ID];
     t->size = field[SIZE];
     t->n_merges = field[MERGES];
@@ -201,7 +206,10 @@ static dlx_status read_packed(dlx_tokenizer *t, const uint8_t *p, size_t n, dlx_
     DLX_TRY(read_merges_and_added(t, &l, p, err));
     if (!t->steps)
         DLX_TRY(dlx_steps_read(&t->steps, &t->n_steps, &t->arena, p + l.steps, get_u32(p + 8 + 4 * STEPS), err));
-    dlx_status status = dlx_tokenizer_finish(t, err);
+    dlx_status status = get_u32(p + 8 + 4 * VERSION) >= DLX_PACKED_WITH_CHAT
+                            ? dlx_packed_chat_read(t, p + l.total, n - (size_t)l.total, err)
+                            : dlx_packed_chat_published(t, get_u32(p + 8 + 4 * CHAT), err);
+    if (status == DLX_OK) status = dlx_tokenizer_finish(t, err);
     return status == DLX_OK ? DLX_OK : dlx_fail_prefix(err, status, "packed tokenizer");
 }
 

@@ -3,10 +3,10 @@
  * follow each other without gaps, each padded with zero bytes to a multiple of four.
  *
  *   0   "DLXTOK\0\0"
- *   8   u32 version (2)
+ *   8   u32 version (3)
  *   12  u32 flags: bit 1 a piece that is a token as it stands is that token; the others are zero
  *   16  u32 bytes of the steps
- *   20  u32 chat template (dlx_chat_template)
+ *   20  u32 6; before version 3: chat template by number (published.h)
  *   24  i32 id of the mask token; -1: none
  *   28  u32 size: ids are 0 .. size-1
  *   32  u32 number of merges
@@ -21,6 +21,7 @@
  *       u32 id, length of each added token
  *       u8  texts of the added tokens, one after another
  *       u8  steps (dlx_steps_write)
+ *       chat templates (packed_chat.h); since version 3
  *
  * Version 1 had no steps: bit 0 of the flags said that text is brought to NFC, and the number at 16 which of two known
  * expressions splits it (dlx_steps_published).
@@ -33,7 +34,8 @@
 #define DLX_PACKED_MAGIC "DLXTOK\0\0"
 
 enum {
-    DLX_PACKED_VERSION = 2,
+    DLX_PACKED_VERSION = 3,
+    DLX_PACKED_WITH_CHAT = 3, /* the first version that carries chat templates */
     DLX_PACKED_HEADER = 48,
     DLX_PACKED_FLAG_NFC = 1, /* version 1 */
     DLX_PACKED_FLAG_IGNORE_MERGES = 2,

@@ -10,7 +10,9 @@
 #include <string.h>
 
 #include "text/bytelevel.h"
+#include "text/chat.h"
 #include "text/encode.h"
+#include "text/jinja/jinja.h"
 #include "text/utf8.h"
 
 dlx_status dlx_tokenizer_new(dlx_tokenizer **out, dlx_error *err)
@@ -27,6 +29,8 @@ void dlx_tokenizer_close(dlx_tokenizer *t)
 {
     if (!t) return;
     dlx_encoder_free(t->encoder);
+    dlx_jinja_free(t->chat);
+    dlx_jinja_free(t->chat_tools);
     dlx_arena_free(&t->arena);
     free(t);
 }
@@ -40,9 +44,6 @@ static dlx_status check_tokens(const dlx_tokenizer *t, dlx_error *err)
 {
     if (t->size == 0 || t->size > DLX_MAX_TOKENS)
         return dlx_fail(err, DLX_E_FORMAT, "tokenizer has %u ids; 1 to %d are expected", t->size, DLX_MAX_TOKENS);
-    if (t->chat < DLX_CHAT_NONE || t->chat > DLX_CHAT_OTHER)
-        return dlx_fail(err, DLX_E_FORMAT, "tokenizer names chat template %d; 0 to %d are known", (int)t->chat,
-                        DLX_CHAT_OTHER);
     for (uint32_t id = 0; id < t->size; id++) {
         uint8_t kind = t->kind[id];
         bool fine = (kind & DLX_TOKEN_ADDED || !(kind & ~(DLX_TOKEN_MODEL | DLX_TOKEN_LITERAL))) &&
@@ -207,6 +208,7 @@ dlx_status dlx_tokenizer_finish(dlx_tokenizer *t, dlx_error *err)
 {
     DLX_TRY(check_tokens(t, err));
     DLX_TRY(check_steps(t, err));
+    if (t->variables) DLX_TRY(dlx_chat_check_variables(t->variables, t->n_variables, err));
     DLX_TRY(check_merges(t, err));
     DLX_TRY(check_added(t, err));
     DLX_TRY(sort_added(t, err));
@@ -246,7 +248,7 @@ int32_t dlx_tokenizer_mask_id(const dlx_tokenizer *t)
     return t ? t->mask_id : -1;
 }
 
-dlx_chat_template dlx_tokenizer_chat_template(const dlx_tokenizer *t)
+bool dlx_tokenizer_has_chat_template(const dlx_tokenizer *t)
 {
-    return t ? t->chat : DLX_CHAT_NONE;
+    return t && (t->chat || t->chat_tools || t->chat_lost);
 }

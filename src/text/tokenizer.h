@@ -70,7 +70,11 @@ struct dlx_tokenizer {
     const dlx_text_step *steps; /* [n_steps] */
     uint32_t n_steps;
     bool ignore_merges; /* a piece that is a token as it stands is that token */
-    dlx_chat_template chat;
+    struct dlx_jinja *chat;       /* the chat template, or NULL */
+    struct dlx_jinja *chat_tools; /* the one named "tool_use", for conversations with tools, or NULL: the other one */
+    const char *variables;        /* what templates see of it (bos_token ...): a JSON object, or NULL for none */
+    uint32_t n_variables;         /* bytes of it */
+    bool chat_lost;               /* the file is older than templates in files, and had one that is not known */
     int32_t mask_id; /* -1: none */
 
     /* ---- derived ---- */

@@ -24,8 +24,9 @@ static size_t lines_of(const uint8_t *data, size_t n, size_t most)
 static void check(const dlx_cli_question *q)
 {
     dlx_cli_board board;
-    require(q->answer != NULL && (q->prompt != NULL) == (q->messages == NULL) && (q->n_messages > 0) == !q->prompt);
-    for (size_t i = 0; i < q->n_messages; i++) require(q->messages[i].role && q->messages[i].content);
+    require(q->answer != NULL && (q->prompt != NULL) == (q->messages == NULL));
+    require(!q->messages || (q->messages[0] == '[' && strstr(q->messages, "\"role\"")));
+    require(!q->tools || q->messages);
     if (!q->prompt || !dlx_cli_board_set(&board, q->prompt, q->answer)) return;
     require(dlx_cli_board_clues(&board) <= DLX_CLI_BOARD_CELLS);
     for (int i = 0; i < DLX_CLI_BOARD_CELLS; i++)

@@ -1,7 +1,7 @@
 /*
  * Arbitrary bytes where the library reads text from outside; the first byte selects what the others are:
  *
- *   0  tokenizer.json             3  a chat template to recognise
+ *   0  tokenizer.json             3  a chat template
  *   1  a packed tokenizer         4  tool calls and tool schemas of a chat, as JSON
  *   2  text to encode             5  merges.txt for the vocabulary of the built-in tokenizer
  *
@@ -12,30 +12,46 @@
 #include <string.h>
 
 #include "fuzz.h"
-#include "text/full/recognise.h"
+#include "text/published.h"
 #include "tokenizer_use.h"
 
 static void use_chat(const char *json)
 {
-    static const dlx_chat_template templates[] = {DLX_CHAT_LLADA, DLX_CHAT_CHATML_DREAM, DLX_CHAT_SDAR};
     const dlx_chat_message m[] = {
         {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = json},
         {.struct_size = sizeof(dlx_chat_message), .role = "assistant", .content = json, .tool_calls = json},
         {.struct_size = sizeof(dlx_chat_message), .role = "tool", .content = json},
         {.struct_size = sizeof(dlx_chat_message), .role = "assistant", .reasoning_content = json},
     };
-    const dlx_chat_options with_tools = {sizeof with_tools, true, -1, json}, without = {sizeof without, false, 1, NULL};
-    for (size_t i = 0; i < sizeof templates / sizeof templates[0]; i++) {
+    dlx_chat_options with_tools = {.struct_size = sizeof with_tools, .enable_thinking = -1, .tools = json};
+    dlx_chat_options without = {.struct_size = sizeof without, .enable_thinking = 1};
+    for (uint32_t i = DLX_CHAT_PUBLISHED_LLADA; i <= DLX_CHAT_PUBLISHED_SDAR; i++) {
+        with_tools.chat_template = without.chat_template = dlx_published_template(i);
         char *text;
         size_t n;
         dlx_error err;
-        if (dlx_chat_render(templates[i], m, 4, &without, &text, &n, &err) == DLX_OK) {
+        if (dlx_chat_render(built_in(), m, 4, &without, &text, &n, &err) == DLX_OK) {
             require(dlx_utf8_valid(text, n));
             free(text);
         }
-        if (dlx_chat_render(templates[i], m, 1, &with_tools, &text, &n, &err) == DLX_OK) free(text);
-        if (dlx_chat_render(templates[i], m + 3, 1, &without, &text, &n, &err) == DLX_OK) free(text);
+        if (dlx_chat_render(built_in(), m, 1, &with_tools, &text, &n, &err) == DLX_OK) free(text);
+        if (dlx_chat_render_json(built_in(), json, strlen(json), &without, &text, &n, &err) == DLX_OK) free(text);
+        if (dlx_chat_render(built_in(), m + 3, 1, &without, &text, &n, &err) == DLX_OK) free(text);
     }
+}
+
+static void use_template(const char *source)
+{
+    const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "x"};
+    const dlx_chat_options o = {.struct_size = sizeof o, .chat_template = source};
+    char *text;
+    size_t n;
+    dlx_error err = {0};
+    dlx_status s = dlx_chat_render(built_in(), &m, 1, &o, &text, &n, &err);
+    require_sentence(s, &err);
+    if (s != DLX_OK) return;
+    require(dlx_utf8_valid(text, n));
+    free(text);
 }
 
 /* The text as merges of the built-in vocabulary. */
@@ -47,7 +63,7 @@ static void use_merges(char *text, size_t n)
     dlx_vocabulary v;
     dlx_error err;
     require(root != NULL && dlx_tokenizer_new(&t, &err) == DLX_OK);
-    t->steps = dlx_steps_published(DLX_PUBLISHED_LLADA, false, &t->n_steps);
+    t->steps = dlx_steps_published(DLX_CHAT_PUBLISHED_LLADA, false, &t->n_steps);
     require(dlx_vocabulary_set(&v, t, json_object_get(json_object_get(root, "model"), "vocab"), "vocab.json", &err) ==
             DLX_OK);
     if (dlx_load_merges_text(&v, text, n, "merges.txt", &err) == DLX_OK && dlx_vocabulary_build(&v, &err) == DLX_OK &&
@@ -62,7 +78,6 @@ static void use_merges(char *text, size_t n)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     dlx_tokenizer *t = NULL;
-    dlx_chat_template chat;
     dlx_error err;
     if (size == 0) return 0;
     size_t n = size - 1;
@@ -77,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         use_text(built_in(), text, n, DLX_ENCODE_PLAIN);
         use_text(built_in(), text, n, DLX_ENCODE_SPECIAL);
         break;
-    case 3: dlx_recognise_template(&chat, text, n, "<|startoftext|>", &err); break;
+    case 3: use_template(text); break;
     case 4: use_chat(text); break;
     default: use_merges(text, n); break;
     }

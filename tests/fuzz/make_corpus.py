@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl}, and of the
+"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl,jinja}, and of the
 tokenizers and configurations those that no published file has.
 
 usage: make_corpus.py [FOLDER]
@@ -284,5 +284,19 @@ def questions():
     put("jsonl", "nul_at_the_end", b"\0" + text({"prompt": "a", "answer": "b"}) + b"\n\0\0 \n")
 
 
-for make in (folders, steps, exports, decodes, sessions, streams, questions):
+# ---- chat templates --------------------------------------------------------------------------------------------------
+
+def templates():
+    messages = [{"role": "system", "content": "s"}, {"role": "user", "content": "caf\u00e9 </think> x"},
+                {"role": "assistant", "content": None, "tool_calls": [
+                    {"id": "123456789", "function": {"name": "f", "arguments": {"a": [1, 2.5, None]}}}]},
+                {"role": "tool", "content": "ok"}]
+    for path in sorted((HERE.parent / "data" / "jinja" / "templates").glob("*.jinja")):
+        put("jinja", path.stem, b"\0" + parts(path.read_bytes(), messages))
+    recorded = json.loads((HERE.parent / "data" / "jinja" / "recorded.json").read_bytes())
+    for number, (source, _, _) in enumerate(recorded["programs"][:60]):
+        put("jinja", f"program_{number}", b"\0" + parts(source.encode(), messages))
+
+
+for make in (folders, steps, exports, decodes, sessions, streams, questions, templates):
     make()

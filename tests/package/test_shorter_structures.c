@@ -341,11 +341,27 @@ static void check_dlx_tensor_info(void **state)
 
 #define ASKED "<|im_start|>user\nWhy?<|im_end|>\n"
 
+/* A tokenizer with a chat template, opened once. */
+static const dlx_tokenizer *sdar(void)
+{
+    static dlx_tokenizer *t;
+    char *bytes = malloc(1 << 20);
+    if (!t && bytes) {
+        FILE *f = fopen(DLX_TEST_DATA "/text/sdar.packed", "rb");
+        assert_non_null(f);
+        size_t n = fread(bytes, 1, 1 << 20, f);
+        fclose(f);
+        assert_int_equal(dlx_tokenizer_open_packed(&t, bytes, n, NULL), DLX_OK);
+    }
+    free(bytes);
+    return t;
+}
+
 static dlx_status render(const void *messages, size_t n, const dlx_chat_options *options, const char *want,
                          dlx_error *err)
 {
     char *text = NULL;
-    dlx_status s = dlx_chat_render(DLX_CHAT_SDAR, messages, n, options, &text, NULL, err);
+    dlx_status s = dlx_chat_render(sdar(), messages, n, options, &text, NULL, err);
     if (s == DLX_OK) assert_string_equal(text, want);
     dlx_free(text);
     return s;

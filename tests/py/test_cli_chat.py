@@ -131,6 +131,70 @@ def test_a_model_without_a_template_continues_lines(files):
     assert re.fullmatch(r"([1-6]{6}\n){6}", out), out
 
 
+def test_options_of_the_template(files, tmp_path):
+    """They reach the template: the prompt is the one that tokenize shows, and so is its length."""
+    template = tmp_path / "t.jinja"
+    template.write_text("{% for m in messages %}{{ m.content ~ end }}{% endfor %}")
+    thinking = ("--enable-thinking=false",), ("--no-enable-thinking",), (
+        "--chat-template-kwargs", '{"enable_thinking": false}')
+    plain = start("tokenize", files["sdar"], "hi", "--chat").stdout
+    prompts = {start("tokenize", files["sdar"], "hi", "--chat", *options).stdout for options in thinking}
+    assert len(prompts) == 1 and plain not in prompts
+    assert start("tokenize", files["sdar"], "hi", "--chat", "--enable-thinking").stdout == plain
+    own = "--chat-template", template, "--chat-template-kwargs", '{"end": "!"}'
+    assert start("tokenize", files["sdar"], "hi", "--chat", *own).stdout == start("tokenize", files["sdar"], "hi!").stdout
+    for options in (*thinking, own):
+        want = start("tokenize", files["sdar"], "hi", "--chat", *options).stdout
+        got = run_json("generate", files["sdar"], "--prompt", "hi", "--max-new-tokens", 4, *options)["prompt_ids"]
+        assert ",".join(map(str, got)) == want.strip()
+        _, err = chat(files["sdar"], ["hi"], "--max-new-tokens", 4, "--stats", *options)
+        assert f"prompt of {len(got)} tokens" in statistics(err)[0]
+    questions = tmp_path / "q.jsonl"
+    questions.write_text('{"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, {"role": "assistant", '
+                         '"content": null, "tool_calls": []}], "answer": "x"}\n')
+    assert start("eval", files["sdar"], questions, "--max-new-tokens", 4, *own).returncode == 0
+    # A base model gets a template from the command line.
+    assert start("generate", files["demo"], "--prompt", "1", "--max-new-tokens", 6, *own).returncode == 0
+    assert chat(files["demo"], ["1"], "--max-new-tokens", 6, *own)[0]
+
+
+def test_wrong_templates(files, tmp_path):
+    broken = tmp_path / "broken.jinja"
+    broken.write_text("a\n{{ x | nope }}")
+    for command in ("tokenize", files["sdar"], "hi", "--chat"), ("generate", files["sdar"], "--prompt", "hi"):
+        done = start(*command, "--chat-template", broken)
+        assert done.returncode == 1 and "chat template, line 2: there is no filter 'nope'" in done.stderr
+        done = start(*command, "--chat-template-kwargs", "{")
+        assert done.returncode == 1 and "template_kwargs: not JSON" in done.stderr
+        assert start(*command, "--chat-template", tmp_path / "missing").returncode == 1
+    assert start("tokenize", files["sdar"], "hi", "--enable-thinking").returncode == 2
+    assert start("generate", files["sdar"], "--prompt", "hi", "--no-chat", "--enable-thinking").returncode == 2
+    assert start("generate", files["sdar"], "--token-ids", "1,2", "--chat-template", broken).returncode == 2
+    assert start("generate", files["demo"], "--prompt", "1", "--enable-thinking").returncode == 1
+    assert start("chat", files["demo"], "--enable-thinking").returncode == 2
+    assert start("chat", files["sdar"], "--chat-template", tmp_path / "missing").returncode == 1
+
+
+def test_export_reports_a_template(tmp_path):
+    """One that does not compile is an error of the export; another one, or none, can be taken."""
+    import shutil
+    folder, pte = tmp_path / "ck", tmp_path / "m.pte"
+    shutil.copytree(DATA / "checkpoints" / "sdar-tiny", folder)
+    (folder / "chat_template.jinja").write_text("{% include 'x' %}")
+    command = "export", "--hf-model-path", folder, "--output-path", pte
+    done = start(*command)
+    assert done.returncode == 1 and "chat_template.jinja': chat template, line 1: the statement 'include'" in done.stderr
+    assert not pte.exists()
+    assert start(*command, "--chat-template", "none").returncode == 0
+    assert start("tokenize", pte, "hi", "--chat").returncode == 1
+    (tmp_path / "t.jinja").write_text("<|im_start|>{{ messages[0].content }}")
+    assert start(*command, "--chat-template", tmp_path / "t.jinja").returncode == 0
+    want = start("tokenize", pte, "<|im_start|>hi", "--special").stdout
+    assert start("tokenize", pte, "hi", "--chat").stdout == want
+    done = start(*command, "--chat-template", "nowhere")
+    assert done.returncode == 1 and "'nowhere'" in done.stderr
+
+
 def test_wrong_use(files):
     assert start("chat").returncode == 2
     assert start("chat", files["sdar"], "extra").returncode == 2

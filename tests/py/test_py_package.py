@@ -436,6 +436,43 @@ def test_reuse_of_a_history_is_exact(sdar):
         assert reused.statistics.rows < want.statistics.rows
 
 
+def test_messages_as_clients_keep_them(sdar):
+    """What the OpenAI client returns: model_dump(), objects with it, parts of text, null beside tool calls."""
+    import dataclasses
+
+    @dataclasses.dataclass
+    class Plain:
+        role: str
+        content: str
+
+    class Dumps:
+        def model_dump(self):
+            return {"role": "assistant", "content": "yo", "refusal": None, "annotations": [], "audio": None,
+                    "function_call": None, "tool_calls": None}
+
+    want = sdar.prompt_ids([{"role": "user", "content": "hi there"}, {"role": "assistant", "content": "yo"},
+                            {"role": "user", "content": "bye"}])
+    parts = [{"type": "text", "text": "hi "}, {"type": "text", "text": "there"}]
+    assert sdar.prompt_ids([{"role": "user", "content": parts}, Dumps(), {"role": "user", "content": "bye"}]) == want
+    tokenizer = sdar.tokenizer()
+    assert tokenizer.apply_chat_template([Plain("user", "hi there"), Dumps(), Plain("user", "bye")]) == want
+    assert tokenizer.apply_chat_template(
+        '[{"role": "user", "content": "hi there"}, {"role": "assistant", "content": "yo"}, '
+        '{"role": "user", "content": "bye"}]') == want
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    text = diffulex_edge.render_chat(tokenizer, [
+        {"role": "user", "content": "hi"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "ok"}])
+    assert '{"name": "f", "arguments": {}}' in text and "None" not in text
+    for wrong in ({"role": "user"}, [1], [{"content": "x"}], [{"role": "user", "content": object()}]):
+        with pytest.raises(ValueError):
+            tokenizer.apply_chat_template(wrong)
+    with pytest.raises(ValueError, match="image_url"):
+        tokenizer.apply_chat_template([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}])
+    with pytest.raises(RuntimeError, match="line 2"):
+        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], chat_template="\n{{ x | nope }}")
+
+
 def test_prompts_of_every_kind(sdar):
     tokenizer = sdar.tokenizer()
     ids = sdar.prompt_ids("count to 3")
@@ -445,6 +482,15 @@ def test_prompts_of_every_kind(sdar):
     assert sdar.prompt_ids("<|MASK|>", special=True) == [sdar.facts.mask_id]
     assert sdar.facts.mask_id not in sdar.prompt_ids("<|MASK|>")
     assert sdar.prompt_ids(ids) == ids
+    assert sdar.prompt_ids("count to 3", enable_thinking=False) == ids + tokenizer.encode(
+        "<think>\n\n</think>\n\n", special=True)
+    assert sdar.prompt_ids("count to 3", chat_template_kwargs={"enable_thinking": False}) == sdar.prompt_ids(
+        "count to 3", enable_thinking=False)
+    short = {"max_new_tokens": 8, "chat_template": "{{ messages[0].content ~ more }}",
+             "chat_template_kwargs": {"more": "!"}}
+    assert sdar.generate("count to 3", **short).ids == sdar.generate(
+        "count to 3!", chat=False, max_new_tokens=8).ids
+    assert "".join(sdar.stream("count to 3", **short)) == str(sdar.generate("count to 3", **short))
     assert sdar.generate("count to 3", max_new_tokens=8).ids == sdar.generate(ids, max_new_tokens=8).ids
 
 

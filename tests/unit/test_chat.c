@@ -1,11 +1,9 @@
-/* Chat templates: recorded texts and ids, recognition, what callers get wrong, and the JSON of tool calls. */
+/* Conversations: recorded texts and ids, messages of clients, variables, what callers get wrong, and JSON. */
 #include "text_check.h"
-#include "text/chat_json.h"
-#include "text/full/recognise.h"
+#include "text/chat.h"
+#include "text/jinja/jinja.h"
+#include "text/published.h"
 #include "text/tokenizer.h"
-
-static const dlx_chat_template templates[4] = {DLX_CHAT_LLADA, DLX_CHAT_CHATML_DREAM, DLX_CHAT_SDAR,
-                                               DLX_CHAT_CHATML_QWEN};
 
 /* A recorded conversation as the library takes it. */
 typedef struct conversation {
@@ -81,14 +79,14 @@ static size_t count_control(const dlx_tokenizer *t, const int32_t *ids, size_t n
     return count;
 }
 
-static void check_conversation(const dlx_tokenizer *t, dlx_chat_template tmpl, const json_t *c, int *exact)
+static void check_conversation(const dlx_tokenizer *t, const json_t *c, int *exact)
 {
     conversation v = read_conversation(c);
     const json_t *rendered = json_object_get(c, "rendered");
     char *text;
     int32_t *ids;
     size_t n, count;
-    assert_ok(dlx_chat_render(tmpl, v.messages, v.n, &v.options, &text, &n, err));
+    assert_ok(dlx_chat_render(t, v.messages, v.n, &v.options, &text, &n, err));
     assert_string_equal(text, json_string_value(rendered));
     assert_int_equal(n, json_string_length(rendered));
     assert_encodes(t, text, n, json_object_get(c, "ids"));
@@ -118,7 +116,7 @@ static void test_recorded_conversations(void **state)
         size_t i;
         int exact = 0;
         assert_int_equal(json_array_size(chat), 22);
-        json_array_foreach(chat, i, c) check_conversation(t, templates[f], c, &exact);
+        json_array_foreach(chat, i, c) check_conversation(t, c, &exact);
         assert_true(exact >= 15);
         dlx_tokenizer_close(t);
         json_decref(vectors);
@@ -149,12 +147,13 @@ static void test_contents_give_no_control_tokens(void **state)
                  .reasoning_content = round ? evil : "x"},
                 {.struct_size = sizeof(dlx_chat_message), .role = "tool", .content = round ? evil : "x"},
             };
-            const dlx_chat_options o = {sizeof o, true, 0, round ? tools : "[{\"name\": \"y\"}]"};
+            const dlx_chat_options o = {
+                .struct_size = sizeof o, .add_generation_prompt = true, .tools = round ? tools : "[{\"name\": \"y\"}]"};
             int32_t *ids;
             assert_ok(dlx_chat_encode(t, m, 4, &o, &ids, &length[round], err));
             count[round] = count_control(t, ids, length[round]);
             char *text, *back;
-            assert_ok(dlx_chat_render(templates[f], m, 4, &o, &text, NULL, err));
+            assert_ok(dlx_chat_render(t, m, 4, &o, &text, NULL, err));
             assert_ok(dlx_tokenizer_decode(t, ids, length[round], false, &back, NULL, err));
             assert_string_equal(text, back);
             free(text);
@@ -181,143 +180,250 @@ static void test_role_is_no_control_token(void **state)
     dlx_tokenizer_close(t);
 }
 
-/* ---- recognition ------------------------------------------------------------------------------------------------ */
+/* ---- templates of older files ------------------------------------------------------------------------------------ */
 
-/* The chat template in tokenizer_config.json of a family; malloc'd. */
-static char *template_of(const char *family)
-{
-    char path[600];
-    snprintf(path, sizeof path, "%s/tokenizer_config.json", checkpoint_folder(family));
-    char *text;
-    size_t n;
-    json_error_t e;
-    assert_ok(dlx_read_file(&text, &n, path, 1 << 20, err));
-    json_t *config = json_loadb(text, n, JSON_DECODE_INT_AS_REAL, &e);
-    free(text);
-    char *jinja = strdup(json_string_value(json_object_get(config, "chat_template")));
-    assert_non_null(jinja);
-    json_decref(config);
-    return jinja;
-}
-
-static dlx_chat_template recognise_with(const char *jinja, const char *bos)
-{
-    dlx_chat_template found = DLX_CHAT_NONE;
-    assert_ok(dlx_recognise_template(&found, jinja, strlen(jinja), bos, err));
-    return found;
-}
-
-static dlx_chat_template recognise(const char *jinja)
-{
-    return recognise_with(jinja, "<|startoftext|>");
-}
-
-/* The text with the first `from` replaced; malloc'd. */
-static char *replace(const char *text, const char *from, const char *to)
-{
-    const char *at = strstr(text, from);
-    if (!at) fail_msg("'%s' is not in the template", from);
-    size_t n = strlen(text) + strlen(to) + 1;
-    char *out = malloc(n);
-    assert_non_null(out);
-    snprintf(out, n, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return out;
-}
-
-static void test_recognition(void **state)
+/* Files of version 1 name their template by number; it must print what the checkpoint's prints. */
+static void test_published_templates(void **state)
 {
     (void)state;
+    static const uint32_t numbers[4] = {DLX_CHAT_PUBLISHED_LLADA, DLX_CHAT_PUBLISHED_DREAM, DLX_CHAT_PUBLISHED_SDAR,
+                                        DLX_CHAT_PUBLISHED_QWEN};
+    assert_null(dlx_published_template(DLX_CHAT_PUBLISHED_NONE));
+    assert_null(dlx_published_template(DLX_CHAT_PUBLISHED_OTHER));
     for (int f = 0; f < 4; f++) {
-        char *jinja = template_of(text_families[f]);
-        assert_int_equal(recognise(jinja), templates[f]);
-        /* Comments, quotes and names of variables do not matter. */
-        char *other = replace(jinja, "{%- for", "{#- chat -#}{%- for");
-        assert_int_equal(recognise(other), templates[f]);
-        free(other);
-        free(jinja);
+        json_t *vectors = load_vectors(text_families[f]), *c;
+        dlx_tokenizer *t = open_family(text_families[f]);
+        size_t i;
+        json_array_foreach(json_object_get(vectors, "chat"), i, c)
+        {
+            conversation v = read_conversation(c);
+            char *text;
+            v.options.chat_template = dlx_published_template(numbers[f]);
+            assert_non_null(v.options.chat_template);
+            assert_ok(dlx_chat_render(t, v.messages, v.n, &v.options, &text, NULL, err));
+            assert_string_equal(text, json_string_value(json_object_get(c, "rendered")));
+            free(text);
+            free_conversation(&v);
+        }
+        dlx_tokenizer_close(t);
+        json_decref(vectors);
     }
-    char *jinja = template_of("llada");
-    assert_int_equal(recognise_with(jinja, "<s>"), DLX_CHAT_OTHER);
-    assert_int_equal(recognise_with(jinja, NULL), DLX_CHAT_OTHER);
-    free(jinja);
-    /* Another spelling of LLaDA's. */
-    assert_int_equal(recognise("{% for m in messages %}{% set text = \"<|start_header_id|>\" ~ m.role ~ "
-                               "\"<|end_header_id|>\\n\\n\" ~ (m.content | trim) ~ '<|eot_id|>' %}{% if loop.first %}"
-                               "{{ bos_token }}{% endif %}{{ text }}{% endfor %}"
-                               "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}\n"),
-                     DLX_CHAT_LLADA);
 }
 
-static void test_changed_templates_are_others(void **state)
+static void test_file_of_version_1(void **state)
+{
+    (void)state;
+    char *packed, *text;
+    size_t n;
+    dlx_tokenizer *t;
+    dlx_error e;
+    const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "x"};
+    assert_ok(dlx_read_file(&packed, &n, DLX_TEST_DATA "/text/sdar-1.packed", 1 << 20, err));
+    assert_ok(dlx_tokenizer_open_packed(&t, packed, n, err));
+    assert_true(dlx_tokenizer_has_chat_template(t));
+    assert_ok(dlx_chat_render(t, &m, 1, NULL, &text, NULL, err));
+    assert_string_equal(text, "<|im_start|>user\nx<|im_end|>\n");
+    free(text);
+    dlx_tokenizer_close(t);
+    packed[20] = DLX_CHAT_PUBLISHED_NONE;
+    assert_ok(dlx_tokenizer_open_packed(&t, packed, n, err));
+    assert_false(dlx_tokenizer_has_chat_template(t));
+    dlx_tokenizer_close(t);
+    packed[20] = DLX_CHAT_PUBLISHED_OTHER; /* a template that the file does not have */
+    assert_ok(dlx_tokenizer_open_packed(&t, packed, n, err));
+    assert_true(dlx_tokenizer_has_chat_template(t));
+    assert_int_equal(dlx_chat_render(t, &m, 1, NULL, &text, NULL, &e), DLX_E_UNSUPPORTED);
+    assert_non_null(strstr(e.message, "export the checkpoint again"));
+    dlx_tokenizer_close(t);
+    packed[20] = DLX_CHAT_PUBLISHED_OTHER + 1;
+    assert_int_equal(dlx_tokenizer_open_packed(&t, packed, n, &e), DLX_E_FORMAT);
+    free(packed);
+}
+
+/* ---- messages of clients -------------------------------------------------------------------------------------------
+ */
+
+static char *render_json(const dlx_tokenizer *t, const char *json, const dlx_chat_options *o)
+{
+    char *text;
+    size_t n;
+    assert_ok(dlx_chat_render_json(t, json, strlen(json), o, &text, &n, err));
+    assert_int_equal(strlen(text), n);
+    return text;
+}
+
+static void assert_renders(const dlx_tokenizer *t, const char *json, const dlx_chat_options *o, const char *expected)
+{
+    char *text = render_json(t, json, o);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void assert_template(const char *source, const char *json, const char *kwargs, const char *expected)
+{
+    dlx_tokenizer *t = open_family("sdar");
+    const dlx_chat_options o = {.struct_size = sizeof o, .chat_template = source, .template_kwargs = kwargs};
+    assert_renders(t, json, &o, expected);
+    dlx_tokenizer_close(t);
+}
+
+#define HI "<|im_start|>user\nhi there<|im_end|>\n"
+
+static void test_messages_of_clients(void **state)
+{
+    (void)state;
+    dlx_tokenizer *t = open_family("sdar");
+    /* What the OpenAI client's model_dump() leaves behind. */
+    assert_renders(t,
+                   "[{\"role\": \"user\", \"content\": \"hi there\"}, {\"role\": \"assistant\", \"content\": \"yo\", "
+                   "\"refusal\": null, \"annotations\": [], \"audio\": null, \"function_call\": null, \"tool_calls\": "
+                   "null}, {\"role\": \"user\", \"content\": \"hi there\", \"name\": \"Bob\"}]",
+                   NULL, HI "<|im_start|>assistant\nyo<|im_end|>\n" HI);
+    /* Content in parts, for a template that does not look at them. */
+    assert_renders(t,
+                   "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"hi \"}, {\"type\": "
+                   "\"input_text\", \"text\": \"there\"}]}]",
+                   NULL, HI);
+    assert_renders(t, "[{\"role\": \"user\", \"content\": [\"hi\", \" there\"]}]", NULL, HI);
+    assert_renders(t, "[{\"role\": \"assistant\", \"content\": [{\"type\": \"refusal\", \"refusal\": \"no\"}]}]", NULL,
+                   "<|im_start|>assistant\nno<|im_end|>\n");
+    /* No content beside tool calls: this template fails on null, and gets "". */
+    assert_renders(t,
+                   "[{\"role\": \"user\", \"content\": \"hi there\"}, {\"role\": \"assistant\", \"content\": null, "
+                   "\"tool_calls\": [{\"id\": \"1\", \"type\": \"function\", \"function\": {\"name\": \"f\", "
+                   "\"arguments\": \"{}\"}}]}, {\"role\": \"tool\", \"tool_call_id\": \"1\", \"content\": \"ok\"}]",
+                   NULL,
+                   HI
+                   "<|im_start|>assistant\n<tool_call>\n{\"name\": \"f\", \"arguments\": "
+                   "{}}\n</tool_call><|im_end|>\n<|im_start|>user\n<tool_response>\nok\n</tool_response><|im_end|>\n");
+    dlx_tokenizer_close(t);
+    /* A template that looks at parts gets them; one that knows null gets null. */
+    static const char parts[] = "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"a\"}, {\"type\": "
+                                "\"image\"}]}, {\"role\": \"assistant\", \"content\": null, \"id\": 7}]";
+    assert_template("{% for m in messages %}{% if m.content is string %}{{ m.content }}{% elif m.content is none %}none"
+                    "{{ m.id }}{% else %}{% for p in m.content %}<{{ p.type }}>{% endfor %}{% endif %}{% endfor %}",
+                    parts, NULL, "<text><image>none7");
+    assert_template("{% for m in messages %}{% set c = m['content'] %}{% for p in c or [] %}<{{ p.type }}>{% endfor %}"
+                    "{% endfor %}",
+                    parts, NULL, "<text><image>");
+    /* Names of reasoning, as transformers aliases them. */
+    assert_template("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}",
+                    "[{\"role\": \"assistant\", \"content\": \"\", \"reasoning\": \"r\"}]", NULL, "rr");
+    assert_template("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}",
+                    "[{\"role\": \"assistant\", \"content\": \"\", \"thinking\": \"t\", \"reasoning\": \"r\"}]", NULL,
+                    "tt");
+}
+
+static void test_further_keys_of_structures(void **state)
+{
+    (void)state;
+    dlx_tokenizer *t = open_family("sdar");
+    const dlx_chat_message m = {
+        .struct_size = sizeof m, .role = "tool", .content = "x", .more = "{\"tool_call_id\": \"c1\", \"name\": \"f\"}"};
+    const dlx_chat_options o = {.struct_size = sizeof o,
+                                .chat_template =
+                                    "{{ messages[0].tool_call_id }}/{{ messages[0].name }}/{{ documents }}",
+                                .documents = "[{\"title\": \"d\"}]"};
+    char *text;
+    assert_ok(dlx_chat_render(t, &m, 1, &o, &text, NULL, err));
+    assert_string_equal(text, "c1/f/[{'title': 'd'}]");
+    free(text);
+    dlx_tokenizer_close(t);
+}
+
+/* ---- variables ----------------------------------------------------------------------------------------------------
+ */
+
+static void test_variables(void **state)
+{
+    (void)state;
+    static const char user[] = "[{\"role\": \"user\", \"content\": \"x\"}]";
+    dlx_tokenizer *t = open_family("llada");
+    dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true};
+    o.chat_template = "{{ bos_token }}|{{ eos_token }}|{{ tools is none }}|{{ documents is none }}|"
+                      "{{ add_generation_prompt }}|{{ enable_thinking is defined }}|{{ n + 1 }}";
+    o.template_kwargs = "{\"n\": 1}";
+    assert_renders(t, user, &o, "<|startoftext|>|<|endoftext|>|True|True|True|False|2");
+    o.chat_template = "{{ enable_thinking }}";
+    o.enable_thinking = -1;
+    assert_renders(t, user, &o, "False");
+    o.enable_thinking = 0;
+    o.template_kwargs = "{\"enable_thinking\": true, \"bos_token\": \"<b>\"}";
+    o.chat_template = "{{ enable_thinking }}{{ bos_token }}";
+    assert_renders(t, user, &o, "True<b>");
+    static const struct {
+        const char *kwargs, *part;
+    } wrong[] = {{"[]", "template_kwargs: must be a JSON object"},
+                 {"{", "template_kwargs: not JSON"},
+                 {"{\"messages\": 1}", "'messages'"},
+                 {"{\"tools\": 1}", "'tools'"},
+                 {"{\"enable_thinking\": 1}", "given twice"}};
+    o.enable_thinking = 1;
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        dlx_error e = {0};
+        char *text;
+        o.template_kwargs = wrong[i].kwargs;
+        assert_int_equal(dlx_chat_render_json(t, user, strlen(user), &o, &text, NULL, &e), DLX_E_INVALID);
+        if (!strstr(e.message, wrong[i].part)) fail_msg("%s", e.message);
+    }
+    dlx_tokenizer_close(t);
+}
+
+/* Which bytes are the template's: literals and special tokens; never what came in, however it was worked on. */
+static void test_origin_of_text(void **state)
 {
     (void)state;
     static const struct {
-        const char *family, *from, *to;
-    } changes[] = {
-        {"dream", "You are a helpful assistant.", "You are a helpful pirate."},
-        {"dream", "You are a helpful assistant.", "You are a helpful assistant. Be brief."},
-        {"dream", "<|im_start|>system\\n", "<|im_start|>developer\\n"},
-        {"dream", "{%- if add_generation_prompt %}", "{%- if false %}"},
-        {"dream", "tool | tojson", "tool | tojson(indent=4)"},
-        {"dream", "tool | tojson", "tool | string"},
-        {"dream", "message.content + '<|im_end|>\\n'", "message.content | trim + '<|im_end|>\\n'"},
-        {"dream", "message.content + '<|im_end|>\\n'", "message.content.upper() + '<|im_end|>\\n'"},
-        {"dream", "message.content + '<|im_end|>\\n'", "message.content[1:] + '<|im_end|>\\n'"},
-        {"dream", "message.content + '<|im_end|>\\n'", "message.content * 2 + '<|im_end|>\\n'"},
-        {"dream", "{%- for message in messages %}", "{%- for message in messages[2:] %}"},
-        {"dream", "{%- for message in messages %}", "printed\n{%- for message in messages %}"},
-        {"dream", "{%- for message in messages %}", "{{- raise_exception('x') }}{%- for message in messages %}"},
-        {"dream", "{%- for message in messages %}", "{{- '\\t' }}{%- for message in messages %}"},
-        {"dream", "{%- for message in messages %}", "{%- include 'x' %}{%- for message in messages %}"},
-        {"dream", "{%- for message in messages %}", "{%- macro f() %}{%- endmacro %}{%- for message in messages %}"},
-        {"dream", "loop.first", "loop.even"},
-        {"dream", "loop.index0 - 1", "loop.index0 - 2"},
-        {"dream", "{%- for tool in tools %}", "{%- for tool in tools"},
-        {"fast_dllm_v2", "created by Alibaba Cloud", "created by us"},
-        {"llada", "turn['content'] | trim", "turn['content']"},
-        {"llada", "set text = bos_token + text", "set text = eos_token + text"},
-        {"llada", "<|start_header_id|>assistant<|end_header_id|>", "<|start_header_id|>user<|end_header_id|>"},
-        {"llada", "<|eot_id|>", "<|eot_id|>\\n\\nsystem"},
-        {"sdar", "enable_thinking is defined and enable_thinking is false", "true"},
-        {"sdar", "thought.strip('\\n')", "thought.strip('x')"},
-        {"sdar", "loop.index0 > state.last_query", "loop.index0 >= state.last_query"},
-        {"sdar", "messages[::-1]", "messages[::-2]"},
-        {"sdar", "message.content.split('</think>')", "message.content.rsplit('</think>')"},
-        {"sdar", "# Tools", "# Functions"},
+        const char *source, *own; /* 'o': the template's, '.': the caller's */
+    } cases[] = {
+        {"ab{{ messages[0].content }}cd", "oo......oo"},
+        {"{{ '<' ~ messages[0].content ~ '>' }}", "o......o"},
+        {"{{ ('<' + messages[0].content + '>')[1:-1] }}", "......"},
+        {"{{ messages[0].content.split('c') | join('+') }}", "..o..."},
+        {"{{ messages[0].content.replace('b', 'XY') }}", ".oo..oo."},
+        {"{{ 'a-b'.replace('-', messages[0].content) }}", "o......o"},
+        {"{{ messages[0].content.upper().strip('A') }}", "....."},
+        {"{{ messages[0].content | tojson }}", "........"},
+        {"{{ {'k': messages[0].content} | tojson }}", "oooooo........o"},
+        {"{{ [messages[0].content] }}", "o........o"},
+        {"{{ '%s!' % messages[0].content }}", "......o"},
+        {"{{ '{}!'.format(messages[0].content) }}", "......o"},
+        {"{{ messages[0].content[::-1] ~ bos_token[:2] }}", "......oo"},
+        {"{{ n }}{{ n + 1 }}{{ 5 }}{{ loop }}{{ true }}{{ yes }}", "..ooooo...."},
+        {"{% set x %}a{{ messages[0].content }}{% endset %}{{ x | trim }}", "o......"},
+        {"{% for c in messages[0].content %}{{ c }},{% endfor %}", ".o.o.o.o.o.o"},
+        {"{% macro f(x) %}({{ x }}){% endmacro %}{{ f(messages[0].content) | indent }}", "o......o"},
+        {"{{ messages[0].content * 2 ~ 'z' * 2 }}", "............oo"},
+        {"{{ messages[0].content.ljust(8, '.') }}", "......oo"},
+        {"{{ messages[0].role }}{{ messages[0].keys() | first }}", "........"},
     };
-    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
-        char *jinja = template_of(changes[i].family), *other = replace(jinja, changes[i].from, changes[i].to);
-        if (recognise(other) != DLX_CHAT_OTHER) fail_msg("'%s' is not noticed", changes[i].to);
-        free(other);
-        free(jinja);
+    dlx_tokenizer *t = open_family("llada");
+    const dlx_chat_input in = {.json = "[{\"role\": \"user\", \"content\": \"abcabd\"}]", .n_json = 39};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const dlx_chat_options o = {
+            .struct_size = sizeof o, .chat_template = cases[i].source, .template_kwargs = "{\"n\": 7, \"yes\": true}"};
+        dlx_rendered r;
+        char own[64] = "";
+        assert_ok(dlx_chat_render_spans(&r, t, &in, &o, err));
+        assert_true(r.text.n < sizeof own);
+        for (size_t s = 0, k = 0; s < r.n_spans; s++)
+            for (; k < r.spans[s].end; k++) own[k] = r.spans[s].own ? 'o' : '.';
+        if (strcmp(own, cases[i].own) != 0)
+            fail_msg("%s: %.*s is %s", cases[i].source, (int)r.text.n, r.text.data, own);
+        dlx_rendered_free(&r);
     }
-    for (int f = 0; f < 4; f++) { /* text behind the last tag is printed */
-        char *jinja = template_of(text_families[f]);
-        size_t n = strlen(jinja);
-        char *more = malloc(n + 16);
-        assert_non_null(more);
-        snprintf(more, n + 16, "%s and more", jinja);
-        assert_int_equal(recognise(more), DLX_CHAT_OTHER);
-        free(more);
-        free(jinja);
-    }
-    assert_int_equal(recognise(""), DLX_CHAT_OTHER);
-    assert_int_equal(recognise("{{ messages }}"), DLX_CHAT_OTHER);
-    assert_int_equal(recognise("{"), DLX_CHAT_OTHER);
-    assert_int_equal(recognise("{{"), DLX_CHAT_OTHER);
-    assert_int_equal(recognise("{{ '"), DLX_CHAT_OTHER);
-    assert_int_equal(recognise("{{ '\\"), DLX_CHAT_OTHER);
+    dlx_tokenizer_close(t);
 }
 
 /* ---- arguments -------------------------------------------------------------------------------------------------- */
 
-static void assert_refused(dlx_chat_template tmpl, const dlx_chat_message *m, size_t n, const dlx_chat_options *o,
+static void assert_refused(const dlx_tokenizer *t, const dlx_chat_message *m, size_t n, const dlx_chat_options *o,
                            dlx_status status, const char *part)
 {
     dlx_error err = {0};
     char *text = (char *)&err;
     size_t length = 5;
-    assert_int_equal(dlx_chat_render(tmpl, m, n, o, &text, &length, &err), status);
+    assert_int_equal(dlx_chat_render(t, m, n, o, &text, &length, &err), status);
     assert_null(text);
     assert_int_equal(length, 0);
     if (!strstr(err.message, part)) fail_msg("'%s' is not in: %s", part, err.message);
@@ -330,36 +436,55 @@ static void test_arguments(void **state)
                            nobody = {.struct_size = sizeof nobody, .content = "x"};
     const dlx_chat_options small = {.struct_size = 3},
                            thinking = {.struct_size = sizeof thinking, .enable_thinking = 2};
-    assert_refused(DLX_CHAT_NONE, &user, 1, NULL, DLX_E_UNSUPPORTED, "no chat template");
-    assert_refused(DLX_CHAT_OTHER, &user, 1, NULL, DLX_E_UNSUPPORTED, "apply_chat_template");
-    assert_refused((dlx_chat_template)99, &user, 1, NULL, DLX_E_UNSUPPORTED, "apply_chat_template");
-    assert_refused(DLX_CHAT_SDAR, NULL, 1, NULL, DLX_E_INVALID, "messages");
-    assert_refused(DLX_CHAT_SDAR, &user, 0, NULL, DLX_E_INVALID, "at least one message");
-    assert_refused(DLX_CHAT_SDAR, &nobody, 1, NULL, DLX_E_INVALID, "message 0 has no role");
-    assert_refused(DLX_CHAT_SDAR, &user, 1, &small, DLX_E_INVALID, "struct_size");
-    assert_refused(DLX_CHAT_SDAR, &user, 1, &thinking, DLX_E_INVALID, "enable_thinking");
+    dlx_tokenizer *sdar = open_family("sdar"), *dream = open_family("dream"), *none;
+    assert_ok(dlx_tokenizer_open_folder_with(&none, checkpoint_folder("sdar"), "none", err));
+    assert_refused(none, &user, 1, NULL, DLX_E_UNSUPPORTED, "no chat template");
+    dlx_tokenizer_close(none);
+    assert_refused(sdar, NULL, 1, NULL, DLX_E_INVALID, "messages");
+    assert_refused(sdar, &user, 0, NULL, DLX_E_INVALID, "line 1");
+    assert_refused(sdar, &nobody, 1, NULL, DLX_E_INVALID, "message 0 has no role");
+    assert_refused(sdar, &user, 1, &small, DLX_E_INVALID, "struct_size");
+    assert_refused(sdar, &user, 1, &thinking, DLX_E_INVALID, "enable_thinking");
     static const char *const tools[] = {"{}",         "[",    "[1,]",  "7",    "[\"\\ud800\"]",
                                         "[\"\xFF\"]", "[01]", "[] []", "[nul]"};
     for (size_t i = 0; i < sizeof tools / sizeof tools[0]; i++) {
-        const dlx_chat_options o = {sizeof o, true, 0, tools[i]};
-        assert_refused(DLX_CHAT_SDAR, &user, 1, &o, DLX_E_INVALID, "tools");
-        assert_refused(DLX_CHAT_CHATML_QWEN, &user, 1, &o, DLX_E_INVALID, "tools");
+        const dlx_chat_options o = {.struct_size = sizeof o, .tools = tools[i]};
+        assert_refused(sdar, &user, 1, &o, DLX_E_INVALID, "tools");
+        assert_refused(dream, &user, 1, &o, DLX_E_INVALID, "tools");
     }
     static const char *const calls[] = {
         "{}", "[{}]", "[7]", "[{\"name\": 7, \"arguments\": {}}]", "[{\"name\": \"x\"}]", "[{\"function\": {}}]"};
     for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
         const dlx_chat_message m = {
             .struct_size = sizeof(dlx_chat_message), .role = "assistant", .tool_calls = calls[i]};
-        assert_refused(DLX_CHAT_SDAR, &m, 1, NULL, DLX_E_INVALID, "tool_calls");
-        assert_refused(DLX_CHAT_CHATML_DREAM, &m, 1, NULL, DLX_E_INVALID, "tool_calls");
+        assert_refused(sdar, &m, 1, NULL, DLX_E_INVALID, i ? "chat template, line" : "tool_calls");
+        assert_refused(dream, &m, 1, NULL, DLX_E_INVALID, i ? "chat template, line" : "tool_calls");
     }
+    dlx_tokenizer_close(dream);
     dlx_error err;
     int32_t *ids;
     size_t n;
     assert_int_equal(dlx_chat_encode(NULL, &user, 1, NULL, &ids, &n, &err), DLX_E_INVALID);
-    assert_int_equal(dlx_chat_render(DLX_CHAT_LLADA, &user, 1, NULL, NULL, &n, &err), DLX_E_INVALID);
-    dlx_tokenizer *t;
-    assert_int_equal(dlx_tokenizer_open_folder(&t, checkpoint_folder("sdar"), &err), DLX_OK);
+    assert_int_equal(dlx_chat_render(sdar, &user, 1, NULL, NULL, &n, &err), DLX_E_INVALID);
+    dlx_tokenizer *t = sdar;
+    char *text;
+    assert_int_equal(dlx_chat_render(NULL, &user, 1, NULL, &text, &n, &err), DLX_E_INVALID);
+    assert_int_equal(dlx_chat_render_json(t, NULL, 3, NULL, &text, &n, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "messages: not JSON"));
+    static const char *const messages[] = {
+        "{}",
+        "[7]",
+        "[{}]",
+        "[{\"role\": 7}]",
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": \"x\"}]}]",
+    };
+    static const char *const parts[] = {"must be a JSON array", "message 0 must be an object", "no role", "no role",
+                                        "of type image_url"};
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(dlx_chat_encode_json(t, messages[i], strlen(messages[i]), NULL, &ids, &n, &err),
+                         DLX_E_INVALID);
+        if (!strstr(err.message, parts[i])) fail_msg("%s", err.message);
+    }
     assert_int_equal(dlx_chat_encode(t, &user, 1, NULL, NULL, &n, &err), DLX_E_INVALID);
     assert_int_equal(dlx_chat_encode(t, &user, 1, NULL, &ids, NULL, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "must not be NULL"));
@@ -374,6 +499,7 @@ static void test_trimming(void **state)
                                       0x85,   0xA0,   0x1680, 0x2000, 0x2001, 0x2002, 0x2003, 0x2004, 0x2005, 0x2006,
                                       0x2007, 0x2008, 0x2009, 0x200A, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000};
     size_t next = 0;
+    dlx_tokenizer *t = open_family("llada");
     for (uint32_t c = 1; c < 0x3100; c++) {
         bool space = next < sizeof spaces / sizeof *spaces && spaces[next] == c;
         char utf8[4] = {0}, content[32], expected[160], *text;
@@ -391,10 +517,11 @@ static void test_trimming(void **state)
             snprintf(expected, sizeof expected, "<|end_header_id|>\n\n%s<|eot_id|>", content);
         next += space;
         const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = content};
-        assert_ok(dlx_chat_render(DLX_CHAT_LLADA, &m, 1, NULL, &text, NULL, err));
+        assert_ok(dlx_chat_render(t, &m, 1, NULL, &text, NULL, err));
         if (!strstr(text, expected)) fail_msg("U+%04X: %s", c, text);
         free(text);
     }
+    dlx_tokenizer_close(t);
     assert_int_equal(next, sizeof spaces / sizeof *spaces);
 }
 
@@ -403,11 +530,14 @@ static void test_short_options(void **state)
 {
     (void)state;
     const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "x"};
-    const dlx_chat_options o = {offsetof(dlx_chat_options, tools), true, 0, "not JSON"};
+    dlx_tokenizer *t = open_family("sdar");
+    const dlx_chat_options o = {
+        .struct_size = offsetof(dlx_chat_options, tools), .add_generation_prompt = true, .tools = "not JSON"};
     char *text;
-    assert_ok(dlx_chat_render(DLX_CHAT_SDAR, &m, 1, &o, &text, NULL, err));
+    assert_ok(dlx_chat_render(t, &m, 1, &o, &text, NULL, err));
     assert_string_equal(text, "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n");
     free(text);
+    dlx_tokenizer_close(t);
 }
 
 static void test_invalid_utf8_in_messages(void **state)
@@ -415,9 +545,11 @@ static void test_invalid_utf8_in_messages(void **state)
     (void)state;
     const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "a\xE2\x82"};
     char *text;
-    assert_ok(dlx_chat_render(DLX_CHAT_SDAR, &m, 1, NULL, &text, NULL, err));
+    dlx_tokenizer *t = open_family("sdar");
+    assert_ok(dlx_chat_render(t, &m, 1, NULL, &text, NULL, err));
     assert_string_equal(text, "<|im_start|>user\na\uFFFD<|im_end|>\n");
     free(text);
+    dlx_tokenizer_close(t);
 }
 
 /* ---- JSON ------------------------------------------------------------------------------------------------------- */
@@ -448,6 +580,7 @@ static void test_json_as_python_writes_it(void **state)
         {"1.7976931348623157e308", "1.7976931348623157e+308"},
         {"1e400", "Infinity"},
         {"-1e400", "-Infinity"},
+        {"[NaN, Infinity, -Infinity]", "[NaN, Infinity, -Infinity]"},
         {"5e-324", "5e-324"},
         {"1e-400", "0.0"},
         {"9007199254740993.0", "9007199254740992.0"},
@@ -458,16 +591,28 @@ static void test_json_as_python_writes_it(void **state)
         {"0.30000000000000004", "0.30000000000000004"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        dlx_chat_json json;
-        dlx_buffer b = {0};
-        char *text;
-        assert_ok(dlx_chat_json_read(&json, cases[i][0], "test", err));
-        dlx_chat_json_dump(&b, &json, 0);
-        assert_ok(dlx_buffer_take(&b, &text, NULL, "a test", err));
-        assert_string_equal(text, cases[i][1]);
-        free(text);
-        dlx_chat_json_free(&json);
+        static const dlx_jinja nothing;
+        const dlx_jx_arguments none = {0};
+        dlx_jx x;
+        dlx_jv v, text;
+        assert_ok(dlx_jx_open(&x, &nothing, err));
+        if (!dlx_jx_read_json(&x, cases[i][0], strlen(cases[i][0]), "test", true, &v) ||
+            !dlx_jx_tojson(&x, &v, &none, &text))
+            fail_msg("%s", cases[i][0]);
+        assert_int_equal(text.as.string->n, strlen(cases[i][1]));
+        assert_memory_equal(text.as.string->p, cases[i][1], text.as.string->n);
+        dlx_jx_close(&x);
     }
+}
+
+static dlx_status read_alone(const char *text, dlx_error *err)
+{
+    static const dlx_jinja nothing;
+    dlx_jx x;
+    dlx_jv v;
+    if (dlx_jx_open(&x, &nothing, err) == DLX_OK) dlx_jx_read_json(&x, text, strlen(text), "test", true, &v);
+    dlx_jx_close(&x);
+    return x.status;
 }
 
 static void test_json_that_is_none(void **state)
@@ -505,8 +650,8 @@ static void test_json_that_is_none(void **state)
         "[1}",
         "{\"a\":1]",
         "1 2",
-        "NaN",
-        "Infinity",
+        "Nan",
+        "-Infinit",
         "\"\xC3\"",
         "\"\xED\xA0\x80\"",
         "\"\\ud800\"",
@@ -517,21 +662,18 @@ static void test_json_that_is_none(void **state)
         "\xEF\xBB\xBF[]",
     };
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        dlx_chat_json json;
         dlx_error err = {0};
-        if (dlx_chat_json_read(&json, texts[i], "test", &err) != DLX_E_INVALID) fail_msg("'%s' is read", texts[i]);
-        assert_null(json.values);
+        if (read_alone(texts[i], &err) != DLX_E_INVALID) fail_msg("'%s' is read", texts[i]);
+        assert_non_null(strstr(err.message, "test: not JSON"));
     }
     char deep[400];
     memset(deep, '[', 200);
     memset(deep + 200, ']', 199);
     deep[399] = '\0';
-    dlx_chat_json json;
-    assert_int_equal(dlx_chat_json_read(&json, deep, "test", NULL), DLX_E_INVALID);
+    assert_int_equal(read_alone(deep, NULL), DLX_E_INVALID);
     memmove(deep + 100, deep + 200, 200);
     deep[200] = '\0';
-    assert_ok(dlx_chat_json_read(&json, deep, "test", err));
-    dlx_chat_json_free(&json);
+    assert_int_equal(read_alone(deep, NULL), DLX_OK);
 }
 
 int main(void)
@@ -540,8 +682,12 @@ int main(void)
         cmocka_unit_test(test_recorded_conversations),
         cmocka_unit_test(test_contents_give_no_control_tokens),
         cmocka_unit_test(test_role_is_no_control_token),
-        cmocka_unit_test(test_recognition),
-        cmocka_unit_test(test_changed_templates_are_others),
+        cmocka_unit_test(test_published_templates),
+        cmocka_unit_test(test_file_of_version_1),
+        cmocka_unit_test(test_messages_of_clients),
+        cmocka_unit_test(test_further_keys_of_structures),
+        cmocka_unit_test(test_variables),
+        cmocka_unit_test(test_origin_of_text),
         cmocka_unit_test(test_arguments),
         cmocka_unit_test(test_trimming),
         cmocka_unit_test(test_short_options),

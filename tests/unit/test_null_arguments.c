@@ -462,6 +462,13 @@ static void test_dlx_tokenizer_open_folder(void)
     EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_folder(&t, NULL, &err));
 }
 
+static void test_dlx_tokenizer_open_folder_with(void)
+{
+    REFUSED(dlx_tokenizer_open_folder_with(NULL, g.checkpoint, "none", &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_folder_with(&t, NULL, "none", &err));
+    EMPTIED(dlx_tokenizer, t, dlx_tokenizer_open_folder_with(&t, g.checkpoint, "missing", &err));
+}
+
 static void test_dlx_tokenizer_open_packed(void)
 {
     REFUSED(dlx_tokenizer_open_packed(NULL, "DLXTOK", 6, &err));
@@ -511,7 +518,7 @@ static void test_dlx_tokenizer_encode(void)
     assert_int_equal(dlx_tokenizer_special_id(NULL, "a"), -1);
     assert_int_equal(dlx_tokenizer_special_id(g.tokenizer, NULL), -1);
     assert_int_equal(dlx_tokenizer_mask_id(NULL), -1);
-    (void)dlx_tokenizer_chat_template(NULL);
+    assert_false(dlx_tokenizer_has_chat_template(NULL));
 }
 
 static void test_dlx_tokenizer_decode(void)
@@ -547,10 +554,28 @@ static void test_dlx_chat_render(void)
     dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "hi"}, nameless = m;
     dlx_chat_options unset = {.struct_size = 0};
     nameless.role = NULL;
-    ZEROED(n, dlx_chat_render(DLX_CHAT_SDAR, &m, 1, NULL, NULL, &n, &err));
-    EMPTIED(char, t, dlx_chat_render(DLX_CHAT_SDAR, NULL, 1, NULL, &t, NULL, &err));
-    EMPTIED(char, t, dlx_chat_render(DLX_CHAT_SDAR, &nameless, 1, NULL, &t, NULL, &err));
-    EMPTIED(char, t, dlx_chat_render(DLX_CHAT_SDAR, &m, 1, &unset, &t, NULL, &err));
+    ZEROED(n, dlx_chat_render(g.tokenizer, &m, 1, NULL, NULL, &n, &err));
+    EMPTIED(char, t, dlx_chat_render(NULL, &m, 1, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render(g.tokenizer, NULL, 1, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render(g.tokenizer, &nameless, 1, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render(g.tokenizer, &m, 1, &unset, &t, NULL, &err));
+}
+
+static void test_dlx_chat_render_json(void)
+{
+    ZEROED(n, dlx_chat_render_json(g.tokenizer, "[]", 2, NULL, NULL, &n, &err));
+    EMPTIED(char, t, dlx_chat_render_json(NULL, "[]", 2, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render_json(g.tokenizer, NULL, 2, NULL, &t, NULL, &err));
+    EMPTIED(char, t, dlx_chat_render_json(g.tokenizer, "[{}]", 4, NULL, &t, NULL, &err));
+}
+
+static void test_dlx_chat_encode_json(void)
+{
+    size_t count;
+    ZEROED(n, dlx_chat_encode_json(g.tokenizer, "[]", 2, NULL, NULL, &n, &err));
+    EMPTIED(int32_t, ids, dlx_chat_encode_json(g.tokenizer, "[]", 2, NULL, &ids, NULL, &err));
+    EMPTIED(int32_t, ids, dlx_chat_encode_json(NULL, "[]", 2, NULL, &ids, &count, &err));
+    EMPTIED(int32_t, ids, dlx_chat_encode_json(g.tokenizer, NULL, 2, NULL, &ids, &count, &err));
 }
 
 static void test_dlx_chat_encode(void)
@@ -637,6 +662,7 @@ static const struct {
     ROW(dlx_method_run),
     ROW(dlx_method_output),
     ROW(dlx_tokenizer_open_folder),
+    ROW(dlx_tokenizer_open_folder_with),
     ROW(dlx_tokenizer_open_packed),
     ROW(dlx_tokenizer_open_pte),
     ROW(dlx_tokenizer_open_pte_fd),
@@ -649,6 +675,8 @@ static const struct {
     ROW(dlx_text_stream_flush),
     ROW(dlx_chat_render),
     ROW(dlx_chat_encode),
+    ROW(dlx_chat_render_json),
+    ROW(dlx_chat_encode_json),
     ROW(dlx_export),
     ROW(dlx_export_cache_folder),
 };

@@ -13,6 +13,7 @@
 #include "fail_fixture.h"
 #include "fail_memory.h"
 
+#include "base/sizes.h"
 #include "model/checkpoint.h"
 
 enum { THREADS = 3 };
@@ -502,8 +503,7 @@ static dlx_status run_render(void *ctx, dlx_error *err)
     char *text = (char *)1;
     size_t n = 1;
     dlx_status s;
-    WATCHED(s, dlx_chat_render(dlx_tokenizer_chat_template(w->t), conversation, DLX_COUNT(conversation), &chat_options,
-                               &text, &n, err));
+    WATCHED(s, dlx_chat_render(w->t, conversation, DLX_COUNT(conversation), &chat_options, &text, &n, err));
     if (s != DLX_OK) assert_true(!text && !n);
     dlx_free(text);
     return s;

@@ -58,11 +58,19 @@ static void test_chat_text(void **state)
     (void)state;
     dlx_tokenizer *t = open_recorded();
     const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "Hello"};
-    const dlx_chat_options o = {sizeof o, true, 0, NULL};
+    const dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true};
     char *text;
     dlx_error err = {0};
-    assert_int_equal(dlx_chat_render(dlx_tokenizer_chat_template(t), &m, 1, &o, &text, NULL, &err), DLX_OK);
+    assert_int_equal(dlx_chat_render(t, &m, 1, &o, &text, NULL, &err), DLX_OK);
     assert_string_equal(text, "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\n");
+    free(text);
+    static const char json[] = "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"Hello\"}]}]";
+    const dlx_chat_options other = {.struct_size = sizeof other,
+                                    .chat_template =
+                                        "{% for m in messages %}{{ m.content | upper }}{{ end }}{% endfor %}",
+                                    .template_kwargs = "{\"end\": \"!\"}"};
+    assert_int_equal(dlx_chat_render_json(t, json, sizeof json - 1, &other, &text, NULL, &err), DLX_OK);
+    assert_string_equal(text, "HELLO!");
     free(text);
     dlx_tokenizer_close(t);
 }
@@ -82,6 +90,8 @@ static void test_what_is_missing(void **state)
     assert_int_equal(dlx_tokenizer_open_folder(&none, "x", &err), DLX_E_UNSUPPORTED);
     assert_non_null(strstr(err.message, "'x'"));
     assert_null(none);
+    assert_int_equal(dlx_tokenizer_open_folder_with(&none, "y", "none", &err), DLX_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "'y'"));
     assert_int_equal(dlx_tokenizer_open_folder(NULL, "x", &err), DLX_E_INVALID);
     dlx_tokenizer_close(t);
 }

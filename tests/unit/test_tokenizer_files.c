@@ -2,6 +2,8 @@
  * Tokenizer files that are broken, hostile, or of another kind: each is refused with a sentence that names the file and
  * what is wrong in it. Every case changes one thing in the files of a working checkpoint.
  */
+#include <sys/stat.h>
+
 #include "text_check.h"
 #include "text/full/load.h"
 
@@ -316,6 +318,8 @@ static const file_case file_cases[] = {
     {"tokenizer_config.json", "{\"chat_template\": 7}", DLX_E_FORMAT, "\"chat_template\""},
     {"tokenizer_config.json", "{\"chat_template\": [{\"name\": \"default\", \"template\": 7}]}", DLX_E_FORMAT,
      "\"chat_template\""},
+    {"tokenizer_config.json", "{\"chat_template\": \"a\\n{{ 1 +\"}", DLX_E_FORMAT, "chat template, line 2"},
+    {"tokenizer_config.json", "{\"chat_template\": \"{% include 'x' %}\"}", DLX_E_UNSUPPORTED, "'include'"},
     {"tokenizer_config.json", "{\"added_tokens_decoder\": []}", DLX_E_FORMAT, "\"added_tokens_decoder\""},
     {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"x\": {\"content\": \"y\"}}}", DLX_E_FORMAT, "key 'x'"},
     {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"01\": {\"content\": \"y\"}}}", DLX_E_FORMAT, "key '01'"},
@@ -394,7 +398,7 @@ static void test_normalized_tokens_in_templates(void **state)
     dlx_tokenizer *t = open_changed("sdar", "tokenizer_config.json", "{}");
     assert_int_equal(t->kind[1224], DLX_TOKEN_ADDED | DLX_TOKEN_NORMALIZED); /* <think> */
     const dlx_chat_message m = {.struct_size = sizeof(dlx_chat_message), .role = "user", .content = "<think>"};
-    const dlx_chat_options o = {sizeof o, true, -1, NULL};
+    const dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = true, .enable_thinking = -1};
     int32_t *ids;
     size_t n, thoughts = 0;
     assert_ok(dlx_chat_encode(t, &m, 1, &o, &ids, &n, err));
@@ -420,7 +424,7 @@ static void test_normalized_tokens_in_templates(void **state)
         remove_folder(folder);
         assert_int_equal(t->kind[1300], DLX_TOKEN_ADDED | DLX_TOKEN_NORMALIZED);
         assert_ok(dlx_chat_encode(t, &x, 1, &o, &chat, &n_chat, err));
-        assert_ok(dlx_chat_render(DLX_CHAT_SDAR, &x, 1, &o, &text, &n, err));
+        assert_ok(dlx_chat_render(t, &x, 1, &o, &text, &n, err));
         assert_ok(dlx_tokenizer_encode(t, text, n, DLX_ENCODE_SPECIAL, &ids, &n, err));
         assert_int_equal(n, n_chat);
         assert_memory_equal(ids, chat, n * sizeof *ids);
@@ -447,32 +451,90 @@ static void test_disagreeing_names_go_by_id(void **state)
     dlx_tokenizer_close(t);
 }
 
+static void assert_says(const dlx_tokenizer *t, const char *tools, const char *expected)
+{
+    const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "x"};
+    const dlx_chat_options o = {.struct_size = sizeof o, .tools = tools};
+    char *text;
+    assert_ok(dlx_chat_render(t, &m, 1, &o, &text, NULL, err));
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+/* Of named templates, "default" serves conversations and "tool_use" those with tools; both travel in the packed form.
+ */
+static void test_named_templates(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"rag", "tool_use", "default"};
+    dlx_error e;
+    char *text;
+    json_t *config = json_object(), *list = json_array();
+    json_object_set_new(config, "chat_template", list);
+    const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "x"};
+    for (int i = 0; i < 3; i++) {
+        json_array_append_new(list, json_pack("{s:s, s:s}", "name", names[i], "template", names[i]));
+        char *dump = json_dumps(config, 0);
+        dlx_tokenizer *t = open_changed("dream", "tokenizer_config.json", dump), *again;
+        void *packed;
+        size_t n;
+        free(dump);
+        assert_ok(dlx_tokenizer_pack(t, &packed, &n, err));
+        assert_ok(dlx_tokenizer_open_packed(&again, packed, n, err));
+        free(packed);
+        dlx_tokenizer_close(t);
+        assert_int_equal(dlx_tokenizer_has_chat_template(again), i > 0);
+        if (i < 2) assert_int_equal(dlx_chat_render(again, &m, 1, NULL, &text, NULL, &e), DLX_E_UNSUPPORTED);
+        if (i == 1) assert_non_null(strstr(e.message, "with tools only"));
+        if (i == 2) assert_says(again, NULL, "default");
+        if (i > 0) assert_says(again, "[]", "tool_use");
+        dlx_tokenizer_close(again);
+    }
+    json_decref(config);
+}
+
 static void test_template_sources(void **state)
 {
     (void)state;
-    char *text;
-    size_t n;
-    assert_ok(dlx_read_file(&text, &n, DLX_TEST_DATA "/checkpoints/sdar-tiny/chat_template.jinja", 1 << 20, err));
     /* The file counts more than the entry of tokenizer_config.json. */
-    dlx_tokenizer *t = open_changed("dream", "chat_template.jinja", text);
-    assert_int_equal(dlx_tokenizer_chat_template(t), DLX_CHAT_SDAR);
+    dlx_tokenizer *t = open_changed("dream", "chat_template.jinja", "from the file\r\n");
+    assert_says(t, NULL, "from the file");
     dlx_tokenizer_close(t);
-    json_t *config = json_object(), *list = json_array();
-    json_object_set_new(config, "chat_template", list);
-    json_array_append_new(list, json_pack("{s:s, s:s}", "name", "rag", "template", "x"));
-    char *dump = json_dumps(config, 0);
-    t = open_changed("dream", "tokenizer_config.json", dump);
-    assert_int_equal(dlx_tokenizer_chat_template(t), DLX_CHAT_OTHER);
+    char *folder = make_folder(), path[600];
+    dlx_error e;
+    for (size_t f = 0; f < sizeof tokenizer_files / sizeof tokenizer_files[0]; f++)
+        copy_file(folder, checkpoint_folder("sdar"), tokenizer_files[f]);
+    write_file(folder, "chat_template.jinja", "default", 7);
+    snprintf(path, sizeof path, "%s/additional_chat_templates", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_file(path, "tool_use.jinja", "tools", 5);
+    write_file(path, "rag.jinja", "rag", 3);
+    assert_ok(dlx_tokenizer_open_folder(&t, folder, err));
+    assert_says(t, NULL, "default");
+    assert_says(t, "[]", "tools");
     dlx_tokenizer_close(t);
-    free(dump);
-    json_array_append_new(list, json_pack("{s:s, s:s}", "name", "default", "template", text));
-    dump = json_dumps(config, 0);
-    t = open_changed("dream", "tokenizer_config.json", dump);
-    assert_int_equal(dlx_tokenizer_chat_template(t), DLX_CHAT_SDAR);
+    /* Another one by name, by path, or none. */
+    assert_ok(dlx_tokenizer_open_folder_with(&t, folder, "rag", err));
+    assert_says(t, "[]", "rag");
     dlx_tokenizer_close(t);
-    free(dump);
-    json_decref(config);
-    free(text);
+    snprintf(path, sizeof path, "%s/additional_chat_templates/tool_use.jinja", folder);
+    assert_ok(dlx_tokenizer_open_folder_with(&t, folder, path, err));
+    assert_says(t, NULL, "tools");
+    dlx_tokenizer_close(t);
+    write_file(folder, "chat_template.jinja", "{{ x |", 6);
+    assert_int_equal(dlx_tokenizer_open_folder(&t, folder, &e), DLX_E_FORMAT);
+    assert_non_null(strstr(e.message, "chat_template.jinja': chat template, line 1"));
+    assert_ok(dlx_tokenizer_open_folder_with(&t, folder, "none", err));
+    assert_false(dlx_tokenizer_has_chat_template(t));
+    dlx_tokenizer_close(t);
+    assert_int_equal(dlx_tokenizer_open_folder_with(&t, folder, "missing", &e), DLX_E_INVALID);
+    assert_non_null(strstr(e.message, "'missing'"));
+    unlink(path);
+    snprintf(path, sizeof path, "%s/additional_chat_templates/rag.jinja", folder);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/additional_chat_templates", folder);
+    assert_int_equal(rmdir(path), 0);
+    remove_folder(folder);
 }
 
 int main(void)
@@ -488,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_added_tokens_without_flags),
         cmocka_unit_test(test_normalized_tokens_in_templates),
         cmocka_unit_test(test_disagreeing_names_go_by_id),
+        cmocka_unit_test(test_named_templates),
         cmocka_unit_test(test_template_sources),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

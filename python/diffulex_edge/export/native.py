@@ -63,7 +63,7 @@ def export_schemes() -> List[Scheme]:
 
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
                       quantization: str = "none", model_type: Optional[str] = None, max_seq_len: int = 0,
-                      max_rows: int = 0, block_size: int = 0, mask_id: int = 0,
+                      max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
 
@@ -76,6 +76,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     max_rows       rows one call may run; 0: max_seq_len
     block_size     overrides the checkpoint's block length; 0: as in the files
     mask_id        the mask token, where config.json and the tokenizer disagree; 0: as in the files
+    chat_template  in place of the checkpoint's: the name of one of its templates, a file with Jinja text, or "none"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
@@ -91,6 +92,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
+    options.chat_template = None if chat_template is None else _native.encode_path(chat_template)
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, notices))
     for sentence in notices:

@@ -6,7 +6,7 @@
  *   tokenizer_config.json     added tokens with their flags, names of special tokens, the chat template
  *   added_tokens.json         added tokens without flags
  *   special_tokens_map.json   names of special tokens
- *   chat_template.jinja       the chat template; it counts more than the one in tokenizer_config.json
+ *   chat_template.jinja       the chat template (load_chat.c)
  *
  * Where two files disagree about an id or a text, the one that stands higher in this list counts: the published files
  * of SDAR call id 151669 "<|MASK|>" in one place and "<MASK>" in another.
@@ -19,13 +19,12 @@
 #include "base/io.h"
 #include "format/json/json_file.h"
 #include "text/full/load.h"
-#include "text/full/recognise.h"
 
 /* Parsed JSON takes up to about forty times the memory of its text. Published files: at most 12 MB. */
-enum { MAX_FILE = 32 << 20, MAX_TEMPLATE = 1 << 20 };
+enum { MAX_FILE = 32 << 20 };
 
 typedef struct loader {
-    const char *folder;
+    const char *folder, *chat_template;
     dlx_arena names; /* paths, for messages; live as long as the loader */
     dlx_tokenizer *t;
     dlx_vocabulary v;
@@ -190,55 +189,6 @@ static int32_t published_mask(const dlx_vocabulary *v)
     return -1;
 }
 
-/* ---- chat template -------------------------------------------------------------------------------------------------
- */
-
-/* "chat_template" of tokenizer_config.json: a text, or a list of named ones of which "default" counts. */
-static dlx_status config_template(loader *l, const json_t **text)
-{
-    const json_t *value = json_object_get(l->config, "chat_template");
-    *text = NULL;
-    if (!value || json_is_null(value)) return DLX_OK;
-    if (json_is_string(value)) {
-        *text = value;
-        return DLX_OK;
-    }
-    size_t i;
-    json_t *entry;
-    json_array_foreach((json_t *)value, i, entry)
-    {
-        const char *name = json_string_value(json_object_get(entry, "name"));
-        if (name && strcmp(name, "default") == 0) *text = json_object_get(entry, "template");
-    }
-    if (!json_is_array(value) || (*text && !json_is_string(*text)))
-        return dlx_fail(
-            l->err, DLX_E_FORMAT,
-            "'%s': \"chat_template\" must be a string or an array of objects with \"name\" and \"template\", "
-            "not %s",
-            l->config_file, dlx_json_type_name(value));
-    if (!*text) l->t->chat = DLX_CHAT_OTHER; /* none of the named ones is meant for plain conversations */
-    return DLX_OK;
-}
-
-static dlx_status read_template(loader *l)
-{
-    const char *bos, *file = path_of(l, "chat_template.jinja");
-    if (!file) return out_of_memory(l);
-    DLX_TRY(find_name(l, &bos, "bos_token", false));
-    if (dlx_exists(file)) {
-        char *jinja;
-        size_t n;
-        DLX_TRY(dlx_read_file(&jinja, &n, file, MAX_TEMPLATE, l->err));
-        dlx_status status = dlx_recognise_template(&l->t->chat, jinja, n, bos, l->err);
-        free(jinja);
-        return status;
-    }
-    const json_t *text;
-    DLX_TRY(config_template(l, &text));
-    if (!text) return DLX_OK;
-    return dlx_recognise_template(&l->t->chat, json_string_value(text), json_string_length(text), bos, l->err);
-}
-
 /* ---- the folder ----------------------------------------------------------------------------------------------------
  */
 
@@ -279,16 +229,22 @@ static dlx_status load(loader *l)
     DLX_TRY(read_more_added(l));
     DLX_TRY(find_name(l, &mask, "mask_token", true));
     l->t->mask_id = mask ? dlx_vocabulary_find(&l->v, mask) : published_mask(&l->v);
-    DLX_TRY(read_template(l));
+    DLX_TRY(dlx_load_chat(l->t, l->folder, l->chat_template, l->config, l->config_file, l->map, l->map_file, l->err));
     return build(&l->v, l->t, l->main_file, l->err);
 }
 
 dlx_status dlx_tokenizer_open_folder(dlx_tokenizer **out, const char *folder, dlx_error *err)
 {
+    return dlx_tokenizer_open_folder_with(out, folder, NULL, err);
+}
+
+dlx_status dlx_tokenizer_open_folder_with(dlx_tokenizer **out, const char *folder, const char *chat_template,
+                                          dlx_error *err)
+{
     if (!out) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_open_folder: out must not be NULL");
     *out = NULL;
     if (!folder) return dlx_fail(err, DLX_E_INVALID, "dlx_tokenizer_open_folder: folder must not be NULL");
-    loader l = {.folder = folder, .err = err};
+    loader l = {.folder = folder, .chat_template = chat_template, .err = err};
     dlx_arena_init(&l.names);
     dlx_status status = dlx_tokenizer_new(&l.t, err);
     if (status == DLX_OK) status = load(&l);

@@ -32,6 +32,11 @@ dlx_status dlx_load_added_decoder(dlx_vocabulary *v, const json_t *decoder, cons
 dlx_status dlx_load_added_object(dlx_vocabulary *v, const json_t *object, const json_t *special, const char *file,
                                  dlx_error *err);
 
+/* load_chat.c: the chat templates of a folder, and what they see of the tokenizer. `wanted`: as in
+ * dlx_tokenizer_open_folder_with; config and map: tokenizer_config.json and special_tokens_map.json, or NULL. */
+dlx_status dlx_load_chat(dlx_tokenizer *t, const char *folder, const char *wanted, const json_t *config,
+                         const char *config_file, const json_t *map, const char *map_file, dlx_error *err);
+
 /* A tokenizer from the text of a tokenizer.json alone: no chat template, and the mask token by its published names. */
 dlx_status dlx_tokenizer_from_json(dlx_tokenizer **out, const char *text, size_t n, const char *file, dlx_error *err);
 
