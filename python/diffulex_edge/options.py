@@ -60,6 +60,8 @@ class DecodeOptions(TypedDict, total=False):
     stop_ids: Optional[Union[Sequence[int], str]]
     # Fast-dLLM v2's name for stop_ids [every algorithm]
     stop_id: Optional[Union[Sequence[int], str]]
+    # Fast-dLLM v2's other name for stop_ids [every algorithm]
+    stop_token: Optional[Union[Sequence[int], str]]
     # reveal every token surer than this (default: dream 0.9, sdar 0.85, fast_dllm_v2 0.9, llada: equal shares a
     # step) [llada.generate_fast, dream.diffusion_generate, dream.generate_blocks, sdar.generate,
     # fast_dllm_v2.generate]
@@ -98,10 +100,16 @@ class DecodeOptions(TypedDict, total=False):
     eps: Optional[float]
     # also cache the positions behind the block (default false) [dream.generate_blocks]
     dual: Optional[bool]
+    # Fast-dLLM's name for dual [dream.generate_blocks]
+    dual_cache: Optional[bool]
     # which positions a step reveals (default low_confidence_dynamic) [sdar.generate]
     strategy: Optional[str]
+    # SDAR's name for strategy [sdar.generate]
+    remasking_strategy: Optional[str]
     # reuse keys and values inside a block (default false) [fast_dllm_v2.generate]
     block_cache: Optional[bool]
+    # Fast-dLLM v2's name for block_cache [fast_dllm_v2.generate]
+    use_block_cache: Optional[bool]
     # run a prompt of exactly one block into the cache; the published code loses it (default: not published)
     # [fast_dllm_v2.generate]
     prefill_exact: Optional[bool]

@@ -11,7 +11,8 @@
 
 #include "base/status.h"
 
-/* Whether something of that name is there, as dlx_exists. A link to nothing is an error: the download was interrupted. */
+/* Whether something of that name is there, as dlx_exists. A link to nothing is an error: the download was
+ * interrupted. */
 dlx_status dlx_fetched_file(bool *there, const char *path, dlx_error *err);
 
 /* DLX_E_FORMAT when the n bytes of file `path` are a git-lfs pointer. */
