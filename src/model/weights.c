@@ -153,8 +153,8 @@ static dlx_status check_shards(const dlx_checkpoint *c, const char *const *names
     char others[48] = " is";
     if (missing > 1) snprintf(others, sizeof others, " and %zu more are", missing - 1);
     dlx_fetched_hint hint = dlx_incomplete_download(c->folder);
-    return dlx_fail(err, DLX_E_IO, "'%s' names %zu files of weights, of which '%s'%s missing%s", path, n, first,
-                    others, *hint.s ? hint.s : "; fetch the rest of the checkpoint");
+    return dlx_fail(err, DLX_E_IO, "'%s' names %zu files of weights, of which '%s'%s missing%s", path, n, first, others,
+                    *hint.s ? hint.s : "; fetch the rest of the checkpoint");
 }
 
 static dlx_status open_sharded(dlx_checkpoint *c, const char *path, dlx_error *err)
@@ -374,9 +374,28 @@ static dlx_status bind_layer(binder *b, dlx_layer_weights *layer, int32_t i, dlx
     return DLX_OK;
 }
 
-static bool same_bytes(const dlx_st_tensor *a, const dlx_st_tensor *b)
+/* Bytes [at, at + n) of a tensor, in memory or read into `buffer`. */
+static dlx_status bytes_at(const dlx_st_tensor *t, uint64_t at, size_t n, uint8_t *buffer, const uint8_t **out,
+                           dlx_error *err)
 {
-    return a->dtype == b->dtype && a->bytes == b->bytes && memcmp(a->data, b->data, a->bytes) == 0;
+    *out = t->data ? t->data + at : buffer;
+    return t->data ? DLX_OK : dlx_file_read(t->source, t->offset + at, buffer, n, err);
+}
+
+/* A head that differs does so in its first bytes, but for a few: the rest is only read of one that is the same. */
+static dlx_status same_bytes(bool *same, const dlx_st_tensor *a, const dlx_st_tensor *b, dlx_error *err)
+{
+    enum { PIECE = 16384 };
+    uint8_t of_a[PIECE], of_b[PIECE];
+    const uint8_t *x, *y;
+    *same = a->dtype == b->dtype && a->bytes == b->bytes;
+    for (uint64_t at = 0; *same && at < a->bytes; at += PIECE) {
+        size_t n = a->bytes - at < PIECE ? (size_t)(a->bytes - at) : PIECE;
+        DLX_TRY(bytes_at(a, at, n, of_a, &x, err));
+        DLX_TRY(bytes_at(b, at, n, of_b, &y, err));
+        *same = memcmp(x, y, n) == 0;
+    }
+    return DLX_OK;
 }
 
 static dlx_status bind_ends(binder *b, dlx_checkpoint *c, const dlx_family_rules *rules, dlx_error *err)
@@ -390,7 +409,9 @@ static dlx_status bind_ends(binder *b, dlx_checkpoint *c, const dlx_family_rules
     full_name(b, name, b->names->lm_head, "weight");
     if (find(b, name) != SIZE_MAX) DLX_TRY(take(b, &head, name, c->shape.vocab_size, c->shape.hidden, err));
     bool by_config = c->shape.tied && rules->family == DLX_FAMILY_LLADA;
-    c->shape.tied = !head || by_config || (c->shape.tied && same_bytes(head, c->embed));
+    bool same = false;
+    if (head && c->shape.tied && !by_config) DLX_TRY(same_bytes(&same, head, c->embed, err));
+    c->shape.tied = !head || by_config || same;
     c->lm_head = c->shape.tied ? c->embed : head;
     return DLX_OK;
 }

@@ -245,6 +245,7 @@ static void copy_embedding_to_head(const copy *at, const char *embed, const char
     path_in(path, at->folder, SINGLE);
     dlx_arena_init(&arena);
     assert_int_equal(dlx_safetensors_open(&st, &arena, path, &err), DLX_OK);
+    take_tensors(&st, &arena);
     for (size_t i = 0; i < st.n_tensors; i++)
         if (!strcmp(st.tensors[i].name, embed)) extra = st.tensors[i];
     assert_true(extra.rank == 2);
