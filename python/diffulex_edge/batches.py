@@ -52,8 +52,10 @@ class _Batch:
         workspace = self._model.workspace(max_sessions=sessions)
         batcher = Batcher(workspace)
         opened = [workspace.session() for _ in range(sessions)]
-        threads = [self._job.also(lambda session=session: self._decode(batcher, session))  # type: ignore[misc]
-                   for session in opened]
+        # All have their seats before any begins: a thread that starts late is waited for.
+        seats = [batcher.seat(session) for session in opened]
+        threads = [self._job.also(lambda pair=pair: self._decode(batcher, *pair))  # type: ignore[misc]
+                   for pair in zip(opened, seats)]
         for thread in threads:
             thread.join()
         for handle in (batcher._handle, *(session._handle for session in opened), workspace._handle):
@@ -63,7 +65,13 @@ class _Batch:
         cancelled = Cancelled("the decode was cancelled before it began")
         return [result if result is not None else cancelled for result in self._results]
 
-    def _decode(self, batcher: Batcher, session: Any) -> None:
+    def _decode(self, batcher: Batcher, session: Any, first: Any) -> None:
+        try:
+            self._decode_all(batcher, session, first)
+        finally:
+            first.close()
+
+    def _decode_all(self, batcher: Batcher, session: Any, seat: Any) -> None:
         while not self._stopped.is_set() and not self._job.cancelled:
             try:
                 i = self._next.get_nowait()
@@ -72,12 +80,14 @@ class _Batch:
             result: Result
             try:
                 session.truncate(0)
-                seat = batcher.seat(session)
+                if seat is None:
+                    seat = batcher.seat(session)
                 try:
                     result = complete(seat, self._prompts[i], tokenizer=self._tokenizer, on_step=self._on_step,
                                       **self._arguments)
                 finally:
                     seat.close()    # the others do not wait for it any more
+                    seat = None
             except Exception as error:  # noqa: BLE001 - the result of this prompt
                 result = error
             if self._stopped.is_set() or self._job.cancelled:

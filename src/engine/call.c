@@ -149,7 +149,10 @@ static dlx_status prepare(dlx_call *k, dlx_error *err)
     int32_t written = k->split ? k->c.n_ids : k->c.n_store;
     if (written && dlx_workspace_pages(s->w)) DLX_TRY(dlx_pages_own(s, k->c.start, k->c.start + written, err));
     dlx_status status = keep_undo(k, err);
-    if (status != DLX_OK) dlx_pages_trim(s);
+    if (status != DLX_OK) {
+        dlx_pages_settle(s, true);
+        dlx_pages_trim(s);
+    }
     return status;
 }
 
@@ -225,6 +228,7 @@ dlx_status dlx_call_end(dlx_call *k, dlx_error *err)
     else if (k->undo)
         put_back(k);
     drop_undo(k);
+    dlx_pages_settle(s, k->error.status != DLX_OK);
     if (k->split || k->c.n_store) dlx_pages_trim(s);
     atomic_store(&s->busy, false);
     if (k->error.status != DLX_OK && err) *err = k->error;

@@ -41,6 +41,7 @@ static void take_page(dlx_session *s, int32_t index)
     s->home = page - index;
     s->page[index] = (int32_t)page;
     w->refs[page] = 1;
+    w->changes[page]++;
 }
 
 static void drop_page(dlx_session *s, int32_t index)
@@ -82,6 +83,8 @@ dlx_status dlx_pages_own(dlx_session *s, int32_t begin, int32_t end, dlx_error *
         take_page(s, i);
         if (old < 0) continue;
         copy_page(w, s->page[i], old);
+        s->origin[i] = (dlx_page_origin){.page = old, .changes = w->changes[old]};
+        s->copied = true;
         w->refs[old]--;
     }
     int32_t sessions = w->sessions;
@@ -92,6 +95,31 @@ dlx_status dlx_pages_own(dlx_session *s, int32_t begin, int32_t end, dlx_error *
         "forward: storing positions %d to %d takes %d pages of %d positions, but only %d of %d are free; close "
         "or truncate one of the %d sessions, or open the workspace with more kv_positions",
         begin, end - 1, needed, DLX_KV_PAGE, there, w->n_pages, sessions);
+}
+
+void dlx_pages_settle(dlx_session *s, bool failed)
+{
+    dlx_workspace *w = s->w;
+    if (!s->copied) return;
+    s->copied = false;
+    pthread_mutex_lock(&w->pages_lock);
+    for (int32_t i = 0; i < dlx_pages_of(w->max_context); i++) {
+        dlx_page_origin from = s->origin[i];
+        s->origin[i].page = -1;
+        if (!failed || from.page < 0 || s->page[i] < 0 || !w->refs[from.page] || w->changes[from.page] != from.changes)
+            continue;
+        drop_page(s, i);
+        s->page[i] = from.page;
+        w->refs[from.page]++;
+    }
+    pthread_mutex_unlock(&w->pages_lock);
+}
+
+void dlx_pages_written(dlx_session *s, int32_t begin, int32_t end)
+{
+    pthread_mutex_lock(&s->w->pages_lock);
+    for (int32_t i = begin / DLX_KV_PAGE; i < dlx_pages_of(end); i++) s->w->changes[s->page[i]]++;
+    pthread_mutex_unlock(&s->w->pages_lock);
 }
 
 dlx_status dlx_pages_side_by_side(dlx_session *s, dlx_error *err)

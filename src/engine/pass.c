@@ -174,6 +174,7 @@ static void keep_rows(dlx_workspace *w, const dlx_call *k, size_t begin)
 {
     size_t width = (size_t)w->m->kv_width, n = kept_rows(k);
     int32_t first = k->c.start + k->next.row;
+    if (n) dlx_pages_written(k->s, first, first + (int32_t)n);
     for (size_t t = 0; t < 2 * w->m->layers; t++) {
         const float *x = (const float *)w->outputs[1 + t].data + begin * width;
         for (size_t r = 0, take; r < n; r += take, x += take * width) {

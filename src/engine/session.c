@@ -29,6 +29,7 @@ static void release(dlx_session *s)
     dlx_workspace *w = s->w;
     size_t context = (size_t)w->max_context, pages = (size_t)dlx_pages_of(w->max_context);
     dlx_mem_free(&w->mem, s->page, pages, sizeof *s->page);
+    dlx_mem_free(&w->mem, s->origin, pages, sizeof *s->origin);
     dlx_mem_free(&w->mem, s->stored, context, sizeof *s->stored);
     dlx_mem_free(&w->mem, s->known, context, sizeof *s->known);
     dlx_mem_free(&w->mem, s, 1, sizeof *s);
@@ -46,14 +47,16 @@ dlx_status dlx_session_open_in(dlx_session **out, dlx_workspace *w, dlx_error *e
     if (s) {
         s->w = w;
         s->page = dlx_mem_array(&w->mem, pages, sizeof *s->page);
+        s->origin = dlx_mem_array(&w->mem, pages, sizeof *s->origin);
         s->stored = dlx_mem_zeroed(&w->mem, context, sizeof *s->stored);
         s->known = dlx_mem_zeroed(&w->mem, context, sizeof *s->known);
         s->home = w->owned ? 0 : -(int64_t)w->max_context; /* alone in its slab, or decided by the first page */
     }
-    if (!s || !s->page || !s->stored || !s->known)
+    if (!s || !s->page || !s->origin || !s->stored || !s->known)
         status = dlx_fail(err, DLX_E_NOMEM, "out of memory opening a session of %d positions", w->max_context);
     if (status == DLX_OK) {
         memset(s->page, 0xFF, pages * sizeof *s->page);
+        for (size_t i = 0; i < pages; i++) s->origin[i].page = -1;
         if (!dlx_workspace_pages(w)) status = dlx_pages_side_by_side(s, err);
     }
     if (status == DLX_OK) {

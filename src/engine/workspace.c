@@ -72,13 +72,15 @@ static dlx_status lay_out(const dlx_model *m, const dlx_workspace_options *o, la
     size_t context = (size_t)l->max_context, rows = (size_t)l->max_rows, sessions = (size_t)l->max_sessions;
     uint64_t session_bytes = dlx_mem_bytes(1, sizeof *each) + dlx_mem_bytes(context, sizeof *each->stored) +
                              dlx_mem_bytes(context, sizeof *each->known) +
-                             dlx_mem_bytes((size_t)dlx_pages_of(l->max_context), sizeof *each->page);
+                             dlx_mem_bytes((size_t)dlx_pages_of(l->max_context), sizeof *each->page) +
+                             dlx_mem_bytes((size_t)dlx_pages_of(l->max_context), sizeof *each->origin);
     l->table_bytes = dlx_mem_bytes(1, sizeof *w) + dlx_mem_bytes((size_t)l->n_pages, sizeof *w->refs) +
-                     dlx_mem_bytes(rows, sizeof *w->ids) + dlx_mem_bytes(rows, sizeof *w->positions) +
-                     dlx_mem_bytes(rows, sizeof *w->visible) + dlx_mem_bytes(rows, sizeof *w->rows) +
-                     dlx_mem_bytes(sessions, sizeof *w->segments) + dlx_mem_bytes(sessions, sizeof *w->parts) +
-                     dlx_mem_bytes(sessions, sizeof *w->calls) + dlx_mem_bytes(sessions, sizeof *w->active) +
-                     dlx_mem_bytes(2 * sessions, sizeof *w->chosen) + dlx_mem_bytes(l->max_runs, sizeof *w->runs) +
+                     dlx_mem_bytes((size_t)l->n_pages, sizeof *w->changes) + dlx_mem_bytes(rows, sizeof *w->ids) +
+                     dlx_mem_bytes(rows, sizeof *w->positions) + dlx_mem_bytes(rows, sizeof *w->visible) +
+                     dlx_mem_bytes(rows, sizeof *w->rows) + dlx_mem_bytes(sessions, sizeof *w->segments) +
+                     dlx_mem_bytes(sessions, sizeof *w->parts) + dlx_mem_bytes(sessions, sizeof *w->calls) +
+                     dlx_mem_bytes(sessions, sizeof *w->active) + dlx_mem_bytes(2 * sessions, sizeof *w->chosen) +
+                     dlx_mem_bytes(l->max_runs, sizeof *w->runs) +
                      dlx_mem_bytes(m->program.g.n_inputs, sizeof *w->inputs) +
                      dlx_mem_bytes(m->program.g.n_outputs, sizeof *w->outputs) + sessions * session_bytes;
     return DLX_OK;
@@ -153,6 +155,7 @@ static dlx_status allocate(dlx_workspace *w, const layout *l, dlx_error *err)
             "kv_positions, or kv_type float16",
             (unsigned long long)l->kv_bytes);
     w->refs = dlx_mem_zeroed(&w->mem, (size_t)l->n_pages, sizeof *w->refs);
+    w->changes = dlx_mem_zeroed(&w->mem, (size_t)l->n_pages, sizeof *w->changes);
     w->ids = dlx_mem_zeroed(&w->mem, rows, sizeof *w->ids);
     w->positions = dlx_mem_zeroed(&w->mem, rows, sizeof *w->positions);
     w->visible = dlx_mem_zeroed(&w->mem, rows, sizeof *w->visible);
@@ -165,8 +168,8 @@ static dlx_status allocate(dlx_workspace *w, const layout *l, dlx_error *err)
     w->runs = dlx_mem_zeroed(&w->mem, l->max_runs, sizeof *w->runs);
     w->inputs = dlx_mem_zeroed(&w->mem, g->n_inputs, sizeof *w->inputs);
     w->outputs = dlx_mem_zeroed(&w->mem, g->n_outputs, sizeof *w->outputs);
-    if (w->refs && w->ids && w->positions && w->visible && w->rows && w->segments && w->parts && w->calls &&
-        w->active && w->chosen && w->runs && w->inputs && w->outputs)
+    if (w->refs && w->changes && w->ids && w->positions && w->visible && w->rows && w->segments && w->parts &&
+        w->calls && w->active && w->chosen && w->runs && w->inputs && w->outputs)
         return DLX_OK;
     return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a workspace for %d sessions", l->max_sessions);
 }
@@ -233,6 +236,7 @@ void dlx_workspace_close(dlx_workspace *w)
     dlx_executor_close(w->ex);
     dlx_mem_free(&mem, w->slab, 2 * w->m->layers * (size_t)w->n_pages * DLX_KV_PAGE * w->kv_row, 1);
     dlx_mem_free(&mem, w->refs, (size_t)w->n_pages, sizeof *w->refs);
+    dlx_mem_free(&mem, w->changes, (size_t)w->n_pages, sizeof *w->changes);
     dlx_mem_free(&mem, w->ids, rows, sizeof *w->ids);
     dlx_mem_free(&mem, w->positions, rows, sizeof *w->positions);
     dlx_mem_free(&mem, w->visible, rows, sizeof *w->visible);

@@ -52,8 +52,9 @@ struct dlx_workspace {
     bool owned;      /* by its only session */
     bool locks_made;
 
-    pthread_mutex_t pages_lock; /* the two fields below */
+    pthread_mutex_t pages_lock; /* the three fields below */
     uint16_t *refs;             /* [n_pages] sessions that hold a page */
+    uint32_t *changes;          /* [n_pages] how often it was taken or written to */
     int32_t sessions;
 
     pthread_mutex_t pass_lock; /* everything below */
@@ -70,9 +71,17 @@ struct dlx_workspace {
     dlx_tensor_ref *inputs, *outputs;
 };
 
+/* The shared page that a page of a session was copied from, and its count of changes then; -1: it was not copied. */
+typedef struct dlx_page_origin {
+    int32_t page;
+    uint32_t changes;
+} dlx_page_origin;
+
 struct dlx_session {
     dlx_workspace *w;
     int32_t *page;              /* [pages of max_context] page of the slab, -1: none */
+    dlx_page_origin *origin;    /* [pages of max_context] of pages copied for the call that is on its way */
+    bool copied;                /* there are some */
     int64_t home;               /* page where place 0 would lie if the sequence were in one piece */
     uint8_t *stored;            /* [max_context] */
     int32_t *known;             /* [max_context] id behind each stored position */
@@ -105,6 +114,11 @@ static inline uint8_t *dlx_kv_at(const dlx_session *s, size_t tensor, int32_t po
 /* Gives the session pages of its own for them: missing ones are taken, shared ones copied. On failure nothing changed.
  */
 dlx_status dlx_pages_own(dlx_session *s, int32_t begin, int32_t end, dlx_error *err);
+/* Behind a call: forgets where pages were copied from; after a failure shares them again where they are as they were.
+ */
+void dlx_pages_settle(dlx_session *s, bool failed);
+/* Rows were written to the pages of these positions. */
+void dlx_pages_written(dlx_session *s, int32_t begin, int32_t end);
 /* All pages of an empty session, side by side. */
 dlx_status dlx_pages_side_by_side(dlx_session *s, dlx_error *err);
 /* Lets `s`, which is empty, hold the pages of positions < n that `from` holds. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/facts.h"
 #include "runtime/constants.h"
 
 enum { MOST_SCALAR_BYTES = 64 };
@@ -244,16 +245,17 @@ static unsigned asked_dims(const dlx_importer *im, int32_t e)
 }
 
 /*
- * Which dimensions of a dynamic input vary is not in the file. Where the program asks for sizes, it is those, and in
- * inputs of which it asks nothing the dimension that has the same bound (at the same place, if there is one), of them
- * or of an input that has no other dimension. Else all of an integer vector, the first one of a cache or mask; a
- * one-element dimension does not vary.
+ * Which dimensions of a dynamic input vary is not in the file. In our own files it is the first one. Where a program
+ * asks for sizes, it is those, and in inputs of which it asks nothing the dimension that has the same bound (at the
+ * same place, if there is one), of them or of an input that has no other dimension. Else all of an integer vector, the
+ * first one of a cache or mask; a one-element dimension does not vary.
  */
 static unsigned input_dynamic(const dlx_importer *im, int32_t e)
 {
     const dlx_pte_plan *plan = im->plan;
     const dlx_pte_tensor *t = &plan->values[e].u.tensor;
     if (!t->dynamic) return 0;
+    if (dlx_facts_are_ours(im->pte) && t->rank && t->sizes[0] != 1) return 1; /* tokens, positions, cached rows */
     unsigned dims = asked_dims(im, e), alike = 0;
     for (uint32_t i = 0; !dims && i < plan->n_inputs; i++) {
         if (plan->values[plan->inputs[i]].kind != DLX_EV_TENSOR) continue;

@@ -280,6 +280,44 @@ static void one_of_a_batch_fails(void **state)
     dlx_model_close(m);
 }
 
+/* A page that was copied for a call is shared again when the call fails, and nobody has less room than before. */
+static void a_failure_takes_no_page(void **state)
+{
+    (void)state;
+    dlx_model *m = open_tiny(TINY_NAN, 1, NULL);
+    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3, .kv_positions = 2 * DLX_KV_PAGE});
+    dlx_session *s = open_in(w), *fork, *third = open_in(w);
+    float before[4 * VOCAB], behind[4 * VOCAB];
+    run(s, call_at(0, 4, 4, 4, NULL));
+    assert_int_equal(dlx_session_fork(&fork, s, 4, NULL), DLX_OK);
+    run(fork, call_at(4, 4, 4, 0, before));
+    assert_int_equal(dlx_workspace_free_positions(w), DLX_KV_PAGE);
+    int32_t bad[4] = {NAN_TOKEN, 1, 2, 3};
+    dlx_forward_call c = call_at(4, 4, 4, 4, behind);
+    c.ids = bad;
+    expect(s, c, DLX_E_INTERNAL, "NaN");
+    assert_int_equal(dlx_workspace_free_positions(w), DLX_KV_PAGE);
+    run(s, call_at(4, 4, 4, 0, behind));
+    assert_memory_equal(before, behind, sizeof before);
+    run(third, call_at(0, 4, 4, 4, NULL)); /* there is room */
+    dlx_session_close(third);
+
+    /* In one batch the fork becomes the only owner of the shared page and writes to it: then the copy stays. */
+    dlx_forward_call good = call_at(4, 4, 4, 4, before);
+    dlx_session *both[2] = {s, fork};
+    const dlx_forward_call *calls[2] = {&c, &good};
+    dlx_status status[2];
+    assert_int_equal(dlx_forward_batch(both, calls, 2, status, NULL), DLX_E_INTERNAL);
+    assert_true(status[0] == DLX_E_INTERNAL && status[1] == DLX_OK);
+    run(s, call_at(4, 4, 4, 4, behind));
+    assert_memory_equal(before, behind, sizeof before);
+    dlx_session_close(fork);
+    dlx_session_close(s);
+    assert_int_equal(dlx_workspace_free_positions(w), 2 * DLX_KV_PAGE);
+    dlx_workspace_close(w);
+    dlx_model_close(m);
+}
+
 /* ---- halves ---- */
 
 static void a_cache_of_halves(void **state)
@@ -432,6 +470,7 @@ int main(void)
         cmocka_unit_test(memory_is_shared_and_runs_out_with_a_sentence),
         cmocka_unit_test(a_call_that_fails_leaves_the_cache_as_it_was),
         cmocka_unit_test(one_of_a_batch_fails),
+        cmocka_unit_test(a_failure_takes_no_page),
         cmocka_unit_test(a_cache_of_halves),
         cmocka_unit_test(halves_do_not_depend_on_the_cut),
         cmocka_unit_test(a_cache_that_is_not_read_as_it_is),

@@ -4,6 +4,7 @@ import operator
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from diffulex_edge.decode import check_options
+from diffulex_edge.errors import LibraryNotFoundError
 
 from .sampler.token import GreedySampler, Sampler, TopPSampler
 
@@ -175,5 +176,8 @@ def check_settings(config: Any) -> None:
             raise ValueError(f"{name} is {value!r}; expected a whole number, 0 or more") from None
     numbers = {"temperature": "temperature", "top_p": "top_p", "confidence_threshold": "threshold",
                "repetition_penalty": "repetition_penalty"}
-    check_options({option: float(value) for name, option in numbers.items()
-                   if (value := getattr(config, name, None)) is not None})
+    try:
+        check_options({option: float(value) for name, option in numbers.items()
+                       if (value := getattr(config, name, None)) is not None})
+    except LibraryNotFoundError:
+        pass    # decoders in Python alone say what they cannot use

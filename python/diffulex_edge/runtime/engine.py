@@ -375,7 +375,8 @@ class DiffusionEngine(_Engine):
 
     def _generate_blocks(self, prompt: List[int], config: DiffusionGenerationConfig, facts: ModelFacts,
                          on_step: Optional[OnStep]) -> Generation:
-        check_options(config.options)
+        if config.options:
+            check_options(config.options)
         if config.options:
             raise ValueError(f"the block sampler has no option {next(iter(config.options))!r}; name an algorithm that has")
         if len(prompt) + config.max_new_tokens > facts.max_context:
