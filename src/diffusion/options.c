@@ -128,8 +128,15 @@ size_t dlx_decode_option_count(void)
 bool dlx_decode_option_info(size_t i, dlx_option_info *out)
 {
     if (i >= DLX_COUNT(rows) || !out) return false;
-    dlx_option_info info = {sizeof info,        rows[i].name, kind_names[rows[i].kind],
-                            rows[i].algorithms, rows[i].help, rows[i].words};
+    size_t first = 0;
+    while (rows[first].slot != rows[i].slot) first++;
+    dlx_option_info info = {.struct_size = sizeof info,
+                            .name = rows[i].name,
+                            .kind = kind_names[rows[i].kind],
+                            .algorithms = rows[i].algorithms,
+                            .help = rows[i].help,
+                            .words = rows[i].words,
+                            .same_as = first < i ? rows[first].name : NULL};
     return dlx_struct_out(out, &info, sizeof info, "dlx_option_info", NULL) == DLX_OK;
 }
 

@@ -259,7 +259,7 @@ static const char *in_force(int32_t attn_block, int32_t shift, const char *optio
         char value[256];
         if (dlx_decode_option_in_force(&m.facts, mine, prompt, 3, info.name, value, sizeof value, &err) != DLX_OK)
             fail_msg("%s: %s", info.name, err.message);
-        if (strstr(info.help, "'s name for ")) continue;
+        if (info.same_as) continue;
         size_t n = strlen(all);
         if (*value) snprintf(all + n, sizeof all - n, "%s%s=%s", n ? " " : "", info.name, value);
         if (dlx_decode_options_set(again, info.name, value, &err) != DLX_OK) fail_msg("%s", err.message);
@@ -306,6 +306,9 @@ static void values_in_force(void **state)
     assert_string_equal(in_force(4, 0, "max_new_tokens=8 algorithm=ar.generate repetition_penalty=1.1"),
                         "algorithm=ar.generate published=true max_new_tokens=8 temperature=0 top_k=0 top_p=1 seed=0 "
                         "stop_ids=7,11 n_cached=0 repetition_penalty=1.1");
+    dlx_option_info info = {.struct_size = sizeof info};
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++)
+        assert_int_equal(info.same_as != NULL, strstr(info.help, " name for ") != NULL);
     /* It fails as a decode would. */
     static const int32_t prompt[] = {20, 21, 22};
     char value[8] = "x";
