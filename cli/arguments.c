@@ -274,12 +274,18 @@ bool dlx_cli_list(const dlx_cli_arguments *a, const char *name, const char ***li
     return true;
 }
 
+const char *dlx_cli_path(const dlx_cli_arguments *a, const char *name, int *next)
+{
+    const char *path = dlx_cli_text(a, name);
+    if (path) return path;
+    return *next < a->n_positional ? a->positional[(*next)++] : NULL;
+}
+
 const char *dlx_cli_pte_path(const dlx_cli_arguments *a, int *next)
 {
-    const char *path = dlx_cli_text(a, "pte-path");
     *next = 0;
-    if (path) return path;
-    if (a->n_positional) return a->positional[(*next)++];
-    dlx_cli_usage(a->command, "%s needs a .pte file, as its first argument or as --pte-path", a->command->name);
-    return NULL;
+    const char *path = dlx_cli_path(a, "pte-path", next);
+    if (!path)
+        dlx_cli_usage(a->command, "%s needs a .pte file, as its first argument or as --pte-path", a->command->name);
+    return path;
 }

@@ -42,6 +42,8 @@ typedef struct dlx_cli_command {
     const char *arguments;                     /* positional arguments as --help shows them; "" for none */
     const char *summary;                       /* one line */
     const char *notes;                         /* a paragraph for --help, or NULL */
+    const char *examples;                      /* command lines, each ended by a NUL; NULL for none */
+    const char *first;                         /* "a b c": the options a newcomer needs; NULL: --help has one list */
     void (*choices)(const dlx_cli_lister *to); /* what stands behind the options; NULL: nothing more */
     const dlx_cli_option *options;
     size_t n_options;
@@ -83,6 +85,8 @@ bool dlx_cli_list(const dlx_cli_arguments *a, const char *name, const char ***li
 /* What was given for a decode option, by its name with underscores, or NULL. */
 const char *dlx_cli_decode_text(const dlx_cli_arguments *a, const char *name);
 
+/* What was given for an option, or else the next argument, from *next on, which is then counted; NULL: neither. */
+const char *dlx_cli_path(const dlx_cli_arguments *a, const char *name, int *next);
 /* The .pte of a command that takes it as --pte-path or as its first argument. *next becomes the first argument behind
  * it. NULL when there is none, which was reported. */
 const char *dlx_cli_pte_path(const dlx_cli_arguments *a, int *next);
@@ -96,9 +100,14 @@ bool dlx_cli_offers(const dlx_option_info *info);
 /* help.c */
 void dlx_cli_help_program(void);
 void dlx_cli_help_command(const dlx_cli_command *command);
+void dlx_cli_help_paragraph(const char *text);
+extern const dlx_cli_lister dlx_cli_help_lister; /* prints the rows of --help */
 /* What stands behind an option's name: " FILE", " TEXT ...", "" for a flag. */
 const char *dlx_cli_value_of(const dlx_cli_option *option, char buffer[64]);
 const char *dlx_cli_value_of_kind(const char *kind); /* the same for a kind of decode option */
+/* What a decode option does, the words that it takes, and the algorithms that have it. */
+enum { DLX_CLI_HELP_SIZE = 1024 };
+const char *dlx_cli_help_of(const dlx_option_info *info, char text[DLX_CLI_HELP_SIZE]);
 /* "--gen-length" for the decode option "gen_length". */
 const char *dlx_cli_flag_of(const char *name, char buffer[64]);
 /* Sentences that --help and the manual share. */

@@ -35,14 +35,20 @@ static int run(const dlx_cli_arguments *a)
 {
     dlx_error err;
     dlx_tokenizer *t;
-    const char *list = a->positional[1];
+    int next;
+    const char *path = dlx_cli_pte_path(a, &next), *list = NULL;
     char *content = NULL;
     size_t n;
+    if (!path) return DLX_CLI_USAGE;
+    if (a->n_positional != next + 1)
+        return dlx_cli_usage(a->command, "detokenize needs one list of token ids%s",
+                             a->n_positional > next + 1 ? "; quotes keep words together" : "");
+    list = a->positional[next];
     if (!strcmp(list, "-")) {
         if (dlx_cli_read_text("-", &content, &n, &err) != DLX_OK) return dlx_cli_fail(&err);
         list = content;
     }
-    int status = dlx_cli_open_tokenizer(&t, a->positional[0], &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+    int status = dlx_cli_open_tokenizer(&t, path, &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
     if (status == DLX_CLI_OK) {
         status = decode(a, t, list);
         dlx_tokenizer_close(t);
@@ -52,6 +58,7 @@ static int run(const dlx_cli_arguments *a)
 }
 
 static const dlx_cli_option options[] = {
+    {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte or folder, instead of the first argument", 0, 0},
     {"skip-special", DLX_CLI_FLAG, NULL, "leave special tokens out", 0, 0},
     {"json", DLX_CLI_FLAG, NULL, "one JSON object", 0, 0},
 };
@@ -62,7 +69,7 @@ const dlx_cli_command dlx_cli_detokenize = {
     .summary = "prints the text of token ids such as 1,2,3 (- reads the standard input)",
     .options = options,
     .n_options = sizeof options / sizeof *options,
-    .least = 2,
+    .least = 1,
     .most = 2,
     .run = run,
 };

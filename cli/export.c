@@ -37,9 +37,11 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r)
     printf("\n");
 }
 
-static void put_summary(const dlx_export_options *o, const dlx_export_result *r)
+static void put_summary(const dlx_export_options *o, const dlx_export_result *r, bool by_default)
 {
     char a[32], b[32], c[32];
+    if (by_default)
+        printf("quantization: %s, the default; --quantization none keeps the weights in float32\n", o->quantization);
     printf("%s: %s (%llu bytes) in %.2f s, peak memory %s\n", o->output_path, dlx_cli_bytes(a, r->file_bytes),
            (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, dlx_cli_peak_memory()));
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
@@ -58,10 +60,14 @@ static int run(const dlx_cli_arguments *a)
     dlx_export_options o = dlx_export_options_default();
     dlx_export_result result = {.struct_size = sizeof result};
     dlx_error err;
-    o.model_path = dlx_cli_text(a, "hf-model-path");
-    o.output_path = dlx_cli_text(a, "output-path");
+    int next = 0;
+    o.model_path = dlx_cli_path(a, "hf-model-path", &next);
+    o.output_path = dlx_cli_path(a, "output-path", &next);
     if (!o.model_path || !o.output_path)
-        return dlx_cli_usage(a->command, "export needs --hf-model-path and --output-path");
+        return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
+                                         "--hf-model-path DIR --output-path FILE");
+    if (a->n_positional > next)
+        return dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
     dlx_backend_info backend = {.struct_size = sizeof backend};
     dlx_scheme_info scheme = {.struct_size = sizeof scheme};
     if (dlx_export_backend_info(0, &backend)) o.backend = backend.name;
@@ -87,7 +93,7 @@ static int run(const dlx_cli_arguments *a)
     if (dlx_cli_flag(a, "json", false))
         put_json(&o, &result);
     else
-        put_summary(&o, &result);
+        put_summary(&o, &result, !dlx_cli_text(a, "quantization"));
     return DLX_CLI_OK;
 }
 
@@ -116,8 +122,9 @@ static void choices(const dlx_cli_lister *to)
 enum { LONGEST = 1 << 24 };
 
 static const dlx_cli_option options[] = {
-    {"hf-model-path", DLX_CLI_TEXT, "DIR", "checkpoint folder, or org/name, looked up in the Hugging Face cache", 0, 0},
-    {"output-path", DLX_CLI_TEXT, "FILE", "the .pte to write", 0, 0},
+    {"hf-model-path", DLX_CLI_TEXT, "DIR",
+     "checkpoint folder, or org/name from the Hugging Face cache, instead of the argument DIR", 0, 0},
+    {"output-path", DLX_CLI_TEXT, "FILE", "the .pte to write, instead of the argument FILE", 0, 0},
     {"backend", DLX_CLI_TEXT, "NAME", "who runs the program, one of the backends below", 0, 0},
     {"quantization", DLX_CLI_TEXT, "NAME", "one of the quantisation schemes below", 0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
@@ -134,12 +141,15 @@ static const dlx_cli_option options[] = {
 
 const dlx_cli_command dlx_cli_export = {
     .name = "export",
-    .arguments = "",
+    .arguments = "DIR FILE",
     .summary = "turns a checkpoint folder into a .pte",
+    .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
+    .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
+                "diffulex-edge export org/name model.pte --quantization none\0",
     .choices = choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,
-    .most = 0,
+    .most = 2,
     .run = run,
 };

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "input.h"
 #include "output.h"
+#include "progress.h"
 #include "prompt.h"
 #include "running.h"
 
@@ -156,6 +157,21 @@ static int32_t *finished_text(const infill *x, const dlx_generation *generation)
     return text;
 }
 
+/* Whether every mask became a token without text, such as the end of the answer. */
+static bool says_nothing(const infill *x, const int32_t *text)
+{
+    for (size_t i = 0; i < x->n; i++) {
+        char *one;
+        size_t length;
+        if (x->ids[i] != x->running->facts->mask_id) continue;
+        if (text[i] == x->ids[i]) return false; /* interrupted */
+        if (dlx_tokenizer_decode(x->running->tokenizer, &text[i], 1, true, &one, &length, NULL) != DLX_OK) return false;
+        dlx_free(one);
+        if (length) return false;
+    }
+    return true;
+}
+
 static dlx_status put_json(const infill *x, const dlx_completion *completion, const int32_t *text, dlx_error *err)
 {
     dlx_cli_json j = {.out = stdout};
@@ -182,6 +198,9 @@ static dlx_status put_result(infill *x, const dlx_completion *completion, dlx_er
     } else {
         s = each_run(x, text, x, put_plain, err);
         printf("\n");
+        if (says_nothing(x, text))
+            dlx_cli_message("the model filled the gap with its end token: it has nothing to say there. Another "
+                            "--length or more text around the gap may help; --keep-special shows the tokens");
         if (dlx_cli_flag(x->arguments, "stats", dlx_cli_is_terminal(stderr))) dlx_cli_put_statistics(completion);
     }
     free(text);
@@ -192,10 +211,8 @@ static dlx_status put_result(infill *x, const dlx_completion *completion, dlx_er
 
 static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
-    (void)ctx;
     (void)step;
-    (void)ids;
-    (void)n_ids;
+    dlx_cli_decoding_step(ctx, ids, n_ids);
     return !dlx_cli_interrupted();
 }
 
@@ -221,15 +238,19 @@ static dlx_status set_options(const infill *x, dlx_error *err)
     return s == DLX_OK ? set_unless_given(a, "published", NULL, "false", err) : s;
 }
 
-static dlx_status complete(infill *x, bool *cancelled, dlx_error *err)
+static dlx_status complete(infill *x, const dlx_cli_plan *plan, bool *cancelled, dlx_error *err)
 {
     dlx_completion *completion;
+    dlx_cli_decoding progress;
     dlx_completion_options options = dlx_completion_options_default();
     options.decode = x->arguments->decode;
     options.on_step = on_step;
+    options.step_ctx = &progress;
     dlx_cli_catch_interrupts();
+    dlx_cli_decoding_begin(&progress, plan, "");
     dlx_status s = dlx_complete(x->running->facts, dlx_session_forward, x->running->session, &options, x->ids, x->n,
                                 &completion, err);
+    dlx_cli_progress_end();
     if (s != DLX_OK) return s;
     s = put_result(x, completion, err);
     *cancelled = !strcmp(dlx_completion_finish_reason(completion), "cancelled");
@@ -237,25 +258,33 @@ static dlx_status complete(infill *x, bool *cancelled, dlx_error *err)
     return s;
 }
 
-static int run_on(const dlx_cli_arguments *a, const dlx_cli_running *r, int next)
+/* The text and what will be done with it, before weights are read. */
+static dlx_status prepare(infill *x, dlx_cli_plan *plan, int next, dlx_error *err)
+{
+    const dlx_model_facts *facts = x->running->facts;
+    if (facts->mask_id < 0)
+        return dlx_cli_error(err, DLX_E_UNSUPPORTED, "infill needs a model with a mask token, and this one has none");
+    dlx_status s = read_text(x, next, err);
+    for (size_t i = 0; i < x->n; i++) x->masks += x->ids[i] == facts->mask_id;
+    if (s == DLX_OK) s = set_options(x, err);
+    return s == DLX_OK ? dlx_cli_plan_make(plan, facts, x->arguments->decode, x->ids, x->n, err) : s;
+}
+
+static int run_on(const dlx_cli_arguments *a, dlx_cli_running *r, const char *path, int next)
 {
     dlx_error err;
     infill x = {.arguments = a, .running = r};
+    dlx_cli_plan plan;
     bool cancelled = false;
-    dlx_status s = DLX_OK;
-    if (r->facts->mask_id < 0)
-        s = dlx_cli_error(&err, DLX_E_UNSUPPORTED, "infill needs a model with a mask token, and this one has none");
-    if (s == DLX_OK) s = read_text(&x, next, &err);
-    for (size_t i = 0; i < x.n; i++) x.masks += x.ids[i] == r->facts->mask_id;
-    if (s == DLX_OK) s = set_options(&x, &err);
-    if (s == DLX_OK && r->facts->attn_block)
+    int status = prepare(&x, &plan, next, &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+    if (status == DLX_CLI_OK && r->facts->attn_block)
         dlx_cli_message("this model (%s) fills blocks of %d tokens from left to right: text behind the block of a gap "
                         "does not influence what is filled in",
                         dlx_family_name(r->facts->family), r->facts->attn_block);
-    if (s == DLX_OK) s = complete(&x, &cancelled, &err);
+    if (status == DLX_CLI_OK) status = dlx_cli_running_load(r, a, path);
+    if (status == DLX_CLI_OK && complete(&x, &plan, &cancelled, &err) != DLX_OK) status = dlx_cli_fail(&err);
     free(x.ids);
-    if (s != DLX_OK) return dlx_cli_fail(&err);
-    return cancelled ? DLX_CLI_INTERRUPTED : DLX_CLI_OK;
+    return status == DLX_CLI_OK && cancelled ? DLX_CLI_INTERRUPTED : status;
 }
 
 static int run(const dlx_cli_arguments *a)
@@ -273,7 +302,7 @@ static int run(const dlx_cli_arguments *a)
                              "--length is for --prefix and --suffix; in a text every <|mask|> is one token");
     dlx_cli_running r;
     int status = dlx_cli_running_open(&r, a, path, true);
-    if (status == DLX_CLI_OK) status = run_on(a, &r, next);
+    if (status == DLX_CLI_OK) status = run_on(a, &r, path, next);
     dlx_cli_running_close(&r);
     return status;
 }

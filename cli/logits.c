@@ -9,9 +9,6 @@
 static dlx_status forward(const dlx_cli_running *r, const int32_t *ids, size_t n, int32_t block, float **logits,
                           dlx_error *err)
 {
-    *logits = NULL;
-    if (n > (size_t)r->facts->max_context)
-        return dlx_cli_error(err, DLX_E_LIMIT, "%zu token ids do not fit the context of %d", n, r->facts->max_context);
     *logits = calloc(n * (size_t)r->facts->vocab_size, sizeof **logits);
     if (!*logits)
         return dlx_cli_error(err, DLX_E_NOMEM, "out of memory: %zu rows of %d logits", n, r->facts->vocab_size);
@@ -24,21 +21,39 @@ static dlx_status forward(const dlx_cli_running *r, const int32_t *ids, size_t n
     return dlx_session_forward(r->session, &call, err);
 }
 
-static int run_on(const dlx_cli_arguments *a, const dlx_cli_running *r, const char *output)
+/* Before weights are read. */
+static dlx_status check_ids(const dlx_cli_running *r, const int32_t *ids, size_t n, dlx_error *err)
+{
+    const dlx_model_facts *f = r->facts;
+    if (n > (size_t)f->max_context)
+        return dlx_cli_error(err, DLX_E_LIMIT, "%zu token ids do not fit the context of %d", n, f->max_context);
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= f->vocab_size)
+            return dlx_cli_error(err, DLX_E_INVALID, "token id %d at position %zu is outside the vocabulary of %d",
+                                 ids[i], i, f->vocab_size);
+    return DLX_OK;
+}
+
+static int run_on(const dlx_cli_arguments *a, dlx_cli_running *r, const char *path, const char *output)
 {
     dlx_error err;
     int32_t *ids;
     size_t n;
     float *logits = NULL;
     int32_t block = (int32_t)dlx_cli_int(a, "block-size", r->facts->attn_block);
-    dlx_status s = dlx_cli_parse_ids(dlx_cli_text(a, "token-ids"), &ids, &n, &err);
-    if (s != DLX_OK) return dlx_cli_fail(&err);
-    s = forward(r, ids, n, block, &logits, &err);
-    dlx_cli_catch_interrupts(); /* from here on the file is finished or removed */
-    if (s == DLX_OK) s = dlx_write_logits(output, logits, (int32_t)n, r->facts->vocab_size, &err);
+    if (dlx_cli_parse_ids(dlx_cli_text(a, "token-ids"), &ids, &n, &err) != DLX_OK) return dlx_cli_fail(&err);
+    int status = check_ids(r, ids, n, &err) == DLX_OK ? dlx_cli_running_load(r, a, path) : dlx_cli_fail(&err);
+    if (status == DLX_CLI_OK) {
+        dlx_cli_progress(true, "one pass over %zu tokens", n);
+        dlx_status s = forward(r, ids, n, block, &logits, &err);
+        dlx_cli_catch_interrupts(); /* from here on the file is finished or removed */
+        if (s == DLX_OK) s = dlx_write_logits(output, logits, (int32_t)n, r->facts->vocab_size, &err);
+        dlx_cli_progress_end();
+        if (s != DLX_OK) status = dlx_cli_fail(&err);
+    }
     free(logits);
     free(ids);
-    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+    return status;
 }
 
 static int run(const dlx_cli_arguments *a)
@@ -54,7 +69,7 @@ static int run(const dlx_cli_arguments *a)
     if (dlx_check_output(output, &path, 1, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_cli_running r;
     int status = dlx_cli_running_open(&r, a, path, false);
-    if (status == DLX_CLI_OK) status = run_on(a, &r, output);
+    if (status == DLX_CLI_OK) status = run_on(a, &r, path, output);
     dlx_cli_running_close(&r);
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "arguments.h"
 
-enum { LINE = 76, HELP = 1024 };
+enum { LINE = 76 };
 
 /* One character of text as troff wants it. */
 static const char *character(char c, char plain[2])
@@ -111,27 +111,16 @@ static void put_command(const dlx_cli_command *c)
     }
 }
 
-static void add_word(void *ctx, const char *word)
-{
-    char *text = ctx;
-    size_t n = strlen(text);
-    snprintf(text + n, HELP - n, "%s%s", n && text[n - 1] != ' ' ? ", " : "", word);
-}
-
 static void put_decode_options(void)
 {
-    char flag[64], help[HELP];
+    char flag[64], help[DLX_CLI_HELP_SIZE];
     dlx_option_info info = {.struct_size = sizeof info};
     printf(".SH DECODE OPTIONS\n");
     put_lines("In brackets: the algorithms that have the option, where not all do.");
     put_lines(dlx_cli_says_flags);
     for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {
         if (!dlx_cli_offers(&info)) continue;
-        snprintf(help, sizeof help, "%s%s", info.help, info.words ? "; one of " : "");
-        dlx_cli_split_words(info.words, add_word, help);
-        size_t n = strlen(help);
-        if (strcmp(info.algorithms, "all") != 0) snprintf(help + n, sizeof help - n, " [%s]", info.algorithms);
-        put_option(dlx_cli_flag_of(info.name, flag), dlx_cli_value_of_kind(info.kind), help);
+        put_option(dlx_cli_flag_of(info.name, flag), dlx_cli_value_of_kind(info.kind), dlx_cli_help_of(&info, help));
     }
 }
 
@@ -146,8 +135,8 @@ static void put_surroundings(void)
     put_row("COLUMNS", "width of the output where the terminal does not tell");
     printf(".SH EXAMPLES\n.EX\n");
     static const char *const lines[] = {
-        "diffulex-edge export --hf-model-path DIR --output-path model.pte --quantization int8-dynamic",
-        "diffulex-edge generate model.pte --prompt \"Why is the sky blue?\"",
+        "diffulex-edge export DIR model.pte",
+        "diffulex-edge generate model.pte \"Why is the sky blue?\"",
         "diffulex-edge chat model.pte",
     };
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {

@@ -17,7 +17,8 @@
 static volatile sig_atomic_t caught; /* signal that asks to stop, 0: none */
 static int output_error;             /* errno of the first print that failed */
 static double progress_time;
-static bool progress_shown;
+static volatile sig_atomic_t progress_shown; /* a signal handler wipes the line out */
+static char progress_wipe[8];
 
 /* ---- messages --------------------------------------------------------------------------------------------------- */
 
@@ -124,9 +125,11 @@ void dlx_cli_progress(bool now, const char *format, ...)
     vsnprintf(line, sizeof line, format, list);
     va_end(list);
     int columns = dlx_cli_columns(stderr);
+    bool moves = dlx_cli_moves(stderr);
     progress_time = t;
+    snprintf(progress_wipe, sizeof progress_wipe, moves ? "\r\033[K" : "\n");
     progress_shown = true;
-    if (dlx_cli_moves(stderr))
+    if (moves)
         fprintf(stderr, "\r%.*s\033[K", columns - 1, line);
     else
         fprintf(stderr, "\r%-*.*s", columns - 1, columns - 1, line);
@@ -142,6 +145,12 @@ void dlx_cli_progress_end(void)
     else
         fprintf(stderr, "\r%*s\r", dlx_cli_columns(stderr) - 1, "");
     fflush(stderr);
+}
+
+void dlx_cli_wait_ms(int64_t ms)
+{
+    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    if (ms > 0) nanosleep(&t, NULL);
 }
 
 double dlx_cli_seconds(void)
@@ -194,7 +203,11 @@ static volatile sig_atomic_t mode;
 static void on_signal(int number)
 {
     bool again = caught && !(mode == SIGNAL_TALKS && number == SIGINT);
-    if (mode == SIGNAL_ENDS || again) _exit(128 + number);
+    if (mode == SIGNAL_ENDS || again) {
+        ssize_t written = progress_shown ? write(STDERR_FILENO, progress_wipe, strlen(progress_wipe)) : 0;
+        (void)written;
+        _exit(128 + number);
+    }
     caught = number;
 }
 

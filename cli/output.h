@@ -29,6 +29,9 @@ int dlx_cli_columns(FILE *f);
 /* A model's text. On a terminal control characters other than line end and tab become '?': text must not steer it. */
 void dlx_cli_put_text(FILE *f, const char *text, size_t n);
 
+/* Waits; a signal ends it. */
+void dlx_cli_wait_ms(int64_t ms);
+
 /* One line on the standard error that overwrites itself, at most ten times a second; nothing unless it is a terminal.
  */
 void dlx_cli_progress(bool now, const char *format, ...) __attribute__((format(printf, 2, 3)));

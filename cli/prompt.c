@@ -7,17 +7,26 @@
 #include "input.h"
 #include "output.h"
 
-int dlx_cli_prompt_check(const dlx_cli_arguments *a, int next, bool *is_text)
+/* The argument behind the .pte, or NULL. */
+static const char *argument(const dlx_cli_arguments *a)
 {
-    bool ids = dlx_cli_text(a, "token-ids"), standard = a->n_positional > next && !strcmp(a->positional[next], "-");
-    int given = ids + !!dlx_cli_text(a, "prompt") + !!dlx_cli_text(a, "prompt-file") + standard;
+    int place = dlx_cli_text(a, "pte-path") ? 0 : 1;
+    return a->n_positional > place ? a->positional[place] : NULL;
+}
+
+int dlx_cli_prompt_check(const dlx_cli_arguments *a, bool *is_text)
+{
+    const char *text = argument(a);
+    bool ids = dlx_cli_text(a, "token-ids");
+    int given = ids + !!dlx_cli_text(a, "prompt") + !!dlx_cli_text(a, "prompt-file") + !!text;
     *is_text = !ids;
-    if (a->n_positional > next + standard)
-        return dlx_cli_usage(a->command, "%s does not know what to do with '%s'; a prompt is given as --prompt",
-                             a->command->name, a->positional[next + standard]);
+    if (a->n_positional > (dlx_cli_text(a, "pte-path") ? 1 : 2))
+        return dlx_cli_usage(a->command, "%s takes one prompt, not '%s' as well; quotes keep its words together",
+                             a->command->name, a->positional[a->n_positional - 1]);
     if (given != 1)
         return dlx_cli_usage(a->command,
-                             "%s needs %s prompt: --prompt, --prompt-file, --token-ids, or - for the standard input",
+                             "%s needs %s prompt: the argument behind the .pte (- reads the standard input), --prompt, "
+                             "--prompt-file or --token-ids",
                              a->command->name, given ? "only one" : "a");
     if (ids && (dlx_cli_text(a, "system") || dlx_cli_flag(a, "chat", false)))
         return dlx_cli_usage(a->command, "--chat and --system are for text prompts, not for --token-ids");
@@ -111,6 +120,7 @@ dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *t
 {
     const char *list = dlx_cli_text(a, "token-ids"), *path = dlx_cli_text(a, "prompt-file"),
                *text = dlx_cli_text(a, "prompt");
+    if (!text && !path && argument(a) && strcmp(argument(a), "-") != 0) text = argument(a);
     if (list) return dlx_cli_parse_ids(list, ids, n, err);
     bool given = dlx_cli_text(a, "chat-template");
     bool chat = dlx_cli_flag(a, "chat", given || dlx_tokenizer_has_chat_template(tokenizer));

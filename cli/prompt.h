@@ -32,9 +32,9 @@ bool dlx_cli_template_given(const dlx_cli_arguments *a);
 dlx_status dlx_cli_template_read(dlx_cli_template *t, const dlx_cli_arguments *a, dlx_error *err);
 void dlx_cli_template_free(dlx_cli_template *t);
 
-/* True when the prompt is text, so that a tokenizer is needed. Checks that exactly one prompt was given; `next` is the
- * first free positional argument. Anything but DLX_CLI_OK was reported. */
-int dlx_cli_prompt_check(const dlx_cli_arguments *a, int next, bool *is_text);
+/* True when the prompt is text, so that a tokenizer is needed. Checks that exactly one prompt was given, the argument
+ * behind the .pte being one. Anything but DLX_CLI_OK was reported. */
+int dlx_cli_prompt_check(const dlx_cli_arguments *a, bool *is_text);
 
 /* The ids, freed with free; to be called after dlx_cli_prompt_check. tokenizer may be NULL for ids. */
 dlx_status dlx_cli_prompt_ids(const dlx_cli_arguments *a, const dlx_tokenizer *tokenizer, int32_t **ids, size_t *n,

@@ -5,6 +5,7 @@
 
 #include "input.h"
 #include "output.h"
+#include "progress.h"
 
 dlx_status dlx_cli_open_tokenizer(dlx_tokenizer **out, const char *path, dlx_error *err)
 {
@@ -26,22 +27,41 @@ int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const c
 {
     dlx_error err;
     double start = dlx_cli_seconds();
-    dlx_model_options options = dlx_model_options_default();
-    options.threads = (int32_t)dlx_cli_int(a, "threads", 0);
-    options.cpu = dlx_cli_text(a, "cpu");
-    *r = (dlx_cli_running){0};
-    dlx_workspace_options workspace = {.struct_size = sizeof workspace, .max_sessions = 1};
-    int status = dlx_cli_kv_type(a, &workspace.kv_type);
+    *r = (dlx_cli_running){.read = {.struct_size = sizeof r->read}};
+    r->facts = &r->read;
+    r->threads = (int32_t)dlx_cli_int(a, "threads", 0);
+    if (!r->threads) r->threads = dlx_cpu_count();
+    int status = dlx_cli_kv_type(a, &r->kv_type);
     if (status != DLX_CLI_OK) return status;
-    if (dlx_model_open(&r->model, path, &options, &err) != DLX_OK) return dlx_cli_fail(&err);
-    r->facts = dlx_model_get_facts(r->model);
-    r->kv_type = workspace.kv_type;
-    if (dlx_workspace_open(&r->workspace, r->model, &workspace, &err) != DLX_OK) return dlx_cli_fail(&err);
-    if (dlx_session_open_in(&r->session, r->workspace, &err) != DLX_OK) return dlx_cli_fail(&err);
+    if (dlx_model_read_facts(&r->read, path, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_status s = dlx_tokenizer_open_pte(&r->tokenizer, path, &err);
     if (s != DLX_OK && (needs_tokenizer || s != DLX_E_UNSUPPORTED)) return dlx_cli_fail(&err);
     r->load_ms = (dlx_cli_seconds() - start) * 1e3;
     return DLX_CLI_OK;
+}
+
+static dlx_status load(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, dlx_error *err)
+{
+    dlx_model_options options = dlx_model_options_default();
+    dlx_workspace_options workspace = {.struct_size = sizeof workspace, .max_sessions = 1, .kv_type = r->kv_type};
+    options.threads = r->threads;
+    options.cpu = dlx_cli_text(a, "cpu");
+    dlx_status s = dlx_model_open(&r->model, path, &options, err);
+    if (s != DLX_OK) return s;
+    r->facts = dlx_model_get_facts(r->model);
+    s = dlx_workspace_open(&r->workspace, r->model, &workspace, err);
+    return s == DLX_OK ? dlx_session_open_in(&r->session, r->workspace, err) : s;
+}
+
+int dlx_cli_running_load(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path)
+{
+    dlx_error err;
+    double start = dlx_cli_seconds();
+    dlx_cli_show_loading(path);
+    dlx_status s = load(r, a, path, &err);
+    dlx_cli_progress_end();
+    r->load_ms += (dlx_cli_seconds() - start) * 1e3;
+    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
 void dlx_cli_running_close(dlx_cli_running *r)

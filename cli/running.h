@@ -10,10 +10,12 @@
 #define DLX_CLI_KV_OPTION                                                                                              \
     {"kv-cache", DLX_CLI_TEXT, "TYPE",                                                                                 \
      "cached keys and values: float32 (default; exact) or float16 (half the memory, 11 bits)", 0, 0}
+#define DLX_CLI_CPU_OPTION                                                                                             \
+    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0}
 #define DLX_CLI_RUN_OPTIONS                                                                                            \
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},                               \
     {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},           \
-    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0},           \
+    DLX_CLI_CPU_OPTION,                                                                                                \
     DLX_CLI_KV_OPTION
 /* clang-format on */
 
@@ -22,8 +24,10 @@ typedef struct dlx_cli_running {
     dlx_workspace *workspace; /* of the session alone */
     dlx_session *session;
     dlx_tokenizer *tokenizer; /* NULL where the file carries none */
+    dlx_model_facts read;     /* what `facts` points to until the model is loaded */
     const dlx_model_facts *facts;
     const char *kv_type;
+    int32_t threads;
     double load_ms;
 } dlx_cli_running;
 
@@ -32,9 +36,13 @@ extern const char *const dlx_cli_kv_types[];
 /* What --kv-cache says, in the words of dlx_workspace_options; the exit status. */
 int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out);
 
-/* Opens model, session and tokenizer. Failures are reported; the result is the exit status. Without a tokenizer in the
- * file, needs_tokenizer decides whether that is a failure. Close in any case. */
+/*
+ * Opening happens in two steps, so that a command finds what is wrong with its arguments before it waits for weights:
+ * `open` reads facts and tokenizer, `load` opens model and session. Failures are reported; the results are exit
+ * statuses. Without a tokenizer in the file, needs_tokenizer decides whether that is a failure. Close in any case.
+ */
 int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, bool needs_tokenizer);
+int dlx_cli_running_load(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path);
 void dlx_cli_running_close(dlx_cli_running *r);
 
 /* A .pte or a checkpoint folder. */

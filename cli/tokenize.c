@@ -54,9 +54,16 @@ static int run(const dlx_cli_arguments *a)
 {
     dlx_error err;
     dlx_tokenizer *t;
-    const char *text = a->positional[1];
+    int next;
+    const char *path = dlx_cli_pte_path(a, &next), *text = NULL;
     char *content = NULL;
-    size_t length = strlen(text);
+    size_t length = 0;
+    if (!path) return DLX_CLI_USAGE;
+    if (a->n_positional != next + 1)
+        return dlx_cli_usage(a->command, "tokenize needs one text%s",
+                             a->n_positional > next + 1 ? "; quotes keep words together" : "");
+    text = a->positional[next];
+    length = strlen(text);
     if (dlx_cli_text(a, "system") && !dlx_cli_flag(a, "chat", false))
         return dlx_cli_usage(a->command, "--system needs --chat");
     if (dlx_cli_template_given(a) && !dlx_cli_flag(a, "chat", false))
@@ -65,7 +72,7 @@ static int run(const dlx_cli_arguments *a)
         if (dlx_cli_read_text("-", &content, &length, &err) != DLX_OK) return dlx_cli_fail(&err);
         text = content;
     }
-    int status = dlx_cli_open_tokenizer(&t, a->positional[0], &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+    int status = dlx_cli_open_tokenizer(&t, path, &err) == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
     if (status == DLX_CLI_OK) {
         status = encode(a, t, text, length);
         dlx_tokenizer_close(t);
@@ -75,6 +82,7 @@ static int run(const dlx_cli_arguments *a)
 }
 
 static const dlx_cli_option options[] = {
+    {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte or folder, instead of the first argument", 0, 0},
     {"special", DLX_CLI_FLAG, NULL, "special tokens written out in the text become their ids", 0, 0},
     {"chat", DLX_CLI_FLAG, NULL, "the text is a user message in the model's chat template", 0, 0},
     {"system", DLX_CLI_TEXT, "TEXT", "with --chat: the system message", 0, 0},
@@ -89,7 +97,7 @@ const dlx_cli_command dlx_cli_tokenize = {
     .notes = "FILE is a .pte, FOLDER a checkpoint folder with tokenizer files.",
     .options = options,
     .n_options = sizeof options / sizeof *options,
-    .least = 2,
+    .least = 1,
     .most = 2,
     .run = run,
 };

@@ -6,6 +6,7 @@
 #include "visual.h"
 
 #include <langinfo.h>
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,12 +44,20 @@ bool dlx_cli_visual_possible(FILE *out)
     return dlx_cli_moves(out);
 }
 
-bool dlx_cli_visual_open(dlx_cli_visual *v, FILE *out, const dlx_tokenizer *tokenizer, int32_t mask_id, size_t n_prompt,
+/* Numbers are read and written without the locale. */
+void dlx_cli_visual_locale(void)
+{
+    if (!setlocale(LC_CTYPE, "") || !strcmp(setlocale(LC_CTYPE, NULL), "C")) setlocale(LC_CTYPE, "C.UTF-8");
+}
+
+bool dlx_cli_visual_open(dlx_cli_visual *v, FILE *out, const dlx_tokenizer *tokenizer, const dlx_cli_plan *plan,
                          size_t n)
 {
-    *v = (dlx_cli_visual){.out = out, .tokenizer = tokenizer, .mask_id = mask_id, .first = n_prompt, .capacity = n};
+    bool utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    *v = (dlx_cli_visual){.out = out, .tokenizer = tokenizer, .plan = *plan, .capacity = n};
     v->colours = dlx_cli_colours(out);
-    v->mask = strcmp(nl_langinfo(CODESET), "UTF-8") == 0 ? "\xE2\x96\x91" : "_";
+    v->mask = utf8 ? "\xE2\x96\x91" : "_";
+    v->later = utf8 ? "\xC2\xB7" : ".";
     v->confidence = malloc((n ? n : 1) * sizeof *v->confidence);
     v->pass = calloc(n ? n : 1, sizeof *v->pass);
     if (!v->confidence || !v->pass) {
@@ -143,7 +152,7 @@ static size_t put_token(sheet *s, const int32_t *ids, size_t i, size_t n_ids)
             s->failed = true;
             return joined;
         }
-        bool more = i + joined < n_ids && joined < MOST_JOINED && ids[i + joined] != v->mask_id;
+        bool more = i + joined < n_ids && joined < MOST_JOINED && ids[i + joined] != v->plan.mask_id;
         if (!ends_in_replacement(text, n) || !more) break;
         dlx_free(text);
         if (i + joined < v->capacity && v->confidence[i + joined] < least) least = v->confidence[i + joined];
@@ -192,6 +201,32 @@ static void show(dlx_cli_visual *v, const sheet *s, const char *bytes, long size
     fflush(v->out);
 }
 
+static void put_caption(sheet *s, const int32_t *ids, size_t n_ids)
+{
+    const dlx_cli_visual *v = s->v;
+    const dlx_cli_plan *p = &v->plan;
+    char text[160], block[64] = "";
+    size_t length = (size_t)p->block_length, total = dlx_cli_plan_total(p);
+    if (length && v->active.end) {
+        size_t first = (p->n_prompt - p->grid) / length, begin = (size_t)v->active.begin;
+        size_t last = (p->n_prompt + p->n_new - 1 - p->grid) / length;
+        if (begin >= p->grid && last > first)
+            snprintf(block, sizeof block, ", block %zu of %zu", (begin - p->grid) / length - first + 1,
+                     last - first + 1);
+    }
+    snprintf(text, sizeof text, "pass %d%s, %zu of %zu tokens known, %.1f ms a pass", v->passes, block,
+             dlx_cli_plan_known(p, ids, n_ids), total, v->ms / v->passes);
+    for (char *line = text; (int)strlen(line) > s->columns;) { /* broken behind a comma */
+        char *last = NULL;
+        for (char *c = line; (c = strstr(c, ", ")) && c - line < s->columns; c++) last = c;
+        if (!last) break;
+        last[1] = '\n';
+        line = last + 2;
+    }
+    begin_line(s);
+    put(s, dim, false, text, strlen(text));
+}
+
 static void draw(dlx_cli_visual *v, const int32_t *ids, size_t n_ids)
 {
     char *bytes = NULL;
@@ -200,14 +235,18 @@ static void draw(dlx_cli_visual *v, const int32_t *ids, size_t n_ids)
     s.out = open_memstream(&bytes, &size);
     if (!s.out) return;
     begin_line(&s);
-    for (size_t i = v->first; i < n_ids && !s.failed;) {
-        if (ids[i] == v->mask_id) {
-            put(&s, dim, false, v->mask, strlen(v->mask));
+    v->active = dlx_cli_plan_active(&v->plan, ids, n_ids);
+    for (size_t i = v->plan.n_prompt; i < n_ids && !s.failed;) {
+        if (ids[i] == v->plan.mask_id) {
+            bool active = i >= (size_t)v->active.begin && i < (size_t)v->active.end;
+            const char *mask = active ? v->mask : v->later;
+            put(&s, active ? "" : dim, false, mask, strlen(mask));
             i++;
         } else {
             i += put_token(&s, ids, i, n_ids);
         }
     }
+    put_caption(&s, ids, n_ids);
     if (fclose(s.out) == 0 && !s.failed) show(v, &s, bytes, (long)size);
     free(bytes);
     free(s.start);
@@ -223,6 +262,7 @@ static float likelihood(float score)
 void dlx_cli_visual_step(dlx_cli_visual *v, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
     v->passes++;
+    v->ms += step->milliseconds;
     for (size_t i = 0; i < step->n_accepted; i++) {
         size_t position = (size_t)step->accepted[i].position;
         if (position >= v->capacity) continue;
@@ -230,6 +270,7 @@ void dlx_cli_visual_step(dlx_cli_visual *v, const dlx_step *step, const int32_t 
         v->pass[position] = v->passes;
     }
     draw(v, ids, n_ids);
+    dlx_cli_wait_ms(v->delay_ms);
 }
 
 void dlx_cli_visual_legend(const dlx_cli_visual *v)

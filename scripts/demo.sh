@@ -34,7 +34,7 @@ program=$build/cli/diffulex-edge
 # export_demo MODEL QUANTIZATION: prints the name of the program that it made of demo/MODEL.
 export_demo() {
     local file=$build/$1-$2.pte
-    "$program" export --hf-model-path "demo/$1" --output-path "$file" --quantization "$2" >&2
+    "$program" export "demo/$1" "$file" --quantization "$2" >&2
     echo "$file"
 }
 heading() {

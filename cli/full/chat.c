@@ -2,7 +2,6 @@
  * chat: a conversation on the terminal. Turns are kept as messages and rendered by the model's chat template; what of
  * the rendered prompt lies in the session's cache already is not run again. Ctrl-C ends an answer, not the program.
  */
-#include <locale.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +9,7 @@
 #include "chat_settings.h"
 #include "lines.h"
 #include "output.h"
+#include "progress.h"
 #include "prompt.h"
 #include "running.h"
 #include "visual.h"
@@ -23,9 +23,11 @@ typedef struct chat {
     size_t n_turns, capacity;
     bool plain; /* no chat template: every line is continued as it stands */
     bool stats, visual;
+    int64_t delay_ms;     /* of the view */
     dlx_cli_visual *view; /* of the answer in progress, or NULL */
     bool viewed;          /* the last answer was shown by a view, its text was not printed */
     bool line_open;
+    dlx_cli_decoding progress; /* shown until the first text */
 } chat;
 
 /* ---- turns ------------------------------------------------------------------------------------------------------ */
@@ -100,6 +102,8 @@ static bool on_text(void *ctx, const char *text, size_t n)
 {
     chat *c = ctx;
     if (!c->view && n) {
+        dlx_cli_progress_end();
+        c->progress.hidden = true;
         dlx_cli_put_text(stdout, text, n);
         c->line_open = text[n - 1] != '\n';
         if (!dlx_cli_flush()) return false;
@@ -110,7 +114,10 @@ static bool on_text(void *ctx, const char *text, size_t n)
 static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
     chat *c = ctx;
-    if (c->view) dlx_cli_visual_step(c->view, step, ids, n_ids);
+    if (c->view)
+        dlx_cli_visual_step(c->view, step, ids, n_ids);
+    else
+        dlx_cli_decoding_step(&c->progress, ids, n_ids);
     return !dlx_cli_interrupted() && !dlx_cli_output_error();
 }
 
@@ -126,14 +133,20 @@ static dlx_status decode(chat *c, const int32_t *ids, size_t n, int32_t max_new,
     o.on_step = on_step;
     o.text_ctx = o.step_ctx = c;
     dlx_cli_visual view;
-    if (c->visual &&
-        dlx_cli_visual_open(&view, stdout, c->r.tokenizer, c->r.facts->mask_id, n, (size_t)c->r.facts->max_context)) {
+    dlx_cli_plan plan;
+    s = dlx_cli_plan_make(&plan, c->r.facts, o.decode, ids, n, err);
+    if (s != DLX_OK) return s;
+    if (c->visual && dlx_cli_visual_open(&view, stdout, c->r.tokenizer, &plan, (size_t)c->r.facts->max_context)) {
         c->view = &view;
+        view.delay_ms = c->delay_ms;
         dlx_cli_visual_legend(&view);
+    } else {
+        dlx_cli_decoding_begin(&c->progress, &plan, "");
     }
     c->viewed = c->view != NULL;
     c->line_open = false;
     s = dlx_complete(c->r.facts, dlx_session_forward, c->r.session, &o, ids, n, out, err);
+    dlx_cli_progress_end();
     if (c->view) {
         dlx_cli_visual_wipe(&view);
         dlx_cli_visual_close(&view);
@@ -176,17 +189,19 @@ static void answer(chat *c)
 
 static void help(void)
 {
-    printf("  /help, /h    this list\n"
-           "  /quit, /q, /exit, Ctrl-D   leave\n"
-           "  /clear       start the conversation anew\n"
-           "  /config      all settings\n"
-           "  /system TEXT the system message; without a text: none\n"
-           "  /stats       numbers after every answer, on or off\n"
-           "  /visual      watch masks turn into tokens, on or off\n");
+    static const char *const rows[][2] = {
+        {"/help, /h", "this list"},
+        {"/quit, /q, /exit, Ctrl-D", "leave"},
+        {"/clear", "start the conversation anew"},
+        {"/system TEXT", "the system message; without a text: none"},
+        {"/config", "what the next answer is made with, every option of its decoder included"},
+        {"/stats", "numbers after every answer, on or off"},
+        {"/visual", "watch masks turn into tokens, on or off"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) dlx_cli_help_lister.row(rows[i][0], rows[i][1]);
     dlx_cli_chat_settings_help();
-    printf("A setting without a value tells what holds; \"off\" brings the default back. A line that ends in \\ goes "
-           "on in the\n"
-           "next one. Ctrl-C stops an answer.\n");
+    dlx_cli_help_paragraph("A setting without a value tells what holds; \"off\" brings the default back. A line "
+                           "that ends in \\ goes on in the next one. Ctrl-C stops an answer.");
 }
 
 static void clear(chat *c)
@@ -202,6 +217,17 @@ static void set_system(chat *c, const char *text)
     if (*text && !add_turn(c, "system", text, strlen(text))) dlx_cli_out_of_memory();
     printf(*text ? "the conversation starts anew with this system message\n"
                  : "the conversation starts anew without a system message of its own\n");
+}
+
+static void show_settings(const chat *c)
+{
+    const dlx_chat_options *t = &c->template.options;
+    dlx_cli_chat_show(&c->settings);
+    printf("chat template: %s", c->plain           ? "none, lines are continued as they stand"
+                                : t->chat_template ? "that of --chat-template"
+                                                   : "the model's");
+    if (t->enable_thinking) printf("; enable_thinking %s", t->enable_thinking > 0 ? "true" : "false");
+    printf("%s%s\n", t->template_kwargs ? "; variables " : "", t->template_kwargs ? t->template_kwargs : "");
 }
 
 static void toggle(const char *what, bool *flag, const char *value)
@@ -223,7 +249,7 @@ static bool command(chat *c, const char *line)
     else if (!strcmp(word, "clear"))
         clear(c);
     else if (!strcmp(word, "config"))
-        dlx_cli_chat_show(&c->settings);
+        show_settings(c);
     else if (!strcmp(word, "system"))
         set_system(c, value);
     else if (!strcmp(word, "stats"))
@@ -307,9 +333,9 @@ static void talk(chat *c)
 
 static int open_chat(chat *c, const dlx_cli_arguments *a, const char *path)
 {
+    dlx_error err;
     int status = dlx_cli_running_open(&c->r, a, path, true);
     if (status != DLX_CLI_OK) return status;
-    dlx_error err;
     if (dlx_cli_template_read(&c->template, a, &err) != DLX_OK) return dlx_cli_fail(&err);
     bool given = dlx_cli_text(a, "chat-template");
     c->plain = !dlx_cli_flag(a, "template", given || dlx_tokenizer_has_chat_template(c->r.tokenizer));
@@ -319,12 +345,14 @@ static int open_chat(chat *c, const dlx_cli_arguments *a, const char *path)
     const char *system = dlx_cli_text(a, "system");
     if (c->plain && system) return dlx_cli_usage(a->command, "--system needs a chat template, and this chat has none");
     if (system && !add_turn(c, "system", system, strlen(system))) return dlx_cli_out_of_memory();
-    dlx_cli_chat_settings_init(&c->settings, a, c->r.facts);
+    dlx_cli_chat_settings_init(&c->settings, a, &c->r);
+    if (dlx_cli_chat_check(&c->settings, &err) != DLX_OK) return dlx_cli_fail(&err);
     c->lines = dlx_cli_lines_open();
     if (!c->lines) return dlx_cli_out_of_memory();
     c->stats = dlx_cli_flag(a, "stats", false);
     c->visual = dlx_cli_flag(a, "visual", false) && dlx_cli_visual_possible(stdout);
-    return DLX_CLI_OK;
+    c->delay_ms = dlx_cli_int(a, "delay", 0);
+    return dlx_cli_running_load(&c->r, a, path);
 }
 
 static int run(const dlx_cli_arguments *a)
@@ -334,8 +362,7 @@ static int run(const dlx_cli_arguments *a)
     if (!path) return DLX_CLI_USAGE;
     if (a->n_positional > next)
         return dlx_cli_usage(a->command, "chat does not know what to do with '%s'", a->positional[next]);
-    /* Widths of characters and the line editor follow the locale; numbers are read and written without it. */
-    if (!setlocale(LC_CTYPE, "") || !strcmp(setlocale(LC_CTYPE, NULL), "C")) setlocale(LC_CTYPE, "C.UTF-8");
+    dlx_cli_visual_locale();
     chat c = {0};
     int status = open_chat(&c, a, path);
     if (status == DLX_CLI_OK) {
@@ -358,7 +385,7 @@ static const dlx_cli_option options[] = {
     DLX_CLI_TEMPLATE_OPTIONS,
     {"template", DLX_CLI_FLAG, NULL, "render the conversation with the model's chat template (default: if it has one)",
      0, 0},
-    {"visual", DLX_CLI_FLAG, NULL, "watch masks turn into tokens", 0, 0},
+    DLX_CLI_VISUAL_OPTIONS,
     {"stats", DLX_CLI_FLAG, NULL, "numbers after every answer, on the standard error", 0, 0},
 };
 

@@ -8,16 +8,16 @@
 enum { DEFAULT_MAX_NEW = 128 };
 
 static const struct {
-    const char *word, *option, *help;
+    const char *word, *option, *value, *help;
 } settings[] = {
-    {"temp", "temperature", "0: the likeliest tokens; higher: freer"},
-    {"topk", "top_k", "keep the K likeliest tokens"},
-    {"topp", "top_p", "keep the likeliest tokens up to this mass"},
-    {"max", "max_new_tokens", "length of an answer"},
-    {"iter", "max_passes", "most passes a block (Dream: an answer); fewer are faster and reveal more tokens each"},
-    {"conf", "threshold", "reveal every token surer than this, whatever the number of passes"},
-    {"block", "block_length", "tokens a block"},
-    {"preset", "preset", "exact, balanced or fast"},
+    {"temp", "temperature", "X", "0: the likeliest tokens; higher: freer"},
+    {"topk", "top_k", "K", "keep the K likeliest tokens"},
+    {"topp", "top_p", "X", "keep the likeliest tokens up to this mass"},
+    {"max", "max_new_tokens", "N", "length of an answer"},
+    {"iter", "max_passes", "N", "most passes a block (Dream: an answer); fewer are faster and reveal more tokens each"},
+    {"conf", "threshold", "X", "reveal every token surer than this, whatever the number of passes"},
+    {"block", "block_length", "N", "tokens a block"},
+    {"preset", "preset", "NAME", "exact, balanced or fast"},
 };
 enum { N_SETTINGS = sizeof settings / sizeof *settings };
 
@@ -33,9 +33,9 @@ bool dlx_cli_chat_setting(const char *word)
     return find(word) >= 0;
 }
 
-void dlx_cli_chat_settings_init(dlx_cli_chat_settings *s, const dlx_cli_arguments *a, const dlx_model_facts *facts)
+void dlx_cli_chat_settings_init(dlx_cli_chat_settings *s, const dlx_cli_arguments *a, const dlx_cli_running *r)
 {
-    *s = (dlx_cli_chat_settings){.decode = a->decode, .facts = facts};
+    *s = (dlx_cli_chat_settings){.decode = a->decode, .r = r};
     for (int i = 0; i < N_SETTINGS; i++) {
         const char *given = dlx_cli_decode_text(a, settings[i].option);
         if (given) snprintf(s->value[i], sizeof s->value[i], "%s", given);
@@ -47,10 +47,10 @@ static bool family_has(const dlx_cli_chat_settings *s, const char *option)
 {
     dlx_option_info info = {.struct_size = sizeof info};
     char prefix[64];
-    snprintf(prefix, sizeof prefix, "%s.", dlx_family_name(s->facts->family));
+    snprintf(prefix, sizeof prefix, "%s.", dlx_family_name(s->r->facts->family));
     for (size_t i = 0; dlx_decode_option_info(i, &info); i++)
         if (!strcmp(info.name, option))
-            return s->facts->family == DLX_FAMILY_UNKNOWN || !strcmp(info.algorithms, "all") ||
+            return s->r->facts->family == DLX_FAMILY_UNKNOWN || !strcmp(info.algorithms, "all") ||
                    strstr(info.algorithms, prefix);
     return false;
 }
@@ -59,17 +59,43 @@ static bool family_has(const dlx_cli_chat_settings *s, const char *option)
  * published lengths as well, which are not meant here. */
 static dlx_status follow_threshold(dlx_cli_chat_settings *s, bool on, dlx_error *err)
 {
-    const char *fast = s->facts->family == DLX_FAMILY_LLADA   ? "llada.generate_fast"
-                       : s->facts->family == DLX_FAMILY_DREAM ? "dream.generate_blocks"
-                                                              : NULL;
+    const char *fast = s->r->facts->family == DLX_FAMILY_LLADA   ? "llada.generate_fast"
+                       : s->r->facts->family == DLX_FAMILY_DREAM ? "dream.generate_blocks"
+                                                                 : NULL;
     if (!fast) return DLX_OK;
     dlx_status status = dlx_decode_options_set(s->decode, "algorithm", on ? fast : "", err);
     return status == DLX_OK ? dlx_decode_options_set(s->decode, "published", on ? "false" : "", err) : status;
 }
 
+/* What the option comes to in an answer to a short prompt. */
+static dlx_status find_value(const dlx_cli_chat_settings *s, const char *option, char text[256], dlx_error *err)
+{
+    const int32_t prompt = s->r->facts->mask_id == 0;
+    int32_t room = s->r->facts->max_context - 1, most = dlx_cli_chat_max_new(s);
+    dlx_status status = dlx_cli_chat_bound(s, most < room ? most : room, err);
+    return status == DLX_OK ? dlx_decode_option_in_force(s->r->facts, s->decode, &prompt, 1, option, text, 256, err)
+                            : status;
+}
+
+static const char *in_force(const dlx_cli_chat_settings *s, const char *option, char text[256])
+{
+    return find_value(s, option, text, NULL) == DLX_OK ? text : "";
+}
+
+dlx_status dlx_cli_chat_check(const dlx_cli_chat_settings *s, dlx_error *err)
+{
+    char text[256];
+    return find_value(s, "algorithm", text, err);
+}
+
 static void tell(const dlx_cli_chat_settings *s, int i)
 {
-    printf("%s: %s\n", settings[i].word, s->value[i][0] ? s->value[i] : "default");
+    char text[256];
+    const char *value = in_force(s, settings[i].option, text);
+    if (s->value[i][0])
+        printf("%s: %s\n", settings[i].word, s->value[i]);
+    else
+        printf("%s: default%s%s\n", settings[i].word, *value ? ", " : "", value);
 }
 
 void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *value)
@@ -82,7 +108,7 @@ void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *va
     }
     if (!strcmp(value, "off") || !strcmp(value, "default")) value = "";
     if (!family_has(s, settings[i].option)) {
-        printf("the decoder of %s models has no %s\n", dlx_family_name(s->facts->family), settings[i].option);
+        printf("the decoder of %s models has no %s\n", dlx_family_name(s->r->facts->family), settings[i].option);
         return;
     }
     dlx_status status = dlx_decode_options_set(s->decode, settings[i].option, value, &err);
@@ -97,14 +123,30 @@ void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *va
 
 void dlx_cli_chat_show(const dlx_cli_chat_settings *s)
 {
-    printf("model: %s, vocabulary %d, context %d, block %d\n", dlx_family_name(s->facts->family), s->facts->vocab_size,
-           s->facts->max_context, s->facts->block_length);
-    for (int i = 0; i < N_SETTINGS; i++) tell(s, i);
+    const dlx_cli_running *r = s->r;
+    dlx_option_info info = {.struct_size = sizeof info};
+    char text[256];
+    printf("model: %s, vocabulary %d, context %d, block %d\n", dlx_family_name(r->facts->family), r->facts->vocab_size,
+           r->facts->max_context, r->facts->block_length);
+    printf("runs with: %s kernels, %d threads, cached keys and values %s\n", dlx_model_kernels(r->model), r->threads,
+           r->kv_type);
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {
+        const char *value = in_force(s, info.name, text);
+        if (!*value || info.same_as || !dlx_cli_offers(&info)) continue;
+        int k = 0;
+        while (k < N_SETTINGS && strcmp(settings[k].option, info.name)) k++;
+        printf("  %-24s %s%s%s%s\n", info.name, value, k < N_SETTINGS ? "   /" : "",
+               k < N_SETTINGS ? settings[k].word : "", k < N_SETTINGS && s->value[k][0] ? ", set here" : "");
+    }
 }
 
 void dlx_cli_chat_settings_help(void)
 {
-    for (int i = 0; i < N_SETTINGS; i++) printf("  /%-10s %s\n", settings[i].word, settings[i].help);
+    char left[64];
+    for (int i = 0; i < N_SETTINGS; i++) {
+        snprintf(left, sizeof left, "/%s %s", settings[i].word, settings[i].value);
+        dlx_cli_help_lister.row(left, settings[i].help);
+    }
 }
 
 int32_t dlx_cli_chat_max_new(const dlx_cli_chat_settings *s)

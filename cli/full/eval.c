@@ -6,10 +6,12 @@
 #include "full/jsonl.h"
 #include "input.h"
 #include "output.h"
+#include "progress.h"
 #include "prompt.h"
 #include "running.h"
 
 typedef struct totals {
+    double begin; /* seconds */
     size_t given, asked, right;
     int64_t passes, tokens;
     double ms;
@@ -34,12 +36,26 @@ static dlx_status encode(const dlx_cli_running *r, const dlx_cli_template *t, co
     return dlx_chat_encode_json(r->tokenizer, q->messages, strlen(q->messages), &options, ids, n, err);
 }
 
+static double ratio(double a, double b)
+{
+    return b > 0 ? a / b : 0;
+}
+
+/* What the line on the terminal begins with. */
+static void put_place(char *text, size_t size, const totals *t)
+{
+    double asked = (double)t->asked, each = ratio(dlx_cli_seconds() - t->begin, asked);
+    if (!t->asked)
+        snprintf(text, size, "question 1 of %zu: ", t->given);
+    else
+        snprintf(text, size, "%zu of %zu, %.1f %% right, %.0f s left: ", t->asked, t->given,
+                 100 * ratio((double)t->right, asked), each * (double)(t->given - t->asked));
+}
+
 static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
-    (void)ctx;
     (void)step;
-    (void)ids;
-    (void)n_ids;
+    dlx_cli_decoding_step(ctx, ids, n_ids);
     return !dlx_cli_interrupted();
 }
 
@@ -51,11 +67,18 @@ static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, cons
     dlx_completion *completion;
     dlx_statistics s = {.struct_size = sizeof s};
     dlx_completion_options options = dlx_completion_options_default();
+    dlx_cli_decoding progress;
+    dlx_cli_plan plan;
+    char what[96];
     dlx_status status = encode(r, chat, q, &ids, &n, err);
+    if (status == DLX_OK) status = dlx_cli_plan_make(&plan, r->facts, a->decode, ids, n, err);
     if (status != DLX_OK) return status;
+    put_place(what, sizeof what, t);
+    dlx_cli_decoding_begin(&progress, &plan, what);
     options.decode = a->decode;
     options.tokenizer = r->tokenizer;
     options.on_step = on_step;
+    options.step_ctx = &progress;
     dlx_session_truncate(r->session, 0);
     status = dlx_complete(r->facts, dlx_session_forward, r->session, &options, ids, n, &completion, err);
     dlx_free(ids);
@@ -73,11 +96,6 @@ static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, cons
     }
     dlx_completion_free(completion);
     return DLX_OK;
-}
-
-static double ratio(double a, double b)
-{
-    return b > 0 ? a / b : 0;
 }
 
 static void put_json(const dlx_cli_running *r, const totals *t)
@@ -115,16 +133,12 @@ static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const d
                    const dlx_cli_questions *q)
 {
     dlx_error err;
-    totals t = {.given = q->n, .wrong = calloc(q->n, sizeof *t.wrong)};
+    totals t = {.begin = dlx_cli_seconds(), .given = q->n, .wrong = calloc(q->n, sizeof *t.wrong)};
     if (!t.wrong) return dlx_cli_out_of_memory();
     dlx_status s = DLX_OK;
     size_t i = 0;
     dlx_cli_catch_interrupts();
-    for (; s == DLX_OK && i < q->n && !dlx_cli_interrupted(); i++) {
-        s = ask(a, r, chat, &q->list[i], i, &t, &err);
-        dlx_cli_progress(i + 1 == q->n, "%zu of %zu, %.1f %% right, %.1f ms each", t.asked, q->n,
-                         100 * ratio((double)t.right, (double)t.asked), ratio(t.ms, (double)t.asked));
-    }
+    for (; s == DLX_OK && i < q->n && !dlx_cli_interrupted(); i++) s = ask(a, r, chat, &q->list[i], i, &t, &err);
     dlx_cli_progress_end();
     if (s != DLX_OK)
         dlx_cli_message("question %zu: %s", i, err.message);
@@ -135,6 +149,25 @@ static int ask_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const d
     free(t.wrong);
     if (s != DLX_OK) return DLX_CLI_FAILED;
     return dlx_cli_interrupted() ? DLX_CLI_INTERRUPTED : DLX_CLI_OK;
+}
+
+/* Before weights are read: a question that cannot be asked. */
+static int check_all(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_template *chat,
+                     const dlx_cli_questions *q)
+{
+    dlx_error err;
+    dlx_cli_plan plan;
+    for (size_t i = 0; i < q->n; i++) {
+        int32_t *ids = NULL;
+        size_t n;
+        dlx_status s = encode(r, chat, &q->list[i], &ids, &n, &err);
+        if (s == DLX_OK) s = dlx_cli_plan_make(&plan, r->facts, a->decode, ids, n, &err);
+        dlx_free(ids);
+        if (s == DLX_OK) continue;
+        dlx_cli_message("question %zu: %s", i + 1, err.message);
+        return DLX_CLI_FAILED;
+    }
+    return DLX_CLI_OK;
 }
 
 static int run(const dlx_cli_arguments *a)
@@ -153,6 +186,8 @@ static int run(const dlx_cli_arguments *a)
         status == DLX_CLI_OK)
         status = dlx_cli_fail(&err);
     if (status == DLX_CLI_OK) status = dlx_cli_running_open(&r, a, path, true);
+    if (status == DLX_CLI_OK) status = check_all(a, &r, &chat, &q);
+    if (status == DLX_CLI_OK) status = dlx_cli_running_load(&r, a, path);
     if (status == DLX_CLI_OK) status = ask_all(a, &r, &chat, &q);
     dlx_cli_running_close(&r);
     dlx_cli_questions_free(&q);

@@ -6,6 +6,7 @@
 #include "full/tensors.h"
 #include "json.h"
 #include "output.h"
+#include "progress.h"
 #include "running.h"
 
 /* The tensor for input i: by the name the program gives it, or input_0, input_1, ... */
@@ -109,28 +110,26 @@ static int take_inputs(const dlx_method *m, const dlx_cli_tensors *file, const c
     return DLX_CLI_OK;
 }
 
-static int call(const dlx_cli_arguments *a, dlx_method *m, const char *input, const char *output)
+static int call(const dlx_cli_arguments *a, dlx_method *m, const dlx_cli_tensors *file, const char *input,
+                const char *output)
 {
     dlx_error err;
-    dlx_cli_tensors file = {0};
     int64_t calls = dlx_cli_int(a, "repeat", 1);
     size_t n = dlx_method_num_inputs(m);
     double fastest = 0;
-    dlx_status s = input ? dlx_cli_tensors_read(&file, input, &err) : DLX_OK;
-    int status = s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
     dlx_tensor *in = calloc(n + 1, sizeof *in);
-    if (status == DLX_CLI_OK && !in) status = dlx_cli_out_of_memory();
-    if (status == DLX_CLI_OK) status = take_inputs(m, &file, input, in);
+    int status = in ? take_inputs(m, file, input, in) : dlx_cli_out_of_memory();
     for (int64_t i = 0; status == DLX_CLI_OK && i < calls; i++) {
+        dlx_cli_progress(i == 0, "call %lld of %lld", (long long)i + 1, (long long)calls);
         double begin = dlx_cli_seconds();
         if (dlx_method_run(m, in, n, &err) != DLX_OK) status = dlx_cli_fail(&err);
         double took = dlx_cli_seconds() - begin;
         if (i == 0 || took < fastest) fastest = took;
     }
+    dlx_cli_progress_end();
     if (status == DLX_CLI_OK && output) status = write_outputs(m, output);
     if (status == DLX_CLI_OK && dlx_cli_flag(a, "json", !output)) put_report(m, calls, fastest);
     free(in);
-    dlx_cli_tensors_free(&file);
     return status;
 }
 
@@ -149,12 +148,20 @@ static int run(const dlx_cli_arguments *a)
     dlx_method_options options = dlx_method_options_default();
     options.threads = (int32_t)dlx_cli_int(a, "threads", 0);
     options.cpu = dlx_cli_text(a, "cpu");
-    if (dlx_method_open(&m, path, dlx_cli_text(a, "method"), &options, &err) != DLX_OK) return dlx_cli_fail(&err);
-    int status = !input && dlx_method_num_inputs(m)
+    dlx_cli_tensors file = {0};
+    dlx_status s = input ? dlx_cli_tensors_read(&file, input, &err) : DLX_OK;
+    if (s == DLX_OK) dlx_cli_show_loading(path);
+    if (s == DLX_OK) s = dlx_method_open(&m, path, dlx_cli_text(a, "method"), &options, &err);
+    dlx_cli_progress_end();
+    int status = s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+    if (status == DLX_CLI_OK) {
+        status = !input && dlx_method_num_inputs(m)
                      ? dlx_cli_usage(a->command, "run needs --input: the method takes %zu tensor%s",
                                      dlx_method_num_inputs(m), dlx_method_num_inputs(m) > 1 ? "s" : "")
-                     : call(a, m, input, output);
-    dlx_method_close(m);
+                     : call(a, m, &file, input, output);
+        dlx_method_close(m);
+    }
+    dlx_cli_tensors_free(&file);
     return status;
 }
 
@@ -171,7 +178,7 @@ static const dlx_cli_option options[] = {
     {"json", DLX_CLI_FLAG, NULL,
      "print shapes, calls and the fastest call's time as one JSON object (by itself without --output)", 0, 0},
     {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},
-    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0},
+    DLX_CLI_CPU_OPTION,
 };
 
 const dlx_cli_command dlx_cli_run = {

@@ -4,7 +4,6 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "commands.h"
 #include "full/board.h"
@@ -42,12 +41,6 @@ typedef struct game {
 
 /* ---- the screen ------------------------------------------------------------------------------------------------- */
 
-static void wait_ms(int64_t ms)
-{
-    struct timespec t = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    if (ms > 0) nanosleep(&t, NULL);
-}
-
 static char character_of(const game *g, int32_t id)
 {
     char *text, c = '?';
@@ -68,7 +61,6 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
     game *g = ctx;
     char caption[80];
     size_t known = 0;
-    (void)n_ids;
     g->passes++;
     if (g->shown && g->board.live) {
         for (size_t i = 0; i < step->n_accepted; i++) {
@@ -81,7 +73,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
         snprintf(caption, sizeof caption, "  pass %lld, %zu of %d tokens known", (long long)g->passes, known,
                  ANSWER_TOKENS);
         dlx_cli_board_draw(&g->board, false, caption);
-        wait_ms(frame_ms(g));
+        dlx_cli_wait_ms(frame_ms(g));
     }
     return !dlx_cli_interrupted() && !dlx_cli_output_error();
 }
@@ -91,7 +83,7 @@ static void show_first(game *g, size_t place)
     printf("puzzle %zu of %zu, %zu clues, %s\n", place + 1, g->puzzles.n, dlx_cli_board_clues(&g->board),
            g->rule->name);
     dlx_cli_board_draw(&g->board, false, "");
-    if (g->board.live) wait_ms(frame_ms(g));
+    if (g->board.live) dlx_cli_wait_ms(frame_ms(g));
 }
 
 static void show_last(game *g, const dlx_completion *completion, bool solved, const dlx_statistics *s)
@@ -114,6 +106,16 @@ static void show_last(game *g, const dlx_completion *completion, bool solved, co
 
 /* ---- solving ---------------------------------------------------------------------------------------------------- */
 
+static dlx_status set_board(game *g, size_t place, dlx_error *err)
+{
+    const dlx_cli_question *q = &g->puzzles.list[place];
+    if (q->prompt && dlx_cli_board_set(&g->board, q->prompt, q->answer)) return DLX_OK;
+    return dlx_cli_error(err, DLX_E_FORMAT,
+                         "puzzle %zu is no 6x6 Sudoku: expected the prompt \"Solve\", six rows of six characters 1-6 "
+                         "or '.', and an answer of six rows",
+                         place + 1);
+}
+
 static dlx_status solve(game *g, rule *r, size_t place, bool shown, dlx_error *err)
 {
     const dlx_cli_question *q = &g->puzzles.list[place];
@@ -121,14 +123,10 @@ static dlx_status solve(game *g, rule *r, size_t place, bool shown, dlx_error *e
     dlx_completion_options options = dlx_completion_options_default();
     dlx_completion *completion;
     int32_t *ids;
-    if (!q->prompt || !dlx_cli_board_set(&g->board, q->prompt, q->answer))
-        return dlx_cli_error(
-            err, DLX_E_FORMAT,
-            "puzzle %zu is no 6x6 Sudoku: expected the prompt \"Solve\", six rows of six characters 1-6 "
-            "or '.', and an answer of six rows",
-            place + 1);
-    dlx_status status = dlx_tokenizer_encode(g->running.tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_PLAIN, &ids,
-                                             &g->n_prompt, err);
+    dlx_status status = set_board(g, place, err);
+    if (status == DLX_OK)
+        status = dlx_tokenizer_encode(g->running.tokenizer, q->prompt, strlen(q->prompt), DLX_ENCODE_PLAIN, &ids,
+                                      &g->n_prompt, err);
     if (status != DLX_OK) return status;
     g->rule = r;
     g->shown = shown;
@@ -277,7 +275,6 @@ static dlx_status add_rules(game *g, dlx_error *err)
 static int play(game *g)
 {
     dlx_error err;
-    if (add_rules(g, &err) != DLX_OK) return dlx_cli_fail(&err);
     g->board.colours = dlx_cli_colours(stdout);
     g->board.live = dlx_cli_moves(stdout);
     dlx_cli_catch_interrupts();
@@ -287,6 +284,15 @@ static int play(game *g)
     else
         put_summary(g);
     return dlx_cli_interrupted() ? DLX_CLI_INTERRUPTED : DLX_CLI_OK;
+}
+
+/* Before weights are read: puzzles and rules. */
+static int prepare(game *g)
+{
+    dlx_error err;
+    dlx_status s = add_rules(g, &err);
+    for (size_t i = 0; s == DLX_OK && i < g->puzzles.n; i++) s = set_board(g, i, &err);
+    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
 static int run(const dlx_cli_arguments *a)
@@ -301,7 +307,9 @@ static int run(const dlx_cli_arguments *a)
     if (all && dlx_cli_text(a, "count")) return dlx_cli_usage(a->command, "--all and --count cannot be combined");
     size_t most = all ? 0 : (size_t)dlx_cli_int(a, "count", DEFAULT_COUNT);
     if (dlx_cli_questions_read(&g.puzzles, a->positional[next], most, &err) != DLX_OK) status = dlx_cli_fail(&err);
+    if (status == DLX_CLI_OK) status = prepare(&g);
     if (status == DLX_CLI_OK) status = dlx_cli_running_open(&g.running, a, path, true);
+    if (status == DLX_CLI_OK) status = dlx_cli_running_load(&g.running, a, path);
     if (status == DLX_CLI_OK) status = play(&g);
     for (size_t k = 0; k < g.n_rules; k++) dlx_decode_options_free(g.rules[k].decode);
     dlx_cli_running_close(&g.running);
@@ -326,8 +334,7 @@ const dlx_cli_command dlx_cli_sudoku = {
     .summary = "solves held-out 6x6 Sudoku puzzles on the screen with the demonstration model",
     .notes = "Without --steps and --threshold both are compared: threshold 0.99, and one token a pass. PUZZLES is "
              "demo/sudoku6-llada/eval/heldout.jsonl. Digits are coloured by confidence: red below 0.5, yellow below "
-             "0.9, cyan below "
-             "0.99, green above; wrong ones are marked.",
+             "0.8, cyan below 0.95, green above; wrong ones are marked.",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 1,

@@ -114,11 +114,23 @@ typedef struct dlx_option_info {
     const char *algorithms; /* "llada.generate, llada.generate_fast" or "all" */
     const char *help;       /* one line */
     const char *words;      /* kind "word": all of them, "a|b|c"; NULL for the others */
+    const char *same_as;    /* NULL; where this is a second name of an option, its first one */
 } dlx_option_info;
 /* Number of options, and the i-th of them: false when i is past the end, or out->struct_size is not set. What the
  * members point to is static. */
 DLX_API size_t dlx_decode_option_count(void);
 DLX_API bool dlx_decode_option_info(size_t i, dlx_option_info *out);
+
+/*
+ * The value that option `name` has when dlx_generate decodes `prompt` [n_prompt] with these facts and options (may be
+ * NULL): given, from a preset, published, or the model's. `text` [size] gets what dlx_decode_options_set takes, at most
+ * 256 bytes, or "" when there is none: the algorithm that would run does not have the option, or nothing was given and
+ * it then means nothing (max_passes, factor). Begins with the checks that dlx_generate begins with and fails as it
+ * would, so that a mistake shows before a model is loaded (dlx_model_read_facts). *text is "" then.
+ */
+DLX_API dlx_status dlx_decode_option_in_force(const dlx_model_facts *facts, const dlx_decode_options *options,
+                                              const int32_t *prompt, size_t n_prompt, const char *name, char *text,
+                                              size_t size, dlx_error *err);
 
 /* ---- generations ---------------------------------------------------------------------------------------------- */
 

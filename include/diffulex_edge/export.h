@@ -27,7 +27,7 @@ typedef struct dlx_export_options {
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
     const char *output_path;  /* appears there when it is complete; model.h says how outputs are written */
     const char *backend;      /* a name of dlx_export_backend_info, '-' and '_' being the same; NULL: the first */
-    const char *quantization; /* a name of dlx_export_scheme_info, likewise */
+    const char *quantization; /* a name of dlx_export_scheme_info, likewise: NULL is int8-dynamic, "none" float32 */
     const char *model_type;   /* family name that overrides config.json, or NULL */
     int32_t max_seq_len;      /* context length of the program; 0: the checkpoint's, at most 2048 */
     int32_t max_rows;         /* rows one call may run; 0: max_seq_len */

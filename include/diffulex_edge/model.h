@@ -58,6 +58,9 @@ DLX_API dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_m
 DLX_API dlx_status dlx_model_open_fd(dlx_model **out, int fd, const dlx_model_options *options, dlx_error *err);
 DLX_API dlx_status dlx_model_open_memory(dlx_model **out, const void *bytes, size_t n, const dlx_model_options *options,
                                          dlx_error *err);
+/* What dlx_model_get_facts will say of a .pte, without reading its weights. Fails where dlx_model_open does because of
+ * what the program is. out->struct_size is set by the caller. */
+DLX_API dlx_status dlx_model_read_facts(dlx_model_facts *out, const char *path, dlx_error *err);
 /* Sessions must be closed before their model. NULL is fine. */
 DLX_API void dlx_model_close(dlx_model *model);
 

@@ -86,7 +86,7 @@ class ForwardCall(Sized):
 class OptionInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p),
-        ("words", c_char_p),
+        ("words", c_char_p), ("same_as", c_char_p),
     ]
 
 
@@ -266,6 +266,8 @@ FUNCTIONS = {
     "dlx_decode_options_set": (c_int, [c_void_p, c_char_p, c_char_p, _ERR]),
     "dlx_decode_option_count": (c_size_t, []),
     "dlx_decode_option_info": (c_bool, [c_size_t, POINTER(OptionInfo)]),
+    "dlx_decode_option_in_force": (c_int, [POINTER(ModelFacts), c_void_p, _IDS, c_size_t, c_char_p, c_void_p, c_size_t,
+                                           _ERR]),
     "dlx_generate": (c_int, [POINTER(ModelFacts), c_void_p, c_void_p, c_void_p, _IDS, c_size_t, STEP_FN, c_void_p,
                              _HANDLE, _ERR]),
     "dlx_generation_free": (None, [c_void_p]),
@@ -291,6 +293,7 @@ FUNCTIONS = {
     "dlx_model_open_memory": (c_int, [_HANDLE, c_void_p, c_size_t, POINTER(ModelOptions), _ERR]),
     "dlx_model_close": (None, [c_void_p]),
     "dlx_model_get_facts": (POINTER(ModelFacts), [c_void_p]),
+    "dlx_model_read_facts": (c_int, [POINTER(ModelFacts), c_char_p, _ERR]),
     "dlx_model_memory": (c_int, [c_void_p, c_int32, c_int32, POINTER(Memory), _ERR]),
     "dlx_model_kernels": (c_char_p, [c_void_p]),
     "dlx_session_open": (c_int, [_HANDLE, c_void_p, c_int32, c_int32, _ERR]),

@@ -128,8 +128,15 @@ size_t dlx_decode_option_count(void)
 bool dlx_decode_option_info(size_t i, dlx_option_info *out)
 {
     if (i >= DLX_COUNT(rows) || !out) return false;
-    dlx_option_info info = {sizeof info, rows[i].name, kind_names[rows[i].kind], rows[i].algorithms, rows[i].help,
-                            rows[i].words};
+    size_t first = 0;
+    while (rows[first].slot != rows[i].slot) first++;
+    dlx_option_info info = {.struct_size = sizeof info,
+                            .name = rows[i].name,
+                            .kind = kind_names[rows[i].kind],
+                            .algorithms = rows[i].algorithms,
+                            .help = rows[i].help,
+                            .words = rows[i].words,
+                            .same_as = first < i ? rows[first].name : NULL};
     return dlx_struct_out(out, &info, sizeof info, "dlx_option_info", NULL) == DLX_OK;
 }
 
@@ -320,6 +327,17 @@ dlx_status dlx_options_set_default(dlx_decode_options *o, const char *name, cons
     const option_row *row = find_row(name);
     if (row && (o->value[row->slot].given || !lists(row->algorithms, algorithm))) return DLX_OK;
     return dlx_decode_options_set(o, name, value, err);
+}
+
+dlx_status dlx_option_find(dlx_option_slot *slot, const char **words, bool *has, const char *name,
+                           const char *algorithm, dlx_error *err)
+{
+    const option_row *row = find_row(name);
+    if (!row) return dlx_fail(err, DLX_E_INVALID, "there is no decode option '%.100s'", name);
+    *slot = row->slot;
+    *words = row->words;
+    *has = lists(row->algorithms, algorithm);
+    return DLX_OK;
 }
 
 dlx_status dlx_options_check(const dlx_decode_options *o, const char *algorithm, dlx_error *err)

@@ -72,6 +72,10 @@ struct dlx_decode_options {
 /* DLX_E_INVALID when an option was given that `algorithm` does not have. */
 dlx_status dlx_options_check(const dlx_decode_options *o, const char *algorithm, dlx_error *err);
 
+/* Slot and words (NULL: it takes none) of option `name`, and whether `algorithm` has it. */
+dlx_status dlx_option_find(dlx_option_slot *slot, const char **words, bool *has, const char *name,
+                           const char *algorithm, dlx_error *err);
+
 /* Sets an option by name unless it was given before, under any of its names, or `algorithm` does not have it. */
 dlx_status dlx_options_set_default(dlx_decode_options *o, const char *name, const char *value, const char *algorithm,
                                    dlx_error *err);

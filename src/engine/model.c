@@ -238,6 +238,22 @@ void dlx_model_close(dlx_model *model)
     dlx_mem_free(&mem, model, 1, sizeof *model);
 }
 
+dlx_status dlx_model_read_facts(dlx_model_facts *out, const char *path, dlx_error *err)
+{
+    dlx_source from = dlx_source_path(path);
+    dlx_load_options options = {.limit = dlx_cpu_best_isa(), .inspect = true};
+    dlx_model m;
+    const dlx_model_facts none = {.struct_size = sizeof none};
+    dlx_struct_clear(out, sizeof *out);
+    if (!out || !path)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_model_read_facts: a path and a place for the facts are needed");
+    DLX_TRY(dlx_struct_out(out, &none, sizeof none, "dlx_model_facts", err));
+    DLX_TRY(dlx_model_load(&m, &from, &options, err));
+    dlx_status s = dlx_struct_out(out, &m.facts, sizeof m.facts, "dlx_model_facts", err);
+    dlx_model_unload(&m);
+    return s;
+}
+
 const dlx_model_facts *dlx_model_get_facts(const dlx_model *model)
 {
     return model ? &model->facts : NULL;

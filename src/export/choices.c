@@ -23,20 +23,20 @@ static const dlx_backend backends[] = {
 
 static const dlx_scheme schemes[] = {
     {
-        .name = "none",
-        .aliases = "",
-        .help = "float32 weights",
-        .metadata = "none",
-        .backends = "xnnpack",
-        .pass = NULL,
-    },
-    {
         .name = "int8-dynamic",
-        .aliases = "dynamic-int8",
+        .aliases = "int8, dynamic-int8",
         .help = "int8 weights, one scale a row; activations become int8 while running",
         .metadata = "int8-dynamic",
         .backends = "xnnpack",
         .pass = dlx_quantize_int8_dynamic,
+    },
+    {
+        .name = "none",
+        .aliases = "float32",
+        .help = "float32 weights",
+        .metadata = "none",
+        .backends = "xnnpack",
+        .pass = NULL,
     },
 };
 

@@ -622,8 +622,11 @@ def test_infill_between_two_texts(tiny):
     out = run_json(*arguments)
     masks = [p for p, t in enumerate(out["prompt_ids"]) if t == run_json("inspect", path)["metadata"]["get_mask_id"][0]]
     assert len(masks) == 3 and out["statistics"]["new_tokens"] == 3
-    assert run(*arguments) == "repeat:" + out["fills"][0]["text"] + " two three\n"
-    assert run(*arguments, "--middle") == out["fills"][0]["text"] + "\n"
+    done = start(*arguments)
+    assert done.stdout == "repeat:" + out["fills"][0]["text"] + " two three\n"
+    assert start(*arguments, "--middle").stdout == out["fills"][0]["text"] + "\n"
+    assert out["fills"][0]["text"] == "", "this model has nothing to say here"
+    assert "the model filled the gap with its end token: it has nothing to say there" in done.stderr
     other = run_json(*arguments[:4], "--suffix", " 1 2 3 4 5", "--length", "3")
     assert [s["accepted"][0][2] for s in out["steps"]] != [s["accepted"][0][2] for s in other["steps"]], "the suffix counts"
 

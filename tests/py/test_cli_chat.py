@@ -1,4 +1,5 @@
 """The chat command: turns and their prompts, the reused cache, settings, and the live view on a pseudo-terminal."""
+import json
 import os
 import pty
 import re
@@ -83,13 +84,46 @@ def test_a_message_that_cannot_fit_is_refused_and_dropped(files):
     assert out.rstrip("\n") == alone["generated_text"].rstrip("\n")
 
 
+def test_an_error_stands_below_an_answer_that_had_begun(files, tmp_path):
+    """The embedding of " =" is infinite: the answer "6 + 2 = 9" breaks off when the model reads that token."""
+    equals = run_json("tokenize", files["sdar"], " =")["ids"][0]
+    weights = (DATA / "checkpoints" / "sdar-tiny" / "model.safetensors").read_bytes()
+    header = 8 + int.from_bytes(weights[:8], "little")
+    table = json.loads(weights[8:header])["model.embed_tokens.weight"]
+    assert table["dtype"] == "BF16"
+    width = table["shape"][1]
+    row = weights[header + table["data_offsets"][0] + 2 * width * equals:][:2 * width]
+    row = b"".join(b"\0\0" + row[k:k + 2] for k in range(0, len(row), 2))  # as float32
+    program = files["sdar"].read_bytes()
+    assert program.count(row) == 1
+    path = tmp_path / "m.pte"
+    path.write_bytes(program.replace(row, b"\0\0\x80\x7f" * width))
+    t = Terminal("chat", path, "--max-new-tokens", 16)
+    t.wait_for("> ")
+    t.type("add: 6 + 2\r")
+    came = t.wait_for("\n> ").replace("\r", "")
+    assert re.search(r"6 \+ 2 =\n(\x1b\[K)?diffulex-edge: .*\n> $", came), came
+    t.type("/quit\r")
+    assert t.end() == 0
+
+
 def test_settings_reach_the_decoder(files):
     out, err = chat(files["sdar"], ["/max 4", "/conf 0.5", "/temp", "/topk 3", "/bogus", "/iter 2", "/temp x", "add: 6 + 2",
                                     "/conf off", "/config"], "--stats")
-    assert "max: 4\n" in out and "conf: 0.5\n" in out and "temp: default\n" in out and "topk: 3\n" in out
+    assert "max: 4\n" in out and "conf: 0.5\n" in out and "temp: default, 0\n" in out and "topk: 3\n" in out
     assert "there is no command /bogus" in out and "option 'temperature'" in out
     assert int(statistics(err)[0].split()[0]) <= 4
-    assert "conf: default\n" in out.split("/config")[-1] and "iter: 2\n" in out and "model: sdar" in out
+    assert "conf: default, 0.85\n" in out and "iter: 2\n" in out
+    config = out[out.index("model: sdar"):]
+    assert "\nchat template: the model's\n" in config
+    assert re.search(r"^runs with: \w+ kernels, \d+ threads, cached keys and values float32$", config, re.M)
+    rows = dict(re.findall(r"^  (\w+) +([^ \n]+)", config, re.M))
+    assert rows == {
+        "algorithm": "sdar.generate", "published": "false", "max_new_tokens": "4", "block_length": "4",
+        "denoising_steps": "2", "max_passes": "2", "temperature": "0", "top_k": "3", "top_p": "1", "seed": "0",
+        "stop_ids": rows["stop_ids"], "threshold": "0.85", "eb_threshold": "0.35", "strategy": "low_confidence_dynamic",
+        "fuse_commit": "true"}
+    assert re.search(r"^  top_k +3   /topk, set here$", config, re.M) and re.search(r"^  top_p +1   /topp$", config, re.M)
 
 
 def test_iterations_and_confidence_follow_the_family(files):

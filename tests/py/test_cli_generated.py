@@ -23,7 +23,12 @@ def commands():
 def options(command):
     """Names that --help lists, those of the command itself and decode options."""
     own, _, decode = run(command, "--help").partition("\ndecode options")
-    return ROW.findall(own), ROW.findall(decode)
+    names, below = ROW.findall(own), ROW.findall(decode)
+    if "\noptions to begin with\n" in own:         # the table's decode options among them belong to the others
+        every = set(re.findall(r"^--([a-z0-9-]+)", plain(run("help", "--man")).partition(".SH DECODE OPTIONS\n")[2], re.M))
+        below += [name for name in names if name in every]
+        names = [name for name in names if name not in every]
+    return names, below
 
 
 def plain(troff):
@@ -75,7 +80,7 @@ def test_the_completions_have_every_option(command):
 
 def test_words_of_values():
     bash = run("help", "--completion", "bash")
-    assert 'export:--quantization) words="none int8-dynamic" ;;' in bash
+    assert 'export:--quantization) words="int8-dynamic none" ;;' in bash
     assert 'export:--model-type) words="llada dream sdar fast_dllm_v2" ;;' in bash
     assert 'generate:--kv-cache) words="float32 float16" ;;' in bash
     assert 'generate:--preset) words="exact balanced fast" ;;' in bash
@@ -139,9 +144,9 @@ def test_bash(tmp_path):
     assert in_bash(tmp_path, "gen") == ["generate"]
     assert in_bash(tmp_path, "help", "d") == ["detokenize", "doctor"]
     assert in_bash(tmp_path, "export", "--quant") == ["--quantization"]
-    assert in_bash(tmp_path, "export", "--quantization", "") == ["none", "int8-dynamic"]
+    assert in_bash(tmp_path, "export", "--quantization", "") == ["int8-dynamic", "none"]
     assert in_bash(tmp_path, "export", "--quantization", "=", "i") == ["int8-dynamic"]
-    assert in_bash(tmp_path, "export", "--quantization", "=") == ["none", "int8-dynamic"]
+    assert in_bash(tmp_path, "export", "--quantization", "=") == ["int8-dynamic", "none"]
     assert in_bash(tmp_path, "export", "--hf-model-path", "c") == ["checkpoint"]
     assert in_bash(tmp_path, "generate", "mo") == ["model.pte"]
     assert in_bash(tmp_path, "generate", "--max-new-tokens", "1") == []

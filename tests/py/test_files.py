@@ -120,7 +120,7 @@ def test_links_permissions_and_long_names(tmp_path):
 def test_a_limit_on_file_sizes(tmp_path):
     path = tmp_path / "m.pte"
     path.write_text("old")
-    message = fail("export", "--hf-model-path", CHECKPOINT, "--output-path", path,
+    message = fail("export", "--hf-model-path", CHECKPOINT, "--output-path", path, "--quantization", "none",
                    preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
     assert "File too large" in message and str(path) in message
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["m.pte"]

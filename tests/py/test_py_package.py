@@ -549,8 +549,8 @@ def test_export_choices(tmp_path):
 
     backends, schemes = diffulex_edge.export_backends(), diffulex_edge.export_schemes()
     assert [b.name for b in backends] == ["xnnpack"]
-    assert [s.name for s in schemes] == ["none", "int8-dynamic"]
-    assert [s.aliases for s in schemes] == [(), ("dynamic-int8",)]
+    assert [s.name for s in schemes] == ["int8-dynamic", "none"]
+    assert [s.aliases for s in schemes] == [("int8", "dynamic-int8"), ("float32",)]
     assert all(row.help for row in backends + schemes)
     for scheme in schemes:
         assert scheme.backends and set(scheme.backends) <= {b.name for b in backends}

@@ -747,7 +747,7 @@ def test_export_script_ended_by_a_signal(tmp_path, number):
 
 def test_help_of_the_export_script(monkeypatch):
     text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
-    assert "none (default), int8-dynamic (or dynamic-int8)" in text and "xnnpack (default)" in text
+    assert "int8-dynamic (or int8, dynamic-int8), none (or float32) (default)" in text and "xnnpack (default)" in text
     monkeypatch.setenv("DLX_LIBRARY", "/no/such/file")
     text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
     assert "a name of diffulex_edge.export_schemes()" in text

@@ -242,6 +242,86 @@ static void resolves(dlx_settings *s, int32_t attn_block, int32_t shift, const c
     if (*message) fail_msg("%s: %s", options, message);
 }
 
+/* ---- values in force ---- */
+
+/* "name=value ..." of all options that have one, second names left out. */
+static const char *in_force(int32_t attn_block, int32_t shift, const char *options)
+{
+    static const int32_t prompt[] = {20, 21, 22};
+    static char all[2000];
+    scripted_model m;
+    dlx_option_info info = {.struct_size = sizeof info};
+    model_init(&m, attn_block, shift, 1);
+    dlx_decode_options *mine = run_options(options), *again;
+    assert_int_equal(dlx_decode_options_create(&again, &err), DLX_OK);
+    all[0] = '\0';
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {
+        char value[256];
+        if (dlx_decode_option_in_force(&m.facts, mine, prompt, 3, info.name, value, sizeof value, &err) != DLX_OK)
+            fail_msg("%s: %s", info.name, err.message);
+        if (info.same_as) continue;
+        size_t n = strlen(all);
+        if (*value) snprintf(all + n, sizeof all - n, "%s%s=%s", n ? " " : "", info.name, value);
+        if (dlx_decode_options_set(again, info.name, value, &err) != DLX_OK) fail_msg("%s", err.message);
+    }
+    /* Given back as options, the values stand for themselves. */
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {
+        char first[256], second[256];
+        if (!strcmp(info.name, "preset") || !strcmp(info.name, "factor")) continue;
+        assert_int_equal(dlx_decode_option_in_force(&m.facts, mine, prompt, 3, info.name, first, sizeof first, &err),
+                         DLX_OK);
+        if (dlx_decode_option_in_force(&m.facts, again, prompt, 3, info.name, second, sizeof second, &err) != DLX_OK)
+            fail_msg("%s: %s", info.name, err.message);
+        assert_string_equal(first, second);
+    }
+    dlx_decode_options_free(mine);
+    dlx_decode_options_free(again);
+    return all;
+}
+
+static void values_in_force(void **state)
+{
+    (void)state;
+    assert_string_equal(in_force(0, 0, "max_new_tokens=8 block_length=4"),
+                        "algorithm=llada.generate published=false max_new_tokens=8 block_length=4 steps=8 "
+                        "temperature=0 seed=0 stop_ids=7,11 cfg_scale=0 remasking=low_confidence logits_eos_inf=false "
+                        "confidence_eos_eot_inf=false early_stop=true n_cached=0");
+    assert_string_equal(
+        in_force(0, 0, "max_new_tokens=8 block_length=4 preset=fast seed=7 max_passes=3"),
+        "algorithm=llada.generate_fast preset=fast published=false max_new_tokens=8 block_length=4 steps=6 "
+        "max_passes=3 temperature=0 seed=7 stop_ids=7,11 threshold=0.8 remasking=low_confidence logits_eos_inf=false "
+        "confidence_eos_eot_inf=false early_stop=true cache=dual refresh_interval=0 n_cached=0");
+    assert_string_equal(
+        in_force(0, 1, "max_new_tokens=8 algorithm=dream.diffusion_generate temperature=0.1"),
+        "algorithm=dream.diffusion_generate published=true max_new_tokens=8 steps=8 temperature=0.1 top_k=0 top_p=1 "
+        "seed=0 stop_ids=7,11 threshold=0.9 early_stop=false alg=entropy alg_temp=0 eps=0.001 n_cached=0");
+    assert_string_equal(in_force(4, 0, "max_new_tokens=8 stop_ids=none top_p=0.3 temperature=1e-7"),
+                        "algorithm=sdar.generate published=false max_new_tokens=8 block_length=4 denoising_steps=4 "
+                        "temperature=1e-07 top_k=0 top_p=0.3 seed=0 stop_ids=none threshold=0.85 eb_threshold=0.35 "
+                        "strategy=low_confidence_dynamic fuse_commit=true n_cached=0");
+    assert_string_equal(
+        in_force(32, 1, "max_new_tokens=8"),
+        "algorithm=fast_dllm_v2.generate published=false max_new_tokens=8 block_length=32 small_block_size=8 "
+        "temperature=0 top_p=0.95 seed=0 stop_ids=7,11 threshold=0.9 block_cache=false prefill_exact=true n_cached=0");
+    assert_string_equal(in_force(4, 0, "max_new_tokens=8 algorithm=ar.generate repetition_penalty=1.1"),
+                        "algorithm=ar.generate published=true max_new_tokens=8 temperature=0 top_k=0 top_p=1 seed=0 "
+                        "stop_ids=7,11 n_cached=0 repetition_penalty=1.1");
+    dlx_option_info info = {.struct_size = sizeof info};
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++)
+        assert_int_equal(info.same_as != NULL, strstr(info.help, " name for ") != NULL);
+    /* It fails as a decode would. */
+    static const int32_t prompt[] = {20, 21, 22};
+    char value[8] = "x";
+    scripted_model m;
+    model_init(&m, 4, 0, 1);
+    dlx_decode_options *mine = run_options("algorithm=llada.generate");
+    assert_int_equal(dlx_decode_option_in_force(&m.facts, mine, prompt, 3, "seed", value, sizeof value, &err),
+                     DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "llada.generate is for full attention"));
+    assert_string_equal(value, "");
+    dlx_decode_options_free(mine);
+}
+
 static void contradicts(int32_t attn_block, int32_t shift, const char *options, const char *part)
 {
     dlx_settings s;
@@ -366,6 +446,7 @@ int main(void)
         cmocka_unit_test(test_who_has_what),
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(values_in_force),
         cmocka_unit_test(test_facts_and_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

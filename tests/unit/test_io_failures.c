@@ -225,6 +225,25 @@ static dlx_status write_logits(work *w, dlx_error *err)
     return s;
 }
 
+/* What `run --output` writes with. */
+static dlx_status write_tensors(work *w, dlx_error *err)
+{
+    enum { N = 300000 };
+    static float numbers[N];
+    static const char *const names[] = {"output_0", "output_1"};
+    const dlx_tensor tensors[] = {
+        {.struct_size = sizeof *tensors, .element = DLX_ELEMENT_FLOAT32, .rank = 1, .size = {N}, .data = numbers},
+        {.struct_size = sizeof *tensors, .element = DLX_ELEMENT_FLOAT32, .data = numbers},
+    };
+    dlx_status s;
+    WATCHED(s, dlx_write_tensors(w->target.path, names, tensors, DLX_COUNT(tensors), err));
+    if (s != DLX_OK)
+        assert_target_untouched(&w->target);
+    else
+        assert_int_equal(access(w->target.path, R_OK), 0);
+    return s;
+}
+
 static dlx_status open_model(work *w, dlx_error *err)
 {
     dlx_model *m = (dlx_model *)1;
@@ -403,6 +422,11 @@ static void logits(void **state)
     assert_int_equal(fail_each(write_logits, w, RENAME, EIO), 1);
 }
 
+static void tensors(void **state)
+{
+    fail_output(write_tensors, *state, 2);
+}
+
 /* A file whose owner and group cannot be kept opens to nobody who could not read the older one. */
 static void rights_of_others_are_not_passed_on(void **state)
 {
@@ -456,6 +480,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exports),
         cmocka_unit_test(logits),
+        cmocka_unit_test(tensors),
         cmocka_unit_test(rights_of_others_are_not_passed_on),
         cmocka_unit_test(bytes_written_so_far_are_told),
         cmocka_unit_test(reading),

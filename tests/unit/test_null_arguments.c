@@ -111,6 +111,25 @@ static void test_dlx_decode_options_set(void)
     assert_int_equal(dlx_decode_options_set(g.options, "steps", NULL, &err), DLX_OK); /* unsets it */
 }
 
+static void test_dlx_decode_option_in_force(void)
+{
+    dlx_model_facts f = good_facts(), unset = f;
+    char text[256] = "x";
+    unset.struct_size = 0;
+    REFUSED(dlx_decode_option_in_force(&f, NULL, prompt, 3, NULL, text, sizeof text, &err));
+    assert_string_equal(text, "");
+    REFUSED(dlx_decode_option_in_force(&f, NULL, prompt, 3, "seed", NULL, sizeof text, &err));
+    REFUSED(dlx_decode_option_in_force(&f, NULL, prompt, 3, "seed", text, 0, &err));
+    REFUSED(dlx_decode_option_in_force(NULL, NULL, prompt, 3, "seed", text, sizeof text, &err));
+    REFUSED(dlx_decode_option_in_force(&unset, NULL, prompt, 3, "seed", text, sizeof text, &err));
+    REFUSED(dlx_decode_option_in_force(&f, NULL, NULL, 3, "seed", text, sizeof text, &err));
+    REFUSED(dlx_decode_option_in_force(&f, NULL, prompt, 3, "sneed", text, sizeof text, &err));
+    FAILS(dlx_decode_option_in_force(&f, NULL, prompt, 3, "algorithm", text, 13, &err), DLX_E_LIMIT);
+    assert_string_equal(text, "");
+    assert_int_equal(dlx_decode_option_in_force(&f, g.options, prompt, 3, "algorithm", text, 14, &err), DLX_OK);
+    assert_string_equal(text, "sdar.generate");
+}
+
 static void test_dlx_generate(void)
 {
     dlx_model_facts f = good_facts(), unset = f;
@@ -199,6 +218,18 @@ static void test_dlx_model_open_memory(void)
     dlx_model *m = (dlx_model *)&g;
     FAILS(dlx_model_open_memory(&m, "ET12", 0, NULL, &err), DLX_E_FORMAT);
     assert_null(m);
+}
+
+static void test_dlx_model_read_facts(void)
+{
+    dlx_model_facts unset = {.struct_size = 0}, facts = {.struct_size = sizeof facts};
+    REFUSED(dlx_model_read_facts(NULL, g.path, &err));
+    REFUSED(dlx_model_read_facts(&unset, g.path, &err));
+    CLEARED(dlx_model_facts, f, dlx_model_read_facts(&f, NULL, &err));
+#define FAILS_IO(call) FAILS(call, DLX_E_IO)
+    CLEARED_BY(dlx_model_facts, f, dlx_model_read_facts(&f, "/no/such", &err), FAILS_IO);
+    assert_int_equal(dlx_model_read_facts(&facts, g.path, &err), DLX_OK);
+    assert_memory_equal(&facts, dlx_model_get_facts(g.model), sizeof facts);
 }
 
 static void test_dlx_model_memory(void)
@@ -630,12 +661,14 @@ static const struct {
     ROW(dlx_thread_pool_create),
     ROW(dlx_decode_options_create),
     ROW(dlx_decode_options_set),
+    ROW(dlx_decode_option_in_force),
     ROW(dlx_generate),
     ROW(dlx_complete),
     ROW(dlx_completion_statistics),
     ROW(dlx_model_open),
     ROW(dlx_model_open_fd),
     ROW(dlx_model_open_memory),
+    ROW(dlx_model_read_facts),
     ROW(dlx_model_memory),
     ROW(dlx_session_open),
     ROW(dlx_session_forward),

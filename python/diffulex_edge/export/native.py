@@ -62,7 +62,7 @@ def export_schemes() -> List[Scheme]:
 
 
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
-                      quantization: str = "none", model_type: Optional[str] = None, max_seq_len: int = 0,
+                      quantization: Optional[str] = None, model_type: Optional[str] = None, max_seq_len: int = 0,
                       max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
@@ -70,7 +70,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     model_path     checkpoint folder, or "org/name" looked up read-only in the Hugging Face cache
     output_path    written under a temporary name beside it, renamed when it is complete
     backend        a name of export_backends()
-    quantization   a name of export_schemes()
+    quantization   a name of export_schemes(); None: the first, int8-dynamic. "none" keeps the weights in float32
     model_type     family that overrides config.json: "llada", "dream", "sdar", "fast_dllm_v2"
     max_seq_len    positions of the program; 0: the checkpoint's, at most 2048
     max_rows       rows one call may run; 0: max_seq_len
@@ -88,7 +88,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.model_path = _native.encode_path(model_path)
     options.output_path = _native.encode_path(output_path)
     options.backend = backend.encode()
-    options.quantization = quantization.encode()
+    options.quantization = quantization.encode() if quantization is not None else None
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id

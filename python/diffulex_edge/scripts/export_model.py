@@ -16,11 +16,11 @@ from diffulex_edge.errors import DlxError
 __all__ = ["main"]
 
 
-def _names(rows: Callable[[], Sequence[Any]]) -> str:
-    """"none (default), int8-dynamic (or dynamic-int8)"; what to call when there is no library to ask."""
+def _names(rows: Callable[[], Sequence[Any]], default: str) -> str:
+    """"int8-dynamic (or int8), none (default)"; what to call when there is no library to ask."""
     try:
         return ", ".join(row.name + (f" (or {', '.join(row.aliases)})" if row.aliases else "")
-                         + ("" if i else " (default)") for i, row in enumerate(rows()))
+                         + (" (default)" if row.name == default else "") for row in rows())
     except DlxError:
         return f"a name of diffulex_edge.{rows.__name__}()"
 
@@ -33,8 +33,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--hf-model-path", metavar="DIR", help="the same, as an option")
     parser.add_argument("-o", "--output", "--output-path", dest="output", required=True, metavar="FILE",
                         help="the .pte to write")
-    parser.add_argument("--backend", default="xnnpack", help=_names(diffulex_edge.export_backends))
-    parser.add_argument("--quantization", default="none", help=_names(diffulex_edge.export_schemes))
+    parser.add_argument("--backend", default="xnnpack", help=_names(diffulex_edge.export_backends, "xnnpack"))
+    parser.add_argument("--quantization", default="none", help=_names(diffulex_edge.export_schemes, "none"))
     parser.add_argument("--model-type", metavar="NAME",
                         help="family, where config.json names none: llada, dream, sdar, fast_dllm_v2")
     parser.add_argument("--max-seq-len", type=int, default=0, metavar="N",
