@@ -502,6 +502,22 @@ def decoder_cache_fixed_rows():
     return HeadsFirst(copied=False)
 
 
+# As many rows as there are heads, as heads of keys, and as a head has elements: sizes do not tell which is which.
+@program(lambda: text_calls(HEADS, HEADS, HEADS))
+def decoder_cache_rows_as_heads():
+    return HeadsFirst(copied=False)
+
+
+@program(lambda: text_calls(KV, KV, KV))
+def decoder_cache_rows_as_kv_heads():
+    return HeadsFirst(copied=False)
+
+
+@program(lambda: text_calls(DIM, DIM, DIM))
+def decoder_cache_rows_as_elements():
+    return HeadsFirst(copied=False)
+
+
 @program(lambda: text_calls(4, 1, 8, 2), **TEXT)
 def decoder_cache_copied():
     return HeadsFirst(copied=True)

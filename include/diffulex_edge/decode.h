@@ -83,7 +83,9 @@ typedef struct dlx_forward_call {
     int32_t n_context;                         /* spans used */
     int32_t attn_block;
     int32_t n_store;                           /* 0: a denoising pass; n_ids: a commit; between: a commit fused with
-                                                  the next block. What a native session needs for rows that are not
+                                                  the next block. Under block-causal attention what was stored
+                                                  behind the block of the last one is forgotten: it depended on what
+                                                  these rows replace. What a native session needs for rows that are not
                                                   stored when it splits a call: see dlx_session_forward */
     const int32_t *rows;                       /* [n_rows]; NULL means rows 0 .. n_rows-1 */
     int32_t n_rows;                            /* 0: no logits wanted (prefill) */

@@ -100,9 +100,10 @@ DLX_API dlx_status dlx_method_output_info(const dlx_method *method, size_t i, dl
 
 /*
  * Runs the method once on inputs [n], n as many as it takes. Element type and rank must be those of the input, sizes
- * exact or within bounds; data stays the caller's. Another type, rank or number is DLX_E_INVALID, a size out of bounds
- * DLX_E_LIMIT, numbers that do not go together (an index outside its table, shapes that do not fit) DLX_E_INVALID or
- * DLX_E_LIMIT. A call that fails may have changed a part of the state: reset it. Allocates nothing.
+ * exact or within bounds; data stays the caller's. Another type, rank or number and a negative size are DLX_E_INVALID,
+ * a size that is too large DLX_E_LIMIT, numbers that do not go together (an index outside its table, shapes that do not
+ * fit) DLX_E_INVALID or DLX_E_LIMIT. A call that fails may have changed a part of the state: reset it. Allocates
+ * nothing.
  */
 DLX_API dlx_status dlx_method_run(dlx_method *method, const dlx_tensor *inputs, size_t n, dlx_error *err);
 /* Output i of the last call, which must have succeeded (else DLX_E_INVALID). out->data belongs to the handle and stays

@@ -95,7 +95,8 @@ DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
 DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
 /* How many leading ids of a prompt are cached already, exactly as running them again under block-causal attention of
  * width attn_block would store them: a multiple of attn_block, or 0 (always 0 for attn_block 0, where every row depends
- * on all others). The value for decode option n_cached. */
+ * on all others), and never all of them: the last row is run again, because it may be what predicts the next token. The
+ * value for decode option n_cached. */
 DLX_API int32_t dlx_session_reusable(const dlx_session *session, const int32_t *ids, size_t n, int32_t attn_block);
 /* Forgets what was stored at positions >= n, and gives back the pages that held nothing else. */
 DLX_API void dlx_session_truncate(dlx_session *session, int32_t n);
@@ -199,8 +200,8 @@ DLX_API dlx_status dlx_inspect_graph(const char *path, bool raised, bool dot, ch
 
 /* One method (NULL: "forward") as dlx_method_open runs it: inputs, outputs, operators, what runs fused, and the memory
  * that it takes; text, or the object that the list `methods` of dlx_inspect's JSON has. A program without that method
- * is DLX_E_UNSUPPORTED, and the sentence names those that it has. The result is NUL-terminated; free it with dlx_free.
- */
+ * is DLX_E_UNSUPPORTED, and the sentence names those that compute something. The result is NUL-terminated; free it with
+ * dlx_free. */
 DLX_API dlx_status dlx_inspect_method(const char *path, const char *method, bool json, char **out, dlx_error *err);
 /* Its graph, as dlx_inspect_graph. */
 DLX_API dlx_status dlx_inspect_method_graph(const char *path, const char *method, bool raised, bool dot, char **out,

@@ -93,6 +93,12 @@ class Workspace:
         Returns the logits of each call, with the same bits as session.forward(ids, ...) gives. Where calls fail, the
         others are made all the same, and a BatchError has the exceptions and the logits.
         """
+        for call in calls:
+            if len(call) not in (2, 3) or not isinstance(call[0], Session):
+                raise TypeError(f"{call!r} is no call; expected (session, ids) or (session, ids, {{...}})")
+            unknown = sorted(set(call[2] if len(call) > 2 else ()) - {"start", "context", "attn_block", "store", "rows"})
+            if unknown:
+                raise TypeError(f"a call has no {unknown[0]!r}; expected start, context, attn_block, store or rows")
         sessions = [call[0] for call in calls]
         if len(set(map(id, sessions))) < len(sessions):
             raise ValueError("a session occurs twice in the batch; each makes one call")

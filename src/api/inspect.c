@@ -272,7 +272,7 @@ static dlx_status view_methods(report *r, dlx_error *err)
         const dlx_pte_plan *p = &r->pte.plans[i];
         bool forward = strcmp(p->name, "forward") == 0;
         if (dlx_is_constant_method(p) || (forward && r->runnable)) continue;
-        DLX_TRY(dlx_method_view_open(&r->view[i], &r->pte, p->name, err));
+        DLX_TRY(dlx_method_view_open(&r->view[i], &r->pte, &r->arena, p->name, err));
         r->callable = r->callable || r->view[i].callable;
         if (forward && !r->view[i].callable) r->why_not = r->view[i].why_not;
     }
@@ -388,7 +388,7 @@ dlx_status dlx_inspect_method(const char *path, const char *method, bool json, c
     dlx_status s = open_file(&o, path, err);
     const dlx_pte_plan *plan = s == DLX_OK ? dlx_pte_find_plan(&o.pte, method ? method : "forward") : NULL;
     if (s == DLX_OK && !plan) s = dlx_import_no_method(&o.pte, method ? method : "forward", err);
-    if (s == DLX_OK) s = dlx_method_view_open(&view, &o.pte, plan->name, err);
+    if (s == DLX_OK) s = dlx_method_view_open(&view, &o.pte, &o.arena, plan->name, err);
     if (s == DLX_OK && json) dlx_put_method_json(&t, &o.pte, plan, &view);
     if (s == DLX_OK && !json) dlx_put_method(&t, &o.pte, plan, &view);
     if (s == DLX_OK && json) dlx_put(&t, "\n");

@@ -6,7 +6,8 @@
 
 #include "api/inspect_operators.h"
 #include "base/dtype.h"
-#include "diffulex_edge/threads.h"
+#include "base/threads.h"
+#include "engine/method.h"
 #include "runtime/constants.h"
 
 static const char *scalar_name(int scalar_type)
@@ -22,7 +23,7 @@ bool dlx_is_constant_method(const dlx_pte_plan *p)
 
 /* ---- how it would run ---- */
 
-static dlx_status measure(dlx_method_view *v, const dlx_pte *pte, dlx_error *err)
+static dlx_status measure(dlx_method_view *v, const dlx_pte *pte, const dlx_arena *arena, dlx_error *err)
 {
     const dlx_graph *g = &v->program.g;
     const dlx_allocator *mem = &v->program.mem;
@@ -40,17 +41,21 @@ static dlx_status measure(dlx_method_view *v, const dlx_pte *pte, dlx_error *err
     v->packed = dlx_program_packed_size(&v->program);
     dlx_constant_sizes constants;
     if (s == DLX_OK) s = dlx_constants_size(g, &constants, err);
-    if (s == DLX_OK) v->file = pte->program_size + constants.bytes;
-    return s;
+    if (s != DLX_OK) return s;
+    v->file = pte->program_size + constants.bytes;
+    v->described = dlx_program_described(&v->program) + constants.arena.bytes + dlx_arena_bytes(arena) - v->file +
+                   dlx_method_tables(&v->program) + dlx_pool_bytes(v->threads);
+    return DLX_OK;
 }
 
-dlx_status dlx_method_view_open(dlx_method_view *v, const dlx_pte *pte, const char *method, dlx_error *err)
+dlx_status dlx_method_view_open(dlx_method_view *v, const dlx_pte *pte, const dlx_arena *arena, const char *method,
+                                dlx_error *err)
 {
     dlx_program_options options = {.limit = dlx_cpu_best_isa()};
     memset(v, 0, sizeof *v);
     v->threads = dlx_cpu_count();
     dlx_status s = dlx_program_load(&v->program, pte, method, &options, &v->why_not);
-    if (s == DLX_OK) s = measure(v, pte, &v->why_not);
+    if (s == DLX_OK) s = measure(v, pte, arena, &v->why_not);
     v->callable = s == DLX_OK;
     /* Too little memory, or a system that refuses, says nothing about the file. */
     if (s == DLX_E_NOMEM || s == DLX_E_IO) return dlx_fail(err, s, "%s", v->why_not.message);
@@ -130,10 +135,11 @@ static void text_view(dlx_text_buffer *t, const dlx_method_view *v)
     }
     dlx_put_operators(t, &v->program.g);
     dlx_put(t,
-            "  memory           file, in memory %llu, packed weights %llu, states %llu, activations %llu bytes "
-            "(%d thread%s)\n",
+            "  memory           file, in memory %llu, packed weights %llu, states %llu, activations %llu, program %llu "
+            "bytes (%d thread%s)\n",
             (unsigned long long)v->file, (unsigned long long)v->packed, (unsigned long long)v->states,
-            (unsigned long long)v->activations, v->threads, v->threads > 1 ? "s" : "");
+            (unsigned long long)v->activations, (unsigned long long)v->described, v->threads,
+            v->threads > 1 ? "s" : "");
 }
 
 void dlx_put_method(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v)
@@ -203,11 +209,12 @@ static void json_view(dlx_text_buffer *t, const dlx_method_view *v)
     dlx_put(t, ",\"runs\":");
     dlx_put_operators_json(t, &v->program.g);
     dlx_put(t,
-            ",\"memory\":{\"file\":%llu,\"packed\":%llu,\"states\":%llu,\"activations\":%llu,\"total\":%llu,"
+            ",\"memory\":{\"file\":%llu,\"packed\":%llu,\"states\":%llu,\"activations\":%llu,\"program\":%llu,"
+            "\"total\":%llu,"
             "\"threads\":%d}",
             (unsigned long long)v->file, (unsigned long long)v->packed, (unsigned long long)v->states,
-            (unsigned long long)v->activations,
-            (unsigned long long)(v->file + v->packed + v->states + v->activations), v->threads);
+            (unsigned long long)v->activations, (unsigned long long)v->described,
+            (unsigned long long)(v->file + v->packed + v->states + v->activations + v->described), v->threads);
 }
 
 void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v)

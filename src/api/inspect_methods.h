@@ -11,12 +11,14 @@ typedef struct dlx_method_view {
     bool callable;
     dlx_error why_not;   /* when it is not */
     dlx_program program; /* when it is */
-    uint64_t file, packed, states, activations; /* bytes; file: what of it stays in memory */
+    /* Bytes; file: what of it stays in memory; described: what is made of it, its threads, the handle. */
+    uint64_t file, packed, states, activations, described;
     int threads;
 } dlx_method_view;
 
-/* Fails only where memory or the system does; free in any case. */
-dlx_status dlx_method_view_open(dlx_method_view *v, const dlx_pte *pte, const char *method, dlx_error *err);
+/* `arena` is that of the program. Fails only where memory or the system does; free in any case. */
+dlx_status dlx_method_view_open(dlx_method_view *v, const dlx_pte *pte, const dlx_arena *arena, const char *method,
+                                dlx_error *err);
 void dlx_method_view_free(dlx_method_view *v);
 
 /* Nothing to take and nothing to run: metadata. */

@@ -20,7 +20,9 @@ static dlx_status check_context(const dlx_session *s, const dlx_forward_call *c,
         for (int32_t p = x.begin; p < x.end; p++)
             if (!s->stored[p])
                 return dlx_fail(err, DLX_E_INVALID,
-                                "forward: position %d of the context was never stored; run it with store first", p);
+                                "forward: position %d of the context is not stored; run it with store first (storing "
+                                "again forgets what lies behind the block)",
+                                p);
         if (c->attn_block > 0 && x.end > x.begin && (x.end - 1) / c->attn_block > c->start / c->attn_block)
             return dlx_fail(err, DLX_E_INVALID,
                             "forward: cached position %d lies in a block behind position %d, which may not see it",

@@ -1,6 +1,6 @@
 /* Methods as functions of tensors: a program whose rows nobody reorders, an executor at its bounds, and
  * the memory of its states. */
-#include "diffulex_edge/method.h"
+#include "engine/method.h"
 
 #include "base/arena.h"
 #include "base/io.h"
@@ -207,6 +207,14 @@ void dlx_method_close(dlx_method *method)
 }
 
 /* ---- what it takes and gives ---- */
+
+uint64_t dlx_method_tables(const dlx_program *p)
+{
+    const dlx_method *m = NULL;
+    return dlx_mem_bytes(1, sizeof *m) + dlx_mem_bytes(p->g.n_inputs + 1, sizeof *m->in) +
+           dlx_mem_bytes(p->g.n_outputs + 1, sizeof *m->out) +
+           dlx_mem_bytes(p->g.n_inputs - p->g.n_states + 1, sizeof *m->given);
+}
 
 size_t dlx_method_num_inputs(const dlx_method *method)
 {

@@ -160,8 +160,14 @@ static dlx_status check_half(const dlx_workspace *w, const dlx_call *k, size_t b
     size_t width = (size_t)w->m->kv_width, n = (size_t)k->next.rows * width;
     for (size_t t = 0; t < 2 * w->m->layers; t++) {
         const float *x = (const float *)w->outputs[1 + t].data + begin * width;
-        bool fits = true;
-        for (size_t i = 0; i < n; i++) fits &= fabsf(x[i]) < 65520.0f; /* what rounds to a finite half */
+        bool fits = true, numbers = true;
+        for (size_t i = 0; i < n; i++) {
+            fits &= fabsf(x[i]) < 65520.0f; /* what rounds to a finite half */
+            numbers &= x[i] == x[i];
+        }
+        if (!numbers)
+            return dlx_fail(err, DLX_E_INTERNAL, "the %s of layer %zu are NaN; the weights may be damaged",
+                            t % 2 ? "values" : "keys", t / 2);
         if (!fits)
             return dlx_fail(err, DLX_E_LIMIT,
                             "the %s of layer %zu are too large for a float16 cache; open the workspace with float32",

@@ -59,16 +59,17 @@ static bool same_map(const dlx_form *a, const dlx_form *b)
 
 /* ---- shapes ---- */
 
-/* Which dimension of the result of a reshape are the rows; -1: none can be told. */
-static int row_dimension(const dlx_decoder *d, const dlx_value *out)
+/* Whether dimension i of the result of a reshape may be the rows. Of a fixed number of rows several can be as large. */
+static bool may_be_rows(const dlx_decoder *d, const dlx_value *out, int i)
 {
-    if (d->dynamic) {
-        for (int i = 0; i < out->rank; i++)
-            if (out->dynamic >> i & 1) return out->dim[i] == d->rows && out->dynamic == 1u << i ? i : -1;
-        return -1;
-    }
-    for (int i = 0; i < out->rank; i++)
-        if (out->dim[i] == d->rows) return i;
+    return out->dim[i] == d->rows && (!d->dynamic || out->dynamic == 1u << i);
+}
+
+/* The first such dimension from `begin` on; -1: there is none. */
+static int row_dimension(const dlx_decoder *d, const dlx_value *out, int begin)
+{
+    for (int i = begin; i < out->rank; i++)
+        if (may_be_rows(d, out, i)) return i;
     return -1;
 }
 
@@ -121,7 +122,7 @@ static bool form_reshape(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 {
     const dlx_form *x = form_of(d, n, 0);
     const dlx_value *out = old_value(d, n->out[0]);
-    int row = x->last ? -1 : row_dimension(d, out);
+    int row = x->last ? -1 : row_dimension(d, out, 0);
     if (x->kind != DLX_FORM_ROWS || (!x->last && row < 0)) return false;
     for (int i = 0; i < out->rank; i++) /* a size that is computed is the number of rows */
         if (DLX_IS_RUN(n->attr.shape[i]) &&
@@ -130,10 +131,10 @@ static bool form_reshape(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     f->kind = DLX_FORM_ROWS;
     f->v = x->v;
     f->last = x->last;
-    if (only_ones_change(d, x, out, row, f)) return drop_unnamed(d, f);
-    /* A single row may be any dimension of 1 that keeps the others in order. */
-    for (int i = 0; d->rows == 1 && !d->dynamic && i < out->rank; i++)
-        if (out->dim[i] == 1 && only_ones_change(d, x, out, i, f)) return drop_unnamed(d, f);
+    if (x->last && only_ones_change(d, x, out, -1, f)) return drop_unnamed(d, f);
+    /* Of several candidates the one that keeps the others in order: where the rows come from is known. */
+    for (int i = row; i >= 0; i = row_dimension(d, out, i + 1))
+        if (only_ones_change(d, x, out, i, f)) return drop_unnamed(d, f);
     /* Else rows must be in front, before and after; the rest of each is divided anew. */
     int64_t rest[DLX_MAX_RANK];
     int rank = 0;

@@ -66,7 +66,7 @@ def test_a_fork_is_the_session_that_stored_the_same(family, n):
             assert workspace.free_positions < before
             # Neither sees what the other writes.
             assert same(first.forward(more, 100), alone.forward(more, 100))
-            with pytest.raises(ValueError, match="never stored"):
+            with pytest.raises(ValueError, match="not stored"):
                 fork.forward([1], kept + 9)
         assert workspace.free_positions == before - 128, "the fork's own pages are free again, the second session's not"
 
@@ -428,6 +428,16 @@ def test_errors_and_cancelling_stay_with_their_decode(sdar):
         in_threads(work, 4)
     assert sorted(outcomes) == [("cancel", "cancelled", False), ("fail", "KeyError", False),
                                 ("whole", "length", True), ("whole", "length", True)]
+
+
+def test_calls_that_are_none(sdar):
+    with sdar.workspace(max_sessions=1) as workspace, workspace.session() as session:
+        for call in ((session,), (None, [1]), (session, [1], {}, 2)):
+            with pytest.raises(TypeError, match="is no call; expected"):
+                workspace.forward([call])
+        with pytest.raises(TypeError, match="a call has no 'begin'; expected start"):
+            workspace.forward([(session, [1], {"begin": 0})])
+        assert workspace.forward([]) == []
 
 
 # ---- float16 caches --------------------------------------------------------------------------------------------------

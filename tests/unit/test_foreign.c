@@ -218,6 +218,9 @@ static const char *const decoders[] = {
     "decoder_cache_copied",
     "decoder_cache_dynamic",
     "decoder_cache_fixed_rows",
+    "decoder_cache_rows_as_heads",
+    "decoder_cache_rows_as_kv_heads",
+    "decoder_cache_rows_as_elements",
     "decoder_cache_portable",
     "decoder_cache_static",
     "llama_8da8w",
@@ -286,25 +289,25 @@ static void a_session_answers_the_same(void **state)
 }
 
 /* A program of a fixed number of rows, asked for fewer, and for more: the rows are what they are together. */
-static void fixed_rows_are_any_number_in_a_session(void **state)
+static void any_number_in_a_session(const char *program, int32_t rows)
 {
-    (void)state;
-    enum { ROWS = 5, VOCABULARY = 40 };
+    enum { MOST_ROWS = 8, VOCABULARY = 40 };
     dlx_model *m;
     dlx_session *s;
     dlx_error err = {0};
-    float all[2 * ROWS * VOCABULARY], some[2 * ROWS * VOCABULARY];
-    int32_t ids[2 * ROWS];
-    for (int32_t i = 0; i < 2 * ROWS; i++) ids[i] = 3 * i + 1;
-    if (dlx_model_open(&m, DLX_TEST_DATA "/foreign/decoder_cache_fixed_rows.pte", NULL, &err) != DLX_OK)
-        fail_msg("%s", err.message);
-    assert_int_equal(dlx_model_get_facts(m)->max_rows, ROWS);
+    float all[2 * MOST_ROWS * VOCABULARY], some[2 * MOST_ROWS * VOCABULARY];
+    int32_t ids[2 * MOST_ROWS];
+    char path[256];
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", program);
+    for (int32_t i = 0; i < 2 * rows; i++) ids[i] = (3 * i + 1) % VOCABULARY;
+    if (dlx_model_open(&m, path, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_int_equal(dlx_model_get_facts(m)->max_rows, rows);
     assert_int_equal(dlx_session_open(&s, m, 0, 0, &err), DLX_OK);
     dlx_forward_call c = {
-        .struct_size = sizeof c, .ids = ids, .n_ids = 2 * ROWS, .attn_block = 1, .n_rows = 2 * ROWS, .logits = all};
+        .struct_size = sizeof c, .ids = ids, .n_ids = 2 * rows, .attn_block = 1, .n_rows = 2 * rows, .logits = all};
     if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s", err.message); /* in two passes */
-    for (int32_t n = 1, at = 0; at < 2 * ROWS; at += n, n = n % 3 + 1) {
-        if (n > 2 * ROWS - at) n = 2 * ROWS - at;
+    for (int32_t n = 1, at = 0; at < 2 * rows; at += n, n = n % 3 + 1) {
+        if (n > 2 * rows - at) n = 2 * rows - at;
         c = (dlx_forward_call){.struct_size = sizeof c,
                                .ids = ids + at,
                                .n_ids = n,
@@ -316,9 +319,18 @@ static void fixed_rows_are_any_number_in_a_session(void **state)
         if (at) c.context[c.n_context++] = (dlx_span){0, at};
         if (dlx_session_forward(s, &c, &err) != DLX_OK) fail_msg("%s", err.message);
     }
-    assert_memory_equal(all, some, sizeof all);
+    assert_memory_equal(all, some, (size_t)(2 * rows) * VOCABULARY * sizeof *all);
     dlx_session_close(s);
     dlx_model_close(m);
+}
+
+static void fixed_rows_are_any_number_in_a_session(void **state)
+{
+    (void)state;
+    any_number_in_a_session("decoder_cache_fixed_rows", 5);
+    any_number_in_a_session("decoder_cache_rows_as_heads", 4);
+    any_number_in_a_session("decoder_cache_rows_as_kv_heads", 2);
+    any_number_in_a_session("decoder_cache_rows_as_elements", 8);
 }
 
 /* What sessions cannot run is refused when it is opened, and runs as a method (above). */

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "diffulex_edge/method.h"
 #include "diffulex_edge/model.h"
 
 #define TINY_ROWS      96
@@ -218,9 +219,38 @@ static void bounds_that_inspection_refuses(void **state)
     unlink(path);
 }
 
+/* What is said of a method is what its handle keeps; of each state up to a line more. */
+static void methods_take_what_is_stated(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"mlp_dynamic", "official_kv", "llama_cache", "initialised_state",
+                                        "embedding_int8"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[512], *json;
+        meter m = {0};
+        dlx_allocator counting = {.alloc = take, .free = give, .ctx = &m};
+        dlx_method_options o = dlx_method_options_default();
+        dlx_method *method;
+        dlx_error err = {0};
+        snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", names[i]);
+        o.allocator = &counting;
+        if (dlx_method_open(&method, path, NULL, &o, &err) != DLX_OK) fail_msg("%s", err.message);
+        if (dlx_inspect_method(path, NULL, true, &json, &err) != DLX_OK) fail_msg("%s", err.message);
+        uint64_t total = reported(json, "total"), parts = 0;
+        static const char *const keys[] = {"file", "packed", "states", "activations", "program"};
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) parts += reported(json, keys[k]);
+        assert_int_equal(total, parts);
+        assert_in_range(m.bytes, total, total + 64 * 8);
+        dlx_free(json);
+        dlx_method_close(method);
+        assert_int_equal(m.bytes, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(stated_and_taken), cmocka_unit_test(sizes_follow_the_bounds),
-                                       cmocka_unit_test(bounds_that_inspection_refuses)};
+                                       cmocka_unit_test(bounds_that_inspection_refuses),
+                                       cmocka_unit_test(methods_take_what_is_stated)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -203,7 +203,7 @@ static void what_of_a_prompt_is_cached(void **state)
                                .attn_block = 4};
     dlx_error err = {0};
     assert_int_equal(dlx_session_forward(s, &behind, &err), DLX_E_INVALID);
-    assert_non_null(strstr(err.message, "position 8 of the context was never stored"));
+    assert_non_null(strstr(err.message, "position 8 of the context is not stored"));
     dlx_session_truncate(s, 7);
     assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 4);
     run(s, 0, 16, none, none, 0, true, NULL);
@@ -245,7 +245,7 @@ static void wrong_calls_are_refused(void **state)
                                .start = 4,
                                .context = {{0, 4}},
                                .n_context = 1},
-           DLX_E_INVALID, "position 0 of the context was never stored");
+           DLX_E_INVALID, "position 0 of the context is not stored");
     expect(s,
            &(dlx_forward_call){.struct_size = sizeof(dlx_forward_call),
                                .ids = ids,
