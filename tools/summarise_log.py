@@ -3,7 +3,7 @@
 
 usage: summarise_log.py LOG
 
-Understands ctest and pytest; of a build the steps, of other logs the last line that sums up what a check did.
+Understands ctest and pytest; of a build the steps, of the demo the puzzles, of other logs the last line that sums up what a check did.
 """
 import re
 import sys
@@ -16,6 +16,7 @@ LEFT_OUT = re.compile(r"^(?:SKIPPED: |not run on this CPU: ).*$", re.M)
 PYTEST = re.compile(r"^(?:=+ )?((?:\d+ \w+(?:, )?)+|no tests ran) in [\d.]+s.*$", re.M)
 PYTEST_SKIP = re.compile(r"^SKIPPED \[(\d+)\] (\S+?)(?::\d+)?: (.*)$", re.M)
 CHECK = re.compile(r"^\w+: .*\d.*(?:follow|exists).*$", re.M)
+PUZZLES = re.compile(r"^\S.*? (\d+) +(\d+) +[\d.]+ % +[\d.]+ +[\d.]+ +[\d.]+$", re.M)
 NINJA = re.compile(r"^\[(\d+)/(\d+)\] ", re.M)
 
 
@@ -54,6 +55,9 @@ def summarise(text):
     checks = [m[0] for m in CHECK.finditer(text)]
     if checks:
         return [checks[-1]]
+    solved = [tuple(map(int, m)) for m in PUZZLES.findall(text)]
+    if solved:
+        return [f"{sum(n for _, n in solved)} of {sum(n for n, _ in solved)} puzzles solved"]
     steps = NINJA.findall(text)
     return [f"{steps[-1][0]} of {steps[-1][1]} steps" if steps else ""]
 

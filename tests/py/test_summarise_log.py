@@ -73,3 +73,7 @@ def test_checks_and_builds():
     assert summarise("ninja: no work to do.\n") == [""]
     assert summarise("no tests ran in 0.01s\n") == ["0 passed"]
     assert summarise("The following tests did not run:\nnote: these follow\n") == [""]
+    rules = ("rule                 puzzles  solved    exact  passes  tokens/pass  ms/puzzle\n"
+             "threshold 0.99             3       2  100.0 %    2.00        24.00        4.9\n"
+             "one token a pass           1       1  100.0 %   48.00         1.00      104.0\n")
+    assert summarise("[0/2] Re-checking\n" + rules) == ["3 of 4 puzzles solved"]
