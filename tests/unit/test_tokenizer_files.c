@@ -327,6 +327,8 @@ static const file_case file_cases[] = {
     {"tokenizer_config.json", "{\"added_tokens_decoder\": {\"3\": {\"content\": \"<x>\"}}}", DLX_E_FORMAT,
      "contradicts"},
     {"tokenizer_config.json", "{\"additional_special_tokens\": [7]}", DLX_E_FORMAT, "\"additional_special_tokens\""},
+    {"chat_template.jinja", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", DLX_E_FORMAT,
+     "git lfs pull"},
     {"special_tokens_map.json", NULL, DLX_OK, ""},
     {"special_tokens_map.json", "[]", DLX_E_FORMAT, "special_tokens_map.json': must be an object"},
     {"added_tokens.json", NULL, DLX_OK, ""},

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fetched.h"
 #include "base/io.h"
 #include "format/json/json_file.h"
 #include "text/buffer.h"
@@ -39,17 +40,19 @@ static dlx_status compile_file(dlx_jinja **out, const char *path, dlx_error *err
     char *text;
     size_t n;
     DLX_TRY(dlx_read_file(&text, &n, path, MAX_TEMPLATE, err));
-    dlx_status status = compile(out, text, n, path, err);
+    dlx_status status = dlx_check_fetched(text, n, path, err);
+    if (status == DLX_OK) status = compile(out, text, n, path, err);
     free(text);
     return status;
 }
 
-/* Path of a file of the folder, in `out`; false when there is none. */
-static bool find_file(const chat_loader *l, char out[MAX_PATH_BYTES], const char *prefix, const char *name,
-                      const char *suffix)
+/* Path of a file of the folder, in `out`, and whether it is there. */
+static dlx_status find_file(const chat_loader *l, char out[MAX_PATH_BYTES], const char *prefix, const char *name,
+                            const char *suffix, bool *there)
 {
     int n = snprintf(out, MAX_PATH_BYTES, "%s/%s%s%s", l->folder, prefix, name, suffix);
-    return n > 0 && n < MAX_PATH_BYTES && dlx_exists(out);
+    *there = false;
+    return n > 0 && n < MAX_PATH_BYTES ? dlx_fetched_file(there, out, l->err) : DLX_OK;
 }
 
 /* ---- templates ----------------------------------------------------------------------------------------------------
@@ -91,11 +94,11 @@ static dlx_status compile_config(const chat_loader *l, const char *name, dlx_jin
 static dlx_status compile_named(const chat_loader *l, const char *name, dlx_jinja **out)
 {
     char path[MAX_PATH_BYTES];
-    bool fine = *name && !strchr(name, '/');
-    bool has_default = find_file(l, path, "", "chat_template", ".jinja");
+    bool fine = *name && !strchr(name, '/'), has_default, has_named = false;
+    DLX_TRY(find_file(l, path, "", "chat_template", ".jinja", &has_default));
     if (has_default && strcmp(name, "default") == 0) return compile_file(out, path, l->err);
-    if (fine && find_file(l, path, "additional_chat_templates/", name, ".jinja"))
-        return compile_file(out, path, l->err);
+    if (fine) DLX_TRY(find_file(l, path, "additional_chat_templates/", name, ".jinja", &has_named));
+    if (has_named) return compile_file(out, path, l->err);
     return has_default ? DLX_OK : compile_config(l, name, out); /* a file replaces all that the configuration has */
 }
 
