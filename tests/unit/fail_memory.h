@@ -35,7 +35,7 @@
 #include "diffulex_edge/status.h"
 
 /* An emulated processor takes ten times as long: there each call path fails once, and fewer operations are tried. */
-#ifdef DLX_EMULATED
+#if DLX_EMULATED
 enum { THOROUGH = 0 };
 #else
 enum { THOROUGH = 1 };

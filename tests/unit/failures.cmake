@@ -12,9 +12,6 @@ function(dlx_failing_calls name)
 endfunction()
 
 dlx_unit_test(test_out_of_memory LIBS dlx_core)
-if(CMAKE_CROSSCOMPILING)
-  target_compile_definitions(test_out_of_memory PRIVATE DLX_EMULATED=1)
-endif()
 dlx_failing_calls(test_out_of_memory
   malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat
   dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow

@@ -353,7 +353,7 @@ static void test_hostile_trees(void **state)
     assert_non_null(bytes);
     memcpy(bytes, t->bytes, n);
     dlx_jinja_free(t);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n; i += DLX_EMULATED ? 5 : 1) {
         dlx_error e;
         assert_int_equal(dlx_jinja_load(&t, bytes, i, &e), DLX_E_FORMAT);
         static const uint8_t values[] = {0, 1, 0x7F, 0x80, 0xFF};
