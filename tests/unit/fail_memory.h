@@ -34,13 +34,6 @@
 #include "base/sizes.h"
 #include "diffulex_edge/status.h"
 
-/* An emulated processor takes ten times as long: there each call path fails once, and fewer operations are tried. */
-#if DLX_EMULATED
-enum { THOROUGH = 0 };
-#else
-enum { THOROUGH = 1 };
-#endif
-
 typedef enum request_kind {
     REQUEST_HEAP,
     REQUEST_ARENA,
@@ -377,7 +370,7 @@ static size_t choose(bool *chosen, request *r, size_t n)
         if (i && r[i].path != r[i - 1].path) begin = i;
         bool last = i + 1 == n || r[i + 1].path != r[i].path;
         bool more = last || n <= FEW || r[i].number % (n / SAMPLES) == 0;
-        chosen[r[i].number] = i == begin || (THOROUGH && more);
+        chosen[r[i].number] = i == begin || more;
         paths += last;
     }
     return paths;
@@ -418,7 +411,7 @@ static void every_request_fails(const char *what, operation run, void *ctx)
         err = (dlx_error){0};
         expect_failure(what, at, run_operation(run, ctx, at, false, &err), &err);
         tried++;
-        if (tried % (THOROUGH ? 2 : 4)) continue;
+        if (tried % 2) continue;
         expect_failure(what, at, run_operation(run, ctx, at, true, NULL), NULL);
     }
     free(chosen);

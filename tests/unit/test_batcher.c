@@ -160,6 +160,7 @@ static void decodes_do_not_notice_each_other(void **state)
     int n_cancelled = 0;
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
         for (int int8 = 0; int8 < 2; int8++) {
+            if (DLX_EMULATED && int8 != (int)(kind % 2)) continue;
             dlx_model *m = open_model(kinds[kind].family, int8, 2);
             dlx_decode_options *options = options_of(kind);
             dlx_workspace *w;
@@ -204,7 +205,7 @@ static void decodes_do_not_notice_each_other(void **state)
             dlx_decode_options_free(options);
             dlx_model_close(m);
         }
-    assert_true(n_cancelled > 7);
+    assert_true(n_cancelled > (DLX_EMULATED ? 3 : 7));
 }
 
 /* ---- seats ---- */

@@ -81,7 +81,7 @@ static void exports(void **state)
         const char *family;
         bool int8;
     } kinds[] = {{"sdar", true}, {"llada", false}, {"sdar", false}, {"fast_dllm_v2", true}};
-    for (size_t i = 0; i < (THOROUGH ? DLX_COUNT(kinds) : 1); i++) {
+    for (size_t i = 0; i < DLX_COUNT(kinds); i++) {
         checkpoint_of(checkpoint, kinds[i].family);
         x.options = tiny_export(checkpoint, x.target.path, kinds[i].int8);
         snprintf(what, sizeof what, "export %s %s", kinds[i].family, x.options.quantization);
@@ -430,7 +430,6 @@ static void reading_tokenizer_files(void **state)
     text_work w = {.flags = 0};
     char what[64];
     for (size_t i = 0; i < FAMILIES; i++) {
-        if (!THOROUGH && i != 2) continue;
         checkpoint_of(w.path, families[i]);
         snprintf(what, sizeof what, "open the tokenizer of a folder: %s", families[i]);
         every_request_fails(what, run_open_folder, &w);
