@@ -278,6 +278,19 @@ bool dlx_op_updates(dlx_op op);
 /* Element types and kinds of a node's operands and result (part of dlx_graph_verify). NULL: in order; else the rule. */
 const char *dlx_types_rule(const dlx_graph *g, const dlx_node *node);
 
+/* The node that makes value v; NULL: none does, or v is DLX_NONE. */
+static inline const dlx_node *dlx_made_by(const dlx_graph *g, uint32_t v)
+{
+    return v == DLX_NONE || g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
+}
+
+/* The same, if it is an `op`. */
+static inline const dlx_node *dlx_made_as(const dlx_graph *g, uint32_t v, dlx_op op)
+{
+    const dlx_node *n = dlx_made_by(g, v);
+    return n && n->op == op ? n : NULL;
+}
+
 /* Checks every index, arity, dtype, SSA, order and shape rule. Runs after every pass in debug builds. */
 dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err);
 

@@ -100,9 +100,7 @@ void dlx_graph_skip_copies(dlx_graph *g)
 {
     for (size_t i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].inputs; k++) {
-            uint32_t *v = &g->nodes[i].in[k];
-            while (*v != DLX_NONE && g->values[*v].producer != DLX_NONE &&
-                   g->nodes[g->values[*v].producer].op == DLX_OP_COPY)
-                *v = g->nodes[g->values[*v].producer].in[0];
+            const dlx_node *copy;
+            while ((copy = dlx_made_as(g, g->nodes[i].in[k], DLX_OP_COPY)) != NULL) g->nodes[i].in[k] = copy->in[0];
         }
 }

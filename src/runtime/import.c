@@ -358,9 +358,8 @@ static dlx_status check_state(dlx_importer *im, int32_t state)
 static dlx_status check_state_end(dlx_importer *im, int32_t state, uint32_t end)
 {
     const dlx_graph *g = im->g;
-    while (g->values[end].producer != DLX_NONE && (g->nodes[g->values[end].producer].op == DLX_OP_COPY ||
-                                                   g->nodes[g->values[end].producer].op == DLX_OP_RESHAPE))
-        end = g->nodes[g->values[end].producer].in[0];
+    const dlx_node *n;
+    while ((n = dlx_made_by(g, end)) != NULL && (n->op == DLX_OP_COPY || n->op == DLX_OP_RESHAPE)) end = n->in[0];
     if (g->values[end].kind == DLX_VALUE_TEMP || end == im->slot[state].state || g->values[end].kind == DLX_VALUE_CONST)
         return DLX_OK;
     for (size_t i = g->n_inputs - g->n_states; i < g->n_inputs; i++)

@@ -592,8 +592,8 @@ static dlx_status do_layer_norm(const dlx_call *c, dlx_op op)
 static uint32_t weights_behind(const dlx_call *c, uint32_t turned)
 {
     const dlx_graph *g = c->im->g;
-    const dlx_node *n = g->values[turned].producer == DLX_NONE ? NULL : &g->nodes[g->values[turned].producer];
-    if (!n || n->op != DLX_OP_TRANSPOSE || n->attr.rank != 2 || n->attr.shape[0] != 1) return DLX_NONE;
+    const dlx_node *n = dlx_made_as(g, turned, DLX_OP_TRANSPOSE);
+    if (!n || n->attr.rank != 2 || n->attr.shape[0] != 1) return DLX_NONE;
     const dlx_value *w = &g->values[n->in[0]];
     return w->kind == DLX_VALUE_CONST && w->dtype == DLX_F32 ? n->in[0] : DLX_NONE;
 }

@@ -5,13 +5,6 @@
 
 #include "graph/rewrite.h"
 
-static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
-{
-    if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
-    const dlx_node *n = &g->nodes[g->values[v].producer];
-    return n->op == op ? n : NULL;
-}
-
 /* A constant of `n` floats whose bytes are those floats. */
 static const float *const_floats(const dlx_graph *g, uint32_t v, int64_t n)
 {
@@ -79,7 +72,7 @@ static void replace(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, in
 /* x^2, as a square or a product of x with itself. */
 static bool is_square(const dlx_graph *g, uint32_t v, uint32_t x)
 {
-    const dlx_node *square = producer(g, v, DLX_OP_SQUARE), *product = producer(g, v, DLX_OP_MUL);
+    const dlx_node *square = dlx_made_as(g, v, DLX_OP_SQUARE), *product = dlx_made_as(g, v, DLX_OP_MUL);
     return (square && square->in[0] == x) || (product && product->in[0] == x && product->in[1] == x);
 }
 
@@ -88,7 +81,7 @@ static bool match_mean_square(const dlx_graph *g, uint32_t v, uint32_t x, float 
 {
     const dlx_value *xv = &g->values[x];
     int64_t d = xv->dim[xv->rank - 1];
-    const dlx_node *fc = producer(g, v, DLX_OP_LINEAR), *add = producer(g, v, DLX_OP_ADD);
+    const dlx_node *fc = dlx_made_as(g, v, DLX_OP_LINEAR), *add = dlx_made_as(g, v, DLX_OP_ADD);
     if (d < 1) return false;
     if (fc && fc->inputs == 3 && fc->in[2] != DLX_NONE) {
         const dlx_value *w = &g->values[fc->in[1]];
@@ -96,7 +89,7 @@ static bool match_mean_square(const dlx_graph *g, uint32_t v, uint32_t x, float 
                const_filled(g, fc->in[1], d, 1.0f / (float)d) && const_scalar(g, fc->in[2], 1, eps);
     }
     for (int k = 0; add && k < 2; k++) {
-        const dlx_node *mean = producer(g, add->in[k], DLX_OP_MEAN);
+        const dlx_node *mean = dlx_made_as(g, add->in[k], DLX_OP_MEAN);
         if (mean && is_square(g, mean->in[0], x) && mean->attr.keep && mean->attr.axis == xv->rank - 1 &&
             const_scalar(g, add->in[1 - k], xv->rank, eps))
             return true;
@@ -109,10 +102,10 @@ static bool raise_rms_norm(dlx_graph *g, size_t i)
     const dlx_node *n = &g->nodes[i];
     if (n->op != DLX_OP_MUL) return false;
     for (int k = 0; k < 2; k++) {
-        const dlx_node *normed = producer(g, n->in[k], DLX_OP_MUL);
+        const dlx_node *normed = dlx_made_as(g, n->in[k], DLX_OP_MUL);
         uint32_t w = n->in[1 - k];
         for (int j = 0; normed && j < 2; j++) {
-            const dlx_node *r = producer(g, normed->in[1 - j], DLX_OP_RSQRT);
+            const dlx_node *r = dlx_made_as(g, normed->in[1 - j], DLX_OP_RSQRT);
             uint32_t x = normed->in[j];
             float eps;
             const dlx_value *xv = &g->values[x];
@@ -132,9 +125,9 @@ static bool raise_silu_mul(dlx_graph *g, size_t i)
     const dlx_node *n = &g->nodes[i];
     if (n->op != DLX_OP_MUL) return false;
     for (int k = 0; k < 2; k++) {
-        const dlx_node *silu = producer(g, n->in[k], DLX_OP_MUL);
+        const dlx_node *silu = dlx_made_as(g, n->in[k], DLX_OP_MUL);
         for (int j = 0; silu && j < 2; j++) {
-            const dlx_node *s = producer(g, silu->in[j], DLX_OP_SIGMOID);
+            const dlx_node *s = dlx_made_as(g, silu->in[j], DLX_OP_SIGMOID);
             uint32_t in[2] = {silu->in[1 - j], n->in[1 - k]};
             if (!s || s->in[0] != in[0] || !same_shape(&g->values[in[0]], &g->values[in[1]])) continue;
             replace(g, i, DLX_OP_SILU_MUL, in, 2, 0.0f);
@@ -149,9 +142,9 @@ static bool raise_embedding(dlx_graph *g, size_t i)
     const dlx_node *n = &g->nodes[i];
     if (n->op != DLX_OP_MUL) return false;
     for (int k = 0; k < 2; k++) {
-        const dlx_node *convert = producer(g, n->in[k], DLX_OP_CONVERT);
-        const dlx_node *scales = producer(g, n->in[1 - k], DLX_OP_EMBEDDING);
-        const dlx_node *rows = convert ? producer(g, convert->in[0], DLX_OP_EMBEDDING) : NULL;
+        const dlx_node *convert = dlx_made_as(g, n->in[k], DLX_OP_CONVERT);
+        const dlx_node *scales = dlx_made_as(g, n->in[1 - k], DLX_OP_EMBEDDING);
+        const dlx_node *rows = convert ? dlx_made_as(g, convert->in[0], DLX_OP_EMBEDDING) : NULL;
         if (!rows || !scales || rows->inputs != 2 || rows->in[1] != scales->in[1] || convert->attr.f[0] != 1.0f)
             continue;
         const dlx_value *table = &g->values[rows->in[0]], *s = &g->values[scales->in[0]];
@@ -176,9 +169,9 @@ typedef struct attention {
 /* Keys or values in the order [K, S, D] (or [K, D, S]): the new rows, and the cached ones in front of them if any. */
 static bool match_kv(const dlx_graph *g, uint32_t v, bool rows_last, uint32_t *fresh, uint32_t *cached)
 {
-    const dlx_node *t = producer(g, v, DLX_OP_TRANSPOSE);
+    const dlx_node *t = dlx_made_as(g, v, DLX_OP_TRANSPOSE);
     if (!t || !(rows_last ? dims_are(t, 3, 1, 2, 0, 0) : dims_are(t, 3, 1, 0, 2, 0))) return false;
-    const dlx_node *both = producer(g, t->in[0], DLX_OP_CONCAT);
+    const dlx_node *both = dlx_made_as(g, t->in[0], DLX_OP_CONCAT);
     *cached = DLX_NONE;
     *fresh = t->in[0];
     if (both && both->inputs == 2 && both->attr.axis == 0) {
@@ -204,11 +197,11 @@ static bool match_query(const dlx_graph *g, uint32_t v, const attention *a, floa
 {
     const int64_t group = a->heads / a->kv, grouped[4] = {a->rows, a->kv, group, a->dim};
     const int64_t merged[3] = {a->kv, group * a->rows, a->dim};
-    const dlx_node *merge = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_node *mul = merge ? producer(g, merge->in[0], DLX_OP_MUL) : NULL;
+    const dlx_node *merge = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    const dlx_node *mul = merge ? dlx_made_as(g, merge->in[0], DLX_OP_MUL) : NULL;
     for (int k = 0; mul && k < 2; k++) {
-        const dlx_node *turn = producer(g, mul->in[k], DLX_OP_TRANSPOSE);
-        const dlx_node *split = turn ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
+        const dlx_node *turn = dlx_made_as(g, mul->in[k], DLX_OP_TRANSPOSE);
+        const dlx_node *split = turn ? dlx_made_as(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
         if (!split || split->in[0] != a->q || !dims_are(turn, 4, 1, 2, 0, 3)) continue;
         return const_scalar(g, mul->in[1 - k], 4, scale) && shape_is(&g->values[v], a->dynamic << 1, 3, merged) &&
                shape_is(&g->values[split->out[0]], a->dynamic, 4, grouped);
@@ -219,11 +212,11 @@ static bool match_query(const dlx_graph *g, uint32_t v, const attention *a, floa
 /* The queries behind the steps of match_query, before anything is known of their shape. */
 static uint32_t query_of(const dlx_graph *g, uint32_t v)
 {
-    const dlx_node *merge = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_node *mul = merge ? producer(g, merge->in[0], DLX_OP_MUL) : NULL;
+    const dlx_node *merge = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    const dlx_node *mul = merge ? dlx_made_as(g, merge->in[0], DLX_OP_MUL) : NULL;
     for (int k = 0; mul && k < 2; k++) {
-        const dlx_node *turn = producer(g, mul->in[k], DLX_OP_TRANSPOSE);
-        const dlx_node *split = turn ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
+        const dlx_node *turn = dlx_made_as(g, mul->in[k], DLX_OP_TRANSPOSE);
+        const dlx_node *split = turn ? dlx_made_as(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
         if (split) return split->in[0];
     }
     return DLX_NONE;
@@ -247,11 +240,11 @@ static bool raise_attention(dlx_graph *g, size_t i)
 {
     const dlx_node *n = &g->nodes[i];
     if (n->op != DLX_OP_RESHAPE || g->values[n->out[0]].rank != 2) return false;
-    const dlx_node *turn = producer(g, n->in[0], DLX_OP_TRANSPOSE);
-    const dlx_node *split = turn && dims_are(turn, 4, 2, 0, 1, 3) ? producer(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
-    const dlx_node *mix = split ? producer(g, split->in[0], DLX_OP_BMM) : NULL;
-    const dlx_node *softmax = mix && !mix->attr.transpose_b ? producer(g, mix->in[0], DLX_OP_SOFTMAX) : NULL;
-    const dlx_node *scores = softmax ? producer(g, softmax->in[0], DLX_OP_BMM) : NULL;
+    const dlx_node *turn = dlx_made_as(g, n->in[0], DLX_OP_TRANSPOSE);
+    const dlx_node *split = turn && dims_are(turn, 4, 2, 0, 1, 3) ? dlx_made_as(g, turn->in[0], DLX_OP_RESHAPE) : NULL;
+    const dlx_node *mix = split ? dlx_made_as(g, split->in[0], DLX_OP_BMM) : NULL;
+    const dlx_node *softmax = mix && !mix->attr.transpose_b ? dlx_made_as(g, mix->in[0], DLX_OP_SOFTMAX) : NULL;
+    const dlx_node *scores = softmax ? dlx_made_as(g, softmax->in[0], DLX_OP_BMM) : NULL;
     if (!scores) return false;
     attention a = {.q = query_of(g, scores->in[0])};
     if (a.q == DLX_NONE || !match_kv(g, scores->in[1], !scores->attr.transpose_b, &a.k, &a.kc) ||

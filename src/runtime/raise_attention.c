@@ -149,17 +149,17 @@ static bool same_size(const dlx_value *a, int i, const dlx_value *b, int k)
 static bool counts_keys(const dlx_decoder *d, uint32_t v)
 {
     const dlx_graph *g = d->r.from;
-    const dlx_node *n = g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
+    const dlx_node *n = dlx_made_by(g, v);
     if (!n) return false;
     if (n->op == DLX_OP_SIZE) {
         const dlx_form *of = form_of(d, n, 0);
         return has_axes(of) && of->axis[n->attr.axis] == DLX_AXIS_KEY;
     }
     for (int k = 0; k < 2 && n->op == DLX_OP_ADD; k++) {
-        uint32_t producer = g->values[n->in[k]].producer;
-        if (form_of(d, n, 1 - k)->kind != DLX_FORM_COUNT || producer == DLX_NONE) continue;
-        const dlx_node *size = &g->nodes[producer];
-        if (size->op == DLX_OP_SIZE && size->attr.axis == 0 && find_cache(d, size->in[0]) >= 0) return true;
+        const dlx_node *size = dlx_made_as(g, n->in[k], DLX_OP_SIZE);
+        if (form_of(d, n, 1 - k)->kind == DLX_FORM_COUNT && size && size->attr.axis == 0 &&
+            find_cache(d, size->in[0]) >= 0)
+            return true;
     }
     return false;
 }
@@ -287,9 +287,8 @@ static bool form_where(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     }
     /* Zeros for a row that sees nothing: there is none. */
     const dlx_graph *g = d->r.from;
-    uint32_t zeros = g->values[n->in[1]].producer;
-    bool filled =
-        zeros != DLX_NONE && g->nodes[zeros].op == DLX_OP_EXPAND_AS && scalar_of(d, g->nodes[zeros].in[0], &shown);
+    const dlx_node *zeros = dlx_made_as(g, n->in[1], DLX_OP_EXPAND_AS);
+    bool filled = zeros && scalar_of(d, zeros->in[0], &shown);
     if (c->kind != DLX_FORM_NEVER || b->kind != DLX_FORM_WEIGHTS || b->cache != c->cache || !(filled && shown == 0) ||
         f->rank != b->rank)
         return false;

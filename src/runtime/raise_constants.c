@@ -15,19 +15,12 @@
 /* Reshapes between a lookup and where its rows are used; exporters write a handful. */
 enum { MOST_STEPS = 8 };
 
-static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
-{
-    if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
-    const dlx_node *n = &g->nodes[g->values[v].producer];
-    return n->op == op ? n : NULL;
-}
-
 /* concat(-b, a) of two halves along the last dimension */
 static const dlx_node *turned_halves(const dlx_graph *g, uint32_t v)
 {
-    const dlx_node *both = producer(g, v, DLX_OP_CONCAT);
+    const dlx_node *both = dlx_made_as(g, v, DLX_OP_CONCAT);
     int last = g->values[v].rank - 1;
-    if (!both || both->inputs != 2 || last < 0 || both->attr.axis != last || !producer(g, both->in[0], DLX_OP_NEG))
+    if (!both || both->inputs != 2 || last < 0 || both->attr.axis != last || !dlx_made_as(g, both->in[0], DLX_OP_NEG))
         return NULL;
     const dlx_value *b = &g->values[both->in[0]], *a = &g->values[both->in[1]];
     return b->dim[last] == a->dim[last] && !((a->dynamic | b->dynamic) >> last & 1) ? both : NULL;
@@ -40,8 +33,8 @@ static const dlx_node *sines(const dlx_graph *g, uint32_t v, int64_t width)
     const dlx_value *out = &g->values[v];
     const dlx_node *shaped;
     if (out->rank < 1 || out->dim[out->rank - 1] != width || (out->dynamic >> (out->rank - 1) & 1)) return NULL;
-    for (int i = 0; i < MOST_STEPS && (shaped = producer(g, v, DLX_OP_RESHAPE)) != NULL; i++) v = shaped->in[0];
-    const dlx_node *rows = g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
+    for (int i = 0; i < MOST_STEPS && (shaped = dlx_made_as(g, v, DLX_OP_RESHAPE)) != NULL; i++) v = shaped->in[0];
+    const dlx_node *rows = dlx_made_by(g, v);
     bool looked_up = rows && ((rows->op == DLX_OP_EMBEDDING && rows->inputs == 2) ||
                               (rows->op == DLX_OP_INDEX && rows->inputs == 2 && rows->attr.axes == 1) ||
                               (rows->op == DLX_OP_NARROW && rows->attr.axis == 0));
@@ -93,7 +86,7 @@ static dlx_status signed_rows(pass *p, uint32_t v, uint32_t *out)
 static dlx_status move_sign(pass *p, size_t i, int k, const dlx_node *both)
 {
     const dlx_graph *from = p->r.from;
-    const dlx_node *n = &from->nodes[i], *negated = producer(from, both->in[0], DLX_OP_NEG);
+    const dlx_node *n = &from->nodes[i], *negated = dlx_made_as(from, both->in[0], DLX_OP_NEG);
     uint32_t in[2], half[2];
     half[0] = dlx_rewrite_value(&p->r, negated->in[0], p->err);
     half[1] = dlx_rewrite_value(&p->r, both->in[1], p->err);

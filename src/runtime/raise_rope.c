@@ -10,13 +10,6 @@
 /* Reshapes that are looked through one after the other; exporters write a handful. */
 enum { MOST_STEPS = 8 };
 
-static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
-{
-    if (v == DLX_NONE || g->values[v].producer == DLX_NONE) return NULL;
-    const dlx_node *n = &g->nodes[g->values[v].producer];
-    return n->op == op ? n : NULL;
-}
-
 /* What is rotated: its dimensions from the right. */
 typedef struct rotated {
     const dlx_value *x;
@@ -60,7 +53,7 @@ static bool find_rows(const dlx_graph *g, uint32_t v, const rotated *r, int64_t 
     for (int i = 3; i < t->rank; i++)
         if (dim_of(t, i, &front_varies) != 1 || front_varies) return false;
     const dlx_node *n;
-    for (int i = 0; i < MOST_STEPS && g->values[v].rank != 2 && (n = producer(g, v, DLX_OP_RESHAPE)) != NULL; i++)
+    for (int i = 0; i < MOST_STEPS && g->values[v].rank != 2 && (n = dlx_made_as(g, v, DLX_OP_RESHAPE)) != NULL; i++)
         v = n->in[0];
     const dlx_value *base = &g->values[v];
     *rows = v;
@@ -85,7 +78,7 @@ static void become_rope(dlx_node *n, uint32_t x, uint32_t cos, uint32_t sin, boo
 /* Half of the last dimension of x, from `begin` on. */
 static bool is_half(const dlx_graph *g, uint32_t v, uint32_t x, int64_t begin)
 {
-    const dlx_node *n = producer(g, v, DLX_OP_SLICE);
+    const dlx_node *n = dlx_made_as(g, v, DLX_OP_SLICE);
     const dlx_value *xv = &g->values[x], *part = &g->values[v];
     int last = xv->rank - 1;
     if (!n || n->in[0] != x || n->attr.shape[last] != begin || part->dynamic != xv->dynamic ||
@@ -111,11 +104,12 @@ static bool raise_halves(dlx_graph *g, size_t i)
     dlx_node *n = &g->nodes[i];
     if (n->op != DLX_OP_ADD) return false;
     for (int k = 0; k < 2; k++) {
-        const dlx_node *straight = producer(g, n->in[k], DLX_OP_MUL), *turned = producer(g, n->in[1 - k], DLX_OP_MUL);
+        const dlx_node *straight = dlx_made_as(g, n->in[k], DLX_OP_MUL),
+                       *turned = dlx_made_as(g, n->in[1 - k], DLX_OP_MUL);
         for (int a = 0; straight && turned && a < 2; a++)
             for (int b = 0; b < 2; b++) {
                 uint32_t x = straight->in[a], rows[2];
-                const dlx_node *swap = producer(g, turned->in[b], DLX_OP_CONCAT);
+                const dlx_node *swap = dlx_made_as(g, turned->in[b], DLX_OP_CONCAT);
                 rotated r;
                 if (!swap || swap->inputs != 2 || swap->attr.axis != g->values[x].rank - 1 ||
                     !is_rotated(&g->values[x], false, &r) || !is_half(g, swap->in[0], x, r.width) ||
@@ -134,8 +128,8 @@ static bool raise_halves(dlx_graph *g, size_t i)
 /* The first (0) or second (1) of each pair, [.., P], of pairs [.., P, 2]. */
 static uint32_t pairs_of(const dlx_graph *g, uint32_t v, int64_t which)
 {
-    const dlx_node *shaped = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_node *part = shaped ? producer(g, shaped->in[0], DLX_OP_SLICE) : NULL;
+    const dlx_node *shaped = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    const dlx_node *part = shaped ? dlx_made_as(g, shaped->in[0], DLX_OP_SLICE) : NULL;
     if (!part) return DLX_NONE;
     const dlx_value *x = &g->values[part->in[0]], *taken = &g->values[shaped->in[0]], *out = &g->values[v];
     int last = x->rank - 1;
@@ -149,7 +143,7 @@ static uint32_t pairs_of(const dlx_graph *g, uint32_t v, int64_t which)
 /* v is a * b with a the given half of the pairs: the other operand. */
 static uint32_t other_factor(const dlx_graph *g, uint32_t v, int64_t which, uint32_t *pairs)
 {
-    const dlx_node *n = producer(g, v, DLX_OP_MUL);
+    const dlx_node *n = dlx_made_as(g, v, DLX_OP_MUL);
     for (int k = 0; n && k < 2; k++) {
         *pairs = pairs_of(g, n->in[k], which);
         if (*pairs != DLX_NONE) return n->in[1 - k];
@@ -160,12 +154,12 @@ static uint32_t other_factor(const dlx_graph *g, uint32_t v, int64_t which, uint
 /* What goes into place `which` of the new pairs, before it got a dimension of its own. */
 static const dlx_node *part_of(const dlx_graph *g, const dlx_node *both, int which, dlx_op op)
 {
-    const dlx_node *shaped = producer(g, both->in[which], DLX_OP_RESHAPE);
+    const dlx_node *shaped = dlx_made_as(g, both->in[which], DLX_OP_RESHAPE);
     const dlx_value *in = shaped ? &g->values[shaped->in[0]] : NULL, *out = &g->values[both->in[which]];
     if (!in || in->rank + 1 != out->rank || out->dim[in->rank] != 1 || in->dynamic != out->dynamic ||
         memcmp(in->dim, out->dim, in->rank * sizeof in->dim[0]) != 0)
         return NULL;
-    return producer(g, shaped->in[0], op);
+    return dlx_made_as(g, shaped->in[0], op);
 }
 
 /* concat([a cos - b sin], [a sin + b cos]) along a new last dimension */

@@ -15,17 +15,6 @@
 /* Views and scales that are looked through one after the other; exporters write a handful. */
 enum { MOST_STEPS = 16 };
 
-static const dlx_node *made_by(const dlx_graph *g, uint32_t v)
-{
-    return v == DLX_NONE || g->values[v].producer == DLX_NONE ? NULL : &g->nodes[g->values[v].producer];
-}
-
-static const dlx_node *producer(const dlx_graph *g, uint32_t v, dlx_op op)
-{
-    const dlx_node *n = made_by(g, v);
-    return n && n->op == op ? n : NULL;
-}
-
 static bool number_of(const dlx_graph *g, uint32_t v, float *out)
 {
     const dlx_value *c = &g->values[v];
@@ -225,7 +214,7 @@ static bool merges_heads(const graph_facts *f, uint32_t four, uint32_t three)
 static uint32_t behind_view(const graph_facts *f, uint32_t v)
 {
     const dlx_graph *g = f->g;
-    const dlx_node *n = made_by(g, v);
+    const dlx_node *n = dlx_made_by(g, v);
     if (n && n->op == DLX_OP_EXPAND && same_dims(f, n->in[0], v)) return n->in[0];
     if (n && n->op == DLX_OP_RESHAPE &&
         (merges_heads(f, n->in[0], v) || merges_heads(f, v, n->in[0]) || same_dims(f, n->in[0], v)))
@@ -243,7 +232,7 @@ static uint32_t skip_views(const graph_facts *f, uint32_t v)
 /* A product with a number, or a quotient: *scale takes it up. */
 static uint32_t behind_scale(const dlx_graph *g, uint32_t v, float *scale)
 {
-    const dlx_node *n = made_by(g, v);
+    const dlx_node *n = dlx_made_by(g, v);
     float number;
     for (int k = 0; n && (n->op == DLX_OP_MUL || n->op == DLX_OP_DIV) && k < 2; k++) {
         if ((k && n->op == DLX_OP_DIV) || !number_of(g, n->in[1 - k], &number) || !isfinite(number) || number == 0 ||
@@ -267,7 +256,7 @@ static uint32_t strip(const graph_facts *f, uint32_t v, float *scale, bool *turn
 {
     const dlx_graph *g = f->g;
     for (int i = 0; i < MOST_STEPS; i++) {
-        const dlx_node *n = made_by(g, v);
+        const dlx_node *n = dlx_made_by(g, v);
         uint32_t next = behind_view(f, v);
         if (next == DLX_NONE) next = behind_scale(g, v, scale);
         if (next == DLX_NONE && turned && n && n->op == DLX_OP_TRANSPOSE && swaps_last(n, g->values[v].rank)) {
@@ -284,9 +273,9 @@ static uint32_t strip(const graph_facts *f, uint32_t v, float *scale, bool *turn
 static uint32_t behind_repeat(const graph_facts *f, uint32_t v)
 {
     const dlx_graph *g = f->g;
-    const dlx_node *merged = producer(g, v, DLX_OP_RESHAPE);
-    const dlx_node *repeated = merged ? producer(g, merged->in[0], DLX_OP_EXPAND) : NULL;
-    const dlx_node *inserted = repeated ? producer(g, repeated->in[0], DLX_OP_RESHAPE) : NULL;
+    const dlx_node *merged = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    const dlx_node *repeated = merged ? dlx_made_as(g, merged->in[0], DLX_OP_EXPAND) : NULL;
+    const dlx_node *inserted = repeated ? dlx_made_as(g, repeated->in[0], DLX_OP_RESHAPE) : NULL;
     if (!inserted) return v;
     uint32_t base = inserted->in[0];
     const dlx_value *b = &g->values[base], *one = &g->values[repeated->in[0]], *many = &g->values[merged->in[0]],
@@ -316,7 +305,7 @@ typedef struct match {
 /* With the transpose in front taken away where there is one. */
 static uint32_t in_order(const dlx_graph *g, uint32_t v, unsigned flag, unsigned *axes)
 {
-    const dlx_node *n = producer(g, v, DLX_OP_TRANSPOSE);
+    const dlx_node *n = dlx_made_as(g, v, DLX_OP_TRANSPOSE);
     if (n && g->values[v].rank == 4 && n->attr.shape[0] == 0 && n->attr.shape[1] == 2 && n->attr.shape[2] == 1 &&
         n->attr.shape[3] == 3)
         return n->in[0];
@@ -333,12 +322,12 @@ static bool is_number(const dlx_graph *g, uint32_t v, float number)
 /* where(not any(not (scores == -inf)), 0, softmax(scores)): *softmax, whose operand the scores are. */
 static bool is_safe(const dlx_graph *g, const dlx_node *where, const dlx_node **softmax)
 {
-    const dlx_node *never = producer(g, where->in[0], DLX_OP_NOT);
-    const dlx_node *any = never ? producer(g, never->in[0], DLX_OP_ANY) : NULL;
-    const dlx_node *seen = any ? producer(g, any->in[0], DLX_OP_NOT) : NULL;
-    const dlx_node *hidden = seen ? producer(g, seen->in[0], DLX_OP_EQUAL) : NULL;
-    const dlx_node *zeros = made_by(g, where->in[1]);
-    *softmax = producer(g, where->in[2], DLX_OP_SOFTMAX);
+    const dlx_node *never = dlx_made_as(g, where->in[0], DLX_OP_NOT);
+    const dlx_node *any = never ? dlx_made_as(g, never->in[0], DLX_OP_ANY) : NULL;
+    const dlx_node *seen = any ? dlx_made_as(g, any->in[0], DLX_OP_NOT) : NULL;
+    const dlx_node *hidden = seen ? dlx_made_as(g, seen->in[0], DLX_OP_EQUAL) : NULL;
+    const dlx_node *zeros = dlx_made_by(g, where->in[1]);
+    *softmax = dlx_made_as(g, where->in[2], DLX_OP_SOFTMAX);
     bool zero = is_number(g, zeros && zeros->op == DLX_OP_EXPAND_AS ? zeros->in[0] : where->in[1], 0.0f);
     return hidden && *softmax && zero && any->attr.keep && any->attr.axis == g->values[any->in[0]].rank - 1 &&
            hidden->in[0] == (*softmax)->in[0] && is_number(g, hidden->in[1], -INFINITY);
@@ -350,7 +339,7 @@ static uint32_t mask_of(const graph_facts *f, uint32_t v, uint32_t scores, dlx_d
     const dlx_graph *g = f->g;
     const dlx_value *s = &g->values[scores];
     const dlx_node *n;
-    for (int k = 0; k < MOST_STEPS && g->values[v].rank > 2 && (n = producer(g, v, DLX_OP_RESHAPE)) != NULL; k++) {
+    for (int k = 0; k < MOST_STEPS && g->values[v].rank > 2 && (n = dlx_made_as(g, v, DLX_OP_RESHAPE)) != NULL; k++) {
         const dlx_value *out = &g->values[v], *in = &g->values[n->in[0]];
         for (int i = 0; i + 2 < out->rank; i++)
             if (out->dim[i] != 1 || (out->dynamic >> i & 1)) return DLX_NONE;
@@ -371,7 +360,7 @@ static uint32_t mask_of(const graph_facts *f, uint32_t v, uint32_t scores, dlx_d
 static bool is_filled(const graph_facts *f, uint32_t *scores, match *m)
 {
     const dlx_graph *g = f->g;
-    const dlx_node *where = producer(g, *scores, DLX_OP_WHERE);
+    const dlx_node *where = dlx_made_as(g, *scores, DLX_OP_WHERE);
     for (int k = 1; where && k < 3; k++) {
         uint32_t kept = where->in[3 - k];
         if (!is_number(g, where->in[k], -INFINITY) || g->values[kept].rank != g->values[*scores].rank) continue;
@@ -390,12 +379,12 @@ static const dlx_node *product_behind(const graph_facts *f, uint32_t scores, mat
     const dlx_node *add;
     m->mask = DLX_NONE;
     scores = skip_views(f, scores);
-    if (is_filled(f, &scores, m)) return producer(g, strip(f, scores, &m->scale, NULL), DLX_OP_BMM);
+    if (is_filled(f, &scores, m)) return dlx_made_as(g, strip(f, scores, &m->scale, NULL), DLX_OP_BMM);
     if (m->mask != DLX_NONE) return NULL;
-    add = producer(g, scores, DLX_OP_ADD);
+    add = dlx_made_as(g, scores, DLX_OP_ADD);
     for (int k = 0; add && k < 2; k++) {
         float scale = m->scale;
-        const dlx_node *bmm = producer(g, strip(f, add->in[k], &scale, NULL), DLX_OP_BMM);
+        const dlx_node *bmm = dlx_made_as(g, strip(f, add->in[k], &scale, NULL), DLX_OP_BMM);
         uint32_t mask = bmm && g->values[add->in[k]].rank == g->values[scores].rank
                             ? mask_of(f, add->in[1 - k], scores, DLX_F32)
                             : DLX_NONE;
@@ -404,7 +393,7 @@ static const dlx_node *product_behind(const graph_facts *f, uint32_t scores, mat
         m->scale = scale;
         return bmm;
     }
-    return producer(g, strip(f, scores, &m->scale, NULL), DLX_OP_BMM);
+    return dlx_made_as(g, strip(f, scores, &m->scale, NULL), DLX_OP_BMM);
 }
 
 /* Batch and heads of what was stripped: heads do not vary, and there are as many as the others say. */
@@ -445,7 +434,7 @@ static bool matches(const graph_facts *f, const dlx_node *mix, match *m)
     *m = (match){.scale = 1.0f, .nan = true};
     if (mix->op != DLX_OP_BMM || mix->attr.transpose_b || f->uses[mix->in[0]] != 1) return false;
     uint32_t weights = skip_views(f, mix->in[0]);
-    const dlx_node *where = producer(g, weights, DLX_OP_WHERE), *softmax = producer(g, weights, DLX_OP_SOFTMAX);
+    const dlx_node *where = dlx_made_as(g, weights, DLX_OP_WHERE), *softmax = dlx_made_as(g, weights, DLX_OP_SOFTMAX);
     if (where) {
         if (!is_safe(g, where, &softmax)) return false;
         m->nan = false;
