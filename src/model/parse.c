@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "format/json/json_file.h"
 
 static const dlx_family_rules *const families[] = {&dlx_llada_rules, &dlx_dream_rules, &dlx_sdar_rules,
                                                    &dlx_fast_dllm_v2_rules};
@@ -65,7 +66,7 @@ static dlx_status add_ids(id_list *list, const dlx_config_files *f, const char *
                           const char *key, int32_t vocab_size, dlx_error *err)
 {
     const json_t *v = json_object_get(root, key);
-    size_t n = json_is_array(v) ? json_array_size(v) : v && !json_is_null(v) ? 1 : 0;
+    size_t n = json_is_array(v) ? json_array_size(v) : !dlx_json_absent(v);
     for (size_t i = 0; i < n; i++) {
         int32_t id;
         const json_t *one = json_is_array(v) ? json_array_get(v, i) : v;

@@ -1,3 +1,4 @@
+#include "format/json/json_file.h"
 #include "model/rope.h"
 
 #include <math.h>
@@ -27,7 +28,7 @@ static dlx_status number(const rope_object *r, const char *member, double lo, do
     const json_t *value = json_object_get(r->object, member);
     char expected[64];
     *out = otherwise;
-    if ((!value || json_is_null(value)) && !isnan(otherwise)) return DLX_OK;
+    if (dlx_json_absent(value) && !isnan(otherwise)) return DLX_OK;
     *out = json_number_value(value);
     if (json_is_number(value) && *out >= lo && *out <= hi) return DLX_OK;
     snprintf(expected, sizeof expected, "a number from %g to %g", lo, hi);
@@ -82,11 +83,11 @@ static dlx_status read_original(dlx_rope_scaling *s, const rope_object *r, int32
 static dlx_status read_scaling(dlx_rope_scaling *s, const rope_object *r, int32_t max_positions)
 {
     const json_t *type = json_object_get(r->object, "rope_type");
-    if (!type || json_is_null(type)) type = json_object_get(r->object, "type");
+    if (dlx_json_absent(type)) type = json_object_get(r->object, "type");
     const char *name = json_string_value(type);
     double partial;
     DLX_TRY(number(r, "partial_rotary_factor", 1, 1, 1, &partial));
-    if (!name && (!type || json_is_null(type)) && !json_object_get(r->object, "factor")) name = "default";
+    if (!name && dlx_json_absent(type) && !json_object_get(r->object, "factor")) name = "default";
     if (name && !strcmp(name, "default")) return DLX_OK;
     DLX_TRY(read_original(s, r, max_positions));
     if (name && !strcmp(name, "dynamic")) return number(r, "factor", 1, 1e6, (double)NAN, &s->factor);
@@ -138,7 +139,7 @@ dlx_status dlx_rope_read(double *theta, dlx_rope_scaling *scaling, const dlx_con
                         f->folder);
     const rope_object *r = newer.object ? &newer : &older;
     const json_t *inner = json_object_get(r->object, "rope_theta");
-    if (inner && !json_is_null(inner))
+    if (!dlx_json_absent(inner))
         DLX_TRY(number(r, "rope_theta", 1, 1e12, (double)NAN, theta));
     else
         DLX_TRY(dlx_config_real(f, "rope_theta", 1, 1e12, theta, err));

@@ -2,6 +2,7 @@
 #ifndef DLX_FORMAT_JSON_JSON_FILE_H
 #define DLX_FORMAT_JSON_JSON_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <jansson.h>
@@ -20,5 +21,11 @@ dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *
 
 /* "an object", "a string", ...: for messages that say what was found. */
 const char *dlx_json_type_name(const json_t *value);
+
+/* A member that is not there, or null: the files mean the same by both. */
+static inline bool dlx_json_absent(const json_t *value)
+{
+    return !value || json_is_null(value);
+}
 
 #endif

@@ -78,7 +78,7 @@ static dlx_status check_class(loader *l)
     static const char *const known[] = {"Qwen2Tokenizer", "Qwen2TokenizerFast", "DreamTokenizer"};
     const json_t *value = json_object_get(l->config, "tokenizer_class");
     const char *name = json_string_value(value);
-    bool fine = !value || json_is_null(value);
+    bool fine = dlx_json_absent(value);
     for (size_t i = 0; name && i < sizeof known / sizeof known[0]; i++) fine = fine || strcmp(name, known[i]) == 0;
     if (!fine)
         return dlx_fail(
@@ -116,7 +116,7 @@ static dlx_status read_name(const char **text, const json_t *object, const char 
     const json_t *value = json_object_get(object, key);
     const json_t *content = json_is_object(value) ? json_object_get(value, "content") : value;
     *text = json_string_value(content);
-    if (*text || !value || json_is_null(value)) return DLX_OK;
+    if (*text || dlx_json_absent(value)) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT, "'%s': \"%s\" must be a string or an object with \"content\", not %s", file, key,
                     dlx_json_type_name(value));
 }

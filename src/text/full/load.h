@@ -6,9 +6,22 @@
 #define DLX_TEXT_FULL_LOAD_H
 
 #include <jansson.h>
+#include <string.h>
 
 #include "text/full/vocabulary.h"
 #include "text/tokenizer.h"
+
+/* The "type" of a step of a tokenizer.json; NULL when there is none. */
+static inline const char *dlx_step_type(const json_t *step)
+{
+    return json_string_value(json_object_get(step, "type"));
+}
+
+static inline bool dlx_step_is(const json_t *step, const char *name)
+{
+    const char *type = dlx_step_type(step);
+    return type && strcmp(type, name) == 0;
+}
 
 /* load_steps.c: the steps around the model of a tokenizer.json. */
 dlx_status dlx_load_steps(dlx_tokenizer *t, const json_t *root, const char *file, dlx_error *err);

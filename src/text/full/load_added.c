@@ -49,7 +49,7 @@ dlx_status dlx_load_added_tokens(dlx_vocabulary *v, const json_t *list, const ch
     size_t i;
     json_t *token;
     v->file = file;
-    if (!list || json_is_null(list)) return DLX_OK;
+    if (dlx_json_absent(list)) return DLX_OK;
     if (!json_is_array(list))
         return dlx_fail(err, DLX_E_FORMAT, "'%s': \"added_tokens\" must be an array, not %s", file,
                         dlx_json_type_name(list));
@@ -89,7 +89,7 @@ dlx_status dlx_load_added_decoder(dlx_vocabulary *v, const json_t *decoder, cons
     const char *key;
     json_t *token;
     v->file = file;
-    if (!decoder || json_is_null(decoder)) return DLX_OK;
+    if (dlx_json_absent(decoder)) return DLX_OK;
     if (!json_is_object(decoder))
         return dlx_fail(err, DLX_E_FORMAT, "'%s': \"added_tokens_decoder\" must be an object, not %s", file,
                         dlx_json_type_name(decoder));

@@ -60,7 +60,7 @@ static dlx_status find_file(const chat_loader *l, char out[MAX_PATH_BYTES], cons
 
 static dlx_status check_config(const chat_loader *l, const json_t *value)
 {
-    bool fine = !value || json_is_null(value) || json_is_string(value) || json_is_array(value);
+    bool fine = dlx_json_absent(value) || json_is_string(value) || json_is_array(value);
     size_t i;
     json_t *entry;
     json_array_foreach((json_t *)value, i, entry)

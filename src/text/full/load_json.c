@@ -8,32 +8,16 @@
 #include "format/json/json_file.h"
 #include "text/full/load.h"
 
-/* The "type" of a step; NULL when there is none. */
-static const char *type_of(const json_t *step)
-{
-    return json_string_value(json_object_get(step, "type"));
-}
-
-static bool is_type(const json_t *step, const char *name)
-{
-    const char *type = type_of(step);
-    return type && strcmp(type, name) == 0;
-}
-
-static bool absent(const json_t *value)
-{
-    return !value || json_is_null(value);
-}
-
 static dlx_status unsupported(const char *file, const char *key, const json_t *step, const char *expected,
                               dlx_error *err)
 {
-    const char *type = type_of(step);
+    const char *type = dlx_step_type(step);
     if (type)
         return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s': \"%s\" is of type '%.60s'; only %s is supported", file, key,
                         type, expected);
-    return dlx_fail(err, absent(step) ? DLX_E_UNSUPPORTED : DLX_E_FORMAT, "'%s': \"%s\" is %s; only %s is supported",
-                    file, key, json_is_object(step) ? "an object without a type" : dlx_json_type_name(step), expected);
+    return dlx_fail(err, dlx_json_absent(step) ? DLX_E_UNSUPPORTED : DLX_E_FORMAT,
+                    "'%s': \"%s\" is %s; only %s is supported", file, key,
+                    json_is_object(step) ? "an object without a type" : dlx_json_type_name(step), expected);
 }
 
 /* A member that must be absent, null or `expected`. */
@@ -41,7 +25,7 @@ static dlx_status expect_flag(const json_t *object, const char *where, const cha
                               dlx_error *err)
 {
     const json_t *value = json_object_get(object, key);
-    if (absent(value) || (json_is_boolean(value) && json_is_true(value) == expected)) return DLX_OK;
+    if (dlx_json_absent(value) || (json_is_boolean(value) && json_is_true(value) == expected)) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s': \"%s\" of %s is %s; only %s is supported", file, key, where,
                     json_is_boolean(value) ? (expected ? "false" : "true") : dlx_json_type_name(value),
                     expected ? "true" : "false");
@@ -51,25 +35,25 @@ static dlx_status expect_flag(const json_t *object, const char *where, const cha
 static bool is_byte_level(const json_t *decoder)
 {
     const json_t *steps = json_object_get(decoder, "decoders");
-    if (is_type(decoder, "Sequence") && json_array_size(steps) == 1) decoder = json_array_get(steps, 0);
-    return is_type(decoder, "ByteLevel");
+    if (dlx_step_is(decoder, "Sequence") && json_array_size(steps) == 1) decoder = json_array_get(steps, 0);
+    return dlx_step_is(decoder, "ByteLevel");
 }
 
 static dlx_status read_model(dlx_vocabulary *v, dlx_tokenizer *t, const json_t *model, const char *file, dlx_error *err)
 {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
-    if (!is_type(model, "BPE")) return unsupported(file, "model", model, "BPE", err);
+    if (!dlx_step_is(model, "BPE")) return unsupported(file, "model", model, "BPE", err);
     for (size_t i = 0; i < 2; i++) {
         const json_t *affix = json_object_get(model, affixes[i]);
-        if (!absent(affix) && !(json_is_string(affix) && json_string_length(affix) == 0))
+        if (!dlx_json_absent(affix) && !(json_is_string(affix) && json_string_length(affix) == 0))
             return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s': \"%s\" of \"model\" must be empty or null", file,
                             affixes[i]);
     }
     const json_t *dropout = json_object_get(model, "dropout");
-    if (!absent(dropout) && !(json_is_number(dropout) && json_number_value(dropout) == 0))
+    if (!dlx_json_absent(dropout) && !(json_is_number(dropout) && json_number_value(dropout) == 0))
         return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s': \"dropout\" of \"model\" must be null or 0", file);
     const json_t *ignore = json_object_get(model, "ignore_merges");
-    if (!absent(ignore) && !json_is_boolean(ignore))
+    if (!dlx_json_absent(ignore) && !json_is_boolean(ignore))
         return dlx_fail(err, DLX_E_FORMAT, "'%s': \"ignore_merges\" of \"model\" must be a boolean, not %s", file,
                         dlx_json_type_name(ignore));
     t->ignore_merges = json_is_true(ignore);

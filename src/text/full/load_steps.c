@@ -18,25 +18,9 @@ typedef struct step_list {
     dlx_error *err;
 } step_list;
 
-static const char *type_of(const json_t *step)
-{
-    return json_string_value(json_object_get(step, "type"));
-}
-
-static bool is_type(const json_t *step, const char *name)
-{
-    const char *type = type_of(step);
-    return type && strcmp(type, name) == 0;
-}
-
-static bool absent(const json_t *value)
-{
-    return !value || json_is_null(value);
-}
-
 static dlx_status unknown_step(const step_list *l, const json_t *step, const char *known)
 {
-    const char *type = type_of(step);
+    const char *type = dlx_step_type(step);
     if (type)
         return dlx_fail(l->err, DLX_E_UNSUPPORTED, "'%s': \"%s\" has a step of type '%.60s'; supported are %s", l->file,
                         l->key, type, known);
@@ -48,9 +32,9 @@ static dlx_status bad_member(const step_list *l, const json_t *step, const char 
 {
     const json_t *value = json_object_get(step, member);
     const char *text = json_string_value(value);
-    return dlx_fail(l->err, absent(value) ? DLX_E_UNSUPPORTED : DLX_E_FORMAT,
+    return dlx_fail(l->err, dlx_json_absent(value) ? DLX_E_UNSUPPORTED : DLX_E_FORMAT,
                     "'%s': \"%s\" of the step %.60s of \"%s\" is %.100s; %s is expected", l->file, member,
-                    type_of(step), l->key, text ? text : dlx_json_type_name(value), expected);
+                    dlx_step_type(step), l->key, text ? text : dlx_json_type_name(value), expected);
 }
 
 static dlx_status add(step_list *l, dlx_text_step step)
@@ -67,8 +51,8 @@ static dlx_status flag(const step_list *l, const json_t *step, const char *membe
                        uint8_t *flags)
 {
     const json_t *value = json_object_get(step, member);
-    if (!absent(value) && !json_is_boolean(value)) return bad_member(l, step, member, "a boolean");
-    if (absent(value) ? otherwise : json_is_true(value)) *flags |= bit;
+    if (!dlx_json_absent(value) && !json_is_boolean(value)) return bad_member(l, step, member, "a boolean");
+    if (dlx_json_absent(value) ? otherwise : json_is_true(value)) *flags |= bit;
     return DLX_OK;
 }
 
@@ -115,21 +99,21 @@ static dlx_status add_normalizer(step_list *l, const json_t *object)
                  {"NFKD", DLX_STEP_NFKD},
                  {"Lowercase", DLX_STEP_LOWERCASE}};
     for (size_t i = 0; i < DLX_COUNT(plain); i++)
-        if (is_type(object, plain[i].name)) return add(l, (dlx_text_step){.kind = plain[i].kind});
+        if (dlx_step_is(object, plain[i].name)) return add(l, (dlx_text_step){.kind = plain[i].kind});
     dlx_text_step step = {.kind = DLX_STEP_STRIP};
-    if (is_type(object, "Strip")) {
+    if (dlx_step_is(object, "Strip")) {
         DLX_TRY(flag(l, object, "strip_left", true, DLX_STRIP_LEFT, &step.flags));
         DLX_TRY(flag(l, object, "strip_right", true, DLX_STRIP_RIGHT, &step.flags));
         return add(l, step);
     }
-    if (is_type(object, "Prepend")) {
+    if (dlx_step_is(object, "Prepend")) {
         step.kind = DLX_STEP_PREPEND;
         const json_t *value = json_object_get(object, "prepend");
         if (json_is_string(value) && !json_string_length(value)) return DLX_OK;
         DLX_TRY(text_of(l, object, "prepend", value, false, &step.text, &step.n_text));
         return add(l, step);
     }
-    if (is_type(object, "Replace")) {
+    if (dlx_step_is(object, "Replace")) {
         step.kind = DLX_STEP_REPLACE;
         DLX_TRY(pattern_of(l, object, &step));
         DLX_TRY(text_of(l, object, "content", json_object_get(object, "content"), true, &step.second, &step.n_second));
@@ -167,13 +151,13 @@ static dlx_status add_pre_tokenizer(step_list *l, const json_t *object)
     if (l->n && l->steps[l->n - 1].kind == DLX_STEP_BYTE_LEVEL)
         return dlx_fail(l->err, DLX_E_UNSUPPORTED,
                         "'%s': \"%s\" has a step '%.60s' behind ByteLevel; ByteLevel must be the last one", l->file,
-                        l->key, type_of(object) ? type_of(object) : "");
-    if (is_type(object, "Split")) return add_split(l, object);
-    if (is_type(object, "Digits")) {
+                        l->key, dlx_step_type(object) ? dlx_step_type(object) : "");
+    if (dlx_step_is(object, "Split")) return add_split(l, object);
+    if (dlx_step_is(object, "Digits")) {
         DLX_TRY(flag(l, object, "individual_digits", false, DLX_DIGITS_SINGLE, &step.flags));
         return add(l, step);
     }
-    if (is_type(object, "ByteLevel")) {
+    if (dlx_step_is(object, "ByteLevel")) {
         step.kind = DLX_STEP_BYTE_LEVEL;
         DLX_TRY(flag(l, object, "add_prefix_space", true, DLX_BYTES_PREFIX, &step.flags));
         DLX_TRY(flag(l, object, "use_regex", true, DLX_BYTES_REGEX, &step.flags));
@@ -189,7 +173,7 @@ static dlx_status add_all(step_list *l, const json_t *object, const char *list, 
     enum { MOST_DEPTH = 8 };
     size_t i;
     json_t *inner, *steps = json_object_get(object, list);
-    if (!is_type(object, "Sequence")) return add_one(l, object);
+    if (!dlx_step_is(object, "Sequence")) return add_one(l, object);
     if (!json_is_array(steps)) return bad_member(l, object, list, "an array of steps");
     if (depth == MOST_DEPTH)
         return dlx_fail(l->err, DLX_E_UNSUPPORTED, "'%s': \"%s\" has Sequences inside each other, more than %d deep",
@@ -232,8 +216,8 @@ static dlx_status add_post_processor(step_list *l, const json_t *object)
     size_t i;
     json_t *entry, *single = json_object_get(object, "single");
     bool behind = false;
-    if (is_type(object, "ByteLevel")) return DLX_OK; /* it only moves offsets */
-    if (!is_type(object, "TemplateProcessing"))
+    if (dlx_step_is(object, "ByteLevel")) return DLX_OK; /* it only moves offsets */
+    if (!dlx_step_is(object, "TemplateProcessing"))
         return unknown_step(l, object, "ByteLevel and TemplateProcessing, by themselves or in a Sequence");
     if (!json_is_array(single)) return bad_member(l, object, "single", "an array");
     json_array_foreach(single, i, entry)
@@ -253,14 +237,14 @@ dlx_status dlx_load_steps(dlx_tokenizer *t, const json_t *root, const char *file
     step_list l = {.t = t, .file = file, .key = "normalizer", .err = err};
     l.steps = dlx_arena_array(&t->arena, DLX_MAX_STEPS, sizeof *l.steps);
     if (!l.steps) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", file);
-    if (!absent(normalizer)) DLX_TRY(add_all(&l, normalizer, "normalizers", 0, add_normalizer));
+    if (!dlx_json_absent(normalizer)) DLX_TRY(add_all(&l, normalizer, "normalizers", 0, add_normalizer));
     l.key = "pre_tokenizer";
-    if (absent(split)) return dlx_fail(err, DLX_E_UNSUPPORTED, expected, file, "is absent");
+    if (dlx_json_absent(split)) return dlx_fail(err, DLX_E_UNSUPPORTED, expected, file, "is absent");
     DLX_TRY(add_all(&l, split, "pretokenizers", 0, add_pre_tokenizer));
     if (!l.n || l.steps[l.n - 1].kind != DLX_STEP_BYTE_LEVEL)
         return dlx_fail(err, DLX_E_UNSUPPORTED, expected, file, "has no ByteLevel");
     l.key = "post_processor";
-    if (!absent(post)) DLX_TRY(add_all(&l, post, "processors", 0, add_post_processor));
+    if (!dlx_json_absent(post)) DLX_TRY(add_all(&l, post, "processors", 0, add_post_processor));
     t->steps = l.steps;
     t->n_steps = l.n;
     return DLX_OK;
