@@ -1,9 +1,10 @@
-#include "format/json/json_file.h"
 #include "model/rope.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "format/json/json_file.h"
 
 #define PI 3.14159265358979323846
 
