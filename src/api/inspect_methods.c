@@ -30,9 +30,7 @@ static dlx_status measure(dlx_method_view *v, const dlx_pte *pte, const dlx_aren
     dlx_shape *most = dlx_mem_zeroed(mem, g->n_inputs + 1, sizeof *most);
     if (!most) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing a method");
     for (size_t i = 0; i < g->n_inputs; i++) {
-        const dlx_value *x = &g->values[g->inputs[i]];
-        most[i].rank = x->rank;
-        memcpy(most[i].dim, x->dim, sizeof x->dim);
+        most[i] = dlx_value_shape(&g->values[g->inputs[i]]);
         if (i >= g->n_inputs - g->n_states) v->states += dlx_value_bytes(&v->program, g->inputs[i], &most[i]);
     }
     dlx_executor_bounds bounds = {.max_shape = most};

@@ -41,11 +41,12 @@ bool dlx_get_build_info(dlx_build_info *out)
 
 bool dlx_get_library_info(size_t i, dlx_library_info *out)
 {
-    dlx_library_info info = {.struct_size = sizeof info};
 #if defined(DLX_RUNTIME_ONLY)
     (void)i;
-    return false && dlx_struct_out(out, &info, sizeof info, "dlx_library_info", NULL) == DLX_OK;
+    (void)out;
+    return false;
 #else
+    dlx_library_info info = {.struct_size = sizeof info};
     return dlx_library_at(i, &info) && dlx_struct_out(out, &info, sizeof info, "dlx_library_info", NULL) == DLX_OK;
 #endif
 }

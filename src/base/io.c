@@ -13,11 +13,6 @@
 
 #include "base/sizes.h"
 
-static dlx_status fail_errno(dlx_error *err, const char *what, const char *path)
-{
-    return dlx_fail(err, errno == ENOMEM ? DLX_E_NOMEM : DLX_E_IO, "cannot %s '%s': %s", what, path, strerror(errno));
-}
-
 static dlx_status shorter(const dlx_file *file, dlx_error *err)
 {
     return dlx_fail(err, DLX_E_IO, "'%s' became shorter while it was read", file->name);
@@ -38,7 +33,7 @@ static void changed_at(int64_t out[2], const struct stat *st)
 static dlx_status look_at(dlx_file *file, dlx_error *err)
 {
     struct stat st;
-    if (fstat(file->fd, &st) != 0) return fail_errno(err, "read", file->name);
+    if (fstat(file->fd, &st) != 0) return dlx_fail_errno(err, "read", file->name);
     if (!S_ISREG(st.st_mode)) return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", file->name);
     file->size = (uint64_t)st.st_size;
     changed_at(file->changed, &st);
@@ -49,7 +44,7 @@ dlx_status dlx_file_open(dlx_file *out, const char *path, dlx_error *err)
 {
     /* O_NONBLOCK means nothing to a regular file; a FIFO would wait for somebody who writes. */
     *out = (dlx_file){.name = path, .fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
-    if (out->fd < 0) return fail_errno(err, "open", path);
+    if (out->fd < 0) return dlx_fail_errno(err, "open", path);
     dlx_status s = look_at(out, err);
     if (s != DLX_OK) dlx_file_close(out);
     return s;
@@ -58,7 +53,7 @@ dlx_status dlx_file_open(dlx_file *out, const char *path, dlx_error *err)
 dlx_status dlx_file_from_fd(dlx_file *out, int fd, const char *name, dlx_error *err)
 {
     *out = (dlx_file){.name = name, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)};
-    if (out->fd < 0) return fail_errno(err, "open", name);
+    if (out->fd < 0) return dlx_fail_errno(err, "open", name);
     dlx_status s = look_at(out, err);
     if (s != DLX_OK) dlx_file_close(out);
     return s;
@@ -122,7 +117,7 @@ dlx_status dlx_file_read(const dlx_file *file, uint64_t offset, void *out, size_
     while (n) {
         ssize_t got = pread(file->fd, to, n, (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return fail_errno(err, "read", file->name);
+        if (got < 0) return dlx_fail_errno(err, "read", file->name);
         if (got == 0) return shorter(file, err);
         to += got;
         offset += (uint64_t)got;

@@ -16,11 +16,6 @@
 
 enum { WRITE_BUFFER = 1 << 20, MOST_LINKS = 40, MOST_NAMES = 100, PERMISSIONS = 07777 };
 
-static dlx_status fail_errno(dlx_error *err, const char *what, const char *path)
-{
-    return dlx_fail(err, errno == ENOMEM ? DLX_E_NOMEM : DLX_E_IO, "cannot %s '%s': %s", what, path, strerror(errno));
-}
-
 static dlx_status no_memory(dlx_error *err, const char *path)
 {
     return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s' for writing", path);
@@ -55,10 +50,10 @@ static dlx_status look_at(const char *path, struct stat *st, dlx_error *err)
 {
     if (stat(path, st) != 0) {
         st->st_mode = 0;
-        return errno == ENOENT ? DLX_OK : fail_errno(err, "write", path);
+        return errno == ENOENT ? DLX_OK : dlx_fail_errno(err, "write", path);
     }
     DLX_TRY(check_kind(path, st->st_mode, err));
-    return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 ? DLX_OK : fail_errno(err, "write", path);
+    return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 ? DLX_OK : dlx_fail_errno(err, "write", path);
 }
 
 /* The path behind the symbolic link `path`, malloc'd; NULL with errno: EINVAL when it is no link, ENOENT when it is
@@ -95,12 +90,12 @@ static dlx_status follow_links(char **out, const char *path, dlx_error *err)
     for (int i = 0; i < MOST_LINKS; i++) {
         char *next = behind_link(*out);
         if (!next && (errno == EINVAL || errno == ENOENT)) return DLX_OK;
-        if (!next) return errno == ENOMEM ? no_memory(err, path) : fail_errno(err, "write", path);
+        if (!next) return errno == ENOMEM ? no_memory(err, path) : dlx_fail_errno(err, "write", path);
         free(*out);
         *out = next;
     }
     errno = ELOOP;
-    return fail_errno(err, "write", path);
+    return dlx_fail_errno(err, "write", path);
 }
 
 static int open_folder(const char *path)
@@ -123,7 +118,7 @@ static dlx_status open_place(dlx_output *out, char *real, dlx_error *err)
     if (!out->name) return no_memory(err, out->path);
     if (slash) slash[slash == real] = '\0';
     out->folder = open_folder(slash ? real : ".");
-    return out->folder >= 0 ? DLX_OK : fail_errno(err, "create a file beside", out->path);
+    return out->folder >= 0 ? DLX_OK : dlx_fail_errno(err, "create a file beside", out->path);
 }
 
 /* ---- the file under construction --------------------------------------------------------------------------------- */
@@ -222,7 +217,7 @@ static dlx_status keep_rights(const dlx_output *out, const struct stat *older, d
 {
     struct stat st;
     mode_t mode = older->st_mode & PERMISSIONS;
-    if (fstat(out->fd, &st) != 0) return fail_errno(err, "write", out->path);
+    if (fstat(out->fd, &st) != 0) return dlx_fail_errno(err, "write", out->path);
     if (st.st_uid != older->st_uid || st.st_gid != older->st_gid) {
         bool kept = fchown(out->fd, older->st_uid, older->st_gid) == 0;
         if (!kept) {
@@ -232,7 +227,7 @@ static dlx_status keep_rights(const dlx_output *out, const struct stat *older, d
         }
     }
     if ((st.st_mode & PERMISSIONS) == mode || fchmod(out->fd, mode) == 0) return DLX_OK;
-    return fail_errno(err, "keep the permissions of", out->path);
+    return dlx_fail_errno(err, "keep the permissions of", out->path);
 }
 
 static dlx_status open_output(dlx_output *out, dlx_error *err)
@@ -249,7 +244,7 @@ static dlx_status open_output(dlx_output *out, dlx_error *err)
     sweep(out);
     out->fd = create_nameless(out);
     if (out->fd < 0) out->fd = with_free_name(out, create_named, -1);
-    if (out->fd < 0) return fail_errno(err, "create a file beside", out->path);
+    if (out->fd < 0) return dlx_fail_errno(err, "create a file beside", out->path);
     return out->replaces ? keep_rights(out, &older, err) : DLX_OK;
 }
 
@@ -323,6 +318,12 @@ static int link_temporary(dlx_output *out, int from)
     return linkat(AT_FDCWD, path, out->folder, out->temporary, AT_SYMLINK_FOLLOW);
 }
 
+static dlx_status sync_file(const dlx_output *out, dlx_error *err)
+{
+    if (fsync(out->fd) != 0 && errno != EINVAL && errno != EROFS) return dlx_fail_errno(err, "write", out->path);
+    return DLX_OK;
+}
+
 /* A file without a name that gets none after all is copied into one that has. */
 static dlx_status copy_to_named(dlx_output *out, int from, dlx_error *err)
 {
@@ -330,17 +331,16 @@ static dlx_status copy_to_named(dlx_output *out, int from, dlx_error *err)
     uint64_t at = 0;
     ssize_t n;
     out->fd = with_free_name(out, create_named, -1);
-    if (out->fd < 0) return fail_errno(err, "create a file beside", out->path);
-    if (fstat(from, &st) != 0) return fail_errno(err, "write", out->path);
+    if (out->fd < 0) return dlx_fail_errno(err, "create a file beside", out->path);
+    if (fstat(from, &st) != 0) return dlx_fail_errno(err, "write", out->path);
     DLX_TRY(keep_rights(out, &st, err));
     while ((n = pread(from, out->buffer, WRITE_BUFFER, (off_t)at)) != 0) {
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail_errno(err, "write", out->path);
+        if (n < 0) return dlx_fail_errno(err, "write", out->path);
         DLX_TRY(write_all(out, out->buffer, (size_t)n, err));
         at += (uint64_t)n;
     }
-    if (fsync(out->fd) != 0 && errno != EINVAL && errno != EROFS) return fail_errno(err, "write", out->path);
-    return DLX_OK;
+    return sync_file(out, err);
 }
 
 /* From no name, or a temporary one, to the target's. `from` is the finished file, whose lock it holds. */
@@ -358,7 +358,7 @@ static dlx_status name_file(dlx_output *out, int from, dlx_error *err)
         if (with_free_name(out, link_temporary, from) != 0) DLX_TRY(copy_to_named(out, from, err));
     }
     if (renameat(out->folder, out->temporary, out->folder, out->name) != 0)
-        return fail_errno(err, "rename the finished file to", out->path);
+        return dlx_fail_errno(err, "rename the finished file to", out->path);
     out->temporary[0] = '\0';
     return DLX_OK;
 }
@@ -366,12 +366,12 @@ static dlx_status name_file(dlx_output *out, int from, dlx_error *err)
 dlx_status dlx_output_commit(dlx_output *out, dlx_error *err)
 {
     DLX_TRY(flush(out, err));
-    if (fsync(out->fd) != 0 && errno != EINVAL && errno != EROFS) return fail_errno(err, "write", out->path);
+    DLX_TRY(sync_file(out, err));
     /* Closing can be the first to hear of a full disk behind a network. The lock stays with the other descriptor. */
     int kept = fcntl(out->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), fd = out->fd;
-    if (kept < 0) return fail_errno(err, "write", out->path);
+    if (kept < 0) return dlx_fail_errno(err, "write", out->path);
     out->fd = -1;
-    dlx_status s = close(fd) == 0 ? name_file(out, kept, err) : fail_errno(err, "write", out->path);
+    dlx_status s = close(fd) == 0 ? name_file(out, kept, err) : dlx_fail_errno(err, "write", out->path);
     if (s != DLX_OK && out->temporary[0]) {
         unlinkat(out->folder, out->temporary, 0); /* while it is locked */
         out->temporary[0] = '\0';
@@ -397,7 +397,7 @@ dlx_status dlx_output_apart(const dlx_output *out, const char *folder, bool (*ta
 {
     DIR *d = opendir(folder);
     dlx_status s = DLX_OK;
-    if (!d) return fail_errno(err, "read the folder", folder);
+    if (!d) return dlx_fail_errno(err, "read the folder", folder);
     for (struct dirent *e; s == DLX_OK && out->replaces && (e = readdir(d)) != NULL;) {
         struct stat st;
         if (taken(e->d_name) && fstatat(dirfd(d), e->d_name, &st, 0) == 0 && same_file(id_of(&st), out->older))

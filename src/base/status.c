@@ -1,5 +1,6 @@
 #include "base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,4 +56,10 @@ dlx_status dlx_fail_prefix(dlx_error *err, dlx_status status, const char *fmt, .
     char old[DLX_ERROR_MESSAGE_SIZE];
     memcpy(old, err->message, sizeof old);
     return dlx_fail(err, status, "%.200s: %.300s", prefix, old);
+}
+
+dlx_status dlx_fail_errno(dlx_error *err, const char *what, const char *path)
+{
+    dlx_status s = errno == ENOMEM ? DLX_E_NOMEM : DLX_E_IO;
+    return dlx_fail(err, s, "cannot %s '%s': %s", what, path, strerror(errno));
 }

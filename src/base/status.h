@@ -27,6 +27,9 @@ static inline dlx_status dlx_status_behind(int done, dlx_status status)
 /* Puts "prefix: " in front of the message of err; returns err's status (DLX_E_INTERNAL when err is NULL). */
 dlx_status dlx_fail_prefix(dlx_error *err, dlx_status status, const char *fmt, ...) DLX_PRINTF(3, 4);
 
+/* "cannot WHAT 'PATH': " and what errno says. DLX_E_NOMEM where that is what errno says, else DLX_E_IO. */
+dlx_status dlx_fail_errno(dlx_error *err, const char *what, const char *path);
+
 #define DLX_TRY(expr)                                                                                                  \
     do {                                                                                                               \
         dlx_status dlx_try_status = (expr);                                                                            \

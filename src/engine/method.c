@@ -98,8 +98,7 @@ static dlx_status make_executor(dlx_method *m, dlx_error *err)
     dlx_shape *most = dlx_mem_zeroed(&m->mem, g->n_inputs + 1, sizeof *most);
     if (!most) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening a method");
     for (size_t i = 0; i < g->n_inputs; i++) {
-        most[i].rank = input_value(m, i)->rank;
-        memcpy(most[i].dim, input_value(m, i)->dim, sizeof most[i].dim);
+        most[i] = dlx_value_shape(input_value(m, i));
         m->in[i].shape = most[i];
     }
     dlx_executor_bounds bounds = {.max_shape = most};

@@ -268,9 +268,7 @@ void dlx_model_input_shapes(const dlx_model *m, int64_t rows, int64_t cached, in
 {
     const dlx_graph *g = &m->program.g;
     for (size_t i = 0; i < g->n_inputs; i++) {
-        const dlx_value *v = &g->values[g->inputs[i]];
-        shape[i] = (dlx_shape){.rank = v->rank};
-        memcpy(shape[i].dim, v->dim, sizeof v->dim);
+        shape[i] = dlx_value_shape(&g->values[g->inputs[i]]);
         if (g->inputs[i] == m->program.rows)
             shape[i].dim[0] = demanded;
         else

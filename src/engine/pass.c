@@ -117,10 +117,8 @@ static void bind_inputs(dlx_workspace *w, const dlx_call *first, const laid_out 
     int32_t cached = pages ? 0 : cached_rows(&first->next);
     for (size_t i = 0; i < program->g.n_inputs; i++) {
         uint32_t input = program->g.inputs[i];
-        const dlx_value *v = &program->g.values[input];
         dlx_tensor_ref *t = &w->inputs[i];
-        t->shape = (dlx_shape){.rank = v->rank};
-        memcpy(t->shape.dim, v->dim, sizeof v->dim);
+        t->shape = dlx_value_shape(&program->g.values[input]);
         bool demand = input == program->rows, cache = !demand && i >= 2;
         t->shape.dim[0] = demand ? l->demanded : cache ? cached : l->rows;
         if (cache)
@@ -154,7 +152,8 @@ static size_t kept_rows(const dlx_call *k)
     return (size_t)k->c.n_store;
 }
 
-/* All rows of the piece, stored or not: whether a call succeeds does not depend on how it is cut either. */
+/* Of a pass that has keys or values which a half cannot hold: whether they are this call's. All rows of the piece
+ * count, stored or not: whether a call succeeds does not depend on how it is cut either. */
 static dlx_status check_half(const dlx_workspace *w, const dlx_call *k, size_t begin, dlx_error *err)
 {
     size_t width = (size_t)w->m->kv_width, n = (size_t)k->next.rows * width;
@@ -212,7 +211,7 @@ static void take_results(dlx_workspace *w, dlx_call *k, const dlx_segment *segme
     size_t vocab = (size_t)w->m->facts.vocab_size;
     dlx_error error = {0};
     dlx_status s = DLX_OK;
-    if (w->kv_type == DLX_F16) s = check_half(w, k, segment->begin, &error);
+    if (w->kv_type == DLX_F16 && dlx_executor_beyond_half(w->ex)) s = check_half(w, k, segment->begin, &error);
     if (s == DLX_OK && k->next.n_asked)
         s = check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
     if (s != DLX_OK) {

@@ -5,7 +5,6 @@
  */
 #include "diffulex_edge/export.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,28 +70,17 @@ static dlx_status choose_lengths(exporter *x, dlx_error *err)
     return DLX_OK;
 }
 
-static void notice(const exporter *x, const char *format, ...) DLX_PRINTF(2, 3);
-
-static void notice(const exporter *x, const char *format, ...)
-{
-    char sentence[DLX_ERROR_MESSAGE_SIZE];
-    va_list arguments;
-    if (!x->options.notice) return;
-    va_start(arguments, format);
-    vsnprintf(sentence, sizeof sentence, format, arguments);
-    va_end(arguments);
-    x->options.notice(x->options.notice_ctx, sentence);
-}
-
 /* A smaller file runs, but its decoder has no room for a block. */
 static void check_block_fits(const exporter *x)
 {
     const dlx_model_facts *f = &x->checkpoint.facts;
-    if (f->block_length <= f->max_rows) return;
-    notice(x,
-           "this model decodes blocks of %d tokens, but the program takes at most %d rows a pass: decoding will need "
-           "block_length %d or less; max_seq_len and max_rows of %d or more avoid that",
-           f->block_length, f->max_rows, f->max_rows, f->block_length);
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    if (f->block_length <= f->max_rows || !x->options.notice) return;
+    snprintf(sentence, sizeof sentence,
+             "this model decodes blocks of %d tokens, but the program takes at most %d rows a pass: decoding will need "
+             "block_length %d or less; max_seq_len and max_rows of %d or more avoid that",
+             f->block_length, f->max_rows, f->max_rows, f->block_length);
+    x->options.notice(x->options.notice_ctx, sentence);
 }
 
 static dlx_status build(exporter *x, dlx_error *err)

@@ -105,13 +105,6 @@ bool dlx_graph_output(dlx_graph *g, uint32_t value)
     return value < g->n_values && push(g, &g->outputs, &g->n_outputs, &g->outputs_capacity, value);
 }
 
-static dlx_shape value_shape(const dlx_value *v)
-{
-    dlx_shape s = {.rank = v->rank};
-    for (int i = 0; i < v->rank; i++) s.dim[i] = v->dim[i];
-    return s;
-}
-
 /* The shape of a node's output when every dynamic dimension has `probe` (or its bound if that is less). */
 static bool probe_shape(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, int64_t probe, dlx_shape *out)
 {
@@ -173,7 +166,7 @@ uint32_t dlx_graph_node(dlx_graph *g, dlx_op op, const uint32_t *in, int inputs,
                 dlx_fail(err, DLX_E_NOMEM, "out of memory building a graph of %zu nodes", g->n_nodes);
             return DLX_NONE;
         }
-        if (in[i] != DLX_NONE) shapes[i] = value_shape(&g->values[in[i]]);
+        if (in[i] != DLX_NONE) shapes[i] = dlx_value_shape(&g->values[in[i]]);
     }
     if (dlx_infer_node(g, &node, shapes, &out, err) != DLX_OK) return DLX_NONE;
     dlx_value v = make_value(NULL, dlx_node_dtype(g, &node), DLX_VALUE_TEMP, out.rank, out.dim);

@@ -260,6 +260,9 @@ typedef struct dlx_known {
 } dlx_known;
 dlx_status dlx_infer_node_known(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_known *known,
                                 dlx_shape *out, dlx_error *err);
+/* The same from and into the shapes [n_values] of a whole graph. */
+dlx_status dlx_infer_step(const dlx_graph *g, const dlx_node *node, dlx_shape *shapes, const dlx_known *known,
+                          dlx_error *err);
 /* Whether the shape of the node's output depends on numbers and not on shapes alone. */
 bool dlx_node_sized_at_run(const dlx_node *node);
 /* All shapes: shapes[] has n_values entries, those of inputs are given by the caller, the others are filled in.
@@ -272,6 +275,13 @@ dlx_status dlx_graph_infer_bounds(const dlx_graph *g, dlx_shape *shapes, dlx_ran
 /* Element type of a node's output, from those of its operands. */
 dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node);
 int64_t dlx_shape_elements(const dlx_shape *s); /* product; 1 for rank 0 */
+/* The upper bounds of a value. */
+static inline dlx_shape dlx_value_shape(const dlx_value *v)
+{
+    dlx_shape s = {.rank = v->rank};
+    for (int i = 0; i < v->rank; i++) s.dim[i] = v->dim[i];
+    return s;
+}
 
 /* Operators that change their first operand in few places: its bytes can become the result's. */
 bool dlx_op_updates(dlx_op op);

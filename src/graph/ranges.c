@@ -112,26 +112,20 @@ static bool is_number(const dlx_value *v)
 dlx_status dlx_graph_infer_bounds(const dlx_graph *g, dlx_shape *shapes, dlx_range *range, dlx_error *err)
 {
     const dlx_known known = {.most = INT64_MAX, .range = range};
+    dlx_constant_shapes(g, shapes);
     for (size_t i = 0; i < g->n_values; i++) {
         const dlx_value *v = &g->values[i];
         range[i] = anything;
-        if (v->kind != DLX_VALUE_CONST) continue;
-        shapes[i].rank = v->rank;
-        memcpy(shapes[i].dim, v->dim, sizeof v->dim);
-        if (!is_number(v) || !v->source.data) continue;
+        if (v->kind != DLX_VALUE_CONST || !is_number(v) || !v->source.data) continue;
         memcpy(&range[i].low, v->source.data, sizeof range[i].low);
         range[i].high = range[i].low;
     }
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
-        dlx_shape in[DLX_MAX_INPUTS];
         bool numbers = is_number(&g->values[n->out[0]]);
-        for (int k = 0; k < n->inputs; k++) {
-            if (n->in[k] == DLX_NONE) continue;
-            in[k] = shapes[n->in[k]];
-            numbers = numbers && (n->op == DLX_OP_SIZE || is_number(&g->values[n->in[k]]));
-        }
-        DLX_TRY(dlx_infer_node_known(g, n, in, &known, &shapes[n->out[0]], err));
+        for (int k = 0; k < n->inputs && n->op != DLX_OP_SIZE; k++)
+            numbers = numbers && (n->in[k] == DLX_NONE || is_number(&g->values[n->in[k]]));
+        DLX_TRY(dlx_infer_step(g, n, shapes, &known, err));
         if (numbers) range[n->out[0]] = computed(g, n, shapes, range);
     }
     return DLX_OK;

@@ -236,20 +236,24 @@ bool dlx_node_sized_at_run(const dlx_node *node)
     return node->inputs > 1 && (node->op == DLX_OP_RESHAPE || node->op == DLX_OP_EXPAND || node->op == DLX_OP_NARROW);
 }
 
+dlx_status dlx_infer_step(const dlx_graph *g, const dlx_node *node, dlx_shape *shapes, const dlx_known *known,
+                          dlx_error *err)
+{
+    dlx_shape in[DLX_MAX_INPUTS];
+    for (int k = 0; k < node->inputs; k++)
+        if (node->in[k] != DLX_NONE) in[k] = shapes[node->in[k]];
+    return dlx_infer_node_known(g, node, in, known, &shapes[node->out[0]], err);
+}
+
+void dlx_constant_shapes(const dlx_graph *g, dlx_shape *shapes)
+{
+    for (size_t i = 0; i < g->n_values; i++)
+        if (g->values[i].kind == DLX_VALUE_CONST) shapes[i] = dlx_value_shape(&g->values[i]);
+}
+
 dlx_status dlx_graph_infer(const dlx_graph *g, dlx_shape *shapes, dlx_error *err)
 {
-    for (size_t i = 0; i < g->n_values; i++) {
-        const dlx_value *v = &g->values[i];
-        if (v->kind != DLX_VALUE_CONST) continue;
-        shapes[i].rank = v->rank;
-        memcpy(shapes[i].dim, v->dim, sizeof v->dim);
-    }
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *node = &g->nodes[i];
-        dlx_shape in[DLX_MAX_INPUTS];
-        for (int k = 0; k < node->inputs; k++)
-            if (node->in[k] != DLX_NONE) in[k] = shapes[node->in[k]];
-        DLX_TRY(dlx_infer_node(g, node, in, &shapes[node->out[0]], err));
-    }
+    dlx_constant_shapes(g, shapes);
+    for (size_t i = 0; i < g->n_nodes; i++) DLX_TRY(dlx_infer_step(g, &g->nodes[i], shapes, NULL, err));
     return DLX_OK;
 }

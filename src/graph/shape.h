@@ -14,6 +14,8 @@ int64_t dlx_run_size(const dlx_graph *g, const dlx_node *node, int d, const dlx_
 /* Most elements that begin:end:step (attr.shape[0..2], of a dimension of n) can have by the ranges of its ends; n where
  * they tell nothing. */
 int64_t dlx_most_elements(const dlx_node *node, int64_t n, const dlx_known *known);
+/* Constants have the shapes that they were declared with. */
+void dlx_constant_shapes(const dlx_graph *g, dlx_shape *shapes);
 /* Operators of which decoders have few or none: element-wise ones, reductions, gathers, ranges. */
 dlx_status dlx_infer_more(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, const dlx_known *known,
                           dlx_shape *out, dlx_error *err);

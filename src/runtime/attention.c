@@ -76,7 +76,7 @@ static void run_items(void *arg, size_t begin, size_t end, size_t thread)
 }
 
 typedef struct rounding {
-    const dlx_kernels *k;
+    dlx_executor *ex;
     float *x[2];
     size_t width;
 } rounding;
@@ -85,14 +85,17 @@ static void round_rows(void *arg, size_t begin, size_t end, size_t thread)
 {
     enum { CHUNK = 256 };
     const rounding *r = arg;
+    const dlx_kernels *k = &r->ex->p->k;
     uint16_t half[CHUNK];
+    bool fit = true;
     (void)thread;
     for (int t = 0; t < 2; t++)
         for (size_t i = begin * r->width, last = end * r->width, n; i < last; i += n) {
             n = last - i < CHUNK ? last - i : CHUNK;
-            (void)r->k->f32_to_f16(half, r->x[t] + i, n); /* whoever takes the rows sees infinities */
-            r->k->f16_to_f32(r->x[t] + i, half, n);
+            fit = k->f32_to_f16(half, r->x[t] + i, n) && fit;
+            k->f16_to_f32(r->x[t] + i, half, n);
         }
+    if (!fit) atomic_store_explicit(&r->ex->beyond_half, true, memory_order_relaxed);
 }
 
 /* Rows of the pass become what a float16 cache will hold of them. So a row sees the same keys whether they belong to
@@ -100,8 +103,7 @@ static void round_rows(void *arg, size_t begin, size_t end, size_t thread)
 static void round_new_rows(dlx_executor *ex, const dlx_node *n)
 {
     const dlx_shape *k = &ex->shape[n->in[1]];
-    rounding r = {
-        .k = &ex->p->k, .x = {ex->data[n->in[1]], ex->data[n->in[2]]}, .width = (size_t)(k->dim[1] * k->dim[2])};
+    rounding r = {.ex = ex, .x = {ex->data[n->in[1]], ex->data[n->in[2]]}, .width = (size_t)(k->dim[1] * k->dim[2])};
     size_t grain = 8192 / (r.width ? r.width : 1);
     dlx_pool_for(ex->pool, (size_t)k->dim[0], grain ? grain : 1, round_rows, &r);
 }

@@ -237,11 +237,7 @@ static dlx_status bound_shapes(const dlx_program *p, const dlx_shape *max_shape,
     bool bounded = dlx_graph_infer_bounds(g, shape, range, NULL) == DLX_OK;
     dlx_mem_free(&p->mem, range, g->n_values, sizeof *range);
     if (bounded) return DLX_OK;
-    for (size_t i = 0; i < g->n_inputs; i++) {
-        const dlx_value *v = &g->values[g->inputs[i]];
-        shape[g->inputs[i]].rank = v->rank;
-        memcpy(shape[g->inputs[i]].dim, v->dim, sizeof v->dim);
-    }
+    for (size_t i = 0; i < g->n_inputs; i++) shape[g->inputs[i]] = dlx_value_shape(&g->values[g->inputs[i]]);
     return dlx_graph_infer(g, shape, err);
 }
 
@@ -423,6 +419,11 @@ static dlx_status check_pass(const dlx_executor *ex, const dlx_pass *pass, dlx_e
     return DLX_OK;
 }
 
+bool dlx_executor_beyond_half(const dlx_executor *ex)
+{
+    return atomic_load_explicit(&ex->beyond_half, memory_order_relaxed);
+}
+
 dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_ref *outputs, dlx_error *err)
 {
     const dlx_graph *g = &ex->p->g;
@@ -436,6 +437,7 @@ dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_r
     }
     if (caller != DLX_NONE) ex->data[caller] = pass->n_logits ? pass->logits[0].data : NULL;
     ex->pass = pass;
+    atomic_store_explicit(&ex->beyond_half, false, memory_order_relaxed);
     for (size_t i = 0; i < g->n_nodes; i++) {
         if (ex->most) DLX_TRY(dlx_infer_now(ex, &g->nodes[i], err));
         DLX_TRY(run_node(ex, &g->nodes[i], err));

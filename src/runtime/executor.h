@@ -2,6 +2,8 @@
 #ifndef DLX_RUNTIME_EXECUTOR_H
 #define DLX_RUNTIME_EXECUTOR_H
 
+#include <stdatomic.h>
+
 #include "runtime/program.h"
 
 /* The part of an attention that belongs to one segment. */
@@ -29,7 +31,8 @@ struct dlx_executor {
     dlx_attention_work *work; /* [max_segments], of the attention that runs now */
     dlx_kv_piece *piece;      /* [max_pieces] */
     size_t max_segments, max_pieces;
-    int32_t *all_visible; /* [T bound]: for passes without segments */
+    atomic_bool beyond_half; /* the pass has new keys or values that a half cannot hold */
+    int32_t *all_visible;    /* [T bound]: for passes without segments */
     size_t all_visible_rows;
 };
 

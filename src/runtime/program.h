@@ -119,4 +119,7 @@ dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bo
  */
 dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_ref *outputs, dlx_error *err);
 
+/* Of the last run with a float16 cache: whether there were new keys or values that a half cannot hold. */
+bool dlx_executor_beyond_half(const dlx_executor *ex);
+
 #endif

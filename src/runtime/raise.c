@@ -9,8 +9,7 @@
 static const float *const_floats(const dlx_graph *g, uint32_t v, int64_t n)
 {
     const dlx_value *c = &g->values[v];
-    dlx_shape s = {.rank = c->rank};
-    memcpy(s.dim, c->dim, sizeof c->dim);
+    dlx_shape s = dlx_value_shape(c);
     if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.transform != DLX_CONST_PLAIN ||
         c->scales != DLX_NONE || dlx_shape_elements(&s) != n || c->source.bytes / sizeof(float) < (uint64_t)n)
         return NULL;
@@ -59,7 +58,7 @@ static bool dims_are(const dlx_node *n, int rank, int64_t a, int64_t b, int64_t 
     return true;
 }
 
-static void replace(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, int inputs, float f)
+void dlx_raise_into(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, int inputs, float f)
 {
     dlx_node *n = &g->nodes[root];
     n->op = op;
@@ -113,7 +112,7 @@ static bool raise_rms_norm(dlx_graph *g, size_t i)
                 !match_mean_square(g, r->in[0], x, &eps) || eps < 0)
                 continue;
             uint32_t in[2] = {x, w};
-            replace(g, i, DLX_OP_RMS_NORM, in, 2, eps);
+            dlx_raise_into(g, i, DLX_OP_RMS_NORM, in, 2, eps);
             return true;
         }
     }
@@ -130,7 +129,7 @@ static bool raise_silu_mul(dlx_graph *g, size_t i)
             const dlx_node *s = dlx_made_as(g, silu->in[j], DLX_OP_SIGMOID);
             uint32_t in[2] = {silu->in[1 - j], n->in[1 - k]};
             if (!s || s->in[0] != in[0] || !same_shape(&g->values[in[0]], &g->values[in[1]])) continue;
-            replace(g, i, DLX_OP_SILU_MUL, in, 2, 0.0f);
+            dlx_raise_into(g, i, DLX_OP_SILU_MUL, in, 2, 0.0f);
             return true;
         }
     }
@@ -152,7 +151,7 @@ static bool raise_embedding(dlx_graph *g, size_t i)
             s->dim[0] != table->dim[0] || !const_floats(g, scales->in[0], table->dim[0]))
             continue;
         uint32_t in[3] = {rows->in[0], rows->in[1], scales->in[0]};
-        replace(g, i, DLX_OP_EMBEDDING, in, 3, 0.0f);
+        dlx_raise_into(g, i, DLX_OP_EMBEDDING, in, 3, 0.0f);
         return true;
     }
     return false;
@@ -258,7 +257,7 @@ static bool raise_attention(dlx_graph *g, size_t i)
         !shape_is(&g->values[mix->out[0]], a.dynamic << 1, 3, mixed))
         return false;
     uint32_t in[5] = {a.q, a.k, a.v, a.kc, a.vc};
-    replace(g, i, DLX_OP_ATTENTION, in, a.kc == DLX_NONE ? 3 : 5, a.scale);
+    dlx_raise_into(g, i, DLX_OP_ATTENTION, in, a.kc == DLX_NONE ? 3 : 5, a.scale);
     return true;
 }
 

@@ -11,6 +11,9 @@
 /* In place: the last node of a match takes over, the others are pruned when nobody else needs them. */
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
 
+/* Node `root` becomes an `op` over in [inputs], with attr.f[0] = f and no other attribute. */
+void dlx_raise_into(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, int inputs, float f);
+
 /* The part that comes last: attention that no cache of a session goes into. */
 dlx_status dlx_raise_sdpa(dlx_graph *g, dlx_error *err);
 

@@ -31,8 +31,7 @@ static bool emit(dlx_decoder *d, dlx_op op, const uint32_t *in, int inputs, cons
 static bool scalar_of(const dlx_decoder *d, uint32_t v, float *out)
 {
     const dlx_value *c = old_value(d, v);
-    dlx_shape s = {.rank = c->rank};
-    memcpy(s.dim, c->dim, sizeof c->dim);
+    dlx_shape s = dlx_value_shape(c);
     return dlx_shape_elements(&s) == 1 && dlx_const_number(d->r.from, v, 0, out);
 }
 

@@ -61,16 +61,11 @@ static bool find_rows(const dlx_graph *g, uint32_t v, const rotated *r, int64_t 
            base->dynamic == (unsigned)row_varies;
 }
 
-static void become_rope(dlx_node *n, uint32_t x, uint32_t cos, uint32_t sin, bool pairs, bool heads_first)
+static void become_rope(dlx_graph *g, size_t i, uint32_t x, uint32_t cos, uint32_t sin, bool pairs, bool heads_first)
 {
-    n->op = DLX_OP_ROPE;
-    n->inputs = 3;
-    memset(&n->attr, 0, sizeof n->attr);
-    n->attr.keep = pairs;
-    n->attr.axis = heads_first;
-    n->in[0] = x;
-    n->in[1] = cos;
-    n->in[2] = sin;
+    dlx_raise_into(g, i, DLX_OP_ROPE, (uint32_t[]){x, cos, sin}, 3, 0);
+    g->nodes[i].attr.keep = pairs;
+    g->nodes[i].attr.axis = heads_first;
 }
 
 /* ---- halves ---- */
@@ -116,7 +111,7 @@ static bool raise_halves(dlx_graph *g, size_t i)
                     !is_half(g, swap->in[1], x, 0) ||
                     !find_tables(g, straight->in[1 - a], turned->in[1 - b], &r, 2 * r.width, rows))
                     continue;
-                become_rope(n, x, rows[0], rows[1], false, r.heads_first);
+                become_rope(g, i, x, rows[0], rows[1], false, r.heads_first);
                 return true;
             }
     }
@@ -184,7 +179,7 @@ static bool raise_pairs(dlx_graph *g, size_t i)
             !find_rows(g, table[3], &r, r.width, r.heads_first, &rows[2]) ||
             !find_rows(g, table[2], &r, r.width, r.heads_first, &rows[3]) || rows[2] != rows[0] || rows[3] != rows[1])
             continue;
-        become_rope(n, x[0], rows[0], rows[1], true, r.heads_first);
+        become_rope(g, i, x[0], rows[0], rows[1], true, r.heads_first);
         return true;
     }
     return false;

@@ -247,8 +247,7 @@ static bool with_constant(dlx_decoder *d, uint32_t constant, const dlx_form *x, 
 {
     const dlx_value *c = old_value(d, constant), *v = new_value(d, x->v);
     dlx_value copy = *c;
-    dlx_shape s = {.rank = c->rank};
-    memcpy(s.dim, c->dim, sizeof c->dim);
+    dlx_shape s = dlx_value_shape(c);
     if (c->kind != DLX_VALUE_CONST || c->scales != DLX_NONE) return false;
     int drop = 0;
     while (drop < c->rank && c->dim[drop] == 1) drop++;
@@ -388,8 +387,7 @@ static bool form_lookup(dlx_decoder *d, const dlx_node *n, uint32_t ids, dlx_for
 
 static bool one_element(const dlx_value *v)
 {
-    dlx_shape s = {.rank = v->rank};
-    memcpy(s.dim, v->dim, sizeof v->dim);
+    dlx_shape s = dlx_value_shape(v);
     return !v->dynamic && dlx_shape_elements(&s) == 1;
 }
 

@@ -206,21 +206,35 @@ static bool mixes(const analysis *a, const dlx_node *n)
     return mixed(a, n) && !before;
 }
 
-/* The first fact that fails is the one that people can do something about: who reads a cache that belongs to an
- * attention, then who mixes rows, and the sizes that a program asks for only where nothing else is to blame. */
+/* What there is to say against a node, the smallest number before others: it reads a cache that belongs to an
+ * attention, it mixes rows, its operands did. The sizes that a program asks for count only where nothing else is to
+ * blame. */
+enum { READS_CACHE, MIXES, MIXED_BEFORE, REASONS, NOTHING = 2 * REASONS };
+
+static int blame(const analysis *a, const dlx_node *n)
+{
+    bool kept = n->op == DLX_OP_ATTENTION && !mixed(a, n);
+    int reason = reads_cache(a, n) && !kept ? READS_CACHE : mixes(a, n) ? MIXES : mixed(a, n) ? MIXED_BEFORE : NOTHING;
+    return reason != NOTHING && n->op == DLX_OP_SIZE ? reason + REASONS : reason;
+}
+
+/* The first fact that fails is the one that people can do something about. */
 static void refuse_nodes(analysis *a)
 {
-    for (int sizes = 0; sizes < 2; sizes++)
-        for (int pass = 0; pass < 3; pass++)
-            for (size_t i = 0; i < a->g->n_nodes; i++) {
-                const dlx_node *n = &a->g->nodes[i];
-                bool kept = n->op == DLX_OP_ATTENTION && !mixed(a, n);
-                if ((n->op == DLX_OP_SIZE) != (sizes == 1)) continue;
-                if (pass == 0 && reads_cache(a, n) && !kept)
-                    refuse(a, "node %zu (%s) reads a cache", i, dlx_op_name(n->op));
-                if (pass == 1 ? mixes(a, n) : pass == 2 && mixed(a, n))
-                    refuse(a, "node %zu (%s) may let rows depend on each other", i, dlx_op_name(n->op));
-            }
+    int worst = NOTHING;
+    size_t at = 0;
+    for (size_t i = 0; i < a->g->n_nodes; i++) {
+        int reason = blame(a, &a->g->nodes[i]);
+        if (reason >= worst) continue;
+        worst = reason;
+        at = i;
+    }
+    if (worst == NOTHING) return;
+    const char *op = dlx_op_name(a->g->nodes[at].op);
+    if (worst % REASONS == READS_CACHE)
+        refuse(a, "node %zu (%s) reads a cache", at, op);
+    else
+        refuse(a, "node %zu (%s) may let rows depend on each other", at, op);
 }
 
 static void classify_nodes(analysis *a)
@@ -282,11 +296,4 @@ void dlx_rows_free(dlx_row_table *t, const dlx_allocator *mem)
 {
     dlx_mem_free(mem, t->entries, t->capacity, sizeof *t->entries);
     memset(t, 0, sizeof *t);
-}
-
-uint32_t dlx_rows_layer(const dlx_row_table *t, uint32_t node)
-{
-    for (size_t i = 0; i < t->n_entries; i++)
-        if (t->entries[i].node == node) return t->entries[i].layer;
-    return DLX_NONE;
 }

@@ -45,7 +45,5 @@ typedef struct dlx_row_table {
 dlx_status dlx_rows_analyse(dlx_row_table *out, const dlx_graph *g, const dlx_signature *sig, const dlx_allocator *mem,
                             dlx_error *err);
 void dlx_rows_free(dlx_row_table *t, const dlx_allocator *mem);
-/* The layer whose caches node `node` reads; DLX_NONE: it is no attention of the table. */
-uint32_t dlx_rows_layer(const dlx_row_table *t, uint32_t node);
 
 #endif

@@ -14,11 +14,8 @@ dlx_status dlx_infer_now(dlx_executor *ex, const dlx_node *n, dlx_error *err)
 {
     const dlx_graph *g = &ex->p->g;
     const dlx_known known = {.data = ex->data, .most = INT64_MAX};
-    dlx_shape in[DLX_MAX_INPUTS], *out = &ex->shape[n->out[0]];
-    const dlx_shape *most = &ex->most[n->out[0]];
-    for (int k = 0; k < n->inputs; k++)
-        if (n->in[k] != DLX_NONE) in[k] = ex->shape[n->in[k]];
-    DLX_TRY(dlx_infer_node_known(g, n, in, &known, out, err));
+    const dlx_shape *out = &ex->shape[n->out[0]], *most = &ex->most[n->out[0]];
+    DLX_TRY(dlx_infer_step(g, n, ex->shape, &known, err));
     for (int d = 0; d < out->rank; d++)
         if (out->rank != most->rank || out->dim[d] > most->dim[d])
             return dlx_fail(err, DLX_E_LIMIT,

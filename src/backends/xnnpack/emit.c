@@ -77,8 +77,7 @@ static uint32_t add_evalue(emitter *e, dlx_evalue v)
 
 static uint64_t value_bytes(const dlx_value *v)
 {
-    dlx_shape s = {.rank = v->rank};
-    memcpy(s.dim, v->dim, sizeof s.dim);
+    dlx_shape s = dlx_value_shape(v);
     return (uint64_t)dlx_shape_elements(&s) * dlx_dtype_size(v->dtype);
 }
 
