@@ -11,6 +11,9 @@
 /* In place: the last node of a match takes over, the others are pruned when nobody else needs them. */
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
 
+/* Element i of a constant of floats or bools; false: it is not one that can be read. */
+bool dlx_const_number(const dlx_graph *g, uint32_t v, size_t i, float *out);
+
 /* Node `root` becomes an `op` over in [inputs], with attr.f[0] = f and no other attribute. */
 void dlx_raise_into(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, int inputs, float f);
 

@@ -15,6 +15,7 @@
 #include "base/status.h"
 #include "graph/graph.h"
 #include "graph/rewrite.h"
+#include "runtime/raise.h"
 
 typedef enum dlx_form_kind {
     DLX_FORM_NONE = 0, /* not understood */
@@ -90,8 +91,6 @@ bool dlx_form_rows(dlx_decoder *d, const dlx_node *n, dlx_form *out);
 bool dlx_form_attention(dlx_decoder *d, const dlx_node *n, dlx_form *out);
 /* The new value for a constant; DLX_NONE: memory is out. */
 uint32_t dlx_form_const(dlx_decoder *d, uint32_t old);
-/* Element i of a constant of floats or bools; false: it is not one that can be read. */
-bool dlx_const_number(const dlx_graph *g, uint32_t v, size_t i, float *out);
 bool dlx_is_positions(const dlx_decoder *d, const dlx_form *f);
 
 #endif

@@ -17,14 +17,8 @@ enum { MOST_STEPS = 16 };
 
 static bool number_of(const dlx_graph *g, uint32_t v, float *out)
 {
-    const dlx_value *c = &g->values[v];
-    for (int i = 0; i < c->rank; i++)
-        if (c->dim[i] != 1) return false;
-    if (c->kind != DLX_VALUE_CONST || c->dtype != DLX_F32 || c->source.transform != DLX_CONST_PLAIN ||
-        !c->source.data || c->source.bytes < sizeof *out)
-        return false;
-    memcpy(out, c->source.data, sizeof *out); /* may lie at an odd address of the file */
-    return true;
+    const dlx_shape s = dlx_value_shape(&g->values[v]);
+    return g->values[v].dtype == DLX_F32 && dlx_shape_elements(&s) == 1 && dlx_const_number(g, v, 0, out);
 }
 
 /* ---- sizes ---- */
