@@ -63,7 +63,10 @@ bool dlx_jinja_reads_parts(const dlx_jinja *t)
 
 dlx_status dlx_jx_open(dlx_jx *x, const dlx_jinja *t, dlx_error *err)
 {
+    static const char *const names[DLX_JX_NAMES] = {"loop", "caller", "varargs", "kwargs"};
     *x = (dlx_jx){.tree = &t->tree, .steps = DLX_JX_MAX_STEPS, .status = DLX_OK, .err = err};
+    for (int i = 0; i < DLX_JX_NAMES; i++)
+        x->mentions[i] = dlx_jinja_find_string(x->tree, names[i], strlen(names[i]), &x->names[i]);
     dlx_arena_init(&x->arena);
     x->out = dlx_jv_new_bytes(x);
     if (x->out) dlx_jx_push_scope(x);
@@ -72,11 +75,8 @@ dlx_status dlx_jx_open(dlx_jx *x, const dlx_jinja *t, dlx_error *err)
 
 bool dlx_jx_variable(dlx_jx *x, const char *name, size_t n, dlx_jv value)
 {
-    for (size_t i = 0; i < x->tree->n_strings; i++) {
-        const dlx_jinja_text *s = &x->tree->strings[i];
-        if (s->n == n && memcmp(s->p, name, n) == 0) return dlx_jx_set(x, x->scope, (uint32_t)i, value);
-    }
-    return true;
+    uint32_t number;
+    return !dlx_jinja_find_string(x->tree, name, n, &number) || dlx_jx_set(x, x->scope, number, value);
 }
 
 bool dlx_jx_render(dlx_jx *x)

@@ -129,8 +129,7 @@ bool dlx_jx_loop_attribute(dlx_jx *x, dlx_jv_loop *loop, const dlx_jv_string *na
 }
 
 /* One turn of the body, in a scope of its own. */
-static dlx_jx_flow run_body(dlx_jx *x, dlx_jv_loop *loop, const dlx_jinja_node *node, bool has_name, uint32_t name,
-                            const dlx_jv *item)
+static dlx_jx_flow run_body(dlx_jx *x, dlx_jv_loop *loop, const dlx_jinja_node *node, const dlx_jv *item)
 {
     dlx_jv value = {.type = DLX_JV_LOOP, .as.loop = loop};
     x->scope = loop->scope;
@@ -141,19 +140,8 @@ static dlx_jx_flow run_body(dlx_jx *x, dlx_jv_loop *loop, const dlx_jinja_node *
         return DLX_JX_FAILED;
     }
     loop->body = x->scope;
-    if ((has_name && !dlx_jx_set(x, x->scope, name, value)) || !dlx_jx_assign(x, node->f[0], item))
-        return DLX_JX_FAILED;
+    if (!dlx_jx_set_name(x, x->scope, DLX_JX_LOOP, value) || !dlx_jx_assign(x, node->f[0], item)) return DLX_JX_FAILED;
     return dlx_jx_run(x, node->f[3]);
-}
-
-static bool find_loop_name(const dlx_jx *x, uint32_t *name)
-{
-    for (size_t i = 0; i < x->tree->n_strings; i++) {
-        if (x->tree->strings[i].n != 4 || memcmp(x->tree->strings[i].p, "loop", 4) != 0) continue;
-        *name = (uint32_t)i;
-        return true;
-    }
-    return false;
 }
 
 dlx_jx_flow dlx_jx_run_loop(dlx_jx *x, uint32_t i, dlx_jx_scope *scope, const dlx_jv *sequence, int64_t depth0)
@@ -162,8 +150,7 @@ dlx_jx_flow dlx_jx_run_loop(dlx_jx *x, uint32_t i, dlx_jx_scope *scope, const dl
     dlx_jv_loop *loop = dlx_jx_alloc(x, sizeof *loop);
     dlx_jx_scope *before = x->scope;
     dlx_jx_flow flow = DLX_JX_GO_ON;
-    uint32_t name = 0;
-    bool has_name = find_loop_name(x, &name), any = false;
+    bool any = false;
     dlx_jv item;
     if (!loop) return DLX_JX_FAILED;
     *loop = (dlx_jv_loop){.node = i, .scope = scope, .sequence = *sequence, .index0 = -1, .depth0 = depth0};
@@ -173,7 +160,7 @@ dlx_jx_flow dlx_jx_run_loop(dlx_jx *x, uint32_t i, dlx_jx_scope *scope, const dl
         int more = dlx_jx_loop_next(x, loop, &item);
         if (more < 0) flow = DLX_JX_FAILED;
         if (more <= 0) break;
-        flow = run_body(x, loop, node, has_name, name, &item);
+        flow = run_body(x, loop, node, &item);
         any = any || flow == DLX_JX_GO_ON; /* as in Jinja, a turn that is cut short does not count for `else` */
         if (flow == DLX_JX_CONTINUE) flow = DLX_JX_GO_ON;
     }

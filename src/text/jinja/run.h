@@ -15,6 +15,9 @@ enum {
     DLX_JX_MAX_RANGE = 100000,     /* as Jinja2's sandbox has it */
 };
 
+/* What the interpreter sets by itself where the template mentions it. */
+enum { DLX_JX_LOOP, DLX_JX_CALLER, DLX_JX_VARARGS, DLX_JX_KWARGS, DLX_JX_NAMES };
+
 typedef struct dlx_jx_scope {
     struct dlx_jx_scope *parent;
     uint32_t *names; /* numbers of strings of the tree */
@@ -25,6 +28,8 @@ typedef struct dlx_jx_scope {
 
 struct dlx_jx {
     const dlx_jinja_tree *tree;
+    uint32_t names[DLX_JX_NAMES]; /* numbers in the tree: found once, however often a loop or macro sets them */
+    bool mentions[DLX_JX_NAMES];
     dlx_arena arena;
     size_t memory; /* used */
     int64_t steps; /* left */
@@ -107,6 +112,8 @@ typedef enum dlx_jx_flow { DLX_JX_GO_ON, DLX_JX_BREAK, DLX_JX_CONTINUE, DLX_JX_F
 dlx_jx_flow dlx_jx_run(dlx_jx *x, uint32_t first);
 bool dlx_jx_push_scope(dlx_jx *x);
 bool dlx_jx_set(dlx_jx *x, dlx_jx_scope *scope, uint32_t name, dlx_jv value);
+/* DLX_JX_LOOP ...; nothing where the template does not mention it. */
+bool dlx_jx_set_name(dlx_jx *x, dlx_jx_scope *scope, int which, dlx_jv value);
 /* target = value; tuples are unpacked. */
 bool dlx_jx_assign(dlx_jx *x, uint32_t target, const dlx_jv *value);
 bool dlx_jx_call_macro(dlx_jx *x, const dlx_jv_macro *macro, const dlx_jx_arguments *a, dlx_jv *out);

@@ -36,6 +36,11 @@ bool dlx_jx_set(dlx_jx *x, dlx_jx_scope *s, uint32_t name, dlx_jv value)
     return true;
 }
 
+bool dlx_jx_set_name(dlx_jx *x, dlx_jx_scope *scope, int which, dlx_jv value)
+{
+    return !x->mentions[which] || dlx_jx_set(x, scope, x->names[which], value);
+}
+
 static bool unpack(dlx_jx *x, uint32_t first, const dlx_jv *value)
 {
     dlx_jv_iterator *it;
@@ -144,24 +149,6 @@ static dlx_jx_flow run_with(dlx_jx *x, const dlx_jinja_node *node)
 /* ---- macros -------------------------------------------------------------------------------------------------------
  */
 
-/* Number of a name in the tree's strings; false when no part of the template mentions it. */
-static bool number_of(const dlx_jx *x, const char *name, uint32_t *number)
-{
-    for (size_t i = 0; i < x->tree->n_strings; i++) {
-        const dlx_jinja_text *s = &x->tree->strings[i];
-        if (s->n != strlen(name) || memcmp(s->p, name, s->n) != 0) continue;
-        *number = (uint32_t)i;
-        return true;
-    }
-    return false;
-}
-
-static bool set_by_name(dlx_jx *x, dlx_jx_scope *scope, const char *name, dlx_jv value)
-{
-    uint32_t number;
-    return !number_of(x, name, &number) || dlx_jx_set(x, scope, number, value);
-}
-
 /* What a macro gets beyond its parameters. */
 static bool set_rest(dlx_jx *x, dlx_jx_scope *s, const dlx_jx_arguments *a, size_t n, const bool *used, uint32_t uses)
 {
@@ -185,10 +172,10 @@ static bool set_rest(dlx_jx *x, dlx_jx_scope *s, const dlx_jx_arguments *a, size
         return dlx_jx_fail(x, DLX_E_INVALID, "a macro takes no argument '%.*s'", (int)named->keys[0].as.string->n,
                            named->keys[0].as.string->p);
     if (caller.type == DLX_JV_ABSENT && !dlx_jv_undefined_because(x, "no caller defined", &caller)) return false;
-    return (!(uses & DLX_JINJA_USES_CALLER) || set_by_name(x, s, "caller", caller)) &&
-           (!(uses & DLX_JINJA_USES_VARARGS) || set_by_name(x, s, "varargs", dlx_jv_of_list(more, true))) &&
+    return (!(uses & DLX_JINJA_USES_CALLER) || dlx_jx_set_name(x, s, DLX_JX_CALLER, caller)) &&
+           (!(uses & DLX_JINJA_USES_VARARGS) || dlx_jx_set_name(x, s, DLX_JX_VARARGS, dlx_jv_of_list(more, true))) &&
            (!(uses & DLX_JINJA_USES_KWARGS) ||
-            set_by_name(x, s, "kwargs", (dlx_jv){.type = DLX_JV_DICT, .as.dict = named}));
+            dlx_jx_set_name(x, s, DLX_JX_KWARGS, (dlx_jv){.type = DLX_JV_DICT, .as.dict = named}));
 }
 
 /* The argument of a parameter, by place or by name; ABSENT when it was not given. */

@@ -77,6 +77,16 @@ bool dlx_jinja_intern(dlx_jinja_tree *t, const char *p, size_t n, uint32_t *numb
     return add_string(t, p, n);
 }
 
+bool dlx_jinja_find_string(const dlx_jinja_tree *t, const char *p, size_t n, uint32_t *number)
+{
+    for (size_t i = 0; i < t->n_strings; i++) {
+        if (t->strings[i].n != n || memcmp(t->strings[i].p, p, n) != 0) continue;
+        *number = (uint32_t)i;
+        return true;
+    }
+    return false;
+}
+
 void dlx_jinja_tree_free(dlx_jinja_tree *t)
 {
     for (size_t i = 0; i < t->n_strings; i++) free((char *)t->strings[i].p);

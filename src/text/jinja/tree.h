@@ -156,6 +156,9 @@ static inline bool dlx_jinja_has_room(const dlx_jinja_tree *t, size_t n)
 }
 /* Number of a string of the tree, a copy; equal strings get one number. False: out of memory, or there is no room. */
 bool dlx_jinja_intern(dlx_jinja_tree *t, const char *p, size_t n, uint32_t *number);
+/* Number of a string of the tree: the first that is p[0 .. n). False when there is none, so no part of the template
+ * mentions it. */
+bool dlx_jinja_find_string(const dlx_jinja_tree *t, const char *p, size_t n, uint32_t *number);
 void dlx_jinja_tree_free(dlx_jinja_tree *t);
 
 /* *bytes is malloc'd. */
