@@ -44,6 +44,26 @@ size_t dlx_utf8_next(const char *p, size_t n, uint32_t *code_point)
     return need;
 }
 
+static bool goes_on(char c)
+{
+    return ((unsigned char)c & 0xC0) == 0x80;
+}
+
+size_t dlx_utf8_before(const char *p, size_t n, uint32_t *code_point)
+{
+    size_t at = n - 1;
+    while (at && goes_on(p[at])) at--;
+    dlx_utf8_next(p + at, n - at, code_point);
+    return at;
+}
+
+size_t dlx_utf8_count(const char *p, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += !goes_on(p[i]);
+    return count;
+}
+
 size_t dlx_utf8_put(char out[4], uint32_t code_point)
 {
     uint32_t c = code_point;

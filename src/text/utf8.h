@@ -17,6 +17,12 @@
  * bytes that one U+FFFD replaces. */
 size_t dlx_utf8_next(const char *p, size_t n, uint32_t *code_point);
 
+/* Reads the last character of p[0 .. n), n >= 1, of UTF-8; returns where it begins. */
+size_t dlx_utf8_before(const char *p, size_t n, uint32_t *code_point);
+
+/* Number of characters of UTF-8. */
+size_t dlx_utf8_count(const char *p, size_t n);
+
 /* Writes a code point (no surrogate, at most U+10FFFF); returns the number of bytes. */
 size_t dlx_utf8_put(char out[4], uint32_t code_point);
 

@@ -17,6 +17,11 @@ static void test_utf8_round_trip(void **state)
         uint32_t back;
         size_t n = dlx_utf8_put(utf8, c);
         if (dlx_utf8_next(utf8, n, &back) != n || back != c) fail_msg("U+%04X", c);
+        char behind[5] = {'x'};
+        memcpy(behind + 1, utf8, n);
+        if (dlx_utf8_before(behind, n + 1, &back) != 1 || back != c) fail_msg("U+%04X from behind", c);
+        if (dlx_utf8_before(utf8, n, &back) != 0 || back != c) fail_msg("U+%04X alone from behind", c);
+        if (dlx_utf8_count(behind, n + 1) != 2) fail_msg("U+%04X counted", c);
         for (size_t cut = 1; cut < n; cut++) {
             size_t step = dlx_utf8_next(utf8, cut, &back);
             if (step != cut || back != DLX_UTF8_CUT) fail_msg("U+%04X cut after %zu bytes", c, cut);

@@ -90,11 +90,8 @@ static bool is_word(uint32_t c)
 static bool word_before(const char *text, size_t at)
 {
     uint32_t c;
-    size_t i = at;
     if (!at) return false;
-    do i--;
-    while (i && ((unsigned char)text[i] & 0xC0) == 0x80);
-    dlx_utf8_next(text + i, at - i, &c);
+    dlx_utf8_before(text, at, &c);
     return is_word(c);
 }
 

@@ -29,9 +29,7 @@ size_t dlx_trailing_space(const char *text, size_t n)
     size_t end = n;
     while (end) {
         uint32_t c;
-        size_t i = end - 1;
-        while (i && ((unsigned char)text[i] & 0xC0) == 0x80) i--;
-        dlx_utf8_next(text + i, end - i, &c);
+        size_t i = dlx_utf8_before(text, end, &c);
         if (!dlx_is_space(c)) break;
         end = i;
     }

@@ -78,9 +78,7 @@ static size_t space_before(const lexer *lx, size_t begin, size_t end)
 {
     while (end > begin) {
         uint32_t c;
-        size_t at = end - 1;
-        while (at > begin && ((unsigned char)lx->p[at] & 0xC0) == 0x80) at--;
-        dlx_utf8_next(lx->p + at, end - at, &c);
+        size_t at = begin + dlx_utf8_before(lx->p + begin, end - begin, &c);
         if (!dlx_jinja_is_space(c)) break;
         end = at;
     }

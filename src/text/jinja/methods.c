@@ -140,13 +140,6 @@ static bool string_range(dlx_jx *x, const dlx_jv_string *s, const dlx_jv *start,
     return true;
 }
 
-static size_t chars_before(const dlx_jv_string *s, size_t offset)
-{
-    size_t chars = 0;
-    for (size_t i = 0; i < offset; i++) chars += ((unsigned char)s->p[i] & 0xC0) != 0x80;
-    return chars;
-}
-
 static bool call_find(dlx_jx *x, const dlx_jv_string *s, uint32_t number, const dlx_jv *a, dlx_jv *out)
 {
     const dlx_jv_string *part;
@@ -159,7 +152,7 @@ static bool call_find(dlx_jx *x, const dlx_jv_string *s, uint32_t number, const 
     found = beyond ? SIZE_MAX : dlx_jv_find(s, from, to, part, last);
     if (found == SIZE_MAX && (number == INDEX || number == RINDEX))
         return dlx_jx_fail(x, DLX_E_INVALID, "'%s' did not find its text", methods[number].name);
-    *out = dlx_jv_int(found == SIZE_MAX ? -1 : (int64_t)chars_before(s, found));
+    *out = dlx_jv_int(found == SIZE_MAX ? -1 : (int64_t)dlx_utf8_count(s->p, found));
     return true;
 }
 
@@ -172,7 +165,7 @@ static bool count_in_string(dlx_jx *x, const dlx_jv_string *s, const dlx_jv *a, 
     if (!dlx_jx_need_string(x, &a[0], "count", &part) || !string_range(x, s, &a[1], &a[2], &from, &to, &beyond) ||
         !dlx_jx_step(x, s->n / 16))
         return false;
-    if (part->n == 0 && !beyond) count = (int64_t)(chars_before(s, to) - chars_before(s, from)) + 1;
+    if (part->n == 0 && !beyond) count = (int64_t)(dlx_utf8_count(s->p, to) - dlx_utf8_count(s->p, from)) + 1;
     while (part->n && !beyond && (from = dlx_jv_find(s, from, to, part, false)) != SIZE_MAX) {
         from += part->n;
         count++;
@@ -226,14 +219,6 @@ static bool split_words(dlx_jx *x, const dlx_jv_string *s, int64_t most, dlx_jv_
     return add_piece(x, list, s, begin, s->n);
 }
 
-static size_t char_before(const dlx_jv_string *s, size_t end, uint32_t *c)
-{
-    size_t at = end - 1;
-    while (((unsigned char)s->p[at] & 0xC0) == 0x80) at--;
-    dlx_utf8_next(s->p + at, end - at, c);
-    return at;
-}
-
 static void reverse(dlx_jv_list *list)
 {
     for (size_t i = 0; i < list->n / 2; i++) {
@@ -249,11 +234,11 @@ static bool split_words_back(dlx_jx *x, const dlx_jv_string *s, int64_t most, dl
     size_t i = s->n, at, end;
     uint32_t c;
     for (;;) {
-        while (i > 0 && (at = char_before(s, i, &c), dlx_jinja_is_space(c))) i = at;
+        while (i > 0 && (at = dlx_utf8_before(s->p, i, &c), dlx_jinja_is_space(c))) i = at;
         if (i == 0) return true;
         end = i;
         if (most-- == 0) break;
-        while (i > 0 && (at = char_before(s, i, &c), !dlx_jinja_is_space(c))) i = at;
+        while (i > 0 && (at = dlx_utf8_before(s->p, i, &c), !dlx_jinja_is_space(c))) i = at;
         if (!dlx_jx_step(x, 1) || !add_piece(x, list, s, i, end)) return false;
     }
     return add_piece(x, list, s, 0, end);

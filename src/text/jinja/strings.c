@@ -66,18 +66,11 @@ bool dlx_jv_bytes_char(dlx_jx *x, dlx_jv_bytes *b, uint32_t code_point, bool own
 /* The origin of the bytes of an empty string. */
 static const uint8_t nothing[1];
 
-static size_t count_chars(const char *p, size_t n)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) count += ((unsigned char)p[i] & 0xC0) != 0x80;
-    return count;
-}
-
 static bool make(dlx_jx *x, dlx_jv_bytes *b, const char *p, const uint8_t *own, size_t n, dlx_jv *out)
 {
     dlx_jv_string *s = dlx_jx_alloc(x, sizeof *s);
     if (!s) return false;
-    *s = (dlx_jv_string){.p = n ? p : "", .own = own, .n = n, .chars = count_chars(p, n), .bytes = b};
+    *s = (dlx_jv_string){.p = n ? p : "", .own = own, .n = n, .chars = dlx_utf8_count(p, n), .bytes = b};
     *out = (dlx_jv){.type = DLX_JV_STRING, .as.string = s};
     return true;
 }
@@ -198,9 +191,7 @@ bool dlx_jv_strip(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *set, b
         begin += step;
     }
     while (right && end > begin) {
-        size_t at = end - 1;
-        while (((unsigned char)s->p[at] & 0xC0) == 0x80) at--;
-        dlx_utf8_next(s->p + at, end - at, &c);
+        size_t at = begin + dlx_utf8_before(s->p + begin, end - begin, &c);
         if (!in_set(set, c)) break;
         end = at;
     }
@@ -213,10 +204,7 @@ static bool is_final_sigma(const dlx_jv_string *s, size_t at, size_t behind)
     uint32_t c;
     bool before = false;
     while (at > 0) {
-        size_t p = at - 1;
-        while (((unsigned char)s->p[p] & 0xC0) == 0x80) p--;
-        dlx_utf8_next(s->p + p, at - p, &c);
-        at = p;
+        at = dlx_utf8_before(s->p, at, &c);
         if (dlx_jinja_is(DLX_JINJA_IS_IGNORABLE, c)) continue;
         before = dlx_jinja_is(DLX_JINJA_IS_CASED, c);
         break;
