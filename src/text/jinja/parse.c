@@ -13,7 +13,7 @@ const dlx_jinja_token *dlx_jinja_peek(const dlx_jinja_parser *p)
     return &p->tokens->list[p->at];
 }
 
-static void next(dlx_jinja_parser *p)
+void dlx_jinja_next(dlx_jinja_parser *p)
 {
     if (p->at + 1 < p->tokens->n) p->at++;
 }
@@ -39,14 +39,14 @@ bool dlx_jinja_is_word(const dlx_jinja_parser *p, const char *word)
 bool dlx_jinja_skip_op(dlx_jinja_parser *p, const char *op)
 {
     bool there = dlx_jinja_is_op(p, op);
-    if (there) next(p);
+    if (there) dlx_jinja_next(p);
     return there;
 }
 
 bool dlx_jinja_skip_word(dlx_jinja_parser *p, const char *word)
 {
     bool there = dlx_jinja_is_word(p, word);
-    if (there) next(p);
+    if (there) dlx_jinja_next(p);
     return there;
 }
 
@@ -84,7 +84,7 @@ dlx_status dlx_jinja_expect_name(dlx_jinja_parser *p, uint32_t *name)
     if (t->type != DLX_JINJA_T_NAME)
         return DLX_JINJA_SYNTAX(p, "%u: expected a name, found %s", t->line, dlx_jinja_describe(p, found));
     *name = t->string;
-    next(p);
+    dlx_jinja_next(p);
     return DLX_OK;
 }
 
@@ -102,25 +102,31 @@ static dlx_status expect_type(dlx_jinja_parser *p, dlx_jinja_token_type type)
     const dlx_jinja_token *t = dlx_jinja_peek(p);
     if (t->type != type)
         return DLX_JINJA_SYNTAX(p, "%u: expected the end of the tag, found %s", t->line, dlx_jinja_describe(p, found));
-    next(p);
+    dlx_jinja_next(p);
     return DLX_OK;
 }
 
 /* ---- nodes --------------------------------------------------------------------------------------------------------
  */
 
-dlx_status dlx_jinja_node_of(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, uint32_t *node)
+static dlx_status make(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, const uint32_t *fields, size_t n,
+                       uint32_t *out)
 {
-    *node = dlx_jinja_new_node(p->tree, kind, line);
-    if (*node != DLX_JINJA_NONE) return DLX_OK;
+    *out = dlx_jinja_new_node(p->tree, kind, line);
+    if (*out != DLX_JINJA_NONE) {
+        memcpy(p->tree->nodes[*out].f, fields, n * sizeof *fields);
+        return DLX_OK;
+    }
     if (p->tree->n_nodes >= DLX_JINJA_MAX_NODES)
         return dlx_fail(p->err, DLX_E_LIMIT, "chat template: has more than %d nodes", DLX_JINJA_MAX_NODES);
     return dlx_fail(p->err, DLX_E_NOMEM, "out of memory compiling a chat template");
 }
 
-void dlx_jinja_set_field(dlx_jinja_parser *p, uint32_t node, int field, uint32_t value)
+dlx_status dlx_jinja_make(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, uint32_t a, uint32_t b, uint32_t c,
+                          uint32_t *out)
 {
-    p->tree->nodes[node].f[field] = value;
+    const uint32_t fields[] = {a, b, c};
+    return make(p, kind, line, fields, 3, out);
 }
 
 void dlx_jinja_append(dlx_jinja_parser *p, dlx_jinja_list *list, uint32_t node)
@@ -159,9 +165,7 @@ static dlx_status parse_targets(dlx_jinja_parser *p, bool members, const char *e
     }
     if (!list.first && !brackets)
         return DLX_JINJA_SYNTAX(p, "%u: expected a variable, found %s", line, dlx_jinja_describe(p, found));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_TUPLE, line, out));
-    dlx_jinja_set_field(p, *out, 0, list.first);
-    return DLX_OK;
+    return dlx_jinja_make(p, DLX_JINJA_TUPLE, line, list.first, 0, 0, out);
 }
 
 static dlx_status parse_target_item(dlx_jinja_parser *p, bool members, const char *end, uint32_t *out)
@@ -181,13 +185,9 @@ static dlx_status parse_target_item(dlx_jinja_parser *p, bool members, const cha
     DLX_TRY(dlx_jinja_expect_name(p, &name));
     if (members && dlx_jinja_skip_op(p, ".")) {
         DLX_TRY(dlx_jinja_expect_name(p, &attribute));
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_MEMBER, line, out));
-        dlx_jinja_set_field(p, *out, 1, attribute);
-    } else {
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_NAME, line, out));
+        return dlx_jinja_make(p, DLX_JINJA_MEMBER, line, name, attribute, 0, out);
     }
-    dlx_jinja_set_field(p, *out, 0, name);
-    return DLX_OK;
+    return dlx_jinja_make(p, DLX_JINJA_NAME, line, name, 0, 0, out);
 }
 
 /* ---- what becomes of a message's content ---------------------------------------------------------------------------
@@ -261,21 +261,14 @@ static dlx_status parse_set(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
     if (dlx_jinja_skip_op(p, "=")) {
         DLX_TRY(dlx_jinja_parse_tuple(p, true, NULL, &value));
         note_content(p, target, value);
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_SET, line, out));
-        dlx_jinja_set_field(p, *out, 0, target);
-        dlx_jinja_set_field(p, *out, 1, value);
-        return DLX_OK;
+        return dlx_jinja_make(p, DLX_JINJA_SET, line, target, value, 0, out);
     }
     if (dlx_jinja_is_op(p, "|")) {
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_INPUT, line, &filters));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_INPUT, line, 0, 0, 0, &filters));
         DLX_TRY(dlx_jinja_parse_filters(p, false, &filters));
     }
     DLX_TRY(parse_block_to(p, "endset", &body));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_SET_BLOCK, line, out));
-    dlx_jinja_set_field(p, *out, 0, target);
-    dlx_jinja_set_field(p, *out, 1, filters);
-    dlx_jinja_set_field(p, *out, 2, body);
-    return DLX_OK;
+    return dlx_jinja_make(p, DLX_JINJA_SET_BLOCK, line, target, filters, body, out);
 }
 
 static dlx_status parse_for(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
@@ -296,10 +289,8 @@ static dlx_status parse_for(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
         DLX_TRY(parse_block_to(p, "endfor", &otherwise));
     else
         DLX_TRY(expect_word(p, "endfor"));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_FOR, line, out));
     const uint32_t fields[] = {target, sequence, filter, body, otherwise, recursive};
-    for (int i = 0; i < 6; i++) dlx_jinja_set_field(p, *out, i, fields[i]);
-    return DLX_OK;
+    return make(p, DLX_JINJA_FOR, line, fields, 6, out);
 }
 
 /* `elif` becomes an `if` of its own in the else branch. */
@@ -307,19 +298,17 @@ static dlx_status parse_if(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
 {
     static const char *const ends[] = {"endif", "elif", "else", NULL};
     uint32_t test, body, otherwise = DLX_JINJA_NONE;
-    uint32_t *slot = out, first = DLX_JINJA_NONE, last = DLX_JINJA_NONE;
+    uint32_t last = DLX_JINJA_NONE;
     int chain = 0;
     for (;;) {
         DLX_TRY(dlx_jinja_parse_tuple(p, false, NULL, &test));
         DLX_TRY(parse_block(p, ends, &body));
         uint32_t node;
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_IF, line, &node));
-        dlx_jinja_set_field(p, node, 0, test);
-        dlx_jinja_set_field(p, node, 1, body);
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_IF, line, test, body, 0, &node));
         if (last == DLX_JINJA_NONE)
-            first = node;
+            *out = node;
         else
-            dlx_jinja_set_field(p, last, 2, node);
+            p->tree->nodes[last].f[2] = node;
         last = node;
         line = dlx_jinja_peek(p)->line;
         if (!dlx_jinja_skip_word(p, "elif")) break;
@@ -330,8 +319,7 @@ static dlx_status parse_if(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
         DLX_TRY(parse_block_to(p, "endif", &otherwise));
     else
         DLX_TRY(expect_word(p, "endif"));
-    dlx_jinja_set_field(p, last, 2, otherwise);
-    *slot = first;
+    p->tree->nodes[last].f[2] = otherwise;
     return DLX_OK;
 }
 
@@ -344,16 +332,11 @@ static dlx_status parse_with(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
         DLX_TRY(parse_target_item(p, false, NULL, &target));
         DLX_TRY(dlx_jinja_expect_op(p, "="));
         DLX_TRY(dlx_jinja_parse_expression(p, &value));
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_VARIABLE, line, &variable));
-        dlx_jinja_set_field(p, variable, 0, target);
-        dlx_jinja_set_field(p, variable, 1, value);
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_VARIABLE, line, target, value, 0, &variable));
         dlx_jinja_append(p, &list, variable);
     }
     DLX_TRY(parse_block_to(p, "endwith", &body));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_WITH, line, out));
-    dlx_jinja_set_field(p, *out, 0, list.first);
-    dlx_jinja_set_field(p, *out, 1, body);
-    return DLX_OK;
+    return dlx_jinja_make(p, DLX_JINJA_WITH, line, list.first, body, 0, out);
 }
 
 /* "(a, b=1)" of a macro or call block. */
@@ -374,9 +357,7 @@ static dlx_status parse_parameters(dlx_jinja_parser *p, uint32_t *first)
         }
         for (uint32_t i = list.first; i != DLX_JINJA_NONE; i = p->tree->nodes[i].next)
             if (p->tree->nodes[i].f[0] == name) return DLX_JINJA_SYNTAX(p, "%u: a parameter is there twice", line);
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_PARAMETER, line, &parameter));
-        dlx_jinja_set_field(p, parameter, 0, name);
-        dlx_jinja_set_field(p, parameter, 1, value);
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_PARAMETER, line, name, value, 0, &parameter));
         dlx_jinja_append(p, &list, parameter);
     }
     *first = list.first;
@@ -403,10 +384,8 @@ static dlx_status parse_macro(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
     DLX_TRY(dlx_jinja_expect_name(p, &name));
     DLX_TRY(parse_parameters(p, &parameters));
     DLX_TRY(parse_function_body(p, "endmacro", &body, &uses));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_MACRO, line, out));
     const uint32_t fields[] = {name, parameters, body, uses};
-    for (int i = 0; i < 4; i++) dlx_jinja_set_field(p, *out, i, fields[i]);
-    return DLX_OK;
+    return make(p, DLX_JINJA_MACRO, line, fields, 4, out);
 }
 
 static dlx_status parse_call_block(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
@@ -416,31 +395,24 @@ static dlx_status parse_call_block(dlx_jinja_parser *p, uint32_t line, uint32_t 
     DLX_TRY(dlx_jinja_parse_expression(p, &call));
     if (p->tree->nodes[call].kind != DLX_JINJA_CALL) return DLX_JINJA_SYNTAX(p, "%u: expected a call", line);
     DLX_TRY(parse_function_body(p, "endcall", &body, &uses));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_CALL_BLOCK, line, out));
     const uint32_t fields[] = {call, parameters, body, uses};
-    for (int i = 0; i < 4; i++) dlx_jinja_set_field(p, *out, i, fields[i]);
-    return DLX_OK;
+    return make(p, DLX_JINJA_CALL_BLOCK, line, fields, 4, out);
 }
 
 static dlx_status parse_generation(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
 {
     uint32_t body, uses;
     DLX_TRY(parse_function_body(p, "endgeneration", &body, &uses));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_GENERATION, line, out));
-    dlx_jinja_set_field(p, *out, 0, body);
-    return DLX_OK;
+    return dlx_jinja_make(p, DLX_JINJA_GENERATION, line, body, 0, 0, out);
 }
 
 static dlx_status parse_filter_block(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
 {
     uint32_t filters, body;
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_INPUT, line, &filters));
+    DLX_TRY(dlx_jinja_make(p, DLX_JINJA_INPUT, line, 0, 0, 0, &filters));
     DLX_TRY(dlx_jinja_parse_filters(p, true, &filters));
     DLX_TRY(parse_block_to(p, "endfilter", &body));
-    DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_FILTER_BLOCK, line, out));
-    dlx_jinja_set_field(p, *out, 0, filters);
-    dlx_jinja_set_field(p, *out, 1, body);
-    return DLX_OK;
+    return dlx_jinja_make(p, DLX_JINJA_FILTER_BLOCK, line, filters, body, 0, out);
 }
 
 /* {% print a, b %} */
@@ -451,8 +423,7 @@ static dlx_status parse_print(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
         uint32_t value, node;
         if (list.first) DLX_TRY(dlx_jinja_expect_op(p, ","));
         DLX_TRY(dlx_jinja_parse_expression(p, &value));
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_PRINT, line, &node));
-        dlx_jinja_set_field(p, node, 0, value);
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_PRINT, line, value, 0, 0, &node));
         dlx_jinja_append(p, &list, node);
     }
     *out = list.first;
@@ -462,7 +433,7 @@ static dlx_status parse_print(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
 static dlx_status parse_jump(dlx_jinja_parser *p, dlx_jinja_kind kind, const char *word, uint32_t line, uint32_t *out)
 {
     if (p->loops == 0) return DLX_JINJA_SYNTAX(p, "%u: '%s' outside of a loop", line, word);
-    return dlx_jinja_node_of(p, kind, line, out);
+    return dlx_jinja_make(p, kind, line, 0, 0, 0, out);
 }
 
 static dlx_status parse_statement(dlx_jinja_parser *p, uint32_t *out)
@@ -494,18 +465,12 @@ static dlx_status parse_piece(dlx_jinja_parser *p, uint32_t *out)
     const dlx_jinja_token *t = dlx_jinja_peek(p);
     uint32_t value;
     *out = DLX_JINJA_NONE;
-    next(p);
-    if (t->type == DLX_JINJA_T_DATA) {
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_DATA, t->line, out));
-        dlx_jinja_set_field(p, *out, 0, t->string);
-        return DLX_OK;
-    }
+    dlx_jinja_next(p);
+    if (t->type == DLX_JINJA_T_DATA) return dlx_jinja_make(p, DLX_JINJA_DATA, t->line, t->string, 0, 0, out);
     if (t->type == DLX_JINJA_T_PRINT_BEGIN) {
         DLX_TRY(dlx_jinja_parse_tuple(p, true, NULL, &value));
         DLX_TRY(expect_type(p, DLX_JINJA_T_PRINT_END));
-        DLX_TRY(dlx_jinja_node_of(p, DLX_JINJA_PRINT, t->line, out));
-        dlx_jinja_set_field(p, *out, 0, value);
-        return DLX_OK;
+        return dlx_jinja_make(p, DLX_JINJA_PRINT, t->line, value, 0, 0, out);
     }
     DLX_TRY(parse_statement(p, out));
     return expect_type(p, DLX_JINJA_T_BLOCK_END);
@@ -524,7 +489,7 @@ static dlx_status parse_body(dlx_jinja_parser *p, const char *const *ends, uint3
             for (size_t i = 0; ends && ends[i]; i++)
                 ended = ended || dlx_jinja_token_is(p, dlx_jinja_peek(p) + 1, ends[i]);
             if (ended) {
-                next(p);
+                dlx_jinja_next(p);
                 break;
             }
         }

@@ -35,6 +35,7 @@ dlx_status dlx_jinja_parse(dlx_jinja_tree *tree, const char *source, size_t n, d
 #define DLX_JINJA_REFUSE(p, ...) dlx_fail((p)->err, DLX_E_UNSUPPORTED, "chat template, line " __VA_ARGS__)
 
 const dlx_jinja_token *dlx_jinja_peek(const dlx_jinja_parser *p);
+void dlx_jinja_next(dlx_jinja_parser *p); /* the last token stays */
 bool dlx_jinja_is_op(const dlx_jinja_parser *p, const char *op);
 bool dlx_jinja_is_word(const dlx_jinja_parser *p, const char *word);
 bool dlx_jinja_skip_op(dlx_jinja_parser *p, const char *op);
@@ -45,8 +46,9 @@ bool dlx_jinja_token_is(const dlx_jinja_parser *p, const dlx_jinja_token *token,
 /* What stands at the parser, for messages: at most 40 bytes. */
 const char *dlx_jinja_describe(const dlx_jinja_parser *p, char out[64]);
 
-dlx_status dlx_jinja_node_of(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, uint32_t *node);
-void dlx_jinja_set_field(dlx_jinja_parser *p, uint32_t node, int field, uint32_t value);
+/* A node with up to three fields; 0 for those that its shape does not have. */
+dlx_status dlx_jinja_make(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, uint32_t a, uint32_t b, uint32_t c,
+                          uint32_t *out);
 void dlx_jinja_append(dlx_jinja_parser *p, dlx_jinja_list *list, uint32_t node);
 
 /* The template looks at elements of this value: of the parts of a message's content, if it is that. */

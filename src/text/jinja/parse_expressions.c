@@ -11,22 +11,6 @@ static dlx_status deeper(dlx_jinja_parser *p)
     return DLX_JINJA_SYNTAX(p, "%u: the expression is nested too deeply", dlx_jinja_peek(p)->line);
 }
 
-static void skip(dlx_jinja_parser *p)
-{
-    if (p->at + 1 < p->tokens->n) p->at++;
-}
-
-/* A node with up to three fields. */
-static dlx_status make(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, uint32_t a, uint32_t b, uint32_t c,
-                       uint32_t *out)
-{
-    DLX_TRY(dlx_jinja_node_of(p, kind, line, out));
-    dlx_jinja_set_field(p, *out, 0, a);
-    dlx_jinja_set_field(p, *out, 1, b);
-    dlx_jinja_set_field(p, *out, 2, c);
-    return DLX_OK;
-}
-
 /* ---- literals ------------------------------------------------------------------------------------------------------
  */
 
@@ -34,7 +18,7 @@ static dlx_status make(dlx_jinja_parser *p, dlx_jinja_kind kind, uint32_t line, 
 static dlx_status parse_string(dlx_jinja_parser *p, uint32_t *out)
 {
     uint32_t line = dlx_jinja_peek(p)->line, number = dlx_jinja_peek(p)->string, joined;
-    skip(p);
+    dlx_jinja_next(p);
     while (dlx_jinja_peek(p)->type == DLX_JINJA_T_STRING) {
         dlx_jinja_text a = p->tree->strings[number], b = p->tree->strings[dlx_jinja_peek(p)->string];
         char both[4096];
@@ -45,9 +29,9 @@ static dlx_status parse_string(dlx_jinja_parser *p, uint32_t *out)
         if (!dlx_jinja_intern(p->tree, both, (size_t)a.n + b.n, &joined))
             return dlx_fail(p->err, DLX_E_NOMEM, "chat template: out of memory");
         number = joined;
-        skip(p);
+        dlx_jinja_next(p);
     }
-    return make(p, DLX_JINJA_STRING, line, number, 0, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_STRING, line, number, 0, 0, out);
 }
 
 static dlx_status parse_list(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
@@ -61,7 +45,7 @@ static dlx_status parse_list(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
         dlx_jinja_append(p, &list, item);
     }
     DLX_TRY(dlx_jinja_expect_op(p, "]"));
-    return make(p, DLX_JINJA_LIST, line, list.first, 0, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_LIST, line, list.first, 0, 0, out);
 }
 
 static dlx_status parse_dict(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
@@ -74,11 +58,11 @@ static dlx_status parse_dict(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
         DLX_TRY(dlx_jinja_parse_expression(p, &key));
         DLX_TRY(dlx_jinja_expect_op(p, ":"));
         DLX_TRY(dlx_jinja_parse_expression(p, &value));
-        DLX_TRY(make(p, DLX_JINJA_PAIR, p->tree->nodes[key].line, key, value, 0, &pair));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_PAIR, p->tree->nodes[key].line, key, value, 0, &pair));
         dlx_jinja_append(p, &list, pair);
     }
     DLX_TRY(dlx_jinja_expect_op(p, "}"));
-    return make(p, DLX_JINJA_DICT, line, list.first, 0, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_DICT, line, list.first, 0, 0, out);
 }
 
 static bool tuple_ends(const dlx_jinja_parser *p, const char *end)
@@ -106,7 +90,7 @@ static dlx_status parse_elements(dlx_jinja_parser *p, bool conditions, const cha
     }
     if (!commas && !brackets)
         return DLX_JINJA_SYNTAX(p, "%u: expected an expression, found %s", line, dlx_jinja_describe(p, found));
-    return make(p, DLX_JINJA_TUPLE, line, list.first, 0, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_TUPLE, line, list.first, 0, 0, out);
 }
 
 dlx_status dlx_jinja_parse_tuple(dlx_jinja_parser *p, bool conditions, const char *end, uint32_t *out)
@@ -129,14 +113,14 @@ static dlx_status parse_name(dlx_jinja_parser *p, uint32_t *out)
     static const char *const missing[] = {"lipsum", "super", "self"};
     uint32_t line = dlx_jinja_peek(p)->line, name = dlx_jinja_peek(p)->string;
     for (size_t i = 0; i < 6; i++)
-        if (dlx_jinja_skip_word(p, constants[i].name)) return make(p, constants[i].kind, line, 0, 0, 0, out);
+        if (dlx_jinja_skip_word(p, constants[i].name)) return dlx_jinja_make(p, constants[i].kind, line, 0, 0, 0, out);
     for (size_t i = 0; i < 3; i++) {
         if (dlx_jinja_is_word(p, special[i].name)) p->uses |= special[i].uses;
         if (dlx_jinja_is_word(p, missing[i]))
             return DLX_JINJA_REFUSE(p, "%u: '%s' is not supported in chat templates", line, missing[i]);
     }
-    skip(p);
-    return make(p, DLX_JINJA_NAME, line, name, 0, 0, out);
+    dlx_jinja_next(p);
+    return dlx_jinja_make(p, DLX_JINJA_NAME, line, name, 0, 0, out);
 }
 
 dlx_status dlx_jinja_parse_primary(dlx_jinja_parser *p, uint32_t *out)
@@ -146,9 +130,9 @@ dlx_status dlx_jinja_parse_primary(dlx_jinja_parser *p, uint32_t *out)
     if (t->type == DLX_JINJA_T_NAME) return parse_name(p, out);
     if (t->type == DLX_JINJA_T_STRING) return parse_string(p, out);
     if (t->type == DLX_JINJA_T_INTEGER || t->type == DLX_JINJA_T_FLOAT) {
-        skip(p);
-        return make(p, t->type == DLX_JINJA_T_FLOAT ? DLX_JINJA_FLOAT : DLX_JINJA_INTEGER, t->line, (uint32_t)t->number,
-                    (uint32_t)(t->number >> 32), 0, out);
+        dlx_jinja_next(p);
+        return dlx_jinja_make(p, t->type == DLX_JINJA_T_FLOAT ? DLX_JINJA_FLOAT : DLX_JINJA_INTEGER, t->line,
+                              (uint32_t)t->number, (uint32_t)(t->number >> 32), 0, out);
     }
     if (dlx_jinja_skip_op(p, "(")) {
         DLX_TRY(parse_elements(p, true, NULL, true, out));
@@ -179,31 +163,31 @@ static dlx_status parse_subscript(dlx_jinja_parser *p, uint32_t line, uint32_t *
     if (dlx_jinja_skip_op(p, ":")) {
         DLX_TRY(parse_slice_part(p, &stop));
         if (dlx_jinja_skip_op(p, ":")) DLX_TRY(parse_slice_part(p, &step));
-        DLX_TRY(make(p, DLX_JINJA_SLICE, line, start, stop, step, &key));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_SLICE, line, start, stop, step, &key));
     } else if (dlx_jinja_is_op(p, ",")) {
         return DLX_JINJA_REFUSE(p, "%u: a subscript of several values is not supported", line);
     }
     if (dlx_jinja_is_op(p, ",")) return DLX_JINJA_REFUSE(p, "%u: a subscript of several slices is not supported", line);
     DLX_TRY(dlx_jinja_expect_op(p, "]"));
     if (p->tree->nodes[key].kind == DLX_JINJA_INTEGER) dlx_jinja_note_elements(p, object);
-    return make(p, DLX_JINJA_ITEM, line, object, key, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_ITEM, line, object, key, 0, out);
 }
 
 static dlx_status parse_attribute(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
 {
     const dlx_jinja_token *t = dlx_jinja_peek(p);
     uint32_t key;
-    skip(p);
+    dlx_jinja_next(p);
     if (t->type == DLX_JINJA_T_NAME) {
         dlx_jinja_text name = p->tree->strings[t->string];
         if (dlx_jinja_method_is_missing(name.p, name.n) && dlx_jinja_is_op(p, "("))
             return DLX_JINJA_REFUSE(p, "%u: the method '%.*s' is not supported in chat templates", line, (int)name.n,
                                     name.p);
-        return make(p, DLX_JINJA_ATTRIBUTE, line, *out, t->string, 0, out);
+        return dlx_jinja_make(p, DLX_JINJA_ATTRIBUTE, line, *out, t->string, 0, out);
     }
     if (t->type != DLX_JINJA_T_INTEGER) return DLX_JINJA_SYNTAX(p, "%u: expected a name or number behind '.'", line);
-    DLX_TRY(make(p, DLX_JINJA_INTEGER, line, (uint32_t)t->number, (uint32_t)(t->number >> 32), 0, &key));
-    return make(p, DLX_JINJA_ITEM, line, *out, key, 0, out);
+    DLX_TRY(dlx_jinja_make(p, DLX_JINJA_INTEGER, line, (uint32_t)t->number, (uint32_t)(t->number >> 32), 0, &key));
+    return dlx_jinja_make(p, DLX_JINJA_ITEM, line, *out, key, 0, out);
 }
 
 static dlx_status parse_argument(dlx_jinja_parser *p, bool seen[3], uint32_t *out)
@@ -218,16 +202,16 @@ static dlx_status parse_argument(dlx_jinja_parser *p, bool seen[3], uint32_t *ou
     if (!fine) return DLX_JINJA_SYNTAX(p, "%u: arguments of a call stand in the wrong order", line);
     uint32_t name = dlx_jinja_peek(p)->string;
     if (named) {
-        skip(p);
-        skip(p);
+        dlx_jinja_next(p);
+        dlx_jinja_next(p);
     }
     DLX_TRY(dlx_jinja_parse_expression(p, &value));
     seen[0] = seen[0] || named;
     seen[1] = seen[1] || spread;
     seen[2] = seen[2] || keywords;
-    if (named) return make(p, DLX_JINJA_KEYWORD, line, name, value, 0, out);
-    if (spread) return make(p, DLX_JINJA_SPREAD, line, value, 0, 0, out);
-    if (keywords) return make(p, DLX_JINJA_SPREAD_KEYWORDS, line, value, 0, 0, out);
+    if (named) return dlx_jinja_make(p, DLX_JINJA_KEYWORD, line, name, value, 0, out);
+    if (spread) return dlx_jinja_make(p, DLX_JINJA_SPREAD, line, value, 0, 0, out);
+    if (keywords) return dlx_jinja_make(p, DLX_JINJA_SPREAD_KEYWORDS, line, value, 0, 0, out);
     *out = value;
     return DLX_OK;
 }
@@ -252,7 +236,7 @@ static dlx_status parse_call(dlx_jinja_parser *p, uint32_t line, uint32_t *out)
 {
     uint32_t arguments;
     DLX_TRY(parse_arguments(p, &arguments));
-    return make(p, DLX_JINJA_CALL, line, *out, arguments, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_CALL, line, *out, arguments, 0, out);
 }
 
 /* Each link of a chain nests the tree by one. */
@@ -290,7 +274,7 @@ static dlx_status parse_filter(dlx_jinja_parser *p, uint32_t *out)
     bool of_elements = filter == DLX_JINJA_FILTER_MAP || filter == DLX_JINJA_FILTER_SELECTATTR ||
                        filter == DLX_JINJA_FILTER_REJECTATTR;
     if (of_elements) dlx_jinja_note_elements(p, *out);
-    return make(p, DLX_JINJA_FILTER, line, (uint32_t)filter, *out, arguments, out);
+    return dlx_jinja_make(p, DLX_JINJA_FILTER, line, (uint32_t)filter, *out, arguments, out);
 }
 
 dlx_status dlx_jinja_parse_filters(dlx_jinja_parser *p, bool inline_first, uint32_t *out)
@@ -325,8 +309,8 @@ static dlx_status parse_test(dlx_jinja_parser *p, uint32_t *out)
         DLX_TRY(dlx_jinja_parse_primary(p, &arguments));
         DLX_TRY(parse_postfix(p, &arguments));
     }
-    DLX_TRY(make(p, DLX_JINJA_TEST, line, (uint32_t)test, *out, arguments, out));
-    return negated ? make(p, DLX_JINJA_NOT, line, *out, 0, 0, out) : DLX_OK;
+    DLX_TRY(dlx_jinja_make(p, DLX_JINJA_TEST, line, (uint32_t)test, *out, arguments, out));
+    return negated ? dlx_jinja_make(p, DLX_JINJA_NOT, line, *out, 0, 0, out) : DLX_OK;
 }
 
 static dlx_status parse_filter_chain(dlx_jinja_parser *p, uint32_t *out)
@@ -354,9 +338,9 @@ static dlx_status parse_unary(dlx_jinja_parser *p, bool filters, uint32_t *out)
     DLX_TRY(deeper(p));
     if (dlx_jinja_is_op(p, "-") || dlx_jinja_is_op(p, "+")) {
         dlx_jinja_kind kind = dlx_jinja_is_op(p, "-") ? DLX_JINJA_NEGATE : DLX_JINJA_PLUS;
-        skip(p);
+        dlx_jinja_next(p);
         DLX_TRY(parse_unary(p, false, out));
-        DLX_TRY(make(p, kind, line, *out, 0, 0, out));
+        DLX_TRY(dlx_jinja_make(p, kind, line, *out, 0, 0, out));
     } else {
         DLX_TRY(dlx_jinja_parse_primary(p, out));
     }
@@ -378,34 +362,39 @@ static const operator_name *find_operator(const dlx_jinja_parser *p, const opera
     return NULL;
 }
 
-static dlx_status parse_power(dlx_jinja_parser *p, uint32_t *out)
+/* Operands with operators of one row of precedence between them, from the left. */
+static dlx_status parse_binary(dlx_jinja_parser *p, const operator_name *list,
+                               dlx_status (*parse_operand)(dlx_jinja_parser *p, uint32_t *out), uint32_t *out)
 {
     uint32_t line = dlx_jinja_peek(p)->line, right;
+    const operator_name *op;
     int links = 0;
-    DLX_TRY(parse_unary(p, true, out));
-    while (dlx_jinja_skip_op(p, "**")) {
-        DLX_TRY(parse_unary(p, true, &right));
-        DLX_TRY(make(p, DLX_JINJA_BINARY, line, DLX_JINJA_POW, *out, right, out));
+    DLX_TRY(parse_operand(p, out));
+    while ((op = find_operator(p, list))) {
+        dlx_jinja_next(p);
+        DLX_TRY(parse_operand(p, &right));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_BINARY, line, op->number, *out, right, out));
         DLX_TRY(count_link(p, &links));
     }
     return DLX_OK;
+}
+
+static dlx_status parse_filtered(dlx_jinja_parser *p, uint32_t *out)
+{
+    return parse_unary(p, true, out);
+}
+
+static dlx_status parse_power(dlx_jinja_parser *p, uint32_t *out)
+{
+    static const operator_name list[] = {{"**", DLX_JINJA_POW}, {NULL, 0}};
+    return parse_binary(p, list, parse_filtered, out);
 }
 
 static dlx_status parse_product(dlx_jinja_parser *p, uint32_t *out)
 {
     static const operator_name list[] = {
         {"*", DLX_JINJA_MUL}, {"/", DLX_JINJA_DIV}, {"//", DLX_JINJA_FLOORDIV}, {"%", DLX_JINJA_MOD}, {NULL, 0}};
-    uint32_t line = dlx_jinja_peek(p)->line, right;
-    const operator_name *op;
-    int links = 0;
-    DLX_TRY(parse_power(p, out));
-    while ((op = find_operator(p, list))) {
-        skip(p);
-        DLX_TRY(parse_power(p, &right));
-        DLX_TRY(make(p, DLX_JINJA_BINARY, line, op->number, *out, right, out));
-        DLX_TRY(count_link(p, &links));
-    }
-    return DLX_OK;
+    return parse_binary(p, list, parse_power, out);
 }
 
 static dlx_status parse_concat(dlx_jinja_parser *p, uint32_t *out)
@@ -419,23 +408,13 @@ static dlx_status parse_concat(dlx_jinja_parser *p, uint32_t *out)
         DLX_TRY(parse_product(p, &item));
         dlx_jinja_append(p, &list, item);
     }
-    return make(p, DLX_JINJA_CONCAT, line, list.first, 0, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_CONCAT, line, list.first, 0, 0, out);
 }
 
 static dlx_status parse_sum(dlx_jinja_parser *p, uint32_t *out)
 {
     static const operator_name list[] = {{"+", DLX_JINJA_ADD}, {"-", DLX_JINJA_SUB}, {NULL, 0}};
-    uint32_t line = dlx_jinja_peek(p)->line, right;
-    const operator_name *op;
-    int links = 0;
-    DLX_TRY(parse_concat(p, out));
-    while ((op = find_operator(p, list))) {
-        skip(p);
-        DLX_TRY(parse_concat(p, &right));
-        DLX_TRY(make(p, DLX_JINJA_BINARY, line, op->number, *out, right, out));
-        DLX_TRY(count_link(p, &links));
-    }
-    return DLX_OK;
+    return parse_binary(p, list, parse_concat, out);
 }
 
 static dlx_status parse_compare(dlx_jinja_parser *p, uint32_t *out)
@@ -457,16 +436,16 @@ static dlx_status parse_compare(dlx_jinja_parser *p, uint32_t *out)
                       dlx_jinja_token_is(p, dlx_jinja_peek(p) + 1, "in");
         if (not_in) {
             number = DLX_JINJA_NOT_IN;
-            skip(p);
+            dlx_jinja_next(p);
         } else if (!op && !dlx_jinja_is_word(p, "in")) {
             break;
         }
-        skip(p);
+        dlx_jinja_next(p);
         DLX_TRY(parse_sum(p, &right));
-        DLX_TRY(make(p, DLX_JINJA_OPERAND, line, number, right, 0, &operand));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_OPERAND, line, number, right, 0, &operand));
         dlx_jinja_append(p, &operands, operand);
     }
-    return operands.first ? make(p, DLX_JINJA_COMPARE, line, *out, operands.first, 0, out) : DLX_OK;
+    return operands.first ? dlx_jinja_make(p, DLX_JINJA_COMPARE, line, *out, operands.first, 0, out) : DLX_OK;
 }
 
 static dlx_status parse_not(dlx_jinja_parser *p, uint32_t *out)
@@ -476,7 +455,7 @@ static dlx_status parse_not(dlx_jinja_parser *p, uint32_t *out)
     DLX_TRY(deeper(p));
     DLX_TRY(parse_not(p, out));
     p->depth--;
-    return make(p, DLX_JINJA_NOT, line, *out, 0, 0, out);
+    return dlx_jinja_make(p, DLX_JINJA_NOT, line, *out, 0, 0, out);
 }
 
 static dlx_status parse_and(dlx_jinja_parser *p, uint32_t *out)
@@ -486,7 +465,7 @@ static dlx_status parse_and(dlx_jinja_parser *p, uint32_t *out)
     DLX_TRY(parse_not(p, out));
     while (dlx_jinja_skip_word(p, "and")) {
         DLX_TRY(parse_not(p, &right));
-        DLX_TRY(make(p, DLX_JINJA_AND, line, *out, right, 0, out));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_AND, line, *out, right, 0, out));
         DLX_TRY(count_link(p, &links));
     }
     return DLX_OK;
@@ -500,7 +479,7 @@ dlx_status dlx_jinja_parse_or(dlx_jinja_parser *p, uint32_t *out)
     DLX_TRY(parse_and(p, out));
     while (dlx_jinja_skip_word(p, "or")) {
         DLX_TRY(parse_and(p, &right));
-        DLX_TRY(make(p, DLX_JINJA_OR, line, *out, right, 0, out));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_OR, line, *out, right, 0, out));
         DLX_TRY(count_link(p, &links));
     }
     p->depth--;
@@ -517,7 +496,7 @@ dlx_status dlx_jinja_parse_expression(dlx_jinja_parser *p, uint32_t *out)
         DLX_TRY(dlx_jinja_parse_or(p, &test));
         otherwise = DLX_JINJA_NONE;
         if (dlx_jinja_skip_word(p, "else")) DLX_TRY(dlx_jinja_parse_expression(p, &otherwise));
-        DLX_TRY(make(p, DLX_JINJA_CONDITION, line, test, *out, otherwise, out));
+        DLX_TRY(dlx_jinja_make(p, DLX_JINJA_CONDITION, line, test, *out, otherwise, out));
         DLX_TRY(count_link(p, &links));
     }
     p->depth--;
