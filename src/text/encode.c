@@ -11,7 +11,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <string.h>
 
 #include "text/buffer.h"
 #include "text/chat.h"

@@ -34,7 +34,6 @@ enum {
     DLX_TOKEN_RSTRIP = 32,    /* added, and takes the white space behind it along */
     DLX_TOKEN_WORD = 64,      /* added, and found only where no word goes on at either end */
     DLX_TOKEN_LITERAL = 128,  /* in the BPE vocabulary, but not spelled in the byte alphabet: no piece of text is it */
-    DLX_TOKEN_KINDS = 255,
 };
 
 typedef struct dlx_merge {
@@ -69,13 +68,13 @@ struct dlx_tokenizer {
     uint32_t n_added;
     const dlx_text_step *steps; /* [n_steps] */
     uint32_t n_steps;
-    bool ignore_merges; /* a piece that is a token as it stands is that token */
+    bool ignore_merges;           /* a piece that is a token as it stands is that token */
     struct dlx_jinja *chat;       /* the chat template, or NULL */
     struct dlx_jinja *chat_tools; /* the one named "tool_use", for conversations with tools, or NULL: the other one */
     const char *variables;        /* what templates see of it (bos_token ...): a JSON object, or NULL for none */
     uint32_t n_variables;         /* bytes of it */
     bool chat_lost;               /* the file is older than templates in files, and had one that is not known */
-    int32_t mask_id; /* -1: none */
+    int32_t mask_id;              /* -1: none */
 
     /* ---- derived ---- */
     const uint32_t *merge_start;          /* [size+1] */

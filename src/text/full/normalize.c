@@ -6,7 +6,8 @@
 #include "text/full/forms.h"
 #include "text/utf8.h"
 
-bool dlx_is_space(uint32_t c)
+/* White space as Unicode has it, which Strip and the flags of added tokens go by. */
+static bool is_space(uint32_t c)
 {
     return (c >= 0x9 && c <= 0xD) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
@@ -18,7 +19,7 @@ size_t dlx_leading_space(const char *text, size_t n)
     while (i < n) {
         uint32_t c;
         size_t step = dlx_utf8_next(text + i, n - i, &c);
-        if (!dlx_is_space(c)) break;
+        if (!is_space(c)) break;
         i += step;
     }
     return i;
@@ -30,7 +31,7 @@ size_t dlx_trailing_space(const char *text, size_t n)
     while (end) {
         uint32_t c;
         size_t i = dlx_utf8_before(text, end, &c);
-        if (!dlx_is_space(c)) break;
+        if (!is_space(c)) break;
         end = i;
     }
     return n - end;

@@ -11,8 +11,6 @@ dlx_status dlx_normalize(dlx_buffer *out, const dlx_tokenizer *t, dlx_pattern *c
 /* Whether the text surely stays what it is. */
 bool dlx_normalize_trivial(const dlx_tokenizer *t, const char *text, size_t n);
 
-/* White space as Unicode has it, which Strip and the flags of added tokens go by. */
-bool dlx_is_space(uint32_t c);
 /* Bytes of white space that text begins and ends with. */
 size_t dlx_leading_space(const char *text, size_t n);
 size_t dlx_trailing_space(const char *text, size_t n);

@@ -297,8 +297,8 @@ bool dlx_jx_percent(dlx_jx *x, const dlx_jv_string *format, const dlx_jv *values
     }
     size_t given = values->type == DLX_JV_TUPLE ? values->as.list->n : 1;
     bool container = values->type == DLX_JV_DICT || values->type == DLX_JV_LIST || values->type == DLX_JV_RANGE ||
-                     values->type == DLX_JV_UNDEFINED || values->type == DLX_JV_VIEW;
-    if (p.used < given && !keys && !(container && values->type != DLX_JV_VIEW))
+                     values->type == DLX_JV_UNDEFINED;
+    if (p.used < given && !keys && !container)
         return dlx_jx_fail(x, DLX_E_INVALID, "not all arguments converted during string formatting");
     return dlx_jv_bytes_end(x, b, 0, out);
 }

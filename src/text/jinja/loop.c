@@ -21,7 +21,7 @@ static int next_of_sequence(dlx_jx *x, dlx_jv_loop *loop, dlx_jv *out)
     }
 }
 
-int dlx_jx_loop_next(dlx_jx *x, dlx_jv_loop *loop, dlx_jv *out)
+static int next_of_loop(dlx_jx *x, dlx_jv_loop *loop, dlx_jv *out)
 {
     int more = 1;
     if (loop->after.type != DLX_JV_ABSENT) {
@@ -157,7 +157,7 @@ dlx_jx_flow dlx_jx_run_loop(dlx_jx *x, uint32_t i, dlx_jx_scope *scope, const dl
     loop->current = loop->before = loop->after = loop->changed = dlx_jv_absent();
     if (!dlx_jx_iterate(x, sequence, &loop->it)) return DLX_JX_FAILED;
     while (flow == DLX_JX_GO_ON) {
-        int more = dlx_jx_loop_next(x, loop, &item);
+        int more = next_of_loop(x, loop, &item);
         if (more < 0) flow = DLX_JX_FAILED;
         if (more <= 0) break;
         flow = run_body(x, loop, node, &item);

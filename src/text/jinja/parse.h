@@ -13,7 +13,6 @@ typedef struct dlx_jinja_parser {
     size_t at;
     dlx_jinja_tree *tree;
     int depth, loops;   /* `loops`: for bodies around, in this function */
-    bool input;         /* a block's text is what a filter is applied to */
     uint32_t uses;      /* DLX_JINJA_USES_* of the names read so far */
     uint32_t parts[16]; /* variables that hold a message's content */
     size_t n_parts;
@@ -57,7 +56,6 @@ void dlx_jinja_note_elements(dlx_jinja_parser *p, uint32_t value);
 dlx_status dlx_jinja_parse_expression(dlx_jinja_parser *p, uint32_t *out);
 /* Without `a if b else c` at its top. */
 dlx_status dlx_jinja_parse_or(dlx_jinja_parser *p, uint32_t *out);
-dlx_status dlx_jinja_parse_primary(dlx_jinja_parser *p, uint32_t *out);
 /* An expression, or a tuple without brackets; `end`: a word that ends it, or NULL. */
 dlx_status dlx_jinja_parse_tuple(dlx_jinja_parser *p, bool conditions, const char *end, uint32_t *out);
 /* "| filter | filter" over *out; with `inline_first` the first one comes without its bar. */

@@ -123,7 +123,7 @@ static dlx_status parse_name(dlx_jinja_parser *p, uint32_t *out)
     return dlx_jinja_make(p, DLX_JINJA_NAME, line, name, 0, 0, out);
 }
 
-dlx_status dlx_jinja_parse_primary(dlx_jinja_parser *p, uint32_t *out)
+static dlx_status parse_primary(dlx_jinja_parser *p, uint32_t *out)
 {
     const dlx_jinja_token *t = dlx_jinja_peek(p);
     char found[64];
@@ -306,7 +306,7 @@ static dlx_status parse_test(dlx_jinja_parser *p, uint32_t *out)
                 type == DLX_JINJA_T_FLOAT || dlx_jinja_is_op(p, "[") || dlx_jinja_is_op(p, "{"))) {
         if (dlx_jinja_is_word(p, "is"))
             return DLX_JINJA_SYNTAX(p, "%u: several tests with 'is' cannot follow each other", line);
-        DLX_TRY(dlx_jinja_parse_primary(p, &arguments));
+        DLX_TRY(parse_primary(p, &arguments));
         DLX_TRY(parse_postfix(p, &arguments));
     }
     DLX_TRY(dlx_jinja_make(p, DLX_JINJA_TEST, line, (uint32_t)test, *out, arguments, out));
@@ -342,7 +342,7 @@ static dlx_status parse_unary(dlx_jinja_parser *p, bool filters, uint32_t *out)
         DLX_TRY(parse_unary(p, false, out));
         DLX_TRY(dlx_jinja_make(p, kind, line, *out, 0, 0, out));
     } else {
-        DLX_TRY(dlx_jinja_parse_primary(p, out));
+        DLX_TRY(parse_primary(p, out));
     }
     DLX_TRY(parse_postfix(p, out));
     if (filters) DLX_TRY(parse_filter_chain(p, out));

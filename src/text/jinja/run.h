@@ -92,7 +92,6 @@ struct dlx_jv_iterator {
     int function; /* number of a filter or test; LAZY: the filter */
     dlx_jx_arguments arguments;
     dlx_jv attribute, otherwise; /* MAP: of elements, and what stands for undefined */
-    uint32_t name;               /* of what made it, for messages */
 };
 
 /* iter(v) */
@@ -141,7 +140,6 @@ struct dlx_jv_loop {
     bool has_length;
 };
 
-int dlx_jx_loop_next(dlx_jx *x, dlx_jv_loop *loop, dlx_jv *out);
 /* loop.name; *found is false when there is no such attribute. */
 bool dlx_jx_loop_attribute(dlx_jx *x, dlx_jv_loop *loop, const dlx_jv_string *name, dlx_jv *out, bool *found);
 /* Runs a for statement over a sequence; prints into x->out. */

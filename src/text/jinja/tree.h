@@ -139,14 +139,6 @@ typedef struct dlx_jinja_tree {
  */
 extern const char *const dlx_jinja_shapes[DLX_JINJA_KINDS];
 
-/* Number of 32-bit fields in front of field i of a shape. */
-static inline int dlx_jinja_place(const char *shape, int i)
-{
-    int place = 0;
-    for (int k = 0; k < i; k++) place += shape[k] == 'q' ? 2 : 1;
-    return place;
-}
-
 /* New node of a tree, all fields 0; NONE when memory is out or the tree is full. */
 uint32_t dlx_jinja_new_node(dlx_jinja_tree *t, dlx_jinja_kind kind, uint32_t line);
 /* Whether a string of n bytes may still go into the tree. */

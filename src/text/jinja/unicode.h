@@ -20,7 +20,6 @@ typedef enum dlx_jinja_class {
     DLX_JINJA_IS_PRINTABLE,
     DLX_JINJA_IS_CASED,     /* for the sigma at the end of a word */
     DLX_JINJA_IS_IGNORABLE, /* likewise */
-    DLX_JINJA_CLASSES
 } dlx_jinja_class;
 
 bool dlx_jinja_is(dlx_jinja_class c, uint32_t code_point);

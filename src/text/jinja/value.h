@@ -150,7 +150,6 @@ bool dlx_jv_equal(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *equal);
 bool dlx_jv_less(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *less);
 /* Any of the comparisons of a tree. */
 bool dlx_jv_compare(dlx_jx *x, int comparison, const dlx_jv *a, const dlx_jv *b, bool *result);
-bool dlx_jv_contains(dlx_jx *x, const dlx_jv *container, const dlx_jv *v, bool *result);
 bool dlx_jv_arithmetic(dlx_jx *x, int operation, const dlx_jv *a, const dlx_jv *b, dlx_jv *out);
 bool dlx_jv_negate(dlx_jx *x, const dlx_jv *v, bool minus, dlx_jv *out);
 bool dlx_jv_length(dlx_jx *x, const dlx_jv *v, size_t *n);

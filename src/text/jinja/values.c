@@ -361,35 +361,11 @@ bool dlx_jv_less(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *less)
     return true;
 }
 
-bool dlx_jv_compare(dlx_jx *x, int comparison, const dlx_jv *a, const dlx_jv *b, bool *result)
-{
-    int c;
-    switch (comparison) {
-    case DLX_JINJA_EQ: return dlx_jv_equal(x, a, b, result);
-    case DLX_JINJA_NE:
-        if (!dlx_jv_equal(x, a, b, result)) return false;
-        *result = !*result;
-        return true;
-    case DLX_JINJA_IN: return dlx_jv_contains(x, b, a, result);
-    case DLX_JINJA_NOT_IN:
-        if (!dlx_jv_contains(x, b, a, result)) return false;
-        *result = !*result;
-        return true;
-    default: break;
-    }
-    if (!order(x, a, b, &c)) return false;
-    *result = comparison == DLX_JINJA_LT   ? c == -1
-              : comparison == DLX_JINJA_LE ? c == -1 || c == 0
-              : comparison == DLX_JINJA_GT ? c == 1
-                                           : c == 1 || c == 0;
-    return true;
-}
-
-bool dlx_jv_contains(dlx_jx *x, const dlx_jv *container, const dlx_jv *v, bool *result)
+static bool contains(dlx_jx *x, const dlx_jv *container, const dlx_jv *v, bool *result)
 {
     *result = false;
     if (container->type == DLX_JV_STRING) {
-        if (v->type == DLX_JV_UNDEFINED || v->type != DLX_JV_STRING)
+        if (v->type != DLX_JV_STRING)
             return dlx_jx_fail(x, DLX_E_INVALID, "'in <str>' needs a str, not %s", dlx_jv_type_name(v));
         const dlx_jv_string *s = container->as.string;
         *result = dlx_jv_find(s, 0, s->n, v->as.string, false) != SIZE_MAX;
@@ -413,6 +389,30 @@ bool dlx_jv_contains(dlx_jx *x, const dlx_jv *container, const dlx_jv *v, bool *
         if (!dlx_jv_equal(x, &item, v, result)) return false;
         if (*result) return true;
     }
+}
+
+bool dlx_jv_compare(dlx_jx *x, int comparison, const dlx_jv *a, const dlx_jv *b, bool *result)
+{
+    int c;
+    switch (comparison) {
+    case DLX_JINJA_EQ: return dlx_jv_equal(x, a, b, result);
+    case DLX_JINJA_NE:
+        if (!dlx_jv_equal(x, a, b, result)) return false;
+        *result = !*result;
+        return true;
+    case DLX_JINJA_IN: return contains(x, b, a, result);
+    case DLX_JINJA_NOT_IN:
+        if (!contains(x, b, a, result)) return false;
+        *result = !*result;
+        return true;
+    default: break;
+    }
+    if (!order(x, a, b, &c)) return false;
+    *result = comparison == DLX_JINJA_LT   ? c == -1
+              : comparison == DLX_JINJA_LE ? c == -1 || c == 0
+              : comparison == DLX_JINJA_GT ? c == 1
+                                           : c == 1 || c == 0;
+    return true;
 }
 
 /* ---- printing -----------------------------------------------------------------------------------------------------
