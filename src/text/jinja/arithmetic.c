@@ -4,11 +4,6 @@
 
 #include "text/jinja/run.h"
 
-static int64_t to_int(const dlx_jv *v)
-{
-    return v->type == DLX_JV_BOOL ? v->as.b : v->as.i;
-}
-
 static bool too_large(dlx_jx *x)
 {
     return dlx_jx_fail(x, DLX_E_LIMIT, "an integer does not fit into 64 bits");
@@ -154,11 +149,6 @@ static bool repeat(dlx_jx *x, const dlx_jv *v, int64_t times, dlx_jv *out)
     return true;
 }
 
-static bool is_int(const dlx_jv *v)
-{
-    return v->type == DLX_JV_INT || v->type == DLX_JV_BOOL;
-}
-
 static bool is_repeatable(const dlx_jv *v)
 {
     return v->type == DLX_JV_STRING || v->type == DLX_JV_LIST || v->type == DLX_JV_TUPLE;
@@ -168,8 +158,9 @@ bool dlx_jv_arithmetic(dlx_jx *x, int operation, const dlx_jv *a, const dlx_jv *
 {
     static const char *const names[] = {"+", "-", "*", "/", "//", "%", "**"};
     if (dlx_jv_is_number(a) && dlx_jv_is_number(b)) {
-        bool fine = is_int(a) && is_int(b) ? ints(x, operation, to_int(a), to_int(b), out)
-                                           : floats(x, operation, dlx_jv_to_double(a), dlx_jv_to_double(b), out);
+        bool fine = dlx_jv_is_int(a) && dlx_jv_is_int(b)
+                        ? ints(x, operation, dlx_jv_to_int(a), dlx_jv_to_int(b), out)
+                        : floats(x, operation, dlx_jv_to_double(a), dlx_jv_to_double(b), out);
         out->foreign = a->foreign || b->foreign;
         return fine;
     }
@@ -181,8 +172,8 @@ bool dlx_jv_arithmetic(dlx_jx *x, int operation, const dlx_jv *a, const dlx_jv *
         if (a->type == DLX_JV_STRING) return join_strings(x, a, b, out);
         if (a->type == DLX_JV_LIST || a->type == DLX_JV_TUPLE) return join_lists(x, a, b, out);
     }
-    if (operation == DLX_JINJA_MUL && is_repeatable(a) && is_int(b)) return repeat(x, a, to_int(b), out);
-    if (operation == DLX_JINJA_MUL && is_repeatable(b) && is_int(a)) return repeat(x, b, to_int(a), out);
+    if (operation == DLX_JINJA_MUL && is_repeatable(a) && dlx_jv_is_int(b)) return repeat(x, a, dlx_jv_to_int(b), out);
+    if (operation == DLX_JINJA_MUL && is_repeatable(b) && dlx_jv_is_int(a)) return repeat(x, b, dlx_jv_to_int(a), out);
     return dlx_jx_fail(x, DLX_E_INVALID, "'%s' cannot be used on %s and %s", names[operation], dlx_jv_type_name(a),
                        dlx_jv_type_name(b));
 }
@@ -193,8 +184,8 @@ bool dlx_jv_negate(dlx_jx *x, const dlx_jv *v, bool minus, dlx_jv *out)
         return dlx_jx_fail_undefined(x, v);
     } else if (v->type == DLX_JV_FLOAT) {
         *out = dlx_jv_float(minus ? -v->as.f : v->as.f);
-    } else if (is_int(v)) {
-        int64_t i = to_int(v);
+    } else if (dlx_jv_is_int(v)) {
+        int64_t i = dlx_jv_to_int(v);
         if (minus && i == INT64_MIN) return too_large(x);
         *out = dlx_jv_int(minus ? -i : i);
     } else {
@@ -209,10 +200,10 @@ bool dlx_jv_negate(dlx_jx *x, const dlx_jv *v, bool minus, dlx_jv *out)
 
 static bool slice_part(dlx_jx *x, const dlx_jv *v, bool *given, int64_t *out)
 {
-    *given = v->type != DLX_JV_ABSENT && v->type != DLX_JV_NONE;
+    *given = dlx_jv_is_given(v);
     if (!*given) return true;
-    if (!is_int(v)) return dlx_jx_fail(x, DLX_E_INVALID, "a slice needs integers, not %s", dlx_jv_type_name(v));
-    *out = to_int(v);
+    if (!dlx_jv_is_int(v)) return dlx_jx_fail(x, DLX_E_INVALID, "a slice needs integers, not %s", dlx_jv_type_name(v));
+    *out = dlx_jv_to_int(v);
     return true;
 }
 

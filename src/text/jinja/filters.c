@@ -17,11 +17,6 @@ static bool text_of(dlx_jx *x, const dlx_jv *v, const dlx_jv_string **out)
     return true;
 }
 
-static bool is_given(const dlx_jv *v)
-{
-    return v->type != DLX_JV_ABSENT && v->type != DLX_JV_NONE;
-}
-
 static bool filter_default(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv *out)
 {
     bool missing = v->type == DLX_JV_UNDEFINED || (dlx_jv_truth(&a[1]) && !dlx_jv_truth(v));
@@ -46,14 +41,14 @@ static bool filter_replace(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv *
     const dlx_jv_string *s, *old, *by;
     int64_t count = -1;
     return text_of(x, v, &s) && text_of(x, &a[0], &old) && text_of(x, &a[1], &by) &&
-           (!is_given(&a[2]) || dlx_jx_need_int(x, &a[2], "replace", &count)) &&
+           (!dlx_jv_is_given(&a[2]) || dlx_jx_need_int(x, &a[2], "replace", &count)) &&
            dlx_jv_replace(x, s, old, by, count, out);
 }
 
 static bool filter_trim(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv *out)
 {
     const dlx_jv_string *s, *set = NULL;
-    return text_of(x, v, &s) && (!is_given(&a[0]) || dlx_jx_need_string(x, &a[0], "trim", &set)) &&
+    return text_of(x, v, &s) && (!dlx_jv_is_given(&a[0]) || dlx_jx_need_string(x, &a[0], "trim", &set)) &&
            dlx_jv_strip(x, s, set, true, true, out);
 }
 
@@ -111,7 +106,7 @@ static bool filter_truncate(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv 
     if (!dlx_jx_need_string(x, v, "truncate", &s) || !dlx_jv_text(x, "...", 3, true, &dots) ||
         (a[0].type != DLX_JV_ABSENT && !dlx_jx_need_int(x, &a[0], "truncate", &length)) ||
         !dlx_jx_need_string(x, a[2].type == DLX_JV_ABSENT ? &dots : &a[2], "truncate", &end) ||
-        (is_given(&a[3]) && !dlx_jx_need_int(x, &a[3], "truncate", &leeway)))
+        (dlx_jv_is_given(&a[3]) && !dlx_jx_need_int(x, &a[3], "truncate", &leeway)))
         return false;
     if (length < (int64_t)end->chars || leeway < 0)
         return dlx_jx_fail(x, DLX_E_INVALID, "'truncate' needs a length of at least %zu and a leeway of at least 0",
@@ -258,8 +253,8 @@ static bool filter_int(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv *out)
     if (a[1].type != DLX_JV_ABSENT && !dlx_jx_need_int(x, &a[1], "int", &base)) return false;
     if (v->type == DLX_JV_UNDEFINED) return dlx_jx_fail_undefined(x, v);
     *out = a[0].type != DLX_JV_ABSENT ? a[0] : dlx_jv_int(0);
-    if (v->type == DLX_JV_INT || v->type == DLX_JV_BOOL) {
-        *out = dlx_jv_int(v->type == DLX_JV_BOOL ? v->as.b : v->as.i);
+    if (dlx_jv_is_int(v)) {
+        *out = dlx_jv_int(dlx_jv_to_int(v));
     } else if (v->type == DLX_JV_FLOAT) {
         if (isinf(v->as.f)) return dlx_jx_fail(x, DLX_E_INVALID, "infinity is no integer");
         if (!isnan(v->as.f) && !float_to_int(x, v->as.f, out)) return false;
@@ -327,7 +322,7 @@ static bool filter_round(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv *ou
         double unit = pow(10, (double)precision), scaled = f * unit;
         *out = dlx_jv_float((up ? ceil(scaled) : floor(scaled)) / unit);
     } else if (v->type != DLX_JV_FLOAT) { /* round(int, n) is an int */
-        int64_t i = v->type == DLX_JV_BOOL ? v->as.b : v->as.i, unit = 1;
+        int64_t i = dlx_jv_to_int(v), unit = 1;
         for (int64_t k = precision; k < 0 && unit < INT64_MAX / 10; k++) unit *= 10;
         int64_t rest = ((i % unit) + unit) % unit, low = i - rest;
         bool raise = rest > unit / 2 || (rest * 2 == unit && (low / unit) % 2 != 0);

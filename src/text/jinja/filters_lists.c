@@ -30,9 +30,9 @@ static bool step_into(dlx_jx *x, const dlx_jv_string *path, size_t begin, size_t
 
 bool dlx_jx_attribute_path(dlx_jx *x, const dlx_jv *v, const dlx_jv *path, const dlx_jv *otherwise, dlx_jv *out)
 {
-    bool has_default = otherwise->type != DLX_JV_ABSENT && otherwise->type != DLX_JV_NONE;
+    bool has_default = dlx_jv_is_given(otherwise);
     *out = *v;
-    if (path->type == DLX_JV_ABSENT || path->type == DLX_JV_NONE) return true;
+    if (!dlx_jv_is_given(path)) return true;
     if (path->type != DLX_JV_STRING) {
         if (!dlx_jx_item(x, v, path, out)) return false;
         if (has_default && out->type == DLX_JV_UNDEFINED) *out = *otherwise;
@@ -388,7 +388,7 @@ static bool make_batches(dlx_jx *x, const dlx_jv_iterator *it, dlx_jv_list *all,
         }
         if (!dlx_jv_push(x, batch, all->v[i])) return false;
     }
-    bool fills = fill.type != DLX_JV_ABSENT && fill.type != DLX_JV_NONE;
+    bool fills = dlx_jv_is_given(&fill);
     while (batch && fills && (int64_t)batch->n < size)
         if (!dlx_jv_push(x, batch, fill)) return false;
     return !batch || dlx_jv_push(x, out, dlx_jv_of_list(batch, false));
@@ -398,7 +398,7 @@ static bool make_slices(dlx_jx *x, const dlx_jv_iterator *it, dlx_jv_list *all, 
 {
     int64_t slices, offset = 0, n = (int64_t)all->n;
     dlx_jv fill = it->arguments.v[1];
-    bool fills = fill.type != DLX_JV_ABSENT && fill.type != DLX_JV_NONE;
+    bool fills = dlx_jv_is_given(&fill);
     if (!dlx_jx_need_int(x, &it->arguments.v[0], "slice", &slices)) return false;
     if (slices == 0) return dlx_jx_fail(x, DLX_E_INVALID, "division by zero");
     if (slices < 0) return true;

@@ -48,11 +48,13 @@ static void print_integer(digits *d, uint64_t v, unsigned base, bool capital)
 
 static bool integer_digits(dlx_jx *x, digits *d, const spec *s, const dlx_jv *v)
 {
-    int64_t i = v->type == DLX_JV_BOOL ? v->as.b : v->as.i;
+    int64_t i;
     unsigned base = s->type == 'x' || s->type == 'X' ? 16 : s->type == 'o' ? 8 : s->type == 'b' ? 2 : 10;
     if (v->type == DLX_JV_FLOAT) {
         if (!(fabs(v->as.f) < 9223372036854775808.0)) return dlx_jx_fail(x, DLX_E_LIMIT, "a number is too large");
         i = (int64_t)v->as.f;
+    } else {
+        i = dlx_jv_to_int(v);
     }
     set_sign(d, s->sign, i < 0);
     print_integer(d, i < 0 ? 0 - (uint64_t)i : (uint64_t)i, base, s->type == 'X');

@@ -135,7 +135,7 @@ static bool read_separators(dlx_jx *x, dumper *d, const dlx_jv *v)
 {
     dlx_jv item, key;
     dlx_jv_list *list;
-    if (v->type == DLX_JV_ABSENT || v->type == DLX_JV_NONE)
+    if (!dlx_jv_is_given(v))
         return dlx_jv_text(x, ", ", d->indent ? 1 : 2, true, &item) && dlx_jv_text(x, ": ", 2, true, &key) &&
                dlx_jx_need_string(x, &item, "tojson", &d->item) && dlx_jx_need_string(x, &key, "tojson", &d->key);
     if (!dlx_jx_to_list(x, v, &list)) return false;
@@ -148,7 +148,7 @@ static bool read_indent(dlx_jx *x, dumper *d, const dlx_jv *v)
 {
     int64_t width;
     dlx_jv blanks, empty;
-    if (v->type == DLX_JV_ABSENT || v->type == DLX_JV_NONE) return true;
+    if (!dlx_jv_is_given(v)) return true;
     if (v->type == DLX_JV_STRING) {
         d->indent = v->as.string;
         return true;

@@ -49,9 +49,9 @@ static bool find_item(dlx_jx *x, const dlx_jv *object, const dlx_jv *key, dlx_jv
         if (value) *out = *value;
         return true;
     }
-    if (!dlx_jv_is_sequence(object) || (key->type != DLX_JV_INT && key->type != DLX_JV_BOOL)) return true;
+    if (!dlx_jv_is_sequence(object) || !dlx_jv_is_int(key)) return true;
     size_t n;
-    int64_t i = key->type == DLX_JV_BOOL ? key->as.b : key->as.i;
+    int64_t i = dlx_jv_to_int(key);
     if (!dlx_jv_length(x, object, &n)) return false;
     if (i < 0) i += (int64_t)n;
     if (i < 0 || i >= (int64_t)n) return true;

@@ -128,9 +128,8 @@ static bool string_range(dlx_jx *x, const dlx_jv_string *s, const dlx_jv *start,
                          size_t *to, bool *beyond)
 {
     int64_t n = (int64_t)s->chars, i = 0, k = n;
-    if (start->type != DLX_JV_ABSENT && start->type != DLX_JV_NONE && !dlx_jx_need_int(x, start, "start", &i))
-        return false;
-    if (end->type != DLX_JV_ABSENT && end->type != DLX_JV_NONE && !dlx_jx_need_int(x, end, "end", &k)) return false;
+    if (dlx_jv_is_given(start) && !dlx_jx_need_int(x, start, "start", &i)) return false;
+    if (dlx_jv_is_given(end) && !dlx_jx_need_int(x, end, "end", &k)) return false;
     if (i < 0) i = i + n < 0 ? 0 : i + n;
     if (k < 0) k = k + n < 0 ? 0 : k + n;
     if (k > n) k = n;
@@ -266,7 +265,7 @@ static bool call_split(dlx_jx *x, const dlx_jv_string *s, bool back, const dlx_j
     dlx_jv_list *list;
     const dlx_jv_string *by = NULL;
     int64_t most = -1;
-    bool words = a[0].type == DLX_JV_ABSENT || a[0].type == DLX_JV_NONE;
+    bool words = !dlx_jv_is_given(&a[0]);
     if ((a[1].type != DLX_JV_ABSENT && !dlx_jx_need_int(x, &a[1], "split", &most)) ||
         (!words && !dlx_jx_need_string(x, &a[0], "split", &by)) || !dlx_jv_new_list(x, 0, &list))
         return false;
@@ -344,9 +343,7 @@ static bool call_zfill(dlx_jx *x, const dlx_jv_string *s, const dlx_jv *a, dlx_j
 static bool call_strip(dlx_jx *x, const dlx_jv_string *s, uint32_t number, const dlx_jv *a, dlx_jv *out)
 {
     const dlx_jv_string *set = NULL;
-    if (a[0].type != DLX_JV_ABSENT && a[0].type != DLX_JV_NONE &&
-        !dlx_jx_need_string(x, &a[0], methods[number].name, &set))
-        return false;
+    if (dlx_jv_is_given(&a[0]) && !dlx_jx_need_string(x, &a[0], methods[number].name, &set)) return false;
     return dlx_jv_strip(x, s, set, number != RSTRIP, number != LSTRIP, out);
 }
 

@@ -122,9 +122,9 @@ bool dlx_jx_bind(dlx_jx *x, const dlx_jx_arguments *a, const char *what, const c
 bool dlx_jx_need_int(dlx_jx *x, const dlx_jv *v, const char *what, int64_t *out)
 {
     if (v->type == DLX_JV_UNDEFINED) return dlx_jx_fail_undefined(x, v);
-    if (v->type != DLX_JV_INT && v->type != DLX_JV_BOOL)
+    if (!dlx_jv_is_int(v))
         return dlx_jx_fail(x, DLX_E_INVALID, "'%s' needs an integer, not %s", what, dlx_jv_type_name(v));
-    *out = v->type == DLX_JV_BOOL ? v->as.b : v->as.i;
+    *out = dlx_jv_to_int(v);
     return true;
 }
 

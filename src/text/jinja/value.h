@@ -144,6 +144,9 @@ const char *dlx_jv_type_name(const dlx_jv *v);
 bool dlx_jv_is_number(const dlx_jv *v); /* bool, int or float */
 bool dlx_jv_is_text(const dlx_jv *v, const char *text);
 double dlx_jv_to_double(const dlx_jv *v); /* of a number */
+bool dlx_jv_is_int(const dlx_jv *v);      /* bool or int */
+int64_t dlx_jv_to_int(const dlx_jv *v);   /* of one of these */
+bool dlx_jv_is_given(const dlx_jv *v);    /* an argument: neither ABSENT nor none */
 bool dlx_jv_truth(const dlx_jv *v);
 bool dlx_jv_equal(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *equal);
 /* a < b, as Python's sort asks it. */

@@ -164,7 +164,22 @@ const char *dlx_jv_type_name(const dlx_jv *v)
 
 bool dlx_jv_is_number(const dlx_jv *v)
 {
-    return v->type == DLX_JV_BOOL || v->type == DLX_JV_INT || v->type == DLX_JV_FLOAT;
+    return dlx_jv_is_int(v) || v->type == DLX_JV_FLOAT;
+}
+
+bool dlx_jv_is_int(const dlx_jv *v)
+{
+    return v->type == DLX_JV_BOOL || v->type == DLX_JV_INT;
+}
+
+int64_t dlx_jv_to_int(const dlx_jv *v)
+{
+    return v->type == DLX_JV_BOOL ? v->as.b : v->as.i;
+}
+
+bool dlx_jv_is_given(const dlx_jv *v)
+{
+    return v->type != DLX_JV_ABSENT && v->type != DLX_JV_NONE;
 }
 
 bool dlx_jv_is_text(const dlx_jv *v, const char *text)
@@ -175,7 +190,7 @@ bool dlx_jv_is_text(const dlx_jv *v, const char *text)
 
 double dlx_jv_to_double(const dlx_jv *v)
 {
-    return v->type == DLX_JV_FLOAT ? v->as.f : v->type == DLX_JV_BOOL ? v->as.b : (double)v->as.i;
+    return v->type == DLX_JV_FLOAT ? v->as.f : (double)dlx_jv_to_int(v);
 }
 
 bool dlx_jv_truth(const dlx_jv *v)
@@ -297,11 +312,11 @@ bool dlx_jv_equal(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *equal)
         if (a->type == DLX_JV_FLOAT && b->type == DLX_JV_FLOAT)
             *equal = a->as.f == b->as.f;
         else if (a->type == DLX_JV_FLOAT)
-            *equal = equal_mixed(b->type == DLX_JV_BOOL ? b->as.b : b->as.i, a->as.f);
+            *equal = equal_mixed(dlx_jv_to_int(b), a->as.f);
         else if (b->type == DLX_JV_FLOAT)
-            *equal = equal_mixed(a->type == DLX_JV_BOOL ? a->as.b : a->as.i, b->as.f);
+            *equal = equal_mixed(dlx_jv_to_int(a), b->as.f);
         else
-            *equal = (a->type == DLX_JV_BOOL ? a->as.b : a->as.i) == (b->type == DLX_JV_BOOL ? b->as.b : b->as.i);
+            *equal = dlx_jv_to_int(a) == dlx_jv_to_int(b);
         return true;
     }
     if (a->type != b->type) return true;
@@ -323,7 +338,7 @@ static bool order(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, int *result)
     if (dlx_jv_is_number(a) && dlx_jv_is_number(b)) {
         double p = dlx_jv_to_double(a), q = dlx_jv_to_double(b);
         if (a->type != DLX_JV_FLOAT && b->type != DLX_JV_FLOAT) {
-            int64_t i = a->type == DLX_JV_BOOL ? a->as.b : a->as.i, j = b->type == DLX_JV_BOOL ? b->as.b : b->as.i;
+            int64_t i = dlx_jv_to_int(a), j = dlx_jv_to_int(b);
             *result = (i > j) - (i < j);
         } else {
             *result = isnan(p) || isnan(q) ? 2 : (p > q) - (p < q);
