@@ -103,16 +103,10 @@ static dlx_status check_merges(const dlx_tokenizer *t, dlx_error *err)
     return DLX_OK;
 }
 
-static int compare_text(const char *a, size_t na, const char *b, size_t nb)
-{
-    int order = memcmp(a, b, na < nb ? na : nb);
-    return order ? order : (na > nb) - (na < nb);
-}
-
 static int compare_added(const void *pa, const void *pb)
 {
     const dlx_added_token *a = pa, *b = pb;
-    return compare_text(a->text, a->length, b->text, b->length);
+    return dlx_utf8_compare(a->text, a->length, b->text, b->length);
 }
 
 static int compare_added_id(const void *pa, const void *pb)
@@ -222,7 +216,7 @@ const dlx_added_token *dlx_added_find(const dlx_tokenizer *t, const char *text, 
     while (first < end) {
         uint32_t middle = first + (end - first) / 2;
         const dlx_added_token *a = &t->added[middle];
-        int order = compare_text(a->text, a->length, text, n);
+        int order = dlx_utf8_compare(a->text, a->length, text, n);
         if (order == 0) return a;
         if (order < 0)
             first = middle + 1;

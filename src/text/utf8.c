@@ -1,5 +1,7 @@
 #include "text/utf8.h"
 
+#include <string.h>
+
 size_t dlx_utf8_next(const char *p, size_t n, uint32_t *code_point)
 {
     const unsigned char *s = (const unsigned char *)p;
@@ -87,6 +89,12 @@ size_t dlx_utf8_put(char out[4], uint32_t code_point)
     out[2] = (char)(0x80 | (c >> 6 & 0x3F));
     out[3] = (char)(0x80 | (c & 0x3F));
     return 4;
+}
+
+int dlx_utf8_compare(const char *a, size_t na, const char *b, size_t nb)
+{
+    int order = memcmp(a, b, na < nb ? na : nb);
+    return order ? order : (na > nb) - (na < nb);
 }
 
 bool dlx_utf8_valid(const char *p, size_t n)

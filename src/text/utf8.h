@@ -26,6 +26,10 @@ size_t dlx_utf8_count(const char *p, size_t n);
 /* Writes a code point (no surrogate, at most U+10FFFF); returns the number of bytes. */
 size_t dlx_utf8_put(char out[4], uint32_t code_point);
 
+/* The order of two texts, as memcmp reports it: byte by byte, which is code point by code point; what another begins
+ * with comes first. */
+int dlx_utf8_compare(const char *a, size_t na, const char *b, size_t nb);
+
 bool dlx_utf8_valid(const char *p, size_t n);
 
 #endif

@@ -10,10 +10,8 @@
 static int compare(const void *pa, const void *pb)
 {
     const dlx_added_token *a = pa, *b = pb;
-    int order = memcmp(a->text, b->text, a->length < b->length ? a->length : b->length);
-    if (order) return order;
-    if (a->length != b->length) return a->length < b->length ? -1 : 1;
-    return (a->id > b->id) - (a->id < b->id);
+    int order = dlx_utf8_compare(a->text, a->length, b->text, b->length);
+    return order ? order : (a->id > b->id) - (a->id < b->id);
 }
 
 void dlx_added_index(dlx_added_list *list)
@@ -103,9 +101,7 @@ static bool word_behind(const char *text, size_t at, size_t n)
     return is_word(c);
 }
 
-/* A token that a text which somebody typed must not bring in: a special one, and the mask, which some of the published
- * files do not call special. */
-static bool is_control(const dlx_tokenizer *t, uint32_t id)
+bool dlx_added_is_control(const dlx_tokenizer *t, uint32_t id)
 {
     return t->kind[id] & DLX_TOKEN_SPECIAL || (int32_t)id == t->mask_id;
 }
@@ -137,7 +133,7 @@ static const dlx_added_token *match(dlx_added_search *s)
     }
     size_t border;
     bool own;
-    if (is_control(s->t, a->id) && !all_own(s, s->at + a->length, &border, &own)) {
+    if (dlx_added_is_control(s->t, a->id) && !all_own(s, s->at + a->length, &border, &own)) {
         if (!own) {
             s->at = border < s->at + a->length ? border : s->at + a->length;
             return NULL;

@@ -15,6 +15,10 @@ typedef struct dlx_added_list {
     uint64_t starts[4]; /* one bit for each byte that one of them begins with */
 } dlx_added_list;
 
+/* A token that a text which somebody typed must not bring in: a special one, and the mask, which some of the published
+ * files do not call special. */
+bool dlx_added_is_control(const dlx_tokenizer *t, uint32_t id);
+
 /* Sorts the tokens; of equal texts the one that came last counts. */
 void dlx_added_index(dlx_added_list *list);
 

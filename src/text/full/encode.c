@@ -49,8 +49,7 @@ static dlx_status normalize_added(dlx_encoder *e, const dlx_tokenizer *t, dlx_se
         if (all.n - used > UINT32_MAX) return dlx_fail(err, DLX_E_LIMIT, "added tokens are too long");
         a->length = (uint32_t)(all.n - used);
         used = all.n;
-        e->normalized_control =
-            e->normalized_control || t->kind[a->id] & DLX_TOKEN_SPECIAL || (int32_t)a->id == t->mask_id;
+        e->normalized_control = e->normalized_control || dlx_added_is_control(t, a->id);
     }
     used = 0;
     for (uint32_t i = 0; i < e->normalized.n; i++) {

@@ -38,12 +38,11 @@ static bool eval_dict(dlx_jx *x, uint32_t first, dlx_jv *out)
 
 static bool eval_name(dlx_jx *x, uint32_t name, dlx_jv *out)
 {
-    for (const dlx_jx_scope *s = x->scope; s; s = s->parent)
-        for (size_t i = s->n; i-- > 0;) {
-            if (s->names[i] != name) continue;
-            *out = s->values[i];
-            return true;
-        }
+    const dlx_jv *value = dlx_jx_get(x, name);
+    if (value) {
+        *out = *value;
+        return true;
+    }
     const dlx_jinja_text *text = text_of(x, name);
     if (dlx_jx_find_global(text->p, text->n, out)) return true;
     dlx_jv string;

@@ -79,10 +79,8 @@ static bool filter_indent(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv *o
     if (a[0].type == DLX_JV_STRING) {
         by = a[0];
     } else {
-        dlx_jv empty;
         if ((a[0].type != DLX_JV_ABSENT && !dlx_jx_need_int(x, &a[0], "indent", &width)) ||
-            !dlx_jv_text(x, "", 0, true, &empty) ||
-            !dlx_jv_pad(x, empty.as.string, width > 0 ? width : 0, 0, NULL, &by))
+            !dlx_jv_blanks(x, width, &by))
             return false;
     }
     /* With a line break added, so that one at the end stays. */
@@ -143,14 +141,6 @@ static bool filter_wordcount(dlx_jx *x, const dlx_jv *v, dlx_jv *out)
 /* ---- numbers ------------------------------------------------------------------------------------------------------
  */
 
-static int digit_of(char c)
-{
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'z') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'Z') return c - 'A' + 10;
-    return 99;
-}
-
 /* Text without white space around it and without a sign; false when nothing is left. */
 static bool number_text(dlx_jx *x, const dlx_jv_string *s, bool *negative, const char **p, const char **end, bool *fine)
 {
@@ -187,11 +177,11 @@ static bool parse_int(dlx_jx *x, const dlx_jv_string *s, int64_t base, int64_t *
             digit = false;
             continue;
         }
-        if (digit_of(*p) >= base) *fine = false;
+        if (dlx_jinja_digit(*p) >= base) *fine = false;
         if (!*fine) return true;
         digit = true;
         overflow = overflow || __builtin_mul_overflow(v, (uint64_t)base, &v) ||
-                   __builtin_add_overflow(v, (uint64_t)digit_of(*p), &v);
+                   __builtin_add_overflow(v, (uint64_t)dlx_jinja_digit(*p), &v);
     }
     if (overflow || v > (uint64_t)INT64_MAX) return dlx_jx_fail(x, DLX_E_LIMIT, "an integer does not fit into 64 bits");
     *out = negative ? -(int64_t)v : (int64_t)v;

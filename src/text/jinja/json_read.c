@@ -41,12 +41,8 @@ static int32_t hex4(const reader *r, size_t at)
     int32_t v = 0;
     if (r->n - at < 4 || at > r->n) return -1;
     for (size_t i = at; i < at + 4; i++) {
-        char c = r->text[i];
-        int d = c >= '0' && c <= '9'   ? c - '0'
-                : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                       : -1;
-        if (d < 0) return -1;
+        int d = dlx_jinja_digit(r->text[i]);
+        if (d >= 16) return -1;
         v = v << 4 | d;
     }
     return v;
@@ -156,16 +152,10 @@ typedef struct member {
     size_t place;
 } member;
 
-static int compare_names(const dlx_jv_string *a, const dlx_jv_string *b)
-{
-    int order = memcmp(a->p, b->p, a->n < b->n ? a->n : b->n);
-    return order ? order : (a->n > b->n) - (a->n < b->n);
-}
-
 static int compare_members(const void *pa, const void *pb)
 {
     const member *a = pa, *b = pb;
-    int order = compare_names(a->name, b->name);
+    int order = dlx_jv_order_strings(a->name, b->name);
     return order ? order : (a->place > b->place) - (a->place < b->place);
 }
 
@@ -179,7 +169,7 @@ static bool drop_duplicates(reader *r, dlx_jv_dict *d)
     for (size_t i = 0; i < d->n; i++) m[i] = (member){d->keys[i].as.string, i};
     qsort(m, d->n, sizeof *m, compare_members);
     for (size_t i = 1, first = 0; i < d->n; i++) {
-        if (compare_names(m[first].name, m[i].name) != 0) {
+        if (dlx_jv_order_strings(m[first].name, m[i].name) != 0) {
             first = i;
             continue;
         }

@@ -147,7 +147,7 @@ static bool read_separators(dlx_jx *x, dumper *d, const dlx_jv *v)
 static bool read_indent(dlx_jx *x, dumper *d, const dlx_jv *v)
 {
     int64_t width;
-    dlx_jv blanks, empty;
+    dlx_jv blanks;
     if (!dlx_jv_is_given(v)) return true;
     if (v->type == DLX_JV_STRING) {
         d->indent = v->as.string;
@@ -155,9 +155,7 @@ static bool read_indent(dlx_jx *x, dumper *d, const dlx_jv *v)
     }
     if (!dlx_jx_need_int(x, v, "tojson", &width)) return false;
     if (width > 1000) return dlx_jx_fail(x, DLX_E_LIMIT, "'tojson' indents by at most 1000 blanks");
-    if (!dlx_jv_text(x, "", 0, true, &empty) ||
-        !dlx_jv_pad(x, empty.as.string, width > 0 ? width : 0, 0, NULL, &blanks))
-        return false;
+    if (!dlx_jv_blanks(x, width, &blanks)) return false;
     d->indent = blanks.as.string;
     return true;
 }

@@ -127,21 +127,13 @@ static bool is_name(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || is_digit(c) || (unsigned char)c >= 0x80;
 }
 
-static int digit_value(char c)
-{
-    if (is_digit(c)) return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return 99;
-}
-
 /* Digits with single underscores between them; where they end. `at` itself when there are none. */
 static size_t skip_digits(const lexer *lx, size_t at, int base)
 {
     size_t end = at;
-    while (end < lx->n && digit_value(lx->p[end]) < base) {
+    while (end < lx->n && dlx_jinja_digit(lx->p[end]) < base) {
         end++;
-        if (end + 1 < lx->n && lx->p[end] == '_' && digit_value(lx->p[end + 1]) < base) end++;
+        if (end + 1 < lx->n && lx->p[end] == '_' && dlx_jinja_digit(lx->p[end + 1]) < base) end++;
     }
     return end;
 }
@@ -152,7 +144,7 @@ static dlx_status add_integer(lexer *lx, size_t end, int base)
     for (size_t i = lx->at; i < end; i++) {
         if (lx->p[i] == '_') continue;
         if (__builtin_mul_overflow(v, (uint64_t)base, &v) ||
-            __builtin_add_overflow(v, (uint64_t)digit_value(lx->p[i]), &v) || v > INT64_MAX)
+            __builtin_add_overflow(v, (uint64_t)dlx_jinja_digit(lx->p[i]), &v) || v > INT64_MAX)
             return SYNTAX(lx, "%u: integer '%.*s' does not fit into 64 bits", lx->line,
                           (int)(end - lx->at < 60 ? end - lx->at : 60), lx->p + lx->at);
     }
@@ -208,8 +200,8 @@ static dlx_status lex_number(lexer *lx)
 static size_t escape_digits(const char *p, const char *end, size_t most, int base, uint32_t *c)
 {
     size_t i = 0;
-    for (*c = 0; i < most && p + i < end && digit_value(p[i]) < base; i++)
-        *c = *c * (uint32_t)base + (uint32_t)digit_value(p[i]);
+    for (*c = 0; i < most && p + i < end && dlx_jinja_digit(p[i]) < base; i++)
+        *c = *c * (uint32_t)base + (uint32_t)dlx_jinja_digit(p[i]);
     return i;
 }
 

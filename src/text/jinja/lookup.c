@@ -78,24 +78,24 @@ static bool undefined_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv *n
     return true;
 }
 
-bool dlx_jx_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, dlx_jv *out)
+static bool look_up(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, bool keys, dlx_jv *out)
 {
     bool found;
     dlx_jv key = {.type = DLX_JV_STRING, .as.string = name};
     if (object->type == DLX_JV_UNDEFINED && !is_private(name)) return dlx_jx_fail_undefined(x, object);
     if (!find_attribute(x, object, name, out, &found)) return false;
-    if (found) return true;
-    if (!find_item(x, object, &key, out, &found)) return false;
+    if (!found && keys && !find_item(x, object, &key, out, &found)) return false;
     return found || undefined_attribute(x, object, &key, out);
+}
+
+bool dlx_jx_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, dlx_jv *out)
+{
+    return look_up(x, object, name, true, out);
 }
 
 bool dlx_jx_own_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, dlx_jv *out)
 {
-    bool found;
-    dlx_jv key = {.type = DLX_JV_STRING, .as.string = name};
-    if (object->type == DLX_JV_UNDEFINED && !is_private(name)) return dlx_jx_fail_undefined(x, object);
-    if (!find_attribute(x, object, name, out, &found)) return false;
-    return found || undefined_attribute(x, object, &key, out);
+    return look_up(x, object, name, false, out);
 }
 
 bool dlx_jx_item(dlx_jx *x, const dlx_jv *object, const dlx_jv *key, dlx_jv *out)

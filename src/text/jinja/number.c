@@ -1,4 +1,4 @@
-/* Floats as Python reads and prints them, whatever the locale's decimal point is. */
+/* Digits of any base, and floats as Python reads and prints them, whatever the locale's decimal point is. */
 #include <locale.h>
 #include <math.h>
 #include <stdio.h>
@@ -6,6 +6,14 @@
 #include <string.h>
 
 #include "text/jinja/value.h"
+
+int dlx_jinja_digit(char c)
+{
+    if (c >= '0' && c <= '9') return c - '0';
+    if (c >= 'a' && c <= 'z') return c - 'a' + 10;
+    if (c >= 'A' && c <= 'Z') return c - 'A' + 10;
+    return 99;
+}
 
 /* No float64 needs more than 767 digits to be rounded correctly; more of them are summed up in one. */
 enum { SIGNIFICANT = 800, SHORTEST = 17 };

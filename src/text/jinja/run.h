@@ -111,6 +111,8 @@ typedef enum dlx_jx_flow { DLX_JX_GO_ON, DLX_JX_BREAK, DLX_JX_CONTINUE, DLX_JX_F
 dlx_jx_flow dlx_jx_run(dlx_jx *x, uint32_t first);
 bool dlx_jx_push_scope(dlx_jx *x);
 bool dlx_jx_set(dlx_jx *x, dlx_jx_scope *scope, uint32_t name, dlx_jv value);
+/* The value of a name in the scopes around, from the inside; NULL: it has none. */
+const dlx_jv *dlx_jx_get(const dlx_jx *x, uint32_t name);
 /* DLX_JX_LOOP ...; nothing where the template does not mention it. */
 bool dlx_jx_set_name(dlx_jx *x, dlx_jx_scope *scope, int which, dlx_jv value);
 /* target = value; tuples are unpacked. */

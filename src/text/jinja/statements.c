@@ -36,6 +36,14 @@ bool dlx_jx_set(dlx_jx *x, dlx_jx_scope *s, uint32_t name, dlx_jv value)
     return true;
 }
 
+const dlx_jv *dlx_jx_get(const dlx_jx *x, uint32_t name)
+{
+    for (const dlx_jx_scope *s = x->scope; s; s = s->parent)
+        for (size_t i = s->n; i-- > 0;)
+            if (s->names[i] == name) return &s->values[i];
+    return NULL;
+}
+
 bool dlx_jx_set_name(dlx_jx *x, dlx_jx_scope *scope, int which, dlx_jv value)
 {
     return !x->mentions[which] || dlx_jx_set(x, scope, x->names[which], value);
@@ -58,10 +66,7 @@ static bool unpack(dlx_jx *x, uint32_t first, const dlx_jv *value)
 /* namespace.attribute = value */
 static bool assign_member(dlx_jx *x, const dlx_jinja_node *node, const dlx_jv *value)
 {
-    const dlx_jv *space = NULL;
-    for (const dlx_jx_scope *s = x->scope; s && !space; s = s->parent)
-        for (size_t i = 0; i < s->n && !space; i++)
-            if (s->names[i] == node->f[0]) space = &s->values[i];
+    const dlx_jv *space = dlx_jx_get(x, node->f[0]);
     if (!space || space->type != DLX_JV_NAMESPACE)
         return dlx_jx_fail(x, DLX_E_INVALID, "cannot assign attribute on a value that is no namespace");
     const dlx_jinja_text *text = &x->tree->strings[node->f[1]];

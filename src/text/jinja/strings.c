@@ -286,6 +286,12 @@ bool dlx_jv_pad(dlx_jx *x, const dlx_jv_string *s, int64_t left, int64_t right, 
            dlx_jv_bytes_end(x, b, 0, out);
 }
 
+bool dlx_jv_blanks(dlx_jx *x, int64_t n, dlx_jv *out)
+{
+    dlx_jv empty;
+    return dlx_jv_text(x, "", 0, true, &empty) && dlx_jv_pad(x, empty.as.string, n > 0 ? n : 0, 0, NULL, out);
+}
+
 bool dlx_jv_splitlines(dlx_jx *x, const dlx_jv_string *s, bool keep, dlx_jv_list **out)
 {
     dlx_jv line;

@@ -149,6 +149,8 @@ int64_t dlx_jv_to_int(const dlx_jv *v);   /* of one of these */
 bool dlx_jv_is_given(const dlx_jv *v);    /* an argument: neither ABSENT nor none */
 bool dlx_jv_truth(const dlx_jv *v);
 bool dlx_jv_equal(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *equal);
+/* As memcmp reports it. */
+int dlx_jv_order_strings(const dlx_jv_string *a, const dlx_jv_string *b);
 /* a < b, as Python's sort asks it. */
 bool dlx_jv_less(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *less);
 /* Any of the comparisons of a tree. */
@@ -191,6 +193,8 @@ bool dlx_jv_strip(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *set, b
 enum { DLX_JV_UPPER, DLX_JV_LOWER, DLX_JV_CAPITALIZE, DLX_JV_TITLE, DLX_JV_SWAPCASE, DLX_JV_FILTER_TITLE };
 bool dlx_jv_change_case(dlx_jx *x, const dlx_jv_string *s, int how, dlx_jv *out);
 bool dlx_jv_pad(dlx_jx *x, const dlx_jv_string *s, int64_t left, int64_t right, const dlx_jv_string *fill, dlx_jv *out);
+/* n blanks, the template's own; none when n is negative. */
+bool dlx_jv_blanks(dlx_jx *x, int64_t n, dlx_jv *out);
 bool dlx_jv_splitlines(dlx_jx *x, const dlx_jv_string *s, bool keep, dlx_jv_list **out);
 /* Each of Python's is...() methods; dlx_jinja_class, or DLX_JV_IS_*. */
 enum { DLX_JV_IS_SPACE = 100, DLX_JV_IS_ALNUM, DLX_JV_IS_ASCII, DLX_JV_IS_TITLE };
@@ -200,6 +204,8 @@ bool dlx_jv_escape(dlx_jx *x, const dlx_jv_string *s, dlx_jv *out);
 /* ---- numbers (number.c) -------------------------------------------------------------------------------------------
  */
 
+/* What a digit or letter stands for in bases up to 36; 99 for what is neither. */
+int dlx_jinja_digit(char c);
 /* A decimal number of JSON or Jinja without underscores, whatever the locale. */
 double dlx_jinja_parse_float(const char *p, const char *end);
 /* repr(v) of Python; returns its length. */

@@ -326,10 +326,9 @@ bool dlx_jv_equal(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, bool *equal)
     return fine;
 }
 
-static int compare_strings(const dlx_jv_string *a, const dlx_jv_string *b)
+int dlx_jv_order_strings(const dlx_jv_string *a, const dlx_jv_string *b)
 {
-    int order = memcmp(a->p, b->p, a->n < b->n ? a->n : b->n); /* UTF-8 sorts as its code points do */
-    return order ? order : (a->n > b->n) - (a->n < b->n);
+    return dlx_utf8_compare(a->p, a->n, b->p, b->n);
 }
 
 /* -1, 0, 1; 2 for NaN. */
@@ -346,7 +345,7 @@ static bool order(dlx_jx *x, const dlx_jv *a, const dlx_jv *b, int *result)
         return true;
     }
     if (a->type == DLX_JV_STRING && b->type == DLX_JV_STRING) {
-        int c = compare_strings(a->as.string, b->as.string);
+        int c = dlx_jv_order_strings(a->as.string, b->as.string);
         *result = (c > 0) - (c < 0);
         return dlx_jx_step(x, 1);
     }
