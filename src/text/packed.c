@@ -37,38 +37,24 @@ static bool make_layout(layout *l, uint64_t size, uint64_t merges, uint64_t adde
     return fine;
 }
 
-static void put_u32(uint8_t *p, uint32_t v)
-{
-    p[0] = (uint8_t)v;
-    p[1] = (uint8_t)(v >> 8);
-    p[2] = (uint8_t)(v >> 16);
-    p[3] = (uint8_t)(v >> 24);
-}
-
-static uint32_t get_u32(const uint8_t *p)
-{
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
 static void write_sections(uint8_t *p, const layout *l, const dlx_tokenizer *t)
 {
-    for (size_t i = 0; i < 256; i++) put_u32(p + l->byte_id + 4 * i, t->byte_id[i]);
+    for (size_t i = 0; i < 256; i++) dlx_packed_put(p + l->byte_id + 4 * i, t->byte_id[i], 4);
     memcpy(p + l->kind, t->kind, t->size);
     for (size_t i = 0; i < t->size; i++) {
         uint32_t n = t->offset[i + 1] - t->offset[i];
-        p[l->length + 2 * i] = (uint8_t)n;
-        p[l->length + 2 * i + 1] = (uint8_t)(n >> 8);
+        dlx_packed_put(p + l->length + 2 * i, n, 2);
     }
     memcpy(p + l->bytes, t->bytes, t->offset[t->size]);
     for (size_t i = 0; i < t->n_merges; i++) {
-        put_u32(p + l->merges + 12 * i, t->merges[i].left);
-        put_u32(p + l->merges + 12 * i + 4, t->merges[i].right);
-        put_u32(p + l->merges + 12 * i + 8, t->merges[i].merged);
+        dlx_packed_put(p + l->merges + 12 * i, t->merges[i].left, 4);
+        dlx_packed_put(p + l->merges + 12 * i + 4, t->merges[i].right, 4);
+        dlx_packed_put(p + l->merges + 12 * i + 8, t->merges[i].merged, 4);
     }
     uint8_t *text = p + l->texts;
     for (size_t i = 0; i < t->n_added; i++) {
-        put_u32(p + l->added + 8 * i, t->added[i].id);
-        put_u32(p + l->added + 8 * i + 4, t->added[i].length);
+        dlx_packed_put(p + l->added + 8 * i, t->added[i].id, 4);
+        dlx_packed_put(p + l->added + 8 * i + 4, t->added[i].length, 4);
         memcpy(text, t->added[i].text, t->added[i].length);
         text += t->added[i].length;
     }
@@ -98,7 +84,7 @@ dlx_status dlx_tokenizer_pack(const dlx_tokenizer *t, void **bytes, size_t *n, d
         [MERGES] = t->n_merges,           [ADDED] = t->n_added,
         [BYTES] = t->offset[t->size],     [TEXTS] = (uint32_t)texts,
     };
-    for (size_t i = 0; i < N_FIELDS; i++) put_u32(p + 8 + 4 * i, fields[i]);
+    for (size_t i = 0; i < N_FIELDS; i++) dlx_packed_put(p + 8 + 4 * i, fields[i], 4);
     write_sections(p, &l, t);
     dlx_packed_chat_write(p + l.total, t);
     *bytes = p;
@@ -112,7 +98,7 @@ static dlx_status read_header(dlx_tokenizer *t, layout *l, const uint8_t *p, siz
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: does not begin with DLXTOK and a header of %d bytes",
                         DLX_PACKED_HEADER);
     uint32_t field[N_FIELDS];
-    for (size_t i = 0; i < N_FIELDS; i++) field[i] = get_u32(p + 8 + 4 * i);
+    for (size_t i = 0; i < N_FIELDS; i++) field[i] = dlx_packed_get(p + 8 + 4 * i, 4);
     if (field[VERSION] < 1 || field[VERSION] > DLX_PACKED_VERSION)
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: version %u; this build reads versions up to %d",
                         field[VERSION], DLX_PACKED_VERSION);
@@ -149,7 +135,7 @@ static dlx_status out_of_memory(const dlx_tokenizer *t, dlx_error *err)
 
 static dlx_status read_tokens(dlx_tokenizer *t, const layout *l, const uint8_t *p, dlx_error *err)
 {
-    uint32_t n_bytes = get_u32(p + 8 + 4 * BYTES);
+    uint32_t n_bytes = dlx_packed_get(p + 8 + 4 * BYTES, 4);
     uint8_t *kind = dlx_arena_array(&t->arena, t->size, 1);
     uint32_t *offset = dlx_arena_array(&t->arena, (size_t)t->size + 1, sizeof *offset);
     uint8_t *bytes = dlx_arena_array(&t->arena, n_bytes, 1);
@@ -158,14 +144,13 @@ static dlx_status read_tokens(dlx_tokenizer *t, const layout *l, const uint8_t *
     memcpy(bytes, p + l->bytes, n_bytes);
     uint64_t end = 0;
     for (uint32_t i = 0; i < t->size; i++) {
-        const uint8_t *q = p + l->length + 2 * (size_t)i;
-        end += (uint32_t)q[0] | (uint32_t)q[1] << 8;
+        end += dlx_packed_get(p + l->length + 2 * (size_t)i, 2);
         if (end > n_bytes) break;
         offset[i + 1] = (uint32_t)end;
     }
     if (end != n_bytes)
         return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: the lengths of its tokens do not add up to %u", n_bytes);
-    for (size_t i = 0; i < 256; i++) t->byte_id[i] = get_u32(p + l->byte_id + 4 * i);
+    for (size_t i = 0; i < 256; i++) t->byte_id[i] = dlx_packed_get(p + l->byte_id + 4 * i, 4);
     t->kind = kind;
     t->offset = offset;
     t->bytes = bytes;
@@ -174,19 +159,19 @@ static dlx_status read_tokens(dlx_tokenizer *t, const layout *l, const uint8_t *
 
 static dlx_status read_merges_and_added(dlx_tokenizer *t, const layout *l, const uint8_t *p, dlx_error *err)
 {
-    uint32_t n_text = get_u32(p + 8 + 4 * TEXTS), at = 0;
+    uint32_t n_text = dlx_packed_get(p + 8 + 4 * TEXTS, 4), at = 0;
     dlx_merge *merges = dlx_arena_array(&t->arena, t->n_merges, sizeof *merges);
     dlx_added_token *added = dlx_arena_array(&t->arena, t->n_added, sizeof *added);
     char *text = dlx_arena_array(&t->arena, n_text, 1);
     if (!merges || !added || !text) return out_of_memory(t, err);
     for (size_t i = 0; i < t->n_merges; i++) {
         const uint8_t *q = p + l->merges + 12 * i;
-        merges[i] = (dlx_merge){get_u32(q), get_u32(q + 4), get_u32(q + 8)};
+        merges[i] = (dlx_merge){dlx_packed_get(q, 4), dlx_packed_get(q + 4, 4), dlx_packed_get(q + 8, 4)};
     }
     memcpy(text, p + l->texts, n_text);
     for (size_t i = 0; i < t->n_added; i++) {
         const uint8_t *q = p + l->added + 8 * i;
-        added[i] = (dlx_added_token){.id = get_u32(q), .length = get_u32(q + 4), .text = text + at};
+        added[i] = (dlx_added_token){.id = dlx_packed_get(q, 4), .length = dlx_packed_get(q + 4, 4), .text = text + at};
         if (added[i].length > n_text - at)
             return dlx_fail(err, DLX_E_FORMAT, "packed tokenizer: added token %zu reaches past the texts", i);
         at += added[i].length;
@@ -205,10 +190,11 @@ static dlx_status read_packed(dlx_tokenizer *t, const uint8_t *p, size_t n, dlx_
     DLX_TRY(read_tokens(t, &l, p, err));
     DLX_TRY(read_merges_and_added(t, &l, p, err));
     if (!t->steps)
-        DLX_TRY(dlx_steps_read(&t->steps, &t->n_steps, &t->arena, p + l.steps, get_u32(p + 8 + 4 * STEPS), err));
-    dlx_status status = get_u32(p + 8 + 4 * VERSION) >= DLX_PACKED_WITH_CHAT
+        DLX_TRY(
+            dlx_steps_read(&t->steps, &t->n_steps, &t->arena, p + l.steps, dlx_packed_get(p + 8 + 4 * STEPS, 4), err));
+    dlx_status status = dlx_packed_get(p + 8 + 4 * VERSION, 4) >= DLX_PACKED_WITH_CHAT
                             ? dlx_packed_chat_read(t, p + l.total, n - (size_t)l.total, err)
-                            : dlx_packed_chat_published(t, get_u32(p + 8 + 4 * CHAT), err);
+                            : dlx_packed_chat_published(t, dlx_packed_get(p + 8 + 4 * CHAT, 4), err);
     if (status == DLX_OK) status = dlx_tokenizer_finish(t, err);
     return status == DLX_OK ? DLX_OK : dlx_fail_prefix(err, status, "packed tokenizer");
 }

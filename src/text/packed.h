@@ -31,6 +31,8 @@
 #ifndef DLX_TEXT_PACKED_H
 #define DLX_TEXT_PACKED_H
 
+#include <stdint.h>
+
 #define DLX_PACKED_MAGIC "DLXTOK\0\0"
 
 enum {
@@ -40,5 +42,18 @@ enum {
     DLX_PACKED_FLAG_NFC = 1, /* version 1 */
     DLX_PACKED_FLAG_IGNORE_MERGES = 2,
 };
+
+/* Numbers of 1 to 4 bytes. */
+static inline void dlx_packed_put(uint8_t *p, uint32_t v, int bytes)
+{
+    for (int i = 0; i < bytes; i++) p[i] = (uint8_t)(v >> 8 * i);
+}
+
+static inline uint32_t dlx_packed_get(const uint8_t *p, int bytes)
+{
+    uint32_t v = 0;
+    for (int i = 0; i < bytes; i++) v |= (uint32_t)p[i] << 8 * i;
+    return v;
+}
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/sizes.h"
 #include "base/status.h"
 #include "text/jinja/jinja.h"
+#include "text/packed.h"
 #include "text/published.h"
 
 typedef struct part {
@@ -34,7 +35,7 @@ void dlx_packed_chat_write(uint8_t *p, const dlx_tokenizer *t)
     parts_of(t, parts);
     for (int i = 0; i < 3; i++) {
         size_t n = parts[i].n;
-        for (int k = 0; k < 4; k++) p[k] = (uint8_t)(n >> 8 * k);
+        dlx_packed_put(p, (uint32_t)n, 4);
         if (n) memcpy(p + 4, parts[i].p, n);
         p += 4 + dlx_align_up(n, 4);
     }
@@ -46,7 +47,7 @@ dlx_status dlx_packed_chat_read(dlx_tokenizer *t, const uint8_t *p, size_t n, dl
     size_t at = 0;
     for (int i = 0; i < 3; i++) {
         if (n - at < 4) return dlx_fail(err, DLX_E_FORMAT, "its chat templates end early");
-        size_t length = (size_t)p[at] | (size_t)p[at + 1] << 8 | (size_t)p[at + 2] << 16 | (size_t)p[at + 3] << 24;
+        size_t length = dlx_packed_get(p + at, 4);
         at += 4;
         if (length > n - at || dlx_align_up(length, 4) > n - at)
             return dlx_fail(err, DLX_E_FORMAT, "a chat template reaches past the end");

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "text/packed.h"
 #include "text/utf8.h"
 
 #define PUBLISHED(pattern)                                                                                             \
@@ -84,28 +85,16 @@ size_t dlx_steps_size(const dlx_text_step *steps, uint32_t n)
     return size;
 }
 
-static void put(uint8_t *p, uint32_t v, int bytes)
-{
-    for (int i = 0; i < bytes; i++) p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static uint32_t get(const uint8_t *p, int bytes)
-{
-    uint32_t v = 0;
-    for (int i = 0; i < bytes; i++) v |= (uint32_t)p[i] << 8 * i;
-    return v;
-}
-
 void dlx_steps_write(uint8_t *out, const dlx_text_step *steps, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
         const dlx_text_step *s = &steps[i];
-        put(out, s->kind, 1);
-        put(out + 1, s->flags, 1);
-        put(out + 2, s->n_text, 2);
-        put(out + 4, s->n_second, 2);
-        put(out + 6, 0, 2);
-        put(out + 8, s->id, 4);
+        dlx_packed_put(out, s->kind, 1);
+        dlx_packed_put(out + 1, s->flags, 1);
+        dlx_packed_put(out + 2, s->n_text, 2);
+        dlx_packed_put(out + 4, s->n_second, 2);
+        dlx_packed_put(out + 6, 0, 2);
+        dlx_packed_put(out + 8, s->id, 4);
         out += DLX_STEP_HEADER;
         if (s->n_text) memcpy(out, s->text, s->n_text);
         out += s->n_text;
@@ -125,15 +114,15 @@ dlx_status dlx_steps_read(const dlx_text_step **steps, uint32_t *n, dlx_arena *a
     for (size_t at = 0; at < size;) {
         const uint8_t *p = bytes + at;
         size_t left = size - at;
-        if (count == DLX_MAX_STEPS || left < DLX_STEP_HEADER || get(p + 6, 2) ||
-            left - DLX_STEP_HEADER < (size_t)get(p + 2, 2) + get(p + 4, 2))
+        if (count == DLX_MAX_STEPS || left < DLX_STEP_HEADER || dlx_packed_get(p + 6, 2) ||
+            left - DLX_STEP_HEADER < (size_t)dlx_packed_get(p + 2, 2) + dlx_packed_get(p + 4, 2))
             return dlx_fail(err, DLX_E_FORMAT, "step %u of the tokenizer does not fit its section", count);
         at += DLX_STEP_HEADER;
         dlx_text_step s = {.kind = p[0],
                            .flags = p[1],
-                           .n_text = (uint16_t)get(p + 2, 2),
-                           .n_second = (uint16_t)get(p + 4, 2),
-                           .id = get(p + 8, 4)};
+                           .n_text = (uint16_t)dlx_packed_get(p + 2, 2),
+                           .n_second = (uint16_t)dlx_packed_get(p + 4, 2),
+                           .id = dlx_packed_get(p + 8, 4)};
         s.text = text + at;
         s.second = text + at + s.n_text;
         at += (size_t)s.n_text + s.n_second;
