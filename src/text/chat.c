@@ -61,12 +61,20 @@ static bool set_text(dlx_jx *x, dlx_jv_dict *d, const char *key, const char *tex
     return foreign_text(x, text, &value) && set_key(x, d, key, value);
 }
 
+/* The caller's JSON: an array or an object; with `or_null` also null. */
+static bool read_typed(dlx_jx *x, const char *json, size_t n, const char *what, dlx_jv_type type, bool or_null,
+                       dlx_jv *out)
+{
+    if (!dlx_jx_read_json(x, json, n, what, false, out)) return false;
+    return out->type == type || (or_null && out->type == DLX_JV_NONE) ||
+           dlx_jx_fail(x, DLX_E_INVALID, "%s: must be a JSON %s", what, type == DLX_JV_LIST ? "array" : "object");
+}
+
 static bool add_more(dlx_jx *x, dlx_jv_dict *d, const char *json)
 {
     dlx_jv more;
     if (!json || !*json) return true;
-    if (!dlx_jx_read_json(x, json, strlen(json), "more", false, &more)) return false;
-    if (more.type != DLX_JV_DICT) return dlx_jx_fail(x, DLX_E_INVALID, "more: must be a JSON object");
+    if (!read_typed(x, json, strlen(json), "more", DLX_JV_DICT, false, &more)) return false;
     for (size_t i = 0; i < more.as.dict->n; i++)
         if (!dlx_jv_dict_set(x, d, more.as.dict->keys[i], more.as.dict->values[i])) return false;
     return true;
@@ -80,12 +88,10 @@ static bool from_structure(dlx_jx *x, const dlx_chat_message *m, dlx_jv *out)
         !set_text(x, d, "content", m->content ? m->content : "") ||
         (m->reasoning_content && !set_text(x, d, "reasoning_content", m->reasoning_content)))
         return false;
-    if (m->tool_calls && *m->tool_calls) {
-        if (!dlx_jx_read_json(x, m->tool_calls, strlen(m->tool_calls), "tool_calls", false, &calls)) return false;
-        if (calls.type != DLX_JV_LIST && calls.type != DLX_JV_NONE)
-            return dlx_jx_fail(x, DLX_E_INVALID, "tool_calls: must be a JSON array");
-        if (!set_key(x, d, "tool_calls", calls)) return false;
-    }
+    if (m->tool_calls && *m->tool_calls &&
+        (!read_typed(x, m->tool_calls, strlen(m->tool_calls), "tool_calls", DLX_JV_LIST, true, &calls) ||
+         !set_key(x, d, "tool_calls", calls)))
+        return false;
     *out = (dlx_jv){.type = DLX_JV_DICT, .foreign = true, .as.dict = d};
     return add_more(x, d, m->more);
 }
@@ -180,8 +186,7 @@ static bool read_messages(dlx_jx *x, const dlx_chat_input *in, const dlx_jinja *
     dlx_jv_list *list;
     *has_null = false;
     if (in->json) {
-        if (!dlx_jx_read_json(x, in->json, in->n_json, "messages", false, out)) return false;
-        if (out->type != DLX_JV_LIST) return dlx_jx_fail(x, DLX_E_INVALID, "messages: must be a JSON array");
+        if (!read_typed(x, in->json, in->n_json, "messages", DLX_JV_LIST, false, out)) return false;
     } else {
         if (!dlx_jv_new_list(x, in->n_messages, &list) || !from_structures(x, in, list)) return false;
         *out = dlx_jv_of_list(list, false);
@@ -217,11 +222,7 @@ static bool set_variable(dlx_jx *x, const char *name, dlx_jv value)
 static bool set_array(dlx_jx *x, const char *name, const char *json)
 {
     dlx_jv value = dlx_jv_none();
-    if (json && *json) {
-        if (!dlx_jx_read_json(x, json, strlen(json), name, false, &value)) return false;
-        if (value.type != DLX_JV_LIST && value.type != DLX_JV_NONE)
-            return dlx_jx_fail(x, DLX_E_INVALID, "%s: must be a JSON array", name);
-    }
+    if (json && *json && !read_typed(x, json, strlen(json), name, DLX_JV_LIST, true, &value)) return false;
     return set_variable(x, name, value);
 }
 
@@ -239,10 +240,9 @@ static bool set_kwargs(dlx_jx *x, const dlx_chat_options *o)
     static const char *const taken[] = {"messages", "tools", "documents", "add_generation_prompt"};
     dlx_jv kwargs;
     if (!o->template_kwargs || !*o->template_kwargs) return true;
-    if (!dlx_jx_read_json(x, o->template_kwargs, strlen(o->template_kwargs), "template_kwargs", false, &kwargs))
+    if (!read_typed(x, o->template_kwargs, strlen(o->template_kwargs), "template_kwargs", DLX_JV_DICT, true, &kwargs))
         return false;
     if (kwargs.type == DLX_JV_NONE) return true;
-    if (kwargs.type != DLX_JV_DICT) return dlx_jx_fail(x, DLX_E_INVALID, "template_kwargs: must be a JSON object");
     for (size_t i = 0; i < sizeof taken / sizeof taken[0]; i++)
         if (dlx_jv_dict_find(kwargs.as.dict, taken[i]))
             return dlx_jx_fail(x, DLX_E_INVALID, "template_kwargs: '%s' is given by other means", taken[i]);
