@@ -1,6 +1,7 @@
 #include "base/arena.h"
 
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,14 @@ char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n)
     char *p = dlx_arena_alloc(a, n + 1);
     if (p && n) memcpy(p, s, n);
     return p;
+}
+
+char *dlx_arena_path(dlx_arena *a, const char *folder, const char *name)
+{
+    size_t n = strlen(folder) + strlen(name) + 2;
+    char *path = dlx_arena_alloc(a, n);
+    if (path) snprintf(path, n, "%s/%s", folder, name);
+    return path;
 }
 
 size_t dlx_arena_bytes(const dlx_arena *a)

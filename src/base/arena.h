@@ -25,6 +25,8 @@ void *dlx_arena_alloc(dlx_arena *a, size_t size);
 void *dlx_arena_array(dlx_arena *a, size_t count, size_t size);
 /* NUL-terminated copy of n bytes; NULL when memory is out. */
 char *dlx_arena_strndup(dlx_arena *a, const char *s, size_t n);
+/* "folder/name"; NULL when memory is out. */
+char *dlx_arena_path(dlx_arena *a, const char *folder, const char *name);
 /* Bytes that its blocks take of the allocator. */
 size_t dlx_arena_bytes(const dlx_arena *a);
 /* What allocations would add to that: begin with the arena as it is, count each allocation, read bytes. */

@@ -1,11 +1,12 @@
 #include "base/fetched.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "base/io.h"
 
 /* "ORG/NAME" of a path in a Hugging Face cache (models--ORG--NAME/...), or a phrase that stands for it. */
 static void repository_of(char out[200], const char *path)
@@ -47,18 +48,9 @@ dlx_status dlx_check_fetched(const void *bytes, size_t n, const char *path, dlx_
 /* Whether folder/below holds a file whose name ends in ".incomplete". */
 static bool has_incomplete(const char *folder, const char *below)
 {
-    static const char end[] = ".incomplete";
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/%s", folder, below);
-    DIR *d = n > 0 && (size_t)n < sizeof path ? opendir(path) : NULL;
-    bool found = false;
-    if (!d) return false;
-    for (struct dirent *e; !found && (e = readdir(d)) != NULL;) {
-        size_t length = strlen(e->d_name);
-        found = length > sizeof end - 1 && !strcmp(e->d_name + length - (sizeof end - 1), end);
-    }
-    closedir(d);
-    return found;
+    return n > 0 && (size_t)n < sizeof path && dlx_folder_has(path, ".incomplete");
 }
 
 dlx_fetched_hint dlx_incomplete_download(const char *folder)

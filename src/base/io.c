@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "base/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -184,6 +185,20 @@ static bool has_kind(const char *path, mode_t kind)
 bool dlx_is_folder(const char *path)
 {
     return has_kind(path, S_IFDIR);
+}
+
+bool dlx_folder_has(const char *folder, const char *end)
+{
+    DIR *d = opendir(folder);
+    size_t m = strlen(end);
+    bool found = false;
+    if (!d) return false;
+    for (struct dirent *e; !found && (e = readdir(d)) != NULL;) {
+        size_t n = strlen(e->d_name);
+        found = n > m && !strcmp(e->d_name + n - m, end);
+    }
+    closedir(d);
+    return found;
 }
 
 bool dlx_is_file(const char *path)

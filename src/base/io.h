@@ -59,6 +59,8 @@ dlx_status dlx_read_file(char **out, size_t *size, const char *path, size_t limi
 
 bool dlx_is_folder(const char *path);
 bool dlx_is_file(const char *path);
+/* Whether a folder holds something whose name ends in `end` and has more in front of it. */
+bool dlx_folder_has(const char *folder, const char *end);
 /* Whether anything has that name, of whatever kind. */
 bool dlx_exists(const char *path);
 

@@ -11,28 +11,19 @@
  */
 #include "model/weights.h"
 
-#include <dirent.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fetched.h"
+#include "base/io.h"
 #include "base/sizes.h"
 #include "format/json/json_file.h"
 
 enum { INDEX_LIMIT = 64 << 20, MOST_SHARDS = 4096, MOST_TENSOR_NAME = 192 };
 
 static const char single_file[] = "model.safetensors", index_file[] = "model.safetensors.index.json";
-
-/* folder/name in the arena. */
-static char *path_of(dlx_checkpoint *c, const char *name)
-{
-    size_t n = strlen(c->folder) + strlen(name) + 2;
-    char *path = dlx_arena_alloc(&c->arena, n);
-    if (path) snprintf(path, n, "%s/%s", c->folder, name);
-    return path;
-}
 
 static dlx_status out_of_memory(const dlx_checkpoint *c, dlx_error *err)
 {
@@ -94,7 +85,7 @@ static dlx_status open_files(dlx_checkpoint *c, const char *const *names, size_t
     c->files = dlx_arena_array(&c->arena, n, sizeof *c->files);
     if (!c->files) return out_of_memory(c, err);
     for (size_t i = 0; i < n; i++) {
-        char *path = path_of(c, names[i]);
+        char *path = dlx_arena_path(&c->arena, c->folder, names[i]);
         if (!path) return out_of_memory(c, err);
         DLX_TRY(dlx_safetensors_open(&c->files[i], &c->arena, path, err));
         c->n_files++;
@@ -171,27 +162,13 @@ static dlx_status open_sharded(dlx_checkpoint *c, const char *path, dlx_error *e
     return s;
 }
 
-/* Whether the folder has a file whose name ends like this. */
-static bool has_file_like(const char *folder, const char *end)
-{
-    DIR *d = opendir(folder);
-    bool found = false;
-    if (!d) return false;
-    for (struct dirent *e; !found && (e = readdir(d)) != NULL;) {
-        size_t n = strlen(e->d_name);
-        found = n > strlen(end) && !strcmp(e->d_name + n - strlen(end), end);
-    }
-    closedir(d);
-    return found;
-}
-
 /* No weights that can be read: what there is instead. */
 static dlx_status no_weights(const dlx_checkpoint *c, dlx_error *err)
 {
     const char *what = "";
-    if (has_file_like(c->folder, ".gguf"))
+    if (dlx_folder_has(c->folder, ".gguf"))
         what = "; it has a GGUF file, which is quantised for llama.cpp: fetch the checkpoint that it was made from";
-    else if (has_file_like(c->folder, ".bin") || has_file_like(c->folder, ".bin.index.json"))
+    else if (dlx_folder_has(c->folder, ".bin") || dlx_folder_has(c->folder, ".bin.index.json"))
         what = "; convert its pytorch_model.bin to safetensors (Python: model.save_pretrained(folder))";
     DLX_TRY(dlx_refuse_adapter(c->folder, err));
     return dlx_fail(err, *what ? DLX_E_UNSUPPORTED : DLX_E_IO, "'%s' has no %s and no %s%s%s", c->folder, single_file,
@@ -201,7 +178,8 @@ static dlx_status no_weights(const dlx_checkpoint *c, dlx_error *err)
 dlx_status dlx_weights_open(dlx_checkpoint *c, dlx_error *err)
 {
     const char *const one[] = {single_file};
-    char *single = path_of(c, single_file), *index = path_of(c, index_file);
+    char *single = dlx_arena_path(&c->arena, c->folder, single_file),
+         *index = dlx_arena_path(&c->arena, c->folder, index_file);
     bool there;
     if (!single || !index) return out_of_memory(c, err);
     DLX_TRY(dlx_fetched_file(&there, single, err));

@@ -11,7 +11,6 @@
  * Where two files disagree about an id or a text, the one that stands higher in this list counts: the published files
  * of SDAR call id 151669 "<|MASK|>" in one place and "<MASK>" in another.
  */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,15 +35,6 @@ typedef struct loader {
     dlx_error *err;
 } loader;
 
-/* Path of a file of the folder, or NULL when memory is out. */
-static const char *path_of(loader *l, const char *name)
-{
-    size_t n = strlen(l->folder) + strlen(name) + 2;
-    char *path = dlx_arena_alloc(&l->names, n);
-    if (path) snprintf(path, n, "%s/%s", l->folder, name);
-    return path;
-}
-
 static dlx_status out_of_memory(loader *l)
 {
     return dlx_fail(l->err, DLX_E_NOMEM, "out of memory reading the tokenizer of '%s'", l->folder);
@@ -53,7 +43,7 @@ static dlx_status out_of_memory(loader *l)
 /* Parses a file; where it is absent, *out stays NULL. */
 static dlx_status read_json(loader *l, json_t **out, const char **file, const char *name)
 {
-    *file = path_of(l, name);
+    *file = dlx_arena_path(&l->names, l->folder, name);
     bool there;
     if (!*file) return out_of_memory(l);
     DLX_TRY(dlx_fetched_file(&there, *file, l->err));
@@ -96,7 +86,7 @@ static dlx_status read_merges(loader *l)
 {
     char *text;
     size_t n;
-    const char *file = path_of(l, "merges.txt");
+    const char *file = dlx_arena_path(&l->names, l->folder, "merges.txt");
     if (!file) return out_of_memory(l);
     bool there;
     DLX_TRY(dlx_fetched_file(&there, file, l->err));
