@@ -77,12 +77,10 @@ static dlx_status pattern_of(const step_list *l, const json_t *object, dlx_text_
 {
     const json_t *pattern = json_object_get(object, "pattern"), *regex = json_object_get(pattern, "Regex");
     const json_t *word = json_object_get(pattern, "String");
-    dlx_pattern *compiled;
     if (!regex && !word) return bad_member(l, object, "pattern", "an object with \"Regex\" or \"String\"");
     DLX_TRY(text_of(l, object, "pattern", regex ? regex : word, false, &step->text, &step->n_text));
     if (regex) step->flags |= DLX_PATTERN_REGEX;
-    dlx_status status = dlx_pattern_create(&compiled, step->text, step->n_text, regex != NULL, l->err);
-    dlx_pattern_free(compiled);
+    dlx_status status = dlx_pattern_check(step->text, step->n_text, regex != NULL, l->err);
     return status == DLX_OK ? DLX_OK : dlx_fail_prefix(l->err, status, "'%s': \"%s\"", l->file, l->key);
 }
 

@@ -27,11 +27,10 @@ static dlx_status compile(dlx_pattern *p, const char *text, size_t n, uint32_t o
                         code);
     pcre2_pattern_info(p->code, PCRE2_INFO_MATCHEMPTY, &empty);
     if (empty) return dlx_fail(err, DLX_E_UNSUPPORTED, "an expression that matches no text at all is not supported");
-    pcre2_jit_compile(p->code, PCRE2_JIT_COMPLETE); /* where it fails (no executable memory), pcre2_match interprets */
     return DLX_OK;
 }
 
-dlx_status dlx_pattern_create(dlx_pattern **out, const char *text, size_t n, bool regex, dlx_error *err)
+static dlx_status create(dlx_pattern **out, const char *text, size_t n, bool regex, dlx_error *err)
 {
     dlx_buffer translated = {0};
     dlx_pattern *p = calloc(1, sizeof *p);
@@ -46,6 +45,22 @@ dlx_status dlx_pattern_create(dlx_pattern **out, const char *text, size_t n, boo
     dlx_pattern_free(p);
     *out = NULL;
     return status;
+}
+
+dlx_status dlx_pattern_create(dlx_pattern **out, const char *text, size_t n, bool regex, dlx_error *err)
+{
+    DLX_TRY(create(out, text, n, regex, err));
+    /* Where it fails (no executable memory), pcre2_match interprets. */
+    pcre2_jit_compile((*out)->code, PCRE2_JIT_COMPLETE);
+    return DLX_OK;
+}
+
+dlx_status dlx_pattern_check(const char *text, size_t n, bool regex, dlx_error *err)
+{
+    dlx_pattern *p;
+    DLX_TRY(create(&p, text, n, regex, err));
+    dlx_pattern_free(p);
+    return DLX_OK;
 }
 
 void dlx_pattern_free(dlx_pattern *p)

@@ -23,6 +23,8 @@ typedef struct dlx_pattern dlx_pattern; /* immutable, shareable */
 
 /* Of a regular expression, or of a word that stands for itself; one that matches nothing at all is refused. */
 dlx_status dlx_pattern_create(dlx_pattern **out, const char *text, size_t n, bool regex, dlx_error *err);
+/* Whether that can be made, without making it ready to run. */
+dlx_status dlx_pattern_check(const char *text, size_t n, bool regex, dlx_error *err);
 void dlx_pattern_free(dlx_pattern *p); /* NULL is fine */
 
 /* What a search needs besides; one thread at a time. */
