@@ -129,6 +129,12 @@ except diffulex_edge.LibraryNotFoundError as error:
     assert "DLX_LIBRARY=/nowhere/lib.so" in done.stdout and "build it with CMake" in done.stdout
 
 
+def test_a_model_is_imported_without_an_event_loop():
+    """It would be the largest part of what importing takes, and only `async for` needs it."""
+    done = run_python("import sys, diffulex_edge; diffulex_edge.Model; assert 'asyncio' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_file_that_is_no_library_is_refused(tmp_path):
     file = tmp_path / "libdiffulex_edge.so"
     file.write_bytes(b"no library")
