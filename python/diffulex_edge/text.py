@@ -27,13 +27,6 @@ def _utf8(text: Union[str, bytes]) -> bytes:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")
 
 
-def _json_text(value: Any) -> Optional[bytes]:
-    """JSON of a value, in the form that Hugging Face's templates print; text is taken as JSON already."""
-    if value is None:
-        return None
-    return _utf8(value if isinstance(value, (str, bytes)) else json.dumps(value, ensure_ascii=False))
-
-
 def _plain(value: Any) -> Any:
     """What json.dumps cannot write as what it stands for: mappings, and messages of client libraries."""
     if isinstance(value, Mapping):
@@ -55,7 +48,7 @@ def _json_bytes(value: Any, name: str) -> bytes:
 
 
 def _json_text(value: Any, name: str) -> Optional[bytes]:
-    """JSON of a value; text is taken as JSON already."""
+    """JSON of a value, in the form that Hugging Face's templates print; text is taken as JSON already."""
     if value is None:
         return None
     return _utf8(value) if isinstance(value, (str, bytes)) else _json_bytes(value, name)
