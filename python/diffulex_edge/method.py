@@ -6,9 +6,10 @@ import os
 from ctypes import byref, c_size_t
 from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
-from . import _native, running
+from . import _native
 from .arrays import ELEMENTS, input_array, output_array, tensor_of
 from .handles import Handle, Turn
+from .opened import Opened
 from .session import require_file
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def _info(call: Callable[..., None], function: str, pointer: Any, i: int) -> Ten
                       tuple(bool(out.dynamic >> d & 1) for d in range(out.rank)))
 
 
-class Method:
+class Method(Opened):
     """A method of a .pte, called with numpy arrays (or torch tensors).
 
     path      the file
@@ -124,8 +125,5 @@ class Method:
         """Closing twice is fine."""
         self._handle.close()
 
-    def __enter__(self) -> "Method":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self.close, error)
+    def _end(self) -> None:
+        self.close()

@@ -33,6 +33,7 @@ from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
 from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
 from .handles import Handle, Turn
+from .opened import Opened
 from .streams import CompletionStream
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def require_file(path: PathLike) -> None:
         raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
 
 
-class Model:
+class Model(Opened):
     """An opened .pte.
 
     path      the file
@@ -376,11 +377,8 @@ class Model:
             tokenizer._handle.retire()
         self._handle.retire()
 
-    def __enter__(self) -> "Model":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self.close, error)
+    def _end(self) -> None:
+        self.close()
 
 
 def _is_many(prompt: Any) -> bool:
@@ -417,7 +415,7 @@ def _prepare(facts: ModelFacts, ids: Sequence[int], start: int = 0,
     return call, logits
 
 
-class Timeline:
+class Timeline(Opened):
     """What a Session and a Seat can do: model calls, and decodes with them."""
 
     model: Model
@@ -552,20 +550,13 @@ class Session(Timeline):
         if self._own is not None:
             self._own.close()
 
+    def _parts(self) -> Iterator[Opened]:
+        yield from list(self._seats)
+
     def _end(self) -> None:
-        """Closes it and its seat; what is at work ends first."""
-        running.end(self)
-        for seat in list(self._seats):
-            seat._end()
-        self._handle.retire()
+        super()._end()
         if self._own is not None:
             self._own.retire()
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self._end, error)
 
 
 def _take_text(pointer: c_void_p) -> str:
