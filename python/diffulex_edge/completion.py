@@ -106,15 +106,8 @@ class _TextCallback:
         self.function = _native.TEXT_FN(self._call) if on_text else _native.TEXT_FN()
 
     def _call(self, _: Any, text: Any, n: int) -> bool:
-        try:
-            assert self._on_text is not None
-            piece = ctypes.string_at(text, n).decode("utf-8", "replace") if n else ""
-            return self._callbacks.job.ask(self._on_text, piece) is not False
-        except running.Abandoned:
-            return False
-        except BaseException as error:  # noqa: B902 - raised again behind the C call
-            self._callbacks.error = error
-            return False
+        return self._callbacks.job.allows(self._callbacks.keep, self._on_text, lambda: (
+            ctypes.string_at(text, n).decode("utf-8", "replace") if n else "",))
 
 
 def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,

@@ -264,16 +264,11 @@ class _Callbacks:
             return status
 
     def _call_step(self, _: Any, step: Any, ids: Any, n: int) -> bool:
-        try:
-            if self.job.cancelled:
-                return False
-            return self._on_step is None or \
-                self.job.ask(self._on_step, _read_step(step.contents), ids[:n]) is not False
-        except running.Abandoned:
-            return False
-        except BaseException as error:  # noqa: B902 - raised again behind the C call
-            self.error = error
-            return False
+        return self.job.allows(self.keep, self._on_step, lambda: (_read_step(step.contents), ids[:n]))
+
+    def keep(self, error: BaseException) -> None:
+        """Has finish raise it."""
+        self.error = error
 
     def finish(self, status: int, message: str) -> None:
         """Raises what a callback raised, or the library's own error."""

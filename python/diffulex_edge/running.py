@@ -107,6 +107,24 @@ class Job:
             raise request.error
         return request.result
 
+    def allows(self, keep: Callable[[BaseException], Any], function: Optional[Callable[..., Any]],
+               read: Callable[[], Tuple[Any, ...]]) -> bool:
+        """What a callback answers that C asks whether to go on: the job is not cancelled, and the function, which the caller
+        runs, did not say False. Exceptions cannot pass through C: keep(error) has them, and the answer is no.
+
+        function   None: there is none to ask
+        read       its arguments. Called at once, by the job: what C points to may be gone when the caller has given up
+        """
+        try:
+            if self.cancelled:
+                return False
+            return function is None or self.ask(function, *read()) is not False
+        except Abandoned:
+            return False
+        except BaseException as error:  # noqa: B902 - raised again behind the C call
+            keep(error)
+            return False
+
     def also(self, work: Callable[[], None]) -> threading.Thread:
         """Starts another thread for the job; the job joins it before it ends."""
         def main() -> None:
