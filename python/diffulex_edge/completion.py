@@ -22,6 +22,7 @@ from .decode import (
     _Options,
     _read_generation,
     _to_ids,
+    run_with,
 )
 from .show import denoising_html
 
@@ -133,20 +134,9 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
     ValueError for wrong arguments and for what does not fit the context. Cancelling is no error: finish_reason tells.
     """
     decode = {**(options or {}), **keywords}
-    timeline: Any = forward
     ids = _to_ids(prompt)
-    if hasattr(timeline, "_borrow_forward"):
-        def work(job: running.Job) -> Completion:
-            with timeline._borrow_forward() as native:
-                return _complete(job, None, native, facts or timeline.model.facts, ids, tokenizer, reuse, stop,
-                                 keep_special, on_text, on_step, decode)
-        result: Completion = running.run(work, *timeline._scopes())
-        return result
-    if facts is None:
-        raise ValueError("a forward function needs the model's facts as well: complete(forward, prompt, facts=...)")
-    given = facts
-    result = running.run(lambda job: _complete(job, forward, None, given, ids, tokenizer, False, stop, keep_special,
-                                               on_text, on_step, decode))
+    result: Completion = run_with(forward, facts, "complete", lambda job, function, native, of: _complete(
+        job, function, native, of, ids, tokenizer, reuse, stop, keep_special, on_text, on_step, decode))
     return result
 
 

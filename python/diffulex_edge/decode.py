@@ -410,19 +410,26 @@ def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
 
     ValueError (InvalidArgumentError, LimitError) for wrong arguments and for what does not fit the context.
     """
-    timeline: Any = forward
     ids, decode = _to_ids(prompt), {**(options or {}), **keywords}
-    if hasattr(timeline, "_borrow_forward"):
-        def work(job: running.Job) -> Generation:
-            with timeline._borrow_forward() as native:
-                return _generate(job, None, native, facts or timeline.model.facts, ids, on_step, decode)
-        result: Generation = running.run(work, *timeline._scopes())
-        return result
-    if facts is None:
-        raise ValueError("a forward function needs the model's facts as well: generate(forward, prompt, facts=...)")
-    given = facts
-    result = running.run(lambda job: _generate(job, forward, None, given, ids, on_step, decode))
+    result: Generation = run_with(forward, facts, "generate", lambda job, function, native, of: _generate(
+        job, function, native, of, ids, on_step, decode))
     return result
+
+
+def run_with(forward: Union[ForwardFn, Any], facts: Optional[ModelFacts], name: str,
+             work: Callable[[running.Job, Optional[ForwardFn], Optional[NativeForward], ModelFacts], Any]) -> Any:
+    """work(job, forward function of Python, that of the library, facts) as a job, for what generate takes as `forward` and
+    `facts`: one of the two functions is None. name: of the function that was called, for the message"""
+    timeline: Any = forward
+    if hasattr(timeline, "_borrow_forward"):
+        def run(job: running.Job) -> Any:
+            with timeline._borrow_forward() as native:
+                return work(job, None, native, facts or timeline.model.facts)
+        return running.run(run, *timeline._scopes())
+    if facts is None:
+        raise ValueError(f"a forward function needs the model's facts as well: {name}(forward, prompt, facts=...)")
+    given = facts
+    return running.run(lambda job: work(job, forward, None, given))
 
 
 def _generate(job: running.Job, forward: Optional[ForwardFn], native: Optional[NativeForward], facts: ModelFacts,
