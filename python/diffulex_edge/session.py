@@ -34,7 +34,7 @@ from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, genera
 from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
 from .handles import Handle, Turn
 from .opened import Opened
-from .streams import CompletionStream
+from .streams import CompletionStream, stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -236,6 +236,15 @@ class Model(Opened):
                 self._tokenizer = Tokenizer.from_pte(self.path)
             return self._tokenizer
 
+    def _tokenizer_if(self, needed: bool) -> "Optional[Tokenizer]":
+        """None where the file carries none that is not needed."""
+        try:
+            return self.tokenizer()
+        except UnsupportedError:
+            if needed:
+                raise
+            return None
+
     def prompt_ids(self, prompt: Prompt, *, chat: Optional[bool] = None, special: bool = False,
                    **template: Any) -> List[int]:
         """Token ids of a prompt.
@@ -304,11 +313,7 @@ class Model(Opened):
                        on_done: Optional[Callable[[int, Any], Optional[bool]]], arguments: Dict[str, Any]) -> List[Any]:
         from .batches import complete_many
         ids = [self.prompt_ids(prompt, chat=chat, **template) for prompt in prompts]
-        try:
-            tokenizer = self.tokenizer()
-        except UnsupportedError:
-            tokenizer = None
-        results = complete_many(self, ids, tokenizer, batch_size, arguments, on_done)
+        results = complete_many(self, ids, self._tokenizer_if(False), batch_size, arguments, on_done)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -463,26 +468,16 @@ class Timeline(Opened):
         reuse   take over what the last call left in the cache and this prompt begins with (a chat's history): exactly
                 what running it again would give, for block-causal models and algorithm ar.generate; others ignore it
         """
-        return complete(self, prompt, tokenizer=self._tokenizer(bool(stop) or on_text is not None), reuse=reuse,
-                        stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step, options=options,
-                        **keywords)
+        return complete(self, prompt, tokenizer=self.model._tokenizer_if(bool(stop) or on_text is not None),
+                        reuse=reuse, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
+                        options=options, **keywords)
 
     def stream(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
                keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
                options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """complete as an iterator over the text as it becomes final; see CompletionStream."""
-        self._tokenizer(True)
-        return CompletionStream(
-            lambda emit: self.complete(prompt, reuse=reuse, stop=stop, keep_special=keep_special, on_text=emit,
-                                       on_step=on_step, options=options, **keywords), *self._scopes())
-
-    def _tokenizer(self, needed: bool) -> "Optional[Tokenizer]":
-        try:
-            return self.model.tokenizer()
-        except UnsupportedError:
-            if needed:
-                raise
-            return None
+        return stream(self, prompt, tokenizer=self.model.tokenizer(), reuse=reuse, stop=stop, keep_special=keep_special,
+                      on_step=on_step, options=options, **keywords)
 
 
 class Session(Timeline):

@@ -417,6 +417,16 @@ def test_streams(sdar):
         list(sdar.stream(PROMPT, temperature=-1))
 
 
+def test_a_sessions_stream_is_stream_with_it(sdar):
+    with sdar.session() as session:
+        for function in (session.stream, lambda prompt, **k: diffulex_edge.stream(session, prompt, tokenizer=sdar.tokenizer(), **k)):
+            session.truncate(0)
+            with function(PROMPT, max_new_tokens=24) as stream:
+                assert "".join(stream) == stream.completion.text == sdar.generate(PROMPT, max_new_tokens=24).text
+            with pytest.raises(ValueError, match=r"a stream hands out the text itself; use complete\(\) with on_text"):
+                function(PROMPT, on_text=print)
+
+
 def test_a_stream_that_is_dropped_ends(sdar):
     before = threading.active_count()
     for _ in range(3):
