@@ -16,7 +16,7 @@ from .decode import (
     Generation,
     ModelFacts,
     NativeForward,
-    Step,
+    OnStep,
     Token,
     _Callbacks,
     _Options,
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion", "Statistics", "complete"]
 
-OnStep = Callable[[Step, List[int]], Optional[bool]]
 OnText = Callable[[str], Optional[bool]]
 
 

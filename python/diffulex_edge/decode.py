@@ -227,7 +227,7 @@ class _Callbacks:
     job's caller."""
 
     def __init__(self, job: running.Job, vocab: int, forward: Optional[ForwardFn],
-                 on_step: Optional[Callable[["Step", List[int]], Optional[bool]]]) -> None:
+                 on_step: "Optional[OnStep]") -> None:
         self.job = job
         self.vocab = vocab
         self.error: Optional[BaseException] = None
@@ -297,6 +297,9 @@ class Step(NamedTuple):
     cached: int                # cached positions attended
     accepted: List[Accepted]   # ascending positions; may be empty
     milliseconds: float
+
+
+OnStep = Callable[[Step, List[int]], Optional[bool]]
 
 
 def _read_step(s: _native.Step) -> Step:
@@ -396,7 +399,7 @@ def _to_ids(ids: Any) -> Any:
 
 
 def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,
-             on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+             on_step: Optional[OnStep] = None,
              options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
     """Decodes with the algorithm that `algorithm=` names, or the model family's.
 
@@ -433,7 +436,7 @@ def run_with(forward: Union[ForwardFn, Any], facts: Optional[ModelFacts], name: 
 
 
 def _generate(job: running.Job, forward: Optional[ForwardFn], native: Optional[NativeForward], facts: ModelFacts,
-              prompt: Any, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]],
+              prompt: Any, on_step: Optional[OnStep],
               options: Dict[str, Any]) -> Generation:
     library = _native.library()
     ids, n = prompt

@@ -29,8 +29,9 @@ from typing import (
 )
 
 from . import _native, running
+from ._native import PathLike
 from .completion import Completion, complete
-from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
+from .decode import Generation, ModelFacts, NativeForward, OnStep, _to_ids, generate, logits_buffer, spans
 from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
 from .handles import Handle, Turn
 from .opened import Opened
@@ -51,8 +52,6 @@ Prompt = Union[str, Sequence[int], Sequence[Mapping[str, Any]]]
 Prompts = Union[List[str], Tuple[str, ...], Sequence[Sequence[int]], Sequence[Sequence[Mapping[str, Any]]]]
 
 __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 # Keywords of generate and stream that are for the chat template.
 _TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
@@ -271,8 +270,8 @@ class Model(Opened):
     @overload
     def generate(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion: ...
+                 on_step: Optional[OnStep] = None, options: Optional[Mapping[str, Any]] = None,
+                 **keywords: "Unpack[DecodeOptions]") -> Completion: ...
 
     @overload
     def generate(self, prompt: Prompts, *, chat: Optional[bool] = None,
@@ -282,7 +281,7 @@ class Model(Opened):
 
     def generate(self, prompt: Any, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None, batch_size: int = 8,
+                 on_step: Optional[OnStep] = None, batch_size: int = 8,
                  on_done: Optional[Callable[[int, Any], Optional[bool]]] = None,
                  options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Any:
         """Completes a prompt: text, chat messages or token ids (see prompt_ids). The result's str() is the answer.
@@ -342,7 +341,7 @@ class Model(Opened):
                              stop=stop, keep_special=keep_special, options=options, **keywords)
 
     def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
-               keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+               keep_special: bool = False, on_step: Optional[OnStep] = None,
                options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """generate as an iterator over the text as it becomes final; see CompletionStream."""
         ids = self.prompt_ids(prompt, chat=chat, **_take_template(keywords))
@@ -453,16 +452,15 @@ class Timeline(Opened):
             _native.call(native.function, native.context, byref(call))
         return logits
 
-    def generate(self, prompt: Sequence[int], *,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+    def generate(self, prompt: Sequence[int], *, on_step: Optional[OnStep] = None,
                  options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
         """diffulex_edge.generate with it."""
         return generate(self, prompt, on_step=on_step, options=options, **keywords)
 
     def complete(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion:
+                 on_step: Optional[OnStep] = None, options: Optional[Mapping[str, Any]] = None,
+                 **keywords: "Unpack[DecodeOptions]") -> Completion:
         """diffulex_edge.complete with it and the file's tokenizer.
 
         reuse   take over what the last call left in the cache and this prompt begins with (a chat's history): exactly
@@ -473,7 +471,7 @@ class Timeline(Opened):
                         options=options, **keywords)
 
     def stream(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
-               keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+               keep_special: bool = False, on_step: Optional[OnStep] = None,
                options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """complete as an iterator over the text as it becomes final; see CompletionStream."""
         return stream(self, prompt, tokenizer=self.model.tokenizer(), reuse=reuse, stop=stop, keep_special=keep_special,

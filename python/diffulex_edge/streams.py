@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from .completion import Completion, OnStep
-    from .decode import ForwardFn, ModelFacts
+    from .completion import Completion
+    from .decode import ForwardFn, ModelFacts, OnStep
     from .options import DecodeOptions
     from .text import Tokenizer
 

@@ -7,9 +7,10 @@ from ctypes import POINTER, byref, c_int32, c_size_t, c_void_p
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from . import _native
+from ._native import PathLike
 from .decode import _to_ids
 from .handles import Handle
-from .session import PathLike, require_file
+from .session import require_file
 
 __all__ = ["TextStream", "Tokenizer", "render_chat"]
 

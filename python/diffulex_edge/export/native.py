@@ -1,14 +1,12 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import os
 import warnings
 from ctypes import byref
-from typing import Callable, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from .. import _native, running
+from .._native import PathLike
 
 __all__ = ["Backend", "ExportStatistics", "Scheme", "export_backends", "export_checkpoint", "export_schemes"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 class ExportStatistics(NamedTuple):
