@@ -108,7 +108,7 @@ def main():
     unknown = [n for n in names if n not in SHAPES]
     if unknown:
         parser.error(f"no shape {unknown[0]}; there are {', '.join(SHAPES)}")
-    before, inside, after = table_of_page()
+    _, inside, _ = table_of_page()
     rows, differ = [], 0
     print(heading(), flush=True)
     for name in names:
@@ -118,7 +118,7 @@ def main():
             differ += 1
             print(f"{name}: docs/PERFORMANCE.md has another row", file=sys.stderr)
     if args.write:
-        before, inside, after = table_of_page()
+        before, _, after = table_of_page()  # again: measuring takes long, and somebody may have written in the page
         PAGE.write_text(f"{before}{BEGIN}\n{heading()}\n" + "\n".join(rows) + f"\n{END}{after}", encoding="utf-8")
     return 1 if differ else 0
 

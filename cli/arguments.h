@@ -111,7 +111,7 @@ const char *dlx_cli_help_of(const dlx_option_info *info, char text[DLX_CLI_HELP_
 /* "--gen-length" for the decode option "gen_length". */
 const char *dlx_cli_flag_of(const char *name, char buffer[64]);
 /* Sentences that --help and the manual share. */
-extern const char dlx_cli_says_what[], dlx_cli_says_options[], dlx_cli_says_flags[], dlx_cli_says_exit[];
+extern const char dlx_cli_says_what[], dlx_cli_says_flags[], dlx_cli_says_exit[];
 
 /* manual.c, completion.c: the same tables as a manual page in troff, and as a completion script for "bash", "zsh" or
  * "fish" (false for another shell). */

@@ -58,12 +58,17 @@ static void put_word(void *ctx, const char *word)
     printf("%s%s", (*n)++ ? " " : "", word);
 }
 
-/* The words that the value may be, with spaces between them; false for a value that is something else. */
-static bool put_words(const entry *e)
+/* Calls fn for every word that the value may be; returns how many there are, 0 for a value that is something else. */
+static size_t each_word(const entry *e, void (*fn)(void *ctx, const char *word), void *ctx)
+{
+    return e->option ? dlx_cli_words(e->option->name, fn, ctx) : dlx_cli_split_words(e->words, fn, ctx);
+}
+
+/* The words with spaces between them. */
+static void put_words(const entry *e)
 {
     size_t n = 0;
-    if (e->option) return dlx_cli_words(e->option->name, put_word, &n) > 0;
-    return dlx_cli_split_words(e->words, put_word, &n) > 0;
+    (void)each_word(e, put_word, &n);
 }
 
 static void nothing(void *ctx, const char *word)
@@ -74,8 +79,7 @@ static void nothing(void *ctx, const char *word)
 
 static bool has_words(const entry *e)
 {
-    return (e->option ? dlx_cli_words(e->option->name, nothing, NULL) : dlx_cli_split_words(e->words, nothing, NULL)) >
-           0;
+    return each_word(e, nothing, NULL) > 0;
 }
 
 /* Text between single quotes; `also` are characters of the script's own that get a backslash. `quote` is what stands

@@ -8,7 +8,6 @@
 enum { INDENT = 30, NARROW_INDENT = 6, NARROW = 60, NARROWEST = 20, WIDEST = 100 };
 
 const char dlx_cli_says_what[] = "Exports diffusion language models to ExecuTorch programs (.pte) and runs them.";
-const char dlx_cli_says_options[] = "decode options [algorithms that have it]";
 const char dlx_cli_says_flags[] =
     "Names of recorded traces, with dashes for underscores. \"null\" means not given; a flag "
     "is switched off by --no-NAME or --NAME=false.";
@@ -166,7 +165,7 @@ static void put_options(const dlx_cli_command *command)
 static void put_decode_options(const dlx_cli_command *command)
 {
     dlx_option_info info = {.struct_size = sizeof info};
-    put_section(dlx_cli_says_options);
+    put_section("decode options [algorithms that have it]");
     for (size_t i = 0; dlx_decode_option_info(i, &info); i++)
         if (dlx_cli_offers(&info) && !comes_first(command, info.name)) put_decode_option(&info);
     printf("\n");

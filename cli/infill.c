@@ -209,13 +209,6 @@ static dlx_status put_result(infill *x, const dlx_completion *completion, dlx_er
 
 /* ---- the command ------------------------------------------------------------------------------------------------ */
 
-static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
-{
-    (void)step;
-    dlx_cli_decoding_step(ctx, ids, n_ids);
-    return !dlx_cli_interrupted();
-}
-
 static dlx_status set_unless_given(const dlx_cli_arguments *a, const char *name, const char *other, const char *value,
                                    dlx_error *err)
 {
@@ -244,7 +237,7 @@ static dlx_status complete(infill *x, const dlx_cli_plan *plan, bool *cancelled,
     dlx_cli_decoding progress;
     dlx_completion_options options = dlx_completion_options_default();
     options.decode = x->arguments->decode;
-    options.on_step = on_step;
+    options.on_step = dlx_cli_decoding_on_step;
     options.step_ctx = &progress;
     dlx_cli_catch_interrupts();
     dlx_cli_decoding_begin(&progress, plan, "");

@@ -79,6 +79,13 @@ void dlx_cli_decoding_step(dlx_cli_decoding *d, const int32_t *ids, size_t n_ids
                      time);
 }
 
+bool dlx_cli_decoding_on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
+{
+    (void)step;
+    dlx_cli_decoding_step(ctx, ids, n_ids);
+    return !dlx_cli_interrupted();
+}
+
 void dlx_cli_show_loading(const char *path)
 {
     struct stat st;

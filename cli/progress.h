@@ -40,6 +40,8 @@ typedef struct dlx_cli_decoding {
 void dlx_cli_decoding_begin(dlx_cli_decoding *d, const dlx_cli_plan *plan, const char *what);
 /* For a dlx_step_fn: counts a pass and shows the line. */
 void dlx_cli_decoding_step(dlx_cli_decoding *d, const int32_t *ids, size_t n_ids);
+/* A dlx_step_fn that does nothing else; ctx is the dlx_cli_decoding. A signal that asks to stop ends the decode. */
+bool dlx_cli_decoding_on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids);
 
 /* "loading FILE (1.5 GB)", until dlx_cli_progress_end. */
 void dlx_cli_show_loading(const char *path);

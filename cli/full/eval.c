@@ -52,13 +52,6 @@ static void put_place(char *text, size_t size, const totals *t)
                  100 * ratio((double)t->right, asked), each * (double)(t->given - t->asked));
 }
 
-static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n_ids)
-{
-    (void)step;
-    dlx_cli_decoding_step(ctx, ids, n_ids);
-    return !dlx_cli_interrupted();
-}
-
 static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, const dlx_cli_template *chat,
                       const dlx_cli_question *q, size_t place, totals *t, dlx_error *err)
 {
@@ -77,7 +70,7 @@ static dlx_status ask(const dlx_cli_arguments *a, const dlx_cli_running *r, cons
     dlx_cli_decoding_begin(&progress, &plan, what);
     options.decode = a->decode;
     options.tokenizer = r->tokenizer;
-    options.on_step = on_step;
+    options.on_step = dlx_cli_decoding_on_step;
     options.step_ctx = &progress;
     dlx_session_truncate(r->session, 0);
     status = dlx_complete(r->facts, dlx_session_forward, r->session, &options, ids, n, &completion, err);

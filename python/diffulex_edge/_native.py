@@ -32,11 +32,14 @@ from ctypes import (
     c_void_p,
 )
 from pathlib import Path
-from typing import Any, Callable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Iterator, List, Optional, Tuple, Union
 
 from .errors import LibraryNotFoundError, UnsupportedError, error_from_status
 
-__all__ = ["API_VERSION", "call", "check", "encode_path", "library", "take_bytes", "take_ids"]
+__all__ = ["API_VERSION", "PathLike", "call", "check", "encode_path", "library", "take_bytes", "take_ids"]
+
+# What paths are given as.
+PathLike = Union[str, os.PathLike[str]]
 
 API_VERSION = 3
 MAX_STOP_IDS = 16

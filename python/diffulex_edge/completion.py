@@ -16,12 +16,13 @@ from .decode import (
     Generation,
     ModelFacts,
     NativeForward,
-    Step,
+    OnStep,
     Token,
     _Callbacks,
     _Options,
     _read_generation,
     _to_ids,
+    run_with,
 )
 from .show import denoising_html
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion", "Statistics", "complete"]
 
-OnStep = Callable[[Step, List[int]], Optional[bool]]
 OnText = Callable[[str], Optional[bool]]
 
 
@@ -106,15 +106,8 @@ class _TextCallback:
         self.function = _native.TEXT_FN(self._call) if on_text else _native.TEXT_FN()
 
     def _call(self, _: Any, text: Any, n: int) -> bool:
-        try:
-            assert self._on_text is not None
-            piece = ctypes.string_at(text, n).decode("utf-8", "replace") if n else ""
-            return self._callbacks.job.ask(self._on_text, piece) is not False
-        except running.Abandoned:
-            return False
-        except BaseException as error:  # noqa: B902 - raised again behind the C call
-            self._callbacks.error = error
-            return False
+        return self._callbacks.job.allows(self._callbacks.keep, self._on_text, lambda: (
+            ctypes.string_at(text, n).decode("utf-8", "replace") if n else "",))
 
 
 def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,
@@ -140,20 +133,9 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
     ValueError for wrong arguments and for what does not fit the context. Cancelling is no error: finish_reason tells.
     """
     decode = {**(options or {}), **keywords}
-    timeline: Any = forward
     ids = _to_ids(prompt)
-    if hasattr(timeline, "_borrow_forward"):
-        def work(job: running.Job) -> Completion:
-            with timeline._borrow_forward() as native:
-                return _complete(job, None, native, facts or timeline.model.facts, ids, tokenizer, reuse, stop,
-                                 keep_special, on_text, on_step, decode)
-        result: Completion = running.run(work, *timeline._scopes())
-        return result
-    if facts is None:
-        raise ValueError("a forward function needs the model's facts as well: complete(forward, prompt, facts=...)")
-    given = facts
-    result = running.run(lambda job: _complete(job, forward, None, given, ids, tokenizer, False, stop, keep_special,
-                                               on_text, on_step, decode))
+    result: Completion = run_with(forward, facts, "complete", lambda job, function, native, of: _complete(
+        job, function, native, of, ids, tokenizer, reuse, stop, keep_special, on_text, on_step, decode))
     return result
 
 

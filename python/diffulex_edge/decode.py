@@ -227,7 +227,7 @@ class _Callbacks:
     job's caller."""
 
     def __init__(self, job: running.Job, vocab: int, forward: Optional[ForwardFn],
-                 on_step: Optional[Callable[["Step", List[int]], Optional[bool]]]) -> None:
+                 on_step: "Optional[OnStep]") -> None:
         self.job = job
         self.vocab = vocab
         self.error: Optional[BaseException] = None
@@ -264,16 +264,11 @@ class _Callbacks:
             return status
 
     def _call_step(self, _: Any, step: Any, ids: Any, n: int) -> bool:
-        try:
-            if self.job.cancelled:
-                return False
-            return self._on_step is None or \
-                self.job.ask(self._on_step, _read_step(step.contents), ids[:n]) is not False
-        except running.Abandoned:
-            return False
-        except BaseException as error:  # noqa: B902 - raised again behind the C call
-            self.error = error
-            return False
+        return self.job.allows(self.keep, self._on_step, lambda: (_read_step(step.contents), ids[:n]))
+
+    def keep(self, error: BaseException) -> None:
+        """Has finish raise it."""
+        self.error = error
 
     def finish(self, status: int, message: str) -> None:
         """Raises what a callback raised, or the library's own error."""
@@ -302,6 +297,9 @@ class Step(NamedTuple):
     cached: int                # cached positions attended
     accepted: List[Accepted]   # ascending positions; may be empty
     milliseconds: float
+
+
+OnStep = Callable[[Step, List[int]], Optional[bool]]
 
 
 def _read_step(s: _native.Step) -> Step:
@@ -401,7 +399,7 @@ def _to_ids(ids: Any) -> Any:
 
 
 def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Optional[ModelFacts] = None,
-             on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+             on_step: Optional[OnStep] = None,
              options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
     """Decodes with the algorithm that `algorithm=` names, or the model family's.
 
@@ -415,23 +413,30 @@ def generate(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
 
     ValueError (InvalidArgumentError, LimitError) for wrong arguments and for what does not fit the context.
     """
-    timeline: Any = forward
     ids, decode = _to_ids(prompt), {**(options or {}), **keywords}
-    if hasattr(timeline, "_borrow_forward"):
-        def work(job: running.Job) -> Generation:
-            with timeline._borrow_forward() as native:
-                return _generate(job, None, native, facts or timeline.model.facts, ids, on_step, decode)
-        result: Generation = running.run(work, *timeline._scopes())
-        return result
-    if facts is None:
-        raise ValueError("a forward function needs the model's facts as well: generate(forward, prompt, facts=...)")
-    given = facts
-    result = running.run(lambda job: _generate(job, forward, None, given, ids, on_step, decode))
+    result: Generation = run_with(forward, facts, "generate", lambda job, function, native, of: _generate(
+        job, function, native, of, ids, on_step, decode))
     return result
 
 
+def run_with(forward: Union[ForwardFn, Any], facts: Optional[ModelFacts], name: str,
+             work: Callable[[running.Job, Optional[ForwardFn], Optional[NativeForward], ModelFacts], Any]) -> Any:
+    """work(job, forward function of Python, that of the library, facts) as a job, for what generate takes as `forward` and
+    `facts`: one of the two functions is None. name: of the function that was called, for the message"""
+    timeline: Any = forward
+    if hasattr(timeline, "_borrow_forward"):
+        def run(job: running.Job) -> Any:
+            with timeline._borrow_forward() as native:
+                return work(job, None, native, facts or timeline.model.facts)
+        return running.run(run, *timeline._scopes())
+    if facts is None:
+        raise ValueError(f"a forward function needs the model's facts as well: {name}(forward, prompt, facts=...)")
+    given = facts
+    return running.run(lambda job: work(job, forward, None, given))
+
+
 def _generate(job: running.Job, forward: Optional[ForwardFn], native: Optional[NativeForward], facts: ModelFacts,
-              prompt: Any, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]],
+              prompt: Any, on_step: Optional[OnStep],
               options: Dict[str, Any]) -> Generation:
     library = _native.library()
     ids, n = prompt

@@ -5,8 +5,9 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
+from ._native import PathLike
 from .batches import complete_many
 from .errors import DlxError
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStatistics", "generate_file"]
 
-PathLike = Union[str, "os.PathLike[str]"]
 _PROMPTS = ("prompt", "messages", "ids")
 
 

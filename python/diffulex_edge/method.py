@@ -2,21 +2,20 @@
 
 For programs that PyTorch users export and that are no language models with explicit caches; those are a Model.
 """
-import os
 from ctypes import byref, c_size_t
-from typing import TYPE_CHECKING, Any, Callable, List, NamedTuple, Optional, Tuple, Union
+from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 
-from . import _native, running
+from . import _native
+from ._native import PathLike
 from .arrays import ELEMENTS, input_array, output_array, tensor_of
 from .handles import Handle, Turn
+from .opened import Opened
 from .session import require_file
 
 if TYPE_CHECKING:
     from .threads import ThreadPool
 
 __all__ = ["Method", "TensorInfo"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 class TensorInfo(NamedTuple):
@@ -28,15 +27,15 @@ class TensorInfo(NamedTuple):
     dynamic: Tuple[bool, ...]  # which dimensions may be smaller
 
 
-def _info(call: Callable[..., None], function: str, pointer: Any, i: int) -> TensorInfo:
+def _info(function: str, pointer: Any, i: int) -> TensorInfo:
     out = _native.TensorInfo()
-    call(function, pointer, i, byref(out))
+    _native.call(function, pointer, i, byref(out))
     return TensorInfo(out.name.decode("utf-8", "replace") if out.name is not None else None,
                       ELEMENTS[out.element], tuple(out.size[:out.rank]),
                       tuple(bool(out.dynamic >> d & 1) for d in range(out.rank)))
 
 
-class Method:
+class Method(Opened):
     """A method of a .pte, called with numpy arrays (or torch tensors).
 
     path      the file
@@ -66,10 +65,8 @@ class Method:
         self.name = name
         with self._handle.use() as pointer:
             n_in, n_out = library.dlx_method_num_inputs(pointer), library.dlx_method_num_outputs(pointer)
-            self.inputs: List[TensorInfo] = [_info(_native.call, "dlx_method_input_info", pointer, i)
-                                             for i in range(n_in)]
-            self.outputs: List[TensorInfo] = [_info(_native.call, "dlx_method_output_info", pointer, i)
-                                              for i in range(n_out)]
+            self.inputs: List[TensorInfo] = [_info("dlx_method_input_info", pointer, i) for i in range(n_in)]
+            self.outputs: List[TensorInfo] = [_info("dlx_method_output_info", pointer, i) for i in range(n_out)]
             self.state_bytes = int(library.dlx_method_state_bytes(pointer))
 
     @classmethod
@@ -124,8 +121,5 @@ class Method:
         """Closing twice is fine."""
         self._handle.close()
 
-    def __enter__(self) -> "Method":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self.close, error)
+    def _end(self) -> None:
+        self.close()

@@ -8,11 +8,11 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any, Callable, Iterator, Optional, Tuple, Union
+from typing import Any, Callable, Iterator, Optional, Tuple
+
+from ._native import PathLike
 
 __all__ = ["cache_folder", "cached_export"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 def cache_folder() -> Path:

@@ -14,17 +14,19 @@ known here, and an atexit function cancels them and waits. atexit and not thread
 ordinary threads are waited for, whose decodes would be cut off. Jobs run on daemon threads, because Python waits for the
 others before atexit is called: a stream that nobody reads would keep the program alive.
 
-Closing. A job names what it works on (its scopes: a session, a workspace, a model). end(scope) cancels and joins.
+Closing. A job names what it works on (its scopes: a session, a workspace, a model), and so does a decode from within a
+job, for as long as it lasts. end(scope) cancels and joins.
 
 Nothing here takes a lock that the main thread shares with others: an exception between taking one and the `with` block
-would keep it taken. What is shared changes in single steps (set.add, dict.setdefault, SimpleQueue), which are atomic.
+would keep it taken. What is shared changes in single steps (set.add, dict.setdefault, dict.pop, SimpleQueue), which are
+atomic.
 """
 import atexit
 import os
 import queue
 import threading
 import time
-from typing import Any, Callable, List, Optional, Set
+from typing import Any, Callable, Dict, Optional, Set, Tuple
 
 __all__ = ["Abandoned", "Job", "LOOK", "current", "end", "leave", "run"]
 
@@ -54,7 +56,7 @@ class Job:
     """A long call of the library. `cancelled` is what its callbacks look at."""
 
     def __init__(self, *scopes: Any, asks: bool = True) -> None:
-        self.scopes: List[Any] = [scope for scope in scopes if scope is not None]
+        self.scopes: Dict[object, Tuple[Any, ...]] = {object(): scopes}     # by who named them
         self.cancelled = False
         self.ended = False
         self.result: Any = None
@@ -104,6 +106,24 @@ class Job:
         if request.error is not None:
             raise request.error
         return request.result
+
+    def allows(self, keep: Callable[[BaseException], Any], function: Optional[Callable[..., Any]],
+               read: Callable[[], Tuple[Any, ...]]) -> bool:
+        """What a callback answers that C asks whether to go on: the job is not cancelled, and the function, which the caller
+        runs, did not say False. Exceptions cannot pass through C: keep(error) has them, and the answer is no.
+
+        function   None: there is none to ask
+        read       its arguments. Called at once, by the job: what C points to may be gone when the caller has given up
+        """
+        try:
+            if self.cancelled:
+                return False
+            return function is None or self.ask(function, *read()) is not False
+        except Abandoned:
+            return False
+        except BaseException as error:  # noqa: B902 - raised again behind the C call
+            keep(error)
+            return False
 
     def also(self, work: Callable[[], None]) -> threading.Thread:
         """Starts another thread for the job; the job joins it before it ends."""
@@ -202,8 +222,12 @@ def run(work: Callable[[Job], Any], *scopes: Any) -> Any:
     (Ctrl-C) cancels it, and comes out when it has ended."""
     outer = current()
     if outer is not None:   # a stream's, whose thread is one already
-        outer.scopes += [scope for scope in scopes if scope is not None]
-        return work(outer)
+        mark = object()
+        try:
+            outer.scopes[mark] = scopes
+            return work(outer)
+        finally:
+            outer.scopes.pop(mark, None)
     job = Job(*scopes)
     try:
         job.start(work)
@@ -227,7 +251,8 @@ def _stay() -> None:
 def end(*scopes: Any) -> None:
     """Cancels and joins all jobs that work on one of the scopes. RuntimeError from within one of them, which is then not
     cancelled either."""
-    jobs = [job for job in list(_jobs) if any(of is scope for of in job.scopes for scope in scopes)]
+    jobs = [job for job in list(_jobs)
+            if any(of is scope for named in list(job.scopes.values()) for of in named for scope in scopes)]
     me = threading.get_ident()
     if any(me in job._threads for job in jobs):
         raise RuntimeError("this is a callback of a decode that is to be ended: return False from it, and close behind "

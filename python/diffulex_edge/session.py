@@ -29,11 +29,13 @@ from typing import (
 )
 
 from . import _native, running
+from ._native import PathLike
 from .completion import Completion, complete
-from .decode import Generation, ModelFacts, NativeForward, Step, _to_ids, generate, logits_buffer, spans
+from .decode import Generation, ModelFacts, NativeForward, OnStep, _to_ids, generate, logits_buffer, spans
 from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
 from .handles import Handle, Turn
-from .streams import CompletionStream
+from .opened import Opened
+from .streams import CompletionStream, stream
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -50,8 +52,6 @@ Prompt = Union[str, Sequence[int], Sequence[Mapping[str, Any]]]
 Prompts = Union[List[str], Tuple[str, ...], Sequence[Sequence[int]], Sequence[Sequence[Mapping[str, Any]]]]
 
 __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 # Keywords of generate and stream that are for the chat template.
 _TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
@@ -105,7 +105,7 @@ def require_file(path: PathLike) -> None:
         raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
 
 
-class Model:
+class Model(Opened):
     """An opened .pte.
 
     path      the file
@@ -235,6 +235,15 @@ class Model:
                 self._tokenizer = Tokenizer.from_pte(self.path)
             return self._tokenizer
 
+    def _tokenizer_if(self, needed: bool) -> "Optional[Tokenizer]":
+        """None where the file carries none that is not needed."""
+        try:
+            return self.tokenizer()
+        except UnsupportedError:
+            if needed:
+                raise
+            return None
+
     def prompt_ids(self, prompt: Prompt, *, chat: Optional[bool] = None, special: bool = False,
                    **template: Any) -> List[int]:
         """Token ids of a prompt.
@@ -261,8 +270,8 @@ class Model:
     @overload
     def generate(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion: ...
+                 on_step: Optional[OnStep] = None, options: Optional[Mapping[str, Any]] = None,
+                 **keywords: "Unpack[DecodeOptions]") -> Completion: ...
 
     @overload
     def generate(self, prompt: Prompts, *, chat: Optional[bool] = None,
@@ -272,7 +281,7 @@ class Model:
 
     def generate(self, prompt: Any, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None, batch_size: int = 8,
+                 on_step: Optional[OnStep] = None, batch_size: int = 8,
                  on_done: Optional[Callable[[int, Any], Optional[bool]]] = None,
                  options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Any:
         """Completes a prompt: text, chat messages or token ids (see prompt_ids). The result's str() is the answer.
@@ -303,11 +312,7 @@ class Model:
                        on_done: Optional[Callable[[int, Any], Optional[bool]]], arguments: Dict[str, Any]) -> List[Any]:
         from .batches import complete_many
         ids = [self.prompt_ids(prompt, chat=chat, **template) for prompt in prompts]
-        try:
-            tokenizer = self.tokenizer()
-        except UnsupportedError:
-            tokenizer = None
-        results = complete_many(self, ids, tokenizer, batch_size, arguments, on_done)
+        results = complete_many(self, ids, self._tokenizer_if(False), batch_size, arguments, on_done)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -336,7 +341,7 @@ class Model:
                              stop=stop, keep_special=keep_special, options=options, **keywords)
 
     def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
-               keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+               keep_special: bool = False, on_step: Optional[OnStep] = None,
                options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """generate as an iterator over the text as it becomes final; see CompletionStream."""
         ids = self.prompt_ids(prompt, chat=chat, **_take_template(keywords))
@@ -376,11 +381,8 @@ class Model:
             tokenizer._handle.retire()
         self._handle.retire()
 
-    def __enter__(self) -> "Model":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self.close, error)
+    def _end(self) -> None:
+        self.close()
 
 
 def _is_many(prompt: Any) -> bool:
@@ -417,7 +419,7 @@ def _prepare(facts: ModelFacts, ids: Sequence[int], start: int = 0,
     return call, logits
 
 
-class Timeline:
+class Timeline(Opened):
     """What a Session and a Seat can do: model calls, and decodes with them."""
 
     model: Model
@@ -450,41 +452,30 @@ class Timeline:
             _native.call(native.function, native.context, byref(call))
         return logits
 
-    def generate(self, prompt: Sequence[int], *,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+    def generate(self, prompt: Sequence[int], *, on_step: Optional[OnStep] = None,
                  options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Generation:
         """diffulex_edge.generate with it."""
         return generate(self, prompt, on_step=on_step, options=options, **keywords)
 
     def complete(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
-                 on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Completion:
+                 on_step: Optional[OnStep] = None, options: Optional[Mapping[str, Any]] = None,
+                 **keywords: "Unpack[DecodeOptions]") -> Completion:
         """diffulex_edge.complete with it and the file's tokenizer.
 
         reuse   take over what the last call left in the cache and this prompt begins with (a chat's history): exactly
                 what running it again would give, for block-causal models and algorithm ar.generate; others ignore it
         """
-        return complete(self, prompt, tokenizer=self._tokenizer(bool(stop) or on_text is not None), reuse=reuse,
-                        stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step, options=options,
-                        **keywords)
+        return complete(self, prompt, tokenizer=self.model._tokenizer_if(bool(stop) or on_text is not None),
+                        reuse=reuse, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
+                        options=options, **keywords)
 
     def stream(self, prompt: Sequence[int], *, reuse: bool = False, stop: Union[str, Sequence[str], None] = None,
-               keep_special: bool = False, on_step: Optional[Callable[[Step, List[int]], Optional[bool]]] = None,
+               keep_special: bool = False, on_step: Optional[OnStep] = None,
                options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
         """complete as an iterator over the text as it becomes final; see CompletionStream."""
-        self._tokenizer(True)
-        return CompletionStream(
-            lambda emit: self.complete(prompt, reuse=reuse, stop=stop, keep_special=keep_special, on_text=emit,
-                                       on_step=on_step, options=options, **keywords), *self._scopes())
-
-    def _tokenizer(self, needed: bool) -> "Optional[Tokenizer]":
-        try:
-            return self.model.tokenizer()
-        except UnsupportedError:
-            if needed:
-                raise
-            return None
+        return stream(self, prompt, tokenizer=self.model.tokenizer(), reuse=reuse, stop=stop, keep_special=keep_special,
+                      on_step=on_step, options=options, **keywords)
 
 
 class Session(Timeline):
@@ -552,20 +543,13 @@ class Session(Timeline):
         if self._own is not None:
             self._own.close()
 
+    def _parts(self) -> Iterator[Opened]:
+        yield from list(self._seats)
+
     def _end(self) -> None:
-        """Closes it and its seat; what is at work ends first."""
-        running.end(self)
-        for seat in list(self._seats):
-            seat._end()
-        self._handle.retire()
+        super()._end()
         if self._own is not None:
             self._own.retire()
-
-    def __enter__(self) -> "Session":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self._end, error)
 
 
 def _take_text(pointer: c_void_p) -> str:

@@ -4,7 +4,6 @@ A stream decodes on a thread of its own (running.py): the library calls back fro
 must hand out pieces in between. Some pieces may be made before they are read. Closing the stream, or leaving its with
 statement, cancels the decode behind the pass at work and waits for it; dropping it cancels it, too.
 """
-import asyncio
 import collections
 import queue
 import threading
@@ -13,10 +12,12 @@ from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Deque, Iterator,
 from .running import LOOK, Job
 
 if TYPE_CHECKING:
+    import asyncio
+
     from typing_extensions import Unpack
 
-    from .completion import Completion, OnStep
-    from .decode import ForwardFn, ModelFacts
+    from .completion import Completion
+    from .decode import ForwardFn, ModelFacts, OnStep
     from .options import DecodeOptions
     from .text import Tokenizer
 
@@ -104,6 +105,7 @@ class Feed:
 
     async def next_async(self) -> Any:
         """next for `async for`: StopAsyncIteration at the end."""
+        import asyncio      # here, because most programs do without it, and it takes long to import
         loop = asyncio.get_running_loop()
         while not self._ended:
             try:
@@ -180,6 +182,7 @@ class CompletionStream:
 
     async def aclose(self) -> None:
         """close() without holding up the event loop."""
+        import asyncio
         self._feed._job.cancel()
         while not self._feed._job.ended:
             await asyncio.sleep(0.002)

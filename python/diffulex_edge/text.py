@@ -7,9 +7,10 @@ from ctypes import POINTER, byref, c_int32, c_size_t, c_void_p
 from typing import Any, List, Mapping, Optional, Sequence, Union
 
 from . import _native
+from ._native import PathLike
 from .decode import _to_ids
 from .handles import Handle
-from .session import PathLike, require_file
+from .session import require_file
 
 __all__ = ["TextStream", "Tokenizer", "render_chat"]
 
@@ -25,13 +26,6 @@ def _utf8(text: Union[str, bytes]) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace").encode("utf-8")
-
-
-def _json_text(value: Any) -> Optional[bytes]:
-    """JSON of a value, in the form that Hugging Face's templates print; text is taken as JSON already."""
-    if value is None:
-        return None
-    return _utf8(value if isinstance(value, (str, bytes)) else json.dumps(value, ensure_ascii=False))
 
 
 def _plain(value: Any) -> Any:
@@ -55,7 +49,7 @@ def _json_bytes(value: Any, name: str) -> bytes:
 
 
 def _json_text(value: Any, name: str) -> Optional[bytes]:
-    """JSON of a value; text is taken as JSON already."""
+    """JSON of a value, in the form that Hugging Face's templates print; text is taken as JSON already."""
     if value is None:
         return None
     return _utf8(value) if isinstance(value, (str, bytes)) else _json_bytes(value, name)

@@ -1,13 +1,12 @@
 """Pools of worker threads that models share."""
-from typing import Any, Optional
-
-from . import _native, running
+from . import _native
 from .handles import Handle
+from .opened import Opened
 
 __all__ = ["ThreadPool"]
 
 
-class ThreadPool:
+class ThreadPool(Opened):
     """Threads for the loops of any number of models: Model(path, pool=pool).
 
     One model's call has the workers at a time; whoever finds them taken computes alone, so nobody waits. Results do not
@@ -27,11 +26,8 @@ class ThreadPool:
         """Ends the threads. Closing twice is fine; RuntimeError while a model has the pool."""
         self._handle.close("close its models first")
 
-    def __enter__(self) -> "ThreadPool":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self.close, error)
+    def _end(self) -> None:
+        self.close()
 
     def __repr__(self) -> str:
         return f"<ThreadPool of {self.threads}{', closed' if self._handle.closed else ''}>"

@@ -9,12 +9,13 @@ import contextlib
 import ctypes
 import weakref
 from ctypes import POINTER, byref, c_int, c_void_p
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 
-from . import _native, running
+from . import _native
 from .decode import NativeForward
 from .errors import DlxError, error_from_status
 from .handles import Handle
+from .opened import Opened
 from .session import (
     Memory,
     Model,
@@ -45,7 +46,7 @@ class BatchError(DlxError):
         self.status = first.status
 
 
-class Workspace:
+class Workspace(Opened):
     """Memory of sessions that share passes; see Model.workspace, which opens one.
 
     Sessions may be used by different threads, each by one at a time. Closing a workspace with sessions in it is a
@@ -121,30 +122,19 @@ class Workspace:
             raise error from next(iter(error.errors.values()))
         return results
 
-    def _end(self) -> None:
-        """Closes it with all that is in it; what is at work ends first."""
-        running.end(self)
-        for batcher in list(self._batchers):
-            batcher._end()
-        for session in list(self._sessions):
-            session._end()
-        self._handle.retire()
+    def _parts(self) -> Iterator[Opened]:
+        yield from list(self._batchers)
+        yield from list(self._sessions)
 
     def close(self) -> None:
         """Frees the memory. Closing twice is fine; RuntimeError while sessions or batchers of it are open."""
         self._handle.close("close its sessions and batchers first")
 
-    def __enter__(self) -> "Workspace":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self._end, error)
-
     def __repr__(self) -> str:
         return f"<Workspace, {'closed' if self._handle.closed else f'{self.free_positions} free positions'}>"
 
 
-class Batcher:
+class Batcher(Opened):
     """Lets decodes on threads of their own share passes: each takes a seat, which it decodes with.
 
         def answer(prompt):
@@ -177,17 +167,8 @@ class Batcher:
         have seats, and takes the seats back."""
         self._handle.close("its seats must be given back first")
 
-    def _end(self) -> None:
-        running.end(self)
-        for seat in list(self._seats):
-            seat._end()
-        self._handle.retire()
-
-    def __enter__(self) -> "Batcher":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self._end, error)
+    def _parts(self) -> Iterator[Opened]:
+        yield from list(self._seats)
 
     def __repr__(self) -> str:
         return f"<Batcher, {'closed' if self._handle.closed else f'{len(self._seats)} seats'}>"
@@ -224,13 +205,3 @@ class Seat(Timeline):
         """Gives the seat back. Closing twice is fine; RuntimeError while a decode has it. Leaving its with statement ends
         the decode."""
         self._handle.close("wait for its decode first")
-
-    def _end(self) -> None:
-        running.end(self)
-        self._handle.retire()
-
-    def __enter__(self) -> "Seat":
-        return self
-
-    def __exit__(self, kind: Any, error: Optional[BaseException], trace: Any) -> None:
-        running.leave(self._end, error)

@@ -1,11 +1,13 @@
 """Lists of prompts, files of prompts, checkpoints as models, async streams, and what results show."""
 import asyncio
+import gc
 import json
 import os
 import pickle
 import shutil
 import sys
 import threading
+import weakref
 from html.parser import HTMLParser
 
 import pytest
@@ -52,6 +54,46 @@ def test_passes_are_shared(model, monkeypatch):
     many = model.generate([[5, 6, 7]] * 9, batch_size=4, **SHORT)
     assert len(seats) == 9 and max(most) <= 4 and len({s.session for s in seats}) == 4
     assert len({tuple(c.ids) for c in many}) == 1 and all(s._handle.closed for s in seats)
+
+
+def test_a_long_list_keeps_no_more_than_a_short_one(model, monkeypatch):
+    """What a decode named and took is let go when it ends, not when the list does."""
+    seats, alive, named = [], [], []
+    taken = diffulex_edge.Batcher.seat
+
+    def seat(self, session):
+        out = taken(self, session)
+        seats.append(weakref.ref(out))
+        return out
+
+    def on_done(i, result):
+        gc.collect()
+        job, = running._jobs
+        alive.append(sum(s() is not None for s in seats))
+        named.append(len(job.scopes))
+
+    monkeypatch.setattr(diffulex_edge.Batcher, "seat", seat)
+    model.generate([[5, 6, 7]] * 30, batch_size=4, max_new_tokens=1, on_done=on_done)
+    # A decode on each of 4 threads; the first four seats are run's own for as long as the list lasts.
+    assert len(seats) == 30 and max(alive) <= 4 + 4 and max(named) <= 1 + 4, (alive, named)
+
+
+def test_what_several_decodes_of_a_job_work_on_is_named_until_the_last_ends():
+    scope = object()
+
+    def work(job):
+        running.run(lambda job: None, scope)
+        with pytest.raises(RuntimeError, match="callback of a decode"):
+            running.end(scope)
+        return "done"
+
+    def outer(job):
+        assert running.run(work, scope) == "done"
+        with pytest.raises(KeyError):
+            running.run(lambda job: {}["mine"], scope)
+        running.end(scope)      # nobody works on it any more
+
+    running.run(outer)
 
 
 def test_kinds_of_lists(model):

@@ -129,6 +129,12 @@ except diffulex_edge.LibraryNotFoundError as error:
     assert "DLX_LIBRARY=/nowhere/lib.so" in done.stdout and "build it with CMake" in done.stdout
 
 
+def test_a_model_is_imported_without_an_event_loop():
+    """It would be the largest part of what importing takes, and only `async for` needs it."""
+    done = run_python("import sys, diffulex_edge; diffulex_edge.Model; assert 'asyncio' not in sys.modules")
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_file_that_is_no_library_is_refused(tmp_path):
     file = tmp_path / "libdiffulex_edge.so"
     file.write_bytes(b"no library")
@@ -409,6 +415,16 @@ def test_streams(sdar):
     assert stream.completion.finish_reason in ("cancelled", "length") and stream.completion.text.startswith(first)
     with pytest.raises(ValueError, match="temperature"):
         list(sdar.stream(PROMPT, temperature=-1))
+
+
+def test_a_sessions_stream_is_stream_with_it(sdar):
+    with sdar.session() as session:
+        for function in (session.stream, lambda prompt, **k: diffulex_edge.stream(session, prompt, tokenizer=sdar.tokenizer(), **k)):
+            session.truncate(0)
+            with function(PROMPT, max_new_tokens=24) as stream:
+                assert "".join(stream) == stream.completion.text == sdar.generate(PROMPT, max_new_tokens=24).text
+            with pytest.raises(ValueError, match=r"a stream hands out the text itself; use complete\(\) with on_text"):
+                function(PROMPT, on_text=print)
 
 
 def test_a_stream_that_is_dropped_ends(sdar):

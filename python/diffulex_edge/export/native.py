@@ -1,14 +1,12 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import os
 import warnings
 from ctypes import byref
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from .. import _native, running
+from .._native import PathLike
 
 __all__ = ["Backend", "ExportStatistics", "Scheme", "export_backends", "export_checkpoint", "export_schemes"]
-
-PathLike = Union[str, "os.PathLike[str]"]
 
 
 class ExportStatistics(NamedTuple):
@@ -102,21 +100,10 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
 
 def _export(job: running.Job, options: _native.ExportOptions,
             progress: Optional[Callable[[int, int], Optional[bool]]], notices: List[bytes]) -> ExportStatistics:
-    failure = []
-
-    def on_progress(_: Any, done: int, total: int) -> bool:
-        try:
-            if job.cancelled:
-                return False
-            return progress is None or job.ask(progress, done, total) is not False
-        except running.Abandoned:
-            return False
-        except BaseException as error:  # noqa: B902 - raised again behind the C call
-            failure.append(error)
-            return False
-
+    failure: List[BaseException] = []
     # Always installed, so that Ctrl-C is noticed while weights are written.
-    options.progress = _native.PROGRESS_FN(on_progress)
+    options.progress = _native.PROGRESS_FN(
+        lambda _, done, total: job.allows(failure.append, progress, lambda: (done, total)))
     options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
     result, error = _native.ExportResult(), _native.Error()
     status = _native.library().dlx_export(byref(options), byref(result), byref(error))

@@ -12,7 +12,7 @@ from typing import Any, Callable, List, Optional, Sequence, Set, Tuple
 try:
     import numpy
 except ImportError:
-    numpy = None
+    numpy = None  # type: ignore[assignment, unused-ignore]
 
 __all__ = ["Rows", "kind_of", "like", "float32", "row_count", "shape_of", "uniforms"]
 

@@ -3,14 +3,23 @@ import contextlib
 import dataclasses
 import inspect
 import operator
-import os
 import random
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, FrozenSet, Iterator, List, Optional, Sequence, Tuple
 
-from diffulex_edge.decode import ForwardCall, Generation, ModelFacts, Step, check_options, decode_options, generate
+from diffulex_edge._native import PathLike
+from diffulex_edge.decode import (
+    ForwardCall,
+    Generation,
+    ModelFacts,
+    OnStep,
+    Step,
+    check_options,
+    decode_options,
+    generate,
+)
 from diffulex_edge.decode import _to_ids as to_ids
 from diffulex_edge.running import leave
 from diffulex_edge.session import Model, Session
@@ -32,14 +41,10 @@ from .sampler.models import BlockSampler, get_sampler_class
 
 __all__ = ["DiffusionEngine", "DiffusionGenerationConfig", "GenerationConfig", "InferenceEngine"]
 
-PathLike = Union[str, "os.PathLike[str]"]
-OnStep = Callable[[Step, List[int]], Optional[bool]]
-
 MODEL_TYPES = ("fast_dllm_v2", "llada", "dream", "sdar")
 RUNTIMES = ("native", "executorch")
 _ANY_CONTEXT = 1 << 20  # of a callable that names no limit
 _MOST_PASSES = 1 << 20  # that the option takes
-_NOT_FOUND = "PTE file not found: {}"
 
 
 class _Engine:
@@ -377,7 +382,6 @@ class DiffusionEngine(_Engine):
                          on_step: Optional[OnStep]) -> Generation:
         if config.options:
             check_options(config.options)
-        if config.options:
             raise ValueError(f"the block sampler has no option {next(iter(config.options))!r}; name an algorithm that has")
         if len(prompt) + config.max_new_tokens > facts.max_context:
             raise ValueError(f"{len(prompt)} prompt tokens and {config.max_new_tokens} new ones do not fit the context "
