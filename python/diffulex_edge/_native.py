@@ -376,10 +376,12 @@ FUNCTIONS = {
     "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),
     "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
+    "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
 }
 
 # What a build of the run half alone lacks.
-EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_cache_folder")
+EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_cache_folder",
+               "dlx_export_find_checkpoint")
 
 
 def _missing(name: str) -> Callable[..., Any]:
@@ -521,8 +523,8 @@ def address_of(data: Any) -> Tuple[Any, int]:
     return (ctypes.c_char * len(view)).from_buffer(view), len(view)
 
 
-def take_bytes(pointer: c_void_p, size: int) -> bytes:
-    """Copies `size` bytes that the library allocated, and frees them."""
+def take_bytes(pointer: c_void_p, size: int = -1) -> bytes:
+    """Copies `size` bytes that the library allocated, -1: those of a C string, and frees them."""
     try:
         return ctypes.string_at(pointer, size) if size else b""
     finally:

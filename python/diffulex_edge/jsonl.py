@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 from ._native import PathLike
 from .batches import complete_many
 from .errors import DlxError
+from .session import TEMPLATE_KEYWORDS
 
 if TYPE_CHECKING:
     from .session import Model
@@ -92,13 +93,11 @@ def _bar(total: int, done: int, wanted: Optional[bool]) -> Iterator[Any]:
         yield bar.update
 
 
-def generate_file(model: "Model", source: PathLike, target: PathLike, *, batch_size: int = 8, resume: bool = True,
-                  progress: Optional[bool] = None, chat: Optional[bool] = None, stop: Any = None,
-                  keep_special: bool = False, options: Optional[Mapping[str, Any]] = None,
-                  **keywords: Any) -> FileStatistics:
-    """See Model.generate_file."""
-    decode = {**(options or {}), **keywords}
-    settings = {**decode, "chat": chat, "stop": stop, "keep_special": keep_special}
+def generate_file(model: "Model", source: PathLike, target: PathLike, *, template: Mapping[str, Any],
+                  decode: Mapping[str, Any], batch_size: int = 8, resume: bool = True, progress: Optional[bool] = None,
+                  chat: Optional[bool] = None, stop: Any = None, keep_special: bool = False) -> FileStatistics:
+    """See Model.generate_file. template, decode: its keywords for the chat template, and those of decoding"""
+    settings = {**decode, **template, "chat": chat, "stop": stop, "keep_special": keep_special}
     with open(source, encoding="utf-8-sig") as file:
         lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
     records = [_prompt_of(line, number) for number, line in lines]
@@ -114,19 +113,22 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, batch_s
         out.truncate(size)
         out.seek(size)
         for begin in range(done, len(records), batch_size * 8):    # in pieces: few answers wait for an earlier one
-            failed += _answer(model, records[begin:begin + batch_size * 8], keys[begin:], out, tell, batch_size, chat,
+            failed += _answer(model, records[begin:begin + batch_size * 8], keys[begin:], out, tell, batch_size,
+                              {"chat": chat, **template},
                               {"stop": stop, "keep_special": keep_special, "options": decode})
     return FileStatistics(len(records), done, failed)
 
 
 def _answer(model: "Model", records: List[Tuple[Dict[str, Any], Any]], keys: List[str], out: Any, tell: Any, batch_size: int,
-            chat: Optional[bool], arguments: Dict[str, Any]) -> int:
-    """Answers some prompts and writes them in order, each as soon as those before it are there; how many failed."""
+            text: Mapping[str, Any], arguments: Dict[str, Any]) -> int:
+    """Answers some prompts and writes them in order, each as soon as those before it are there; how many failed. text:
+    keywords of prompt_ids"""
     ready: Dict[int, Any] = {}
     prompts, places = [], []
-    for i, (_, prompt) in enumerate(records):
+    for i, (record, prompt) in enumerate(records):
         try:
-            prompts.append(model.prompt_ids(prompt, chat=chat))
+            own = {name: record[name] for name in TEMPLATE_KEYWORDS if name in record}
+            prompts.append(model.prompt_ids(prompt, **{**text, **own}))
             places.append(i)
         except (DlxError, ValueError, TypeError) as error:
             ready[i] = error

@@ -5,7 +5,6 @@ sequence) is used by one thread at a time; a second thread gets a RuntimeError, 
 Closing a model cancels what runs on it and closes all that was opened from it. workspace.py has what many sessions share.
 """
 import contextlib
-import ctypes
 import json
 import os
 import threading
@@ -54,11 +53,11 @@ Prompts = Union[List[str], Tuple[str, ...], Sequence[Sequence[int]], Sequence[Se
 __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
 
 # Keywords of generate and stream that are for the chat template.
-_TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
+TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
 
 
 def _take_template(keywords: Any) -> Dict[str, Any]:
-    return {name: keywords.pop(name) for name in _TEMPLATE_KEYWORDS if name in keywords}
+    return {name: keywords.pop(name) for name in TEMPLATE_KEYWORDS if name in keywords}
 
 
 class Memory(NamedTuple):
@@ -173,6 +172,7 @@ class Model(Opened):
     @classmethod
     def from_pretrained(cls, name: PathLike, *, quantization: str = "int8-dynamic", backend: str = "xnnpack",
                         model_type: Optional[str] = None, max_seq_len: int = 0, max_rows: int = 0, block_size: int = 0,
+                        mask_id: int = 0, chat_template: Optional[PathLike] = None,
                         cache_dir: Optional[PathLike] = None,
                         progress: Optional[Callable[[int, int], Optional[bool]]] = None, threads: int = 0,
                         cpu: Optional[str] = None, pool: "Optional[ThreadPool]" = None) -> "Model":
@@ -180,14 +180,14 @@ class Model(Opened):
 
         name        a checkpoint folder, or "org/name" in the Hugging Face cache (nothing is downloaded)
         cache_dir   None: DIFFULEX_EDGE_CACHE, or diffulex-edge below XDG_CACHE_HOME or ~/.cache
-        quantization to block_size, progress   see export_checkpoint; threads, cpu, pool   see Model
+        quantization to chat_template, progress   see export_checkpoint; threads, cpu, pool   see Model
 
         A checkpoint that has changed, and other settings, are exported anew. The exceptions are those of
         export_checkpoint and Model.
         """
         from .pretrained import cached_export
-        settings = (("backend", backend), ("quantization", quantization), ("model_type", model_type),
-                    ("max_seq_len", max_seq_len), ("max_rows", max_rows), ("block_size", block_size))
+        settings = dict(backend=backend, quantization=quantization, model_type=model_type, max_seq_len=max_seq_len,
+                        max_rows=max_rows, block_size=block_size, mask_id=mask_id, chat_template=chat_template)
         return cls(cached_export(name, cache_dir, settings, progress), threads=threads, cpu=cpu, pool=pool)
 
     def __repr__(self) -> str:
@@ -325,8 +325,9 @@ class Model(Opened):
                       **keywords: "Unpack[DecodeOptions]") -> "FileStatistics":
         """Completes the prompts of a JSON Lines file into another one.
 
-        source       a line each: {"prompt": text}, {"messages": [...]} or {"ids": [...]}, with an "id" of yours, if you like;
-                     or text in quotation marks alone. UTF-8
+        source       a line each: {"prompt": text}, {"messages": [...]} or {"ids": [...]}, with an "id" of yours, if you like,
+                     and "tools", "enable_thinking" ... where they are not those of all lines; or text in quotation marks
+                     alone. UTF-8
         target       a line each, in the same order: "text", "ids", "finish_reason", "statistics", your "id", and a "key"
                      of what it answers; "error" where a prompt failed
         resume       a target that is there goes on behind its last whole line. ValueError where it answers other prompts or
@@ -337,8 +338,9 @@ class Model(Opened):
         Each line is in the file as soon as those before it are, so nothing is lost by Ctrl-C or a crash.
         """
         from .jsonl import generate_file
+        template = _take_template(keywords)
         return generate_file(self, source, target, batch_size=batch_size, resume=resume, progress=progress, chat=chat,
-                             stop=stop, keep_special=keep_special, options=options, **keywords)
+                             stop=stop, keep_special=keep_special, template=template, decode={**(options or {}), **keywords})
 
     def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                keep_special: bool = False, on_step: Optional[OnStep] = None,
@@ -553,10 +555,7 @@ class Session(Timeline):
 
 
 def _take_text(pointer: c_void_p) -> str:
-    try:
-        return ctypes.string_at(pointer).decode("utf-8", "replace")
-    finally:
-        _native.library().dlx_free(pointer)
+    return _native.take_bytes(pointer).decode("utf-8", "replace")
 
 
 def inspect(path: PathLike, *, max_rows: int = 0, max_context: int = 0, max_sessions: int = 1, kv_positions: int = 0,

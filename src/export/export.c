@@ -273,3 +273,9 @@ dlx_status dlx_export_cache_folder(char **folder, dlx_error *err)
     if (!folder) return dlx_fail(err, DLX_E_INVALID, "dlx_export_cache_folder: a place for the folder is needed");
     return dlx_cache_folder(folder, err);
 }
+
+dlx_status dlx_export_find_checkpoint(char **folder, const char *model_path, dlx_error *err)
+{
+    if (!folder) return dlx_fail(err, DLX_E_INVALID, "dlx_export_find_checkpoint: a place for the folder is needed");
+    return dlx_resolve_checkpoint(folder, model_path, err);
+}

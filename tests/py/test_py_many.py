@@ -232,6 +232,21 @@ def test_files_that_are_something_else(model, tmp_path):
         model.generate_file(tmp_path / "nowhere", target)
 
 
+def test_files_with_variables_of_the_template(model, tmp_path):
+    """For all lines, and for one line its own."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    template = "{{ messages[0].content }}{{ ' a' if word is defined and word else '' }}"
+    messages = [{"role": "user", "content": PROMPTS[0]}]
+    lines = [{"messages": messages}, {"messages": messages, "chat_template_kwargs": {"word": False}}]
+    source.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    said = dict(chat_template=template, chat_template_kwargs={"word": True})
+    assert model.generate_file(source, target, **said, **SHORT).failed == 0
+    want = [model.generate(text, chat=False, **SHORT).ids for text in (PROMPTS[0] + " a", PROMPTS[0])]
+    assert [row["ids"] for row in read(target)] == want
+    with pytest.raises(ValueError, match="line 1, answers another prompt, or was made with other options"):
+        model.generate_file(source, target, chat_template=template, **SHORT)
+
+
 @pytest.mark.parametrize("tqdm", [True, False])
 def test_progress(model, tmp_path, capsys, monkeypatch, tqdm):
     source = tmp_path / "in.jsonl"
@@ -289,6 +304,32 @@ def test_from_pretrained_finds_names_in_the_hub_cache(checkpoint, tmp_path, monk
         Model.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(diffulex_edge.UnsupportedError, match="quantization"):
         Model.from_pretrained(checkpoint, quantization="fp4")
+
+
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_from_pretrained_sees_that_a_repository_changed(checkpoint, tmp_path, monkeypatch, by_folder):
+    """However the repository is named, and without refs/main, the files that count are those of its snapshot."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("DIFFULEX_EDGE_CACHE", str(tmp_path / "cache"))
+    repository = tmp_path / "hub" / "models--JetLM--tiny"
+    config = shutil.copytree(checkpoint, repository / "snapshots" / "abc") / "config.json"
+    name = repository if by_folder else "JetLM/tiny"
+    with Model.from_pretrained(name, max_seq_len=64) as model:
+        assert model.facts.max_context == 64
+        before = model.path
+    config.write_text(config.read_text() + "\n")
+    with Model.from_pretrained(name, max_seq_len=64) as model:
+        assert model.path != before and not os.path.exists(before)
+
+
+def test_from_pretrained_with_another_chat_template(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFULEX_EDGE_CACHE", str(tmp_path / "cache"))
+    template, seen = tmp_path / "my.jinja", []
+    for text in "ask: ", "tell: ":
+        template.write_text(text + "{{ messages[0].content }}")
+        with Model.from_pretrained(checkpoint, max_seq_len=64, chat_template=template) as model:
+            seen.append(diffulex_edge.render_chat(model.tokenizer(), [{"role": "user", "content": "x"}]))
+    assert seen == ["ask: x", "tell: x"]
 
 
 # ---- async -----------------------------------------------------------------------------------------------------------

@@ -648,6 +648,13 @@ static void test_dlx_export_cache_folder(void)
     REFUSED(dlx_export_cache_folder(NULL, &err));
 }
 
+static void test_dlx_export_find_checkpoint(void)
+{
+    REFUSED(dlx_export_find_checkpoint(NULL, g.checkpoint, &err));
+    EMPTIED(char, folder, dlx_export_find_checkpoint(&folder, NULL, &err));
+    EMPTIED(char, folder, dlx_export_find_checkpoint(&folder, "", &err));
+}
+
 /* ---- all of them ---- */
 
 #define ROW(function)                                                                                                  \
@@ -712,6 +719,7 @@ static const struct {
     ROW(dlx_chat_encode_json),
     ROW(dlx_export),
     ROW(dlx_export_cache_folder),
+    ROW(dlx_export_find_checkpoint),
 };
 
 static void run_row(void **state)

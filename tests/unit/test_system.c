@@ -154,6 +154,21 @@ static void test_cache_folder(void **state)
     expect_cache("~/x", NULL, "/c", "/c/x");
     expect_cache(NULL, NULL, NULL, NULL);
 }
+
+/* A folder is itself, and what is nowhere is not found; repositories of the cache: test_model_resolve. */
+static void test_find_checkpoint(void **state)
+{
+    (void)state;
+    char *folder;
+    dlx_error err;
+    assert_int_equal(dlx_export_find_checkpoint(&folder, "/", &err), DLX_OK);
+    assert_string_equal(folder, "/");
+    dlx_free(folder);
+    setenv("HF_HUB_CACHE", "/nowhere/hub", 1);
+    assert_int_equal(dlx_export_find_checkpoint(&folder, "org/name", &err), DLX_E_IO);
+    assert_null(folder);
+    assert_non_null(strstr(err.message, "hf download org/name"));
+}
 #endif
 
 int main(void)
@@ -167,6 +182,7 @@ int main(void)
 #endif
 #if !defined(DLX_RUNTIME_ONLY)
         cmocka_unit_test(test_cache_folder),
+        cmocka_unit_test(test_find_checkpoint),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
