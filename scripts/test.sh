@@ -94,7 +94,7 @@ python_environment() {
 
 python_tests() {
     DLX_BUILD_DIR=$PWD/build/release DLX_CLI=$PWD/build/release/cli/diffulex-edge PYTHONPATH=$PWD/python \
-        build/venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/py
+        build/venv/bin/python -m pytest -q -rs -p no:cacheprovider -n "$jobs" --dist loadfile tests/py
 }
 
 # The thread sanitizer needs a layout of the address space that some kernels randomise away.
