@@ -67,9 +67,9 @@ DLX_API dlx_status dlx_export(const dlx_export_options *options, dlx_export_resu
  * not there is such a folder. *folder is freed with dlx_free. DLX_E_INVALID: the environment names none. */
 DLX_API dlx_status dlx_export_cache_folder(char **folder, dlx_error *err);
 
-/* The checkpoint folder that dlx_export reads for this model_path: the folder itself, or the snapshot of a repository in
- * the Hugging Face cache, named "org/name" or by its folder models--org--name. *folder is freed with dlx_free. DLX_E_IO:
- * there is none; the message says how to fetch it. */
+/* The checkpoint folder that dlx_export reads for this model_path: the folder itself, or the snapshot of a repository
+ * in the Hugging Face cache, named "org/name" or by its folder models--org--name. *folder is freed with dlx_free.
+ * DLX_E_IO: there is none; the message says how to fetch it. */
 DLX_API dlx_status dlx_export_find_checkpoint(char **folder, const char *model_path, dlx_error *err);
 
 /* ---- what can be chosen ----------------------------------------------------------------------------------------- */
