@@ -37,14 +37,6 @@ static inline const dlx_gemm *gemm_of(const dlx_kernels *k, const product *p)
     return (const dlx_gemm *)(const void *)((const uint8_t *)k + p->member);
 }
 
-/* Tables that have a version of the product which reads what their own quantiser makes. */
-static inline size_t sets_of(const dlx_kernels *k, size_t count, const product *p)
-{
-    for (size_t j = 1; j < count; j++)
-        if (gemm_of(&k[j], p)->run == gemm_of(&k[0], p)->run) return j;
-    return count;
-}
-
 typedef struct shape {
     size_t rows, n_out, n_in;
 } shape;
