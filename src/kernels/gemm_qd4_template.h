@@ -233,8 +233,15 @@ DLX_INLINE void qb4_tile(const qd8_tile_args *t, const size_t rows)
         UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) out[i][j] =
             vf_fma(vi_to_vf(acc[i][j]), scale[j], out[i][j]);
     }
-    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++)
-        vf_store(t->y + i * t->y_stride + j * VF, vf_fma(out[i][j], vf_set1(row[i].scale), vf_load(biases + j * VF)));
+    UNROLL for (size_t i = 0; i < rows; i++)
+    {
+        vf row_scale = vf_set1(row[i].scale);
+        UNROLL for (size_t j = 0; j < TILE_VECS; j++)
+        {
+            vf v = vf_add(vf_mul(out[i][j], row_scale), vf_load(biases + j * VF));
+            vf_store(t->y + i * t->y_stride + j * VF, v);
+        }
+    }
 }
 
 #define QC4_TILE(n) QD8_TILE_OF(qc4, n)

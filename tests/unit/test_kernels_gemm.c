@@ -36,7 +36,7 @@ static void float_check(const gemm_case *c, const output *y, const output *expec
 /* The reference first, then each set: quantised rows against the reference, floats against the set before. */
 static void all_sets(const dlx_kernels *k, size_t count, const gemm_case *c, size_t index)
 {
-    size_t row = c->s.n_out * sizeof(float);
+    size_t columns = c->s.n_out;
     output expected = output_new(c->s, 0, 0), first = output_new(c->s, 0, 0);
     gemm_compute(&k[0], c, &expected);
     for (size_t j = 1; j < count; j++) {
@@ -45,11 +45,11 @@ static void all_sets(const dlx_kernels *k, size_t count, const gemm_case *c, siz
         if (c->p->act == ACT_FLOAT) float_check(c, &y, &expected);
         for (size_t m = 0; m < c->s.rows; m++) {
             if (c->p->act != ACT_FLOAT)
-                check_bits(k[j].name, output_row(&y, m), output_row(&expected, m), row);
+                check_same(k[j].name, output_row(&y, m), output_row(&expected, m), columns);
             else if (j == 1)
-                memcpy(output_row(&first, m), output_row(&y, m), row);
+                memcpy(output_row(&first, m), output_row(&y, m), columns * sizeof(float));
             else
-                check_bits(k[j].name, output_row(&y, m), output_row(&first, m), row);
+                check_same(k[j].name, output_row(&y, m), output_row(&first, m), columns);
         }
         output_free(&y);
     }
@@ -146,11 +146,7 @@ static void test_extreme_scales(void **state)
         for (size_t j = 1; j < count; j++) {
             gemm_compute(&k[j], &c, &y);
             for (size_t m = 0; m < c.s.rows; m++)
-                for (size_t n = 0; n < c.s.n_out; n++) {
-                    float got = output_row(&y, m)[n], wanted = output_row(&expected, m)[n];
-                    if (isnan(wanted) ? !isnan(got) : dlx_f32_to_bits(got) != dlx_f32_to_bits(wanted))
-                        fail_msg("%s [%zu][%zu]: %g, expected %g", k[j].name, m, n, (double)got, (double)wanted);
-                }
+                check_same(k[j].name, output_row(&y, m), output_row(&expected, m), c.s.n_out);
         }
         output_free(&expected);
         output_free(&y);
@@ -284,7 +280,7 @@ static void test_overflow(void **state)
             memcpy(x, saved, sizeof saved);
             for (size_t m = 0; m < s.rows; m++) {
                 float *row = output_row(&after, m);
-                if (m != spoilt) check_bits(k[j].name, row, output_row(&before, m), s.n_out * sizeof *row);
+                if (m != spoilt) check_same(k[j].name, row, output_row(&before, m), s.n_out);
                 for (size_t n = 0; n < s.n_out && m == spoilt; n++)
                     if (!isnan(row[n]))
                         fail_msg("%s %s: output %zu of the spoilt row is %g", k[j].name, p->name, n, (double)row[n]);
@@ -294,6 +290,69 @@ static void test_overflow(void **state)
         }
         gemm_case_free(&c);
     }
+}
+
+/* Small layers as ExecuTorch 1.4.1 with XNNPACK computed them: the same bits. Inputs and weights are formulas. */
+static void recorded_case(gemm_case *c)
+{
+    float *x = c->x.p;
+    for (size_t m = 0; m < c->s.rows; m++)
+        for (size_t k = 0; k < c->s.n_in; k++)
+            x[m * c->x_stride + k] =
+                (float)((int)((k * 5 + m * 11) % 17) - 8) * 0.25f + (m > 0 ? 0.0625f * (float)k : 0.0f);
+    memset(c->w.p, 0, c->w.n);
+    uint8_t *w = c->w.p;
+    for (size_t n = 0; n < c->s.n_out; n++) {
+        for (size_t k = 0; k < c->s.n_in; k++) {
+            if (c->p->w == W_I8)
+                w[n * c->s.n_in + k] = (uint8_t)((n * 37 + k * k * 13 + k) % 256 - 128);
+            else
+                w[(n * c->s.n_in + k) / 2] |= (uint8_t)((n * 7 + k * k * 3 + k) % 16 << (k % 2 ? 4 : 0));
+        }
+        if (c->scale) c->scale[n] = 0.0078125f * (float)(n + 1);
+        for (size_t g = 0; g < 2 && c->group_scale; g++)
+            c->group_scale[n * 2 + g] = (uint16_t)(0x3C10 + n * 23 + g * 61);
+        c->bias[n] = 0.3f * (float)(n + 1);
+        c->bias_i32[n] = (int32_t)(1000 * (n + 1)) * (n % 2 ? -1 : 1);
+    }
+    c->qs8 = (dlx_qs8_params){.in_scale = 0.02f, .in_zero = -7, .out_scale = 0.37f, .out_zero = 11};
+}
+
+static void test_recorded(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        float y[8];
+    } records[] = {
+        {"gemm_qd8_qb4w",
+         {0x1.4e3434p-3f, 0x1.06305p+0f, 0x1.ed999ap-2f, 0x1.1655f6p+0f, -0x1.4e485ap-1f, 0x1.b8c584p-3f,
+          -0x1.1a8744p+0f, 0x1.9dbf7ep+0f}},
+        {"gemm_qd8_qc4w",
+         {0x1.272728p-2f, 0x1.1e5e6p+0f, 0x1.f3f3f2p-3f, 0x1.08888ap+0f, -0x1.8b9394p-2f, 0x1.77cfd4p-3f,
+          -0x1.4058dap+1f, 0x1.254e5p+1f}},
+        {"gemm_qs8_qc8w",
+         {-0x1.7ae148p+0f, -0x1.1c28f6p+0f, 0x1.691eb8p+4f, -0x1.aa3d7p+1f, -0x1.b6147cp+3f, 0x0p+0f, -0x1.1051ecp+3f,
+          0x1.575c2ap+5f}},
+    };
+    dlx_kernels k[8];
+    size_t count = all_kernels(k), done = 0;
+    rng r = {1};
+    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
+        for (size_t p = 0; p < PRODUCTS; p++) {
+            if (strcmp(products[p].name, records[i].name) != 0) continue;
+            gemm_case c = gemm_case_new(&r, &products[p], (shape){2, 4, 64}, 4); /* groups of 32 */
+            recorded_case(&c);
+            for (size_t j = 0; j < count; j++, done++) {
+                output y = output_new(c.s, 0, 0);
+                gemm_compute(&k[j], &c, &y);
+                check_bits(records[i].name, y.g.p, records[i].y, sizeof records[i].y);
+                output_free(&y);
+            }
+            gemm_case_free(&c);
+        }
+    }
+    assert_int_equal(done, 3 * count);
 }
 
 int main(void)
@@ -306,7 +365,7 @@ int main(void)
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(test_float_order), cmocka_unit_test(test_extremes), cmocka_unit_test(test_extreme_scales),
         cmocka_unit_test(test_formula),     cmocka_unit_test(test_meaning),  cmocka_unit_test(test_zero_rows),
-        cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_overflow),    cmocka_unit_test(test_recorded),
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) tests[n++] = others[i];
     return _cmocka_run_group_tests("kernels_gemm", tests, n, NULL, NULL);
