@@ -2,15 +2,17 @@
  * Kernel benchmark: one line per kernel, shape, instruction set and number of threads, with the fastest and the median
  * of several runs.
  *
- *   bench_kernels [--kernel qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] [--threads N]
- *                 [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] [--sequences N]
+ *   bench_kernels [--kernel NAME|products|attention|rows|read|all] [--shape IN:OUT[:ROWS]] [--group N]
+ *                 [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16]
+ * [--pieces N] [--sequences N]
  *                 [--repeat N] [--json]
  *
- * Matrix products walk over copies of their weights that together exceed any cache, so weights are cold, as they are in
- * a forward pass; the time of an int8 product includes quantising the activations. Keys and values of attention have
- * the element type --kv and lie in --pieces pieces apart from each other; the rows of each of --sequences sequences see
- * keys of their own, which are cold where there are enough of them. GB/s counts the bytes of packed weights.
- * Compare them with the machine's limits measured beside them: --kernel read prints what plain reading gives.
+ * Matrix products (f32, f32-f16w, ..., qs8-qc8w; --group is the group of qd8-qb4w) walk over copies of their weights
+ * that together exceed any cache, so weights are cold, as they are in a forward pass; the time of a product of
+ * quantised rows includes quantising them. Keys and values of attention have the element type --kv and lie in --pieces
+ * pieces apart from each other; the rows of each of --sequences sequences see keys of their own, which are cold where
+ * there are enough of them. GB/s counts the bytes of packed weights. Compare them with the machine's limits measured
+ * beside them: --kernel read prints what plain reading gives.
  */
 #include <errno.h>
 #include <math.h>
@@ -33,6 +35,7 @@ enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512, MAX_SEQUENCES = 4096
 typedef struct options {
     const char *kernel, *isa;
     size_t n_in, n_out, rows; /* 0: the built-in list */
+    size_t group;             /* inputs that share a scale, of products that have groups */
     size_t attention[5];      /* heads, kv heads, head_dim, rows, keys; 0: the built-in list */
     int threads, repeat;
     dlx_dtype kv;
@@ -98,7 +101,7 @@ static void report(const bench *b, const char *kernel, const char *shape, double
                "\"gops\":%.1f,\"gbps\":%.1f}\n",
                kernel, shape, b->k.name, b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9, bytes / min * 1e-9);
     } else {
-        printf("%-10s %-26s %-12s %dT  min %10.2f us  med %10.2f us  %8.1f GOPS", kernel, shape, b->k.name,
+        printf("%-12s %-26s %-12s %dT  min %10.2f us  med %10.2f us  %8.1f GOPS", kernel, shape, b->k.name,
                b->o.threads, min * 1e6, median * 1e6, work / min * 1e-9);
         if (bytes > 0) printf("  %6.1f GB/s", bytes / min * 1e-9);
         putchar('\n');
@@ -108,9 +111,30 @@ static void report(const bench *b, const char *kernel, const char *shape, double
 
 /* Matrix products */
 
+typedef struct product_kind {
+    const char *name;
+    size_t member; /* of dlx_kernels */
+    size_t weight_bits;
+    bool quantized, fixed; /* rows are quantised; with parameters that are known beforehand */
+    bool grouped;
+} product_kind;
+
+static const product_kind kinds[] = {
+    {"f32", offsetof(dlx_kernels, gemm_f32), 32, false, false, false},
+    {"f32-f16w", offsetof(dlx_kernels, gemm_f32_f16w), 16, false, false, false},
+    {"f32-bf16w", offsetof(dlx_kernels, gemm_f32_bf16w), 16, false, false, false},
+    {"f32-qc8w", offsetof(dlx_kernels, gemm_f32_qc8w), 8, false, false, false},
+    {"qd8-qc8w", offsetof(dlx_kernels, gemm_qd8_qc8w), 8, true, false, false},
+    {"qs8-qc8w", offsetof(dlx_kernels, gemm_qs8_qc8w), 8, true, true, false},
+    {"qd8-qc4w", offsetof(dlx_kernels, gemm_qd8_qc4w), 4, true, false, false},
+    {"qd8-qb4w", offsetof(dlx_kernels, gemm_qd8_qb4w), 4, true, false, true},
+};
+
+static const dlx_qs8_params fixed = {.in_scale = 0.01f, .out_scale = 0.5f, .in_zero = 3, .out_zero = -5};
+
 typedef struct product {
     const bench *b;
-    bool is_f32;
+    const product_kind *kind;
     const dlx_gemm *gemm;
     dlx_gemm_shape s;
     size_t rows;
@@ -125,17 +149,20 @@ static void product_quantize(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
     product *p = arg;
-    const dlx_quantizer *q = &p->b->k.qd8;
-    size_t last = end * q->row_tile < p->rows ? end * q->row_tile : p->rows;
-    q->quantize(p->quantized, p->x, p->s.n_in, p->rows, p->s.n_in, begin * q->row_tile, last);
+    const dlx_kernels *k = &p->b->k;
+    size_t tile = k->qd8.row_tile, n = p->s.n_in, last = end * tile < p->rows ? end * tile : p->rows;
+    if (p->kind->fixed)
+        k->quantize_qs8(p->quantized, p->x, n, p->rows, n, begin * tile, last, fixed.in_scale, fixed.in_zero);
+    else
+        k->qd8.quantize(p->quantized, p->x, n, p->rows, n, begin * tile, last);
 }
 
 static void product_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
     product *p = arg;
-    p->gemm->run(p->y + begin * p->gemm->strip, p->s.n_out, p->is_f32 ? p->x : p->quantized, p->s.n_in, p->rows,
-                 p->weights, p->s, begin, end);
+    p->gemm->run(p->y + begin * p->gemm->strip, p->s.n_out, p->kind->quantized ? p->quantized : p->x, p->s.n_in,
+                 p->rows, p->weights, p->s, begin, end);
 }
 
 static size_t product_strip_count(const product *p)
@@ -145,7 +172,7 @@ static size_t product_strip_count(const product *p)
 
 static void product_call(product *p)
 {
-    if (!p->is_f32) {
+    if (p->kind->quantized) {
         size_t tile = p->b->k.qd8.row_tile;
         dlx_pool_for(p->b->pool, (p->rows + tile - 1) / tile, 1, product_quantize, p);
     }
@@ -154,31 +181,39 @@ static void product_call(product *p)
 
 static void product_pack(product *p)
 {
-    size_t weights = p->s.n_out * p->s.n_in;
+    size_t weights = p->s.n_out * p->s.n_in, bytes = weights * p->kind->weight_bits / 8;
     float *scale = block_new(p->s.n_out * sizeof *scale);
+    uint16_t *group_scale = block_new(weights / 32 * sizeof *group_scale);
+    uint8_t *w = block_new(bytes);
     fill(scale, p->s.n_out);
-    float *w = block_new(weights * sizeof *w);
-    int8_t *q = block_new(weights);
-    fill(w, weights);
-    for (size_t i = 0; i < weights; i++) q[i] = (int8_t)(w[i] * 127.0f);
+    for (size_t i = 0; i < weights / 32; i++) group_scale[i] = (uint16_t)(0x3C00 + i % 128);
+    if (p->kind->weight_bits == 32) {
+        fill((float *)(void *)w, weights);
+    } else {
+        for (size_t i = 0; i < bytes; i++) w[i] = (uint8_t)(i * 2654435761u >> 13);
+        for (size_t i = 1; i < bytes && p->kind->weight_bits == 16; i += 2) w[i] = 0x3C; /* about 1 in both formats */
+    }
     p->n_copies = COLD_BYTES / p->packed_bytes + 1;
     if (p->n_copies > MAX_COPIES) p->n_copies = MAX_COPIES;
     for (size_t i = 0; i < p->n_copies; i++) {
         p->copies[i] = block_new(p->packed_bytes);
-        dlx_gemm_weights source = {.w = p->is_f32 ? (const void *)w : q, .scale = scale};
+        dlx_gemm_weights source = {.w = w, .scale = scale, .group_scale = group_scale, .qs8 = &fixed};
         p->gemm->pack(p->copies[i], &source, p->s, 0, product_strip_count(p));
     }
     free(scale);
+    free(group_scale);
     free(w);
-    free(q);
 }
 
-static void bench_product(const bench *b, bool is_f32, size_t n_in, size_t n_out, const size_t *rows, size_t n_rows)
+static void bench_product(const bench *b, const product_kind *kind, size_t n_in, size_t n_out, const size_t *rows,
+                          size_t n_rows)
 {
     product p = {.b = b,
-                 .is_f32 = is_f32,
-                 .gemm = is_f32 ? &b->k.gemm_f32 : &b->k.gemm_qd8_qc8w,
-                 .s = {.n_out = n_out, .n_in = n_in}};
+                 .kind = kind,
+                 .gemm = (const dlx_gemm *)(const void *)((const uint8_t *)&b->k + kind->member),
+                 .s = {.n_out = n_out, .n_in = n_in, .group = b->o.group}};
+    char name[32];
+    snprintf(name, sizeof name, kind->grouped ? "%s-g%zu" : "%s", kind->name, b->o.group);
     size_t most = 0;
     for (size_t i = 0; i < n_rows; i++) most = rows[i] > most ? rows[i] : most;
     p.packed_bytes = p.gemm->packed_size(p.s);
@@ -202,7 +237,7 @@ static void bench_product(const bench *b, bool is_f32, size_t n_in, size_t n_out
         }
         char shape[64];
         snprintf(shape, sizeof shape, "%zux%zu rows %zu", n_in, n_out, rows[i]);
-        report(b, is_f32 ? "gemm_f32" : "gemm_qd8", shape, seconds, work, (double)p.packed_bytes);
+        report(b, name, shape, seconds, work, (double)p.packed_bytes);
     }
     for (size_t i = 0; i < p.n_copies; i++) free(p.copies[i]);
     free(p.x);
@@ -210,16 +245,17 @@ static void bench_product(const bench *b, bool is_f32, size_t n_in, size_t n_out
     free(p.quantized);
 }
 
-static void bench_products(const bench *b, bool is_f32)
+static void bench_products(const bench *b, const product_kind *kind)
 {
     static const size_t shapes[][2] = {{1536, 1536}, {1536, 8960}, {8960, 1536}, {4096, 4096}, {4096, 12288}};
-    static const size_t rows[] = {1, 4, 8, 16, 32, 128};
+    static const size_t rows[] = {1, 4, 8, 16, 32, 128, 256};
     if (b->o.n_in) {
-        bench_product(b, is_f32, b->o.n_in, b->o.n_out, b->o.rows ? &b->o.rows : rows, b->o.rows ? 1 : DLX_COUNT(rows));
+        if (b->o.n_in % 2 || (kind->grouped && b->o.n_in % b->o.group)) die("--shape: IN is no multiple of the group");
+        bench_product(b, kind, b->o.n_in, b->o.n_out, b->o.rows ? &b->o.rows : rows, b->o.rows ? 1 : DLX_COUNT(rows));
         return;
     }
     for (size_t i = 0; i < DLX_COUNT(shapes); i++)
-        bench_product(b, is_f32, shapes[i][0], shapes[i][1], rows, DLX_COUNT(rows));
+        bench_product(b, kind, shapes[i][0], shapes[i][1], rows, DLX_COUNT(rows));
 }
 
 /* Attention */
@@ -468,8 +504,8 @@ static void run_isa(bench *b, dlx_isa isa)
 {
     dlx_kernels_init(&b->k, isa);
     if (wants(&b->o, "read")) bench_read(b);
-    if (wants(&b->o, "qd8")) bench_products(b, false);
-    if (wants(&b->o, "f32")) bench_products(b, true);
+    for (size_t i = 0; i < DLX_COUNT(kinds); i++)
+        if (wants(&b->o, kinds[i].name) || strcmp(b->o.kernel, "products") == 0) bench_products(b, &kinds[i]);
     if (wants(&b->o, "attention")) bench_attention(b);
     if (wants(&b->o, "rows")) bench_rows(b);
 }
@@ -483,8 +519,9 @@ static void parse(options *o, int argc, char **argv)
             continue;
         }
         if (!value)
-            die("usage: [--kernel read|qd8|f32|attention|rows|all] [--shape IN:OUT[:ROWS]] [--isa NAME|all] "
-                "[--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16] [--pieces N] "
+            die("usage: [--kernel f32|...|qs8-qc8w|products|read|attention|rows|all] [--shape IN:OUT[:ROWS]] "
+                "[--group N] [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv "
+                "f32|f16] [--pieces N] "
                 "[--sequences N] [--repeat N] [--json]");
         i++;
         if (strcmp(word, "--kernel") == 0)
@@ -499,7 +536,9 @@ static void parse(options *o, int argc, char **argv)
             size_t *a = o->attention;
             if (sscanf(value, "%zu:%zu:%zu:%zu:%zu", &a[0], &a[1], &a[2], &a[3], &a[4]) != 5)
                 die("--attention takes HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS");
-        } else if (strcmp(word, "--pieces") == 0)
+        } else if (strcmp(word, "--group") == 0)
+            o->group = (size_t)atoi(value);
+        else if (strcmp(word, "--pieces") == 0)
             o->pieces = (size_t)atoi(value);
         else if (strcmp(word, "--sequences") == 0)
             o->sequences = (size_t)atoi(value);
@@ -512,12 +551,14 @@ static void parse(options *o, int argc, char **argv)
     }
     if (o->repeat < 1 || o->repeat > MAX_REPEAT) die("--repeat takes 1 to 99");
     if (o->sequences < 1 || o->sequences > MAX_SEQUENCES) die("--sequences takes 1 to 4096");
+    if (o->group < 32 || o->group > DLX_GROUP_MAX || o->group % 32) die("--group takes multiples of 32 up to 4096");
     if (o->pieces < 1 || o->pieces > MAX_PIECES) die("--pieces takes 1 to 512");
 }
 
 int main(int argc, char **argv)
 {
-    bench b = {.o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7, .pieces = 1, .sequences = 1}};
+    bench b = {
+        .o = {.kernel = "all", .isa = "auto", .threads = 1, .repeat = 7, .group = 32, .pieces = 1, .sequences = 1}};
     parse(&b.o, argc, argv);
     dlx_error err;
     dlx_isa isa = DLX_ISA_REF;

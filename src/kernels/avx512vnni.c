@@ -10,6 +10,8 @@
 #include "kernels/gemm_f32_template.h"
 #include "kernels/gemm_qd8_template.h"
 
+#include "kernels/gemm_qd4_template.h"
+
 #include "kernels/attention_tiles_template.h"
 
 #include "kernels/attention_template.h"
@@ -19,6 +21,7 @@ void dlx_kernels_set_avx512vnni(dlx_kernels *k)
     set_elementwise(k);
     set_gemm_f32(k);
     set_gemm_qd8(k);
+    set_gemm_qd4(k);
     set_attention(k);
 }
 #endif

@@ -42,14 +42,28 @@ typedef struct dlx_qd8_row {
  */
 typedef struct dlx_gemm_shape {
     size_t n_out, n_in;
+    size_t group; /* inputs that share a scale, where weights have scales in groups: a multiple of 32 that divides n_in,
+                     at most DLX_GROUP_MAX; else not read */
 } dlx_gemm_shape;
 
-/* Weights as they lie in a file: views. */
+enum { DLX_GROUP_MAX = 4096 }; /* sums of a group's weights fit 16 bits */
+
+/* Static quantisation of a layer's inputs and outputs: a value v is approximated by (q - zero) * scale, q int8. */
+typedef struct dlx_qs8_params {
+    float in_scale, out_scale; /* positive */
+    int32_t in_zero, out_zero; /* in [-128, 127] */
+} dlx_qs8_params;
+
+/* Weights as they lie in a file: views. int4 weights are two to a byte along a row (n_in is even): element 2i in the
+ * low half, 2i + 1 in the high one, each stored as value + 8. */
 typedef struct dlx_gemm_weights {
-    const void *w;      /* [n_out, n_in] row-major, aligned for its element type and no more; */
-    size_t first;       /* row `first` is at w, and those before it are not there */
-    const float *scale; /* [n_out]; NULL for weights that have none */
-    const float *bias;  /* [n_out] or NULL */
+    const void *w;               /* [n_out, n_in] row-major, aligned for its element type and no more; */
+    size_t first;                /* row `first` is at w (and group_scale), and those before it are not there */
+    const float *scale;          /* [n_out]; NULL for weights that have none */
+    const float *bias;           /* [n_out] or NULL */
+    const uint16_t *group_scale; /* bfloat16 [n_out, n_in / group], row-major; NULL for weights that have none */
+    const dlx_qs8_params *qs8;   /* gemm_qs8_qc8w only, whose bias is */
+    const int32_t *bias_i32;     /* [n_out] in units of in_scale * scale[n], or NULL; `bias` is not read there */
 } dlx_gemm_weights;
 
 typedef struct dlx_gemm {
@@ -126,10 +140,29 @@ typedef struct dlx_kernels {
     bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
 
     dlx_quantizer qd8; /* rows as quantize_qd8 makes them */
-    dlx_gemm gemm_f32; /* float rows, float weights */
+    /* Rows of one scale and zero point (kernels/qd8.h), into a block of qd8.size bytes, else like qd8.quantize. */
+    void (*quantize_qs8)(void *quantized, const float *x, size_t x_stride, size_t total_rows, size_t n_in,
+                         size_t row_begin, size_t row_end, float scale, int32_t zero_point);
+
+    /* Float rows. Each output is one chain of fused multiply-adds in the order of the inputs, from the reference's sum
+     * in double apart: the same bits in every instruction set. */
+    dlx_gemm gemm_f32;       /* float weights */
+    dlx_gemm gemm_f32_f16w;  /* IEEE half weights, widened exactly */
+    dlx_gemm gemm_f32_bf16w; /* bfloat16 weights, widened exactly */
+    dlx_gemm gemm_f32_qc8w;  /* int8 weights: (sum_k x[m][k] * q[n][k]) * scale[n] + bias[n] */
+    /* Quantised rows: the same bits in every instruction set, the reference included, for n_in <= 65536 (beyond, sums
+     * could leave an int32). */
     /* qd8 rows, int8 weights with a scale per output column: y[m][n] = (sum_k (qx[m][k] - zero_point[m]) * qw[n][k]) *
      * row_scale[m] * scale[n] + bias[n], the sum exact in int32 (spec: XNNPACK qd8-f32-qc8w). */
     dlx_gemm gemm_qd8_qc8w;
+    dlx_gemm gemm_qd8_qc4w; /* the same with int4 weights */
+    /* qd8 rows, int4 weights with a scale per output column and group of inputs (spec: XNNPACK qd8-f32-qb4w); the order
+     * of the float steps is dlx_qb4_start, dlx_qb4_add, dlx_qb4_output of kernels/qd8.h. */
+    dlx_gemm gemm_qd8_qb4w;
+    /* qs8 rows, int8 weights with a scale per output column, outputs on the grid of out_scale and out_zero (spec:
+     * XNNPACK qs8-qc8w with fp32 requantisation): y[m][n] = (q - out_zero) * out_scale for the int8 q that XNNPACK
+     * computes. */
+    dlx_gemm gemm_qs8_qc8w;
 
     /* Attention of q rows [row_begin, row_end) for the query heads of kv head `kv_head`. `scratch` has
      * attention_scratch(args) bytes, private to the calling thread, 64-byte aligned. Threads divide (kv head, range of

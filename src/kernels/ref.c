@@ -114,9 +114,8 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->dequantize_i8 = dequantize_i8;
     k->f16_to_f32 = f16_to_f32;
     k->f32_to_f16 = f32_to_f16;
-    k->qd8 = dlx_ref_qd8;
-    k->gemm_f32 = dlx_ref_gemm_f32;
-    k->gemm_qd8_qc8w = dlx_ref_gemm_qd8_qc8w;
+    dlx_ref_set_gemm_f32(k);
+    dlx_ref_set_gemm_qd8(k);
     k->attention_queries = 1;
     k->attention_scratch = dlx_ref_attention_scratch;
     k->attention = dlx_ref_attention;

@@ -37,6 +37,11 @@ DLX_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
+DLX_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+}
 DLX_INLINE void vf_store_f16(uint16_t *p, vf a)
 {
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
@@ -148,17 +153,21 @@ DLX_INLINE vi vi_load_i8(const int8_t *p)
     return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
 }
 
+DLX_INLINE vi vi_load_i16(const int16_t *p)
+{
+    return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
 DLX_INLINE void prefetch_l2(const void *p)
 {
     _mm_prefetch(p, _MM_HINT_T1);
 }
 
 /* int8 products without VNNI: vpmaddubsw saturates, so both sides are widened to int16 and vpmaddwd adds pairs exactly
- * (2 * 255 * 128 is far below 2^31). With int16 activations the zero point is subtracted beforehand. */
+ * (2 * 255 * 128 is far below 2^31). */
 enum {
     QD8_GROUP = 2,
-    QD8_OFFSET = 0,
-    QD8_CENTERED = 1,
+    QD8_OFFSET = 128,
 };
 typedef int16_t qd8_act;
 typedef __m256i qd8_weights;
@@ -181,6 +190,50 @@ DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return sum + (vi)_mm256_madd_epi16(w, x);
+}
+
+/* int4 products: four inputs to a lane, vpmaddubsw adds pairs in int16. 8 steps fit: 8 * 2 * 255 * 8 < 2^15. */
+#define QD4_OWN_ROWS 1
+#define QD4_PARTS    8
+enum {
+    QD4_GROUP = 4,
+    QD4_UNIT = 1,
+    QD4_FLIP = 0,
+};
+typedef uint8_t qd4_act;
+typedef __m256i qd4_weights;
+typedef __m256i qd4_inputs;
+typedef __v16hu qd4_part;
+
+DLX_INLINE void qd4_store(qd4_act *p, vi a)
+{
+    __m128i words = vi_narrow_i16(a);
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(words, words));
+}
+DLX_INLINE void qd4_load_weights(qd4_weights w[TILE_VECS], const uint8_t *p)
+{
+    __m256i both = _mm256_load_si256((const __m256i *)(const void *)p), low = _mm256_set1_epi8(15);
+    __m256i eight = _mm256_set1_epi8(8);
+    w[0] = _mm256_sub_epi8(_mm256_and_si256(both, low), eight);
+    w[1] = _mm256_sub_epi8(_mm256_and_si256(_mm256_srli_epi16(both, 4), low), eight);
+}
+DLX_INLINE qd4_inputs qd4_load_inputs(const qd4_act *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+DLX_INLINE qd4_part qd4_none(void)
+{
+    return (qd4_part)_mm256_setzero_si256();
+}
+DLX_INLINE qd4_part qd4_dot(qd4_part sum, qd4_weights w, qd4_inputs x)
+{
+    return sum + (qd4_part)_mm256_maddubs_epi16(x, w);
+}
+DLX_INLINE vi qd4_widen(qd4_part sum)
+{
+    return (vi)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
 }
 
 #endif

@@ -39,6 +39,11 @@ DLX_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 } /* NaN becomes quiet */
+DLX_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(bits, 16));
+}
 DLX_INLINE void vf_store_f16(uint16_t *p, vf a)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT));
@@ -184,6 +189,11 @@ DLX_INLINE vi vi_load_i8(const int8_t *p)
     return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
+DLX_INLINE vi vi_load_i16(const int16_t *p)
+{
+    return (vi)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
 DLX_INLINE void prefetch_l2(const void *p)
 {
     _mm_prefetch(p, _MM_HINT_T1);
@@ -193,7 +203,6 @@ DLX_INLINE void prefetch_l2(const void *p)
 enum {
     QD8_GROUP = 4,    /* consecutive inputs that one dot step takes */
     QD8_OFFSET = 128, /* stored activation = q + QD8_OFFSET */
-    QD8_CENTERED = 0, /* 1: stored activation = q - zero_point, so no column sums are needed */
 };
 typedef uint8_t qd8_act;
 typedef __m512i qd8_weights;
@@ -218,6 +227,23 @@ DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return (vi)_mm512_dpbusd_epi32((__m512i)sum, x, w);
+}
+
+/* int4 weights, as int8 with the value in the high half of the byte. */
+#define QD4_OWN_ROWS 0 /* 1: int4 products read activations of their own form */
+#define QD4_PARTS    0 /* steps whose products a narrower number holds; 0: they are added up in int32 at once */
+enum {
+    QD4_GROUP = QD8_GROUP,
+    QD4_UNIT = 16, /* what the dot step sees of a weight of 1 */
+    QD4_FLIP = 1,  /* packed halves are two's complement; 0: value + 8 */
+};
+
+/* Both vectors of a step. */
+DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
+{
+    __m512i both = _mm512_load_si512(p), high = _mm512_set1_epi8((char)0xF0);
+    w[0] = _mm512_and_si512(_mm512_slli_epi16(both, 4), high);
+    w[1] = _mm512_and_si512(both, high);
 }
 
 #endif

@@ -37,6 +37,10 @@ DLX_INLINE vf vf_load_f16(const uint16_t *p)
 {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
+DLX_INLINE vf vf_load_bf16(const uint16_t *p)
+{
+    return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+}
 DLX_INLINE void vf_store_f16(uint16_t *p, vf a)
 {
     vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32(a)));
@@ -136,17 +140,24 @@ DLX_INLINE vi vi_load_i8(const int8_t *p)
     return vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)))));
 }
 
+DLX_INLINE vi vi_load_i16(const int16_t *p)
+{
+    return vmovl_s16(vld1_s16(p));
+}
+
 /* Left to the core's own prefetcher: small cores have no issue slots to spare. */
 DLX_INLINE void prefetch_l2(const void *p)
 {
     (void)p;
 }
 
+#define QD4_OWN_ROWS 0
+#define QD4_PARTS    0
+
 #if defined(__ARM_FEATURE_DOTPROD)
 enum {
     QD8_GROUP = 4,
     QD8_OFFSET = 0,
-    QD8_CENTERED = 0,
 };
 typedef int8_t qd8_act;
 typedef int8x16_t qd8_weights;
@@ -170,11 +181,22 @@ DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return vdotq_s32(sum, w, x);
 }
+
+enum {
+    QD4_GROUP = QD8_GROUP,
+    QD4_UNIT = 16,
+    QD4_FLIP = 1,
+};
+DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
+{
+    int8x16_t both = vreinterpretq_s8_u8(vld1q_u8(p));
+    w[0] = vshlq_n_s8(both, 4);
+    w[1] = vandq_s8(both, vdupq_n_s8((int8_t)-16));
+}
 #else
 enum {
     QD8_GROUP = 1,
-    QD8_OFFSET = 0,
-    QD8_CENTERED = 1,
+    QD8_OFFSET = 128,
 };
 typedef int16_t qd8_act;
 typedef int16x4_t qd8_weights;
@@ -197,6 +219,20 @@ DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return vmlal_s16(sum, w, x);
+}
+
+enum {
+    QD4_GROUP = QD8_GROUP,
+    QD4_UNIT = 1,
+    QD4_FLIP = 1,
+};
+DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
+{
+    uint32_t four;
+    memcpy(&four, p, sizeof four);
+    int16x4_t both = vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four))));
+    w[0] = vshr_n_s16(vshl_n_s16(both, 12), 12);
+    w[1] = vshr_n_s16(both, 4);
 }
 #endif
 

@@ -1,0 +1,262 @@
+/*
+ * Template: products of quantised activations with int4 weights, one scale per column (qc4) or per column and group of
+ * inputs (qb4). Included once by each instruction set's file, after gemm_qd8_template.h.
+ *
+ * Packed weights: panels of PANEL output columns, steps of QD4_GROUP inputs. A byte holds an input of column c in its
+ * low half and the same input of column c + PANEL / 2 in its high one, so that one load and a few bit operations give
+ * both vectors of a step. The halves are value + 8, or two's complement where QD4_FLIP says so; what the dot step sees
+ * is the value times QD4_UNIT, and sums of it are exact. qc4: [steps][PANEL / 2][QD4_GROUP] bytes. qb4: for each group
+ * PANEL scales (bfloat16), where activations are not q + 128 PANEL sums of weights (int16), then the group's steps.
+ *
+ * Where products are added up in narrower numbers first (QD4_PARTS steps of them fit), qd4_widen makes int32 of these.
+ */
+enum {
+    QD4_STEP_BYTES = PANEL * QD4_GROUP / 2,
+    QB4_SUMS = QD8_OFFSET != 128, /* sums of a group's weights are wanted */
+    QB4_HEAD_BYTES = PANEL * (int)sizeof(uint16_t) * (1 + QB4_SUMS),
+};
+enum { QC4_COLUMNS = 3 }; /* int32 sums of weights, times QD4_UNIT; scales; biases */
+enum { QB4_COLUMNS = 2 }; /* dlx_qb4_w_sum; biases */
+_Static_assert(TILE_VECS == 2, "a byte has two halves");
+
+#if !QD4_OWN_ROWS
+typedef qd8_act qd4_act;
+typedef qd8_weights qd4_weights;
+typedef qd8_inputs qd4_inputs;
+typedef vi qd4_part;
+#define qd4_load_inputs qd8_load_inputs
+#define qd4_dot         qd8_dot
+#endif
+
+/* ---- packing ---------------------------------------------------------------------------------------------------- */
+
+static size_t qb4_group_bytes(size_t group)
+{
+    return QB4_HEAD_BYTES + group / QD4_GROUP * QD4_STEP_BYTES;
+}
+
+static qd8_layout qc4_layout(dlx_gemm_shape s)
+{
+    size_t steps = divide_up(s.n_in, QD4_GROUP);
+    return qd8_layout_of(steps, QD4_STEP_BYTES, steps * QD4_STEP_BYTES, QC4_COLUMNS);
+}
+
+static qd8_layout qb4_layout(dlx_gemm_shape s)
+{
+    return qd8_layout_of(s.n_in / QD4_GROUP, QD4_STEP_BYTES, s.n_in / s.group * qb4_group_bytes(s.group), QB4_COLUMNS);
+}
+
+/* The QD4_GROUP weights of a row from input k on, value + 8, each in a byte of its own, the first in the lowest; what
+ * is beyond the row has value 0. */
+static uint32_t qd4_take(const uint8_t *row, size_t k, size_t n_in)
+{
+    uint32_t word = 0;
+    if (QD4_GROUP == 4 && n_in - k >= 4) {
+        uint32_t low = row[k / 2], high = row[k / 2 + 1];
+        return (low & 15) | (low >> 4) << 8 | (high & 15) << 16 | (high >> 4) << 24;
+    }
+    for (size_t i = 0; i < QD4_GROUP; i++) {
+        int32_t w = k + i < n_in ? dlx_i4(row[(k + i) / 2], k + i) : 0;
+        word |= (uint32_t)(w + 8) << 8 * i;
+    }
+    return word;
+}
+
+/* Steps for inputs [begin, end), and added to sums[c], how much these weights are. */
+static void qd4_pack_steps(uint8_t *to, int32_t sums[PANEL], const uint8_t *w, size_t columns, size_t n_in,
+                           size_t begin, size_t end)
+{
+    const uint32_t none = 0x08080808, each = QD4_GROUP == 4 ? 0x01010101 : 1;
+    for (size_t k = begin; k < end; k += QD4_GROUP) {
+        for (size_t c = 0; c < PANEL / 2; c++, to += QD4_GROUP) {
+            size_t d = c + PANEL / 2;
+            uint32_t low = c < columns ? qd4_take(w + c * (n_in / 2), k, n_in) : none;
+            uint32_t high = d < columns ? qd4_take(w + d * (n_in / 2), k, n_in) : none;
+            sums[c] += (int32_t)(low * each >> 8 * (QD4_GROUP - 1) & 0xFF) - 8 * QD4_GROUP;
+            sums[d] += (int32_t)(high * each >> 8 * (QD4_GROUP - 1) & 0xFF) - 8 * QD4_GROUP;
+            uint32_t both = (low | high << 4) ^ (QD4_FLIP ? 0x88888888 : 0);
+            for (size_t i = 0; i < QD4_GROUP; i++) to[i] = (uint8_t)(both >> 8 * i);
+        }
+    }
+}
+
+static void qc4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t first, size_t columns)
+{
+    int32_t *sums = (int32_t *)(void *)(panel + qc4_layout(s).weight_bytes);
+    float *scales = (float *)sums + PANEL, *biases = scales + PANEL;
+    memset(sums, 0, PANEL * sizeof *sums);
+    qd4_pack_steps(panel, sums, (const uint8_t *)w->w + (first - w->first) * (s.n_in / 2), columns, s.n_in, 0, s.n_in);
+    for (size_t c = 0; c < PANEL; c++) {
+        sums[c] *= QD4_UNIT;
+        scales[c] = c < columns ? w->scale[first + c] : 0.0f;
+        biases[c] = c < columns && w->bias ? w->bias[first + c] : 0.0f;
+    }
+}
+
+static void qb4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t first, size_t columns)
+{
+    size_t groups = s.n_in / s.group;
+    const uint8_t *rows = (const uint8_t *)w->w + (first - w->first) * (s.n_in / 2);
+    const uint16_t *scale = w->group_scale + (first - w->first) * groups;
+    float *w_sums = (float *)(void *)(panel + qb4_layout(s).weight_bytes), *biases = w_sums + PANEL;
+    double total[PANEL] = {0};
+    for (size_t g = 0; g < groups; g++, panel += qb4_group_bytes(s.group)) {
+        int32_t sums[PANEL] = {0};
+        qd4_pack_steps(panel + QB4_HEAD_BYTES, sums, rows, columns, s.n_in, g * s.group, (g + 1) * s.group);
+        for (size_t c = 0; c < PANEL; c++) {
+            uint16_t bits = c < columns ? scale[c * groups + g] : 0;
+            int16_t sum = (int16_t)sums[c];
+            memcpy(panel + c * sizeof bits, &bits, sizeof bits);
+            if (QB4_SUMS) memcpy(panel + (PANEL + c) * sizeof sum, &sum, sizeof sum);
+            total[c] += (double)dlx_bf16_to_f32(bits) * (double)sums[c]; /* as dlx_qb4_w_sum does */
+        }
+    }
+    for (size_t c = 0; c < PANEL; c++) {
+        w_sums[c] = (float)total[c];
+        biases[c] = c < columns && w->bias ? w->bias[first + c] : 0.0f;
+    }
+}
+
+/* ---- tiles ------------------------------------------------------------------------------------------------------ */
+
+/* Where the loop over steps is. */
+typedef struct qd4_place {
+    const uint8_t *w, *next;
+    const qd4_act *x;
+} qd4_place;
+
+static const qd4_act *qd4_rows(const qd8_tile_args *t, size_t rows)
+{
+    const uint8_t *x = t->tile + QD8_RECORDS;
+#if QD4_OWN_ROWS
+    x += qd8_rows_bytes(rows, t->n_in);
+#else
+    (void)rows;
+#endif
+    return (const qd4_act *)(const void *)x;
+}
+
+/* acc += the products of `steps` steps, as long as QD4_PARTS allows where there is such a bound. `rows` is a constant
+ * wherever this is inlined. */
+DLX_INLINE void qd4_add_steps(qd4_part acc[TILE_ROWS][TILE_VECS], qd4_place *at, size_t next_step, size_t steps,
+                              const size_t rows)
+{
+    const uint8_t *w = at->w, *next = at->next;
+    const qd4_act *x = at->x;
+    for (; steps > 0; steps--) {
+        qd4_weights wv[TILE_VECS];
+        qd4_load_weights(wv, w);
+        prefetch_l2(next);
+        UNROLL for (size_t i = 0; i < rows; i++)
+        {
+            qd4_inputs xv = qd4_load_inputs(x + i * QD4_GROUP);
+            UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = qd4_dot(acc[i][j], wv[j], xv);
+        }
+        w += QD4_STEP_BYTES;
+        next += next_step;
+        x += rows * QD4_GROUP;
+    }
+    *at = (qd4_place){w, next, x};
+}
+
+/* acc = start + the products of `steps` >= 1 steps; start: NULL for zeros. */
+DLX_INLINE void qd4_sums(vi acc[TILE_ROWS][TILE_VECS], qd4_place *at, size_t next_step, size_t steps, const size_t rows)
+{
+#if QD4_PARTS
+    size_t n = min_size(steps, QD4_PARTS);
+    qd4_part part[TILE_ROWS][TILE_VECS];
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) part[i][j] = qd4_none();
+    qd4_add_steps(part, at, next_step, n, rows);
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] =
+        qd4_widen(part[i][j]);
+    while (steps -= n) {
+        n = min_size(steps, QD4_PARTS);
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) part[i][j] = qd4_none();
+        qd4_add_steps(part, at, next_step, n, rows);
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] =
+            vi_add(acc[i][j], qd4_widen(part[i][j]));
+    }
+#else
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = vi_set1(0);
+    qd4_add_steps(acc, at, next_step, steps, rows);
+#endif
+}
+
+DLX_INLINE void qc4_tile(const qd8_tile_args *t, const size_t rows)
+{
+    vi acc[TILE_ROWS][TILE_VECS];
+    qd4_place at = {t->panel, t->next, qd4_rows(t, rows)};
+    qd4_sums(acc, &at, t->next_step, t->steps, rows);
+    const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
+    const int32_t *sums = (const int32_t *)(const void *)t->columns;
+    const float *scales = (const float *)sums + PANEL, *biases = scales + PANEL;
+    UNROLL for (size_t i = 0; i < rows; i++)
+    {
+        vf row_scale = vf_set1(row[i].scale), unit = vf_set1(1.0f / QD4_UNIT);
+        vi zero = vi_set1(row[i].zero_point + QD8_OFFSET);
+        UNROLL for (size_t j = 0; j < TILE_VECS; j++)
+        {
+            vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
+            vf v = vf_mul(vf_mul(vi_to_vf(sum), unit), row_scale);
+            v = vf_fma(v, vf_load(scales + j * VF), vf_load(biases + j * VF));
+            vf_store(t->y + i * t->y_stride + j * VF, v);
+        }
+    }
+}
+
+DLX_INLINE void qb4_tile(const qd8_tile_args *t, const size_t rows)
+{
+    vf out[TILE_ROWS][TILE_VECS];
+    qd4_place at = {t->panel, t->next, qd4_rows(t, rows)};
+    const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
+    const float *w_sums = (const float *)(const void *)t->columns, *biases = w_sums + PANEL;
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) out[i][j] =
+        vf_mul(vf_set1((float)(-128 - row[i].zero_point)), vf_load(w_sums + j * VF));
+    const size_t steps = t->group / QD4_GROUP;
+    for (size_t left = t->steps; left > 0; left -= steps) {
+        vi acc[TILE_ROWS][TILE_VECS];
+        const uint8_t *head = at.w;
+        at.w += QB4_HEAD_BYTES;
+        if (t->lone) at.next = head + QD8_AHEAD;
+        qd4_sums(acc, &at, t->next_step, steps, rows);
+        vf scale[TILE_VECS];
+        UNROLL for (size_t j = 0; j < TILE_VECS; j++)
+        {
+            const uint16_t *bits = (const uint16_t *)(const void *)head + j * VF;
+            scale[j] = vf_mul(vf_load_bf16(bits), vf_set1(1.0f / QD4_UNIT)); /* exact, as denormals too are multiples */
+            if (!QB4_SUMS) continue;
+            vi sums = vi_load_i16((const int16_t *)(const void *)bits + PANEL);
+            sums = vi_mul(sums, vi_set1((128 - QD8_OFFSET) * QD4_UNIT));
+            UNROLL for (size_t i = 0; i < rows; i++) acc[i][j] = vi_add(acc[i][j], sums);
+        }
+        prefetch_l2(at.next);
+        UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) out[i][j] =
+            vf_fma(vi_to_vf(acc[i][j]), scale[j], out[i][j]);
+    }
+    UNROLL for (size_t i = 0; i < rows; i++)
+    {
+        vf row_scale = vf_set1(row[i].scale);
+        UNROLL for (size_t j = 0; j < TILE_VECS; j++)
+        {
+            vf v = vf_add(vf_mul(out[i][j], row_scale), vf_load(biases + j * VF));
+            vf_store(t->y + i * t->y_stride + j * VF, v);
+        }
+    }
+}
+
+#define QC4_TILE(n) QD8_TILE_OF(qc4, n)
+#define QB4_TILE(n) QD8_TILE_OF(qb4, n)
+EACH_TILE_ROWS(QC4_TILE)
+EACH_TILE_ROWS(QB4_TILE)
+
+static const qd8_tile_fn qc4_tiles[TILE_ROWS] = TILE_TABLE(qc4_tile);
+static const qd8_tile_fn qb4_tiles[TILE_ROWS] = TILE_TABLE(qb4_tile);
+
+QD8_PRODUCT(qc4)
+QD8_PRODUCT(qb4)
+
+static void set_gemm_qd4(dlx_kernels *k)
+{
+    k->gemm_qd8_qc4w = QD8_GEMM(qc4);
+    k->gemm_qd8_qb4w = QD8_GEMM(qb4);
+}
