@@ -25,7 +25,7 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r)
     dlx_cli_json_open(&j, NULL, '{');
     dlx_cli_json_text(&j, "output_path", o->output_path);
     dlx_cli_json_text(&j, "backend", o->backend);
-    dlx_cli_json_text(&j, "quantization", o->quantization);
+    dlx_cli_json_text(&j, "quantization", r->quantization);
     dlx_cli_json_int(&j, "file_bytes", (int64_t)r->file_bytes);
     dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
     dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
@@ -41,7 +41,7 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
 {
     char a[32], b[32], c[32];
     if (by_default)
-        printf("quantization: %s, the default; --quantization none keeps the weights in float32\n", o->quantization);
+        printf("quantization: %s, the default; --quantization none keeps the weights in float32\n", r->quantization);
     printf("%s: %s (%llu bytes) in %.2f s, peak memory %s\n", o->output_path, dlx_cli_bytes(a, r->file_bytes),
            (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, dlx_cli_peak_memory()));
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
@@ -69,11 +69,11 @@ static int run(const dlx_cli_arguments *a)
     if (a->n_positional > next)
         return dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
     dlx_backend_info backend = {.struct_size = sizeof backend};
-    dlx_scheme_info scheme = {.struct_size = sizeof scheme};
     if (dlx_export_backend_info(0, &backend)) o.backend = backend.name;
-    if (dlx_export_scheme_info(0, &scheme)) o.quantization = scheme.name;
     if (dlx_cli_text(a, "backend")) o.backend = dlx_cli_text(a, "backend");
-    if (dlx_cli_text(a, "quantization")) o.quantization = dlx_cli_text(a, "quantization");
+    o.quantization_config = dlx_cli_text(a, "quantization-config");
+    o.quantization = dlx_cli_text(a, "quantization");
+    o.exclude = dlx_cli_text(a, "exclude");
     o.model_type = dlx_cli_text(a, "model-type");
     o.chat_template = dlx_cli_text(a, "chat-template");
     o.max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
@@ -93,7 +93,7 @@ static int run(const dlx_cli_arguments *a)
     if (dlx_cli_flag(a, "json", false))
         put_json(&o, &result);
     else
-        put_summary(&o, &result, !dlx_cli_text(a, "quantization"));
+        put_summary(&o, &result, !o.quantization_config && !dlx_cli_text(a, "quantization"));
     return DLX_CLI_OK;
 }
 
@@ -127,6 +127,13 @@ static const dlx_cli_option options[] = {
     {"output-path", DLX_CLI_TEXT, "FILE", "the .pte to write, instead of the argument FILE", 0, 0},
     {"backend", DLX_CLI_TEXT, "NAME", "who runs the program, one of the backends below", 0, 0},
     {"quantization", DLX_CLI_TEXT, "NAME", "one of the quantisation schemes below", 0, 0},
+    {"quantization-config", DLX_CLI_TEXT, "FILE",
+     "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
+    {"exclude", DLX_CLI_TEXT, "LIST",
+     "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; * and "
+     "? "
+     "as in a shell",
+     0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
      1, LONGEST},
     {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len)", 1, LONGEST},
@@ -145,7 +152,8 @@ const dlx_cli_command dlx_cli_export = {
     .summary = "turns a checkpoint folder into a .pte",
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
     .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
-                "diffulex-edge export org/name model.pte --quantization none\0",
+                "diffulex-edge export org/name model.pte --quantization none\0"
+                "diffulex-edge export org/name model.pte --quantization int4-g32 --exclude 'layers.0.*'\0",
     .choices = choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,

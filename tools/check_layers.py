@@ -34,7 +34,7 @@ ROOMS = {
                               "base"),
                    ("decode.h", "export.h", "model.h", "status.h", "text.h"), JSON, "checkpoint folder to .pte"),
     "backends": Room("export", ("quant", "format", "graph", "base"), (), (), "graph to delegate payload"),
-    "quant": Room("export", ("format", "graph", "base"), (), (), "rewrites linears to int8"),
+    "quant": Room("export", ("format", "graph", "base"), (), (), "gives weights their forms"),
     "model": Room("export", ("format/json", "format", "graph", "base"), ("decode.h", "status.h"), JSON,
                   "families: config and tensors to graph"),
     "engine": Room("run", ("runtime", "format", "graph", "kernels", "base"),

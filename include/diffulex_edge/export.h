@@ -41,6 +41,15 @@ typedef struct dlx_export_options {
     /* Chat template in place of the checkpoint's default one, as in dlx_tokenizer_open_folder_with; "none" leaves it
      * out. One that cannot be compiled makes the export fail. */
     const char *chat_template;
+    /*
+     * Path of a JSON file that gives parts of the model other forms than the scheme does, or NULL: {"default": scheme,
+     * "embedding": form, "head": form, "tensors": [{"pattern": p, "scheme": form}, ...]}, every key optional; "default"
+     * stands in for `quantization`, the first pattern that matches a weight counts. Patterns are of names in the
+     * checkpoint ("model.layers.*.mlp.down_proj") or of ours ("layers.0.down"), '*' and '?' as in a shell. Keys, words
+     * and patterns that there is nothing for are DLX_E_INVALID, a form that does not fit a weight DLX_E_UNSUPPORTED.
+     */
+    const char *quantization_config;
+    const char *exclude; /* "a, b": patterns, as above, of weights that stay float32, whatever else is said; or NULL */
 } dlx_export_options;
 
 typedef struct dlx_export_result {
@@ -50,6 +59,7 @@ typedef struct dlx_export_result {
     uint64_t float_bytes;     /* bytes of constants that stayed float */
     double seconds;
     int32_t quantised_tensors, float_tensors;
+    char quantization[64]; /* what the file says: the scheme, and "mixed" behind it where parts differ from it */
 } dlx_export_result;
 
 static inline dlx_export_options dlx_export_options_default(void)

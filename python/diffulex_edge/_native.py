@@ -20,6 +20,7 @@ from ctypes import (
     POINTER,
     c_bool,
     c_char,
+    c_char,
     c_char_p,
     c_double,
     c_float,
@@ -202,7 +203,7 @@ class ExportOptions(Sized):
         ("quantization", c_char_p), ("model_type", c_char_p), ("max_seq_len", c_int32), ("max_rows", c_int32),
         ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
         ("notice", NOTICE_FN), ("notice_ctx", c_void_p), ("mask_id", c_int64),
-        ("chat_template", c_char_p),
+        ("chat_template", c_char_p), ("quantization_config", c_char_p), ("exclude", c_char_p),
     ]
 
 
@@ -210,6 +211,7 @@ class ExportResult(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("file_bytes", c_uint64), ("quantised_bytes", c_uint64), ("float_bytes", c_uint64),
         ("seconds", c_double), ("quantised_tensors", c_int32), ("float_tensors", c_int32),
+        ("quantization", c_char * 64),
     ]
 
 

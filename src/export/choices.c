@@ -8,7 +8,7 @@
 #include "backends/xnnpack/xnnpack.h"
 #include "base/sizes.h"
 #include "base/structs.h"
-#include "quant/quant.h"
+#include "quant/forms.h"
 
 /* The first row of each table is the default. */
 static const dlx_backend backends[] = {
@@ -28,33 +28,92 @@ static const dlx_scheme schemes[] = {
         .help = "int8 weights, one scale a row; activations become int8 while running",
         .metadata = "int8-dynamic",
         .backends = "xnnpack",
-        .pass = dlx_quantize_int8_dynamic,
+        .body = "int8-dynamic",
+        .head = "int8-dynamic",
+        .table = "int8-dynamic",
+    },
+    {
+        .name = "int8-weight-only",
+        .aliases = "weight-only-int8",
+        .help = "int8 weights, one scale a row; float32 activations",
+        .metadata = "int8-weight-only",
+        .backends = "xnnpack",
+        .body = "int8-weight-only",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
+        .name = "int4",
+        .aliases = "int4-dynamic",
+        .help = "4-bit weights, one scale a row; head and embedding int8; activations become int8 while running",
+        .metadata = "int4",
+        .backends = "xnnpack",
+        .body = "int4",
+        .head = "int8-dynamic",
+        .table = "int8-dynamic",
+    },
+    {
+        .name = "int4-g32",
+        .aliases = "",
+        .help = "4-bit weights, a scale for each 32 of a row; the rest as for int4",
+        .metadata = "int4-g32",
+        .backends = "xnnpack",
+        .body = "int4-g32",
+        .head = "int8-dynamic",
+        .table = "int8-dynamic",
+    },
+    {
+        .name = "int4-g64",
+        .aliases = "",
+        .help = "the same for each 64",
+        .metadata = "int4-g64",
+        .backends = "xnnpack",
+        .body = "int4-g64",
+        .head = "int8-dynamic",
+        .table = "int8-dynamic",
+    },
+    {
+        .name = "int4-g128",
+        .aliases = "",
+        .help = "the same for each 128",
+        .metadata = "int4-g128",
+        .backends = "xnnpack",
+        .body = "int4-g128",
+        .head = "int8-dynamic",
+        .table = "int8-dynamic",
+    },
+    {
+        .name = "fp16",
+        .aliases = "float16",
+        .help = "float16 weights, float32 activations",
+        .metadata = "fp16",
+        .backends = "xnnpack",
+        .body = "fp16",
+        .head = "fp16",
+        .table = "fp16",
+    },
+    {
+        .name = "bf16",
+        .aliases = "bfloat16",
+        .help =
+            "bfloat16 weights, float32 activations; the stock runtime widens them in every pass, fp16 is faster there",
+        .metadata = "bf16",
+        .backends = "xnnpack",
+        .body = "bf16",
+        .head = "bf16",
+        .table = "bf16",
     },
     {
         .name = "none",
-        .aliases = "float32",
+        .aliases = "float32, fp32",
         .help = "float32 weights",
         .metadata = "none",
         .backends = "xnnpack",
-        .pass = NULL,
+        .body = "none",
+        .head = "none",
+        .table = "none",
     },
 };
-
-/* Whether `list`, "a, b", has `word`; '-' and '_' are the same. */
-static bool lists(const char *list, const char *word)
-{
-    while (*list) {
-        const char *w = word;
-        for (; *list && *list != ','; list++)
-            if (w && (*w == '_' ? '-' : *w) == *list)
-                w++;
-            else
-                w = NULL;
-        if (w && !*w) return true;
-        list += strspn(list, ", ");
-    }
-    return false;
-}
 
 static void add_name(char *names, size_t size, const char *name)
 {
@@ -68,7 +127,7 @@ dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error
     *out = NULL;
     for (size_t i = 0; i < DLX_COUNT(backends); i++) {
         const dlx_backend *b = &backends[i];
-        if (!word || lists(b->name, word) || lists(b->aliases, word)) {
+        if (!word || dlx_word_in(b->name, word) || dlx_word_in(b->aliases, word)) {
             *out = b;
             return DLX_OK;
         }
@@ -84,8 +143,8 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
     for (size_t i = 0; i < DLX_COUNT(schemes); i++) {
         const dlx_scheme *s = &schemes[i];
         add_name(names, sizeof names, s->name);
-        if (word && !lists(s->name, word) && !lists(s->aliases, word)) continue;
-        if (!lists(s->backends, backend->name))
+        if (word && !dlx_word_in(s->name, word) && !dlx_word_in(s->aliases, word)) continue;
+        if (!dlx_word_in(s->backends, backend->name))
             return dlx_fail(err, DLX_E_UNSUPPORTED,
                             "quantization '%s' cannot be written by backend '%s'; it is for: %s", s->name,
                             backend->name, s->backends);

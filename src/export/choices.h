@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "format/pte.h"
 #include "graph/graph.h"
+#include "quant/recipe.h"
 
 typedef struct dlx_backend {
     const char *name;
@@ -27,13 +28,27 @@ typedef struct dlx_scheme {
     const char *help;     /* one line: what becomes of weights and activations */
     const char *metadata; /* what the file says (get_quantization); files are read by it, so it never changes */
     const char *backends; /* names of the backends that can write it, "a, b" */
-    /* Runs over the graph as it was built; NULL: it stays as it is. */
-    dlx_status (*pass)(dlx_graph *g, dlx_error *err);
+    const char *body, *head, *table; /* names of the forms of linear layers, the head and the embedding table */
 } dlx_scheme;
 
 /* The row that `word` names, '-' and '_' being the same; the first one for NULL. DLX_E_UNSUPPORTED lists the names. */
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);
 /* The same; DLX_E_UNSUPPORTED also when `backend` cannot write the scheme. */
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);
+
+/* What is asked for beyond a backend's name: the members of dlx_export_options that decide about weights. */
+typedef struct dlx_recipe_request {
+    const char *quantization; /* a scheme, NULL: the file's, or the first */
+    const char *config;       /* path of a file of overrides, NULL: none */
+    const char *exclude;      /* "a, b": patterns of weights that stay float32, NULL: none */
+} dlx_recipe_request;
+
+/*
+ * The recipe for a request, in memory from `arena`. Rules: the excluded ones, then those of the file in its order.
+ * *metadata is what the file of the program says: the scheme's word, and "mixed"
+ * behind it when something differs from it. DLX_E_INVALID for words and keys that do not exist, with those that do.
+ */
+dlx_status dlx_recipe_make(dlx_recipe *out, const char **metadata, dlx_arena *arena, const dlx_recipe_request *request,
+                           const dlx_backend *backend, dlx_error *err);
 
 #endif

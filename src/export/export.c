@@ -36,8 +36,9 @@ typedef struct exporter {
     dlx_pte pte;
     dlx_output output;
     const dlx_backend *backend;
-    const dlx_scheme *scheme;
-    uint64_t total; /* bytes of all blobs */
+    dlx_recipe recipe;
+    const char *metadata; /* what the file says about it */
+    uint64_t total;       /* bytes of all blobs */
     uint64_t done;
 } exporter;
 
@@ -48,7 +49,10 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
     DLX_TRY(dlx_backend_find(&x->backend, o->backend, err));
-    DLX_TRY(dlx_scheme_find(&x->scheme, o->quantization, x->backend, err));
+    const dlx_recipe_request request = {
+        .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
+    DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
+    snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
@@ -93,7 +97,7 @@ static dlx_status build(exporter *x, dlx_error *err)
     check_block_fits(x);
     DLX_TRY(
         dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
-    if (x->scheme->pass) DLX_TRY(x->scheme->pass(&x->graph, err));
+    DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
     DLX_TRY(dlx_graph_verify(&x->graph, err));
     DLX_TRY(x->backend->decompose(&x->graph, err));
     DLX_TRY(dlx_graph_prune(&x->graph, err));
@@ -154,7 +158,7 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     bool has_tokenizer;
     DLX_TRY(x->backend->lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->scheme->metadata, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, err));
     dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
     dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");

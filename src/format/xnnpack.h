@@ -23,15 +23,16 @@ enum { DLX_XNN_MAX_RANK = 6 };
     X(FULLY_CONNECTED, 2, FC)                                                                                          \
     X(SOFTMAX, 3, UNARY)                                                                                               \
     X(SIGMOID, 4, UNARY)                                                                                               \
-    X(STATIC_TRANSPOSE, 5, TRANSPOSE) X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY)                      \
-        X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY) X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY)                      \
-            X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY) X(CEILING, 23, UNARY) X(HARDSWISH, 24, UNARY)     \
-                X(LEAKY_RELU, 25, SCALED) X(ELU, 29, SCALED) X(MAXIMUM, 26, BINARY) X(NEGATE, 27, UNARY)               \
-                    X(SQUARE, 28, UNARY) X(ABS, 30, UNARY) X(CONCATENATE2, 32, CONCAT) X(CONCATENATE3, 33, CONCAT)     \
-                        X(CONCATENATE4, 34, CONCAT) X(STATIC_SLICE, 35, SLICE) X(BATCH_MATRIX_MULTIPLY, 37, BINARY)    \
-                            X(CONCATENATE5, 38, CONCAT) X(RECIPROCAL_SQUARE_ROOT, 40, UNARY) X(LOG, 41, UNARY)         \
-                                X(GELU, 42, UNARY) X(TANH, 43, UNARY) X(EXP, 44, UNARY) X(SIN, 45, UNARY)              \
-                                    X(COPY, 46, UNARY) X(COS, 47, UNARY)
+    X(STATIC_TRANSPOSE, 5, TRANSPOSE)                                                                                  \
+    X(CLAMP, 6, UNARY) X(DIV, 8, BINARY) X(MINIMUM, 12, BINARY) X(MULTIPLY, 15, BINARY) X(SUBTRACT, 16, BINARY)        \
+        X(FLOOR, 17, UNARY) X(CONVERT, 18, UNARY) X(STATIC_RESHAPE, 20, RESHAPE) X(SQUARE_ROOT, 22, UNARY)             \
+            X(CEILING, 23, UNARY) X(HARDSWISH, 24, UNARY) X(LEAKY_RELU, 25, SCALED) X(ELU, 29, SCALED)                 \
+                X(MAXIMUM, 26, BINARY) X(NEGATE, 27, UNARY) X(SQUARE, 28, UNARY) X(ABS, 30, UNARY)                     \
+                    X(CONCATENATE2, 32, CONCAT) X(CONCATENATE3, 33, CONCAT) X(CONCATENATE4, 34, CONCAT)                \
+                        X(STATIC_SLICE, 35, SLICE) X(BATCH_MATRIX_MULTIPLY, 37, BINARY) X(CONCATENATE5, 38, CONCAT)    \
+                            X(RECIPROCAL_SQUARE_ROOT, 40, UNARY) X(LOG, 41, UNARY) X(GELU, 42, UNARY)                  \
+                                X(TANH, 43, UNARY) X(EXP, 44, UNARY) X(SIN, 45, UNARY) X(COPY, 46, UNARY)              \
+                                    X(COS, 47, UNARY)
 
 typedef enum dlx_xnn_node_type {
 #define DLX_XNN_ENUM(name, number, kind) DLX_XNN_##name = number,
@@ -51,6 +52,7 @@ typedef enum dlx_xnn_datatype {
     DLX_XNN_QDINT8 = 9,
     DLX_XNN_QBINT4 = 10,
     DLX_XNN_INT32 = 12,
+    DLX_XNN_BF16 = 14,
 } dlx_xnn_datatype;
 
 typedef enum dlx_xnn_quant {
@@ -87,7 +89,7 @@ typedef struct dlx_xnn_node {
     uint32_t in[5]; /* FC: input, filter, bias (DLX_XNN_NONE: no bias) */
     uint8_t inputs;
     uint32_t out;
-    uint32_t flags; /* FC: 1 = filter stored [k,n]; BMM: 1 = B is [.., n, k] */
+    uint32_t flags; /* FC: 1 = filter stored [k,n], 0x80 = float32 bias of a float16 filter; BMM: 1 = B is [.., n, k] */
     bool clamped;   /* output_min_max present (and for CLAMP its bounds) */
     float min, max;
     uint32_t axis;                    /* CONCATENATE */

@@ -137,7 +137,8 @@ uint32_t dlx_xnn_datatype_bits(int datatype)
     case DLX_XNN_INT32:
     case DLX_XNN_QINT32:
     case DLX_XNN_QCINT32: return 32;
-    case DLX_XNN_FP16: return 16;
+    case DLX_XNN_FP16:
+    case DLX_XNN_BF16: return 16;
     case DLX_XNN_QINT8:
     case DLX_XNN_QUINT8:
     case DLX_XNN_QCINT8:

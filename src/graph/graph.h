@@ -37,8 +37,11 @@ typedef enum dlx_value_kind { DLX_VALUE_INPUT, DLX_VALUE_CONST, DLX_VALUE_TEMP }
 typedef enum dlx_const_transform {
     DLX_CONST_PLAIN,           /* data holds the value's dtype */
     DLX_CONST_WIDEN,           /* data holds `stored` (F16/BF16); the value is F32 */
+    DLX_CONST_ROUND,           /* data holds `stored` (a float type); the value is F16 or BF16, rounded half to even */
     DLX_CONST_INT8_ROWS,       /* value I8: rows of `stored` floats quantised, scale = max|row|/127 */
     DLX_CONST_INT8_ROW_SCALES, /* value F32 [rows] or [rows,1]: those scales */
+    DLX_CONST_INT4_ROWS,       /* value I4: rows or groups of `stored` floats quantised, scale = max|group|/7 */
+    DLX_CONST_INT4_SCALES,     /* those scales: F32 [rows] or [rows,1], or of groups BF16 [rows, columns/group] */
 } dlx_const_transform;
 
 typedef struct dlx_const_source {
@@ -48,6 +51,8 @@ typedef struct dlx_const_source {
     dlx_const_transform transform;
     const dlx_file *file; /* not owned; where they came from, NULL: they never were in one */
     uint64_t offset;
+    const char *tensor; /* what the checkpoint calls it; not owned, NULL: it has no name there */
+    uint32_t group;     /* of 4-bit rows: consecutive elements that share a scale; 0: whole rows */
 } dlx_const_source;
 
 typedef struct dlx_value {
@@ -57,9 +62,11 @@ typedef struct dlx_value {
     uint8_t rank;
     uint8_t dynamic;           /* bit i: dim i varies */
     int64_t dim[DLX_MAX_RANK]; /* upper bounds */
-    uint32_t scales;           /* I8 weights: CONST F32 value with one scale per row of dim 0; DLX_NONE otherwise */
-    dlx_const_source source;   /* CONST; of a state: what it holds at first, neither data nor file: zeros */
-    uint32_t producer;         /* node, or DLX_NONE */
+    /* Of I8 and I4 weights: the CONST value with their scales, F32 with one per row of dim 0, or (I4) BF16 [n,
+     * k/group]: one for each group of a row; DLX_NONE otherwise. */
+    uint32_t scales;
+    dlx_const_source source; /* CONST; of a state: what it holds at first, neither data nor file: zeros */
+    uint32_t producer;       /* node, or DLX_NONE */
 } dlx_value;
 
 /*
@@ -68,16 +75,17 @@ typedef struct dlx_value {
  */
 #define DLX_OP_MAP(X)                                                                                                  \
     /* high level */                                                                                                   \
-    X(EMBEDDING, 2, 3, 1) /* table [V,d] F32 or I8 (then scales [V,1] is input 2), ids [T] I64 -> [T,d] F32 */         \
-    X(LINEAR, 2, 3, 1)    /* x [..,k] F32 or QD8, w [n,k] F32 or I8, bias [n]? -> [..,n] F32 */                        \
-    X(RMS_NORM, 2, 2, 1)  /* x [..,d], w [d]; eps */                                                                   \
-    X(ROPE, 3, 3, 1)      /* x [1..,T,H,D], cos [T,D], sin [T,D] with sign folded: [-sin,+sin]; attr.keep: pairs of */ \
+    X(EMBEDDING, 2, 3, 1) /* table [V,d], ids [T] I64 -> [T,d]: F32 of a table of F32, or of I8 or I4 with its */      \
+    /* scales, [V,1] F32 or (I4) [V,d/group] BF16, as input 2; without these rows as they lie, of I4: bytes [T,d/2] */ \
+    X(LINEAR, 2, 3, 1)   /* x [..,k], w [n,k] of one of the kinds in linear_kinds.h, bias [n]? -> [..,n] F32 */        \
+    X(RMS_NORM, 2, 2, 1) /* x [..,d], w [d]; eps */                                                                    \
+    X(ROPE, 3, 3, 1)     /* x [1..,T,H,D], cos [T,D], sin [T,D] with sign folded: [-sin,+sin]; attr.keep: pairs of */  \
     /* neighbours, x [1..,T,H,D/2,2], cos, sin [T,D/2]; attr.axis 1: heads before rows, x [1..,H,T,D] */               \
     X(ATTENTION, 3, 6, 1)  /* q [T,H,D], k [T,K,D], v [T,K,D], kc [P,K,D]?, vc [P,K,D]?, mask [T,P+T]? -> [T,H*D] */   \
     X(SILU_MUL, 2, 2, 1)   /* silu(a) * b */                                                                           \
     X(ROW_SELECT, 2, 2, 1) /* x [T,..], rows [R] I32 -> [R,..] */                                                      \
     /* primitive */                                                                                                    \
-    X(CONVERT, 1, 1, 1) /* between F32, QD8 and I8 (per-tensor scale attr.f[0], zero point 0) */                       \
+    X(CONVERT, 1, 1, 1) /* F32 to QD8; F16, BF16, I8 and U8 (of scale attr.f[0], zero point 0) to F32 */               \
     X(CAST, 1, 1, 1) /* to attr.dtype, as C converts; floats outside an integer's range become its nearest number */   \
     X(ADD, 2, 2, 1)  /* numpy broadcasting for the binary operators; F32, I64 or I32 */                                \
     X(SUB, 2, 2, 1)                                                                                                    \

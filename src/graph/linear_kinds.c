@@ -2,19 +2,36 @@
 #include "graph/linear_kinds.h"
 
 static const struct {
+    const char *word;
     dlx_dtype x, w;
-    bool scaled;
+    dlx_scaling scaling;
 } kinds[DLX_LINEAR_KINDS] = {
-#define DLX_LINEAR_ROW(name, word, x, w, scaled) {x, w, scaled},
+#define DLX_LINEAR_ROW(name, word, x, w, scaling) {word, x, w, scaling},
     DLX_LINEAR_MAP(DLX_LINEAR_ROW)
 #undef DLX_LINEAR_ROW
 };
 
-dlx_linear_kind dlx_linear_kind_of(const dlx_value *x, const dlx_value *w)
+dlx_scaling dlx_scaling_of(const dlx_graph *g, const dlx_value *w)
 {
+    if (w->scales == DLX_NONE) return DLX_UNSCALED;
+    return g->values[w->scales].dtype == DLX_BF16 ? DLX_PER_GROUP : DLX_PER_ROW;
+}
+
+size_t dlx_group_of(const dlx_graph *g, const dlx_value *w)
+{
+    return dlx_scaling_of(g, w) == DLX_PER_GROUP ? (size_t)(w->dim[1] / g->values[w->scales].dim[1]) : 0;
+}
+
+const char *dlx_linear_word(dlx_linear_kind kind)
+{
+    return kinds[kind].word;
+}
+
+dlx_linear_kind dlx_linear_kind_of(const dlx_graph *g, const dlx_value *x, const dlx_value *w)
+{
+    dlx_scaling scaling = dlx_scaling_of(g, w);
     size_t i = 0;
-    while (i < DLX_LINEAR_KINDS &&
-           !(kinds[i].x == x->dtype && kinds[i].w == w->dtype && kinds[i].scaled == (w->scales != DLX_NONE)))
+    while (i < DLX_LINEAR_KINDS && !(kinds[i].x == x->dtype && kinds[i].w == w->dtype && kinds[i].scaling == scaling))
         i++;
     return (dlx_linear_kind)i;
 }

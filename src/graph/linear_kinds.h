@@ -7,23 +7,43 @@
 
 #include "graph/graph.h"
 
-/* X(NAME, word, activations, weights, scaled): scaled: the weights have one scale per output column (dlx_value.scales).
- * Outputs and biases are F32. */
+/* How many scales the weights have. */
+typedef enum dlx_scaling {
+    DLX_UNSCALED,
+    DLX_PER_ROW,   /* F32, one for each output column */
+    DLX_PER_GROUP, /* BF16, one for each group of consecutive inputs of an output column */
+} dlx_scaling;
+
+/* X(NAME, word, activations, weights, scaling). Outputs and biases are F32. */
 #define DLX_LINEAR_MAP(X)                                                                                              \
-    X(F32, "f32", DLX_F32, DLX_F32, false)                                                                             \
-    X(QD8_QC8W, "qd8-qc8w", DLX_QD8, DLX_I8, true)
+    X(F32, "f32-f32w", DLX_F32, DLX_F32, DLX_UNSCALED)                                                                 \
+    X(F32_F16W, "f32-f16w", DLX_F32, DLX_F16, DLX_UNSCALED)                                                            \
+    X(F32_BF16W, "f32-bf16w", DLX_F32, DLX_BF16, DLX_UNSCALED)                                                         \
+    X(F32_QC8W, "f32-qc8w", DLX_F32, DLX_I8, DLX_PER_ROW)                                                              \
+    X(QD8_QC8W, "qd8-qc8w", DLX_QD8, DLX_I8, DLX_PER_ROW)                                                              \
+    X(QD8_QC4W, "qd8-qc4w", DLX_QD8, DLX_I4, DLX_PER_ROW)                                                              \
+    X(QD8_QB4W, "qd8-qb4w", DLX_QD8, DLX_I4, DLX_PER_GROUP)
 
 typedef enum dlx_linear_kind {
-#define DLX_LINEAR_ENUM(name, word, x, w, scaled) DLX_LINEAR_##name,
+#define DLX_LINEAR_ENUM(name, word, x, w, scaling) DLX_LINEAR_##name,
     DLX_LINEAR_MAP(DLX_LINEAR_ENUM)
 #undef DLX_LINEAR_ENUM
         DLX_LINEAR_KINDS
 } dlx_linear_kind;
 
-/* " f32 qd8-qc8w", for messages. */
-#define DLX_LINEAR_WORD(name, word, x, w, scaled) " " word
-#define DLX_LINEAR_WORDS                          DLX_LINEAR_MAP(DLX_LINEAR_WORD)
+/* " f32-f32w qd8-qc8w", for messages. */
+#define DLX_LINEAR_WORD(name, word, x, w, scaling) " " word
+#define DLX_LINEAR_WORDS                           DLX_LINEAR_MAP(DLX_LINEAR_WORD)
 
-/* The kind of a product of activations x with weights w; DLX_LINEAR_KINDS when these do not go together. */
-dlx_linear_kind dlx_linear_kind_of(const dlx_value *x, const dlx_value *w);
+/* How weights w of graph g are scaled. */
+dlx_scaling dlx_scaling_of(const dlx_graph *g, const dlx_value *w);
+/* Inputs that share a scale of weights with one for each group; 0 for others. */
+size_t dlx_group_of(const dlx_graph *g, const dlx_value *w);
+/* "f32-f32w", ... */
+const char *dlx_linear_word(dlx_linear_kind kind);
+
+/* The kind of a product of activations x with weights w, both of graph g; DLX_LINEAR_KINDS when these do not go
+ * together. */
+dlx_linear_kind dlx_linear_kind_of(const dlx_graph *g, const dlx_value *x, const dlx_value *w);
+
 #endif

@@ -149,13 +149,18 @@ static dlx_status infer_linear(const dlx_node *node, const dlx_shape *in, dlx_sh
     return DLX_OK;
 }
 
-static dlx_status infer_embedding(const dlx_node *node, const dlx_shape *in, dlx_shape *out, dlx_error *err)
+static dlx_status infer_embedding(const dlx_graph *g, const dlx_node *node, const dlx_shape *in, dlx_shape *out,
+                                  dlx_error *err)
 {
+    dlx_dtype table = g->values[node->in[0]].dtype;
     if (in[0].rank != 2 || in[1].rank + 1 > DLX_MAX_RANK) return dlx_shape_refused(node, "table must be [V, d]", err);
-    if (node->inputs == 3 && (in[2].rank != 2 || in[2].dim[0] != in[0].dim[0] || in[2].dim[1] != 1))
+    if (node->inputs == 3 && (in[2].rank != 2 || in[2].dim[0] != in[0].dim[0]))
         return dlx_shape_refused(node, "row scales must be [V, 1]", err);
+    if (node->inputs == 3 && in[2].dim[1] != 1 &&
+        (g->values[node->in[2]].dtype != DLX_BF16 || in[2].dim[1] < 1 || in[0].dim[1] % in[2].dim[1]))
+        return dlx_shape_refused(node, "scales must be [V, 1], or of groups [V, d / group]", err);
     *out = in[1];
-    out->dim[out->rank++] = in[0].dim[1];
+    out->dim[out->rank++] = node->inputs == 2 && table == DLX_I4 ? in[0].dim[1] / 2 : in[0].dim[1];
     return DLX_OK;
 }
 
@@ -197,7 +202,7 @@ dlx_status dlx_infer_node_known(const dlx_graph *g, const dlx_node *node, const 
 {
     memset(out, 0, sizeof *out);
     switch (node->op) {
-    case DLX_OP_EMBEDDING: return infer_embedding(node, in, out, err);
+    case DLX_OP_EMBEDDING: return infer_embedding(g, node, in, out, err);
     case DLX_OP_LINEAR: return infer_linear(node, in, out, err);
     case DLX_OP_RMS_NORM:
         if (in[0].rank < 1 || in[1].rank != 1 || in[1].dim[0] != in[0].dim[in[0].rank - 1])

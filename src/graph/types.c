@@ -76,7 +76,9 @@ dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node)
     const dlx_value *first = &g->values[node->in[0]];
     switch (node->op) {
     case DLX_OP_CONVERT: return first->dtype == DLX_F32 ? DLX_QD8 : DLX_F32;
-    case DLX_OP_EMBEDDING: return first->dtype == DLX_I8 && node->inputs == 3 ? DLX_F32 : first->dtype;
+    case DLX_OP_EMBEDDING:
+        if (node->inputs == 3) return DLX_F32;
+        return first->dtype == DLX_I4 ? DLX_U8 : first->dtype;
     case DLX_OP_LINEAR: return DLX_F32;
     case DLX_OP_CAST:
     case DLX_OP_ARANGE: return node->attr.dtype;
@@ -115,7 +117,7 @@ static bool is_size(const dlx_value *v)
 static const char *linear_rule(const dlx_graph *g, const dlx_node *n)
 {
     const dlx_value *w = operand(g, n, 1), *bias = operand(g, n, 2);
-    if (dlx_linear_kind_of(operand(g, n, 0), w) == DLX_LINEAR_KINDS)
+    if (dlx_linear_kind_of(g, operand(g, n, 0), w) == DLX_LINEAR_KINDS)
         return "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS;
     if (w->kind != DLX_VALUE_CONST) return "its weight must be a constant";
     if (bias && (bias->kind != DLX_VALUE_CONST || bias->dtype != DLX_F32))
@@ -125,13 +127,13 @@ static const char *linear_rule(const dlx_graph *g, const dlx_node *n)
 
 static const char *embedding_rule(const dlx_graph *g, const dlx_node *n)
 {
+    static const char scaled[] = "scales are floats, one a row, of an int8 or int4 table, or bf16, of groups of int4";
     dlx_dtype table = operand(g, n, 0)->dtype;
     const dlx_value *scales = operand(g, n, 2);
     if (!is_place(operand(g, n, 1)->dtype)) return "ids must be integers";
-    if (table != DLX_F32 && table != DLX_I8) return "its table must hold floats or int8";
-    if (scales && (table != DLX_I8 || scales->dtype != DLX_F32))
-        return "row scales are floats and go with an int8 table";
-    return NULL;
+    if (table == DLX_QD8 || table == DLX_BOOL || is_place(table)) return "its table must hold floats or small integers";
+    if (!scales || scales->dtype == DLX_F32) return scales && table != DLX_I8 && table != DLX_I4 ? scaled : NULL;
+    return scales->dtype == DLX_BF16 && table == DLX_I4 ? NULL : scaled;
 }
 
 /* x, and places from operand `first` on; a value operand in front of them has the type of x. */
@@ -158,7 +160,10 @@ static const char *own_rule(const dlx_graph *g, const dlx_node *n)
 {
     dlx_dtype first = operand(g, n, 0)->dtype;
     switch (n->op) {
-    case DLX_OP_CONVERT: return first == DLX_F32 || first == DLX_I8 ? NULL : "converts only f32 to qd8 and i8 to f32";
+    case DLX_OP_CONVERT:
+        if (first == DLX_QD8 || first == DLX_BOOL || is_place(first))
+            return "converts only f32 to qd8, and f16, bf16, i8 and u8 to f32";
+        return NULL;
     case DLX_OP_CAST:
         if (first == DLX_F16 || first == DLX_BF16 || n->attr.dtype == DLX_F16 || n->attr.dtype == DLX_BF16 ||
             n->attr.dtype == DLX_QD8 || !dlx_dtype_size(n->attr.dtype))
@@ -201,16 +206,17 @@ static const char *own_rule(const dlx_graph *g, const dlx_node *n)
     }
 }
 
-/* Rows of QD8 have a layout of their own and int8 constants with scales stand for other numbers than their bytes: both
- * are read by the operators that know, and by no other. */
+/* Rows of QD8 have a layout of their own, pairs of 4-bit weights share a byte, and constants with scales stand for
+ * other numbers than their bytes: all are read by the operators that know, and by no other. */
 static const char *reader_rule(const dlx_graph *g, const dlx_node *n, int k)
 {
     const dlx_value *v = operand(g, n, k);
     if (!v) return NULL;
     if (v->dtype == DLX_QD8 && (n->op != DLX_OP_LINEAR || k != 0))
         return "only a LINEAR reads dynamically quantised rows";
-    if (v->scales != DLX_NONE && !(n->op == DLX_OP_LINEAR && k == 1) && !(n->op == DLX_OP_EMBEDDING && k == 0))
-        return "does not honour the scales of an int8 constant";
+    bool knows = (n->op == DLX_OP_LINEAR && k == 1) || (n->op == DLX_OP_EMBEDDING && k == 0);
+    if (v->scales != DLX_NONE && !knows) return "does not honour the scales of a quantised constant";
+    if (v->dtype == DLX_I4 && !knows) return "does not read 4-bit elements";
     return NULL;
 }
 

@@ -16,6 +16,25 @@ static dlx_status bad_node(size_t i, const dlx_node *n, const char *rule, dlx_er
     return dlx_fail(err, DLX_E_FORMAT, "node %zu (%s, layer %d): %s", i, dlx_op_name(n->op), (int)n->layer, rule);
 }
 
+/* Groups are of whole blocks of 32, as XNNPACK has them. */
+enum { GROUP_UNIT = 32 };
+
+static const char *scales_rule(const dlx_graph *g, const dlx_value *v)
+{
+    if (v->scales == DLX_NONE) return NULL;
+    if (v->scales >= g->n_values || v->kind != DLX_VALUE_CONST || (v->dtype != DLX_I8 && v->dtype != DLX_I4))
+        return "only int8 and int4 constants have scales";
+    const dlx_value *s = &g->values[v->scales];
+    if (s->kind != DLX_VALUE_CONST || s->rank < 1 || v->rank < 1 || s->dim[0] != v->dim[0])
+        return "scales must be constants, one a row";
+    if (s->dtype == DLX_F32) return NULL;
+    if (s->dtype != DLX_BF16 || v->dtype != DLX_I4 || v->rank != 2 || s->rank != 2)
+        return "scales must be floats, one a row, or bf16, one for each group of an int4 matrix";
+    if (s->dim[1] < 1 || v->dim[1] % s->dim[1] || v->dim[1] / s->dim[1] % GROUP_UNIT)
+        return "groups must divide the rows into multiples of 32";
+    return NULL;
+}
+
 static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
 {
     const dlx_value *v = &g->values[i];
@@ -26,25 +45,21 @@ static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
         s.dim[d] = v->dim[d];
     }
     if (dlx_shape_elements(&s) < 0) return bad_value(i, v, "has more than 2^63 elements", err);
-    if (!dlx_dtype_size(v->dtype)) return bad_value(i, v, "unknown element type", err);
+    if ((size_t)v->dtype >= DLX_DTYPE_COUNT) return bad_value(i, v, "unknown element type", err);
     if (v->kind != DLX_VALUE_TEMP && v->producer != DLX_NONE)
         return bad_value(i, v, "inputs and constants have no producer", err);
     if (v->kind == DLX_VALUE_CONST && v->dynamic) return bad_value(i, v, "constants have fixed shapes", err);
     if (v->kind != DLX_VALUE_TEMP && v->dtype == DLX_QD8)
         return bad_value(i, v, "rows are quantised at run time; only a CONVERT makes them", err);
+    if (v->dtype == DLX_I4 && (v->kind != DLX_VALUE_CONST || v->rank < 1 || v->dim[v->rank - 1] % 2))
+        return bad_value(i, v, "4-bit elements are constants, and an even number of them is in a row", err);
     if (v->kind == DLX_VALUE_CONST && v->source.transform == DLX_CONST_PLAIN) {
         uint64_t bytes;
-        if (!dlx_mul_u64((uint64_t)dlx_shape_elements(&s), dlx_dtype_size(v->dtype), &bytes) || v->source.bytes < bytes)
+        if (!dlx_dtype_bytes(v->dtype, (uint64_t)dlx_shape_elements(&s), &bytes) || v->source.bytes < bytes)
             return bad_value(i, v, "the constant has fewer bytes than its shape asks for", err);
     }
-    if (v->scales != DLX_NONE) {
-        if (v->scales >= g->n_values || v->kind != DLX_VALUE_CONST || v->dtype != DLX_I8)
-            return bad_value(i, v, "only int8 constants have scales", err);
-        const dlx_value *w = &g->values[v->scales];
-        if (w->kind != DLX_VALUE_CONST || w->dtype != DLX_F32 || w->rank < 1 || v->rank < 1 || w->dim[0] != v->dim[0])
-            return bad_value(i, v, "scales must be constant floats, one a row", err);
-    }
-    return DLX_OK;
+    const char *rule = scales_rule(g, v);
+    return rule ? bad_value(i, v, rule, err) : DLX_OK;
 }
 
 /* Operands that may be absent. */
@@ -137,7 +152,8 @@ dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err)
     for (size_t i = 0; s == DLX_OK && i < g->n_outputs; i++)
         if (g->outputs[i] >= g->n_values || !defined[g->outputs[i]])
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is never computed", i);
-        else if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].scales != DLX_NONE)
+        else if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].dtype == DLX_I4 ||
+                 g->values[g->outputs[i]].scales != DLX_NONE)
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is quantised; only a LINEAR reads such a value", i);
     dlx_mem_free(&g->arena.mem, defined, g->n_values, 1);
     return s;

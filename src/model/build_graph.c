@@ -44,7 +44,8 @@ static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
                                .stored = t->dtype,
                                .transform = t->dtype == DLX_F32 ? DLX_CONST_PLAIN : DLX_CONST_WIDEN,
                                .file = t->source,
-                               .offset = t->offset};
+                               .offset = t->offset,
+                               .tensor = t->name};
     return made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
 }
 

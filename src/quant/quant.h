@@ -1,5 +1,5 @@
 /*
- * int8 weights: a pass over the graph, and the bytes of constants.
+ * Quantised weights: a pass over the graph, and the bytes of constants.
  *
  * The pass changes what a constant is to become; nothing is computed by it. The numbers arise while a writer streams
  * the constant, chunk by chunk, so memory does not depend on the size of a tensor.
@@ -13,14 +13,18 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "graph/graph.h"
+#include "quant/recipe.h"
 
 /*
- * Every LINEAR over a float matrix constant gets int8 rows, and its input as QD8 through a CONVERT, one for all linears
- * that read the same value. Every EMBEDDING over a float matrix constant gets int8 rows and scales, unless its rows are
- * RoPE angles. A table that both share is quantised once, with scales [V,1] for both; weights of linears alone have
- * scales [n]. Scales are named "<weight>.scales", the weight keeps its name. A constant with any other use stays float.
+ * Gives every weight the form that the recipe says: those of LINEARs over float activations, and tables that EMBEDDINGs
+ * look rows up in, unless these are RoPE angles. Linears whose form wants quantised rows get them through a CONVERT,
+ * one for all that read the same value. A table that is the head as well is stored once where both forms store the
+ * same; its scales then are [V,1] for both, those of linears alone [n]. Scales are named "<weight>.scales"; the weight
+ * keeps its name, and a head that no longer shares its table becomes "lm_head.weight". A constant with any other use
+ * stays float. DLX_E_UNSUPPORTED for a form that does not fit its weight, DLX_E_INVALID for a rule that names no
+ * weight.
  */
-dlx_status dlx_quantize_int8_dynamic(dlx_graph *g, dlx_error *err);
+dlx_status dlx_quantize(dlx_graph *g, const dlx_recipe *recipe, dlx_error *err);
 
 /* Whether a constant holds the numbers of a quantised tensor; scales that go with one are floats of their own. */
 bool dlx_const_is_quantised(const dlx_value *v);

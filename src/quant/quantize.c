@@ -1,4 +1,4 @@
-/* The pass that turns linears and embeddings of a graph into their int8 forms. */
+/* The pass that gives weights their forms. */
 #include "quant/quant.h"
 
 #include <stdio.h>
@@ -7,14 +7,18 @@
 
 #include "graph/rewrite.h"
 
-/* What a value is used for. A constant becomes int8 when it is a weight or a table and nothing else. */
+/* What a value is used for. A constant takes a form when it is a weight or a table and nothing else. */
 enum { USE_WEIGHT = 1, USE_TABLE = 2, USE_OTHER = 4, IS_ANGLE = 8 };
 
 typedef struct quantizer {
     dlx_rewrite r;
-    uint8_t *uses;    /* [from->n_values] */
-    uint32_t *as_qd8; /* [from->n_values] the value's CONVERT to QD8, DLX_NONE */
-    dlx_error *err;   /* never NULL */
+    const dlx_recipe *recipe;
+    bool *used;          /* [recipe->n_rules] whether the rule names a weight */
+    uint8_t *uses;       /* [from->n_values] */
+    uint32_t *as_qd8;    /* [from->n_values] the value's CONVERT to QD8, DLX_NONE */
+    uint32_t *as_weight; /* [from->n_values] the constant in its form, as what it is used for; DLX_NONE */
+    uint32_t *as_table;
+    dlx_error *err; /* never NULL */
 } quantizer;
 
 static bool float_matrix(const dlx_value *v)
@@ -46,9 +50,14 @@ static void find_uses(const dlx_graph *g, uint8_t *uses)
     for (size_t i = 0; i < g->n_outputs; i++) uses[g->outputs[i]] |= USE_OTHER;
 }
 
-static bool becomes_int8(const quantizer *q, uint32_t old)
+static bool takes_form(const quantizer *q, uint32_t old)
 {
     return (q->uses[old] & (USE_WEIGHT | USE_TABLE)) && !(q->uses[old] & USE_OTHER);
+}
+
+static bool is_shared(const quantizer *q, uint32_t old)
+{
+    return (q->uses[old] & USE_WEIGHT) && (q->uses[old] & USE_TABLE);
 }
 
 static dlx_status no_memory(quantizer *q)
@@ -56,10 +65,29 @@ static dlx_status no_memory(quantizer *q)
     return dlx_fail(q->err, DLX_E_NOMEM, "out of memory quantising a graph of %zu nodes", q->r.from->n_nodes);
 }
 
-static dlx_status scales_of(quantizer *q, uint32_t old, dlx_const_source source, uint32_t *out)
+/* What the recipe says about a weight of the old graph. */
+static const dlx_weight_form *form_of(quantizer *q, uint32_t old, dlx_weight_role role)
 {
-    const dlx_value *v = &q->r.from->values[old];
-    int64_t dim[2] = {v->dim[0], 1};
+    const char *names[DLX_WEIGHT_NAMES];
+    dlx_weight_names(names, &q->r.from->values[old], role, is_shared(q, old));
+    for (size_t i = 0; i < q->recipe->n_rules; i++)
+        q->used[i] = q->used[i] || dlx_rule_matches(&q->recipe->rules[i], names);
+    return dlx_recipe_form(q->recipe, names, role);
+}
+
+/* A head belongs to no decoder layer, or shares its weight with the embedding. */
+static dlx_weight_role role_of(const quantizer *q, const dlx_node *linear)
+{
+    return linear->layer < 0 || is_shared(q, linear->in[1]) ? DLX_ROLE_HEAD : DLX_ROLE_BODY;
+}
+
+/* ---- constants ---- */
+
+/* `two`: scales as a table has them, [V,1]. */
+static dlx_status scales_of(quantizer *q, const dlx_value *v, const dlx_weight_form *form, bool two, uint32_t *out)
+{
+    dlx_const_source source = v->source;
+    int64_t dim[2] = {v->dim[0], form->group ? v->dim[1] / form->group : 1};
     char *name = NULL;
     if (v->name) {
         size_t n = strlen(v->name) + sizeof ".scales";
@@ -67,35 +95,73 @@ static dlx_status scales_of(quantizer *q, uint32_t old, dlx_const_source source,
         if (!name) return no_memory(q);
         snprintf(name, n, "%s.scales", v->name);
     }
-    source.transform = DLX_CONST_INT8_ROW_SCALES;
-    *out = dlx_graph_const(&q->r.to, name, DLX_F32, q->uses[old] & USE_TABLE ? 2 : 1, dim, source);
+    source.transform = form->stored == DLX_I4 ? DLX_CONST_INT4_SCALES : DLX_CONST_INT8_ROW_SCALES;
+    dlx_dtype type = form->group ? DLX_BF16 : DLX_F32;
+    *out = dlx_graph_const(&q->r.to, name, type, two || form->group ? 2 : 1, dim, source);
     return *out == DLX_NONE ? no_memory(q) : DLX_OK;
 }
 
-/* The int8 constant for an old float one, made when first asked for. */
-static dlx_status int8_rows(quantizer *q, uint32_t old, uint32_t *out)
+/* A constant in its form; name: NULL: the old one's. */
+static dlx_status make(quantizer *q, uint32_t old, const dlx_weight_form *form, bool table, const char *name,
+                       uint32_t *out)
 {
-    *out = q->r.map[old];
-    if (*out != DLX_NONE) return DLX_OK;
     dlx_value v = q->r.from->values[old];
-    if (v.source.transform == DLX_CONST_PLAIN) v.source.stored = DLX_F32;
-    DLX_TRY(scales_of(q, old, v.source, &v.scales));
-    v.dtype = DLX_I8;
-    v.source.transform = DLX_CONST_INT8_ROWS;
-    *out = q->r.map[old] = dlx_graph_value(&q->r.to, &v);
+    if (form->stored == DLX_F32 && !name) {
+        *out = dlx_rewrite_value(&q->r, old, q->err);
+        return *out == DLX_NONE ? q->err->status : DLX_OK;
+    }
+    if (name) v.name = name;
+    DLX_TRY(dlx_form_fits(form, &v, q->err));
+    if (form->stored != DLX_F32) {
+        if (v.source.transform == DLX_CONST_PLAIN) v.source.stored = DLX_F32;
+        v.source.group = form->group;
+        v.dtype = form->stored;
+        v.source.transform = DLX_CONST_ROUND;
+    }
+    if (form->stored == DLX_I8 || form->stored == DLX_I4) {
+        DLX_TRY(scales_of(q, &v, form, table, &v.scales));
+        v.source.transform = form->stored == DLX_I4 ? DLX_CONST_INT4_ROWS : DLX_CONST_INT8_ROWS;
+    }
+    *out = dlx_graph_value(&q->r.to, &v);
     return *out == DLX_NONE ? no_memory(q) : DLX_OK;
 }
 
-static dlx_status int8_linear(quantizer *q, const dlx_node *n)
+static dlx_status table_of(quantizer *q, uint32_t old, const dlx_weight_form *form, uint32_t *out)
 {
+    if (q->as_table[old] == DLX_NONE) DLX_TRY(make(q, old, form, true, NULL, &q->as_table[old]));
+    *out = q->as_table[old];
+    return DLX_OK;
+}
+
+static dlx_status weight_of(quantizer *q, uint32_t old, const dlx_weight_form *form, uint32_t *out)
+{
+    if (q->as_weight[old] == DLX_NONE && is_shared(q, old)) {
+        const dlx_weight_form *other = form_of(q, old, DLX_ROLE_TABLE);
+        if (dlx_forms_store_alike(form, other))
+            DLX_TRY(table_of(q, old, other, &q->as_weight[old]));
+        else
+            DLX_TRY(make(q, old, form, false, "lm_head.weight", &q->as_weight[old]));
+    }
+    if (q->as_weight[old] == DLX_NONE) DLX_TRY(make(q, old, form, false, NULL, &q->as_weight[old]));
+    *out = q->as_weight[old];
+    return DLX_OK;
+}
+
+/* ---- nodes ---- */
+
+static dlx_status give_linear(quantizer *q, const dlx_node *n)
+{
+    const dlx_weight_form *form = form_of(q, n->in[1], role_of(q, n));
     uint32_t in[DLX_MAX_INPUTS];
-    uint32_t x = dlx_rewrite_value(&q->r, n->in[0], q->err);
-    if (x == DLX_NONE) return q->err->status;
-    if (q->as_qd8[n->in[0]] == DLX_NONE)
-        q->as_qd8[n->in[0]] = dlx_graph_node(&q->r.to, DLX_OP_CONVERT, &x, 1, NULL, n->layer, q->err);
-    in[0] = q->as_qd8[n->in[0]];
+    in[0] = dlx_rewrite_value(&q->r, n->in[0], q->err);
     if (in[0] == DLX_NONE) return q->err->status;
-    DLX_TRY(int8_rows(q, n->in[1], &in[1]));
+    if (form->activations == DLX_QD8) {
+        uint32_t *as_qd8 = &q->as_qd8[n->in[0]];
+        if (*as_qd8 == DLX_NONE) *as_qd8 = dlx_graph_node(&q->r.to, DLX_OP_CONVERT, in, 1, NULL, n->layer, q->err);
+        in[0] = *as_qd8;
+        if (in[0] == DLX_NONE) return q->err->status;
+    }
+    DLX_TRY(weight_of(q, n->in[1], form, &in[1]));
     for (int k = 2; k < n->inputs; k++) {
         in[k] = dlx_rewrite_value(&q->r, n->in[k], q->err);
         if (in[k] == DLX_NONE && n->in[k] != DLX_NONE) return q->err->status;
@@ -104,45 +170,64 @@ static dlx_status int8_linear(quantizer *q, const dlx_node *n)
     return dlx_rewrite_set(&q->r, n->out[0], out, q->err);
 }
 
-static dlx_status int8_embedding(quantizer *q, const dlx_node *n)
+static dlx_status give_embedding(quantizer *q, const dlx_node *n)
 {
+    const dlx_weight_form *form = form_of(q, n->in[0], DLX_ROLE_TABLE);
     uint32_t in[3];
-    DLX_TRY(int8_rows(q, n->in[0], &in[0]));
+    DLX_TRY(table_of(q, n->in[0], form, &in[0]));
     in[1] = dlx_rewrite_value(&q->r, n->in[1], q->err);
     in[2] = q->r.to.values[in[0]].scales;
     if (in[1] == DLX_NONE) return q->err->status;
-    uint32_t out = dlx_graph_node(&q->r.to, DLX_OP_EMBEDDING, in, 3, &n->attr, n->layer, q->err);
+    int inputs = in[2] == DLX_NONE ? 2 : 3;
+    uint32_t out = dlx_graph_node(&q->r.to, DLX_OP_EMBEDDING, in, inputs, &n->attr, n->layer, q->err);
+    if (form->stored == DLX_F16 || form->stored == DLX_BF16)
+        out = dlx_graph_node(&q->r.to, DLX_OP_CONVERT, &out, 1, NULL, n->layer, q->err);
     return dlx_rewrite_set(&q->r, n->out[0], out, q->err);
 }
 
 static dlx_status quantise_node(quantizer *q, size_t i)
 {
     const dlx_node *n = &q->r.from->nodes[i];
-    if (n->op == DLX_OP_LINEAR && becomes_int8(q, n->in[1])) return int8_linear(q, n);
-    if (n->op == DLX_OP_EMBEDDING && becomes_int8(q, n->in[0])) return int8_embedding(q, n);
+    if (n->op == DLX_OP_LINEAR && takes_form(q, n->in[1])) return give_linear(q, n);
+    if (n->op == DLX_OP_EMBEDDING && takes_form(q, n->in[0])) return give_embedding(q, n);
     return dlx_rewrite_copy(&q->r, i, q->err);
+}
+
+static dlx_status allocate(quantizer *q, size_t n)
+{
+    q->used = calloc(q->recipe->n_rules + 1, sizeof *q->used);
+    q->uses = calloc(n, sizeof *q->uses);
+    q->as_qd8 = malloc(n * sizeof *q->as_qd8);
+    q->as_weight = malloc(n * sizeof *q->as_weight);
+    q->as_table = malloc(n * sizeof *q->as_table);
+    if (!q->used || !q->uses || !q->as_qd8 || !q->as_weight || !q->as_table) return no_memory(q);
+    memset(q->as_qd8, 0xFF, n * sizeof *q->as_qd8);
+    memset(q->as_weight, 0xFF, n * sizeof *q->as_weight);
+    memset(q->as_table, 0xFF, n * sizeof *q->as_table);
+    return DLX_OK;
 }
 
 static dlx_status quantise_graph(quantizer *q, dlx_graph *g)
 {
-    size_t n = g->n_values ? g->n_values : 1;
     DLX_TRY(dlx_rewrite_begin(&q->r, g, q->err));
-    q->uses = calloc(n, sizeof *q->uses);
-    q->as_qd8 = malloc(n * sizeof *q->as_qd8);
-    if (!q->uses || !q->as_qd8) return no_memory(q);
-    memset(q->as_qd8, 0xFF, n * sizeof *q->as_qd8);
+    DLX_TRY(allocate(q, g->n_values ? g->n_values : 1));
     find_uses(g, q->uses);
     for (size_t i = 0; i < g->n_nodes; i++) DLX_TRY(quantise_node(q, i));
+    for (size_t i = 0; i < q->recipe->n_rules; i++)
+        if (!q->used[i]) DLX_TRY(dlx_rule_without_weight(&q->recipe->rules[i], g, q->err));
     return dlx_rewrite_finish(&q->r, g, q->err);
 }
 
-dlx_status dlx_quantize_int8_dynamic(dlx_graph *g, dlx_error *err)
+dlx_status dlx_quantize(dlx_graph *g, const dlx_recipe *recipe, dlx_error *err)
 {
     dlx_error local = {0};
-    quantizer q = {.err = &local};
+    quantizer q = {.recipe = recipe, .err = &local};
     dlx_status s = quantise_graph(&q, g);
+    free(q.used);
     free(q.uses);
     free(q.as_qd8);
+    free(q.as_weight);
+    free(q.as_table);
     if (s != DLX_OK) {
         dlx_rewrite_abandon(&q.r);
         if (local.status == DLX_OK) dlx_fail(&local, s, "out of memory quantising a graph");

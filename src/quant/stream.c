@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/half.h"
 #include "base/io.h"
 #include "base/sizes.h"
 #include "quant/rows.h"
@@ -26,14 +27,14 @@ typedef struct streamer {
     dlx_error *err;
     dlx_dtype stored;
     size_t width;           /* bytes of a stored element */
-    uint64_t rows, columns; /* of int8 rows; otherwise 1 row of all elements */
+    uint64_t rows, columns; /* of what shares a scale, rows or groups; otherwise 1 row of all elements */
     uint8_t *input;         /* [SOURCE_BYTES]; NULL: the source is in memory */
     uint8_t *chunk;         /* [CHUNK_BYTES] */
     float *scale;           /* [MAX_ROWS] per row, or largest magnitude per piece; NaN: not finite */
     /* Of the chunk in work: */
     const uint8_t *from;
     size_t count; /* rows, or elements of a run */
-    bool scales_only;
+    bool scales_only, int4;
     float row_scale; /* of a run within a long row */
 } streamer;
 
@@ -61,17 +62,51 @@ static dlx_status take(streamer *s, uint64_t begin, size_t n)
     return DLX_OK;
 }
 
+/* `row`: of the streamer, of which a row of the tensor may have several. */
 static dlx_status not_finite(const streamer *s, uint64_t row)
 {
+    uint64_t groups = 1;
+    if (s->v->source.group)
+        groups = s->v->dtype == DLX_I4 ? (uint64_t)s->v->dim[1] / s->columns : (uint64_t)s->v->dim[1];
     if (s->v->rank < 2 || s->rows == 1)
         return dlx_fail(s->err, DLX_E_FORMAT, "weight '%s' holds NaN or infinity", name_of(s));
     return dlx_fail(s->err, DLX_E_FORMAT, "weight '%s' holds NaN or infinity in row %llu", name_of(s),
-                    (unsigned long long)row);
+                    (unsigned long long)(row / groups));
 }
 
-/* ---- runs of elements: copied or widened, or part of a row too long for one chunk ---- */
+/* Codes of n elements; the first of them is element `first` of the chunk. */
+static void put_codes(streamer *s, size_t first, const uint8_t *p, size_t n, float scale)
+{
+    if (s->int4)
+        dlx_int4_quantize(s->chunk + first / 2, p, n, s->stored, scale);
+    else
+        dlx_int8_quantize((int8_t *)s->chunk + first, p, n, s->stored, scale);
+}
 
-typedef enum run_kind { RUN_CHECK, RUN_WIDEN, RUN_QUANTISE } run_kind;
+/* Hands over n rows of codes. */
+static dlx_status sink_codes(streamer *s, size_t n)
+{
+    return s->sink(s->ctx, s->chunk, s->int4 ? n / 2 : n, s->err);
+}
+
+/* Hands over n scales; those of groups as BF16, which they are exactly. */
+static dlx_status sink_scales(streamer *s, const float *scale, size_t n)
+{
+    if (s->v->dtype == DLX_F32) return s->sink(s->ctx, scale, n * sizeof *scale, s->err);
+    uint16_t *half = (uint16_t *)(void *)s->chunk;
+    for (size_t i = 0; i < n; i++) half[i] = dlx_f32_to_bf16(scale[i]);
+    return s->sink(s->ctx, half, n * sizeof *half, s->err);
+}
+
+/* The scale of what has that largest magnitude; the one place that chooses it. NaN: not finite. */
+static float chosen_scale(const streamer *s, float max)
+{
+    return s->int4 ? dlx_int4_scale(max, s->v->source.group ? DLX_BF16 : DLX_F32) : dlx_int8_scale(max);
+}
+
+/* ---- runs of elements: copied, widened or rounded, or part of a row too long for one chunk ---- */
+
+typedef enum run_kind { RUN_CHECK, RUN_WIDEN, RUN_ROUND, RUN_QUANTISE } run_kind;
 
 static void run_pieces(streamer *s, size_t begin, size_t end, run_kind kind)
 {
@@ -80,7 +115,8 @@ static void run_pieces(streamer *s, size_t begin, size_t end, run_kind kind)
         const uint8_t *p = s->from + first * s->width;
         if (kind != RUN_QUANTISE) s->scale[i] = dlx_rows_max(p, n, s->stored);
         if (kind == RUN_WIDEN) dlx_rows_widen((float *)(void *)s->chunk + first, p, n, s->stored);
-        if (kind == RUN_QUANTISE) dlx_int8_quantize((int8_t *)s->chunk + first, p, n, s->stored, s->row_scale);
+        if (kind == RUN_ROUND) dlx_rows_round((uint16_t *)(void *)s->chunk + first, s->v->dtype, p, n, s->stored);
+        if (kind == RUN_QUANTISE) put_codes(s, first, p, n, s->row_scale);
     }
 }
 
@@ -96,6 +132,12 @@ static void widen_pieces(void *arg, size_t begin, size_t end, size_t thread)
     run_pieces(arg, begin, end, RUN_WIDEN);
 }
 
+static void round_pieces(void *arg, size_t begin, size_t end, size_t thread)
+{
+    (void)thread;
+    run_pieces(arg, begin, end, RUN_ROUND);
+}
+
 static void quantise_pieces(void *arg, size_t begin, size_t end, size_t thread)
 {
     (void)thread;
@@ -105,31 +147,47 @@ static void quantise_pieces(void *arg, size_t begin, size_t end, size_t thread)
 /* One pass over the run of `count` elements that was taken; the largest magnitude so far in *max. */
 static void run(streamer *s, size_t count, run_kind kind, float *max)
 {
+    static const dlx_loop_fn loops[] = {
+        [RUN_CHECK] = check_pieces,
+        [RUN_WIDEN] = widen_pieces,
+        [RUN_ROUND] = round_pieces,
+        [RUN_QUANTISE] = quantise_pieces,
+    };
     size_t pieces = (count + PIECE - 1) / PIECE;
     s->count = count;
-    loop(s, pieces, 1, kind == RUN_CHECK ? check_pieces : kind == RUN_WIDEN ? widen_pieces : quantise_pieces);
+    loop(s, pieces, 1, loops[kind]);
     for (size_t i = 0; kind != RUN_QUANTISE && i < pieces; i++)
         if (isnan(s->scale[i]) || s->scale[i] > *max) *max = s->scale[i];
 }
 
-/* Elements that keep their value. Every F32 constant is checked: a weight that is not finite spoils all logits. */
+static dlx_status beyond(const streamer *s, float max)
+{
+    return dlx_fail(s->err, DLX_E_UNSUPPORTED,
+                    "weight '%s' holds numbers of magnitude %g, which %s cannot hold; choose another form for it",
+                    name_of(s), (double)max, s->v->dtype == DLX_F16 ? "float16" : "bfloat16");
+}
+
+/* Elements that keep their value, or are rounded to it. Every F32 constant is checked: a weight that is not finite
+ * spoils all logits. */
 static dlx_status stream_elements(streamer *s)
 {
-    size_t out_width = dlx_dtype_size(s->v->dtype), most = CHUNK_BYTES / out_width, n;
-    bool widen = s->v->source.transform == DLX_CONST_WIDEN, check = s->v->dtype == DLX_F32;
+    const dlx_const_transform how = s->v->source.transform;
+    run_kind kind = how == DLX_CONST_WIDEN ? RUN_WIDEN : how == DLX_CONST_ROUND ? RUN_ROUND : RUN_CHECK;
+    size_t out_width = kind == RUN_CHECK ? s->width : dlx_dtype_size(s->v->dtype), most = CHUNK_BYTES / out_width, n;
     for (uint64_t at = 0; at < s->columns; at += n) {
         uint64_t begin = at * s->width;
         float max = 0.0f;
         n = s->columns - at < most ? (size_t)(s->columns - at) : most;
         DLX_TRY(take(s, begin, n * s->width));
-        if (check) run(s, n, widen ? RUN_WIDEN : RUN_CHECK, &max);
+        if (kind != RUN_CHECK || s->v->dtype == DLX_F32) run(s, n, kind, &max);
         if (isnan(max)) return not_finite(s, 0);
-        DLX_TRY(s->sink(s->ctx, widen ? s->chunk : s->from, n * out_width, s->err));
+        if (kind == RUN_ROUND && !dlx_rows_fit(max, s->v->dtype)) return beyond(s, max);
+        DLX_TRY(s->sink(s->ctx, kind == RUN_CHECK ? s->from : s->chunk, n * out_width, s->err));
     }
     return DLX_OK;
 }
 
-/* ---- int8 rows ---- */
+/* ---- rows of codes ---- */
 
 static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
 {
@@ -138,9 +196,8 @@ static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
     (void)thread;
     for (size_t r = begin; r < end; r++) {
         const uint8_t *p = s->from + r * columns * s->width;
-        s->scale[r] = dlx_int8_scale(dlx_rows_max(p, columns, s->stored));
-        if (!s->scales_only && !isnan(s->scale[r]))
-            dlx_int8_quantize((int8_t *)s->chunk + r * columns, p, columns, s->stored, s->scale[r]);
+        s->scale[r] = chosen_scale(s, dlx_rows_max(p, columns, s->stored));
+        if (!s->scales_only && !isnan(s->scale[r])) put_codes(s, r * columns, p, columns, s->scale[r]);
     }
 }
 
@@ -155,8 +212,7 @@ static dlx_status stream_short_rows(streamer *s)
         loop(s, n, PIECE / columns + 1, convert_rows);
         for (size_t r = 0; r < n; r++)
             if (isnan(s->scale[r])) return not_finite(s, row + r);
-        DLX_TRY(s->scales_only ? s->sink(s->ctx, s->scale, n * sizeof *s->scale, s->err)
-                               : s->sink(s->ctx, s->chunk, n * columns, s->err));
+        DLX_TRY(s->scales_only ? sink_scales(s, s->scale, n) : sink_codes(s, n * columns));
     }
     return DLX_OK;
 }
@@ -173,16 +229,16 @@ static dlx_status stream_long_rows(streamer *s)
             run(s, n, RUN_CHECK, &max);
         }
         if (isnan(max)) return not_finite(s, row);
-        s->row_scale = dlx_int8_scale(max);
+        s->row_scale = chosen_scale(s, max);
         if (s->scales_only) {
-            DLX_TRY(s->sink(s->ctx, &s->row_scale, sizeof s->row_scale, s->err));
+            DLX_TRY(sink_scales(s, &s->row_scale, 1));
             continue;
         }
         for (uint64_t at = 0; at < s->columns; at += n) {
             n = s->columns - at < CHUNK_BYTES ? (size_t)(s->columns - at) : CHUNK_BYTES;
             DLX_TRY(take(s, start + at * s->width, n * s->width));
             run(s, n, RUN_QUANTISE, NULL);
-            DLX_TRY(s->sink(s->ctx, s->chunk, n, s->err));
+            DLX_TRY(sink_codes(s, n));
         }
     }
     return DLX_OK;
@@ -197,26 +253,45 @@ static bool count_elements(const dlx_value *v, uint64_t *elements)
     return true;
 }
 
+static bool is_float(dlx_dtype t)
+{
+    return t == DLX_F32 || t == DLX_F16 || t == DLX_BF16;
+}
+
+/* Rows of codes or of their scales: as many rows as there are scales. */
+static bool prepare_rows(streamer *s, uint64_t elements)
+{
+    const dlx_const_source *c = &s->v->source;
+    s->int4 = c->transform == DLX_CONST_INT4_ROWS || c->transform == DLX_CONST_INT4_SCALES;
+    s->scales_only = c->transform == DLX_CONST_INT8_ROW_SCALES || c->transform == DLX_CONST_INT4_SCALES;
+    dlx_dtype made = s->scales_only ? (c->group ? DLX_BF16 : DLX_F32) : s->int4 ? DLX_I4 : DLX_I8;
+    if (s->v->dtype != made || !is_float(s->stored) || (c->group && (!s->int4 || s->v->rank != 2))) return false;
+    s->rows = s->v->rank ? (uint64_t)s->v->dim[0] : 1;
+    if (c->group) s->rows = s->scales_only ? elements : elements / c->group;
+    s->columns = !s->rows ? 0 : s->scales_only ? c->bytes / s->width / s->rows : elements / s->rows;
+    if (s->rows && c->group && s->columns != c->group) return false;
+    return (!s->scales_only || elements == s->rows) && (!s->int4 || s->columns % 2 == 0);
+}
+
 /* Rows and columns from the value's shape and its source, which must agree. */
 static dlx_status prepare(streamer *s)
 {
     const dlx_const_source *c = &s->v->source;
-    bool plain = c->transform == DLX_CONST_PLAIN, rows = c->transform == DLX_CONST_INT8_ROWS;
     uint64_t elements, bytes;
-    s->scales_only = c->transform == DLX_CONST_INT8_ROW_SCALES;
-    s->stored = plain ? s->v->dtype : c->stored;
+    bool pairs = c->transform == DLX_CONST_PLAIN && s->v->dtype == DLX_I4; /* made elsewhere; bytes here */
+    s->stored = pairs ? DLX_U8 : c->transform == DLX_CONST_PLAIN ? s->v->dtype : c->stored;
     s->width = dlx_dtype_size(s->stored);
     bool ok = count_elements(s->v, &elements) && s->width && s->v->kind == DLX_VALUE_CONST && s->v->dtype != DLX_QD8;
-    if (!plain) {
-        bool f32 = s->stored == DLX_F32 && (rows || s->scales_only);
-        ok = ok && s->v->dtype == (rows ? DLX_I8 : DLX_F32) && (f32 || s->stored == DLX_F16 || s->stored == DLX_BF16);
-    }
     s->rows = 1;
     s->columns = ok ? elements : 0;
-    if (ok && (rows || s->scales_only)) {
-        s->rows = s->v->rank ? (uint64_t)s->v->dim[0] : 1;
-        s->columns = !s->rows ? 0 : rows ? elements / s->rows : c->bytes / s->width / s->rows;
-        ok = !s->scales_only || elements == s->rows;
+    switch (c->transform) {
+    case DLX_CONST_PLAIN:
+        if (pairs) s->columns /= 2;
+        ok = ok && (!pairs || elements % 2 == 0);
+        break;
+    case DLX_CONST_WIDEN: ok = ok && s->v->dtype == DLX_F32 && is_float(s->stored) && s->stored != DLX_F32; break;
+    case DLX_CONST_ROUND: ok = ok && (s->v->dtype == DLX_F16 || s->v->dtype == DLX_BF16) && is_float(s->stored); break;
+    default: ok = ok && prepare_rows(s, elements); break;
     }
     ok = ok && dlx_mul_u64(s->rows * s->columns, s->width, &bytes) && bytes == c->bytes;
     if (ok) return DLX_OK;
@@ -226,13 +301,7 @@ static dlx_status prepare(streamer *s)
 
 bool dlx_const_is_quantised(const dlx_value *v)
 {
-    switch (v->source.transform) {
-    case DLX_CONST_INT8_ROWS: return true;
-    case DLX_CONST_PLAIN:
-    case DLX_CONST_WIDEN:
-    case DLX_CONST_INT8_ROW_SCALES: break;
-    }
-    return false;
+    return v->dtype == DLX_I8 || v->dtype == DLX_I4;
 }
 
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err)
@@ -246,7 +315,7 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     dlx_status status;
     if (!s.chunk || !s.scale || (!s.input && !v->source.data))
         status = dlx_fail(err, DLX_E_NOMEM, "out of memory converting '%s'", name_of(&s));
-    else if (v->source.transform == DLX_CONST_PLAIN || v->source.transform == DLX_CONST_WIDEN)
+    else if (v->source.transform <= DLX_CONST_ROUND)
         status = stream_elements(&s);
     else
         status = s.columns && s.columns <= CHUNK_BYTES ? stream_short_rows(&s) : stream_long_rows(&s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "graph/linear_kinds.h"
 
 /* How a value is used. */
 enum { USED_PACKED = 1, USED_WHOLE = 2, USED_INSIDE = 4 }; /* packed; a matrix taken as it is; anything else */
@@ -27,8 +28,12 @@ static uint8_t *find_uses(const dlx_graph *g)
     for (size_t i = 0; i < g->n_outputs; i++) uses[g->outputs[i]] |= USED_INSIDE;
     /* First values of states. */
     for (size_t i = 0; i < g->n_inputs; i++) uses[g->inputs[i]] |= USED_INSIDE;
-    for (size_t i = 0; i < g->n_values; i++)
-        if (uses[i] && g->values[i].scales != DLX_NONE) uses[g->values[i].scales] |= USED_INSIDE;
+    /* Scales of groups are many, and packed with their weights. */
+    for (size_t i = 0; i < g->n_values; i++) {
+        uint32_t scales = g->values[i].scales;
+        if (uses[i] && scales != DLX_NONE)
+            uses[scales] |= dlx_scaling_of(g, &g->values[i]) == DLX_PER_GROUP ? USED_PACKED : USED_INSIDE;
+    }
     return uses;
 }
 

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "runtime/primitives.h"
 
 /* Arithmetic of integers wraps around, as in PyTorch; in C only that of unsigned ones does. */
@@ -274,13 +275,23 @@ static void run_cast(void *arg, size_t begin, size_t end, size_t thread)
     }
 }
 
-static void run_dequantise(void *arg, size_t begin, size_t end, size_t thread)
+/* CONVERT to floats. */
+static void run_to_float(void *arg, size_t begin, size_t end, size_t thread)
 {
     const dlx_loop *l = arg;
-    size_t n = dlx_inner(&l->out);
+    size_t n = dlx_inner(&l->out), first = begin * n, last = end * n;
+    float *y = l->y, scale = l->n->attr.f[0];
     (void)thread;
-    l->ex->p->k.dequantize_i8((float *)l->y + begin * n, (const int8_t *)l->x[0] + begin * n, l->n->attr.f[0],
-                              (end - begin) * n);
+    switch (l->type) {
+    case DLX_F16: l->ex->p->k.f16_to_f32(y + first, (const uint16_t *)l->x[0] + first, last - first); return;
+    case DLX_BF16:
+        for (size_t i = first; i < last; i++) y[i] = dlx_bf16_to_f32(((const uint16_t *)l->x[0])[i]);
+        return;
+    case DLX_U8:
+        for (size_t i = first; i < last; i++) y[i] = (float)((const uint8_t *)l->x[0])[i] * scale;
+        return;
+    default: /* I8 */ l->ex->p->k.dequantize_i8(y + first, (const int8_t *)l->x[0] + first, scale, last - first);
+    }
 }
 
 /* Integers have no quotient by 0. */
@@ -343,7 +354,7 @@ bool dlx_run_elementwise(dlx_loop *l, dlx_status *status, dlx_error *err)
     case DLX_OP_TRUNC:
     case DLX_OP_CLAMP: loop = run_unary; break;
     case DLX_OP_CAST: loop = run_cast; break;
-    case DLX_OP_CONVERT: loop = run_dequantise; break;
+    case DLX_OP_CONVERT: loop = run_to_float; break;
     default: return false;
     }
     *status = check_divisors(l, err);

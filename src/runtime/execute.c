@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/sizes.h"
 #include "runtime/executor.h"
 #include "runtime/linear.h"
@@ -138,21 +139,46 @@ static int64_t id_at(const void *ids, dlx_dtype t, size_t i)
     return t == DLX_I64 ? ((const int64_t *)ids)[i] : ((const int32_t *)ids)[i];
 }
 
+/* Scale k of a table's scales: F32, or BF16 of groups. */
+static float scale_at(const dlx_value *scales, const void *data, size_t k)
+{
+    return scales->dtype == DLX_BF16 ? dlx_bf16_to_f32(((const uint16_t *)data)[k]) : ((const float *)data)[k];
+}
+
+/* Row `id` of a quantised table: each group of d / groups codes times its scale. */
+static void dequantise_row(const dlx_executor *ex, const job *j, float *y, const uint8_t *row, size_t id, size_t d)
+{
+    enum { BLOCK = 256 };
+    const dlx_value *scales = &ex->p->g.values[j->n->in[2]];
+    bool int4 = ex->p->g.values[j->n->in[0]].dtype == DLX_I4;
+    size_t groups = (size_t)scales->dim[1], width = d / groups;
+    int8_t codes[BLOCK];
+    for (size_t at = 0, n; at < d; at += n) {
+        size_t left = width - at % width; /* of this group */
+        float scale = scale_at(scales, j->in[2], id * groups + at / width);
+        n = int4 && left > BLOCK ? BLOCK : left;
+        for (size_t i = 0; int4 && i < n; i++) codes[i] = (int8_t)((row[(at + i) / 2] >> (at + i) % 2 * 4 & 15) - 8);
+        j->k->dequantize_i8(y + at, int4 ? codes : (const int8_t *)row + at, scale, n);
+    }
+}
+
 static dlx_status do_embedding(dlx_executor *ex, const job *j, dlx_error *err)
 {
     const dlx_value *table = &ex->p->g.values[j->n->in[0]];
     const dlx_shape *ids = &ex->shape[j->n->in[1]];
-    size_t n = (size_t)dlx_shape_elements(ids), d = (size_t)table->dim[1], size = dlx_dtype_size(table->dtype);
+    size_t n = (size_t)dlx_shape_elements(ids), d = (size_t)table->dim[1];
+    uint64_t size = 0;
+    (void)dlx_dtype_bytes(table->dtype, d, &size); /* of a row; counted when the graph was verified */
     for (size_t i = 0; i < n; i++) {
         int64_t id = id_at(j->in[1], ex->p->g.values[j->n->in[1]].dtype, i);
         if (id < 0 || id >= table->dim[0])
             return dlx_fail(err, DLX_E_INVALID, "row %zu: id %lld is outside the table of %lld rows", i, (long long)id,
                             (long long)table->dim[0]);
-        const uint8_t *row = (const uint8_t *)j->in[0] + (size_t)id * d * size;
+        const uint8_t *row = (const uint8_t *)j->in[0] + (size_t)id * size;
         if (j->n->inputs == 3)
-            j->k->dequantize_i8((float *)j->out + i * d, (const int8_t *)row, ((const float *)j->in[2])[id], d);
+            dequantise_row(ex, j, (float *)j->out + i * d, row, (size_t)id, d);
         else
-            memcpy((uint8_t *)j->out + i * d * size, row, d * size);
+            memcpy((uint8_t *)j->out + i * size, row, size);
     }
     return DLX_OK;
 }

@@ -6,8 +6,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/half.h"
+#include "base/sizes.h"
 #include "format/xnnpack.h"
 #include "graph/linear_kinds.h"
+#include "kernels/kernels.h"
 
 typedef struct delegate {
     dlx_importer *im;
@@ -30,45 +33,108 @@ static const char *name_of(const char *key)
     return key && strlen(key) == 64 && strspn(key, "0123456789abcdef") == 64 ? NULL : key;
 }
 
+/* Our type for the elements of a constant. */
+static bool const_type(const dlx_xnn_value *v, dlx_dtype *type)
+{
+    static const struct {
+        int datatype;
+        dlx_dtype type;
+    } types[] = {
+        {DLX_XNN_FP32, DLX_F32},  {DLX_XNN_FP16, DLX_F16},  {DLX_XNN_BF16, DLX_BF16},
+        {DLX_XNN_QCINT8, DLX_I8}, {DLX_XNN_QCINT4, DLX_I4}, {DLX_XNN_QBINT4, DLX_I4},
+    };
+    for (size_t i = 0; i < DLX_COUNT(types); i++) {
+        if (types[i].datatype != v->datatype) continue;
+        *type = types[i].type;
+        return true;
+    }
+    return false;
+}
+
+/* Where a group's scale would not be what XNNPACK takes, or our layout of weights does not go. */
+static const char *quantised_rule(const dlx_xnn_value *v, dlx_dtype type)
+{
+    enum { UNIT = 32 };
+    if (v->channel_dim != 0 || v->rank < 1) return "needs its scales along the first dimension";
+    if (type == DLX_I4 && (v->rank != 2 || v->dim[1] % 2)) return "needs rows of an even number of 4-bit elements";
+    if (v->datatype != DLX_XNN_QBINT4) return v->num_scales == v->dim[0] ? NULL : "needs one scale per row";
+    if (v->group_size % UNIT || v->group_size > DLX_GROUP_MAX) return "needs groups of a multiple of 32, up to 4096";
+    return v->num_scales ? NULL : "has no scales";
+}
+
+/* Scales of groups as floats, which files of older exporters have, are rounded as XNNPACK's delegate rounds them. */
+static dlx_status round_scales(delegate *d, const dlx_xnn_value *v, dlx_const_source *source)
+{
+    uint16_t *half = dlx_arena_array(&d->im->g->arena, v->num_scales, sizeof *half);
+    if (!half) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
+    for (uint32_t i = 0; i < v->num_scales; i++) half[i] = dlx_f32_to_bf16(v->inline_scales[i]);
+    source->data = half;
+    return DLX_OK;
+}
+
+static dlx_status make_scales(delegate *d, const dlx_xnn_value *v, uint32_t *out)
+{
+    bool groups = v->datatype == DLX_XNN_QBINT4;
+    int64_t dim[2] = {v->dim[0], groups ? v->dim[1] / (uint32_t)v->group_size : 1};
+    dlx_dtype type = groups ? DLX_BF16 : DLX_F32;
+    const dlx_xnn_constant *c = &d->x.constants[v->scales];
+    dlx_const_source source = {
+        .data = v->inline_scales, .bytes = (uint64_t)v->num_scales * dlx_dtype_size(type), .stored = type};
+    if (v->scales) {
+        source.data = c->data;
+        source.file = c->file;
+        source.offset = c->offset;
+    } else if (groups) {
+        DLX_TRY(round_scales(d, v, &source));
+    }
+    *out = dlx_graph_const(d->im->g, v->scales ? name_of(c->key) : NULL, type, groups ? 2 : 1, dim, source);
+    return *out == DLX_NONE ? dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate") : DLX_OK;
+}
+
 static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
 {
     dlx_graph *g = d->im->g;
     const dlx_xnn_constant *c = &d->x.constants[v->constant];
+    const char *key = c->key ? c->key : "(inline)";
     int64_t dim[DLX_MAX_RANK];
-    bool int8 = v->datatype == DLX_XNN_QCINT8;
-    if (v->datatype != DLX_XNN_FP32 && !int8)
-        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
-                        "XNNPACK delegate: constant '%s' is of type %s; float32 and int8 (per channel) are supported",
-                        c->key ? c->key : "(inline)", dlx_xnn_datatype_name(v->datatype));
-    if (int8 && (v->channel_dim != 0 || v->rank < 1 || v->num_scales != v->dim[0]))
-        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' needs one scale per row",
-                        c->key ? c->key : "(inline)");
-    for (int i = 0; i < v->rank; i++) dim[i] = v->dim[i];
     uint32_t scales = DLX_NONE;
-    if (int8) {
-        const dlx_xnn_constant *s = &d->x.constants[v->scales];
-        dlx_const_source source = {.data = v->inline_scales, .bytes = 4ull * v->num_scales, .stored = DLX_F32};
-        if (v->scales) {
-            source.data = s->data;
-            source.file = s->file;
-            source.offset = s->offset;
-        }
-        scales = dlx_graph_const(g, v->scales ? name_of(s->key) : NULL, DLX_F32, 1, dim, source);
-        if (scales == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
-    }
-    dlx_const_source source = {
-        .data = c->data, .bytes = c->size, .stored = int8 ? DLX_I8 : DLX_F32, .file = c->file, .offset = c->offset};
-    *out = dlx_graph_const(g, name_of(c->key), source.stored, v->rank, dim, source);
+    dlx_dtype type;
+    if (!const_type(v, &type))
+        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
+                        "XNNPACK delegate: constant '%s' is of type %s; float32, float16, bfloat16, and int8 and int4 "
+                        "per channel or in groups are supported",
+                        key, dlx_xnn_datatype_name(v->datatype));
+    const char *rule = v->quant != DLX_XNN_Q_NONE ? quantised_rule(v, type) : NULL;
+    if (rule) return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' %s", key, rule);
+    for (int i = 0; i < v->rank; i++) dim[i] = v->dim[i];
+    if (v->quant != DLX_XNN_Q_NONE) DLX_TRY(make_scales(d, v, &scales));
+    dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = type, .file = c->file, .offset = c->offset};
+    *out = dlx_graph_const(g, name_of(c->key), type, v->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     g->values[*out].scales = scales;
     return DLX_OK;
 }
 
-static dlx_status operand(delegate *d, uint32_t node, uint32_t id, uint32_t *out)
+static bool is_half(dlx_dtype type)
+{
+    return type == DLX_F16 || type == DLX_BF16;
+}
+
+/* A constant of halves behind a Convert is read as it is by the filter of a FullyConnected, and as floats by others. */
+static dlx_status widened(delegate *d, const dlx_xnn_value *v, bool filter, uint32_t *value)
+{
+    const dlx_value *c = &d->im->g->values[*value];
+    if (filter || c->kind != DLX_VALUE_CONST || !is_half(c->dtype) || v->datatype != DLX_XNN_FP32) return DLX_OK;
+    uint32_t in = *value;
+    return dlx_import_node(d->im, DLX_OP_CONVERT, &in, 1, NULL, value);
+}
+
+/* `filter`: it is the filter of a FullyConnected. */
+static dlx_status operand(delegate *d, uint32_t node, uint32_t id, bool filter, uint32_t *out)
 {
     const dlx_xnn_value *v = d->by_id[id];
     *out = d->value[id];
-    if (*out != DLX_NONE) return DLX_OK;
+    if (*out != DLX_NONE) return widened(d, v, filter, out);
     if (v->constant) {
         DLX_TRY(make_const(d, v, out));
     } else if (v->external_id != DLX_XNN_NONE && !(v->flags & DLX_XNN_FLAG_OUTPUT)) {
@@ -136,21 +202,43 @@ static void fill_attr(const dlx_xnn_node *n, dlx_op op, dlx_attr *a)
     }
 }
 
+/* What the delegate takes a tensor outside it for must be what it is. */
+static bool type_agrees(int datatype, dlx_dtype type)
+{
+    switch (datatype) {
+    case DLX_XNN_FP16: return type == DLX_F16;
+    case DLX_XNN_BF16: return type == DLX_BF16;
+    case DLX_XNN_QINT8: return type == DLX_I8;
+    case DLX_XNN_QUINT8: return type == DLX_U8;
+    default: return true;
+    }
+}
+
 static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
 {
     const dlx_xnn_node *n = &d->x.nodes[node];
     const dlx_xnn_value *from = d->by_id[n->in[0]], *to = d->by_id[n->out];
+    const dlx_value *x = &d->im->g->values[in[0]];
     dlx_attr attr = {.f = {1.0f, 0.0f}};
+    if (!type_agrees(from->datatype, x->dtype))
+        return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
+                        "XNNPACK delegate, node %u (Convert): it reads %s where the program has %s", node,
+                        dlx_xnn_datatype_name(from->datatype), dlx_dtype_name(x->dtype));
     if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_QDINT8) {
         if (to->nonbatch_dims != 1)
             return unsupported(d, node, "dynamic quantisation must be per row of the last dimension");
         return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
     }
-    if (from->datatype == DLX_XNN_QINT8 && to->datatype == DLX_XNN_FP32) {
+    bool bytes = from->datatype == DLX_XNN_QINT8 || from->datatype == DLX_XNN_QUINT8;
+    if (bytes && to->datatype == DLX_XNN_FP32) {
         if (from->quant != DLX_XNN_Q_PER_TENSOR || from->zero_point != 0)
-            return unsupported(d, node, "int8 inputs need a per-tensor scale and zero point 0");
+            return unsupported(d, node, "int8 and uint8 inputs need a per-tensor scale and zero point 0");
         attr.f[0] = from->scale;
         return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
+    }
+    if (is_half(x->dtype) && to->datatype == DLX_XNN_FP32) {
+        *out = in[0];
+        return x->kind == DLX_VALUE_CONST ? DLX_OK : dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
     }
     if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_FP32)
         return dlx_import_node(d->im, DLX_OP_COPY, in, 1, &attr, out);
@@ -159,8 +247,8 @@ static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in,
                            "static quantisation is not supported; export in float32, or with activations that are "
                            "quantised dynamically");
     return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
-                    "XNNPACK delegate, node %u (Convert): from %s to %s; float32 to int8 (dynamic) and int8 to float32 "
-                    "are supported",
+                    "XNNPACK delegate, node %u (Convert): from %s to %s; float32 to int8 (dynamic), and float16, "
+                    "bfloat16, int8 and uint8 to float32 are supported",
                     node, dlx_xnn_datatype_name(from->datatype), dlx_xnn_datatype_name(to->datatype));
 }
 
@@ -188,8 +276,8 @@ static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint
         return unsupported(d, node, "its bias must be a vector of float32");
     if (w->kind != DLX_VALUE_CONST || ((n->flags & 1) && w->dtype == DLX_F32))
         return import_dynamic_fc(d, node, in, out);
-    if (n->flags & 1) return unsupported(d, node, "int8 filters stored [k, n] are not supported");
-    if (dlx_linear_kind_of(x, w) == DLX_LINEAR_KINDS)
+    if (n->flags & 1) return unsupported(d, node, "only float32 filters may be stored [k, n]");
+    if (dlx_linear_kind_of(g, x, w) == DLX_LINEAR_KINDS)
         return unsupported(d, node, "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS);
     if (w->rank != 2 || (bias && bias->dim[0] != w->dim[0]))
         return unsupported(d, node, "its filter must be [n, k] and its bias [n]");
@@ -250,7 +338,8 @@ static dlx_status import_node(delegate *d, uint32_t node)
     uint32_t in[5] = {DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE, DLX_NONE}, out = DLX_NONE;
     snprintf(d->im->at, sizeof d->im->at, "XNNPACK delegate, node %u (%s)", node, dlx_xnn_node_name(n->type));
     for (int k = 0; k < n->inputs; k++)
-        if (n->in[k] != DLX_XNN_NONE) DLX_TRY(operand(d, node, n->in[k], &in[k]));
+        if (n->in[k] != DLX_XNN_NONE)
+            DLX_TRY(operand(d, node, n->in[k], n->type == DLX_XNN_FULLY_CONNECTED && k == 1, &in[k]));
     for (int k = 0; k < n->inputs; k++)
         if (in[k] != DLX_NONE && d->im->g->values[in[k]].dtype == DLX_QD8 &&
             (n->type != DLX_XNN_FULLY_CONNECTED || k != 0))

@@ -8,15 +8,41 @@ static const dlx_gemm *f32(const dlx_kernels *k)
     return &k->gemm_f32;
 }
 
+static const dlx_gemm *f32_f16w(const dlx_kernels *k)
+{
+    return &k->gemm_f32_f16w;
+}
+
+static const dlx_gemm *f32_bf16w(const dlx_kernels *k)
+{
+    return &k->gemm_f32_bf16w;
+}
+
+static const dlx_gemm *f32_qc8w(const dlx_kernels *k)
+{
+    return &k->gemm_f32_qc8w;
+}
+
 static const dlx_gemm *qd8_qc8w(const dlx_kernels *k)
 {
     return &k->gemm_qd8_qc8w;
 }
 
+static const dlx_gemm *qd8_qc4w(const dlx_kernels *k)
+{
+    return &k->gemm_qd8_qc4w;
+}
+
+static const dlx_gemm *qd8_qb4w(const dlx_kernels *k)
+{
+    return &k->gemm_qd8_qb4w;
+}
+
 typedef const dlx_gemm *(*gemm_fn)(const dlx_kernels *k);
 static const gemm_fn gemms[DLX_LINEAR_KINDS] = {
-    [DLX_LINEAR_F32] = f32,
-    [DLX_LINEAR_QD8_QC8W] = qd8_qc8w,
+    [DLX_LINEAR_F32] = f32,           [DLX_LINEAR_F32_F16W] = f32_f16w, [DLX_LINEAR_F32_BF16W] = f32_bf16w,
+    [DLX_LINEAR_F32_QC8W] = f32_qc8w, [DLX_LINEAR_QD8_QC8W] = qd8_qc8w, [DLX_LINEAR_QD8_QC4W] = qd8_qc4w,
+    [DLX_LINEAR_QD8_QB4W] = qd8_qb4w,
 };
 
 static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int i)
@@ -26,7 +52,7 @@ static const dlx_value *operand(const dlx_graph *g, const dlx_node *n, int i)
 
 const dlx_gemm *dlx_linear_gemm(const dlx_kernels *k, const dlx_graph *g, const dlx_node *linear)
 {
-    return gemms[dlx_linear_kind_of(operand(g, linear, 0), operand(g, linear, 1))](k);
+    return gemms[dlx_linear_kind_of(g, operand(g, linear, 0), operand(g, linear, 1))](k);
 }
 
 const dlx_quantizer *dlx_linear_quantizer(const dlx_kernels *k, dlx_dtype activations)
@@ -37,14 +63,17 @@ const dlx_quantizer *dlx_linear_quantizer(const dlx_kernels *k, dlx_dtype activa
 dlx_gemm_shape dlx_linear_shape(const dlx_graph *g, const dlx_node *linear)
 {
     const dlx_value *w = operand(g, linear, 1);
-    return (dlx_gemm_shape){.n_out = (size_t)w->dim[0], .n_in = (size_t)w->dim[1]};
+    return (dlx_gemm_shape){.n_out = (size_t)w->dim[0], .n_in = (size_t)w->dim[1], .group = dlx_group_of(g, w)};
 }
 
 dlx_gemm_weights dlx_linear_weights(const dlx_graph *g, const dlx_node *linear)
 {
     const dlx_value *w = operand(g, linear, 1), *bias = operand(g, linear, 2);
+    dlx_scaling scaling = dlx_scaling_of(g, w);
+    const void *scales = scaling != DLX_UNSCALED ? g->values[w->scales].source.data : NULL;
     return (dlx_gemm_weights){.w = w->source.data,
-                              .scale = w->scales != DLX_NONE ? g->values[w->scales].source.data : NULL,
+                              .scale = scaling == DLX_PER_ROW ? scales : NULL,
+                              .group_scale = scaling == DLX_PER_GROUP ? scales : NULL,
                               .bias = bias ? bias->source.data : NULL};
 }
 

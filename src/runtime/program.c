@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/sizes.h"
+#include "graph/linear_kinds.h"
 #include "runtime/constants.h"
 #include "runtime/import.h"
 #include "runtime/linear.h"
@@ -82,11 +83,14 @@ static uint8_t *packed_block(const dlx_program *p)
     return m;
 }
 
-/* Bytes of `strips` strips of rows of w. */
+/* Bytes of `strips` strips of rows of w, which are weights, or scales of groups. */
 static size_t strips_bytes(const pack_job *job, const dlx_value *w, size_t strips)
 {
     size_t rows = strips * job->gemm->strip;
-    return (rows < job->shape.n_out ? rows : job->shape.n_out) * job->shape.n_in * dlx_dtype_size(w->dtype);
+    uint64_t bytes = 0;
+    if (rows > job->shape.n_out) rows = job->shape.n_out;
+    (void)dlx_dtype_bytes(w->dtype, rows * (uint64_t)w->dim[1], &bytes); /* counted when the graph was verified */
+    return (size_t)bytes;
 }
 
 /* Strips that are read at once of weights that are still in the file. */
@@ -104,20 +108,45 @@ static pack_job job_of(const dlx_program *p, const dlx_node *n)
                       .shape = dlx_linear_shape(&p->g, n)};
 }
 
+/* Rows of n strips from the first of the job on: where they are in memory, or read into `buffer`. */
+static dlx_status take_strips(const pack_job *job, const dlx_value *v, size_t n, uint8_t *buffer, const void **out,
+                              dlx_error *err)
+{
+    size_t begin = strips_bytes(job, v, job->first), end = strips_bytes(job, v, job->first + n);
+    *out = v->source.data ? (const uint8_t *)v->source.data + begin : buffer;
+    if (v->source.data) return DLX_OK;
+    DLX_TRY(dlx_const_read(v, begin, buffer, end - begin, err));
+    dlx_file_expect(v->source.file, v->source.offset + end, PIECE_BYTES);
+    return DLX_OK;
+}
+
+/* Scales of groups that belong to w, NULL: it has none. */
+static const dlx_value *group_scales(const dlx_program *p, const dlx_value *w)
+{
+    return dlx_scaling_of(&p->g, w) == DLX_PER_GROUP ? &p->g.values[w->scales] : NULL;
+}
+
+/* Where scales lie in the buffer of a piece. */
+static size_t scales_at(const pack_job *job, const dlx_value *w, size_t strips)
+{
+    return (size_t)dlx_align_up(strips_bytes(job, w, strips), DLX_ALIGN);
+}
+
 /* The weights of one layer, from memory or piece by piece from the file through `buffer`. */
-static dlx_status pack_linear(dlx_pool *pool, pack_job *job, const dlx_value *w, uint8_t *buffer, dlx_error *err)
+static dlx_status pack_linear(dlx_pool *pool, pack_job *job, const dlx_value *w, const dlx_value *scales,
+                              uint8_t *buffer, dlx_error *err)
 {
     size_t strips = dlx_linear_strips(job->gemm, job->shape), most = piece_strips(job, w), n;
-    if (w->source.data) {
+    if (w->source.data && (!scales || scales->source.data)) {
         dlx_pool_for(pool, strips, 1, pack_strips, job);
         return DLX_OK;
     }
     for (; job->first < strips; job->first += n) {
+        const void *groups = NULL;
         n = strips - job->first < most ? strips - job->first : most;
-        size_t begin = strips_bytes(job, w, job->first), end = strips_bytes(job, w, job->first + n);
-        DLX_TRY(dlx_const_read(w, begin, buffer, end - begin, err));
-        dlx_file_expect(w->source.file, w->source.offset + end, PIECE_BYTES);
-        job->weights.w = buffer;
+        DLX_TRY(take_strips(job, w, n, buffer, &job->weights.w, err));
+        if (scales) DLX_TRY(take_strips(job, scales, n, buffer + scales_at(job, w, most), &groups, err));
+        job->weights.group_scale = groups;
         job->weights.first = job->first * job->gemm->strip;
         dlx_pool_for(pool, n, 1, pack_strips, job);
     }
@@ -138,7 +167,8 @@ static dlx_status pack_layers(dlx_program *p, dlx_pool *pool, uint8_t *buffer, d
         offset = dlx_align_up(offset, PACK_ALIGN);
         pack_job job = job_of(p, n);
         job.to = p->packed + offset;
-        DLX_TRY(pack_linear(pool, &job, &p->g.values[n->in[1]], buffer, err));
+        const dlx_value *w = &p->g.values[n->in[1]];
+        DLX_TRY(pack_linear(pool, &job, w, group_scales(p, w), buffer, err));
         p->weights[i] = job.to;
         offset += packed_size_of(p, n);
     }
@@ -152,9 +182,12 @@ static size_t piece_bytes(const dlx_program *p)
     for (size_t i = 0; i < p->g.n_nodes; i++) {
         const dlx_node *n = &p->g.nodes[i];
         const dlx_value *w = n->op == DLX_OP_LINEAR ? &p->g.values[n->in[1]] : NULL;
-        if (!w || w->source.data) continue;
+        if (!w) continue;
+        const dlx_value *scales = group_scales(p, w);
+        if (w->source.data && (!scales || scales->source.data)) continue;
         pack_job job = job_of(p, n);
-        size_t bytes = strips_bytes(&job, w, piece_strips(&job, w));
+        size_t strips = piece_strips(&job, w), bytes = scales_at(&job, w, strips);
+        if (scales) bytes += strips_bytes(&job, scales, strips);
         if (bytes > most) most = bytes;
     }
     return most;
@@ -185,7 +218,7 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
     for (size_t i = 0; i < g->n_values; i++) {
         dlx_value *v = &g->values[i];
         size_t size = dlx_dtype_size(v->dtype);
-        if (v->kind != DLX_VALUE_CONST || (uintptr_t)v->source.data % size == 0) continue;
+        if (v->kind != DLX_VALUE_CONST || !size || (uintptr_t)v->source.data % size == 0) continue;
         void *copy = dlx_arena_alloc(&g->arena, v->source.bytes);
         if (!copy)
             return dlx_fail(err, DLX_E_NOMEM, "out of memory aligning a constant of %llu bytes",

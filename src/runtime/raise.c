@@ -267,7 +267,7 @@ dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
     DLX_TRY(dlx_raise_constants(g, err));
     for (size_t i = 0; i < g->n_nodes; i++)
         (void)(raise_rms_norm(g, i) || dlx_raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) ||
-               raise_attention(g, i));
+               dlx_raise_int4_embedding(g, i) || dlx_raise_bias(g, i) || raise_attention(g, i));
     DLX_TRY(dlx_graph_prune(g, err));
     DLX_TRY(dlx_raise_sdpa(g, err));
     return dlx_graph_verify(g, err);
@@ -283,7 +283,7 @@ static bool row_wise(const dlx_graph *g, const dlx_node *n)
     return x->rank >= 2 && (x->dynamic & 1);
 }
 
-static bool single_use(const dlx_graph *g, uint32_t v)
+bool dlx_single_use(const dlx_graph *g, uint32_t v)
 {
     size_t uses = 0;
     for (size_t i = 0; i < g->n_nodes; i++)
@@ -304,7 +304,7 @@ dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_erro
     uint32_t v = g->outputs[output];
     *rows = DLX_NONE;
     if (g->n_states) return DLX_OK; /* states stay the last inputs */
-    while (single_use(g, v) && g->values[v].producer != DLX_NONE && row_wise(g, &g->nodes[g->values[v].producer]))
+    while (dlx_single_use(g, v) && g->values[v].producer != DLX_NONE && row_wise(g, &g->nodes[g->values[v].producer]))
         v = g->nodes[g->values[v].producer].in[0];
     /* Quantised rows are read by linear layers only; the rows in front of their CONVERT go to others as well. */
     if (g->values[v].dtype == DLX_QD8) v = reader_of(g, v, g->outputs[output]);

@@ -14,11 +14,20 @@ dlx_status dlx_raise(dlx_graph *g, dlx_error *err);
 /* Element i of a constant of floats or bools; false: it is not one that can be read. */
 bool dlx_const_number(const dlx_graph *g, uint32_t v, size_t i, float *out);
 
+/* Whether one operand of one node, or one output, is v. */
+bool dlx_single_use(const dlx_graph *g, uint32_t v);
+
 /* Node `root` becomes an `op` over in [inputs], with attr.f[0] = f and no other attribute. */
 void dlx_raise_into(dlx_graph *g, size_t root, dlx_op op, const uint32_t *in, int inputs, float f);
 
 /* The part that comes last: attention that no cache of a session goes into. */
 dlx_status dlx_raise_sdpa(dlx_graph *g, dlx_error *err);
+
+/* Node i as the last one of a lookup in a table of 4-bit codes. */
+bool dlx_raise_int4_embedding(dlx_graph *g, size_t i);
+
+/* Node i as a bias behind a linear layer of float rows and int8 or bfloat16 weights, which files add for themselves. */
+bool dlx_raise_bias(dlx_graph *g, size_t i);
 
 /* Node i as the last one of a rotary embedding. */
 bool dlx_raise_rope(dlx_graph *g, size_t i);

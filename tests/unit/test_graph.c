@@ -227,7 +227,8 @@ static void the_verifier_knows_types_of_other_operators(void **state)
         if (damage == 0) g.nodes[0].in[0] = whole;
         if (damage == 1) g.values[in[2]].dtype = DLX_I32;
         if (damage == 2) g.values[in[1]].dtype = DLX_F32;
-        expect_refused(&g, damage == 2 ? "ids must be integers" : "row scales are floats and go with an int8 table");
+        expect_refused(&g,
+                       damage == 2 ? "ids must be integers" : "scales are floats, one a row, of an int8 or int4 table");
     }
     for (int k = 0; k < 3; k++) { /* every operand of an attention is a float */
         dlx_graph_init(&g);

@@ -10,17 +10,18 @@
 
 #include <cmocka.h>
 
+#include "base/half.h"
 #include "graph/linear_kinds.h"
 #include "runtime/linear.h"
 
-enum { ROWS = 3, OUT = 37, IN = 21 };
+enum { ROWS = 3, OUT = 37, IN = 64, GROUP = 32, GROUPS = IN / GROUP };
 
 static const struct {
     const char *word;
     dlx_dtype x, w;
-    bool scaled;
+    dlx_scaling scaling;
 } kinds[DLX_LINEAR_KINDS] = {
-#define ROW(name, word, x, w, scaled) {word, x, w, scaled},
+#define ROW(name, word, x, w, scaling) {word, x, w, scaling},
     DLX_LINEAR_MAP(ROW)
 #undef ROW
 };
@@ -28,7 +29,8 @@ static const struct {
 static uint32_t constant(dlx_graph *g, const char *name, dlx_dtype type, int rank, int64_t a, int64_t b)
 {
     int64_t dim[2] = {a, b};
-    size_t bytes = (size_t)(rank == 2 ? a * b : a) * dlx_dtype_size(type);
+    uint64_t bytes;
+    assert_true(dlx_dtype_bytes(type, (uint64_t)(rank == 2 ? a * b : a), &bytes));
     void *data = dlx_arena_alloc(&g->arena, bytes);
     assert_non_null(data);
     memset(data, 0, bytes);
@@ -36,7 +38,7 @@ static uint32_t constant(dlx_graph *g, const char *name, dlx_dtype type, int ran
 }
 
 /* One LINEAR with a bias; activations of QD8 come from a CONVERT of the float input. */
-static uint32_t build(dlx_graph *g, dlx_dtype x, dlx_dtype w, bool scaled)
+static uint32_t build(dlx_graph *g, dlx_dtype x, dlx_dtype w, dlx_scaling scaling)
 {
     int64_t dim[2] = {ROWS, IN};
     uint32_t in[3] = {dlx_graph_input(g, "x", x == DLX_QD8 ? DLX_F32 : x, 2, dim, 1)};
@@ -55,7 +57,8 @@ static uint32_t build(dlx_graph *g, dlx_dtype x, dlx_dtype w, bool scaled)
     }
     in[1] = constant(g, "w", w, 2, OUT, IN);
     in[2] = constant(g, "bias", DLX_F32, 1, OUT, 0);
-    if (scaled) g->values[in[1]].scales = constant(g, "scales", DLX_F32, 1, OUT, 0);
+    if (scaling == DLX_PER_ROW) g->values[in[1]].scales = constant(g, "scales", DLX_F32, 1, OUT, 0);
+    if (scaling == DLX_PER_GROUP) g->values[in[1]].scales = constant(g, "scales", DLX_BF16, 2, OUT, GROUPS);
     uint32_t y = dlx_graph_node(g, DLX_OP_LINEAR, in, 3, NULL, 0, &err);
     if (y == DLX_NONE) fail_msg("%s", err.message);
     assert_true(dlx_graph_output(g, y));
@@ -68,18 +71,20 @@ static void the_table_is_what_the_verifier_accepts(void **state)
     int accepted = 0;
     for (int x = 0; x < DLX_DTYPE_COUNT; x++) {
         for (int w = 0; w < DLX_DTYPE_COUNT; w++) {
-            for (int scaled = 0; scaled < 2; scaled++) {
-                if (scaled && w != DLX_I8) continue; /* only int8 constants may have scales */
+            for (int scaling = DLX_UNSCALED; scaling <= DLX_PER_GROUP; scaling++) {
+                if (x == DLX_I4 || (scaling && w != DLX_I8 && w != DLX_I4)) continue; /* those cannot be built */
                 dlx_graph g;
                 dlx_error err = {0};
                 bool listed = false;
                 for (size_t i = 0; i < DLX_LINEAR_KINDS; i++)
-                    listed = listed || ((int)kinds[i].x == x && (int)kinds[i].w == w && kinds[i].scaled == scaled);
+                    listed =
+                        listed || ((int)kinds[i].x == x && (int)kinds[i].w == w && (int)kinds[i].scaling == scaling);
                 dlx_graph_init(&g);
-                build(&g, (dlx_dtype)x, (dlx_dtype)w, scaled);
+                build(&g, (dlx_dtype)x, (dlx_dtype)w, (dlx_scaling)scaling);
                 dlx_status s = dlx_graph_verify(&g, &err);
                 assert_int_equal(s, listed ? DLX_OK : DLX_E_FORMAT);
-                if (!listed && x != DLX_QD8 && w != DLX_QD8) assert_non_null(strstr(err.message, "f32 qd8-qc8w"));
+                bool of_values = w == DLX_QD8 || (w == DLX_I8 && scaling == DLX_PER_GROUP);
+                if (!listed && x != DLX_QD8 && !of_values) assert_non_null(strstr(err.message, "f32-f32w f32-f16w"));
                 accepted += listed;
                 dlx_graph_free(&g);
             }
@@ -91,22 +96,38 @@ static void the_table_is_what_the_verifier_accepts(void **state)
 /* Weight n, k as a number of its element type; small integers, so that float sums are exact. */
 static int weight_at(size_t n, size_t k)
 {
-    return (int)((n * 7 + k * 5) % 23) - 11;
+    return (int)((n * 7 + k * 5) % 16) - 8;
 }
 
-static void fill_constants(dlx_graph *g, const dlx_node *n)
+/* Of the weight's group; a power of two, so that it is exact in every type. */
+static float scale_at(dlx_scaling scaling, size_t n, size_t k)
+{
+    if (scaling == DLX_PER_ROW) return 0.25f * (float)(n + 1);
+    return scaling == DLX_PER_GROUP ? ldexpf(1.0f, (int)((n + k / GROUP) % 5) - 2) : 1.0f;
+}
+
+static void put_weight(void *data, dlx_dtype type, size_t i, int w)
+{
+    switch (type) {
+    case DLX_F32: ((float *)data)[i] = (float)w; return;
+    case DLX_F16: ((uint16_t *)data)[i] = dlx_f32_to_f16((float)w); return;
+    case DLX_BF16: ((uint16_t *)data)[i] = dlx_f32_to_bf16((float)w); return;
+    case DLX_I8: ((int8_t *)data)[i] = (int8_t)w; return;
+    default: ((uint8_t *)data)[i / 2] |= (uint8_t)((w + 8) << (i % 2 * 4)); return; /* I4, of zeros */
+    }
+}
+
+static void fill_constants(dlx_graph *g, const dlx_node *n, dlx_scaling scaling)
 {
     const dlx_value *w = &g->values[n->in[1]], *bias = &g->values[n->in[2]];
     void *data = (void *)(uintptr_t)w->source.data;
     for (size_t i = 0; i < OUT; i++) {
         ((float *)(uintptr_t)bias->source.data)[i] = 0.5f * (float)i;
-        if (w->scales != DLX_NONE) ((float *)(uintptr_t)g->values[w->scales].source.data)[i] = 0.25f * (float)(i + 1);
-        for (size_t k = 0; k < IN; k++) {
-            if (w->dtype == DLX_I8)
-                ((int8_t *)data)[i * IN + k] = (int8_t)weight_at(i, k);
-            else
-                ((float *)data)[i * IN + k] = (float)weight_at(i, k);
-        }
+        void *scales = scaling ? (void *)(uintptr_t)g->values[w->scales].source.data : NULL;
+        if (scaling == DLX_PER_ROW) ((float *)scales)[i] = scale_at(scaling, i, 0);
+        for (size_t k = 0; k < GROUPS && scaling == DLX_PER_GROUP; k++)
+            ((uint16_t *)scales)[i * GROUPS + k] = dlx_f32_to_bf16(scale_at(scaling, i, k * GROUP));
+        for (size_t k = 0; k < IN; k++) put_weight(data, w->dtype, i * IN + k, weight_at(i, k));
     }
 }
 
@@ -124,16 +145,18 @@ static void check_kind(const dlx_kernels *kernels, size_t kind)
 {
     dlx_graph g;
     dlx_graph_init(&g);
-    build(&g, kinds[kind].x, kinds[kind].w, kinds[kind].scaled);
+    build(&g, kinds[kind].x, kinds[kind].w, kinds[kind].scaling);
     const dlx_node *n = &g.nodes[g.n_nodes - 1];
-    assert_int_equal(dlx_linear_kind_of(&g.values[n->in[0]], &g.values[n->in[1]]), kind);
-    fill_constants(&g, n);
+    assert_int_equal(dlx_linear_kind_of(&g, &g.values[n->in[0]], &g.values[n->in[1]]), kind);
+    fill_constants(&g, n, kinds[kind].scaling);
     const dlx_gemm *gemm = dlx_linear_gemm(kernels, &g, n);
     const dlx_quantizer *quantizer = dlx_linear_quantizer(kernels, kinds[kind].x);
     assert_int_equal(quantizer != NULL, kinds[kind].x == DLX_QD8);
     dlx_gemm_shape s = dlx_linear_shape(&g, n);
     assert_int_equal(s.n_out, OUT);
     assert_int_equal(s.n_in, IN);
+    assert_int_equal(s.group, kinds[kind].scaling == DLX_PER_GROUP ? GROUP : 0);
+    assert_string_equal(dlx_linear_word((dlx_linear_kind)kind), kinds[kind].word);
     size_t strips = dlx_linear_strips(gemm, s);
     assert_int_equal(strips, (OUT + gemm->strip - 1) / gemm->strip);
     assert_int_equal(dlx_linear_strips(gemm, (dlx_gemm_shape){.n_out = 2 * gemm->strip, .n_in = IN}), 2);
@@ -153,8 +176,8 @@ static void check_kind(const dlx_kernels *kernels, size_t kind)
     for (size_t m = 0; m < ROWS; m++) {
         for (size_t i = 0; i < OUT; i++) {
             double sum = 0;
-            for (size_t k = 0; k < IN; k++) sum += (double)x[m * IN + k] * weight_at(i, k);
-            if (kinds[kind].scaled) sum *= 0.25 * (double)(i + 1);
+            for (size_t k = 0; k < IN; k++)
+                sum += (double)x[m * IN + k] * weight_at(i, k) * (double)scale_at(kinds[kind].scaling, i, k);
             sum += 0.5 * (double)i;
             if (!(fabs((double)y[m * OUT + i] - sum) <= 1e-6 * fabs(sum) + 1e-6))
                 fail_msg("%s on %s: row %zu, column %zu: %g, expected %g", kinds[kind].word, kernels->name, m, i,

@@ -414,6 +414,12 @@ static int count(const dlx_graph *g, dlx_op op)
     return n;
 }
 
+static dlx_status quantise_int8(dlx_graph *g, dlx_error *err)
+{
+    const dlx_weight_form *form = dlx_form_find("int8-dynamic");
+    return dlx_quantize(g, &(dlx_recipe){.body = form, .head = form, .table = form}, err);
+}
+
 static void a_decoder_becomes_int8(void **state)
 {
     dlx_graph g;
@@ -421,7 +427,7 @@ static void a_decoder_becomes_int8(void **state)
     (void)state;
     build_layer(&g, 8, 16);
     const void *q_data = named(&g, "q")->source.data;
-    if (dlx_quantize_int8_dynamic(&g, &err) != DLX_OK) fail_msg("%s", err.message);
+    if (quantise_int8(&g, &err) != DLX_OK) fail_msg("%s", err.message);
     assert_int_equal(dlx_graph_verify(&g, &err), DLX_OK);
     /* q, k, v share one conversion; gate and up another; o, down and the head have their own. */
     assert_int_equal(count(&g, DLX_OP_CONVERT), 5);
@@ -459,7 +465,7 @@ static void a_decoder_becomes_int8(void **state)
         if (g.values[i].kind == DLX_VALUE_CONST) free(streamed(&g.values[i], NULL).bytes);
     /* Nothing is left to quantise. */
     size_t nodes = g.n_nodes;
-    assert_int_equal(dlx_quantize_int8_dynamic(&g, &err), DLX_OK);
+    assert_int_equal(quantise_int8(&g, &err), DLX_OK);
     assert_int_equal(g.n_nodes, nodes);
     dlx_graph_free(&g);
 }
@@ -482,7 +488,7 @@ static void other_uses_keep_a_weight_float(void **state)
         dlx_graph_output(&g, node(&g, DLX_OP_BMM, 2, (uint32_t[]){x, computed}, &(dlx_attr){.transpose_b = true})));
     assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, (uint32_t[]){x, free_weight}, NULL)));
     assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, (uint32_t[]){x, plain}, NULL)));
-    assert_int_equal(dlx_quantize_int8_dynamic(&g, NULL), DLX_OK);
+    assert_int_equal(quantise_int8(&g, NULL), DLX_OK);
     assert_int_equal(dlx_graph_verify(&g, NULL), DLX_OK);
     assert_int_equal(named(&g, "w")->dtype, DLX_F32);
     assert_null(named(&g, "w.scales"));

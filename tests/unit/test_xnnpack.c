@@ -383,7 +383,7 @@ static void older_identifier_is_read(void **state)
 /* Nodes 0..4 are those of make(); 5 is Add, the first of the map. X(what is broken, status, words of the message) */
 #define RULES(X)                                                                                                       \
     X(s->g.num_externs = 4097, DLX_E_FORMAT, "XNNPACK payload: 4097 inputs and outputs")                               \
-    X(VALUE(X_IN).datatype = 14, DLX_E_UNSUPPORTED, "value 0 (id 3): its data type is number 14 (bfloat16)")           \
+    X(VALUE(X_IN).datatype = 13, DLX_E_UNSUPPORTED, "value 0 (id 3): its data type is number 13 (float32 (packed))")   \
     X(VALUE(X_IN).rank = 7, DLX_E_FORMAT, "rank 7; XNNPACK has at most 6")                                             \
     X(VALUE(X_T).rank = 6; memset(VALUE(X_T).dim, 0xFF, 24), DLX_E_FORMAT, "more bytes than 64 bits")                  \
     X(VALUE(X_IN).quant = DLX_XNN_Q_PER_TENSOR, DLX_E_FORMAT, "data type 1 goes with quantisation 0, not 2")           \

@@ -1,7 +1,7 @@
 """Exporting with the C library: dlx_export as a Python function."""
 import warnings
 from ctypes import byref
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
 from .._native import PathLike
@@ -18,6 +18,7 @@ class ExportStatistics(NamedTuple):
     seconds: float
     quantised_tensors: int
     float_tensors: int
+    quantization: str        # what the file says: the scheme, and "mixed" behind it where parts differ from it
 
 
 class Backend(NamedTuple):
@@ -62,6 +63,7 @@ def export_schemes() -> List[Scheme]:
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
                       quantization: Optional[str] = None, model_type: Optional[str] = None, max_seq_len: int = 0,
                       max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
+                      quantization_config: Optional[PathLike] = None, exclude: Union[str, Iterable[str]] = (),
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
 
@@ -75,6 +77,10 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     block_size     overrides the checkpoint's block length; 0: as in the files
     mask_id        the mask token, where config.json and the tokenizer disagree; 0: as in the files
     chat_template  in place of the checkpoint's: the name of one of its templates, a file with Jinja text, or "none"
+    quantization_config   a JSON file that gives the head, the embedding or single tensors other forms than the scheme
+                   does (docs/QUANTIZATION.md); its "default" stands in for quantization
+    exclude        names of weights that stay float32, in the checkpoint or ours ("lm_head", "layers.0.down"), with * and
+                   ? as in a shell
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
@@ -91,6 +97,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
     options.chat_template = None if chat_template is None else _native.encode_path(chat_template)
+    options.quantization_config = None if quantization_config is None else _native.encode_path(quantization_config)
+    options.exclude = ",".join([exclude] if isinstance(exclude, str) else exclude).encode() or None
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, notices))
     for sentence in notices:
@@ -110,4 +118,5 @@ def _export(job: running.Job, options: _native.ExportOptions,
     if failure:
         raise failure[0]
     _native.check(status, error)
-    return ExportStatistics(*(getattr(result, name) for name in ExportStatistics._fields))
+    return ExportStatistics(*(getattr(result, name) for name in ExportStatistics._fields[:-1]),
+                            quantization=result.quantization.decode())

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "graph/linear_kinds.h"
 #include "graph/rewrite.h"
 
 typedef struct expansion {
@@ -126,16 +127,62 @@ static uint32_t expand_silu_mul(expansion *x, const uint32_t *in)
     return binary(x, DLX_OP_MUL, silu, in[1]);
 }
 
-/* int8 rows and their scales are gathered separately, then multiplied inside the delegate. */
+static uint32_t scalar(expansion *x, const char *name, float number)
+{
+    int64_t one = 1;
+    return filled_const(x, name, 1, &one, number);
+}
+
+static uint32_t to_float(expansion *x, uint32_t v)
+{
+    dlx_attr unit = {.f = {1.0f, 0.0f}};
+    if (v == DLX_NONE || x->r.to.values[v].dtype == DLX_F32) return v;
+    return dlx_graph_node(&x->r.to, DLX_OP_CONVERT, &v, 1, &unit, x->layer, x->err);
+}
+
+/* Bytes u [T, d/2], each of two 4-bit codes + 8: floats [T, d] that are the codes. Exact: 16 hi + lo = u, and what lies
+ * in pairs is brought in order by a transposition. */
+static uint32_t unpack(expansion *x, uint32_t u, int64_t d)
+{
+    const int64_t halves[3] = {-1, 2, d / 2}, swapped[3] = {0, 2, 1}, row[2] = {-1, d};
+    uint32_t hi = unary(x, DLX_OP_FLOOR, binary(x, DLX_OP_MUL, u, scalar(x, "int4.sixteenth", 0.0625f)));
+    uint32_t lo = binary(x, DLX_OP_SUB, u, binary(x, DLX_OP_MUL, hi, scalar(x, "int4.sixteen", 16.0f)));
+    uint32_t both = shaped(x, DLX_OP_RESHAPE, concat(x, 1, lo, hi), 3, halves);
+    uint32_t rows = shaped(x, DLX_OP_RESHAPE, shaped(x, DLX_OP_TRANSPOSE, both, 3, swapped), 2, row);
+    return binary(x, DLX_OP_SUB, rows, scalar(x, "int4.eight", 8.0f));
+}
+
+/* Quantised rows and their scales are gathered separately, then multiplied inside the delegate. */
 static uint32_t expand_embedding(expansion *x, const uint32_t *in)
 {
     uint32_t rows[2] = {in[0], in[1]}, scales[2] = {in[2], in[1]};
+    int64_t d = x->r.to.values[in[0]].dim[1], groups = x->r.to.values[in[2]].dim[1];
+    bool int4 = x->r.to.values[in[0]].dtype == DLX_I4;
     uint32_t q = dlx_graph_node(&x->r.to, DLX_OP_EMBEDDING, rows, 2, NULL, x->layer, x->err);
     uint32_t s = dlx_graph_node(&x->r.to, DLX_OP_EMBEDDING, scales, 2, NULL, x->layer, x->err);
+    q = to_float(x, q);
+    s = to_float(x, s);
     if (q == DLX_NONE || s == DLX_NONE) return DLX_NONE;
-    dlx_attr unit = {.f = {1.0f, 0.0f}};
-    uint32_t f = dlx_graph_node(&x->r.to, DLX_OP_CONVERT, &q, 1, &unit, x->layer, x->err);
-    return binary(x, DLX_OP_MUL, f, s);
+    if (int4) q = unpack(x, q, d);
+    if (groups == 1) return binary(x, DLX_OP_MUL, q, s);
+    const int64_t grouped[3] = {-1, groups, d / groups}, each[3] = {-1, groups, 1}, row[2] = {-1, d};
+    q = binary(x, DLX_OP_MUL, shaped(x, DLX_OP_RESHAPE, q, 3, grouped), shaped(x, DLX_OP_RESHAPE, s, 3, each));
+    return shaped(x, DLX_OP_RESHAPE, q, 2, row);
+}
+
+/* A bias that is added behind: XNNPACK multiplies that of float activations and int8 weights by the scale, and the
+ * delegate has freed the bytes of one when a filter that is widened in every call (emit.c) is packed. */
+static uint32_t expand_biased(expansion *x, const uint32_t *in)
+{
+    uint32_t y = dlx_graph_node(&x->r.to, DLX_OP_LINEAR, in, 2, NULL, x->layer, x->err);
+    return binary(x, DLX_OP_ADD, y, in[2]);
+}
+
+static bool adds_bias(const dlx_graph *g, const dlx_node *n)
+{
+    if (n->inputs < 3 || n->in[2] == DLX_NONE) return false;
+    dlx_linear_kind kind = dlx_linear_kind_of(g, &g->values[n->in[0]], &g->values[n->in[1]]);
+    return kind == DLX_LINEAR_F32_QC8W || kind == DLX_LINEAR_F32_BF16W;
 }
 
 static dlx_status expand(expansion *x, size_t i)
@@ -152,6 +199,10 @@ static dlx_status expand(expansion *x, size_t i)
     case DLX_OP_ROPE: out = expand_rope(x, in); break;
     case DLX_OP_ATTENTION: out = expand_attention(x, n, in); break;
     case DLX_OP_SILU_MUL: out = expand_silu_mul(x, in); break;
+    case DLX_OP_LINEAR:
+        if (!adds_bias(x->r.from, n)) return dlx_rewrite_copy(&x->r, i, x->err);
+        out = expand_biased(x, in);
+        break;
     case DLX_OP_EMBEDDING:
         if (n->inputs < 3) return dlx_rewrite_copy(&x->r, i, x->err);
         out = expand_embedding(x, in);

@@ -10,9 +10,13 @@
 
 #include "base/sizes.h"
 #include "format/xnnpack.h"
+#include "graph/linear_kinds.h"
 
 /* XNNPACK may read this far past the end of an input. */
 enum { ARENA_SLACK = 64, ARENA_ALIGN = 64 };
+
+/* What FullyConnected nodes say about float16 weights with a float32 bias. */
+enum { FP32_BIAS = 0x80 };
 
 typedef struct emitter {
     const dlx_graph *g;
@@ -41,7 +45,7 @@ static dlx_status no_memory(emitter *e)
 
 static dlx_status allocate(emitter *e)
 {
-    size_t n = e->g->n_values + 1, nodes = e->g->n_nodes + 1, io = e->g->n_inputs + e->g->n_outputs;
+    size_t n = 2 * e->g->n_values + 1, nodes = 2 * e->g->n_nodes + 1, io = e->g->n_inputs + e->g->n_outputs;
     e->initial = dlx_arena_array(e->arena, n, sizeof *e->initial);
     e->xnn_id = dlx_arena_array(e->arena, n, sizeof *e->xnn_id);
     e->evalue = dlx_arena_array(e->arena, n, sizeof *e->evalue);
@@ -78,7 +82,9 @@ static uint32_t add_evalue(emitter *e, dlx_evalue v)
 static uint64_t value_bytes(const dlx_value *v)
 {
     dlx_shape s = dlx_value_shape(v);
-    return (uint64_t)dlx_shape_elements(&s) * dlx_dtype_size(v->dtype);
+    uint64_t bytes = 0;
+    dlx_dtype_bytes(v->dtype, (uint64_t)dlx_shape_elements(&s), &bytes);
+    return bytes;
 }
 
 /* The EValue of a tensor, made when first asked for. */
@@ -87,13 +93,15 @@ static uint32_t tensor_evalue(emitter *e, uint32_t id)
     if (e->evalue[id] != DLX_NONE) return e->evalue[id];
     const dlx_value *v = &e->g->values[id];
     dlx_evalue t = {.kind = DLX_EV_TENSOR};
-    t.u.tensor = (dlx_pte_tensor){.scalar_type = dlx_scalar_type_from_dtype(v->dtype),
+    bool pairs = v->dtype == DLX_I4; /* bytes to whoever gathers them */
+    t.u.tensor = (dlx_pte_tensor){.scalar_type = dlx_scalar_type_from_dtype(pairs ? DLX_U8 : v->dtype),
                                   .rank = v->rank,
                                   .dynamic = v->dynamic != 0,
                                   .blob = e->constant_blob[id],
                                   .bytes = value_bytes(v),
                                   .name = v->kind == DLX_VALUE_TEMP ? NULL : v->name};
     for (int d = 0; d < v->rank; d++) t.u.tensor.sizes[d] = (int32_t)v->dim[d];
+    if (pairs) t.u.tensor.sizes[v->rank - 1] /= 2;
     return e->evalue[id] = add_evalue(e, t);
 }
 
@@ -155,33 +163,53 @@ static dlx_status emit_gathers(emitter *e)
     return DLX_OK;
 }
 
-static dlx_status payload_value(emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
+/* Type and quantisation of a graph value in the payload. */
+static dlx_status payload_type(emitter *e, const dlx_value *v, dlx_xnn_value *x)
 {
-    const dlx_value *v = &e->g->values[id];
-    const dlx_shape *s = &e->initial[id];
-    dlx_xnn_value x = {.id = e->x.n_values, .rank = v->rank, .external_id = external, .flags = flags};
+    dlx_scaling scaling = dlx_scaling_of(e->g, v);
+    x->scale = 1.0f;
     switch (v->dtype) {
-    case DLX_F32: x.datatype = DLX_XNN_FP32; break;
+    case DLX_F32: x->datatype = DLX_XNN_FP32; break;
+    case DLX_F16: x->datatype = DLX_XNN_FP16; break;
+    case DLX_BF16: x->datatype = DLX_XNN_BF16; break;
     case DLX_QD8:
-        x.datatype = DLX_XNN_QDINT8;
-        x.quant = DLX_XNN_Q_PER_TOKEN_DYNAMIC;
-        x.nonbatch_dims = 1;
+        x->datatype = DLX_XNN_QDINT8;
+        x->quant = DLX_XNN_Q_PER_TOKEN_DYNAMIC;
+        x->nonbatch_dims = 1;
         break;
     case DLX_I8:
-        x.datatype = v->scales != DLX_NONE ? DLX_XNN_QCINT8 : DLX_XNN_QINT8;
-        x.quant = v->scales != DLX_NONE ? DLX_XNN_Q_PER_CHANNEL : DLX_XNN_Q_PER_TENSOR;
-        x.scale = 1.0f;
+        x->datatype = scaling == DLX_PER_ROW ? DLX_XNN_QCINT8 : DLX_XNN_QINT8;
+        x->quant = scaling == DLX_PER_ROW ? DLX_XNN_Q_PER_CHANNEL : DLX_XNN_Q_PER_TENSOR;
+        break;
+    case DLX_U8:
+        x->datatype = DLX_XNN_QUINT8;
+        x->quant = DLX_XNN_Q_PER_TENSOR;
+        break;
+    case DLX_I4:
+        x->datatype = scaling == DLX_PER_GROUP ? DLX_XNN_QBINT4 : DLX_XNN_QCINT4;
+        x->quant = scaling == DLX_PER_GROUP ? DLX_XNN_Q_PER_CHANNEL_GROUP : DLX_XNN_Q_PER_CHANNEL;
+        x->group_size = (int32_t)dlx_group_of(e->g, v);
         break;
     default:
         return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: a tensor of type %s cannot enter the delegate",
                         dlx_dtype_name(v->dtype));
     }
+    return DLX_OK;
+}
+
+static dlx_status payload_value(emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
+{
+    const dlx_value *v = &e->g->values[id];
+    const dlx_shape *s = &e->initial[id];
+    dlx_xnn_value x = {.id = e->x.n_values, .rank = v->rank, .external_id = external, .flags = flags};
+    DLX_TRY(payload_type(e, v, &x));
     for (int d = 0; d < v->rank; d++) x.dim[d] = (uint32_t)s->dim[d];
     if (v->kind == DLX_VALUE_CONST) {
         x.constant = add_named(e, id);
         if (v->scales != DLX_NONE) {
+            dlx_shape scales = dlx_value_shape(&e->g->values[v->scales]);
             x.scales = add_named(e, v->scales);
-            x.num_scales = (uint32_t)v->dim[0];
+            x.num_scales = (uint32_t)dlx_shape_elements(&scales);
         }
     }
     e->xnn_id[id] = x.id;
@@ -203,7 +231,7 @@ static dlx_status operand(emitter *e, uint32_t id, uint32_t *out)
     return payload_value(e, id, DLX_XNN_NONE, 0, out);
 }
 
-static const int payload_type[DLX_OP_COUNT] = {
+static const int node_types[DLX_OP_COUNT] = {
     [DLX_OP_LINEAR] = DLX_XNN_FULLY_CONNECTED,
     [DLX_OP_CONVERT] = DLX_XNN_CONVERT,
     [DLX_OP_ADD] = DLX_XNN_ADD,
@@ -239,7 +267,20 @@ static int node_type(const dlx_node *n)
 {
     static const int concat[] = {DLX_XNN_CONCATENATE2, DLX_XNN_CONCATENATE3, DLX_XNN_CONCATENATE4,
                                  DLX_XNN_CONCATENATE5};
-    return n->op == DLX_OP_CONCAT ? concat[n->inputs - 2] : payload_type[n->op];
+    return n->op == DLX_OP_CONCAT ? concat[n->inputs - 2] : node_types[n->op];
+}
+
+/* XNNPACK has no product of floats with bfloat16 weights on all machines, but widens them, exactly, in every call. */
+static void widen_filter(emitter *e, dlx_xnn_node *linear)
+{
+    dlx_xnn_value wide = e->x.values[linear->in[1]]; /* ids are indices */
+    dlx_xnn_node convert = {.type = DLX_XNN_CONVERT, .inputs = 1, .in = {linear->in[1]}, .out = e->x.n_values};
+    wide.id = e->x.n_values;
+    wide.datatype = DLX_XNN_FP32;
+    wide.constant = 0;
+    e->x.values[e->x.n_values++] = wide;
+    e->x.nodes[e->x.n_nodes++] = convert;
+    linear->in[1] = wide.id;
 }
 
 static dlx_status emit_node(emitter *e, const dlx_node *n)
@@ -253,9 +294,12 @@ static dlx_status emit_node(emitter *e, const dlx_node *n)
         x.in[2] = DLX_XNN_NONE;
         x.inputs = 3;
     }
+    dlx_dtype filter = n->op == DLX_OP_LINEAR ? e->g->values[n->in[1]].dtype : DLX_F32;
+    if (filter == DLX_BF16) widen_filter(e, &x);
     DLX_TRY(operand(e, n->out[0], &x.out));
     x.axis = (uint32_t)n->attr.axis;
     x.flags = n->op == DLX_OP_BMM && n->attr.transpose_b;
+    if (filter == DLX_F16 && x.in[2] != DLX_XNN_NONE) x.flags = FP32_BIAS;
     x.clamped = n->op == DLX_OP_CLAMP;
     x.min = n->attr.f[0];
     x.max = n->attr.f[1];

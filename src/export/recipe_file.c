@@ -1,0 +1,202 @@
+/*
+ * Recipes as users write them: a scheme, a file of overrides, and a list of what stays float32.
+ *
+ * The file is {"default": scheme, "embedding": form, "head": form, "tensors": [{"pattern": p, "scheme": form}, ...]};
+ * every key may be left out.
+ */
+#include "export/choices.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/sizes.h"
+#include "format/json/json_file.h"
+
+enum { FILE_LIMIT = 16 << 20 };
+
+typedef struct maker {
+    dlx_recipe recipe;
+    dlx_recipe_rule *rules; /* [capacity] */
+    dlx_arena *arena;
+    const char *path; /* of the file */
+    dlx_error *err;
+} maker;
+
+static dlx_status no_memory(maker *m)
+{
+    return dlx_fail(m->err, DLX_E_NOMEM, "out of memory reading a recipe");
+}
+
+/* `where`: what says so, for the message. */
+static dlx_status find_form(maker *m, const dlx_weight_form **out, const char *word, const char *where)
+{
+    char names[256] = "";
+    const dlx_weight_form *f;
+    *out = dlx_form_find(word);
+    if (*out) return DLX_OK;
+    for (size_t i = 0; (f = dlx_form_at(i)) != NULL; i++) {
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", f->name);
+    }
+    return dlx_fail(m->err, DLX_E_INVALID, "%s: there is no form '%.60s'; there are: %s", where, word, names);
+}
+
+static dlx_status add_rule(maker *m, const char *pattern, size_t n, const dlx_weight_form *form)
+{
+    char *kept = dlx_arena_strndup(m->arena, pattern, n);
+    if (!kept) return no_memory(m);
+    m->rules[m->recipe.n_rules++] = (dlx_recipe_rule){.pattern = kept, .form = form};
+    return DLX_OK;
+}
+
+/* ---- the file ---- */
+
+static dlx_status text_of(maker *m, const json_t *object, const char *key, const char *where, const char **out)
+{
+    const json_t *value = json_object_get(object, key);
+    *out = json_string_value(value);
+    if (*out || !value) return DLX_OK;
+    return dlx_fail(m->err, DLX_E_INVALID, "'%s': %s\"%s\" is %s; a name is expected", m->path, where, key,
+                    dlx_json_type_name(value));
+}
+
+/* Only these keys may stand in an object. */
+static dlx_status known_keys(maker *m, const json_t *object, const char *where, const char *list)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
+    {
+        const char *at = strstr(list, key);
+        size_t n = strlen(key);
+        bool known = at && n && (at == list || at[-1] == ' ') && (!at[n] || at[n] == ',');
+        if (!known)
+            return dlx_fail(m->err, DLX_E_INVALID, "'%s': %sthere is no key '%.60s'; the keys are: %s", m->path, where,
+                            key, list);
+    }
+    return DLX_OK;
+}
+
+static dlx_status read_rule(maker *m, const json_t *entry, size_t i)
+{
+    char where[48];
+    const char *pattern, *word;
+    const dlx_weight_form *form;
+    snprintf(where, sizeof where, "\"tensors\", entry %zu: ", i);
+    if (!json_is_object(entry))
+        return dlx_fail(m->err, DLX_E_INVALID, "'%s': %sis %s; an object is expected", m->path, where,
+                        dlx_json_type_name(entry));
+    DLX_TRY(known_keys(m, entry, where, "pattern, scheme"));
+    DLX_TRY(text_of(m, entry, "pattern", where, &pattern));
+    DLX_TRY(text_of(m, entry, "scheme", where, &word));
+    if (!pattern || !*pattern || !word)
+        return dlx_fail(m->err, DLX_E_INVALID, "'%s': %sneeds a \"pattern\" and a \"scheme\"", m->path, where);
+    DLX_TRY(find_form(m, &form, word, m->path));
+    return add_rule(m, pattern, strlen(pattern), form);
+}
+
+static dlx_status read_role(maker *m, const json_t *root, const char *key, const dlx_weight_form **form)
+{
+    const char *word;
+    DLX_TRY(text_of(m, root, key, "", &word));
+    return word ? find_form(m, form, word, m->path) : DLX_OK;
+}
+
+static dlx_status read_overrides(maker *m, const json_t *root)
+{
+    const json_t *tensors = json_object_get(root, "tensors");
+    DLX_TRY(read_role(m, root, "embedding", &m->recipe.table));
+    DLX_TRY(read_role(m, root, "head", &m->recipe.head));
+    if (tensors && !json_is_array(tensors))
+        return dlx_fail(m->err, DLX_E_INVALID, "'%s': \"tensors\" is %s; an array is expected", m->path,
+                        dlx_json_type_name(tensors));
+    for (size_t i = 0; i < json_array_size(tensors); i++) DLX_TRY(read_rule(m, json_array_get(tensors, i), i));
+    return DLX_OK;
+}
+
+static dlx_status open_file(maker *m, json_t **root)
+{
+    DLX_TRY(dlx_json_load(root, m->path, FILE_LIMIT, m->err));
+    if (!json_is_object(*root))
+        return dlx_fail(m->err, DLX_E_INVALID, "'%s' is %s; an object is expected", m->path, dlx_json_type_name(*root));
+    return known_keys(m, *root, "", "default, embedding, head, tensors");
+}
+
+/* ---- all together ---- */
+
+static dlx_status exclude(maker *m, const char *list)
+{
+    const dlx_weight_form *none = dlx_form_find("none");
+    for (const char *s = list; *s;) {
+        s += strspn(s, ", ");
+        size_t n = strcspn(s, ","), length = n;
+        while (length && s[length - 1] == ' ') length--;
+        if (length) DLX_TRY(add_rule(m, s, length, none));
+        s += n;
+    }
+    return DLX_OK;
+}
+
+static size_t commas(const char *list)
+{
+    size_t n = 1;
+    for (; list && *list; list++) n += *list == ',';
+    return n;
+}
+
+static dlx_status choose_scheme(maker *m, const dlx_scheme **scheme, const json_t *root,
+                                const dlx_recipe_request *request, const dlx_backend *backend)
+{
+    const char *word = NULL;
+    if (root) DLX_TRY(text_of(m, root, "default", "", &word));
+    if (word && request->quantization)
+        return dlx_fail(
+            m->err, DLX_E_INVALID,
+            "'%s' says \"default\": \"%.60s\", and quantization '%.60s' is asked for; leave one of them out", m->path,
+            word, request->quantization);
+    DLX_TRY(dlx_scheme_find(scheme, word ? word : request->quantization, backend, m->err));
+    m->recipe.body = dlx_form_find((*scheme)->body);
+    m->recipe.head = dlx_form_find((*scheme)->head);
+    m->recipe.table = dlx_form_find((*scheme)->table);
+    return DLX_OK;
+}
+
+static dlx_status make(maker *m, const dlx_scheme **scheme, const json_t *root, const dlx_recipe_request *request,
+                       const dlx_backend *backend)
+{
+    size_t most = commas(request->exclude) + json_array_size(json_object_get(root, "tensors"));
+    DLX_TRY(choose_scheme(m, scheme, root, request, backend));
+    m->rules = dlx_arena_array(m->arena, most, sizeof *m->rules);
+    if (!m->rules) return no_memory(m);
+    m->recipe.rules = m->rules;
+    DLX_TRY(exclude(m, request->exclude ? request->exclude : ""));
+    return root ? read_overrides(m, root) : DLX_OK;
+}
+
+/* Whether something is not as the scheme has it. */
+static bool is_mixed(const dlx_recipe *r, const dlx_scheme *s)
+{
+    return r->n_rules || r->head != dlx_form_find(s->head) || r->table != dlx_form_find(s->table);
+}
+
+dlx_status dlx_recipe_make(dlx_recipe *out, const char **metadata, dlx_arena *arena, const dlx_recipe_request *request,
+                           const dlx_backend *backend, dlx_error *err)
+{
+    const dlx_scheme *scheme;
+    maker m = {.arena = arena, .path = request->config, .err = err};
+    json_t *root = NULL;
+    dlx_status s = request->config ? open_file(&m, &root) : DLX_OK;
+    if (s == DLX_OK) s = make(&m, &scheme, root, request, backend);
+    json_decref(root);
+    if (s != DLX_OK) return s;
+    *out = m.recipe;
+    *metadata = scheme->metadata;
+    if (!is_mixed(out, scheme)) return DLX_OK;
+    static const char mixed[] = ", mixed";
+    size_t n = strlen(scheme->metadata) + sizeof mixed;
+    char *text = dlx_arena_alloc(arena, n);
+    if (!text) return no_memory(&m);
+    snprintf(text, n, "%s%s", scheme->metadata, mixed);
+    *metadata = text;
+    return DLX_OK;
+}

@@ -1,0 +1,49 @@
+#include "quant/forms.h"
+
+#include <string.h>
+
+#include "base/sizes.h"
+
+static const dlx_weight_form forms[] = {
+    {"none", "float32, fp32", DLX_F32, DLX_F32, 0},
+    {"fp16", "float16", DLX_F16, DLX_F32, 0},
+    {"bf16", "bfloat16", DLX_BF16, DLX_F32, 0},
+    {"int8-dynamic", "int8, dynamic-int8", DLX_I8, DLX_QD8, 0},
+    {"int8-weight-only", "weight-only-int8", DLX_I8, DLX_F32, 0},
+    {"int4", "int4-dynamic", DLX_I4, DLX_QD8, 0},
+    {"int4-g32", "", DLX_I4, DLX_QD8, 32},
+    {"int4-g64", "", DLX_I4, DLX_QD8, 64},
+    {"int4-g128", "", DLX_I4, DLX_QD8, 128},
+};
+
+bool dlx_word_in(const char *list, const char *word)
+{
+    while (*list) {
+        const char *w = word;
+        for (; *list && *list != ','; list++)
+            if (w && (*w == '_' ? '-' : *w) == *list)
+                w++;
+            else
+                w = NULL;
+        if (w && !*w) return true;
+        list += strspn(list, ", ");
+    }
+    return false;
+}
+
+const dlx_weight_form *dlx_form_find(const char *word)
+{
+    for (size_t i = 0; i < DLX_COUNT(forms); i++)
+        if (dlx_word_in(forms[i].name, word) || dlx_word_in(forms[i].aliases, word)) return &forms[i];
+    return NULL;
+}
+
+const dlx_weight_form *dlx_form_at(size_t i)
+{
+    return i < DLX_COUNT(forms) ? &forms[i] : NULL;
+}
+
+bool dlx_forms_store_alike(const dlx_weight_form *a, const dlx_weight_form *b)
+{
+    return a->stored == b->stored && a->group == b->group;
+}

@@ -1,0 +1,32 @@
+/*
+ * Forms: how one weight matrix is stored and multiplied. One table; whatever names a form (schemes, files of overrides,
+ * messages) reads it.
+ */
+#ifndef DLX_QUANT_FORMS_H
+#define DLX_QUANT_FORMS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/dtype.h"
+
+typedef struct dlx_weight_form {
+    const char *name;
+    const char *aliases;   /* other names, "a, b"; "" for none */
+    dlx_dtype stored;      /* of the weights */
+    dlx_dtype activations; /* what they are multiplied with: F32, or QD8 */
+    uint32_t group;        /* of I4: inputs that share a scale (BF16); 0: a row has one (F32) */
+} dlx_weight_form;
+
+/* The form that `word` names, '-' and '_' being the same; NULL: there is none. */
+const dlx_weight_form *dlx_form_find(const char *word);
+/* The i-th form; NULL past the end. */
+const dlx_weight_form *dlx_form_at(size_t i);
+/* Whether two forms store the same bytes, however they are multiplied. */
+bool dlx_forms_store_alike(const dlx_weight_form *a, const dlx_weight_form *b);
+
+/* Whether `list`, "a, b", has `word`; '-' and '_' are the same. */
+bool dlx_word_in(const char *list, const char *word);
+
+#endif

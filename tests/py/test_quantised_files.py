@@ -1,0 +1,242 @@
+"""Every quantisation scheme, from a checkpoint to logits: the bytes in the file against PyTorch's arithmetic, the official
+runtime and ours on the same file, and recipes that give parts of a model another form."""
+import json
+import re
+
+import pytest
+
+from oracles import oracle
+
+torch = oracle("torch", "quantised files are")
+oracle("executorch.runtime", "agreement with the official runtime is")
+from safetensors.torch import load_file  # noqa: E402
+
+import diffulex_edge  # noqa: E402
+from layout_a import StockRuntime  # noqa: E402
+from program import DATA, fail, run, run_json  # noqa: E402
+from pte_blobs import named_data  # noqa: E402
+
+MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
+# The rows of the tiny models that groups do not divide: those weights take another form.
+ODD = {"int4-g32": {"dream-tiny": {"layers.*.q": "int4", "layers.*.k": "int4", "layers.*.v": "int4",
+                                   "layers.*.gate": "int4", "layers.*.up": "int4", "layers.*.down": "int4",
+                                   "layers.*.o": "int4"}},
+       "int4-g64": {"llada-tiny": {"*": "int4-g32"}, "fast_dllm_v2-tiny": {"*": "int4-g32"}, "dream-tiny": {"*": "int4"}},
+       "int4-g128": {"sdar-tiny": {"layers.*.o": "int4-g64"}, "llada-tiny": {"*": "int4-g32"},
+                     "fast_dllm_v2-tiny": {"*": "int4-g32"}, "dream-tiny": {"*": "int4"}}}
+
+
+def int8_rows(w):
+    scale = w.abs().amax(1) / 127.0
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return (w / scale[:, None]).round().clamp(-128, 127).to(torch.int8), scale
+
+
+def int4(w, group):
+    """Codes, and scales as the file keeps them: float32 of a row, bfloat16 of a group."""
+    g = w.unflatten(1, (-1, group or w.shape[1]))
+    scale = g.abs().amax(2) / 7.0
+    if group:
+        scale = scale.to(torch.bfloat16).float()
+    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
+    return (g / scale[:, :, None]).round().clamp(-8, 7).to(torch.int8).flatten(1), scale
+
+
+def nibbles(q):
+    u = (q + 8).to(torch.uint8)
+    return (u[:, 0::2] | u[:, 1::2] << 4).contiguous()
+
+
+def bytes_of(t):
+    return t.contiguous().view(torch.uint8).numpy().tobytes()
+
+
+def stored(w, form):
+    """What a file holds for a weight and for its scales (None: there are none)."""
+    if form == "none":
+        return bytes_of(w), None
+    if form in ("fp16", "bf16"):
+        return bytes_of(w.to(torch.float16 if form == "fp16" else torch.bfloat16)), None
+    if form.startswith("int8"):
+        q, scale = int8_rows(w)
+        return bytes_of(q), bytes_of(scale)
+    group = int(form.partition("-g")[2] or 0)
+    q, scale = int4(w, group)
+    return bytes_of(nibbles(q)), bytes_of(scale.to(torch.bfloat16) if group else scale)
+
+
+QWEN = {"q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
+        "gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
+
+
+def weights_of(model):
+    tensors = {}
+    for file in (DATA / "checkpoints" / model).glob("*.safetensors"):
+        tensors.update(load_file(file))
+    return {name: t.float() for name, t in tensors.items()}
+
+
+def export(model, path, scheme, rules=None, **roles):
+    """A file of that scheme, with other forms for some tensors or roles."""
+    config = {"default": scheme, "tensors": [{"pattern": p, "scheme": s} for p, s in (rules or {}).items()], **roles}
+    (path.parent / "recipe.json").write_text(json.dumps(config))
+    return diffulex_edge.export_checkpoint(DATA / "checkpoints" / model, path, max_seq_len=128,
+                                           quantization_config=path.parent / "recipe.json")
+
+
+SCHEMES = [s.name for s in diffulex_edge.export_schemes()]
+FORMS = ("none", "fp16", "bf16", "int8-dynamic", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128")
+
+
+def test_every_scheme_is_tested():
+    assert sorted(SCHEMES) == sorted(FORMS)
+
+
+@pytest.mark.parametrize("scheme", FORMS)
+def test_the_file_holds_the_numbers_of_pytorch(scheme, tmp_path):
+    """sdar-tiny in bfloat16, tied or not as published; every linear layer, the head and the table."""
+    path = tmp_path / "m.pte"
+    rules = ODD.get(scheme, {}).get("sdar-tiny", {})
+    export("sdar-tiny", path, scheme, rules)
+    data, weights, checked = named_data(path), weights_of("sdar-tiny"), 0
+    end = "int8-dynamic" if scheme.startswith("int4") else scheme
+    for layer in range(2):
+        for short, long in QWEN.items():
+            form = next((f for p, f in rules.items() if p.endswith("." + short)), scheme)
+            want, scales = stored(weights[f"model.layers.{layer}.{long}.weight"], form)
+            assert data[f"layers.{layer}.{short}.weight"] == want, short
+            assert data.get(f"layers.{layer}.{short}.weight.scales") == scales, short
+            checked += 1
+    want, scales = stored(weights["lm_head.weight"], end)
+    assert data["lm_head.weight"] == want and data.get("lm_head.weight.scales") == scales
+    assert checked == 14
+
+
+def logits_of_both(path, case, tmp_path):
+    width = re.fullmatch(r"block_causal\((\d+)\)", case["attention"])
+    stock = StockRuntime(path, 128)
+    stock = stock.block_causal(case["input_ids"], int(width[1])) if width else stock.forward(case["input_ids"])
+    run("logits", "--pte-path", path, "--token-ids", ",".join(map(str, case["input_ids"])),
+        "--block-size", width[1] if width else 0, "--output", tmp_path / "l.safetensors")
+    return stock, load_file(tmp_path / "l.safetensors")["logits"]
+
+
+def agree(stock, native, floats):
+    """Float activations: only sums differ in order. Quantised rows: the same integers but for ties of an activation, each
+    a step of the next layer's rows (test_official_runtime.py): nearly all agree closely."""
+    scale = float(stock.max() - stock.min())
+    worst = (native - stock).abs().amax(-1) / scale
+    top = stock.topk(2, -1).values
+    clear = (top[:, 0] - top[:, 1]) > 2 * (native - stock).abs().amax(-1)
+    assert float(worst.max() if floats else worst.median()) < (1e-5 if floats else 2e-3), worst
+    assert torch.equal(native.argmax(-1)[clear], stock.argmax(-1)[clear])
+
+
+@pytest.mark.parametrize("scheme", [f for f in FORMS if f not in ("none", "int8-dynamic")])  # those: test_official_runtime
+@pytest.mark.parametrize("model", MODELS)
+def test_the_official_runtime_agrees(model, scheme, tmp_path):
+    export(model, tmp_path / "m.pte", scheme, ODD.get(scheme, {}).get(model))
+    cases = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"]
+    for case in cases[:2]:
+        stock, native = logits_of_both(tmp_path / "m.pte", case, tmp_path)
+        agree(stock, native, scheme in ("fp16", "bf16", "int8-weight-only"))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_logits_are_near_those_of_float32(model, tmp_path):
+    """A form that is stored or multiplied wrongly does not come near; how near a right one comes is its precision."""
+    case = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"][0]
+    want = load_file(DATA / "forward" / f"{model}.safetensors")[case["name"]]
+    for scheme, far in (("fp16", 2e-3), ("bf16", 3e-2), ("int8-weight-only", 5e-2), ("int4", 0.5), ("int4-g32", 0.5)):
+        export(model, tmp_path / "m.pte", scheme, ODD.get(scheme, {}).get(model))
+        _, native = logits_of_both(tmp_path / "m.pte", case, tmp_path)
+        assert float((native - want).abs().max() / (want.max() - want.min())) < far, scheme
+
+
+@pytest.mark.parametrize("model", ("sdar-tiny", "fast_dllm_v2-tiny"))  # with a head of its own, and tied
+@pytest.mark.parametrize("table", ("fp16", "bf16", "int4", "int4-g32", "none"))
+@pytest.mark.parametrize("head", ("fp16", "int4-g32"))
+def test_embedding_and_head_have_forms_of_their_own(model, table, head, tmp_path):
+    path = tmp_path / "m.pte"
+    written = export(model, path, "int8-weight-only", embedding=table, head=head)
+    assert written.quantization == "int8-weight-only, mixed"
+    data, weights = named_data(path), weights_of(model)
+    tied = model == "fast_dllm_v2-tiny"
+    name = "embed.weight" if tied and table == head else "lm_head.weight"
+    want, scales = stored(weights["model.embed_tokens.weight" if tied else "lm_head.weight"], head)
+    assert data[name] == want and data.get(name + ".scales") == scales
+    case = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"][0]
+    stock, native = logits_of_both(path, case, tmp_path)
+    agree(stock, native, head == "fp16")
+    report = run_json("inspect", path)
+    assert report["fused"] and report["metadata"]["get_quantization"] == ["int8-weight-only, mixed"]
+    assert report["operators"]["fused"]["embedding"] == 3 and "FLOOR" not in report["operators"]["node_by_node"]
+
+
+def test_a_shared_table_stands_in_the_file_once(tmp_path):
+    sizes = {}
+    for head in ("int4-g32", "int8-dynamic"):
+        sizes[head] = export("fast_dllm_v2-tiny", tmp_path / f"{head}.pte", "int4-g32", {"*.down": "int4-g32"},
+                             embedding="int4-g32", head=head).file_bytes
+    table = weights_of("fast_dllm_v2-tiny")["model.embed_tokens.weight"].numel()
+    assert sizes["int8-dynamic"] - sizes["int4-g32"] > 0.9 * table  # as int8, a head of its own
+
+
+def test_exclusions_stay_float32(tmp_path):
+    path = tmp_path / "m.pte"
+    run("export", DATA / "checkpoints" / "sdar-tiny", path, "--quantization", "int4-g32", "--max-seq-len", 64,
+        "--exclude", "lm_head, model.layers.1.*")
+    data, weights = named_data(path), weights_of("sdar-tiny")
+    assert data["lm_head.weight"] == bytes_of(weights["lm_head.weight"])
+    assert data["layers.1.q.weight"] == bytes_of(weights["model.layers.1.self_attn.q_proj.weight"])
+    assert data["layers.0.q.weight"] == stored(weights["model.layers.0.self_attn.q_proj.weight"], "int4-g32")[0]
+    other = tmp_path / "o.pte"
+    diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", other, quantization="int4_g32", max_seq_len=64,
+                                    exclude=["lm_head", "model.layers.1.*"])
+    assert other.read_bytes() == path.read_bytes()
+
+
+def refused(tmp_path, config, *args):
+    (tmp_path / "c.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    return fail("export", DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte", "--quantization-config",
+                tmp_path / "c.json", *args)
+
+
+def test_mistakes_in_a_recipe_are_named(tmp_path):
+    assert "there is no key 'embeding'; the keys are: default, embedding, head, tensors" in refused(
+        tmp_path, {"embeding": "int4"})
+    assert "there is no form 'int5'; there are: none, fp16," in refused(tmp_path, {"head": "int5"})
+    assert "quantization 'int5' is not available; this build knows:" in refused(tmp_path, {"default": "int5"})
+    assert '"tensors", entry 1: needs a "pattern" and a "scheme"' in refused(
+        tmp_path, {"tensors": [{"pattern": "*.q", "scheme": "fp16"}, {"pattern": "*.k"}]})
+    assert '"tensors", entry 0: there is no key \'form\'' in refused(
+        tmp_path, {"tensors": [{"pattern": "*.q", "form": "fp16"}]})
+    assert '"tensors" is an object; an array is expected' in refused(tmp_path, {"tensors": {}})
+    assert '"head" is an integer; a name is expected' in refused(tmp_path, {"head": 8})
+    assert "an object is expected" in refused(tmp_path, [])
+    assert "c.json" in refused(tmp_path, "{")
+    assert "leave one of them out" in refused(tmp_path, {"default": "int4"}, "--quantization", "int4")
+    assert "'layers.0.dwon' names no weight of this model; the nearest names are layers.0.down" in refused(
+        tmp_path, {"tensors": [{"pattern": "layers.0.dwon", "scheme": "fp16"}]})
+    assert "'*norm*' names no weight matrix that a form could be given to" in refused(
+        tmp_path, {"tensors": [{"pattern": "*norm*", "scheme": "fp16"}]})
+    assert "does not fit int4-g128: its groups of 128 do not divide rows of 192" in refused(
+        tmp_path, {"default": "int4-g128"})
+    assert not (tmp_path / "m.pte").exists()
+    # Norms are float32 anyway.
+    run("export", DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte", "--exclude", "*norm*", "--max-seq-len", 64)
+
+
+def test_a_weight_beyond_halves_is_refused(tmp_path):
+    from safetensors.torch import save_file
+    import shutil
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(DATA / "checkpoints" / "llada-tiny", folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.transformer.blocks.1.q_proj.weight"
+    tensors[name][3, 5] = 70000.0
+    save_file(tensors, folder / "model.safetensors")
+    sentence = fail("export", folder, tmp_path / "m.pte", "--quantization", "fp16")
+    assert "'layers.1.q.weight' holds numbers of magnitude 70000, which float16 cannot hold" in sentence
+    assert not (tmp_path / "m.pte").exists()
+    run("export", folder, tmp_path / "m.pte", "--quantization", "fp16", "--exclude", name)
