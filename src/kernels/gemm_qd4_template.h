@@ -217,7 +217,7 @@ DLX_INLINE void qb4_tile(const qd8_tile_args *t, const size_t rows)
         vi acc[TILE_ROWS][TILE_VECS];
         const uint8_t *head = at.w;
         at.w += QB4_HEAD_BYTES;
-        if (t->lone) at.next = head + QD8_AHEAD;
+        if (t->ahead) at.next = head + t->ahead;
         qd4_sums(acc, &at, t->next_step, steps, rows);
         vf scale[TILE_VECS];
         UNROLL for (size_t j = 0; j < TILE_VECS; j++)

@@ -167,6 +167,7 @@ DLX_INLINE void prefetch_l2(const void *p)
  * (2 * 255 * 128 is far below 2^31). */
 enum {
     QD8_GROUP = 2,
+    QD8_ROW_AHEAD = 8192,
     QD8_OFFSET = 128,
 };
 typedef int16_t qd8_act;

@@ -201,8 +201,9 @@ DLX_INLINE void prefetch_l2(const void *p)
 
 /* int8 products, four to a lane: activations unsigned (q + 128), weights signed. */
 enum {
-    QD8_GROUP = 4,    /* consecutive inputs that one dot step takes */
-    QD8_OFFSET = 128, /* stored activation = q + QD8_OFFSET */
+    QD8_GROUP = 4,        /* consecutive inputs that one dot step takes */
+    QD8_ROW_AHEAD = 2048, /* bytes of weights ahead that a lone row asks for */
+    QD8_OFFSET = 128,     /* stored activation = q + QD8_OFFSET */
 };
 typedef uint8_t qd8_act;
 typedef __m512i qd8_weights;
