@@ -56,12 +56,13 @@ static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8
 {
     enum { CHUNK = 64 };
     _Static_assert(CHUNK % QD8_GROUP == 0 && CHUNK % VF == 0, "steps must not straddle chunks");
+    const dlx_qd8_map m = *map; /* which no store below may change */
     float padded[CHUNK];
     qd8_act act[CHUNK], *to = (qd8_act *)(void *)(tile + QD8_RECORDS) + i * QD8_GROUP;
 #if QD4_OWN_ROWS
     qd4_act act4[CHUNK], *to4 = (qd4_act *)(void *)(tile + QD8_RECORDS + qd8_rows_bytes(rows, n_in)) + i * QD4_GROUP;
 #endif
-    vi shift = vi_set1(map->row.zero_point + QD8_OFFSET);
+    vi shift = vi_set1(m.row.zero_point + QD8_OFFSET);
     for (size_t k = 0; k < n_in; k += CHUNK) {
         const float *source = x + k;
         if (n_in - k < CHUNK) {
@@ -70,7 +71,7 @@ static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8
             source = padded;
         }
         for (size_t j = 0; j < CHUNK; j += VF) {
-            vi q = quantize_vf(vf_load(source + j), map, shift);
+            vi q = quantize_vf(vf_load(source + j), &m, shift);
             qd8_store(act + j, q);
 #if QD4_OWN_ROWS
             qd4_store(act4 + j, q);
@@ -85,7 +86,7 @@ static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8
             memcpy(to4, act4 + g * QD4_GROUP, QD4_GROUP * sizeof *act4);
 #endif
     }
-    ((dlx_qd8_row *)(void *)tile)[i] = map->row;
+    ((dlx_qd8_row *)(void *)tile)[i] = m.row;
 }
 
 /* Row m of x into its place. */
