@@ -355,9 +355,32 @@ static void test_recorded(void **state)
     assert_int_equal(done, 3 * count);
 }
 
+/* A sum so close to a half step that the order of the factors decides; ExecuTorch 1.4.1 says 20. */
+static void test_requantised_edge(void **state)
+{
+    (void)state;
+    const product *p = &products[7];
+    assert_string_equal(p->name, "gemm_qs8_qc8w");
+    dlx_kernels k[8];
+    size_t count = all_kernels(k);
+    rng r = {1};
+    gemm_case c = gemm_case_new(&r, p, (shape){1, 1, 2}, 1);
+    fill(&r, c.x.p, 2, FILL_ZERO);
+    c.bias_i32[0] = 21370;
+    c.scale[0] = 0x1.06661ep-10f;
+    c.qs8 = (dlx_qs8_params){.in_scale = 0x1.1aec98p-5f, .in_zero = 5, .out_scale = 0x1.2737cep-5f, .out_zero = 3};
+    for (size_t j = 0; j < count; j++) {
+        output y = output_new(c.s, 0, 0);
+        gemm_compute(&k[j], &c, &y);
+        assert_int_equal(lrintf(output_row(&y, 0)[0] / c.qs8.out_scale), 20);
+        output_free(&y);
+    }
+    gemm_case_free(&c);
+}
+
 int main(void)
 {
-    struct CMUnitTest tests[PRODUCTS + 8];
+    struct CMUnitTest tests[PRODUCTS + 9];
     size_t n = 0;
     for (size_t i = 0; i < PRODUCTS; i++)
         tests[n++] = (struct CMUnitTest){
@@ -365,7 +388,7 @@ int main(void)
     static const struct CMUnitTest others[] = {
         cmocka_unit_test(test_float_order), cmocka_unit_test(test_extremes), cmocka_unit_test(test_extreme_scales),
         cmocka_unit_test(test_formula),     cmocka_unit_test(test_meaning),  cmocka_unit_test(test_zero_rows),
-        cmocka_unit_test(test_overflow),    cmocka_unit_test(test_recorded),
+        cmocka_unit_test(test_overflow),    cmocka_unit_test(test_recorded), cmocka_unit_test(test_requantised_edge),
     };
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) tests[n++] = others[i];
     return _cmocka_run_group_tests("kernels_gemm", tests, n, NULL, NULL);
