@@ -153,7 +153,7 @@ const dlx_cli_command dlx_cli_export = {
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
     .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
                 "diffulex-edge export org/name model.pte --quantization none\0"
-                "diffulex-edge export org/name model.pte --quantization int4-g32 --exclude 'layers.0.*'\0",
+                "diffulex-edge export org/name model.pte --quantization int4-g32\0",
     .choices = choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,

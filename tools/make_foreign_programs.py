@@ -93,6 +93,29 @@ def mlp_8da8w():
     return nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 32, bias=False), nn.Sigmoid())
 
 
+def three_linears(bias=True):
+    return nn.Sequential(nn.Linear(64, 96, bias=bias), nn.ReLU(), nn.Linear(96, 64, bias=False), nn.Sigmoid(),
+                         nn.Linear(64, 5, bias=bias))
+
+
+@program(lambda: [floats((n, 64), seed=n) for n in (6, 1)], lowering="8da4w", dynamic=lambda: ({0: batch(1, 8)},))
+def mlp_8da4w():
+    """4-bit weights in groups of 32, as large language models are exported."""
+    return three_linears()
+
+
+@program(lambda: [floats((n, 64), seed=n) for n in (6, 1)], lowering="8da4c", dynamic=lambda: ({0: batch(1, 8)},))
+def mlp_8da4c():
+    """4-bit weights with a scale for each output channel."""
+    return three_linears()
+
+
+@program(lambda: [floats((n, 64), seed=n) for n in (6, 1)], lowering="w8", dynamic=lambda: ({0: batch(1, 8)},))
+def mlp_w8():
+    """int8 weights, float activations."""
+    return three_linears(bias=False)
+
+
 @program(lambda: [floats((2, 3, 12))])
 def layer_norm():
     return nn.Sequential(nn.LayerNorm(12), mlp(nn.Hardtanh), nn.LayerNorm(7, elementwise_affine=False))
@@ -780,7 +803,7 @@ def partitioners(lowering):
         XnnpackDynamicallyQuantizedPartitioner, XnnpackPartitioner)
     if lowering == "portable":
         return []
-    if lowering == "8da8w":
+    if lowering in DYNAMIC:
         return [XnnpackDynamicallyQuantizedPartitioner(), XnnpackPartitioner()]
     return [XnnpackPartitioner()]
 
@@ -794,6 +817,22 @@ def quantised(module, calls):
     prepared = prepare_pt2e(torch.export.export(module, calls[0]).module(), quantizer)
     prepared(*calls[0])
     return convert_pt2e(prepared)
+
+
+DYNAMIC = ("8da8w", "8da4w", "8da4c")  # activations
+
+
+def with_integer_weights(module, lowering):
+    if lowering == "w8":
+        from executorch.examples.models.llama.source_transformation.quantize import WeightOnlyInt8QuantHandler
+        return WeightOnlyInt8QuantHandler(module).quantized_model()
+    from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
+    from torchao.quantization.granularity import PerAxis, PerGroup
+    from torchao.utils import unwrap_tensor_subclass
+    weights = torch.int8 if lowering == "8da8w" else torch.int4
+    granularity = PerGroup(32) if lowering == "8da4w" else PerAxis(0)
+    quantize_(module, Int8DynamicActivationIntxWeightConfig(weight_dtype=weights, weight_granularity=granularity))
+    return unwrap_tensor_subclass(module) or module
 
 
 def lower_methods(spec):
@@ -818,12 +857,8 @@ def lower(name, spec):
         p.requires_grad_(False)
         if p.dim() > 1:
             p.normal_(0, 0.4)
-    if spec["lowering"] == "8da8w":
-        from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
-        from torchao.quantization.granularity import PerAxis
-        from torchao.utils import unwrap_tensor_subclass
-        quantize_(module, Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int8, weight_granularity=PerAxis(0)))
-        module = unwrap_tensor_subclass(module) or module
+    if spec["lowering"] in (*DYNAMIC, "w8"):
+        module = with_integer_weights(module, spec["lowering"])
     calls = spec["calls"]()
     if "dtype" in spec:
         module = module.to(spec["dtype"])

@@ -36,13 +36,15 @@ typedef struct report {
 /* A weight matrix (2-D constant) or a table; norms, biases and scales are vectors and stay float by design. */
 static bool is_float_matrix(const dlx_value *v)
 {
-    return v->kind == DLX_VALUE_CONST && v->dtype != DLX_I8 && v->rank == 2 && v->dim[0] > 1 && v->dim[1] > 1;
+    bool floats = v->dtype == DLX_F32 || v->dtype == DLX_F16 || v->dtype == DLX_BF16;
+    return v->kind == DLX_VALUE_CONST && floats && v->rank == 2 && v->dim[0] > 1 && v->dim[1] > 1;
 }
 
+/* What nodes read, scales apart. */
 static void used_values(const dlx_graph *g, bool *used)
 {
     for (size_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].inputs; k++)
+        for (int k = 0; k < (g->nodes[i].op == DLX_OP_EMBEDDING ? 2 : g->nodes[i].inputs); k++)
             if (g->nodes[i].in[k] != DLX_NONE) used[g->nodes[i].in[k]] = true;
 }
 
@@ -127,18 +129,15 @@ static void text_memory(report *r)
     }
     dlx_put(t, "operators\n");
     dlx_put_operators(t, &r->model.program.g);
+    dlx_put_linears(t, &r->model.program.g);
     if (!r->model.program.table.holds) dlx_put(t, "attention is not fused: %s\n", r->model.program.table.why_not);
     const dlx_memory *m = &r->memory;
     const dlx_workspace_options *w = &r->workspace;
     const struct {
         const char *what;
         uint64_t bytes;
-    } part[] = {{"file, in memory", m->file},
-                {"packed weights", m->packed},
-                {"KV cache", m->kv_cache},
-                {"activations", m->activations},
-                {"program", m->program},
-                {"all together", all_memory(m)}};
+    } part[] = {{"file, in memory", m->file},    {"packed weights", m->packed}, {"KV cache", m->kv_cache},
+                {"activations", m->activations}, {"program", m->program},       {"all together", all_memory(m)}};
     dlx_put(t, "memory (%d session%s of %d positions, %d rows a pass, %s keys and values, %d thread%s)\n",
             w->max_sessions, w->max_sessions > 1 ? "s" : "", w->max_context, w->max_rows, w->kv_type, r->model.threads,
             r->model.threads > 1 ? "s" : "");
@@ -223,8 +222,7 @@ static void json_memory(report *r)
             ",\"runnable\":true,\"callable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,"
             "\"activations\":%llu,\"program\":%llu,\"total\":%llu,",
             (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
-            (unsigned long long)m->activations, (unsigned long long)m->program,
-            (unsigned long long)all_memory(m));
+            (unsigned long long)m->activations, (unsigned long long)m->program, (unsigned long long)all_memory(m));
     dlx_put(t,
             "\"sessions\":%d,\"max_rows\":%d,\"max_context\":%d,\"kv_positions\":%d,\"kv_type\":\"%s\","
             "\"threads\":%d}",
@@ -261,6 +259,8 @@ static void json_report(report *r)
     if (r->runnable || (view && view->callable)) {
         dlx_put(t, ",\"operators\":");
         dlx_put_operators_json(t, r->runnable ? &r->model.program.g : &view->program.g);
+        dlx_put(t, ",\"linears\":");
+        dlx_put_linears_json(t, r->runnable ? &r->model.program.g : &view->program.g);
     }
     dlx_put(t, "}\n");
 }

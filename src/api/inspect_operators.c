@@ -1,6 +1,9 @@
 #include "api/inspect_operators.h"
 
+#include <stdio.h>
+
 #include "base/sizes.h"
+#include "graph/linear_kinds.h"
 
 /* Operators with kernels of their own, in words. Reshapes and copies are views: they run nothing. */
 static const struct {
@@ -62,4 +65,78 @@ void dlx_put_operators_json(dlx_text_buffer *t, const dlx_graph *g)
         if (n) between = ",";
     }
     dlx_put(t, "}}");
+}
+
+/* Linear layers of one kind. */
+typedef struct linear_group {
+    dlx_linear_kind kind;
+    size_t group; /* inputs that share a scale, 0: a row */
+    size_t layers;
+    uint64_t bytes; /* of their weights and scales, in the file */
+} linear_group;
+
+static uint64_t bytes_of(const dlx_graph *g, uint32_t v)
+{
+    uint64_t bytes = 0;
+    dlx_shape s = v == DLX_NONE ? (dlx_shape){0} : dlx_value_shape(&g->values[v]);
+    if (v != DLX_NONE) (void)dlx_dtype_bytes(g->values[v].dtype, (uint64_t)dlx_shape_elements(&s), &bytes);
+    return bytes;
+}
+
+/* Whether an earlier layer reads the same weights. */
+static bool seen_before(const dlx_graph *g, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (g->nodes[k].op == DLX_OP_LINEAR && g->nodes[k].in[1] == g->nodes[i].in[1]) return true;
+    return false;
+}
+
+/* All layers of the kind of LINEAR i; false when an earlier layer is of that kind. */
+static bool group_at(const dlx_graph *g, size_t i, linear_group *out)
+{
+    *out = (linear_group){.layers = 0};
+    for (size_t k = 0; k < g->n_nodes; k++) {
+        const dlx_node *n = &g->nodes[k], *first = &g->nodes[i];
+        if (n->op != DLX_OP_LINEAR) continue;
+        const dlx_value *w = &g->values[n->in[1]], *v = &g->values[first->in[1]];
+        dlx_linear_kind kind = dlx_linear_kind_of(g, &g->values[n->in[0]], w);
+        if (kind != dlx_linear_kind_of(g, &g->values[first->in[0]], v) || dlx_group_of(g, w) != dlx_group_of(g, v))
+            continue;
+        if (k < i) return false;
+        out->kind = kind;
+        out->group = dlx_group_of(g, w);
+        out->layers++;
+        if (!seen_before(g, k)) out->bytes += bytes_of(g, n->in[1]) + bytes_of(g, w->scales);
+    }
+    return out->layers > 0;
+}
+
+void dlx_put_linears(dlx_text_buffer *t, const dlx_graph *g)
+{
+    linear_group l;
+    char kind[64];
+    dlx_put(t, "linear layers (activations-weights)\n");
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i].op != DLX_OP_LINEAR || !group_at(g, i, &l)) continue;
+        if (l.group)
+            snprintf(kind, sizeof kind, "%s, %zu", dlx_linear_word(l.kind), l.group);
+        else
+            snprintf(kind, sizeof kind, "%s", dlx_linear_word(l.kind));
+        dlx_put(t, "  %-16s %6zu layers %12llu bytes %10.1f MB\n", kind, l.layers, (unsigned long long)l.bytes,
+                (double)l.bytes / 1e6);
+    }
+}
+
+void dlx_put_linears_json(dlx_text_buffer *t, const dlx_graph *g)
+{
+    linear_group l;
+    const char *between = "";
+    dlx_put(t, "[");
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (g->nodes[i].op != DLX_OP_LINEAR || !group_at(g, i, &l)) continue;
+        dlx_put(t, "%s{\"kind\":\"%s\",\"group\":%zu,\"layers\":%zu,\"bytes\":%llu}", between, dlx_linear_word(l.kind),
+                l.group, l.layers, (unsigned long long)l.bytes);
+        between = ",";
+    }
+    dlx_put(t, "]");
 }

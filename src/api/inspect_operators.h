@@ -10,4 +10,9 @@ void dlx_put_operators(dlx_text_buffer *t, const dlx_graph *g);
 /* {"fused":{"attention":2,...},"node_by_node":{"MUL":4,...}} */
 void dlx_put_operators_json(dlx_text_buffer *t, const dlx_graph *g);
 
+/* Kinds of its linear layers, how many of each, and what they take in the file. `group`: inputs that share a scale, 0:
+ * whole rows. */
+void dlx_put_linears(dlx_text_buffer *t, const dlx_graph *g);
+void dlx_put_linears_json(dlx_text_buffer *t, const dlx_graph *g);
+
 #endif

@@ -165,8 +165,8 @@ static const char *own_rule(const dlx_graph *g, const dlx_node *n)
             return "converts only f32 to qd8, and f16, bf16, i8 and u8 to f32";
         return NULL;
     case DLX_OP_CAST:
-        if (first == DLX_F16 || first == DLX_BF16 || n->attr.dtype == DLX_F16 || n->attr.dtype == DLX_BF16 ||
-            n->attr.dtype == DLX_QD8 || !dlx_dtype_size(n->attr.dtype))
+        if (((first == DLX_F16 || first == DLX_BF16) && n->attr.dtype != DLX_F32) || n->attr.dtype == DLX_F16 ||
+            n->attr.dtype == DLX_BF16 || n->attr.dtype == DLX_QD8 || !dlx_dtype_size(n->attr.dtype))
             return "does not convert between these types";
         return NULL;
     case DLX_OP_LINEAR: return linear_rule(g, n);

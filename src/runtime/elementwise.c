@@ -258,6 +258,12 @@ static void store_integer(void *y, size_t i, dlx_dtype type, int64_t x)
     }
 }
 
+static float half_at(const void *x, dlx_dtype type, size_t i)
+{
+    uint16_t h = ((const uint16_t *)x)[i];
+    return type == DLX_F16 ? dlx_f16_to_f32(h) : dlx_bf16_to_f32(h);
+}
+
 static void run_cast(void *arg, size_t begin, size_t end, size_t thread)
 {
     const dlx_loop *l = arg;
@@ -267,6 +273,8 @@ static void run_cast(void *arg, size_t begin, size_t end, size_t thread)
     for (size_t i = begin * n; i < end * n; i++) {
         if (l->type == DLX_F32)
             store_float(l->y, i, to, ((const float *)l->x[0])[i]);
+        else if (l->type == DLX_F16 || l->type == DLX_BF16)
+            ((float *)l->y)[i] = half_at(l->x[0], l->type, i);
         else if (l->type == DLX_I64 || l->type == DLX_I32)
             store_integer(l->y, i, to, dlx_place(l->x[0], l->type, i));
         else

@@ -62,12 +62,14 @@ static const char *quantised_rule(const dlx_xnn_value *v, dlx_dtype type)
     return v->num_scales ? NULL : "has no scales";
 }
 
-/* Scales of groups as floats, which files of older exporters have, are rounded as XNNPACK's delegate rounds them. */
+/* Scales of groups as floats, which files of older exporters have, become bf16 as ExecuTorch's delegate makes them: the
+ * upper half of 1.00389105 times as much, which is not always the nearest. */
 static dlx_status round_scales(delegate *d, const dlx_xnn_value *v, dlx_const_source *source)
 {
     uint16_t *half = dlx_arena_array(&d->im->g->arena, v->num_scales, sizeof *half);
     if (!half) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
-    for (uint32_t i = 0; i < v->num_scales; i++) half[i] = dlx_f32_to_bf16(v->inline_scales[i]);
+    for (uint32_t i = 0; i < v->num_scales; i++)
+        half[i] = (uint16_t)(dlx_f32_to_bits(v->inline_scales[i] * 1.00389105f) >> 16);
     source->data = half;
     return DLX_OK;
 }

@@ -115,7 +115,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     dlx_export_options o = dlx_export_options_default();
     dlx_export_result result = {.struct_size = sizeof result};
     dlx_error err = {0};
+    dlx_scheme_info scheme = {.struct_size = sizeof scheme};
     o.quantization = flags & 1 ? "int8-dynamic" : "none";
+    if (flags >> 5 && dlx_export_scheme_info(flags >> 5, &scheme)) o.quantization = scheme.name;
     o.model_type = types[flags >> 1 & 7];
     o.max_seq_len = 1 + take_byte(&in) % MOST_CONTEXT;
     o.max_rows = take_byte(&in) % MOST_CONTEXT;

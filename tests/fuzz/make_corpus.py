@@ -161,6 +161,9 @@ def exports():
                                                  header(names[:half], dtype, dim), header(names[half:], dtype, dim)))
             continue
         put("export", family, choice + parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
+        for scheme in range(1, 8) if family == "sdar" else ():
+            put("export", f"{family}_scheme{scheme}", bytes([32 * scheme]) + choice[1:] +
+                parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
         put("export", family + "_nan", bytes([16 + number % 2]) + choice[1:] +
             parts(small, generation, tokens, None, None, None, header(names, dtype, dim)))
         put("export", family + "_typed", bytes([8 + 2 * number, 31, 0, 4]) +

@@ -13,6 +13,7 @@ import pytest
 from program import CLI, fail, run
 
 SHELLS = ("bash", "zsh", "fish")
+SCHEMES = ("int8-dynamic", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128", "fp16", "bf16", "none")
 ROW = re.compile(r"^  --([a-z0-9-]+)", re.M)
 
 
@@ -80,7 +81,7 @@ def test_the_completions_have_every_option(command):
 
 def test_words_of_values():
     bash = run("help", "--completion", "bash")
-    assert 'export:--quantization) words="int8-dynamic none" ;;' in bash
+    assert 'export:--quantization) words="%s" ;;' % " ".join(SCHEMES) in bash
     assert 'export:--model-type) words="llada dream sdar fast_dllm_v2" ;;' in bash
     assert 'generate:--kv-cache) words="float32 float16" ;;' in bash
     assert 'generate:--preset) words="exact balanced fast" ;;' in bash
@@ -143,10 +144,10 @@ def test_bash(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     assert in_bash(tmp_path, "gen") == ["generate"]
     assert in_bash(tmp_path, "help", "d") == ["detokenize", "doctor"]
-    assert in_bash(tmp_path, "export", "--quant") == ["--quantization"]
-    assert in_bash(tmp_path, "export", "--quantization", "") == ["int8-dynamic", "none"]
-    assert in_bash(tmp_path, "export", "--quantization", "=", "i") == ["int8-dynamic"]
-    assert in_bash(tmp_path, "export", "--quantization", "=") == ["int8-dynamic", "none"]
+    assert in_bash(tmp_path, "export", "--quant") == ["--quantization", "--quantization-config"]
+    assert in_bash(tmp_path, "export", "--quantization", "") == list(SCHEMES)
+    assert in_bash(tmp_path, "export", "--quantization", "=", "int8-d") == ["int8-dynamic"]
+    assert in_bash(tmp_path, "export", "--quantization", "=") == list(SCHEMES)
     assert in_bash(tmp_path, "export", "--hf-model-path", "c") == ["checkpoint"]
     assert in_bash(tmp_path, "generate", "mo") == ["model.pte"]
     assert in_bash(tmp_path, "generate", "--max-new-tokens", "1") == []
@@ -166,8 +167,8 @@ def test_fish(tmp_path):
         return [row.split("\t")[0] for row in done.stdout.splitlines()]
 
     assert offers("diffulex-edge gen") == ["generate"]
-    assert offers("diffulex-edge export --quant") == ["--quantization"]
-    assert sorted(offers("diffulex-edge export --quantization ")) == ["int8-dynamic", "none"]
+    assert sorted(offers("diffulex-edge export --quant")) == ["--quantization", "--quantization-config"]
+    assert sorted(offers("diffulex-edge export --quantization ")) == sorted(SCHEMES)
     assert offers("diffulex-edge generate model.pte --block-le") == ["--block-length"]
 
 
@@ -197,9 +198,9 @@ def test_zsh(tmp_path):
 
     try:
         until("ready> ")
-        type_in("diffulex-edge export --quant\t")
-        until("quantization=")
-        type_in("i\t")
+        type_in("diffulex-edge export --max-s\t")
+        until("max-seq-len=")
+        type_in("\x15diffulex-edge export --quantization=int8-d\t")
         until("int8-dynamic")
         type_in("\x15diffulex-edge gen\t")
         until("generate ")

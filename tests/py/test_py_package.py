@@ -565,17 +565,19 @@ def test_export_choices(tmp_path):
 
     backends, schemes = diffulex_edge.export_backends(), diffulex_edge.export_schemes()
     assert [b.name for b in backends] == ["xnnpack"]
-    assert [s.name for s in schemes] == ["int8-dynamic", "none"]
-    assert [s.aliases for s in schemes] == [("int8", "dynamic-int8"), ("float32",)]
+    assert [s.name for s in schemes] == ["int8-dynamic", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128",
+                                         "fp16", "bf16", "none"]
+    assert schemes[0].aliases == ("int8", "dynamic-int8") and schemes[-1].aliases == ("float32", "fp32")
     assert all(row.help for row in backends + schemes)
     for scheme in schemes:
         assert scheme.backends and set(scheme.backends) <= {b.name for b in backends}
+        exclude = ["layers.*.o"] if scheme.name == "int4-g128" else []  # whose rows have no such groups
         for word in (scheme.name, scheme.name.replace("-", "_"), *scheme.aliases):
             path = tmp_path / f"{word}.pte"
-            diffulex_edge.export_checkpoint(
-                DATA / "checkpoints" / "llada-tiny", path, backend=scheme.backends[0], quantization=word
-            )
-            assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [scheme.name]
+            written = diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", path, quantization=word,
+                                                      backend=scheme.backends[0], exclude=exclude)
+            assert written.quantization == scheme.name + (", mixed" if exclude else "")
+            assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [written.quantization]
     assert XNNPACKBackend().get_metadata()["quantization"] == [s.name for s in schemes]
     for keywords, rows in (({"backend": "no"}, backends), ({"quantization": "no"}, schemes)):
         with pytest.raises(diffulex_edge.UnsupportedError) as info:
@@ -585,7 +587,9 @@ def test_export_choices(tmp_path):
 
 def test_export_refuses(tmp_path):
     for keywords, kind in (
-        ({"quantization": "fp16"}, (ValueError, RuntimeError)),
+        ({"quantization": "int5"}, (ValueError, RuntimeError)),
+        ({"quantization_config": tmp_path / "none.json"}, OSError),
+        ({"exclude": "layers.7.q"}, ValueError),
         ({"backend": "coreml"}, (ValueError, RuntimeError)),
         ({"model_type": "gpt"}, (ValueError, RuntimeError)),
         ({"max_seq_len": -1}, ValueError),

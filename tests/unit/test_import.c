@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "backends/xnnpack/xnnpack.h"
+#include "format/xnnpack.h"
 #include "runtime/import.h"
 #include "runtime/program.h"
 #include "tiny_decoder.h"
@@ -154,11 +155,149 @@ static void an_int8_bias_is_refused(void **state)
     done(&l);
 }
 
+/* ---- weights of every form --------------------------------------------------------------------------------------- */
+
+typedef void (*change_fn)(dlx_xnn_graph *x, dlx_xnn_value *weight);
+
+static const void *find(void *ctx, const char *key, uint64_t *size)
+{
+    const lowered *l = ctx;
+    const dlx_pte_blob *b = dlx_pte_find_named(&l->pte, key);
+    if (b) *size = b->size;
+    return b ? b->data : NULL;
+}
+
+/* Imports the decoder's payload with something changed in the weight "q" [32, 24], whose 3072 bytes stay. */
+static dlx_status import_changed(change_fn change, dlx_error *err)
+{
+    lowered l;
+    dlx_graph g;
+    dlx_xnn_graph x;
+    build(&l);
+    lower(&l);
+    dlx_pte_blob *payload = NULL;
+    for (uint32_t i = 0; i < l.pte.n_blobs; i++)
+        if (l.pte.blobs[i].kind == DLX_BLOB_DELEGATE) payload = &l.pte.blobs[i];
+    assert_non_null(payload);
+    if (dlx_xnn_read(&x, &l.arena, payload->data, payload->size, "p", find, &l, err) != DLX_OK)
+        fail_msg("%s", err->message);
+    for (uint32_t i = 0; i < x.n_values; i++)
+        if (x.values[i].constant && x.constants[x.values[i].constant].key &&
+            !strcmp(x.constants[x.values[i].constant].key, "q"))
+            change(&x, &x.values[i]);
+    void *bytes;
+    size_t size;
+    if (dlx_xnn_write(&x, &bytes, &size, err) != DLX_OK) fail_msg("%s", err->message);
+    payload->data = bytes;
+    payload->size = size;
+    dlx_status s = dlx_import_method(&g, &l.pte, "forward", NULL, err);
+    if (s == DLX_OK) s = dlx_graph_verify(&g, err);
+    dlx_graph_free(&g);
+    free(bytes);
+    done(&l);
+    return s;
+}
+
+/* 128 bytes that can be scales. */
+static uint32_t bias_of(const dlx_xnn_graph *x)
+{
+    for (uint32_t i = 1; i < x->n_constants; i++)
+        if (x->constants[i].key && !strcmp(x->constants[i].key, "q.bias")) return i;
+    fail_msg("there is no bias");
+    return 0;
+}
+
+static void by_channel(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    w->datatype = DLX_XNN_QCINT4;
+    w->quant = DLX_XNN_Q_PER_CHANNEL;
+    w->scales = bias_of(x);
+    w->num_scales = w->dim[0];
+}
+
+static void by_group(dlx_xnn_graph *x, dlx_xnn_value *w, uint32_t n, uint32_t k, int32_t group)
+{
+    w->dim[0] = n;
+    w->dim[1] = k;
+    w->datatype = DLX_XNN_QBINT4;
+    w->quant = DLX_XNN_Q_PER_CHANNEL_GROUP;
+    w->group_size = group;
+    w->scales = bias_of(x);
+    w->num_scales = n * (k / (uint32_t)group);
+}
+
+static void odd_rows(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    by_channel(x, w);
+    w->dim[1] = 23;
+}
+
+static void other_channel(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    by_channel(x, w);
+    w->datatype = DLX_XNN_QCINT8;
+    w->channel_dim = 1;
+    w->num_scales = 24;
+}
+
+static void small_groups(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    by_group(x, w, 32, 24, 24);
+}
+
+static void large_groups(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    by_group(x, w, 1, 4128, 4128);
+}
+
+static void other_shape(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    by_group(x, w, 8, 64, 64);
+}
+
+static void as_bytes(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    (void)x;
+    w->datatype = DLX_XNN_QUINT8;
+    w->quant = DLX_XNN_Q_PER_TENSOR;
+    w->scale = 1;
+}
+
+static void as_halves(dlx_xnn_graph *x, dlx_xnn_value *w)
+{
+    (void)x;
+    w->datatype = DLX_XNN_FP16;
+}
+
+static void weights_that_cannot_be_are_refused(void **state)
+{
+    static const struct {
+        change_fn change;
+        const char *words;
+    } cases[] = {
+        {by_channel, "of one of these kinds: f32-f32w f32-f16w"}, /* float rows */
+        {odd_rows, "constant 'q' needs rows of an even number of 4-bit elements"},
+        {other_channel, "constant 'q' needs its scales along the first dimension"},
+        {small_groups, "constant 'q' needs groups of a multiple of 32, up to 4096"},
+        {large_groups, "constant 'q' needs groups of a multiple of 32, up to 4096"},
+        {other_shape, "of one of these kinds"},
+        {as_bytes, "constant 'q' is of type uint8 (static)"},
+    };
+    dlx_error err = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(import_changed(cases[i].change, &err), DLX_E_UNSUPPORTED);
+        if (!strstr(err.message, cases[i].words)) fail_msg("'%s' does not say '%s'", err.message, cases[i].words);
+    }
+    if (import_changed(as_halves, &err) != DLX_OK) fail_msg("%s", err.message); /* the same change is fine as such */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bias_computed_at_run_time_is_added),
         cmocka_unit_test(an_int8_bias_is_refused),
+        cmocka_unit_test(weights_that_cannot_be_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
