@@ -15,9 +15,10 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "solve/awq.h"
 #include "solve/gptq.h"
 
-enum { PIECE = 2048 };
+enum { PIECE = 2048, TRIED = 128 /* rows on which scales are tried */ };
 
 typedef struct options {
     size_t hidden, inter, kv, layers, rows, group;
@@ -31,10 +32,10 @@ typedef struct step {
     double seconds, cpu, flops;
 } step;
 
-enum { HESSIAN, FACTOR, SOLVE, ROUND, STEPS };
+enum { HESSIAN, FACTOR, SOLVE, ROUND, SCALES, STEPS };
 
 static step steps[STEPS] = {
-    {"Hessian", 0, 0, 0}, {"factor", 0, 0, 0}, {"GPTQ", 0, 0, 0}, {"clipped rounding", 0, 0, 0}};
+    {.name = "Hessian"}, {.name = "factor"}, {.name = "GPTQ"}, {.name = "clipped rounding"}, {.name = "AWQ scales"}};
 
 static double now(clockid_t clock)
 {
@@ -128,6 +129,32 @@ static dlx_factor factor_of(const options *o, size_t k, const dlx_solve_on *on)
     return f;
 }
 
+static void find_scales(const options *o, const float *w, size_t n, size_t k, const dlx_solve_on *on)
+{
+    dlx_error err = {0};
+    float *x = block_new(TRIED * k * sizeof *x), *s = block_new(k * sizeof *s);
+    double *magnitude = block_new(k * sizeof *magnitude);
+    memset(magnitude, 0, k * sizeof *magnitude);
+    fill(x, TRIED * k, 3);
+    dlx_inputs_add(magnitude, x, k, TRIED, k, on);
+    const dlx_awq_weights layer = {.w = w, .n = n};
+    const dlx_awq_search a = {.layer = &layer,
+                              .layers = 1,
+                              .k = k,
+                              .magnitude = magnitude,
+                              .x = x,
+                              .x_stride = k,
+                              .rows = TRIED,
+                              .grid = {4, o->group}};
+    dlx_awq_result result;
+    watch start = look();
+    check(dlx_awq_find(s, &result, &a, on, "layer", &err), &err);
+    count(SCALES, start, 0);
+    free(x);
+    free(s);
+    free(magnitude);
+}
+
 /* The layers that read the same inputs. */
 static void solve(const options *o, const dlx_factor *f, size_t n, const dlx_solve_on *on)
 {
@@ -140,16 +167,18 @@ static void solve(const options *o, const dlx_factor *f, size_t n, const dlx_sol
                        .group_scale = block_new(n * k / o->group * sizeof(uint16_t))};
     const dlx_gptq_options g = {.grid = {4, o->group}, .clip = o->clip};
     dlx_gptq_result result;
-    step gptq = steps[SOLVE], round = steps[ROUND];
+    step gptq = steps[SOLVE], round = steps[ROUND], scales = steps[SCALES];
     watch start = look();
     check(dlx_gptq(&out, &result, f, w, n, &g, on, "layer", &err), &err);
     count(SOLVE, start, 3.0 * (double)n * (double)k * (double)k);
     start = look();
     check(dlx_grid_round(&out, w, n, k, g.grid, DLX_CLIP_MSE, f->diagonal, on, "layer", &err), &err);
     count(ROUND, start, 0);
+    find_scales(o, w, n, k, on);
     printf("%zu x %zu weights:", n, k);
     print_step(SOLVE, gptq);
     print_step(ROUND, round);
+    print_step(SCALES, scales);
     printf("\n");
     free(w);
     free(out.codes);
@@ -223,7 +252,7 @@ int main(int argc, char **argv)
         double layers = (double)o.layers;
         printf("%-16s %7.2f s a layer (processors %.2f s), %7.1f s for %zu layers (processors %.1f s)\n", steps[i].name,
                steps[i].seconds, steps[i].cpu, steps[i].seconds * layers, o.layers, steps[i].cpu * layers);
-        if (i == ROUND) continue;
+        if (i == ROUND || i == SCALES) continue;
         all.seconds += steps[i].seconds * layers;
         all.cpu += steps[i].cpu * layers;
     }

@@ -11,3 +11,10 @@ if(TARGET dlx_solve)
                  $<TARGET_OBJECTS:dlx_kernels> $<TARGET_OBJECTS:dlx_solve>)
   target_link_libraries(bench_solve PRIVATE dlx_flags m Threads::Threads)
 endif()
+
+# Solvers on matrices in files: what tests/py/test_solve_oracle.py compares with PyTorch.
+if(TARGET dlx_solve)
+  add_executable(solve_files ${PROJECT_SOURCE_DIR}/tests/unit/solve_files.c $<TARGET_OBJECTS:dlx_base>
+                 $<TARGET_OBJECTS:dlx_kernels> $<TARGET_OBJECTS:dlx_solve>)
+  target_link_libraries(solve_files PRIVATE dlx_flags m Threads::Threads)
+endif()
