@@ -18,7 +18,7 @@
 #include "solve/on.h"
 
 typedef struct dlx_factor_options {
-    float damping;  /* lambda as a share of the mean diagonal, >= 0; 0.01 is usual */
+    float damping;  /* lambda as a share of the mean diagonal of inputs that came, >= 0; 0.01 is usual */
     bool act_order; /* inputs with the largest H_ii are decided first, else the first ones */
 } dlx_factor_options;
 
@@ -28,15 +28,15 @@ typedef struct dlx_factor {
     float *diagonal; /* [k] H's, of places */
     uint32_t *order; /* [k] the input at each place; places are decided from k - 1 to 0 */
     bool act_order;
-    float damping; /* the share that was enough: up to four times ten times what was asked for */
+    float damping; /* the share that was enough, what was asked for or more */
     float lambda;
 } dlx_factor;
 
 /*
- * Takes the finished Hessian over (`h` is empty afterwards, also after a failure); inputs that are always zero count as
- * the mean of the others times the damping. When rounding leaves no positive definite matrix, the damping grows tenfold
- * (from 0 to 0.001), four times at most; then DLX_E_FORMAT. Takes 2 KiB * k + 5 MiB + 256 KiB a thread beside the
- * matrix.
+ * Takes the finished Hessian over (`h` is empty afterwards, also after a failure); an input that is always zero has
+ * lambda alone, and where all are, their mean counts as 1. When rounding leaves no positive definite matrix, the
+ * damping grows tenfold (from 0 to 0.001), four times at most; then DLX_E_FORMAT. Takes 2 KiB * k + 2 MiB, and 256 KiB
+ * + 4 k bytes a thread, beside the matrix.
  */
 dlx_status dlx_factor_make(dlx_factor *f, dlx_hessian *h, const dlx_factor_options *o, const dlx_solve_on *on,
                            const char *name, dlx_error *err);

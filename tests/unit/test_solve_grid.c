@@ -1,4 +1,6 @@
-/* Codes and scales against the formulas; clipping against a search in other words; packing; refusals. */
+/* Codes and scales against the formulas, and against those that the exporter streams; clipping against a search in
+ * other words; packing; refusals. */
+#include "quant/rows.h"
 #include "solve_check.h"
 
 static const dlx_grid grids[] = {{8, 0}, {4, 0}, {4, 32}, {4, 64}, {4, 128}, {8, 32}, {4, 6}};
@@ -141,6 +143,39 @@ static void test_odd_rows(void **state)
     check_matrix((dlx_grid){4, 0}, DLX_CLIP_MSE, one, NULL, 1, 2);
 }
 
+/* Without clipping, the bytes that an export without calibration writes. */
+static void test_as_exported(void **state)
+{
+    (void)state;
+    enum { N = 9, K = 384 };
+    dlx_kernels kernels;
+    dlx_kernels_init(&kernels, dlx_cpu_best_isa());
+    dlx_solve_on on = {.kernels = &kernels};
+    rng r = {25};
+    float *w = weights_new(&r, N, K);
+    for (size_t i = 0; i < DLX_COUNT(grids); i++) {
+        dlx_grid g = grids[i];
+        if (g.bits == 8 && g.group) continue; /* no form of files */
+        gridded_copy m = gridded_new(g, N, K);
+        dlx_error err = {0};
+        check_ok(dlx_grid_round(&m.m, w, N, K, g, DLX_CLIP_NONE, NULL, &on, "layer", &err), &err);
+        size_t share = share_of(g, K), bytes = dlx_grid_row_bytes(g, share);
+        for (size_t at = 0; at < N * K / share; at++) {
+            uint8_t codes[K];
+            float max = dlx_rows_max(w + at * share, share, DLX_F32);
+            float scale = g.bits == 8 ? dlx_int8_scale(max) : dlx_int4_scale(max, g.group ? DLX_BF16 : DLX_F32);
+            if (g.bits == 8)
+                dlx_int8_quantize((int8_t *)codes, w + at * share, share, DLX_F32, scale);
+            else
+                dlx_int4_quantize(codes, w + at * share, share, DLX_F32, scale);
+            check_bits("codes", (const uint8_t *)m.m.codes + at * bytes, codes, bytes);
+            assert_true(dlx_grid_get_scale(&m.m, g, K, at * share / K, at % (K / share)) == scale);
+        }
+        gridded_free(&m);
+    }
+    free(w);
+}
+
 /* On weights as layers have them, clipping 4 bits pays: how much is part of what the header promises. */
 static void test_clipping_pays(void **state)
 {
@@ -201,6 +236,7 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding), cmocka_unit_test(test_odd_rows),
-                                       cmocka_unit_test(test_clipping_pays), cmocka_unit_test(test_refusals)};
+                                       cmocka_unit_test(test_as_exported), cmocka_unit_test(test_clipping_pays),
+                                       cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

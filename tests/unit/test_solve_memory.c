@@ -1,4 +1,8 @@
-/* Every request for memory that a solver makes is refused once: DLX_E_NOMEM with a sentence, and nothing is lost. */
+/* Every request for memory that a solver makes is refused once: DLX_E_NOMEM with a sentence, and nothing is lost. What
+ * is taken is what the headers say. */
+#define _GNU_SOURCE
+#include <malloc.h>
+
 #include "solve/awq.h"
 #include "solve/gptq.h"
 #include "solve/mix.h"
@@ -7,7 +11,7 @@
 static struct {
     bool armed;
     size_t count, fail_at;
-    long alive;
+    long alive, bytes, most; /* blocks, bytes of them, and the most of these */
 } memory;
 
 void *__real_aligned_alloc(size_t align, size_t n);
@@ -20,13 +24,19 @@ void *__wrap_aligned_alloc(size_t align, size_t n)
     if (memory.armed && ++memory.count == memory.fail_at) return NULL;
     void *p = __real_aligned_alloc(align, n);
     if (p && memory.armed) memset(p, 0x5A, n < 4096 ? n : 4096);
-    memory.alive += memory.armed && p;
+    if (!memory.armed || !p) return p;
+    memory.alive++;
+    memory.bytes += (long)malloc_usable_size(p);
+    if (memory.bytes > memory.most) memory.most = memory.bytes;
     return p;
 }
 
 void __wrap_free(void *p)
 {
-    memory.alive -= memory.armed && p;
+    if (memory.armed && p) {
+        memory.alive--;
+        memory.bytes -= (long)malloc_usable_size(p);
+    }
     __real_free(p);
 }
 
@@ -145,8 +155,71 @@ static void test_every_request(void **state)
     free(l.x);
 }
 
+/* What was taken since the last call, at most `stated` and no less than half of it. */
+static void check_taken(const char *what, double stated)
+{
+    memory.armed = false;
+    if ((double)memory.most > stated || (double)memory.most < stated / 2)
+        fail_msg("%s: %ld bytes taken, %.0f stated", what, memory.most, stated);
+    memory.bytes = memory.most = 0;
+    memory.armed = true;
+}
+
+static void test_stated_memory(void **state)
+{
+    (void)state;
+    enum { WIDE = 1400, OUT = 300, FEW = 64, THREADS = 2 };
+    const double wide = WIDE, KiB = 1024, MiB = KiB * KiB, threads = THREADS;
+    dlx_kernels kernels;
+    dlx_kernels_init(&kernels, dlx_cpu_best_isa());
+    rng r = {62};
+    dlx_solve_on on = on_threads(&kernels, THREADS);
+    float *x = rows_new(&r, FEW, WIDE), *w = weights_new(&r, OUT, WIDE), *s = floats_new(1, WIDE);
+    double *magnitude = doubles_new(1, WIDE), energy;
+    const dlx_gptq_options o = {.grid = {4, 8}};
+    const dlx_factor_options fo = {.damping = 0.01f, .act_order = true};
+    gridded_copy out = gridded_new(o.grid, OUT, WIDE);
+    dlx_gptq_result result;
+    dlx_awq_result awq;
+    dlx_hessian h;
+    dlx_factor f;
+    dlx_error err = {0};
+    memory.fail_at = 0;
+    memory.bytes = memory.most = 0;
+    memory.armed = true;
+    check_ok(dlx_hessian_begin(&h, WIDE, &on, "layer", &err), &err);
+    check_ok(dlx_hessian_add(&h, x, WIDE, FEW, &err), &err);
+    check_ok(dlx_hessian_finish(&h, &err), &err);
+    check_taken("Hessian", 4 * wide * wide + 4.1 * KiB * wide + 257 * KiB * threads);
+    check_ok(dlx_factor_make(&f, &h, &fo, &on, "layer", &err), &err);
+    check_taken("factor", 2 * KiB * wide + 2 * MiB + (256 * KiB + 4 * wide) * threads);
+    check_ok(dlx_factor_energy(&energy, &f, w, OUT, &on, "layer", &err), &err);
+    check_taken("energy", 4.0 * OUT * wide + 1.1 * KiB * wide + 17 * KiB * threads);
+    check_ok(dlx_gptq(&out.m, &result, &f, w, OUT, &o, &on, "layer", &err), &err);
+    check_taken("GPTQ", 4.0 * OUT * wide + 2 * KiB * wide + 32 * KiB * threads);
+    const dlx_awq_weights weights = {.w = w, .n = OUT};
+    const dlx_awq_search a = {.layer = &weights,
+                              .layers = 1,
+                              .k = WIDE,
+                              .magnitude = magnitude,
+                              .x = x,
+                              .x_stride = WIDE,
+                              .rows = FEW,
+                              .grid = o.grid};
+    check_ok(dlx_awq_find(s, &awq, &a, &on, "layer", &err), &err);
+    check_taken("AWQ", 8.0 * FEW * wide + 65.0 * (wide + FEW) * threads + 16 * KiB);
+    memory.armed = false;
+    dlx_factor_free(&f);
+    gridded_free(&out);
+    dlx_pool_free(on.pool);
+    free(magnitude);
+    free(x);
+    free(w);
+    free(s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_request)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_request), cmocka_unit_test(test_stated_memory)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
