@@ -34,8 +34,9 @@ typedef struct dlx_awq_weights {
 typedef struct dlx_awq_search {
     const dlx_awq_weights *layer; /* [layers] */
     size_t layers, k;
-    const double *magnitude; /* [k] mean or sum of |x|; inputs of 0 get the least of the others' scales */
-    const float *x;          /* [rows, k] some of the calibration rows, on which candidates are tried */
+    /* [k] Mean or sum of |x|. What is below 2^-20 of the largest counts as that, zeros as the least of the others. */
+    const double *magnitude;
+    const float *x; /* [rows, k] some of the calibration rows, on which candidates are tried */
     size_t x_stride, rows;
     dlx_grid grid;
     dlx_clip clip; /* of the candidates; the search for clipped scales takes most of the time */

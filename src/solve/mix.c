@@ -91,7 +91,7 @@ static void free_room(table *t)
     dlx_mem_free(NULL, t->choice, t->n * t->states, 1);
 }
 
-/* One more tensor. Of equal errors the choice of fewer units is taken. */
+/* One more tensor. */
 static void add_tensor(table *t, size_t i)
 {
     const dlx_mix_tensor *tensor = &t->tensor[i];
@@ -107,7 +107,7 @@ static void add_tensor(table *t, size_t i)
         for (size_t c = 0; c < tensor->choices; c++) {
             if (units[c] > s) continue;
             double error = t->before[s - units[c]] + tensor->choice[c].error;
-            if (error < least || (error == least && units[c] < units[best])) {
+            if (error < least) {
                 least = error;
                 best = c;
             }

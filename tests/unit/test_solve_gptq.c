@@ -397,6 +397,9 @@ static void test_refusals(void **state)
     f = factor_of(&on, l.x, l.rows, l.k, 0.01f, false);
     check_refused(dlx_gptq(&m.m, &result, &f, l.w, l.n, &o, &on, "layers.1.up", &err), DLX_E_FORMAT, &err,
                   "layers.1.up", "more damping than 0.01");
+    o.grid.group = 0;
+    check_refused(dlx_gptq(&m.m, &result, &f, l.w, l.n, &o, &on, "layers.1.up", &err), DLX_E_FORMAT, &err,
+                  "layers.1.up", "more damping than 0.01");
     gridded_free(&m);
     dlx_factor_free(&f);
     layer_free(&l);

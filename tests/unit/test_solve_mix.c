@@ -126,6 +126,32 @@ static void test_against_all(void **state)
     }
 }
 
+/* What costs nothing is not bought, and a budget that is enough for everything is enough where units round up, too. */
+static void test_edges(void **state)
+{
+    (void)state;
+    const dlx_mix_choice same[3] = {{30, 1}, {10, 1}, {20, 1}};
+    const dlx_mix_tensor cheap[2] = {{same, 3, "a"}, {same, 3, "b"}};
+    dlx_mix_choice choice[3][2];
+    dlx_mix_tensor tensor[3];
+    size_t picked[3];
+    dlx_mix_total t;
+    dlx_error err = {0};
+    if (dlx_mix_least_error(picked, &t, cheap, 2, 50, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_true(t.bytes == 20 && t.error == 2);
+    uint64_t all = 0;
+    for (size_t i = 0; i < 3; i++) {
+        choice[i][0] = (dlx_mix_choice){.bytes = 1000003, .error = 1};
+        choice[i][1] = (dlx_mix_choice){.bytes = 70000001 + 2 * i, .error = 0};
+        tensor[i] = (dlx_mix_tensor){.choice = choice[i], .choices = 2, .name = "tensor"};
+        all += choice[i][1].bytes;
+    }
+    if (dlx_mix_least_error(picked, &t, tensor, 3, all, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_true(t.bytes == all && t.error == 0);
+    if (dlx_mix_fewest_bytes(picked, &t, tensor, 3, 0, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_true(t.bytes == all && t.error == 0);
+}
+
 /* As many tensors as a large model has: within the budget, and better than one form for all that fits it. */
 static void test_a_model(void **state)
 {
@@ -192,7 +218,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_all), cmocka_unit_test(test_a_model),
-                                       cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_against_all), cmocka_unit_test(test_edges),
+                                       cmocka_unit_test(test_a_model), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
