@@ -4,7 +4,7 @@
 #include "solve/factor.h"
 #include "solve/sweep.h"
 
-enum { ROOM = 1 << 24 /* floats */ };
+enum { ROOM = 1 << 23 /* floats */ };
 
 size_t dlx_factor_rows(size_t n, size_t k)
 {

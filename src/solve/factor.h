@@ -45,7 +45,7 @@ void dlx_factor_free(dlx_factor *f); /* NULL, or all zeros, is fine */
 /*
  * |X w|^2, summed over the rows of w [n, k] (inputs in their own order): what a layer with these weights answers, or,
  * for w minus its quantised form, the squared error of its answers. Without lambda; never negative. Answers beyond
- * float32 are DLX_E_FORMAT. Takes 64 MiB, less for small matrices, and what dlx_sweep_run takes.
+ * float32 are DLX_E_FORMAT. Takes 32 MiB, less for small matrices, and what dlx_sweep_run takes.
  */
 dlx_status dlx_factor_energy(double *out, const dlx_factor *f, const float *w, size_t n, const dlx_solve_on *on,
                              const char *name, dlx_error *err);

@@ -6,7 +6,7 @@ typedef struct size {
     size_t rows, k;
 } size;
 
-static const size sizes[] = {{5, 1}, {40, 2}, {90, 33}, {200, 64}, {300, 255}, {40, 257}, {700, 300}, {600, 520}};
+static const size sizes[] = {{5, 1}, {40, 2}, {90, 33}, {200, 64}, {300, 255}, {40, 257}, {400, 300}, {300, 520}};
 
 /* Sum of the Hessian in double, in the order of the factor. */
 static double *plain_hessian(const dlx_factor *f, const float *x, size_t rows)
@@ -64,7 +64,7 @@ static void test_factors(void **state)
     size_t sets = all_kernels(k);
     rng r = {11};
     for (size_t set = 0; set < sets; set++)
-        for (size_t i = 0; i < DLX_COUNT(sizes); i++)
+        for (size_t i = 0; i < DLX_COUNT(sizes) - (set + 1 < sets ? 2 : 0); i++) /* the largest with the best set */
             for (int act_order = 0; act_order < 2; act_order++) {
                 dlx_solve_on on = {.kernels = &k[set]};
                 float *x = rows_new(&r, sizes[i].rows, sizes[i].k);

@@ -179,10 +179,10 @@ static void test_against_published(void **state)
     size_t sets = all_kernels(kernels);
     rng r = {31};
     for (size_t set = 0; set < sets; set++)
-        for (size_t i = 0; i < DLX_COUNT(forms); i++)
+        for (size_t i = 0; i < DLX_COUNT(forms); i += set + 1 < sets ? 2 : 1) /* all with the best set */
             for (size_t k = 192; k <= (set + 1 < sets ? 192 : 384); k += 192) {
                 dlx_solve_on on = {.kernels = &kernels[set]};
-                layer l = layer_new(&r, 30, k, k + 100);
+                layer l = layer_new(&r, 20, k, k + 100);
                 dlx_factor f = factor_of(&on, l.x, l.rows, l.k, 0.01f, forms[i].act_order);
                 dlx_gptq_options o = {.grid = forms[i].grid, .static_groups = forms[i].static_groups};
                 solved s = solve(&l, &f, &o, &on);
@@ -215,7 +215,7 @@ static void test_better_than_rounding(void **state)
     dlx_kernels_init(&kernels, dlx_cpu_best_isa());
     dlx_solve_on on = {.kernels = &kernels};
     rng r = {32};
-    layer l = layer_new(&r, 48, 384, 1500);
+    layer l = layer_new(&r, 32, 384, 700);
     const dlx_grid grids[] = {{4, 0}, {4, 32}, {4, 128}, {8, 0}};
     for (size_t i = 0; i < DLX_COUNT(grids); i++)
         for (int act_order = 0; act_order < 2; act_order++) {
@@ -282,7 +282,7 @@ static void test_threads_and_pieces(void **state)
 static void test_many_rows(void **state)
 {
     (void)state;
-    enum { K = 2, N = (1 << 24) / K + 77 };
+    enum { K = 2, N = (1 << 23) / K + 77 };
     dlx_kernels kernels;
     dlx_kernels_init(&kernels, dlx_cpu_best_isa());
     dlx_solve_on on = on_threads(&kernels, 2);
