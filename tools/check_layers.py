@@ -35,6 +35,7 @@ ROOMS = {
                    ("decode.h", "export.h", "model.h", "status.h", "text.h"), JSON, "checkpoint folder to .pte"),
     "backends": Room("export", ("quant", "format", "graph", "base"), (), (), "graph to delegate payload"),
     "quant": Room("export", ("format", "graph", "base"), (), (), "gives weights their forms"),
+    "solve": Room("export", ("kernels", "base"), (), (), "finds quantised weights: GPTQ, AWQ"),
     "model": Room("export", ("format/json", "format", "graph", "base"), ("decode.h", "status.h"), JSON,
                   "families: config and tensors to graph"),
     "engine": Room("run", ("runtime", "format", "graph", "kernels", "base"),
@@ -52,8 +53,9 @@ ROOMS = {
     "base": Room("both", (), ("allocator.h", "decode.h", "status.h", "threads.h"), (), "status, arena, checked sizes, files, threads"),
 }
 
-# The halves meet in graph/ and format/ only; this pair is the exception: a tokenizer is packed into the .pte.
-CROSSINGS = {("export", "text"), ("export", "text/full")}
+# The halves meet in graph/ and format/ only; the exceptions: a tokenizer is packed into the .pte, and solvers multiply
+# with the run half's kernels.
+CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels")}
 
 # Headers that a room must not see although it may see their folder: diffusion/ knows no tensors, files or threads.
 FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/dtype.h", "pthread.h", "threads.h")}
@@ -62,7 +64,7 @@ FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/d
 CLIENTS = ("cli", "python", "examples")
 
 # Parts that a runtime-only build leaves out; what it keeps must not reach them unless the line is guarded.
-FULL_ONLY = ("export", "backends", "quant", "model", "text/full", "format/json")
+FULL_ONLY = ("export", "backends", "quant", "solve", "model", "text/full", "format/json")
 GUARD = "DLX_RUNTIME_ONLY"
 
 STANDARD = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg

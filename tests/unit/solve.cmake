@@ -1,0 +1,11 @@
+dlx_unit_test(test_solve_hessian MODULES base kernels solve)
+dlx_unit_test(test_solve_factor MODULES base kernels solve)
+dlx_unit_test(test_solve_grid MODULES base kernels solve)
+dlx_unit_test(test_solve_gptq MODULES base kernels solve)
+
+# Not part of `all`: build it by name.
+if(TARGET dlx_solve)
+  add_executable(bench_solve EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/bench/bench_solve.c $<TARGET_OBJECTS:dlx_base>
+                 $<TARGET_OBJECTS:dlx_kernels> $<TARGET_OBJECTS:dlx_solve>)
+  target_link_libraries(bench_solve PRIVATE dlx_flags m Threads::Threads)
+endif()
