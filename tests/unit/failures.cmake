@@ -25,3 +25,6 @@ dlx_failing_calls(test_io_failures
 
 dlx_unit_test(test_allocator LIBS dlx_core)
 dlx_failing_calls(test_allocator malloc calloc realloc aligned_alloc strdup free)
+
+dlx_unit_test(test_solve_memory MODULES base kernels solve)
+dlx_failing_calls(test_solve_memory aligned_alloc free)

@@ -3,6 +3,7 @@ dlx_unit_test(test_solve_factor MODULES base kernels solve)
 dlx_unit_test(test_solve_grid MODULES base kernels solve)
 dlx_unit_test(test_solve_gptq MODULES base kernels solve)
 dlx_unit_test(test_solve_awq MODULES base kernels solve)
+dlx_unit_test(test_solve_mix MODULES base kernels solve)
 
 # Not part of `all`: build it by name.
 if(TARGET dlx_solve)
