@@ -1,0 +1,3 @@
+if(NOT DLX_RUNTIME_ONLY)
+  dlx_unit_test(test_calibrate_layerwise LIBS dlx_core)
+endif()
