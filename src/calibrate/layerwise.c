@@ -404,6 +404,18 @@ static bool finite(const float *x, size_t n)
     return sum == 0.0f;
 }
 
+static dlx_status check_finite(const dlx_layerwise *w, const pass *p, const float *h, dlx_error *err)
+{
+    for (size_t i = 0; i < p->segments; i++) {
+        const dlx_segment *s = &w->segments[i];
+        if (!finite(h + s->begin * w->width, s->rows * w->width))
+            return dlx_fail(err, DLX_E_FORMAT,
+                            "layer %d of '%s' makes NaN or infinite numbers of sample %zu; its weights may be damaged",
+                            w->layer, w->c->folder, w->sample[s->begin]);
+    }
+    return DLX_OK;
+}
+
 /* What the rows of each sample become, to where it is kept. */
 static dlx_status keep(dlx_layerwise *w, const pass *p, const dlx_tensor_ref *out, int flags, dlx_error *err)
 {
@@ -412,10 +424,6 @@ static dlx_status keep(dlx_layerwise *w, const pass *p, const dlx_tensor_ref *ou
         const dlx_segment *s = &w->segments[i];
         size_t sample = w->sample[s->begin];
         uint64_t row = w->row[sample] + (uint64_t)w->place[s->begin];
-        if (!finite(h + s->begin * w->width, s->rows * w->width))
-            return dlx_fail(err, DLX_E_FORMAT,
-                            "layer %d of '%s' makes NaN or infinite numbers of sample %zu; its weights may be damaged",
-                            w->layer, w->c->folder, sample);
         if (flags & DLX_LAYERWISE_ADVANCE)
             DLX_TRY(dlx_spill_write(&w->hidden, row, s->rows, h + s->begin * w->width, err));
         for (int k = 0; flags & DLX_LAYERWISE_STORE && k < 2; k++)
@@ -458,6 +466,7 @@ dlx_status dlx_layerwise_run(dlx_layerwise *w, int flags, dlx_linear_fn visit, v
         if (!p.rows) continue;
         DLX_TRY(lay_out_all(w, &p, err));
         DLX_TRY(run_pass(w, &p, out, err));
+        DLX_TRY(check_finite(w, &p, out[0].data, err));
         if (visit) DLX_TRY(visit_linears(w, &p, out, visit, ctx, err));
         DLX_TRY(keep(w, &p, out, flags, err));
         DLX_TRY(tick(w, p.rows, err));
