@@ -104,36 +104,6 @@ static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32
     return DLX_OK;
 }
 
-static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, int32_t layers, dlx_error *err)
-{
-    DLX_TRY(dlx_layerwise_start(w, NULL, err));
-    for (int32_t layer = 0; layer < layers; layer++) DLX_TRY(measure_layer(r, w, m, layer, err));
-    sort(r);
-    return DLX_OK;
-}
-
-dlx_status dlx_ranges_measure(dlx_ranges *out, const dlx_checkpoint *c, const dlx_samples *samples, dlx_observer o,
-                              const dlx_layerwise_options *run, dlx_error *err)
-{
-    size_t threads = (size_t)dlx_pool_threads(run->pool);
-    meter m = {.pool = run->pool,
-               .of = calloc(2 * DLX_LAYER_LINEARS, sizeof *m.of),
-               .scratch = calloc(threads, sizeof *m.scratch)};
-    dlx_layerwise *w = NULL;
-    dlx_status s = begin(out, c, err);
-    out->observer = o;
-    out->samples = samples->n;
-    out->rows = samples->rows;
-    if (s == DLX_OK && (!m.of || !m.scratch)) s = no_memory(err);
-    if (s == DLX_OK) s = dlx_layerwise_open(&w, c, samples, run, err);
-    if (s == DLX_OK) s = measure_all(out, w, &m, c->shape.layers, err);
-    dlx_layerwise_close(w);
-    free(m.of);
-    free(m.scratch);
-    if (s != DLX_OK) dlx_ranges_free(out);
-    return s;
-}
-
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
 dlx_status dlx_ranges_text(const dlx_ranges *r, char **out, dlx_error *err)
@@ -184,12 +154,13 @@ static dlx_status read_bounds(dlx_bounds *out, const json_t *pair, const char *p
                     path, name);
 }
 
-static dlx_status read_tensors(dlx_ranges *r, const json_t *tensors, const dlx_checkpoint *c, const char *path,
-                               dlx_error *err)
+/* Those of layers 0 .. layers - 1. */
+static dlx_status read_tensors(dlx_ranges *r, const json_t *tensors, int32_t layers, const dlx_checkpoint *c,
+                               const char *path, dlx_error *err)
 {
     char name[64];
     if (!json_is_object(tensors)) return not_ranges(path, "it has no object \"tensors\"", err);
-    for (int32_t layer = 0; layer < c->shape.layers; layer++)
+    for (int32_t layer = 0; layer < layers; layer++)
         for (int i = 0; i < 2 * DLX_LAYER_LINEARS; i++) {
             dlx_bounds b;
             name_of(name, sizeof name, layer, i / 2, i % 2);
@@ -200,9 +171,7 @@ static dlx_status read_tensors(dlx_ranges *r, const json_t *tensors, const dlx_c
             DLX_TRY(read_bounds(&b, pair, path, name, err));
             DLX_TRY(add(r, name, b, err));
         }
-    if (json_object_size(tensors) == r->n) return DLX_OK;
-    return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
-                    path, json_object_size(tensors), c->folder, r->n);
+    return DLX_OK;
 }
 
 static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_checkpoint *c, const char *path,
@@ -222,7 +191,11 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_checkpo
         return not_ranges(path, "\"samples\" or \"rows\" are negative", err);
     r->samples = (uint64_t)json_integer_value(samples);
     r->rows = (uint64_t)json_integer_value(rows);
-    return read_tensors(r, json_object_get(root, "tensors"), c, path, err);
+    const json_t *tensors = json_object_get(root, "tensors");
+    DLX_TRY(read_tensors(r, tensors, c->shape.layers, c, path, err));
+    if (json_object_size(tensors) == r->n) return DLX_OK;
+    return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
+                    path, json_object_size(tensors), c->folder, r->n);
 }
 
 dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err)
@@ -237,5 +210,68 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
         sort(out);
     else
         dlx_ranges_free(out);
+    return s;
+}
+
+/* ---- measuring all ---------------------------------------------------------------------------------------------- */
+
+/* What was found so far, to the work folder and back. */
+static dlx_status keep(const dlx_ranges *r, const dlx_work *work, dlx_error *err)
+{
+    char *path;
+    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
+    dlx_status s = dlx_ranges_write(r, path, err);
+    free(path);
+    return s;
+}
+
+static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
+{
+    char *path;
+    json_t *root = NULL;
+    if (!work->done) return DLX_OK;
+    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
+    dlx_status s = dlx_json_load(&root, path, MOST_BYTES, err);
+    if (s == DLX_OK) s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, path, err);
+    json_decref(root);
+    free(path);
+    return s;
+}
+
+static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, dlx_work *work, const dlx_checkpoint *c,
+                              dlx_error *err)
+{
+    size_t width = (size_t)c->shape.hidden;
+    DLX_TRY(work ? dlx_work_start(work, w, r->rows, width, err) : dlx_layerwise_start(w, NULL, err));
+    if (work) DLX_TRY(take_back(r, work, c, err));
+    for (int32_t layer = work ? work->done : 0; layer < c->shape.layers; layer++) {
+        DLX_TRY(measure_layer(r, w, m, layer, err));
+        if (!work) continue;
+        DLX_TRY(keep(r, work, err));
+        DLX_TRY(dlx_work_save(work, w, r->rows, width, layer + 1, err));
+    }
+    sort(r);
+    return DLX_OK;
+}
+
+dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
+                              dlx_observer o, const dlx_layerwise_options *run, dlx_error *err)
+{
+    size_t threads = (size_t)dlx_pool_threads(run->pool);
+    meter m = {.pool = run->pool,
+               .of = calloc(2 * DLX_LAYER_LINEARS, sizeof *m.of),
+               .scratch = calloc(threads, sizeof *m.scratch)};
+    dlx_layerwise *w = NULL;
+    dlx_status s = begin(out, c, err);
+    out->observer = o;
+    out->samples = samples->n;
+    out->rows = samples->rows;
+    if (s == DLX_OK && (!m.of || !m.scratch)) s = no_memory(err);
+    if (s == DLX_OK) s = dlx_layerwise_open(&w, c, samples, run, err);
+    if (s == DLX_OK) s = measure_all(out, w, &m, work, c, err);
+    dlx_layerwise_close(w);
+    free(m.of);
+    free(m.scratch);
+    if (s != DLX_OK) dlx_ranges_free(out);
     return s;
 }

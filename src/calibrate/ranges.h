@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "calibrate/layerwise.h"
 #include "calibrate/observe.h"
+#include "calibrate/work.h"
 
 typedef struct dlx_tensor_range {
     const char *name; /* in the arena */
@@ -27,9 +28,10 @@ typedef struct dlx_ranges {
     uint64_t samples, rows; /* that they were measured on */
 } dlx_ranges;
 
-/* One layer in memory at a time, and the histograms of one layer: at most (14 + threads) * 33 kB. */
-dlx_status dlx_ranges_measure(dlx_ranges *out, const dlx_checkpoint *c, const dlx_samples *samples, dlx_observer o,
-                              const dlx_layerwise_options *run, dlx_error *err);
+/* One layer in memory at a time, and the histograms of one layer: at most (14 + threads) * 33 kB. With a work folder
+ * (else NULL) it begins with layer work->done, and what was found goes there after each layer. */
+dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
+                              dlx_observer o, const dlx_layerwise_options *run, dlx_error *err);
 void dlx_ranges_free(dlx_ranges *ranges); /* fine on zeros */
 
 /* NULL: there is none of that name. */

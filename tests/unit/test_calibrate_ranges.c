@@ -207,7 +207,7 @@ static void measure(fixture *f, dlx_observer o, int threads, int32_t pass_rows)
     dlx_layerwise_options run = {.limit = dlx_cpu_best_isa(), .pass_rows = pass_rows};
     CHECK(dlx_pool_create(&run.pool, threads, err));
     dlx_ranges_free(&f->r);
-    CHECK(dlx_ranges_measure(&f->r, &f->c, &f->s, o, &run, err));
+    CHECK(dlx_ranges_measure(&f->r, NULL, &f->c, &f->s, o, &run, err));
     dlx_pool_free(run.pool);
 }
 
