@@ -35,7 +35,7 @@ ROOMS = {
                    ("decode.h", "export.h", "model.h", "status.h", "text.h"), JSON, "checkpoint folder to .pte"),
     "calibrate": Room("export", ("model", "quant", "solve", "runtime", "kernels", "text", "text/full", "format/json", "format",
                                  "graph", "base"),
-                      ("decode.h", "status.h", "text.h"), JSON, "runs a checkpoint layer by layer"),
+                      ("decode.h", "status.h", "text.h"), JSON, "measures a checkpoint by its layers"),
     "backends": Room("export", ("quant", "format", "graph", "base"), (), (), "graph to delegate payload"),
     "quant": Room("export", ("format", "graph", "base"), (), (), "gives weights their forms"),
     "solve": Room("export", ("kernels", "base"), (), (), "finds quantised weights: GPTQ, AWQ"),
