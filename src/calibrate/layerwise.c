@@ -106,6 +106,11 @@ static dlx_status open_in(dlx_layerwise *w, dlx_error *err)
     return w->o.cache ? open_cache(w, err) : DLX_OK;
 }
 
+dlx_layerwise_options dlx_layerwise_on(dlx_pool *pool)
+{
+    return (dlx_layerwise_options){.limit = dlx_cpu_best_isa(), .pool = pool};
+}
+
 dlx_status dlx_layerwise_open(dlx_layerwise **out, const dlx_checkpoint *c, const dlx_samples *samples,
                               const dlx_layerwise_options *options, dlx_error *err)
 {

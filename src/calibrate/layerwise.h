@@ -31,6 +31,9 @@ typedef struct dlx_layerwise_options {
     void *tick_ctx;
 } dlx_layerwise_options;
 
+/* On all threads of `pool` with the best kernels of this machine. */
+dlx_layerwise_options dlx_layerwise_on(dlx_pool *pool);
+
 typedef struct dlx_layerwise dlx_layerwise;
 
 /* Checkpoint and samples must outlive it. Ids of the samples may change between runs, their number may not. */

@@ -373,7 +373,7 @@ static void generate(fixture *f, bool tokenizer, uint64_t seed, int threads)
 {
     dlx_pool *pool;
     CHECK(dlx_pool_create(&pool, threads, err));
-    dlx_samples_options o = {.count = 40, .length = 96, .seed = seed};
+    dlx_samples_options o = {.count = 40, .length = 64, .seed = seed};
     dlx_layerwise_options run = {.limit = dlx_cpu_best_isa(), .pool = pool, .pass_rows = threads == 1 ? 100 : 0};
     dlx_samples_free(&f->s);
     CHECK(dlx_samples_generate(&f->s, &f->c, tokenizer ? f->t : NULL, &o, &run, err));
