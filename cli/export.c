@@ -3,9 +3,33 @@
 #include "json.h"
 #include "output.h"
 
+#include <string.h>
+
 typedef struct progress {
     double start;
+    char stage[64]; /* in front of the output, and when it began: */
+    double stage_start;
+    uint64_t stage_first;
 } progress;
+
+static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total)
+{
+    progress *p = ctx;
+    double now = dlx_cli_seconds();
+    if (strcmp(stage, p->stage) != 0) {
+        snprintf(p->stage, sizeof p->stage, "%s", stage);
+        p->stage_start = p->start = now; /* the output's own rate is counted from the end of the last stage */
+        p->stage_first = done;
+    }
+    double seconds = now - p->stage_start, rate = seconds > 0 ? (double)(done - p->stage_first) / seconds : 0;
+    if (total)
+        dlx_cli_progress(done == total, "%s %3.0f %%  %.0f rows/s  %.0f s left", stage,
+                         100.0 * (double)done / (double)total, rate, rate > 0 ? (double)(total - done) / rate : 0.0);
+    else
+        dlx_cli_progress(false, "%s  %llu rows  %.0f rows/s", stage, (unsigned long long)done, rate);
+    p->start = now;
+    return !dlx_cli_interrupted();
+}
 
 static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
@@ -80,6 +104,14 @@ static int run(const dlx_cli_arguments *a)
     o.max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
     o.block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
     o.mask_id = dlx_cli_int(a, "mask-id", 0);
+    o.rounding = dlx_cli_text(a, "rounding");
+    o.calibration = dlx_cli_text(a, "calibration");
+    o.calibration_samples = dlx_cli_int(a, "calibration-samples", 0);
+    o.calibration_length = dlx_cli_int(a, "calibration-length", 0);
+    o.calibration_seed = dlx_cli_int(a, "calibration-seed", 0);
+    o.work_folder = dlx_cli_text(a, "work-folder");
+    o.stage = on_stage;
+    o.stage_ctx = &p;
     o.progress = on_progress;
     o.progress_ctx = &p;
     o.notice = on_notice;
@@ -134,6 +166,16 @@ static const dlx_cli_option options[] = {
      "? "
      "as in a shell",
      0, 0},
+    {"rounding", DLX_CLI_TEXT, "nearest|gptq",
+     "how weights of layers become int8 or int4: each on its own, or so that answers to calibration data change least",
+     0, 0},
+    {"calibration", DLX_CLI_TEXT, "FILE",
+     "that data as JSON lines: text, prompt and answer, messages or ids (default: the model writes it)", 0, 0},
+    {"calibration-samples", DLX_CLI_INT, "N", "how many samples are made of it (default: 64)", 1, 1 << 20},
+    {"calibration-length", DLX_CLI_INT, "N", "most tokens of one (default: 256)", 2, LONGEST},
+    {"calibration-seed", DLX_CLI_INT, "N", "of masks, and of what the model writes", 0, 1 << 30},
+    {"work-folder", DLX_CLI_TEXT, "DIR",
+     "where an interrupted gptq goes on from, until the file is complete (default: FILE.work)", 0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
      1, LONGEST},
     {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len)", 1, LONGEST},
@@ -151,9 +193,11 @@ const dlx_cli_command dlx_cli_export = {
     .arguments = "DIR FILE",
     .summary = "turns a checkpoint folder into a .pte",
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
-    .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
-                "diffulex-edge export org/name model.pte --quantization none\0"
-                "diffulex-edge export org/name model.pte --quantization int4-g32\0",
+    .examples =
+        "diffulex-edge export path/to/checkpoint model.pte\0"
+        "diffulex-edge export org/name model.pte --quantization none\0"
+        "diffulex-edge export org/name model.pte --quantization int4-g32 --exclude 'layers.0.*'\0"
+        "diffulex-edge export org/name model.pte --quantization int4-g32 --rounding gptq --calibration chats.jsonl\0",
     .choices = choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -30,9 +30,12 @@ TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")
 ROOMS = {
     "api": Room("both", ("engine", "export", "runtime", "diffusion", "text", "text/full", "format", "graph", "kernels", "base"),
                 ALL_PUBLIC, (), "what crosses folders: completions, inspect, versions"),
-    "export": Room("export", ("model", "quant", "backends", "text", "text/full", "format/json", "format", "graph",
+    "export": Room("export", ("calibrate", "model", "quant", "backends", "text", "text/full", "format/json", "format", "graph",
                               "base"),
                    ("decode.h", "export.h", "model.h", "status.h", "text.h"), JSON, "checkpoint folder to .pte"),
+    "calibrate": Room("export", ("model", "quant", "solve", "runtime", "kernels", "text", "text/full", "format/json", "format",
+                                 "graph", "base"),
+                      ("decode.h", "status.h", "text.h"), JSON, "measures a checkpoint by its layers"),
     "backends": Room("export", ("quant", "format", "graph", "base"), (), (), "graph to delegate payload"),
     "quant": Room("export", ("format", "graph", "base"), (), (), "gives weights their forms"),
     "solve": Room("export", ("kernels", "base"), (), (), "finds quantised weights: GPTQ, AWQ"),
@@ -53,9 +56,10 @@ ROOMS = {
     "base": Room("both", (), ("allocator.h", "decode.h", "status.h", "threads.h"), (), "status, arena, checked sizes, files, threads"),
 }
 
-# The halves meet in graph/ and format/ only; the exceptions: a tokenizer is packed into the .pte, and solvers multiply
-# with the run half's kernels.
-CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels")}
+# The halves meet in graph/ and format/ only, with three exceptions: a tokenizer is packed into the .pte, solvers multiply
+# with the run half's kernels, and calibration runs the graph that model/ builds on the executor of runtime/, over texts.
+CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels"), ("calibrate", "runtime"),
+             ("calibrate", "kernels"), ("calibrate", "text"), ("calibrate", "text/full")}
 
 # Headers that a room must not see although it may see their folder: diffusion/ knows no tensors, files or threads.
 FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/dtype.h", "pthread.h", "threads.h")}
@@ -64,7 +68,7 @@ FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/d
 CLIENTS = ("cli", "python", "examples")
 
 # Parts that a runtime-only build leaves out; what it keeps must not reach them unless the line is guarded.
-FULL_ONLY = ("export", "backends", "quant", "solve", "model", "text/full", "format/json")
+FULL_ONLY = ("export", "calibrate", "backends", "quant", "solve", "model", "text/full", "format/json")
 GUARD = "DLX_RUNTIME_ONLY"
 
 STANDARD = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg

@@ -22,6 +22,10 @@ typedef bool (*dlx_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 /* One sentence (valid during the call) about a file that is written all the same, and that its user should know. */
 typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
 
+/* Work in front of the first byte of output: `done` of `total` rows of calibration data went through a layer, in the
+ * stage that is named ("gptq"; the string lives during the call). total 0: not known. Return false to cancel. */
+typedef bool (*dlx_stage_fn)(void *ctx, const char *stage, uint64_t done, uint64_t total);
+
 typedef struct dlx_export_options {
     size_t struct_size;       /* sizeof(dlx_export_options) */
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
@@ -50,6 +54,21 @@ typedef struct dlx_export_options {
      */
     const char *quantization_config;
     const char *exclude; /* "a, b": patterns, as above, of weights that stay float32, whatever else is said; or NULL */
+    /*
+     * How weights of layers become int8 or int4: NULL or "nearest": each on its own; "gptq": so that the layers'
+     * answers to calibration data change least (GPTQ, with scales that clip where that costs least). That data is lines
+     * of JSON in the file `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
+     * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
+     * was cancelled or killed goes on from there when it is called again.
+     */
+    const char *rounding;
+    const char *calibration;
+    const char *work_folder;
+    dlx_stage_fn stage; /* may be NULL; called by the exporting thread, before the first progress */
+    void *stage_ctx;
+    int64_t calibration_seed;    /* of masks, and of what the model writes */
+    int64_t calibration_samples; /* 0: 64 */
+    int64_t calibration_length;  /* tokens of a sample at most; 0: 256, or the checkpoint's positions */
 } dlx_export_options;
 
 typedef struct dlx_export_result {

@@ -176,6 +176,7 @@ class ChatOptions(Sized):
 
 PROGRESS_FN = CFUNCTYPE(c_bool, c_void_p, c_uint64, c_uint64)
 NOTICE_FN = CFUNCTYPE(None, c_void_p, c_char_p)
+STAGE_FN = CFUNCTYPE(c_bool, c_void_p, c_char_p, c_uint64, c_uint64)
 FORWARD_FN = CFUNCTYPE(c_int, c_void_p, POINTER(ForwardCall), POINTER(Error))
 STEP_FN = CFUNCTYPE(c_bool, c_void_p, POINTER(Step), POINTER(c_int32), c_size_t)
 TEXT_FN = CFUNCTYPE(c_bool, c_void_p, c_void_p, c_size_t)  # the text as an address: it may hold NUL characters
@@ -204,6 +205,9 @@ class ExportOptions(Sized):
         ("block_size", c_int32), ("progress", PROGRESS_FN), ("progress_ctx", c_void_p),
         ("notice", NOTICE_FN), ("notice_ctx", c_void_p), ("mask_id", c_int64),
         ("chat_template", c_char_p), ("quantization_config", c_char_p), ("exclude", c_char_p),
+        ("rounding", c_char_p), ("calibration", c_char_p), ("work_folder", c_char_p), ("stage", STAGE_FN),
+        ("stage_ctx", c_void_p), ("calibration_seed", c_int64), ("calibration_samples", c_int64),
+        ("calibration_length", c_int64),
     ]
 
 

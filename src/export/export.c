@@ -18,6 +18,7 @@
 #include "base/structs.h"
 #include "base/threads.h"
 #include "export/choices.h"
+#include "export/solve.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -38,7 +39,9 @@ typedef struct exporter {
     const dlx_backend *backend;
     dlx_recipe recipe;
     const char *metadata; /* what the file says about it */
-    uint64_t total;       /* bytes of all blobs */
+    bool solves;          /* weights are found by calibration */
+    dlx_export_work work;
+    uint64_t total; /* bytes of all blobs */
     uint64_t done;
 } exporter;
 
@@ -53,6 +56,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
+    DLX_TRY(dlx_export_solves(&x->solves, o, err));
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
@@ -87,23 +91,6 @@ static void check_block_fits(const exporter *x)
     x->options.notice(x->options.notice_ctx, sentence);
 }
 
-static dlx_status build(exporter *x, dlx_error *err)
-{
-    const dlx_export_options *o = &x->options;
-    dlx_checkpoint_options c = {
-        .model_type = o->model_type, .block_size = o->block_size, .mask_id = (int32_t)o->mask_id};
-    DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
-    DLX_TRY(choose_lengths(x, err));
-    check_block_fits(x);
-    DLX_TRY(
-        dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
-    DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
-    DLX_TRY(dlx_graph_verify(&x->graph, err));
-    DLX_TRY(x->backend->decompose(&x->graph, err));
-    DLX_TRY(dlx_graph_prune(&x->graph, err));
-    return dlx_graph_verify(&x->graph, err);
-}
-
 static dlx_status folder_has(bool *there, const char *folder, const char *file, dlx_error *err)
 {
     char path[4096];
@@ -123,6 +110,47 @@ static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
     return n < f->vocab_size ? n : f->vocab_size;
 }
 
+/* NULL: the checkpoint folder has none. */
+static dlx_status open_tokenizer(const exporter *x, dlx_tokenizer **t, dlx_error *err)
+{
+    bool present;
+    *t = NULL;
+    DLX_TRY(folder_has(&present, x->checkpoint.folder, "tokenizer.json", err));
+    if (!present) DLX_TRY(folder_has(&present, x->checkpoint.folder, "vocab.json", err));
+    if (!present) return DLX_OK;
+    DLX_TRY(dlx_tokenizer_open_folder_with(t, x->checkpoint.folder, x->options.chat_template, err));
+    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
+    if (mask >= 0 && (uint32_t)mask < (*t)->size && (*t)->kind[mask]) (*t)->mask_id = mask;
+    return DLX_OK;
+}
+
+static dlx_status solve(exporter *x, dlx_error *err)
+{
+    dlx_tokenizer *t;
+    DLX_TRY(open_tokenizer(x, &t, err));
+    dlx_status s = dlx_export_solve(&x->work, &x->graph, &x->checkpoint, t, &x->options, x->pool, err);
+    dlx_tokenizer_close(t);
+    return s;
+}
+
+static dlx_status build(exporter *x, dlx_error *err)
+{
+    const dlx_export_options *o = &x->options;
+    dlx_checkpoint_options c = {
+        .model_type = o->model_type, .block_size = o->block_size, .mask_id = (int32_t)o->mask_id};
+    DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
+    DLX_TRY(choose_lengths(x, err));
+    check_block_fits(x);
+    DLX_TRY(
+        dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
+    DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
+    DLX_TRY(dlx_graph_verify(&x->graph, err));
+    if (x->solves) DLX_TRY(solve(x, err));
+    DLX_TRY(x->backend->decompose(&x->graph, err));
+    DLX_TRY(dlx_graph_prune(&x->graph, err));
+    return dlx_graph_verify(&x->graph, err);
+}
+
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
 static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present, dlx_error *err)
 {
@@ -130,13 +158,8 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
     void *bytes;
     size_t n;
     *present = false;
-    DLX_TRY(folder_has(present, x->checkpoint.folder, "tokenizer.json", err));
-    if (!*present) DLX_TRY(folder_has(present, x->checkpoint.folder, "vocab.json", err));
-    if (!*present) return DLX_OK;
-    *present = false;
-    DLX_TRY(dlx_tokenizer_open_folder_with(&t, x->checkpoint.folder, x->options.chat_template, err));
-    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
-    if (mask >= 0 && (uint32_t)mask < t->size && t->kind[mask]) t->mask_id = mask;
+    DLX_TRY(open_tokenizer(x, &t, err));
+    if (!t) return DLX_OK;
     dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);
     if (s == DLX_OK) x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, t);
     dlx_tokenizer_close(t);
@@ -200,8 +223,9 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
     if (x->options.progress && !x->options.progress(x->options.progress_ctx, x->done, x->total))
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was",
-                        x->options.output_path);
+        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s",
+                        x->options.output_path, x->work.work.folder ? "; solved weights are in " : "",
+                        x->work.work.folder ? x->work.work.folder : "");
     return DLX_OK;
 }
 
@@ -233,10 +257,10 @@ static dlx_status run(exporter *x, dlx_error *err)
 {
     DLX_TRY(check_options(x, err));
     DLX_TRY(open_output(x, err));
+    DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(build(x, err));
     DLX_TRY(assemble(x, err));
     count_blobs(x);
-    DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
     DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
     x->result.file_bytes = x->output.position;
@@ -263,6 +287,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     dlx_graph_init(&x.graph);
     dlx_status s = run(&x, err);
     dlx_output_close(&x.output);
+    dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
     dlx_pool_free(x.pool);
     dlx_graph_free(&x.graph);
     dlx_checkpoint_close(&x.checkpoint);

@@ -15,8 +15,10 @@ typedef struct builder {
     dlx_graph *g;
     const dlx_checkpoint *c;
     int32_t rows, context;
-    uint32_t cos, sin; /* rows of this call's positions */
-    int32_t layer;     /* -1 outside of layers */
+    uint32_t cos, sin;   /* rows of this call's positions */
+    int32_t layer;       /* -1 outside of layers */
+    uint32_t (*taps)[2]; /* [DLX_LAYER_LINEARS] what goes into the linears of a layer and comes out; NULL: not asked */
+    size_t n_taps;
     dlx_error *err;
 } builder;
 
@@ -77,7 +79,12 @@ static dlx_status rope(builder *b, uint32_t positions)
 static uint32_t linear(builder *b, uint32_t x, uint32_t w, uint32_t bias)
 {
     uint32_t in[3] = {x, w, bias};
-    return dlx_graph_node(b->g, DLX_OP_LINEAR, in, bias == DLX_NONE ? 2 : 3, NULL, b->layer, b->err);
+    uint32_t y = dlx_graph_node(b->g, DLX_OP_LINEAR, in, bias == DLX_NONE ? 2 : 3, NULL, b->layer, b->err);
+    if (b->taps) {
+        b->taps[b->n_taps][0] = x;
+        b->taps[b->n_taps++][1] = y;
+    }
+    return y;
 }
 
 static uint32_t norm(builder *b, uint32_t x, const char *name, const dlx_st_tensor *w)
@@ -133,7 +140,7 @@ static uint32_t mlp(builder *b, uint32_t x, const dlx_layer_weights *w)
     return linear(b, binary(b, DLX_OP_SILU_MUL, gate, up), weight(b, "down.weight", w->down), DLX_NONE);
 }
 
-/* ---- the whole -------------------------------------------------------------------------------------------------- */
+/* ---- the parts -------------------------------------------------------------------------------------------------- */
 
 static void cache_inputs(builder *b, uint32_t cache[2])
 {
@@ -145,39 +152,104 @@ static void cache_inputs(builder *b, uint32_t cache[2])
     }
 }
 
-static dlx_status build(builder *b)
+static uint32_t row_input(builder *b, const char *name)
+{
+    int64_t rows = b->rows;
+    return made(b, dlx_graph_input(b->g, name, DLX_I64, 1, &rows, 1));
+}
+
+static uint32_t hidden_input(builder *b)
+{
+    int64_t dim[2] = {b->rows, b->c->shape.hidden};
+    return made(b, dlx_graph_input(b->g, "hidden", DLX_F32, 2, dim, 1));
+}
+
+/* Layer b->layer over h. */
+static uint32_t decoder_layer(builder *b, uint32_t h, const uint32_t cache[2], uint32_t fresh[2])
+{
+    const dlx_layer_weights *w = &b->c->layer[b->layer];
+    uint32_t n = norm(b, h, "attn_norm.weight", w->attn_norm);
+    h = binary(b, DLX_OP_ADD, h, attention(b, n, w, cache, fresh));
+    n = norm(b, h, "mlp_norm.weight", w->mlp_norm);
+    return binary(b, DLX_OP_ADD, h, mlp(b, n, w));
+}
+
+static dlx_status no_memory(builder *b)
+{
+    return dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", b->c->shape.layers);
+}
+
+static dlx_status add_outputs(builder *b, const uint32_t *values, size_t n)
+{
+    bool ok = true;
+    for (size_t i = 0; i < n; i++) ok = ok && dlx_graph_output(b->g, values[i]);
+    if (b->err->status != DLX_OK) return b->err->status;
+    return ok ? DLX_OK : no_memory(b);
+}
+
+static dlx_status build_whole(builder *b)
 {
     const dlx_checkpoint *c = b->c;
-    int64_t rows = b->rows;
     int32_t layers = c->shape.layers;
     uint32_t(*cache)[2] = dlx_arena_array(&b->g->arena, (size_t)layers, sizeof *cache);
     uint32_t(*fresh)[2] = dlx_arena_array(&b->g->arena, (size_t)layers, sizeof *fresh);
-    if (!cache || !fresh) return dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", layers);
-    uint32_t tokens = dlx_graph_input(b->g, "tokens", DLX_I64, 1, &rows, 1);
-    uint32_t positions = dlx_graph_input(b->g, "positions", DLX_I64, 1, &rows, 1);
+    if (!cache || !fresh) return no_memory(b);
+    uint32_t tokens = row_input(b, "tokens"), positions = row_input(b, "positions");
     for (b->layer = 0; b->layer < layers; b->layer++) cache_inputs(b, cache[b->layer]);
     b->layer = -1;
     if (b->err->status != DLX_OK) return b->err->status;
     uint32_t table = weight(b, "embed.weight", c->embed), h = binary(b, DLX_OP_EMBEDDING, table, tokens);
     DLX_TRY(rope(b, positions));
-    for (b->layer = 0; b->layer < layers; b->layer++) {
-        const dlx_layer_weights *w = &c->layer[b->layer];
-        uint32_t n = norm(b, h, "attn_norm.weight", w->attn_norm);
-        h = binary(b, DLX_OP_ADD, h, attention(b, n, w, cache[b->layer], fresh[b->layer]));
-        n = norm(b, h, "mlp_norm.weight", w->mlp_norm);
-        h = binary(b, DLX_OP_ADD, h, mlp(b, n, w));
-    }
+    for (b->layer = 0; b->layer < layers; b->layer++) h = decoder_layer(b, h, cache[b->layer], fresh[b->layer]);
     b->layer = -1;
     uint32_t head = c->shape.tied ? table : weight(b, "lm_head.weight", c->lm_head);
     uint32_t logits = linear(b, norm(b, h, "norm.weight", c->norm), head, DLX_NONE);
-    bool ok = dlx_graph_output(b->g, logits);
-    for (int32_t i = 0; i < layers; i++)
-        ok = ok && dlx_graph_output(b->g, fresh[i][0]) && dlx_graph_output(b->g, fresh[i][1]);
-    if (b->err->status != DLX_OK) return b->err->status;
-    return ok ? DLX_OK : dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", layers);
+    DLX_TRY(add_outputs(b, &logits, 1));
+    return add_outputs(b, fresh[0], 2 * (size_t)layers);
 }
 
-dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context, dlx_error *err)
+static dlx_status build_layer(builder *b)
+{
+    uint32_t cache[2], fresh[2], taps[DLX_LAYER_LINEARS][2];
+    int32_t layer = b->layer;
+    uint32_t h = hidden_input(b), positions = row_input(b, "positions");
+    cache_inputs(b, cache);
+    if (b->err->status != DLX_OK) return b->err->status;
+    b->layer = -1;
+    DLX_TRY(rope(b, positions));
+    b->layer = layer;
+    b->taps = taps;
+    h = decoder_layer(b, h, cache, fresh);
+    DLX_TRY(add_outputs(b, &h, 1));
+    DLX_TRY(add_outputs(b, fresh, 2));
+    return add_outputs(b, taps[0], 2 * b->n_taps);
+}
+
+/* Rows [first, first + n) of a matrix. */
+static dlx_st_tensor rows_of(const dlx_st_tensor *t, int64_t first, int64_t n)
+{
+    dlx_st_tensor part = *t;
+    uint64_t row = t->bytes / (uint64_t)t->dim[0];
+    if (part.data) part.data += (uint64_t)first * row;
+    part.offset += (uint64_t)first * row;
+    part.bytes = (uint64_t)n * row;
+    part.dim[0] = n;
+    return part;
+}
+
+static dlx_status build_head(builder *b, int64_t first, int64_t n)
+{
+    dlx_st_tensor part = rows_of(b->c->lm_head, first, n);
+    uint32_t h = hidden_input(b);
+    if (b->err->status != DLX_OK) return b->err->status;
+    uint32_t x = norm(b, h, "norm.weight", b->c->norm);
+    uint32_t out[2] = {linear(b, x, weight(b, "lm_head.weight", &part), DLX_NONE), x};
+    return add_outputs(b, out, 2);
+}
+
+/* ---- the calls -------------------------------------------------------------------------------------------------- */
+
+static dlx_status check_bounds(const dlx_checkpoint *c, int32_t max_rows, int32_t max_context, dlx_error *err)
 {
     if (max_context < 1 || max_context > c->shape.max_positions)
         return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; checkpoint '%s' has 1 to %d",
@@ -185,18 +257,57 @@ dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_ro
     if (max_rows < 1 || max_rows > max_context)
         return dlx_fail(err, DLX_E_LIMIT, "%d rows a call were asked for; expected 1 to the context of %d", max_rows,
                         max_context);
+    return DLX_OK;
+}
+
+static builder begin(dlx_graph *g, const dlx_checkpoint *c, int32_t rows, int32_t context, dlx_error *err)
+{
     /* A bound of 1 would say that the dimension does not vary: which one does is not in the file, so readers go by
      * size. The facts keep the bound that was asked for. */
     enum { LEAST = 2 };
-    dlx_error local = {0};
-    builder b = {.g = g,
-                 .c = c,
-                 .rows = max_rows < LEAST ? LEAST : max_rows,
-                 .context = max_context < LEAST ? LEAST : max_context,
-                 .layer = -1,
-                 .err = &local};
-    dlx_status s = build(&b);
-    if (s == DLX_OK) s = dlx_graph_verify(g, &local);
-    if (s != DLX_OK && err) *err = local;
+    return (builder){.g = g,
+                     .c = c,
+                     .rows = rows < LEAST ? LEAST : rows,
+                     .context = context < LEAST ? LEAST : context,
+                     .layer = -1,
+                     .err = err};
+}
+
+static dlx_status finish(const builder *b, dlx_status s, dlx_error *err)
+{
+    if (s == DLX_OK) s = dlx_graph_verify(b->g, b->err);
+    if (s != DLX_OK && err) *err = *b->err;
     return s;
+}
+
+dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context, dlx_error *err)
+{
+    dlx_error local = {0};
+    DLX_TRY(check_bounds(c, max_rows, max_context, err));
+    builder b = begin(g, c, max_rows, max_context, &local);
+    return finish(&b, build_whole(&b), err);
+}
+
+dlx_status dlx_build_layer(dlx_graph *g, const dlx_checkpoint *c, int32_t layer, int32_t max_rows, int32_t max_context,
+                           dlx_error *err)
+{
+    dlx_error local = {0};
+    if (layer < 0 || layer >= c->shape.layers)
+        return dlx_fail(err, DLX_E_INVALID, "layer %d was asked for; checkpoint '%s' has 0 to %d", layer, c->folder,
+                        c->shape.layers - 1);
+    DLX_TRY(check_bounds(c, 1, max_context, err));
+    builder b = begin(g, c, max_rows, max_context, &local);
+    b.layer = layer;
+    return finish(&b, build_layer(&b), err);
+}
+
+dlx_status dlx_build_head(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int64_t first, int64_t n,
+                          dlx_error *err)
+{
+    dlx_error local = {0};
+    if (first < 0 || n < 1 || first > c->lm_head->dim[0] - n)
+        return dlx_fail(err, DLX_E_INVALID, "%lld logits from %lld on were asked for; checkpoint '%s' has %lld",
+                        (long long)n, (long long)first, c->folder, (long long)c->lm_head->dim[0]);
+    builder b = begin(g, c, max_rows, 1, &local);
+    return finish(&b, build_head(&b, first, n), err);
 }

@@ -88,4 +88,34 @@ dlx_status dlx_cache_folder(char **out, dlx_error *err);
 dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context,
                            dlx_error *err);
 
+/* The linears of a decoder layer, in the order in which they run. */
+enum dlx_layer_linear {
+    DLX_LAYER_Q,
+    DLX_LAYER_K,
+    DLX_LAYER_V,
+    DLX_LAYER_O,
+    DLX_LAYER_GATE,
+    DLX_LAYER_UP,
+    DLX_LAYER_DOWN,
+    DLX_LAYER_LINEARS
+};
+
+/*
+ * Parts of that graph, for whoever runs a checkpoint layer by layer. The same operators over the same constants, so the
+ * numbers are those of the whole. A call may have more rows than there are positions: those of several sequences.
+ *
+ * Layer `layer`:
+ *   inputs   hidden [T,d] F32, positions [T] I64, k_N [P,K,D], v_N [P,K,D]
+ *   outputs  hidden [T,d], k_N [T,K,D], v_N [T,K,D]; then input and output of each linear, in the order above
+ */
+dlx_status dlx_build_layer(dlx_graph *g, const dlx_checkpoint *c, int32_t layer, int32_t max_rows, int32_t max_context,
+                           dlx_error *err);
+/*
+ * The last norm, and logits first .. first + n - 1 of the head, which may be larger than all layers together:
+ *   inputs   hidden [T,d] F32
+ *   outputs  logits [T,n], normed hidden [T,d]
+ */
+dlx_status dlx_build_head(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int64_t first, int64_t n,
+                          dlx_error *err);
+
 #endif

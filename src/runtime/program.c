@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/half.h"
 #include "base/io.h"
 #include "base/sizes.h"
 #include "graph/linear_kinds.h"
@@ -108,15 +109,49 @@ static pack_job job_of(const dlx_program *p, const dlx_node *n)
                       .shape = dlx_linear_shape(&p->g, n)};
 }
 
+/* Weights that lie in memory as the product takes them. */
+static bool in_place(const dlx_value *w)
+{
+    return w->source.data && w->source.transform == DLX_CONST_PLAIN;
+}
+
+/* Bytes [begin, end) of the floats that a weight of halves stands for. The halves are read into the upper half of `out`
+ * and widened from its front: what is written never reaches what is still to be read. */
+static dlx_status widen(const dlx_program *p, const dlx_value *w, size_t begin, size_t end, uint8_t *out,
+                        dlx_error *err)
+{
+    size_t n = (end - begin) / sizeof(float);
+    const uint8_t *half = out + n * sizeof(uint16_t);
+    DLX_TRY(dlx_const_read(w, begin / 2, out + n * sizeof(uint16_t), n * sizeof(uint16_t), err));
+    if (w->source.stored == DLX_F16) {
+        for (size_t i = 0, m; i < n; i += m) {
+            enum { AT_ONCE = 256 };
+            uint16_t h[AT_ONCE];
+            m = n - i < AT_ONCE ? n - i : AT_ONCE;
+            memcpy(h, half + i * sizeof *h, m * sizeof *h);
+            p->k.f16_to_f32((float *)(void *)out + i, h, m);
+        }
+        return DLX_OK;
+    }
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, half + i * sizeof h, sizeof h);
+        float f = dlx_bf16_to_f32(h);
+        memcpy(out + i * sizeof f, &f, sizeof f);
+    }
+    return DLX_OK;
+}
+
 /* Rows of n strips from the first of the job on: where they are in memory, or read into `buffer`. */
-static dlx_status take_strips(const pack_job *job, const dlx_value *v, size_t n, uint8_t *buffer, const void **out,
-                              dlx_error *err)
+static dlx_status take_strips(const dlx_program *p, const pack_job *job, const dlx_value *v, size_t n, uint8_t *buffer,
+                              const void **out, dlx_error *err)
 {
     size_t begin = strips_bytes(job, v, job->first), end = strips_bytes(job, v, job->first + n);
-    *out = v->source.data ? (const uint8_t *)v->source.data + begin : buffer;
-    if (v->source.data) return DLX_OK;
-    DLX_TRY(dlx_const_read(v, begin, buffer, end - begin, err));
-    dlx_file_expect(v->source.file, v->source.offset + end, PIECE_BYTES);
+    bool widens = v->source.transform == DLX_CONST_WIDEN;
+    *out = in_place(v) ? (const uint8_t *)v->source.data + begin : buffer;
+    if (in_place(v)) return DLX_OK;
+    DLX_TRY(widens ? widen(p, v, begin, end, buffer, err) : dlx_const_read(v, begin, buffer, end - begin, err));
+    if (v->source.file) dlx_file_expect(v->source.file, v->source.offset + end / (widens ? 2 : 1), PIECE_BYTES);
     return DLX_OK;
 }
 
@@ -133,19 +168,19 @@ static size_t scales_at(const pack_job *job, const dlx_value *w, size_t strips)
 }
 
 /* The weights of one layer, from memory or piece by piece from the file through `buffer`. */
-static dlx_status pack_linear(dlx_pool *pool, pack_job *job, const dlx_value *w, const dlx_value *scales,
-                              uint8_t *buffer, dlx_error *err)
+static dlx_status pack_linear(const dlx_program *p, dlx_pool *pool, pack_job *job, const dlx_value *w,
+                              const dlx_value *scales, uint8_t *buffer, dlx_error *err)
 {
     size_t strips = dlx_linear_strips(job->gemm, job->shape), most = piece_strips(job, w), n;
-    if (w->source.data && (!scales || scales->source.data)) {
+    if (in_place(w) && (!scales || scales->source.data)) {
         dlx_pool_for(pool, strips, 1, pack_strips, job);
         return DLX_OK;
     }
     for (; job->first < strips; job->first += n) {
         const void *groups = NULL;
         n = strips - job->first < most ? strips - job->first : most;
-        DLX_TRY(take_strips(job, w, n, buffer, &job->weights.w, err));
-        if (scales) DLX_TRY(take_strips(job, scales, n, buffer + scales_at(job, w, most), &groups, err));
+        DLX_TRY(take_strips(p, job, w, n, buffer, &job->weights.w, err));
+        if (scales) DLX_TRY(take_strips(p, job, scales, n, buffer + scales_at(job, w, most), &groups, err));
         job->weights.group_scale = groups;
         job->weights.first = job->first * job->gemm->strip;
         dlx_pool_for(pool, n, 1, pack_strips, job);
@@ -168,7 +203,7 @@ static dlx_status pack_layers(dlx_program *p, dlx_pool *pool, uint8_t *buffer, d
         pack_job job = job_of(p, n);
         job.to = p->packed + offset;
         const dlx_value *w = &p->g.values[n->in[1]];
-        DLX_TRY(pack_linear(pool, &job, w, group_scales(p, w), buffer, err));
+        DLX_TRY(pack_linear(p, pool, &job, w, group_scales(p, w), buffer, err));
         p->weights[i] = job.to;
         offset += packed_size_of(p, n);
     }
@@ -184,7 +219,7 @@ static size_t piece_bytes(const dlx_program *p)
         const dlx_value *w = n->op == DLX_OP_LINEAR ? &p->g.values[n->in[1]] : NULL;
         if (!w) continue;
         const dlx_value *scales = group_scales(p, w);
-        if (w->source.data && (!scales || scales->source.data)) continue;
+        if (in_place(w) && (!scales || scales->source.data)) continue;
         pack_job job = job_of(p, n);
         size_t strips = piece_strips(&job, w), bytes = scales_at(&job, w, strips);
         if (scales) bytes += strips_bytes(&job, scales, strips);
@@ -255,6 +290,15 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_o
     if (s == DLX_OK && o->pool) s = pack_weights(p, o->pool, err);
     if (s != DLX_OK) dlx_program_free(p);
     return s;
+}
+
+void dlx_program_repack(dlx_program *p, dlx_pool *pool, size_t node, const float *weights)
+{
+    pack_job job = job_of(p, &p->g.nodes[node]);
+    job.weights.w = weights;
+    /* The block is this program's own memory; it is constant for those who run the program. */
+    job.to = (uint8_t *)(uintptr_t)p->weights[node];
+    dlx_pool_for(pool, dlx_linear_strips(job.gemm, job.shape), 1, pack_strips, &job);
 }
 
 dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, const dlx_program_options *o,

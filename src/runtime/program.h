@@ -38,11 +38,15 @@ typedef struct dlx_program_options {
     const dlx_allocator *mem; /* of what the program keeps; NULL: the C library */
 } dlx_program_options;
 
-/* Takes over *g (left empty), whose constants must be PLAIN: row demand, then packing. */
+/* Takes over *g (left empty), whose constants must be PLAIN, but for float weights of linears, which may also be WIDEN:
+ * row demand, then packing. */
 dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_options *o, dlx_error *err);
 /* Imports method `method`, raises, prepares. `pte` must outlive the program. */
 dlx_status dlx_program_load(dlx_program *p, const dlx_pte *pte, const char *method, const dlx_program_options *o,
                             dlx_error *err);
+/* Puts other float weights [n,k] into LINEAR node `node`, whose weights are float and no other node's. Nobody may run
+ * the program meanwhile. */
+void dlx_program_repack(dlx_program *p, dlx_pool *pool, size_t node, const float *weights);
 /* Analyses the rows of a program with that signature: p->table. */
 dlx_status dlx_program_bind(dlx_program *p, const dlx_signature *sig, dlx_error *err);
 void dlx_program_free(dlx_program *p);

@@ -1,5 +1,6 @@
 if(NOT DLX_RUNTIME_ONLY)
   dlx_unit_test(test_export_choices LIBS dlx_core)
   dlx_unit_test(test_export LIBS dlx_core)
+  dlx_unit_test(test_export_solve LIBS dlx_core)
   dlx_unit_test(test_changing_files LIBS dlx_core)
 endif()

@@ -64,7 +64,11 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       quantization: Optional[str] = None, model_type: Optional[str] = None, max_seq_len: int = 0,
                       max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
                       quantization_config: Optional[PathLike] = None, exclude: Union[str, Iterable[str]] = (),
-                      progress: Optional[Callable[[int, int], Optional[bool]]] = None) -> ExportStatistics:
+                      rounding: Optional[str] = None, calibration: Optional[PathLike] = None,
+                      calibration_samples: int = 0, calibration_length: int = 0, calibration_seed: int = 0,
+                      work_folder: Optional[PathLike] = None,
+                      progress: Optional[Callable[[int, int], Optional[bool]]] = None,
+                      stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
 
     model_path     checkpoint folder, or "org/name" looked up read-only in the Hugging Face cache
@@ -81,7 +85,14 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                    does (docs/QUANTIZATION.md); its "default" stands in for quantization
     exclude        names of weights that stay float32, in the checkpoint or ours ("lm_head", "layers.0.down"), with * and
                    ? as in a shell
+    rounding       how weights of layers become int8 or int4: None or "nearest", each on its own; "gptq", so that answers
+                   to calibration data change least
+    calibration    that data: a file of JSON lines (docs/EXPORT.md); None: the model writes it
+    calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
+    calibration_seed   of masks, and of what the model writes
+    work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
+    stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
     UnsupportedError) for a checkpoint that is damaged or not covered, OSError when the file cannot be written. An
@@ -99,19 +110,27 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.chat_template = None if chat_template is None else _native.encode_path(chat_template)
     options.quantization_config = None if quantization_config is None else _native.encode_path(quantization_config)
     options.exclude = ",".join([exclude] if isinstance(exclude, str) else exclude).encode() or None
+    options.rounding = rounding.encode() if rounding is not None else None
+    options.calibration = None if calibration is None else _native.encode_path(calibration)
+    options.calibration_samples, options.calibration_length = calibration_samples, calibration_length
+    options.calibration_seed = calibration_seed
+    options.work_folder = None if work_folder is None else _native.encode_path(work_folder)
     notices: List[bytes] = []
-    statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, notices))
+    statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
     for sentence in notices:
         warnings.warn(sentence.decode(), stacklevel=2)
     return statistics
 
 
 def _export(job: running.Job, options: _native.ExportOptions,
-            progress: Optional[Callable[[int, int], Optional[bool]]], notices: List[bytes]) -> ExportStatistics:
+            progress: Optional[Callable[[int, int], Optional[bool]]],
+            stage: Optional[Callable[[str, int, int], Optional[bool]]], notices: List[bytes]) -> ExportStatistics:
     failure: List[BaseException] = []
     # Always installed, so that Ctrl-C is noticed while weights are written.
     options.progress = _native.PROGRESS_FN(
         lambda _, done, total: job.allows(failure.append, progress, lambda: (done, total)))
+    options.stage = _native.STAGE_FN(
+        lambda _, name, done, total: job.allows(failure.append, stage, lambda: (name.decode(), done, total)))
     options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
     result, error = _native.ExportResult(), _native.Error()
     status = _native.library().dlx_export(byref(options), byref(result), byref(error))

@@ -1,0 +1,277 @@
+#include "calibrate/ranges.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/output.h"
+#include "base/text_buffer.h"
+#include "format/json/json_file.h"
+
+enum { VERSION = 1, MOST_BYTES = 64 << 20 };
+
+static const char *const linears[DLX_LAYER_LINEARS] = {"q", "k", "v", "o", "gate", "up", "down"};
+
+/* ---- the list --------------------------------------------------------------------------------------------------- */
+
+static dlx_status no_memory(dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory keeping ranges of activations");
+}
+
+static dlx_status begin(dlx_ranges *r, const dlx_checkpoint *c, dlx_error *err)
+{
+    memset(r, 0, sizeof *r);
+    dlx_arena_init(&r->arena);
+    r->capacity = 2 * DLX_LAYER_LINEARS * (size_t)c->shape.layers;
+    r->list = dlx_arena_array(&r->arena, r->capacity, sizeof *r->list);
+    return r->list ? DLX_OK : no_memory(err);
+}
+
+void dlx_ranges_free(dlx_ranges *r)
+{
+    dlx_arena_free(&r->arena);
+    memset(r, 0, sizeof *r);
+}
+
+static dlx_status add(dlx_ranges *r, const char *name, dlx_bounds b, dlx_error *err)
+{
+    char *kept = dlx_arena_strndup(&r->arena, name, strlen(name));
+    if (!kept) return no_memory(err);
+    r->list[r->n++] = (dlx_tensor_range){.name = kept, .bounds = b};
+    return DLX_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const dlx_tensor_range *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static void sort(dlx_ranges *r)
+{
+    qsort(r->list, r->n, sizeof *r->list, by_name);
+}
+
+const dlx_tensor_range *dlx_ranges_find(const dlx_ranges *r, const char *name)
+{
+    dlx_tensor_range key = {.name = name};
+    return r->n ? bsearch(&key, r->list, r->n, sizeof *r->list, by_name) : NULL;
+}
+
+static void name_of(char *out, size_t size, int32_t layer, int linear, bool output)
+{
+    snprintf(out, size, "layers.%d.%s.%s", layer, linears[linear], output ? "output" : "input");
+}
+
+/* ---- measuring -------------------------------------------------------------------------------------------------- */
+
+typedef struct meter {
+    dlx_pool *pool;
+    dlx_histogram *of; /* [2 * DLX_LAYER_LINEARS] input and output of each linear */
+    dlx_histogram *scratch;
+    const float *last;             /* input that was counted last */
+    int shares[DLX_LAYER_LINEARS]; /* the linear whose input is this one's */
+} meter;
+
+static dlx_status measure_linear(void *ctx, const dlx_linear_rows *l, dlx_error *err)
+{
+    meter *m = ctx;
+    (void)err;
+    if (l->linear > 0 && l->x == m->last) {
+        m->shares[l->linear] = m->shares[l->linear - 1];
+    } else {
+        m->shares[l->linear] = l->linear;
+        dlx_histogram_add(&m->of[2 * l->linear], l->x, l->rows * l->n_in, m->pool, m->scratch);
+    }
+    m->last = l->x;
+    dlx_histogram_add(&m->of[2 * l->linear + 1], l->y, l->rows * l->n_out, m->pool, m->scratch);
+    return DLX_OK;
+}
+
+static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32_t layer, dlx_error *err)
+{
+    char name[64];
+    for (int i = 0; i < 2 * DLX_LAYER_LINEARS; i++) dlx_histogram_clear(&m->of[i]);
+    DLX_TRY(dlx_layerwise_load(w, layer, err));
+    DLX_TRY(dlx_layerwise_run(w, DLX_LAYERWISE_ADVANCE, measure_linear, m, err));
+    for (int i = 0; i < DLX_LAYER_LINEARS; i++)
+        for (int output = 0; output < 2; output++) {
+            name_of(name, sizeof name, layer, i, output);
+            DLX_TRY(add(r, name, dlx_observed(&m->of[2 * (output ? i : m->shares[i]) + output], r->observer), err));
+        }
+    return DLX_OK;
+}
+
+/* ---- files ------------------------------------------------------------------------------------------------------ */
+
+dlx_status dlx_ranges_text(const dlx_ranges *r, char **out, dlx_error *err)
+{
+    dlx_text_buffer t = {0};
+    dlx_put(&t,
+            "{\n  \"ranges\": %d,\n  \"observer\": \"%s\",\n  \"samples\": %llu,\n  \"rows\": %llu,\n  \"tensors\": {",
+            VERSION, dlx_observer_name(r->observer), (unsigned long long)r->samples, (unsigned long long)r->rows);
+    for (size_t i = 0; i < r->n; i++) {
+        const dlx_tensor_range *x = &r->list[i];
+        dlx_put(&t, "%s\n    ", i ? "," : "");
+        dlx_put_json(&t, x->name);
+        dlx_put(&t, ": [%.9g, %.9g]", (double)x->bounds.low, (double)x->bounds.high);
+    }
+    dlx_put(&t, "\n  }\n}\n");
+    return dlx_text_take(&t, out, "writing ranges", err);
+}
+
+dlx_status dlx_ranges_write(const dlx_ranges *r, const char *path, dlx_error *err)
+{
+    dlx_output out;
+    char *text;
+    DLX_TRY(dlx_ranges_text(r, &text, err));
+    dlx_status s = dlx_output_open(&out, path, err);
+    if (s == DLX_OK) {
+        s = dlx_output_write(&out, text, strlen(text), err);
+        if (s == DLX_OK) s = dlx_output_commit(&out, err);
+        dlx_output_close(&out);
+    }
+    free(text);
+    return s;
+}
+
+static dlx_status not_ranges(const char *path, const char *what, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_FORMAT, "'%s' is no file of ranges: %s", path, what);
+}
+
+static dlx_status read_bounds(dlx_bounds *out, const json_t *pair, const char *path, const char *name, dlx_error *err)
+{
+    const json_t *low = json_array_get(pair, 0), *high = json_array_get(pair, 1);
+    *out = (dlx_bounds){(float)json_number_value(low), (float)json_number_value(high)};
+    if (json_array_size(pair) == 2 && json_is_number(low) && json_is_number(high) && isfinite(out->low) &&
+        isfinite(out->high) && out->low <= 0 && out->high >= 0)
+        return DLX_OK;
+    return dlx_fail(err, DLX_E_FORMAT,
+                    "'%s': the range of '%.100s' is not [low, high] with two finite numbers that have 0 between them",
+                    path, name);
+}
+
+/* Those of layers 0 .. layers - 1. */
+static dlx_status read_tensors(dlx_ranges *r, const json_t *tensors, int32_t layers, const dlx_checkpoint *c,
+                               const char *path, dlx_error *err)
+{
+    char name[64];
+    if (!json_is_object(tensors)) return not_ranges(path, "it has no object \"tensors\"", err);
+    for (int32_t layer = 0; layer < layers; layer++)
+        for (int i = 0; i < 2 * DLX_LAYER_LINEARS; i++) {
+            dlx_bounds b;
+            name_of(name, sizeof name, layer, i / 2, i % 2);
+            const json_t *pair = json_object_get(tensors, name);
+            if (!pair)
+                return dlx_fail(err, DLX_E_FORMAT, "'%s' has no range of '%s'; was it measured on '%s'?", path, name,
+                                c->folder);
+            DLX_TRY(read_bounds(&b, pair, path, name, err));
+            DLX_TRY(add(r, name, b, err));
+        }
+    return DLX_OK;
+}
+
+static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_checkpoint *c, const char *path,
+                            dlx_error *err)
+{
+    const char *observer = json_string_value(json_object_get(root, "observer"));
+    const json_t *version = json_object_get(root, "ranges"), *samples = json_object_get(root, "samples"),
+                 *rows = json_object_get(root, "rows");
+    if (!json_is_integer(version)) return not_ranges(path, "it has no number \"ranges\"", err);
+    if (json_integer_value(version) != VERSION)
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s' holds ranges of version %lld; this build reads %d", path,
+                        (long long)json_integer_value(version), VERSION);
+    if (!observer) return not_ranges(path, "it names no \"observer\"", err);
+    if (dlx_observer_find(&r->observer, observer, err) != DLX_OK)
+        return dlx_fail_prefix(err, DLX_E_FORMAT, "'%s'", path);
+    if (json_integer_value(samples) < 0 || json_integer_value(rows) < 0)
+        return not_ranges(path, "\"samples\" or \"rows\" are negative", err);
+    r->samples = (uint64_t)json_integer_value(samples);
+    r->rows = (uint64_t)json_integer_value(rows);
+    const json_t *tensors = json_object_get(root, "tensors");
+    DLX_TRY(read_tensors(r, tensors, c->shape.layers, c, path, err));
+    if (json_object_size(tensors) == r->n) return DLX_OK;
+    return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
+                    path, json_object_size(tensors), c->folder, r->n);
+}
+
+dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err)
+{
+    json_t *root;
+    memset(out, 0, sizeof *out);
+    DLX_TRY(dlx_json_load(&root, path, MOST_BYTES, err));
+    dlx_status s = begin(out, c, err);
+    if (s == DLX_OK) s = read_root(out, root, c, path, err);
+    json_decref(root);
+    if (s == DLX_OK)
+        sort(out);
+    else
+        dlx_ranges_free(out);
+    return s;
+}
+
+/* ---- measuring all ---------------------------------------------------------------------------------------------- */
+
+/* What was found so far, to the work folder and back. */
+static dlx_status keep(const dlx_ranges *r, const dlx_work *work, dlx_error *err)
+{
+    char *path;
+    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
+    dlx_status s = dlx_ranges_write(r, path, err);
+    free(path);
+    return s;
+}
+
+static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
+{
+    char *path;
+    json_t *root = NULL;
+    if (!work->done) return DLX_OK;
+    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
+    dlx_status s = dlx_json_load(&root, path, MOST_BYTES, err);
+    if (s == DLX_OK) s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, path, err);
+    json_decref(root);
+    free(path);
+    return s;
+}
+
+static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, dlx_work *work, const dlx_checkpoint *c,
+                              dlx_error *err)
+{
+    size_t width = (size_t)c->shape.hidden;
+    DLX_TRY(work ? dlx_work_start(work, w, r->rows, width, err) : dlx_layerwise_start(w, NULL, err));
+    if (work) DLX_TRY(take_back(r, work, c, err));
+    for (int32_t layer = work ? work->done : 0; layer < c->shape.layers; layer++) {
+        DLX_TRY(measure_layer(r, w, m, layer, err));
+        if (!work) continue;
+        DLX_TRY(keep(r, work, err));
+        DLX_TRY(dlx_work_save(work, w, r->rows, width, layer + 1, err));
+    }
+    sort(r);
+    return DLX_OK;
+}
+
+dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
+                              dlx_observer o, const dlx_layerwise_options *run, dlx_error *err)
+{
+    size_t threads = (size_t)dlx_pool_threads(run->pool);
+    meter m = {.pool = run->pool,
+               .of = calloc(2 * DLX_LAYER_LINEARS, sizeof *m.of),
+               .scratch = calloc(threads, sizeof *m.scratch)};
+    dlx_layerwise *w = NULL;
+    dlx_status s = begin(out, c, err);
+    out->observer = o;
+    out->samples = samples->n;
+    out->rows = samples->rows;
+    if (s == DLX_OK && (!m.of || !m.scratch)) s = no_memory(err);
+    if (s == DLX_OK) s = dlx_layerwise_open(&w, c, samples, run, err);
+    if (s == DLX_OK) s = measure_all(out, w, &m, work, c, err);
+    dlx_layerwise_close(w);
+    free(m.of);
+    free(m.scratch);
+    if (s != DLX_OK) dlx_ranges_free(out);
+    return s;
+}

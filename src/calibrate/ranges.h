@@ -1,0 +1,48 @@
+/*
+ * Ranges of the numbers that go into the linears of a checkpoint's layers and come out of them: measured by running it
+ * over samples, kept in a JSON file, and looked up by name: "layers.3.down.input", "layers.3.down.output". (The head's
+ * are not among them: its logits are never int8.)
+ */
+#ifndef DLX_CALIBRATE_RANGES_H
+#define DLX_CALIBRATE_RANGES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/status.h"
+#include "calibrate/layerwise.h"
+#include "calibrate/observe.h"
+#include "calibrate/work.h"
+
+typedef struct dlx_tensor_range {
+    const char *name; /* in the arena */
+    dlx_bounds bounds;
+} dlx_tensor_range;
+
+typedef struct dlx_ranges {
+    dlx_arena arena;
+    dlx_tensor_range *list; /* [n] in the arena, sorted by name once they are complete */
+    size_t n, capacity;
+    dlx_observer observer;
+    uint64_t samples, rows; /* that they were measured on */
+} dlx_ranges;
+
+/* One layer in memory at a time, and the histograms of one layer: at most (14 + threads) * 33 kB. With a work folder
+ * (else NULL) it begins with layer work->done, and what was found goes there after each layer. */
+dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
+                              dlx_observer o, const dlx_layerwise_options *run, dlx_error *err);
+void dlx_ranges_free(dlx_ranges *ranges); /* fine on zeros */
+
+/* NULL: there is none of that name. */
+const dlx_tensor_range *dlx_ranges_find(const dlx_ranges *ranges, const char *name);
+
+/* {"ranges": 1, "observer": "mse", "samples": 128, "rows": 20480, "tensors": {"layers.0.down.input": [-1.5, 2.25],
+ * ...}} Reading gives back the same floats. A file that is no such thing, or of another checkpoint (other names than
+ * its layers have), is DLX_E_FORMAT with what is wrong. */
+dlx_status dlx_ranges_write(const dlx_ranges *ranges, const char *path, dlx_error *err);
+dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err);
+/* The same text in memory, malloc'd. */
+dlx_status dlx_ranges_text(const dlx_ranges *ranges, char **out, dlx_error *err);
+
+#endif

@@ -1,0 +1,145 @@
+"""Weights found by calibration: files of that kind in the official runtime, the program's and the package's options, and an
+interrupt while layers are solved."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from oracles import oracle
+
+oracle("executorch.runtime", "agreement with the official runtime is")
+
+import diffulex_edge  # noqa: E402
+from program import CLI, DATA, DEMO, fail, run, start  # noqa: E402
+from pte_blobs import named_data  # noqa: E402
+from test_quantised_files import agree, logits_of_both  # noqa: E402
+
+
+def write_lines(path, lines):
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def lines(tmp_path):
+    return write_lines(tmp_path / "chats.jsonl", [
+        {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good morning to you all"}]},
+        {"prompt": "2+2=", "answer": "4, of course"}, {"text": "It was a bright cold day in April"}, {"ids": list(range(40))}])
+
+
+@pytest.mark.parametrize("model, scheme", [("llada-tiny", "int4-g32"), ("dream-tiny", "int4"), ("sdar-tiny", "int4-g64"),
+                                           ("fast_dllm_v2-tiny", "int8-dynamic"), ("sdar-tiny", "int8-weight-only")])
+def test_the_official_runtime_agrees(model, scheme, lines, tmp_path):
+    stages = []
+    files = {}
+    for rounding in ("nearest", "gptq"):
+        files[rounding] = tmp_path / f"{rounding}.pte"
+        done = diffulex_edge.export_checkpoint(
+            DATA / "checkpoints" / model, files[rounding], max_seq_len=128, quantization=scheme, rounding=rounding,
+            calibration=lines if rounding == "gptq" else None,
+            stage=lambda name, done, total: stages.append((name, done, total)))
+        assert done.quantization == scheme
+    assert {name for name, _, _ in stages} == {"gptq"} and stages[-1][1] == stages[-1][2]
+    assert [done for _, done, _ in stages] == sorted({done for _, done, _ in stages})
+    nearest, solved = named_data(files["nearest"]), named_data(files["gptq"])
+    assert {k: len(v) for k, v in nearest.items()} == {k: len(v) for k, v in solved.items()}
+    changed = {k for k in nearest if nearest[k] != solved[k]}
+    assert changed and all(k.startswith("layers.") and ".weight" in k and "norm" not in k for k in changed)
+    assert {k.split(".")[2] for k in changed} == {"q", "k", "v", "o", "gate", "up", "down"}
+    case = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"][0]
+    stock, native = logits_of_both(files["gptq"], case, tmp_path)
+    agree(stock, native, scheme == "int8-weight-only")
+    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "gptq.pte", "l.safetensors", "nearest.pte"]
+
+
+def test_keywords_and_callbacks(lines, tmp_path):
+    def export(**keywords):
+        return diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte", max_seq_len=64,
+                                               quantization="int4-g32", **{"rounding": "gptq", **keywords})
+
+    def broken(name, done, total):
+        raise KeyError(name)
+
+    with pytest.raises(KeyError, match="gptq"):
+        export(calibration=lines, stage=broken)
+    with pytest.raises(diffulex_edge.Cancelled, match="goes on from there"):
+        export(calibration=lines, stage=lambda *_: False, work_folder=tmp_path / "work")
+    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "m.pte.work", "work"]
+    export(calibration=lines, work_folder=tmp_path / "work")
+    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "m.pte", "m.pte.work"]
+    first = (tmp_path / "m.pte").read_bytes()
+    export(calibration=lines)
+    assert (tmp_path / "m.pte").read_bytes() == first
+    for different in ({"calibration_samples": 7}, {"calibration_length": 20}, {"calibration_seed": 3}):
+        export(calibration=lines, **different)
+        assert (tmp_path / "m.pte").read_bytes() != first, different
+    stages = []
+    export(calibration_samples=4, calibration_length=24, stage=lambda *stage: stages.append(stage))
+    assert [s[0] for s in stages] == sorted((s[0] for s in stages), reverse=True) and stages[0][2] == 0
+    assert {s[0] for s in stages} == {"writing calibration texts", "gptq"}
+    for wrong in ({"rounding": "best"}, {"calibration_length": 10**6, "calibration": lines}, {"rounding": "nearest",
+                                                                                            "calibration": lines}):
+        with pytest.raises(ValueError):
+            export(**wrong)
+    with pytest.raises(FileNotFoundError):
+        export(calibration=tmp_path / "nowhere.jsonl")
+
+
+def test_mistakes_on_the_command_line(tmp_path):
+    checkpoint, path = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
+    assert fail("export", checkpoint, path, "--rounding", "best") == (
+        "rounding 'best' is not known; expected nearest or gptq")
+    assert "rounding gptq uses it" in fail("export", checkpoint, path, "--calibration-seed", 4)
+    bad = write_lines(tmp_path / "bad.jsonl", [{"question": "?"}])
+    assert "bad.jsonl', line 1: it has none of" in fail("export", checkpoint, path, "--rounding", "gptq", "--calibration", bad)
+    assert os.listdir(tmp_path) == ["bad.jsonl"]
+
+
+def wait_for(there, process):
+    end = time.monotonic() + 120
+    while not there() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.001)
+
+
+def test_an_interrupt_leaves_the_old_file_and_what_was_found(tmp_path):
+    """Ctrl-C when a layer is done: status 130, one sentence, and the same command goes on."""
+    path, work = tmp_path / "m.pte", tmp_path / "m.pte.work"
+    questions = write_lines(tmp_path / "q.jsonl", [{"ids": [(7 * i * k) % 60 + 2 for i in range(100)]} for k in range(1, 30)])
+    arguments = ("export", DEMO, path, "--quantization", "int4-g32", "--rounding", "gptq", "--calibration", questions,
+                 "--calibration-samples", "128")
+    run(*arguments)
+    want = path.read_bytes()
+    path.write_bytes(b"an older file")
+    process = subprocess.Popen([CLI, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for((work / "hidden.safetensors").exists, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130 and out == "", (out, err)
+    assert err == (f"diffulex-edge: the export was cancelled; '{path}' was left as it was, and what was found so far is in "
+                   f"'{work}': the same export goes on from there\n")
+    assert path.read_bytes() == b"an older file"
+    assert (work / "layer-00000.safetensors").exists()
+    run(*arguments)
+    assert path.read_bytes() == want
+    assert sorted(os.listdir(tmp_path)) == ["m.pte", "q.jsonl"]
+
+
+def test_a_killed_export_goes_on(tmp_path):
+    path, work = tmp_path / "m.pte", tmp_path / "m.pte.work"
+    questions = write_lines(tmp_path / "q.jsonl", [{"ids": [(7 * i * k) % 60 + 2 for i in range(100)]} for k in range(1, 30)])
+    arguments = ("export", DEMO, path, "--quantization", "int4-g32", "--rounding", "gptq", "--calibration", questions,
+                 "--calibration-samples", "64")
+    run(*arguments)
+    want = path.read_bytes()
+    process = subprocess.Popen([CLI, *map(str, arguments)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for((work / "hidden.safetensors").exists, process)
+    process.kill()
+    process.wait()
+    assert path.read_bytes() == want and work.is_dir()
+    done = start(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert path.read_bytes() == want
+    assert sorted(os.listdir(tmp_path)) == ["m.pte", "q.jsonl"]

@@ -1,0 +1,214 @@
+/*
+ * Calibrations that are interrupted: at every pass of a measurement, the next one goes on behind the last layer that
+ * was done and finds the same; folders of other runs, of other people, and damaged ones.
+ */
+#include "fail_fixture.h"
+
+#include "base/io.h"
+#include "calibrate/ranges.h"
+
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        dlx_error check_err = {0};                                                                                     \
+        dlx_error *err = &check_err;                                                                                   \
+        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
+    } while (0)
+
+enum { SAMPLES = 6, LENGTH = 40 };
+
+typedef struct fixture {
+    dlx_checkpoint c;
+    dlx_samples s;
+    dlx_pool *pool;
+    copy parent;
+    char folder[1024];
+} fixture;
+
+/* The work folder as one whose files are replaced. */
+static copy folder_of(const fixture *f)
+{
+    copy c;
+    int n = snprintf(c.folder, sizeof c.folder, "%s", f->folder);
+    assert_true(n > 0 && (size_t)n < sizeof c.folder);
+    return c;
+}
+
+static fixture open_fixture(const char *family)
+{
+    fixture f = {.parent = new_folder()};
+    char folder[1024];
+    int32_t ids[LENGTH];
+    dlx_samples_options o = {.length = LENGTH};
+    path_in(f.folder, f.parent.folder, "m.pte.work");
+    checkpoint_of(folder, family);
+    CHECK(dlx_checkpoint_open(&f.c, folder, NULL, err));
+    CHECK(dlx_pool_create(&f.pool, 1, err));
+    CHECK(dlx_samples_begin(&f.s, &f.c, SAMPLES, err));
+    for (int i = 0; i < SAMPLES; i++) {
+        for (int p = 0; p < LENGTH; p++) ids[p] = (p * 31 + i * 7) % 1000;
+        CHECK(dlx_samples_add(&f.s, &f.c, &o, ids, LENGTH, 10, err));
+    }
+    return f;
+}
+
+static void close_fixture(fixture *f)
+{
+    dlx_samples_free(&f->s);
+    dlx_pool_free(f->pool);
+    dlx_checkpoint_close(&f->c);
+    remove_copy(&f->parent);
+}
+
+typedef struct counter {
+    int calls, most; /* the tick that is refused; 0: none */
+} counter;
+
+static bool count(void *ctx, uint64_t rows)
+{
+    counter *c = ctx;
+    assert_true(rows > 0);
+    return ++c->calls != c->most;
+}
+
+static dlx_status measure(fixture *f, dlx_work *work, counter *c, char **text)
+{
+    dlx_ranges r;
+    dlx_layerwise_options run = {
+        .limit = dlx_cpu_best_isa(), .pool = f->pool, .pass_rows = 2 * LENGTH, .tick = count, .tick_ctx = c};
+    dlx_status s = dlx_ranges_measure(&r, work, &f->c, &f->s, DLX_OBSERVE_MSE, &run, NULL);
+    *text = NULL;
+    if (s == DLX_OK) CHECK(dlx_ranges_text(&r, text, err));
+    dlx_ranges_free(&r);
+    return s;
+}
+
+static void interrupted_at_every_pass(void **state)
+{
+    (void)state;
+    for (int k = 0; k < FAMILIES; k++) {
+        fixture f = open_fixture(families[k]);
+        char *want, *got;
+        counter all = {0};
+        CHECK(measure(&f, NULL, &all, &want));
+        assert_int_equal(all.calls % f.c.shape.layers, 0);
+        int passes = all.calls / f.c.shape.layers;
+        assert_true(passes > 1);
+        for (int stop = 1; stop <= all.calls; stop++) {
+            dlx_work work;
+            counter first = {.most = stop}, second = {0};
+            CHECK(dlx_work_open(&work, f.folder, 77, err));
+            assert_int_equal(work.done, 0);
+            assert_int_equal(measure(&f, &work, &first, &got), DLX_E_CANCELLED);
+            dlx_work_close(&work);
+            CHECK(dlx_work_open(&work, f.folder, 77, err));
+            assert_int_equal(work.done, (stop - 1) / passes);
+            CHECK(measure(&f, &work, &second, &got));
+            assert_string_equal(got, want);
+            assert_int_equal(second.calls, all.calls - (stop - 1) / passes * passes);
+            free(got);
+            CHECK(dlx_work_remove(&work, err));
+            dlx_work_close(&work);
+            assert_false(dlx_exists(f.folder));
+        }
+        free(want);
+        close_fixture(&f);
+    }
+}
+
+/* A run that was interrupted in its last layer. */
+static void leave_behind(fixture *f, uint64_t fingerprint)
+{
+    dlx_work work;
+    counter c = {.most = 4};
+    char *text;
+    CHECK(dlx_work_open(&work, f->folder, fingerprint, err));
+    assert_int_equal(measure(f, &work, &c, &text), DLX_E_CANCELLED);
+    assert_int_equal(work.done, 1);
+    dlx_work_close(&work);
+}
+
+static void another_run_begins_anew(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_work work;
+    char path[1024];
+    leave_behind(&f, 77);
+    path_in(path, f.folder, "ranges.json");
+    assert_true(dlx_exists(path));
+    CHECK(dlx_work_open(&work, f.folder, 78, err));
+    assert_int_equal(work.done, 0);
+    assert_false(dlx_exists(path));
+    dlx_work_close(&work);
+    close_fixture(&f);
+}
+
+static void what_is_damaged_is_made_anew(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_work work;
+    copy folder = folder_of(&f);
+    leave_behind(&f, 77);
+    write_text(&folder, "hidden.safetensors", "no such thing");
+    CHECK(dlx_work_open(&work, f.folder, 77, err));
+    assert_int_equal(work.done, 0);
+    dlx_work_close(&work);
+    leave_behind(&f, 77);
+    write_text(&folder, "ranges.json", "{\"tensors\": {}}");
+    CHECK(dlx_work_open(&work, f.folder, 77, err));
+    assert_int_equal(work.done, 1);
+    counter c = {0};
+    char *text;
+    assert_int_equal(measure(&f, &work, &c, &text), DLX_E_FORMAT);
+    dlx_work_close(&work);
+    close_fixture(&f);
+}
+
+static void folders_of_others_are_left_alone(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_work work;
+    dlx_error problem;
+    char path[1024];
+    leave_behind(&f, 77);
+    copy folder = folder_of(&f);
+    write_text(&folder, "holiday.jpg", "a photo");
+    path_in(path, f.folder, "holiday.jpg");
+    for (uint64_t print = 77; print < 79; print++) {
+        assert_int_equal(dlx_work_open(&work, f.folder, print, &problem), DLX_E_INVALID);
+        assert_non_null(strstr(problem.message, "holiday.jpg"));
+        assert_true(dlx_exists(path));
+        path_in(path, f.folder, "hidden.safetensors");
+        assert_true(dlx_exists(path));
+    }
+    assert_int_equal(dlx_work_open(&work, "/nowhere/at/all", 77, &problem), DLX_E_IO);
+    assert_int_equal(dlx_work_open(&work, path, 77, &problem), DLX_E_IO); /* a file */
+    close_fixture(&f);
+}
+
+static void fingerprints_tell_checkpoints_apart(void **state)
+{
+    (void)state;
+    uint64_t print[FAMILIES];
+    for (int k = 0; k < FAMILIES; k++) {
+        fixture f = open_fixture(families[k]);
+        print[k] = dlx_work_checkpoint(&f.c);
+        assert_true(print[k] == dlx_work_checkpoint(&f.c));
+        for (int i = 0; i < k; i++) assert_true(print[i] != print[k]);
+        close_fixture(&f);
+    }
+    assert_true(dlx_work_print(0, "ab", 2) == dlx_work_print(dlx_work_print(0, "a", 1), "b", 1));
+    assert_true(dlx_work_print(0, "ab", 2) != dlx_work_print(0, "ba", 2));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(interrupted_at_every_pass),           cmocka_unit_test(another_run_begins_anew),
+        cmocka_unit_test(what_is_damaged_is_made_anew),        cmocka_unit_test(folders_of_others_are_left_alone),
+        cmocka_unit_test(fingerprints_tell_checkpoints_apart),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,313 @@
+/*
+ * Exports whose weights are found by calibration: nearer to the float32 model than rounded ones, in files of the same
+ * size; the same bytes whether or not they were interrupted; what an interruption leaves, and what is refused.
+ */
+#include "fail_fixture.h"
+
+#include "base/io.h"
+#include "base/sizes.h"
+
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        dlx_error check_err = {0};                                                                                     \
+        dlx_error *err = &check_err;                                                                                   \
+        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
+    } while (0)
+
+typedef struct watcher {
+    int calls, most; /* the call that is refused; 0: none */
+    uint64_t done, total;
+    char stage[64];
+    char notice[512];
+} watcher;
+
+static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total)
+{
+    watcher *w = ctx;
+    if (!strcmp(w->stage, stage)) assert_true(done > w->done);
+    assert_true(!total || done <= total);
+    snprintf(w->stage, sizeof w->stage, "%s", stage);
+    w->done = done;
+    w->total = total;
+    return ++w->calls != w->most;
+}
+
+static void on_notice(void *ctx, const char *sentence)
+{
+    watcher *w = ctx;
+    snprintf(w->notice, sizeof w->notice, "%s", sentence);
+}
+
+static const char chats[] =
+    "{\"prompt\": \"What is two and two?\", \"answer\": \"It is four, as everybody knows.\"}\n"
+    "{\"prompt\": \"Say something\", \"answer\": \"The quick brown fox jumps over the dog.\"}\n"
+    "{\"text\": \"It was a bright cold day in April, and the clocks were striking thirteen.\"}\n"
+    "{\"prompt\": \"List three colours\", \"answer\": \"red, green and blue\"}\n";
+
+typedef struct fixture {
+    copy folder;
+    char checkpoint[1024], output[1024], calibration[1024], work[1024];
+    watcher w;
+} fixture;
+
+static fixture open_fixture(const char *family)
+{
+    fixture f = {.folder = new_folder()};
+    checkpoint_of(f.checkpoint, family);
+    path_in(f.output, f.folder.folder, "m.pte");
+    path_in(f.work, f.folder.folder, "m.pte.work");
+    path_in(f.calibration, f.folder.folder, "chats.jsonl");
+    write_text(&f.folder, "chats.jsonl", chats);
+    return f;
+}
+
+/* Text of a model that was trained on nothing is any ids: lines of them. */
+static void write_ids(const fixture *f)
+{
+    enum { LINES = 60, IDS = 48 };
+    uint64_t state = 1;
+    size_t n = 0, room = LINES * (IDS * 6 + 40);
+    char *text = calloc(room, 1);
+    assert_non_null(text);
+    for (int line = 0; line < LINES; line++) {
+        n += (size_t)snprintf(text + n, room - n, "{\"ids\": [1");
+        for (int i = 0; i < IDS; i++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            n += (size_t)snprintf(text + n, room - n, ", %u", (unsigned)(state >> 40) % 900);
+        }
+        n += (size_t)snprintf(text + n, room - n, "]}\n");
+    }
+    write_text(&f->folder, "chats.jsonl", text);
+    free(text);
+}
+
+static dlx_export_options options_of(fixture *f, const char *quantization, const char *rounding)
+{
+    dlx_export_options o = tiny_export(f->checkpoint, f->output, false);
+    o.quantization = quantization;
+    o.rounding = rounding;
+    o.stage = on_stage;
+    o.stage_ctx = o.notice_ctx = &f->w;
+    o.notice = on_notice;
+    if (rounding && !strcmp(rounding, "gptq")) o.calibration = f->calibration;
+    if (o.calibration) o.calibration_samples = 40;
+    return o;
+}
+
+static char *file_of(const char *path, size_t *n)
+{
+    char *bytes;
+    CHECK(dlx_read_file(&bytes, n, path, 1 << 26, err));
+    return bytes;
+}
+
+/* ---- how good it is --------------------------------------------------------------------------------------------- */
+
+static float *logits_of(fixture *f, const char *quantization, const char *rounding, size_t *n, uint64_t *bytes)
+{
+    enum { ROWS = 40 };
+    dlx_model *m;
+    dlx_session *s;
+    int32_t ids[ROWS];
+    dlx_export_options o = options_of(f, quantization, rounding);
+    dlx_export_result r = {.struct_size = sizeof r};
+    CHECK(dlx_export(&o, &r, err));
+    *bytes = r.file_bytes;
+    CHECK(dlx_model_open(&m, f->output, NULL, err));
+    const dlx_model_facts *facts = dlx_model_get_facts(m);
+    for (int i = 0; i < ROWS; i++) ids[i] = i % 3 == 2 ? facts->mask_id : (i * i * 71 + 5) % 900;
+    *n = ROWS * (size_t)facts->vocab_size;
+    float *logits = calloc(*n, sizeof *logits);
+    assert_non_null(logits);
+    dlx_forward_call call = {.struct_size = sizeof call,
+                             .ids = ids,
+                             .n_ids = ROWS,
+                             .attn_block = facts->attn_block,
+                             .n_rows = ROWS,
+                             .logits = logits};
+    CHECK(dlx_session_open(&s, m, 0, 0, err));
+    CHECK(dlx_session_forward(s, &call, err));
+    dlx_session_close(s);
+    dlx_model_close(m);
+    return logits;
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) sum += (double)(a[i] - b[i]) * (double)(a[i] - b[i]);
+    return sum;
+}
+
+static void gptq_is_nearer_than_rounding(void **state)
+{
+    static const char *const schemes[FAMILIES] = {"int4-g32", "int4", "int4-g32", "int4"};
+    (void)state;
+    for (int k = 0; k < FAMILIES; k++) {
+        fixture f = open_fixture(families[k]);
+        size_t n;
+        uint64_t bytes[3];
+        write_ids(&f);
+        float *exact = logits_of(&f, "none", NULL, &n, &bytes[0]);
+        assert_int_equal(f.w.calls, 0);
+        float *rounded = logits_of(&f, schemes[k], "nearest", &n, &bytes[1]);
+        assert_int_equal(f.w.calls, 0);
+        float *solved = logits_of(&f, schemes[k], "gptq", &n, &bytes[2]);
+        assert_string_equal(f.w.stage, "gptq");
+        assert_true(f.w.done == f.w.total && f.w.total > 0);
+        assert_true(bytes[1] == bytes[2]);
+        assert_false(dlx_exists(f.work));
+        double by_rounding = distance(exact, rounded, n), by_solving = distance(exact, solved, n);
+        if (!(by_solving < 0.8 * by_rounding)) fail_msg("%s: %g, by rounding %g", families[k], by_solving, by_rounding);
+        free(exact), free(rounded), free(solved);
+        remove_copy(&f.folder);
+    }
+}
+
+/* Without a file: its own answers. The same seed gives the same file, another one another. */
+static void a_model_calibrates_itself(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    char *file[3];
+    size_t n[3];
+    for (int i = 0; i < 3; i++) {
+        dlx_export_options o = options_of(&f, "int8-dynamic", "gptq");
+        o.calibration = NULL;
+        o.calibration_samples = 8;
+        o.calibration_length = 32;
+        o.calibration_seed = i / 2;
+        f.w = (watcher){.calls = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        assert_true(f.w.calls > 2);
+        file[i] = file_of(f.output, &n[i]);
+    }
+    assert_true(n[0] == n[1] && n[0] == n[2]);
+    assert_memory_equal(file[0], file[1], n[0]);
+    assert_true(memcmp(file[0], file[2], n[0]) != 0);
+    for (int i = 0; i < 3; i++) free(file[i]);
+    remove_copy(&f.folder);
+}
+
+/* ---- interruptions ---------------------------------------------------------------------------------------------- */
+
+static void interruptions_leave_the_old_file_and_a_folder(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_export_options o = options_of(&f, "int4", "gptq");
+    dlx_error problem;
+    size_t n, m;
+    CHECK(dlx_export(&o, NULL, err));
+    char *want = file_of(f.output, &n);
+    int calls = f.w.calls;
+    assert_true(calls > 3);
+    for (int stop = 1; stop <= calls; stop++) {
+        write_text(&f.folder, "m.pte", older);
+        f.w = (watcher){.most = stop};
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+        assert_non_null(strstr(problem.message, "m.pte' was left as it was"));
+        assert_non_null(strstr(problem.message, "m.pte.work': the same export goes on from there"));
+        char *got = file_of(f.output, &m);
+        assert_string_equal(got, older);
+        free(got);
+        assert_true(dlx_is_folder(f.work));
+        f.w = (watcher){.most = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        int layers = (stop - 1) / (calls / 3);
+        assert_int_equal(f.w.calls, calls - layers * (calls / 3));
+        got = file_of(f.output, &m);
+        assert_int_equal(m, n);
+        assert_memory_equal(got, want, n);
+        assert_false(dlx_exists(f.work));
+        free(got);
+    }
+    free(want);
+    remove_copy(&f.folder);
+}
+
+static bool stop_writing(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)ctx;
+    (void)done;
+    (void)total;
+    return false;
+}
+
+/* Solved, and then stopped while it was written: nothing is solved again. */
+static void an_output_that_is_cancelled_is_not_solved_again(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    dlx_export_options o = options_of(&f, "int4-g32", "gptq");
+    dlx_error problem;
+    char folder[1024];
+    path_in(folder, f.folder.folder, "elsewhere");
+    o.work_folder = folder;
+    o.progress = stop_writing;
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+    assert_non_null(strstr(problem.message, "solved weights are in"));
+    assert_true(dlx_is_folder(folder));
+    assert_false(dlx_exists(f.work));
+    o.progress = NULL;
+    f.w = (watcher){.most = 0};
+    CHECK(dlx_export(&o, NULL, err));
+    assert_int_equal(f.w.calls, 0);
+    assert_false(dlx_exists(folder));
+    assert_true(dlx_is_file(f.output));
+    remove_copy(&f.folder);
+}
+
+/* ---- refusals --------------------------------------------------------------------------------------------------- */
+
+static void what_contradicts_itself_is_refused(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    dlx_error problem;
+    dlx_export_options o = options_of(&f, "int8", "best");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_string_equal(problem.message, "rounding 'best' is not known; expected nearest or gptq");
+    o = options_of(&f, "none", "gptq");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_non_null(strstr(problem.message, "nothing to do"));
+    o = options_of(&f, "int8", "gptq");
+    o.exclude = "layers.*";
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_non_null(strstr(problem.message, "nothing to do"));
+    for (int i = 0; i < 5; i++) {
+        o = options_of(&f, "int8", i % 2 ? NULL : "nearest");
+        if (i == 0) o.calibration = f.calibration;
+        if (i == 1) o.calibration_samples = 4;
+        if (i == 2) o.calibration_length = 4;
+        if (i == 3) o.calibration_seed = 4;
+        if (i == 4) o.work_folder = f.work;
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+        assert_non_null(strstr(problem.message, "rounding gptq uses it"));
+    }
+    o = options_of(&f, "int8", "gptq");
+    o.calibration_samples = -1;
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    o = options_of(&f, "int8", "gptq");
+    o.calibration = "/nowhere.jsonl";
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_IO);
+    o = options_of(&f, "int8", "gptq");
+    o.work_folder = f.folder.folder; /* the calibration data lies there */
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_non_null(strstr(problem.message, "no file of a calibration"));
+    assert_true(dlx_exists(f.calibration));
+    assert_false(dlx_exists(f.output));
+    remove_copy(&f.folder);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gptq_is_nearer_than_rounding),
+        cmocka_unit_test(a_model_calibrates_itself),
+        cmocka_unit_test(interruptions_leave_the_old_file_and_a_folder),
+        cmocka_unit_test(an_output_that_is_cancelled_is_not_solved_again),
+        cmocka_unit_test(what_contradicts_itself_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
