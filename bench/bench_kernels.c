@@ -3,8 +3,8 @@
  * of several runs.
  *
  *   bench_kernels [--kernel NAME|products|attention|rows|read|all] [--shape IN:OUT[:ROWS]] [--group N]
- *                 [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16]
- * [--pieces N] [--sequences N]
+ *                 [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16|i8]
+ *                 [--pieces N] [--sequences N]
  *                 [--repeat N] [--json]
  *
  * Matrix products (f32, f32-f16w, ..., qs8-qc8w; --group is the group of qd8-qb4w) walk over copies of their weights
@@ -27,6 +27,7 @@
 #include "base/sizes.h"
 #include "base/threads.h"
 #include "kernels/kernels.h"
+#include "kernels/kv8.h"
 
 enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512, MAX_SEQUENCES = 4096 };
 #define COLD_BYTES ((size_t)192 << 20)
@@ -281,30 +282,56 @@ static void attention_units(void *arg, size_t begin, size_t end, size_t thread)
     }
 }
 
-/* Keys or values: as floats, or the same as halves. */
-static void *kv_block(const bench *b, size_t rows, size_t width)
+/* Keys or values, by the names of --kv. */
+static const struct {
+    const char *name;
+    dlx_dtype type;
+} kv_types[] = {{"f32", DLX_F32}, {"f16", DLX_F16}, {"i8", DLX_I8}};
+
+static bool kv_type_of(const char *name, dlx_dtype *type)
 {
-    size_t n = rows * width;
-    float *x = block_new(n * sizeof *x);
-    fill(x, n);
+    for (size_t i = 0; i < DLX_COUNT(kv_types); i++)
+        if (strcmp(kv_types[i].name, name) == 0) {
+            *type = kv_types[i].type;
+            return true;
+        }
+    return false;
+}
+
+/* Bytes of one row. */
+static size_t kv_row(const bench *b, size_t heads, size_t dim)
+{
+    return heads * (b->o.kv == DLX_I8 ? dlx_kv8_bytes(dim) : dim * dlx_dtype_size(b->o.kv));
+}
+
+/* As floats, or the same as halves or int8 records. */
+static void *kv_block(const bench *b, size_t rows, size_t heads, size_t dim)
+{
+    size_t n = rows * heads;
+    float *x = block_new(n * dim * sizeof *x);
+    fill(x, n * dim);
     if (b->o.kv == DLX_F32) return x;
-    uint16_t *h = block_new(n * sizeof *h);
-    b->k.f32_to_f16(h, x, n);
+    uint8_t *y = block_new(rows * kv_row(b, heads, dim));
+    for (size_t i = 0; i < n; i++)
+        if (b->o.kv == DLX_I8)
+            b->k.quantize_kv8(y + i * dlx_kv8_bytes(dim), x + i * dim, dim);
+        else
+            b->k.f32_to_f16((uint16_t *)(void *)y + i * dim, x + i * dim, dim);
     free(x);
-    return h;
+    return y;
 }
 
 /* Each sequence's `keys` rows of k and v in pieces of about equal length that lie in reverse order, a row of nothing
  * between them. */
-static dlx_kv_piece *cut(const bench *b, void *k, void *v, size_t keys, size_t width)
+static dlx_kv_piece *cut(const bench *b, void *k, void *v, size_t keys, size_t row)
 {
-    size_t n = b->o.pieces, element = b->o.kv == DLX_F16 ? sizeof(uint16_t) : sizeof(float);
+    size_t n = b->o.pieces;
     size_t at = b->o.sequences * (keys + n);
     dlx_kv_piece *piece = block_new(b->o.sequences * n * sizeof *piece);
     for (size_t i = 0; i < b->o.sequences * n; i++) {
         size_t rows = (i % n + 1) * keys / n - i % n * keys / n;
         at -= rows + 1;
-        piece[i] = (dlx_kv_piece){(uint8_t *)k + at * width * element, (uint8_t *)v + at * width * element, rows, width,
+        piece[i] = (dlx_kv_piece){(uint8_t *)k + at * row, (uint8_t *)v + at * row, rows, row / dlx_dtype_size(b->o.kv),
                                   b->o.kv};
     }
     return piece;
@@ -320,8 +347,8 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
     if (kv_heads == (size_t)b->o.threads) j.tile = rows;
     j.tiles = (rows + j.tile - 1) / j.tile;
     float *q = block_new(rows * heads * dim * sizeof(float)), *out = block_new(rows * heads * dim * sizeof(float));
-    void *k = kv_block(b, stored, kv_heads * dim), *v = kv_block(b, stored, kv_heads * dim);
-    dlx_kv_piece *piece = cut(b, k, v, keys, kv_heads * dim);
+    void *k = kv_block(b, stored, kv_heads, dim), *v = kv_block(b, stored, kv_heads, dim);
+    dlx_kv_piece *piece = cut(b, k, v, keys, kv_row(b, kv_heads, dim));
     int32_t *visible = block_new(rows * sizeof *visible);
     fill(q, rows * heads * dim);
     for (size_t i = 0; i < rows; i++) visible[i] = (int32_t)keys;
@@ -349,7 +376,7 @@ static void bench_attention_shape(const bench *b, size_t heads, size_t kv_heads,
     }
     char shape[96];
     int used = snprintf(shape, sizeof shape, "%zu/%zu x%zu rows %zu keys %zu", heads, kv_heads, dim, rows, keys);
-    if (b->o.kv == DLX_F16 || b->o.pieces > 1)
+    if (b->o.kv != DLX_F32 || b->o.pieces > 1)
         snprintf(shape + used, sizeof shape - (size_t)used, " %s in %zu", dlx_dtype_name(b->o.kv), b->o.pieces);
     if (b->o.sequences > 1) {
         used = (int)strlen(shape);
@@ -521,7 +548,7 @@ static void parse(options *o, int argc, char **argv)
         if (!value)
             die("usage: [--kernel f32|...|qs8-qc8w|products|read|attention|rows|all] [--shape IN:OUT[:ROWS]] "
                 "[--group N] [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv "
-                "f32|f16] [--pieces N] "
+                "f32|f16|i8] [--pieces N] "
                 "[--sequences N] [--repeat N] [--json]");
         i++;
         if (strcmp(word, "--kernel") == 0)
@@ -530,8 +557,8 @@ static void parse(options *o, int argc, char **argv)
             o->isa = value;
         else if (strcmp(word, "--threads") == 0)
             o->threads = atoi(value);
-        else if (strcmp(word, "--kv") == 0 && (strcmp(value, "f32") == 0 || strcmp(value, "f16") == 0))
-            o->kv = strcmp(value, "f16") == 0 ? DLX_F16 : DLX_F32;
+        else if (strcmp(word, "--kv") == 0 && kv_type_of(value, &o->kv))
+            continue;
         else if (strcmp(word, "--attention") == 0) {
             size_t *a = o->attention;
             if (sscanf(value, "%zu:%zu:%zu:%zu:%zu", &a[0], &a[1], &a[2], &a[3], &a[4]) != 5)

@@ -1,7 +1,7 @@
 /*
  * What sequences cost together: one of 8 rows, one of 32 rows, and four of 8 rows in one pass, turn by turn in one
- * process; a fork of a cached prefix; a cache of halves. Prints milliseconds (minimum and median) and the ratios that
- * matter. Works on any .pte; weights may be noise.
+ * process; a fork of a cached prefix; caches of halves and of int8. Prints milliseconds (minimum and median) and the
+ * ratios that matter. Works on any .pte; weights may be noise.
  *
  * usage: bench_sessions model.pte [--context 512] [--threads 2] [--repeats 15] [--rows 8] [--sequences 4]
  */
@@ -12,7 +12,9 @@
 
 #include "diffulex_edge/model.h"
 
-enum { MOST_SEQUENCES = 16, MOST_REPEATS = 200, CHUNK = 32 };
+enum { MOST_SEQUENCES = 16, MOST_REPEATS = 200, CHUNK = 32, SMALLER = 2 };
+
+static const char *const smaller[SMALLER] = {"float16", "int8"}; /* caches */
 
 typedef struct options {
     const char *path;
@@ -74,8 +76,8 @@ typedef struct bench {
     dlx_model *m;
     int32_t vocab;
     int32_t *ids;
-    dlx_workspace *w, *halves;
-    dlx_session *s[MOST_SEQUENCES], *half;
+    dlx_workspace *w, *small_w[SMALLER];
+    dlx_session *s[MOST_SEQUENCES], *small[SMALLER];
     float *logits;
 } bench;
 
@@ -125,19 +127,23 @@ static void open_all(bench *b)
     for (int32_t i = 0; i < f->max_context; i++) b->ids[i] = (int32_t)((i * 2654435761u >> 8) % (uint32_t)b->vocab);
     b->logits = memory((size_t)rows * (size_t)b->vocab * sizeof *b->logits);
     check(dlx_workspace_open(&b->w, b->m, &w, &err), &err);
-    w.kv_type = "float16";
-    w.max_sessions = 1;
-    check(dlx_workspace_open(&b->halves, b->m, &w, &err), &err);
     for (int i = 0; i < b->o.sequences; i++) b->s[i] = prefilled(b, b->w);
-    b->half = prefilled(b, b->halves);
+    w.max_sessions = 1;
+    for (int i = 0; i < SMALLER; i++) {
+        w.kv_type = smaller[i];
+        check(dlx_workspace_open(&b->small_w[i], b->m, &w, &err), &err);
+        b->small[i] = prefilled(b, b->small_w[i]);
+    }
 }
 
 static void close_all(bench *b)
 {
     for (int i = 0; i < b->o.sequences; i++) dlx_session_close(b->s[i]);
-    dlx_session_close(b->half);
+    for (int i = 0; i < SMALLER; i++) {
+        dlx_session_close(b->small[i]);
+        dlx_workspace_close(b->small_w[i]);
+    }
     dlx_workspace_close(b->w);
-    dlx_workspace_close(b->halves);
     dlx_model_close(b->m);
     free(b->ids);
     free(b->logits);
@@ -183,33 +189,40 @@ static void show_memory(const bench *b)
 {
     dlx_error err = {0};
     dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = 1};
-    dlx_memory floats = {.struct_size = sizeof floats}, halves = floats;
-    check(dlx_workspace_memory(b->m, &o, &floats, &err), &err);
-    o.kv_type = "float16";
-    check(dlx_workspace_memory(b->m, &o, &halves, &err), &err);
-    printf("  KV cache of %d positions: float32 %.1f MB, float16 %.1f MB\n", dlx_model_get_facts(b->m)->max_context,
-           (double)floats.kv_cache / 1e6, (double)halves.kv_cache / 1e6);
+    dlx_memory memory = {.struct_size = sizeof memory};
+    check(dlx_workspace_memory(b->m, &o, &memory, &err), &err);
+    printf("  KV cache of %d positions: float32 %.1f MB", dlx_model_get_facts(b->m)->max_context,
+           (double)memory.kv_cache / 1e6);
+    for (int i = 0; i < SMALLER; i++) {
+        o.kv_type = smaller[i];
+        check(dlx_workspace_memory(b->m, &o, &memory, &err), &err);
+        printf(", %s %.1f MB", smaller[i], (double)memory.kv_cache / 1e6);
+    }
+    printf("\n");
 }
 
 static void measure(bench *b)
 {
-    char names[5][64];
+    char names[4 + SMALLER][64];
     int all = b->o.rows * b->o.sequences;
     snprintf(names[0], 64, "one sequence, %d rows", b->o.rows);
     snprintf(names[1], 64, "one sequence, %d rows", all);
     snprintf(names[2], 64, "%d sequences of %d rows, one pass", b->o.sequences, b->o.rows);
-    snprintf(names[3], 64, "one sequence, %d rows, float16 cache", b->o.rows);
-    snprintf(names[4], 64, "fork of %d positions", b->o.context);
+    snprintf(names[3], 64, "fork of %d positions", b->o.context);
     series small = {.name = names[0]}, large = {.name = names[1]}, batch = {.name = names[2]},
-           half = {.name = names[3]}, fork = {.name = names[4]}, warm = {0};
+           fork = {.name = names[3]}, cache[SMALLER] = {{0}}, warm = {0};
+    for (int i = 0; i < SMALLER; i++) {
+        snprintf(names[4 + i], 64, "one sequence, %d rows, %s cache", b->o.rows, smaller[i]);
+        cache[i].name = names[4 + i];
+    }
     time_one(b, b->s[0], all, &warm);
     time_batch(b, &warm);
-    time_one(b, b->half, b->o.rows, &warm);
+    for (int i = 0; i < SMALLER; i++) time_one(b, b->small[i], b->o.rows, &warm);
     for (int i = 0; i < b->o.repeats; i++) {
         time_one(b, b->s[0], b->o.rows, &small);
         time_batch(b, &batch);
         time_one(b, b->s[0], all, &large);
-        time_one(b, b->half, b->o.rows, &half);
+        for (int k = 0; k < SMALLER; k++) time_one(b, b->small[k], b->o.rows, &cache[k]);
         time_fork(b, &fork);
     }
     printf("%s, %s, %d threads, %d cached positions, %d turns\n", b->o.path, dlx_model_kernels(b->m), b->o.threads,
@@ -217,14 +230,15 @@ static void measure(bench *b)
     show(&small);
     show(&large);
     show(&batch);
-    show(&half);
+    for (int i = 0; i < SMALLER; i++) show(&cache[i]);
     show(&fork);
     printf("  %d sequences / one of %d rows: %.2f (min), %.2f (median)\n", b->o.sequences, b->o.rows,
            least(&batch) / least(&small), median(&batch) / median(&small));
     printf("  %d sequences / one of %d rows: %.2f (min), %.2f (median)\n", b->o.sequences, all,
            least(&batch) / least(&large), median(&batch) / median(&large));
-    printf("  float16 / float32 cache: %.2f (min), %.2f (median)\n", least(&half) / least(&small),
-           median(&half) / median(&small));
+    for (int i = 0; i < SMALLER; i++)
+        printf("  %s / float32 cache: %.2f (min), %.2f (median)\n", smaller[i], least(&cache[i]) / least(&small),
+               median(&cache[i]) / median(&small));
     show_memory(b);
 }
 

@@ -22,6 +22,7 @@ PAGE = ROOT / "docs" / "PERFORMANCE.md"
 BEGIN, END = "<!-- sizing: begin (bench/sizing.py --write) -->", "<!-- sizing: end -->"
 POSITIONS = 8192  # of the programs; sessions may be bounded below
 CONTEXTS = (512, 2048, 8192)
+CACHES = ("float32", "float16", "int8")
 ROWS = (8, 32, 256)
 
 # name: (what it is, options of make_checkpoint)
@@ -31,9 +32,10 @@ SHAPES = {
     "1.5b": ("1.5B: Fast-dLLM v2", "--family fast_dllm_v2 --size 1.5b"),
     "4b": ("4B: SDAR", "--family sdar --size 4b"),
     "8b": ("8B: SDAR", "--family sdar --size 8b"),
+    "llada-8b": ("8B: LLaDA", "--family llada --size 8b --positions 8192"),
     "tiny": ("tiny: SDAR, for tests", "--family sdar --size tiny --positions 8192"),
 }
-PUBLISHED = ("0.5b", "1.5b", "4b", "8b")
+PUBLISHED = ("0.5b", "1.5b", "4b", "8b", "llada-8b")
 
 
 def run(*command):
@@ -56,7 +58,7 @@ def measure(name, build):
         run(cli, "export", "--hf-model-path", checkpoint, "--output-path", program, "--quantization", "int8-dynamic",
             "--max-seq-len", POSITIONS)
         sizes = {"file_bytes": program.stat().st_size}
-        for kv in ("float32", "float16"):
+        for kv in CACHES:
             for rows in ROWS:
                 for context in CONTEXTS:
                     out = json.loads(run(cli, "inspect", program, "--json", "--max-rows", rows, "--max-context", context,
@@ -77,7 +79,7 @@ def row_of(name, sizes):
     cells = [SHAPES[name][0], megabytes(sizes["file_bytes"]),
              megabytes(fixed["total"] - fixed["kv_cache"] - fixed["activations"]),
              several(sizes["float32", rows, CONTEXTS[1]]["activations"] for rows in ROWS)]
-    cells += [several(sizes[kv, 32, context]["kv_cache"] for context in CONTEXTS) for kv in ("float32", "float16")]
+    cells += [several(sizes[kv, 32, context]["kv_cache"] for context in CONTEXTS) for kv in CACHES]
     cells += [several(sizes["float32", 32, context]["total"] for context in CONTEXTS)]
     return "| " + " | ".join(cells) + " |"
 
@@ -85,7 +87,7 @@ def row_of(name, sizes):
 def heading():
     contexts = " / ".join(map(str, CONTEXTS))
     cells = ["shape", "int8 program", "model", f"activations: {' / '.join(map(str, ROWS))} rows",
-             f"KV cache: {contexts} positions", "the same, float16", f"all together, 32 rows: {contexts} positions"]
+             f"KV cache: {contexts} positions", *(f"the same, {kv}" for kv in CACHES[1:]), f"all together, 32 rows: {contexts} positions"]
     return "| " + " | ".join(cells) + " |\n|" + " --- |" * len(cells)
 
 

@@ -12,7 +12,7 @@ dlx_status dlx_cli_open_tokenizer(dlx_tokenizer **out, const char *path, dlx_err
     return dlx_cli_is_folder(path) ? dlx_tokenizer_open_folder(out, path, err) : dlx_tokenizer_open_pte(out, path, err);
 }
 
-const char *const dlx_cli_kv_types[] = {"float32", "float16", NULL};
+const char *const dlx_cli_kv_types[] = {"float32", "float16", "int8", NULL};
 
 int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out)
 {
@@ -20,7 +20,7 @@ int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out)
     *out = name ? name : dlx_cli_kv_types[0];
     for (size_t i = 0; dlx_cli_kv_types[i]; i++)
         if (!strcmp(*out, dlx_cli_kv_types[i])) return DLX_CLI_OK;
-    return dlx_cli_usage(a->command, "--kv-cache: expected float32 or float16, got '%s'", name);
+    return dlx_cli_usage(a->command, "--kv-cache: expected float32, float16 or int8, got '%s'", name);
 }
 
 int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, bool needs_tokenizer)

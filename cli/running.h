@@ -9,7 +9,7 @@
 /* clang-format off */
 #define DLX_CLI_KV_OPTION                                                                                              \
     {"kv-cache", DLX_CLI_TEXT, "TYPE",                                                                                 \
-     "cached keys and values: float32 (default; exact) or float16 (half the memory, 11 bits)", 0, 0}
+     "cached keys and values: float32 (default; exact), float16 (half the memory) or int8 (about a quarter)", 0, 0}
 #define DLX_CLI_CPU_OPTION                                                                                             \
     {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0}
 #define DLX_CLI_RUN_OPTIONS                                                                                            \

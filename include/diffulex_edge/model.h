@@ -112,7 +112,10 @@ typedef struct dlx_workspace_options {
     int32_t max_sessions; /* open at one time, 1 .. 1024; 0: 16 */
     int32_t kv_positions; /* stored by all sessions together, rounded up to pages; shared prefixes count once. 0, or
                              more than that: max_sessions times max_context */
-    const char *kv_type;  /* of cached keys and values: NULL or "float32": exact; "float16": half the memory, 11 bits */
+    /* Of cached keys and values. NULL or "float32": exact; "float16": half the memory, 11 bits; "int8": a byte each and
+     * two for the scale of a token's keys (values) of one head, 8 bits. Numbers that the type cannot hold (a half:
+     * 65520 and beyond; int8: 2^127) fail the call that makes them. */
+    const char *kv_type;
 } dlx_workspace_options;
 
 /* options may be NULL. Close all its sessions before the workspace, and the workspace before its model. */

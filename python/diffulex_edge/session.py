@@ -203,7 +203,8 @@ class Model(Opened):
         """A new session of at most max_rows rows a call and max_context positions (0: the file's bounds), in memory of
         its own.
 
-        kv_type   of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits
+        kv_type   of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits,
+                  "int8" about a quarter and keeps 8, of a scale for each token and head
         """
         own = _open_workspace(self, _workspace_options(max_rows, max_context, 1, 0, kv_type))
         session = Session(self, None, _open_session(own), max_rows, max_context, own)
@@ -219,7 +220,8 @@ class Model(Opened):
         max_sessions   open at one time, 1 to 1024; 0: 16
         kv_positions   stored by all sessions together, rounded up to pages of 64; shared ones count once. 0, or more
                        than that: all that the sessions can store
-        kv_type        of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits
+        kv_type        of cached keys and values: "float32" is exact, "float16" takes half the memory and keeps 11 bits,
+                       "int8" about a quarter and keeps 8, of a scale for each token and head
         """
         from .workspace import Workspace
         return Workspace(self, max_rows, max_context, max_sessions, kv_positions, kv_type)

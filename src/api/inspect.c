@@ -13,6 +13,7 @@
 #include "base/structs.h"
 #include "base/text_buffer.h"
 #include "engine/model.h"
+#include "engine/workspace.h"
 #include "format/facts.h"
 #include "runtime/import.h"
 #include "runtime/raise.h"
@@ -66,9 +67,9 @@ static dlx_status measure(report *r, dlx_error *err)
     r->memory.struct_size = sizeof r->memory;
     DLX_TRY(dlx_workspace_memory(&r->model, w, &r->memory, err));
     DLX_TRY(dlx_model_bounds(&r->model, &w->max_rows, &w->max_context, err));
-    size_t element = dlx_dtype_size(strcmp(w->kv_type, "float16") ? DLX_F32 : DLX_F16);
-    uint64_t position = 2 * (uint64_t)r->model.layers * (uint64_t)r->model.kv_width * element;
-    w->kv_positions = (int32_t)(r->memory.kv_cache / position);
+    dlx_dtype type;
+    DLX_TRY(dlx_kv_type_of(&type, w->kv_type, err));
+    w->kv_positions = (int32_t)(r->memory.kv_cache / (2 * (uint64_t)r->model.layers * dlx_kv_row(&r->model, type)));
     return DLX_OK;
 }
 

@@ -54,6 +54,7 @@ static dlx_status recognise(dlx_model *m, dlx_error *err)
             in->dim[1] != first->dim[1] || in->dim[2] != first->dim[2] || out->dim[0] != tokens->dim[0])
             return bad_signature("has caches of unequal shapes", err);
     }
+    m->kv_heads = first->dim[1];
     if (__builtin_mul_overflow(first->dim[1], first->dim[2], &m->kv_width) || m->kv_width < 1 ||
         m->kv_width > 1 << 24 || tokens->dim[0] < 1 || tokens->dim[0] > 1 << 24 || first->dim[0] < 1 ||
         first->dim[0] > 1 << 24 || logits->dim[1] < 1 || logits->dim[1] > 1 << 24)

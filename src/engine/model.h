@@ -22,8 +22,8 @@ struct dlx_model {
     dlx_pool *pool;     /* NULL: loaded for inspection */
     dlx_pool *own_pool; /* the same, unless the caller gave it */
     int threads;
-    size_t layers;    /* pairs of cache inputs */
-    int64_t kv_width; /* kv_heads * head_dim */
+    size_t layers;              /* pairs of cache inputs */
+    int64_t kv_heads, kv_width; /* kv_width: kv_heads * head_dim */
 };
 
 typedef struct dlx_load_options {

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "engine/workspace.h"
+#include "kernels/kv8.h"
 
 /* ---- choosing ---- */
 
@@ -152,9 +152,9 @@ static size_t kept_rows(const dlx_call *k)
     return (size_t)k->c.n_store;
 }
 
-/* Of a pass that has keys or values which a half cannot hold: whether they are this call's. All rows of the piece
+/* Of a pass that has keys or values which the cache cannot hold: whether they are this call's. All rows of the piece
  * count, stored or not: whether a call succeeds does not depend on how it is cut either. */
-static dlx_status check_half(const dlx_workspace *w, const dlx_call *k, size_t begin, dlx_error *err)
+static dlx_status check_rows(const dlx_workspace *w, const dlx_call *k, size_t begin, dlx_error *err)
 {
     size_t width = (size_t)w->m->kv_width, n = (size_t)k->next.rows * width;
     for (size_t t = 0; t < 2 * w->m->layers; t++) {
@@ -164,15 +164,32 @@ static dlx_status check_half(const dlx_workspace *w, const dlx_call *k, size_t b
             fits &= fabsf(x[i]) < 65520.0f; /* what rounds to a finite half */
             numbers &= x[i] == x[i];
         }
+        if (!numbers && w->kv_type == DLX_I8) /* what has no record became NaN */
+            return dlx_fail(err, DLX_E_INTERNAL,
+                            "the %s of layer %zu are NaN, infinite or beyond 1.7e38; the weights may be damaged",
+                            t % 2 ? "values" : "keys", t / 2);
         if (!numbers)
             return dlx_fail(err, DLX_E_INTERNAL, "the %s of layer %zu are NaN; the weights may be damaged",
                             t % 2 ? "values" : "keys", t / 2);
-        if (!fits)
+        if (!fits && w->kv_type == DLX_F16)
             return dlx_fail(err, DLX_E_LIMIT,
                             "the %s of layer %zu are too large for a float16 cache; open the workspace with float32",
                             t % 2 ? "values" : "keys", t / 2);
     }
     return DLX_OK;
+}
+
+/* `rows` rows of floats that lie side by side become rows of the cache that do. */
+static void store_rows(const dlx_workspace *w, uint8_t *to, const float *x, size_t rows)
+{
+    const dlx_kernels *k = &w->m->program.k;
+    size_t heads = (size_t)w->m->kv_heads, width = (size_t)w->m->kv_width, dim = width / heads;
+    if (w->kv_type == DLX_F32)
+        memcpy(to, x, rows * width * sizeof *x);
+    else if (w->kv_type == DLX_F16)
+        (void)k->f32_to_f16((uint16_t *)(void *)to, x, rows * width);
+    else /* they stand for records already, and get the same ones */
+        for (size_t i = 0; i < rows * heads; i++) (void)k->quantize_kv8(to + i * dlx_kv8_bytes(dim), x + i * dim, dim);
 }
 
 static void keep_rows(dlx_workspace *w, const dlx_call *k, size_t begin)
@@ -186,11 +203,7 @@ static void keep_rows(dlx_workspace *w, const dlx_call *k, size_t begin)
             int32_t position = first + (int32_t)r;
             take = DLX_KV_PAGE - (size_t)(position % DLX_KV_PAGE); /* rows of one page lie side by side */
             if (take > n - r) take = n - r;
-            uint8_t *to = dlx_kv_at(k->s, t, position);
-            if (w->kv_type == DLX_F32)
-                memcpy(to, x, take * width * sizeof *x);
-            else
-                (void)w->m->program.k.f32_to_f16((uint16_t *)(void *)to, x, take * width);
+            store_rows(w, dlx_kv_at(k->s, t, position), x, take);
         }
     }
 }
@@ -211,7 +224,7 @@ static void take_results(dlx_workspace *w, dlx_call *k, const dlx_segment *segme
     size_t vocab = (size_t)w->m->facts.vocab_size;
     dlx_error error = {0};
     dlx_status s = DLX_OK;
-    if (w->kv_type == DLX_F16 && dlx_executor_beyond_half(w->ex)) s = check_half(w, k, segment->begin, &error);
+    if (w->kv_type != DLX_F32 && dlx_executor_beyond_cache(w->ex)) s = check_rows(w, k, segment->begin, &error);
     if (s == DLX_OK && k->next.n_asked)
         s = check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
     if (s != DLX_OK) {

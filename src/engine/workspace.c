@@ -20,15 +20,25 @@ typedef struct layout {
     uint64_t kv_bytes, table_bytes;
 } layout;
 
-static dlx_status kv_type_of(const char *name, dlx_dtype *out, dlx_error *err)
+dlx_status dlx_kv_type_of(dlx_dtype *out, const char *name, dlx_error *err)
 {
-    if (!name || !strcmp(name, "float32"))
-        *out = DLX_F32;
-    else if (!strcmp(name, "float16"))
-        *out = DLX_F16;
-    else
-        return dlx_fail(err, DLX_E_INVALID, "kv_type is '%s'; expected float32 or float16", name);
-    return DLX_OK;
+    static const struct {
+        const char *name;
+        dlx_dtype type;
+    } types[] = {{"float32", DLX_F32}, {"float16", DLX_F16}, {"int8", DLX_I8}};
+    *out = DLX_F32;
+    if (!name) return DLX_OK;
+    for (size_t i = 0; i < DLX_COUNT(types); i++)
+        if (!strcmp(name, types[i].name)) {
+            *out = types[i].type;
+            return DLX_OK;
+        }
+    return dlx_fail(err, DLX_E_INVALID, "kv_type is '%s'; expected float32, float16 or int8", name);
+}
+
+size_t dlx_kv_row(const dlx_model *m, dlx_dtype type)
+{
+    return dlx_cache_row(type, (size_t)m->kv_heads, (size_t)(m->kv_width / m->kv_heads));
 }
 
 static dlx_status count_pages(const dlx_workspace_options *o, layout *l, dlx_error *err)
@@ -52,13 +62,13 @@ static dlx_status lay_out(const dlx_model *m, const dlx_workspace_options *o, la
     if (l->max_sessions < 1 || l->max_sessions > MOST_SESSIONS)
         return dlx_fail(err, DLX_E_INVALID, "max_sessions is %d; expected 1 to %d, or 0 for %d", o->max_sessions,
                         MOST_SESSIONS, DEFAULT_SESSIONS);
-    DLX_TRY(kv_type_of(o->kv_type, &l->kv_type, err));
+    DLX_TRY(dlx_kv_type_of(&l->kv_type, o->kv_type, err));
     if (l->kv_type != DLX_F32 && !m->program.table.holds)
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "kv_type %s needs a program whose attention is recognised, but %s; use float32", o->kv_type,
                         m->program.table.why_not);
     DLX_TRY(count_pages(o, l, err));
-    l->kv_row = (size_t)m->kv_width * dlx_dtype_size(l->kv_type);
+    l->kv_row = dlx_kv_row(m, l->kv_type);
     uint64_t page = (uint64_t)l->kv_row * DLX_KV_PAGE, tensors = 2 * (uint64_t)m->layers;
     if (!dlx_mul_u64(page, tensors, &page) || !dlx_mul_u64(page, (uint64_t)l->n_pages, &l->kv_bytes) ||
         l->kv_bytes > SIZE_MAX / 2)

@@ -145,6 +145,10 @@ void dlx_calls_pass(dlx_workspace *w, dlx_call *const *calls, size_t n);
 
 /* ---- workspace.c ---- */
 
+/* Of dlx_workspace_options: NULL is float32; DLX_I8 are int8 records (kernels/kv8.h). */
+dlx_status dlx_kv_type_of(dlx_dtype *out, const char *name, dlx_error *err);
+/* Bytes of one position in one cache tensor. */
+size_t dlx_kv_row(const dlx_model *m, dlx_dtype type);
 dlx_status dlx_workspace_create(dlx_workspace **out, const dlx_model *m, const dlx_workspace_options *o,
                                 dlx_error *err);
 

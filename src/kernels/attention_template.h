@@ -34,7 +34,7 @@ typedef struct attention_scratch {
     float *values;              /* [padded_dim / PANEL][KEY_BLOCK][PANEL] */
 } attention_scratch;
 
-/* Keys of one block that lie side by side in memory. */
+/* Keys of one block that lie side by side in memory: k and v are what the first of them has of this head. */
 typedef struct key_run {
     const void *k, *v;
     size_t rows, row_stride;
@@ -51,6 +51,17 @@ typedef struct value_source {
     const key_run *runs;
     size_t slices; /* elements between the columns of one panel and the next */
 } value_source;
+
+/* Of the types that keys and values may have. */
+DLX_INLINE size_t element_bytes(dlx_dtype type)
+{
+    return type == DLX_F32 ? sizeof(float) : type == DLX_F16 ? sizeof(uint16_t) : sizeof(int8_t);
+}
+
+DLX_INLINE value_type value_type_of(dlx_dtype type)
+{
+    return type == DLX_F32 ? VALUES_F32 : type == DLX_F16 ? VALUES_F16 : VALUES_KV8;
+}
 
 /* Rows that were not yet requested. */
 typedef struct row_cursor {
@@ -195,14 +206,20 @@ static void pack_queries(attention_pass *p)
 
 DLX_INLINE const void *element_at(const void *base, dlx_dtype type, size_t i)
 {
-    return (const uint8_t *)base + i * (type == DLX_F16 ? sizeof(uint16_t) : sizeof(float));
+    return (const uint8_t *)base + i * element_bytes(type);
+}
+
+/* Element i of a row, behind its scale where it has one. */
+DLX_INLINE const void *number_at(const void *row, dlx_dtype type, size_t i)
+{
+    return element_at(row, type, i + (type == DLX_I8 ? DLX_KV8_SCALE_BYTES : 0));
 }
 
 /* Keys [begin, end), one block, as runs; returns how many. Blocks are asked for in ascending order. Pieces that follow
  * each other in memory become one run. */
 static size_t find_runs(key_run out[KEY_BLOCK], attention_pass *p, size_t begin, size_t end)
 {
-    size_t n = 0, head = p->kv_head * p->args->head_dim;
+    size_t n = 0, dim = p->args->head_dim;
     for (size_t key = begin; key < end;) {
         const dlx_kv_piece *piece = &p->args->piece[p->piece];
         size_t skip = key - p->piece_key, rows = min_size(piece->rows - skip, end - key);
@@ -211,7 +228,7 @@ static size_t find_runs(key_run out[KEY_BLOCK], attention_pass *p, size_t begin,
             p->piece++;
             continue;
         }
-        size_t first = skip * piece->row_stride + head;
+        size_t first = skip * piece->row_stride + p->kv_head * (piece->type == DLX_I8 ? dlx_kv8_bytes(dim) : dim);
         key_run run = {.k = element_at(piece->k, piece->type, first),
                        .v = element_at(piece->v, piece->type, first),
                        .rows = rows,
@@ -229,24 +246,27 @@ static size_t find_runs(key_run out[KEY_BLOCK], attention_pass *p, size_t begin,
     return n;
 }
 
-/* `to` becomes n floats of a run's key or value row, from element `first` on. */
-DLX_INLINE void copy_row(float *to, const void *base, dlx_dtype type, size_t first, size_t n)
+/* `to` becomes n floats of row i of a run's keys or values, from element `first` on. */
+DLX_INLINE void copy_row(float *to, const void *base, const key_run *run, size_t i, size_t first, size_t n)
 {
-    const uint16_t *halves = (const uint16_t *)base + first;
-    if (type == DLX_F32) {
-        memcpy(to, (const float *)base + first, n * sizeof *to);
+    const void *row = element_at(base, run->type, i * run->row_stride), *from = number_at(row, run->type, first);
+    if (run->type == DLX_F32) {
+        memcpy(to, from, n * sizeof *to);
     } else if (n == PANEL) {
-        UNROLL for (size_t j = 0; j < PANEL; j += VF) vf_store(to + j, vf_load_f16(halves + j));
+        value_type type = value_type_of(run->type);
+        vf scale = vf_set1(type == VALUES_KV8 ? dlx_kv8_scale(row) : 0.0f);
+        UNROLL for (size_t j = 0; j < PANEL; j += VF) vf_store(to + j, load_value(from, j, type, scale));
+    } else if (run->type == DLX_F16) {
+        f16_to_f32(to, from, n);
     } else {
-        f16_to_f32(to, halves, n);
+        dequantize_i8(to, from, dlx_kv8_scale(row), n);
     }
 }
 
 /* Keys [first, first + n) of a run become rows of floats; returns where the next ones go. */
 static float *copy_keys(float *to, const key_run *run, size_t first, size_t n, size_t dim)
 {
-    for (size_t i = first; i < first + n; i++, to += dim + KEY_PAD)
-        copy_row(to, run->k, run->type, i * run->row_stride, dim);
+    for (size_t i = first; i < first + n; i++, to += dim + KEY_PAD) copy_row(to, run->k, run, i, 0, dim);
     return to;
 }
 
@@ -258,7 +278,7 @@ static void copy_values(attention_pass *p, const key_run *runs, size_t n_runs)
         float *to = p->s.values + d * KEY_BLOCK;
         for (size_t r = 0; r < n_runs; r++) {
             for (size_t i = 0; i < runs[r].rows; i++, to += PANEL) {
-                copy_row(to, runs[r].v, runs[r].type, i * runs[r].row_stride + d, columns);
+                copy_row(to, runs[r].v, &runs[r], i, d, columns);
                 if (columns < PANEL) memset(to + columns, 0, (PANEL - columns) * sizeof *to);
             }
         }
@@ -270,7 +290,7 @@ static void enter_run(row_cursor *c, bool values)
     const key_run *run = c->run;
     c->next = values ? run->v : run->k;
     c->rows = run->rows;
-    c->row_bytes = run->row_stride * (run->type == DLX_F16 ? sizeof(uint16_t) : sizeof(float));
+    c->row_bytes = run->row_stride * element_bytes(run->type);
 }
 
 static row_cursor rows_of(const key_run *runs, size_t n_runs, bool values)
@@ -327,8 +347,8 @@ static void score_keys(const attention_pass *p, const query_panel *panel, const 
         for (size_t i = 0; i < rows; i += most) {
             size_t n = min_size(most, rows - i);
             score_tile_args t = {.y = p->s.scores + (done + i) * width,
-                                 .x = (const float *)run->k + i * run->row_stride,
-                                 .x_row = run->row_stride,
+                                 .x = p->s.keys,
+                                 .x_row = dim + KEY_PAD,
                                  .w = queries,
                                  .depth = dim,
                                  .request = requests,
@@ -337,8 +357,9 @@ static void score_keys(const attention_pass *p, const query_panel *panel, const 
             next_rows(requests + most, &ahead->values, n, true);
             if (source->copy) {
                 copy_keys(p->s.keys, run, i, n, dim);
-                t.x = p->s.keys;
-                t.x_row = dim + KEY_PAD;
+            } else {
+                t.x = (const float *)run->k + i * run->row_stride;
+                t.x_row = run->row_stride;
             }
             tiles[n - 1](&t);
         }
@@ -471,7 +492,7 @@ static void add_values(const attention_pass *p, const query_panel *panel, const 
         const key_run *run = &source->runs[r];
         size_t depth = min_size(run->rows, keys - done), taken = 0;
         for (size_t d = 0; d < p->padded_dim; d += taken) {
-            const void *values = element_at(run->v, run->type, d / PANEL * source->slices);
+            const void *values = number_at(run->v, run->type, d / PANEL * source->slices);
             for (size_t i = 0; i < panel->queries; i += height) {
                 size_t n = min_size(height, panel->queries - i);
                 float *out = p->s.out + (panel->first + i) * p->padded_dim + d;
@@ -481,20 +502,22 @@ static void add_values(const attention_pass *p, const query_panel *panel, const 
                                      .x = p->s.scores + done * panel->width + i,
                                      .x_step = panel->width,
                                      .w = values,
-                                     .w_step = run->row_stride,
+                                     .scale = run->v,
+                                     .w_step = run->row_stride * element_bytes(run->type),
                                      .depth = depth};
-                value_tile_of(n, wide ? p->padded_dim - d : PANEL, run->type == DLX_F16, &taken)(&t);
+                value_tile_of(n, wide ? p->padded_dim - d : PANEL, value_type_of(run->type), &taken)(&t);
             }
         }
         done += depth;
     }
 }
 
-static bool has_halves(const key_run *runs, size_t n_runs)
+/* Of the runs with the smallest elements: less than a float's where keys need widening. */
+static size_t least_element_bytes(const key_run *runs, size_t n_runs)
 {
-    for (size_t r = 0; r < n_runs; r++)
-        if (runs[r].type == DLX_F16) return true;
-    return false;
+    size_t least = sizeof(float);
+    for (size_t r = 0; r < n_runs; r++) least = min_size(least, element_bytes(runs[r].type));
+    return least;
 }
 
 /* Rows that a tile reads together lie in one set of the first-level cache. */
@@ -514,20 +537,21 @@ static void attend_block(attention_pass *p, size_t begin, size_t end)
         key_copy = {.k = p->s.keys, .rows = end - begin, .row_stride = dim + KEY_PAD, .type = DLX_F32},
         value_copy = {.v = p->s.values, .rows = end - begin, .row_stride = PANEL, .type = DLX_F32};
     size_t n_runs = find_runs(in_place, p, begin, end);
-    bool halves = has_halves(in_place, n_runs);
+    size_t element = least_element_bytes(in_place, n_runs);
+    bool widen = element < sizeof(float);
     key_source keys_at = {.runs = in_place,
-                          .copy = halves || (width < PANEL && !several && is_crowded(in_place, n_runs))};
+                          .copy = widen || (width < PANEL && !several && is_crowded(in_place, n_runs))};
     value_source values_at = {.runs = in_place, .slices = PANEL};
     block_requests ahead = {.keys = rows_of(in_place, n_runs, false),
                             .values = rows_of(in_place, n_runs, true),
-                            .step = halves ? LINE_BYTES / 2 : LINE_BYTES};
-    if (halves && several) {
+                            .step = REQUESTS * element};
+    if (widen && several) {
         float *to = p->s.keys;
         for (size_t r = 0; r < n_runs; r++) to = copy_keys(to, &in_place[r], 0, in_place[r].rows, dim);
         keys_at = (key_source){.runs = &key_copy};
         ahead.keys = (row_cursor){0};
     }
-    request_first_keys(&ahead, dim * (halves ? sizeof(uint16_t) : sizeof(float)));
+    request_first_keys(&ahead, dim * element);
     for (size_t first = 0; first < p->queries;) {
         query_panel panel = panel_at(p, first);
         first += panel.width;

@@ -4,7 +4,7 @@
  *
  * Score tiles take the dot products of some keys with one panel of queries, which is as wide as a tile of the matrix
  * products, or one vector where there are fewer queries, or half of one where that is faster (NARROW_VECTORS, the type
- * nf): so the work follows the number of queries. Value tiles add value rows, floats or halves, to the sums of up to
+ * nf): so the work follows the number of queries. Value tiles add value rows of any type to the sums of up to
  * TILE_ROWS queries; the fewer the queries, the more columns. Either way there are enough independent chains to keep
  * the multipliers busy.
  *
@@ -89,28 +89,37 @@ typedef struct value_tile_args {
     bool add; /* start is y; otherwise zeros */
     const float *x;
     size_t x_step;
-    const void *w; /* floats or halves, rows w_step elements apart */
+    const void *w;        /* rows w_step bytes apart */
+    const uint8_t *scale; /* kv8: the record of the first row, w_step apart as well */
     size_t w_step, depth;
 } value_tile_args;
 
 typedef void (*value_tile_fn)(const value_tile_args *t);
 
-DLX_INLINE vf load_value(const void *w, size_t i, const bool halves)
+typedef enum value_type { VALUES_F32, VALUES_F16, VALUES_KV8, VALUE_TYPES } value_type;
+
+DLX_INLINE vf load_value(const void *w, size_t i, const value_type type, vf scale)
 {
-    return halves ? vf_load_f16((const uint16_t *)w + i) : vf_load((const float *)w + i);
+    if (type == VALUES_KV8) return vf_mul(vi_to_vf(vi_load_i8((const int8_t *)w + i)), scale);
+    return type == VALUES_F16 ? vf_load_f16((const uint16_t *)w + i) : vf_load((const float *)w + i);
 }
 
 /* The arguments behind `t` are constants wherever this is inlined. */
-DLX_INLINE void value_tile(const value_tile_args *t, const size_t rows, const size_t vecs, const bool halves)
+DLX_INLINE void value_tile(const value_tile_args *t, const size_t rows, const size_t vecs, const value_type type)
 {
     vf acc[TILE_ROWS][MOST_VALUE_VECS], wv[MOST_VALUE_VECS];
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < vecs; j++) acc[i][j] =
         t->add ? vf_load(t->y + i * t->y_stride + j * VF) : vf_set1(0.0f);
-    const uint8_t *w = t->w;
+    const uint8_t *w = t->w, *record = t->scale;
     const float *x = t->x;
-    const size_t x_step = t->x_step, w_step = t->w_step * (halves ? sizeof(uint16_t) : sizeof(float));
+    const size_t x_step = t->x_step, w_step = t->w_step;
+    vf scale = vf_set1(0.0f);
     for (size_t s = t->depth; s > 0; s--) {
-        UNROLL for (size_t j = 0; j < vecs; j++) wv[j] = load_value(w, j * VF, halves);
+        if (type == VALUES_KV8) {
+            scale = vf_set1(dlx_kv8_scale(record));
+            record += w_step;
+        }
+        UNROLL for (size_t j = 0; j < vecs; j++) wv[j] = load_value(w, j * VF, type, scale);
         UNROLL for (size_t i = 0; i < rows; i++)
         {
             vf xv = vf_set1(x[i]);
@@ -123,38 +132,44 @@ DLX_INLINE void value_tile(const value_tile_args *t, const size_t rows, const si
         vf_store(t->y + i * t->y_stride + j * VF, acc[i][j]);
 }
 
-#define VALUE_TILE(name, rows, vecs, halves)                                                                           \
+#define VALUE_TILE(name, rows, vecs, type)                                                                             \
     static __attribute__((noinline)) void name(const value_tile_args *t)                                               \
     {                                                                                                                  \
-        value_tile(t, rows, vecs, halves);                                                                             \
+        value_tile(t, rows, vecs, type);                                                                               \
     }
-#define F32_VALUE_TILE(n) VALUE_TILE(f32_value_tile_##n, n, TILE_VECS, false)
-#define F16_VALUE_TILE(n) VALUE_TILE(f16_value_tile_##n, n, TILE_VECS, true)
+#define F32_VALUE_TILE(n) VALUE_TILE(f32_value_tile_##n, n, TILE_VECS, VALUES_F32)
+#define F16_VALUE_TILE(n) VALUE_TILE(f16_value_tile_##n, n, TILE_VECS, VALUES_F16)
+#define KV8_VALUE_TILE(n) VALUE_TILE(kv8_value_tile_##n, n, TILE_VECS, VALUES_KV8)
 EACH_TILE_ROWS(F32_VALUE_TILE)
 EACH_TILE_ROWS(F16_VALUE_TILE)
-VALUE_TILE(f32_value_tile_1x4, 1, 4, false)
-VALUE_TILE(f32_value_tile_2x4, 2, 4, false)
-VALUE_TILE(f32_value_tile_3x4, 3, 4, false)
-VALUE_TILE(f32_value_tile_1x8, 1, 8, false)
-VALUE_TILE(f16_value_tile_1x4, 1, 4, true)
-VALUE_TILE(f16_value_tile_2x4, 2, 4, true)
-VALUE_TILE(f16_value_tile_3x4, 3, 4, true)
-VALUE_TILE(f16_value_tile_1x8, 1, 8, true)
+EACH_TILE_ROWS(KV8_VALUE_TILE)
+#define WIDE_VALUE_TILES(name, type)                                                                                   \
+    VALUE_TILE(name##_1x4, 1, 4, type)                                                                                 \
+    VALUE_TILE(name##_2x4, 2, 4, type)                                                                                 \
+    VALUE_TILE(name##_3x4, 3, 4, type)                                                                                 \
+    VALUE_TILE(name##_1x8, 1, 8, type)
+WIDE_VALUE_TILES(f32_value_tile, VALUES_F32)
+WIDE_VALUE_TILES(f16_value_tile, VALUES_F16)
+WIDE_VALUE_TILES(kv8_value_tile, VALUES_KV8)
 
 /* The tile for `rows` queries and as many of `columns` columns, a multiple of PANEL, as it takes: *taken. */
-static value_tile_fn value_tile_of(size_t rows, size_t columns, bool halves, size_t *taken)
+static value_tile_fn value_tile_of(size_t rows, size_t columns, value_type type, size_t *taken)
 {
-    static const value_tile_fn panel[2][TILE_ROWS] = {TILE_TABLE(f32_value_tile), TILE_TABLE(f16_value_tile)};
-    static const value_tile_fn wide[2][FEW_ROWS] = {{f32_value_tile_1x4, f32_value_tile_2x4, f32_value_tile_3x4},
-                                                    {f16_value_tile_1x4, f16_value_tile_2x4, f16_value_tile_3x4}};
+    static const value_tile_fn panel[VALUE_TYPES][TILE_ROWS] = {TILE_TABLE(f32_value_tile), TILE_TABLE(f16_value_tile),
+                                                                TILE_TABLE(kv8_value_tile)};
+    static const value_tile_fn wide[VALUE_TYPES][FEW_ROWS] = {
+        {f32_value_tile_1x4, f32_value_tile_2x4, f32_value_tile_3x4},
+        {f16_value_tile_1x4, f16_value_tile_2x4, f16_value_tile_3x4},
+        {kv8_value_tile_1x4, kv8_value_tile_2x4, kv8_value_tile_3x4}};
+    static const value_tile_fn widest[VALUE_TYPES] = {f32_value_tile_1x8, f16_value_tile_1x8, kv8_value_tile_1x8};
     if (rows == 1 && columns >= 8 * VF) {
         *taken = 8 * VF;
-        return halves ? f16_value_tile_1x8 : f32_value_tile_1x8;
+        return widest[type];
     }
     if (rows <= FEW_ROWS && columns >= 4 * VF) {
         *taken = 4 * VF;
-        return wide[halves][rows - 1];
+        return wide[type][rows - 1];
     }
     *taken = PANEL;
-    return panel[halves][rows - 1];
+    return panel[type][rows - 1];
 }

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "kernels/kv8.h"
 #include "kernels/qd8.h"
 
 enum { SUM_LANES = 32, SUM_VECS = SUM_LANES / VF };
@@ -285,6 +286,26 @@ static bool f32_to_f16(uint16_t *y, const float *x, size_t n)
     return finite;
 }
 
+static bool quantize_kv8(uint8_t *record, const float *x, size_t n)
+{
+    float lo, hi;
+    bool finite = row_range(&lo, &hi, x, n), fits;
+    float up = dlx_kv8_begin(record, hi > -lo ? hi : -lo, finite, &fits);
+    int8_t *q = (int8_t *)record + DLX_KV8_SCALE_BYTES;
+    if (!fits) {
+        memset(q, 0, n);
+        return false;
+    }
+    vf most = vf_set1((float)DLX_KV8_MOST), least = vf_set1(-(float)DLX_KV8_MOST);
+    size_t i = 0;
+    for (; i + VF <= n; i += VF) {
+        vf t = vf_min(vf_mul(vf_load(x + i), vf_set1(up)), most);
+        vi_store_i8(q + i, vf_round(vf_max(t, least)));
+    }
+    for (; i < n; i++) q[i] = dlx_kv8_round(x[i], up);
+    return true;
+}
+
 static void set_elementwise(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -298,4 +319,5 @@ static void set_elementwise(dlx_kernels *k)
     k->dequantize_i8 = dequantize_i8;
     k->f16_to_f32 = f16_to_f32;
     k->f32_to_f16 = f32_to_f16;
+    k->quantize_kv8 = quantize_kv8;
 }

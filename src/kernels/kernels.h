@@ -92,12 +92,13 @@ typedef struct dlx_quantizer {
 } dlx_quantizer;
 
 /* Rows of keys and values that an attention call reads: any number of pieces, in order. How keys are cut into pieces
- * never changes a bit, nor does holding them as F16 where floats of the same values would do. */
+ * never changes a bit, nor does holding them as F16 or as int8 records where floats of the same values would do. */
 typedef struct dlx_kv_piece {
-    const void *k, *v; /* row 0 of this piece, for kv head 0: [rows][kv_heads, head_dim] with row_stride between rows */
+    const void *k, *v; /* row 0 of this piece, for kv head 0: [rows][kv_heads, head_dim] with row_stride between rows;
+                          I8: [rows][kv_heads] records of head_dim numbers (kernels/kv8.h) */
     size_t rows;       /* may be 0 */
-    size_t row_stride; /* elements between rows */
-    dlx_dtype type;    /* of k and v: F32 or F16; pieces of one call may differ */
+    size_t row_stride; /* elements between rows; I8: bytes */
+    dlx_dtype type;    /* of k and v: F32, F16 or I8; pieces of one call may differ */
 } dlx_kv_piece;
 
 typedef struct dlx_attention_args {
@@ -138,6 +139,8 @@ typedef struct dlx_kernels {
     /* Float to IEEE half, rounded to nearest even, denormals included. True when every y is finite, that is when every
      * |x| is below 65520; otherwise infinities and NaN have taken the place of what a half cannot hold. */
     bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
+    /* The record of n numbers (kernels/kv8.h). False when none stands for them: NaN, infinities, 2^127 and beyond. */
+    bool (*quantize_kv8)(uint8_t *record, const float *x, size_t n);
 
     dlx_quantizer qd8; /* rows as quantize_qd8 makes them */
     /* Rows of one scale and zero point (kernels/qd8.h), into a block of qd8.size bytes, else like qd8.quantize. */

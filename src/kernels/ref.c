@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "kernels/kv8.h"
 #include "kernels/qd8.h"
 #include "kernels/ref.h"
 #include "kernels/tables.h"
@@ -101,6 +102,20 @@ static bool f32_to_f16(uint16_t *y, const float *x, size_t n)
     return finite;
 }
 
+static bool quantize_kv8(uint8_t *record, const float *x, size_t n)
+{
+    float most = 0;
+    bool finite = true, fits;
+    for (size_t i = 0; i < n; i++) {
+        finite = finite && isfinite(x[i]);
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+    }
+    float up = dlx_kv8_begin(record, most, finite, &fits);
+    int8_t *q = (int8_t *)record + DLX_KV8_SCALE_BYTES;
+    for (size_t i = 0; i < n; i++) q[i] = fits ? dlx_kv8_round(x[i], up) : 0;
+    return fits;
+}
+
 void dlx_kernels_set_ref(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -114,6 +129,7 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->dequantize_i8 = dequantize_i8;
     k->f16_to_f32 = f16_to_f32;
     k->f32_to_f16 = f32_to_f16;
+    k->quantize_kv8 = quantize_kv8;
     dlx_ref_set_gemm_f32(k);
     dlx_ref_set_gemm_qd8(k);
     k->attention_queries = 1;

@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "kernels/kv8.h"
 #include "kernels/ref.h"
 
 size_t dlx_ref_attention_scratch(size_t max_rows, size_t max_keys, size_t heads, size_t kv_heads, size_t head_dim)
@@ -15,19 +16,26 @@ typedef struct key_row {
     const void *base;
     size_t first;
     dlx_dtype type;
+    float scale; /* of I8 */
 } key_row;
 
 static key_row find_row(const dlx_attention_args *a, size_t index, size_t kv_head, bool values)
 {
     size_t p = 0;
     while (index >= a->piece[p].rows) index -= a->piece[p++].rows;
-    return (key_row){.base = values ? a->piece[p].v : a->piece[p].k,
-                     .first = index * a->piece[p].row_stride + kv_head * a->head_dim,
-                     .type = a->piece[p].type};
+    const void *base = values ? a->piece[p].v : a->piece[p].k;
+    if (a->piece[p].type == DLX_I8) {
+        const uint8_t *record =
+            (const uint8_t *)base + index * a->piece[p].row_stride + kv_head * dlx_kv8_bytes(a->head_dim);
+        return (key_row){.base = dlx_kv8_numbers(record), .type = DLX_I8, .scale = dlx_kv8_scale(record)};
+    }
+    return (key_row){
+        .base = base, .first = index * a->piece[p].row_stride + kv_head * a->head_dim, .type = a->piece[p].type};
 }
 
 static double element(const key_row *r, size_t d)
 {
+    if (r->type == DLX_I8) return (double)(((const int8_t *)r->base)[d]) * (double)r->scale;
     if (r->type == DLX_F16) return (double)dlx_f16_to_f32(((const uint16_t *)r->base)[r->first + d]);
     return (double)((const float *)r->base)[r->first + d];
 }

@@ -2,6 +2,7 @@
  * Attention of a pass: what each segment's rows see becomes pieces of keys and values, and (segment, key/value head,
  * tile of rows) triples become the items of one parallel loop.
  */
+#include "kernels/kv8.h"
 #include "runtime/executor.h"
 
 /* Rows of one piece of attention work. A kernel computes all query vectors that share a key/value head side by side and
@@ -17,18 +18,24 @@ static size_t tile_rows_of(const dlx_kernels *k, const dlx_attention_args *a, si
     return rows > unit ? rows : unit;
 }
 
+size_t dlx_cache_row(dlx_dtype type, size_t heads, size_t head_dim)
+{
+    return heads * (type == DLX_I8 ? dlx_kv8_bytes(head_dim) : head_dim * dlx_dtype_size(type));
+}
+
 /* The pieces of one segment: runs of the cache, then its own rows. Returns how many keys that is. */
 static size_t gather_pieces(const dlx_executor *ex, const dlx_node *n, const dlx_segment *s, dlx_attention_args *a,
                             dlx_kv_piece *piece)
 {
-    size_t stride = a->kv_heads * a->head_dim, keys = 0, size = dlx_dtype_size(ex->pass->cache_type);
+    size_t stride = a->kv_heads * a->head_dim, keys = 0;
+    size_t row = dlx_cache_row(ex->pass->cache_type, a->kv_heads, a->head_dim);
     a->piece = piece;
     for (size_t i = 0; i < s->n_runs; i++) {
-        size_t offset = s->runs[i].begin * stride * size;
+        size_t offset = s->runs[i].begin * row;
         piece[a->pieces++] = (dlx_kv_piece){.k = (const char *)ex->data[n->in[3]] + offset,
                                             .v = (const char *)ex->data[n->in[4]] + offset,
                                             .rows = s->runs[i].rows,
-                                            .row_stride = stride,
+                                            .row_stride = row / dlx_dtype_size(ex->pass->cache_type),
                                             .type = ex->pass->cache_type};
         keys += s->runs[i].rows;
     }
@@ -78,33 +85,60 @@ static void run_items(void *arg, size_t begin, size_t end, size_t thread)
 typedef struct rounding {
     dlx_executor *ex;
     float *x[2];
-    size_t width;
+    size_t heads, head_dim;
 } rounding;
+
+/* n floats become what halves hold of them; false: not all of them can. */
+static bool round_to_halves(const dlx_kernels *k, float *x, size_t n)
+{
+    enum { CHUNK = 256 };
+    uint16_t half[CHUNK];
+    bool fit = true;
+    for (size_t i = 0, some; i < n; i += some) {
+        some = n - i < CHUNK ? n - i : CHUNK;
+        fit = k->f32_to_f16(half, x + i, some) && fit;
+        k->f16_to_f32(x + i, half, some);
+    }
+    return fit;
+}
+
+/* The same for `heads` vectors of n numbers and int8 records. A thread's scratch has room for one. */
+static bool round_to_records(const dlx_kernels *k, float *x, size_t heads, size_t n, uint8_t *record)
+{
+    bool fit = true;
+    for (size_t h = 0; h < heads; h++, x += n) {
+        fit = k->quantize_kv8(record, x, n) && fit;
+        k->dequantize_i8(x, dlx_kv8_numbers(record), dlx_kv8_scale(record), n);
+    }
+    return fit;
+}
 
 static void round_rows(void *arg, size_t begin, size_t end, size_t thread)
 {
-    enum { CHUNK = 256 };
     const rounding *r = arg;
-    const dlx_kernels *k = &r->ex->p->k;
-    uint16_t half[CHUNK];
+    dlx_executor *ex = r->ex;
+    size_t heads = (end - begin) * r->heads;
     bool fit = true;
-    (void)thread;
-    for (int t = 0; t < 2; t++)
-        for (size_t i = begin * r->width, last = end * r->width, n; i < last; i += n) {
-            n = last - i < CHUNK ? last - i : CHUNK;
-            fit = k->f32_to_f16(half, r->x[t] + i, n) && fit;
-            k->f16_to_f32(r->x[t] + i, half, n);
-        }
-    if (!fit) atomic_store_explicit(&r->ex->beyond_half, true, memory_order_relaxed);
+    for (int t = 0; t < 2; t++) {
+        float *x = r->x[t] + begin * r->heads * r->head_dim;
+        if (ex->pass->cache_type == DLX_F16)
+            fit = round_to_halves(&ex->p->k, x, heads * r->head_dim) && fit;
+        else
+            fit = round_to_records(&ex->p->k, x, heads, r->head_dim, ex->scratch + thread * ex->scratch_stride) && fit;
+    }
+    if (!fit) atomic_store_explicit(&ex->beyond_cache, true, memory_order_relaxed);
 }
 
-/* Rows of the pass become what a float16 cache will hold of them. So a row sees the same keys whether they belong to
- * its own pass or to an earlier one, and logits do not depend on how a call is cut. */
+/* Rows of the pass become what a float16 or int8 cache will hold of them. So a row sees the same keys whether they
+ * belong to its own pass or to an earlier one, and logits do not depend on how a call is cut. */
 static void round_new_rows(dlx_executor *ex, const dlx_node *n)
 {
     const dlx_shape *k = &ex->shape[n->in[1]];
-    rounding r = {.ex = ex, .x = {ex->data[n->in[1]], ex->data[n->in[2]]}, .width = (size_t)(k->dim[1] * k->dim[2])};
-    size_t grain = 8192 / (r.width ? r.width : 1);
+    rounding r = {.ex = ex,
+                  .x = {ex->data[n->in[1]], ex->data[n->in[2]]},
+                  .heads = (size_t)k->dim[1],
+                  .head_dim = (size_t)k->dim[2]};
+    size_t width = r.heads * r.head_dim, grain = 8192 / (width ? width : 1);
     dlx_pool_for(ex->pool, (size_t)k->dim[0], grain ? grain : 1, round_rows, &r);
 }
 
@@ -114,7 +148,7 @@ void dlx_run_attention(dlx_executor *ex, const dlx_node *n)
     const dlx_pass *pass = ex->pass;
     size_t heads = (size_t)q->dim[1], dim = (size_t)q->dim[2], rows = (size_t)q->dim[0], pieces = 0, items = 0;
     size_t threads = (size_t)dlx_pool_threads(ex->pool), works = pass->segments ? pass->n_segments : 1;
-    if (pass->segments && pass->cache_type == DLX_F16) round_new_rows(ex, n);
+    if (pass->segments && pass->cache_type != DLX_F32) round_new_rows(ex, n);
     for (size_t i = 0; i < works; i++) {
         const dlx_segment *s = pass->segments ? &pass->segments[i] : NULL;
         size_t begin = s ? s->begin : 0;

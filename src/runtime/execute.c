@@ -445,9 +445,9 @@ static dlx_status check_pass(const dlx_executor *ex, const dlx_pass *pass, dlx_e
     return DLX_OK;
 }
 
-bool dlx_executor_beyond_half(const dlx_executor *ex)
+bool dlx_executor_beyond_cache(const dlx_executor *ex)
 {
-    return atomic_load_explicit(&ex->beyond_half, memory_order_relaxed);
+    return atomic_load_explicit(&ex->beyond_cache, memory_order_relaxed);
 }
 
 dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_ref *outputs, dlx_error *err)
@@ -463,7 +463,7 @@ dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_r
     }
     if (caller != DLX_NONE) ex->data[caller] = pass->n_logits ? pass->logits[0].data : NULL;
     ex->pass = pass;
-    atomic_store_explicit(&ex->beyond_half, false, memory_order_relaxed);
+    atomic_store_explicit(&ex->beyond_cache, false, memory_order_relaxed);
     for (size_t i = 0; i < g->n_nodes; i++) {
         if (ex->most) DLX_TRY(dlx_infer_now(ex, &g->nodes[i], err));
         DLX_TRY(run_node(ex, &g->nodes[i], err));

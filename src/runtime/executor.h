@@ -31,8 +31,8 @@ struct dlx_executor {
     dlx_attention_work *work; /* [max_segments], of the attention that runs now */
     dlx_kv_piece *piece;      /* [max_pieces] */
     size_t max_segments, max_pieces;
-    atomic_bool beyond_half; /* the pass has new keys or values that a half cannot hold */
-    int32_t *all_visible;    /* [T bound]: for passes without segments */
+    atomic_bool beyond_cache; /* the pass has new keys or values that its type of cache cannot hold */
+    int32_t *all_visible;     /* [T bound]: for passes without segments */
     size_t all_visible_rows;
 };
 

@@ -86,8 +86,8 @@ typedef struct dlx_logits_part {
 typedef struct dlx_pass {
     const dlx_tensor_ref *inputs; /* [g.n_inputs], data owned by the caller */
     /* NULL: as the program says; every row sees the whole cache operands and all rows. Else (only for programs whose
-     * row table holds) cache inputs point at row 0 of the tensors that the runs address, of type `cache_type`, and
-     * their shapes say nothing. */
+     * row table holds) cache inputs point at row 0 of the tensors that the runs address, of type `cache_type` (F32,
+     * F16, I8: int8 records, kernels/kv8.h), and their shapes say nothing. */
     const dlx_segment *segments;
     size_t n_segments;
     dlx_dtype cache_type;
@@ -123,7 +123,9 @@ dlx_status dlx_executor_size(const dlx_program *p, const dlx_executor_bounds *bo
  */
 dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_ref *outputs, dlx_error *err);
 
-/* Of the last run with a float16 cache: whether there were new keys or values that a half cannot hold. */
-bool dlx_executor_beyond_half(const dlx_executor *ex);
+/* Bytes of a row of a cache tensor of this type with so many numbers: floats, halves, or int8 records of each head. */
+size_t dlx_cache_row(dlx_dtype type, size_t heads, size_t head_dim);
+/* Of the last run with a float16 or int8 cache: whether there were new keys or values that it cannot hold. */
+bool dlx_executor_beyond_cache(const dlx_executor *ex);
 
 #endif

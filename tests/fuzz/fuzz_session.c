@@ -322,7 +322,7 @@ static void open_place(place *p, bool fused, fuzz_input *in)
     o.max_sessions = pick(in, SLOTS + 2);
     o.kv_positions = kind & 2 ? pick(in, CONTEXT) : 0;
     if (o.kv_positions > 1 << 14) o.kv_positions >>= 17; /* what is asked for is given, or there is no memory */
-    o.kv_type = kind & 1 ? "float16" : NULL;
+    o.kv_type = kind & 1 ? (kind & 4 ? "int8" : "float16") : NULL;
     dlx_status s = dlx_workspace_open(&p->w, models[!fused], &o, &err);
     require_sentence(s, &err);
     require((s == DLX_OK) == (p->w != NULL));
@@ -331,7 +331,7 @@ static void open_place(place *p, bool fused, fuzz_input *in)
     p->max_rows = o.max_rows && o.max_rows < p->max_context ? o.max_rows : o.max_rows ? p->max_context : MAX_ROWS;
     if (p->max_rows > p->max_context) p->max_rows = p->max_context;
     p->all = dlx_workspace_free_positions(p->w);
-    p->tolerance = kind & 1 ? 0.1 : 1e-4; /* halves have 11 bits */
+    p->tolerance = kind & 1 ? (kind & 4 ? 0.5 : 0.1) : 1e-4; /* int8 has 8 bits, halves have 11 */
 }
 
 static void open_session(sequence *q, place places[2], fuzz_input *in)

@@ -224,10 +224,13 @@ def opened(slot, kind, rows=0, context=0):
     return bytes([slot * 16, kind, rows, context])
 
 
-def joined(slot, fused=True, halves=False, rows=0, context=0, positions=None, first=True):
+FLOATS, HALVES, INT8 = 0, 1, 5  # types of a cache
+
+
+def joined(slot, fused=True, kv=FLOATS, rows=0, context=0, positions=None, first=True):
     """A session in the shared workspace, which the first one opens."""
     data = bytes([slot * 16, 2 + (not fused)])
-    return data + (bytes([halves + 2 * (positions is not None), rows, context, 5]) +
+    return data + (bytes([kv + 2 * (positions is not None), rows, context, 5]) +
                    (bytes([positions]) if positions is not None else b"") if first else b"")
 
 
@@ -256,8 +259,11 @@ def sessions():
     put("session", "fork", joined(0) + b"".join(call(0, p, 40, 1 if p else 0, 8) for p in (0, 40)) +
         bytes([11, 1, 72]) + call(1, 72, 8, 1, 8, seed=9) + call(0, 80, 8, 1, 8) + bytes([16 + 11, 2, 160]) +
         bytes([12]) + call(2, 0, 8, 0, 8, seed=5) + bytes([26, 6]) + call(1, 80, 4, 1, 4)[1:] + call(2, 8, 8)[1:])
-    put("session", "halves", joined(0, halves=True) + call(0, 0, 16, 0, 0) + call(0, 4, 4, 2, 0, False) +
-        call(0, 16, 40, 1, 8))
+    for name, kv in (("halves", HALVES), ("int8", INT8)):
+        put("session", name, joined(0, kv=kv) + call(0, 0, 16, 0, 0) + call(0, 4, 4, 2, 0, False) + call(0, 16, 40, 1, 8))
+    put("session", "int8_batch", joined(0, kv=INT8) + joined(1, first=False) + several + bytes([10, 3]) +
+        call(0, 40, 8, 1, 8)[1:] + call(1, 40, 4, 1, 4, False)[1:] + bytes([11, 2, 44]) + call(2, 44, 8, 1, 4, seed=9) +
+        call(0, 48, 8, 1, 8) + bytes([14, 20]) + call(0, 20, 60, 1, 4, seed=3))
     put("session", "pages_run_out", joined(0, positions=100) + joined(1, first=False) + several +
         call(0, 40, 40, 1, 8) + call(1, 40, 40, 1, 8) + bytes([12]) + call(1, 40, 40, 1, 8))
     put("session", "side_by_side", joined(0, fused=False) + call(0, 0, 8, 0, 0) + bytes([11, 1, 8]) +

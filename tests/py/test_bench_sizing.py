@@ -26,6 +26,8 @@ def test_sizes_follow_the_bounds(tiny):
     assert tiny["float32", 32, 2048]["kv_cache"] == 4 * one["kv_cache"] == 8 * tiny["float16", 32, 512]["kv_cache"]
     # 2 layers of 2 heads of 32 numbers, keys and values, 4 bytes
     assert one["kv_cache"] == 512 * 2 * 2 * 64 * 4
+    # a byte each, and two for the scale of a head
+    assert tiny["int8", 32, 512]["kv_cache"] == 512 * 2 * 2 * 2 * (32 + 2)
     assert tiny["float32", 8, 512]["activations"] < one["activations"] < tiny["float32", 256, 512]["activations"]
     assert all(m["packed"] == one["packed"] for key, m in tiny.items() if key != "file_bytes")
     row = sizing.row_of("tiny", tiny).split(" | ")

@@ -147,9 +147,12 @@ def test_inspect_states_the_memory_of_what_is_asked_for(tiny):
     assert one["activations"] < min(four["activations"], whole["activations"])
     half = run_json("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16", "--kv-positions", 100)["memory"]
     assert (half["kv_positions"], half["kv_type"], half["kv_cache"]) == (128, "float16", one["kv_cache"])
+    int8 = run_json("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "int8", "--kv-positions", 100)["memory"]
+    assert (int8["kv_positions"], int8["kv_type"]) == (128, "int8")
+    assert half["kv_cache"] // 2 < int8["kv_cache"] < half["kv_cache"] * 5 // 8, "a scale of two bytes a head"
     most = run_json("inspect", path, *bounds, "--sessions", 4, "--kv-positions", 2**31 - 1)["memory"]
     assert most == four, "sessions cannot store more than their contexts"
-    for memory in (one, four, half):
+    for memory in (one, four, half, int8):
         assert all(memory[key] == whole[key] for key in ("file", "packed", "threads"))
     text = run("inspect", path, *bounds, "--sessions", 4, "--kv-cache", "float16")
     assert "memory (4 sessions of 64 positions, 8 rows a pass, float16 keys and values, " in text
@@ -163,14 +166,15 @@ def test_every_command_that_opens_sessions_has_the_type_of_the_cache(command):
     assert re.search(r"^  --kv-cache TYPE +cached keys and values: float32", run(command, "--help"), re.M)
 
 
-def test_a_float16_cache_is_used(tiny):
+def test_smaller_caches_are_used(tiny):
     ids = ids_text(range(5, 50))
     outs = [run_json("generate", tiny["sdar-tiny"], "--token-ids", ids, "--max-new-tokens", 24, *more)
-            for more in ((), ("--kv-cache", "float32"), ("--kv-cache", "float16"))]
-    assert [o["timing"]["kv_cache"] for o in outs] == ["float32", "float32", "float16"]
+            for more in ((), ("--kv-cache", "float32"), ("--kv-cache", "float16"), ("--kv-cache", "int8"))]
+    assert [o["timing"]["kv_cache"] for o in outs] == ["float32", "float32", "float16", "int8"]
     confidences = [[c for s in o["steps"] for _, _, c in s["accepted"]] for o in outs]
     assert confidences[0] == confidences[1] != confidences[2], "keys and values of the prompt were rounded"
-    assert outs[0]["output_ids"] == outs[2]["output_ids"] and numpy.allclose(*confidences[1:], rtol=0, atol=2e-3)
+    assert confidences[3] not in confidences[:3], "to other numbers"
+    assert outs[0]["output_ids"] == outs[2]["output_ids"] and numpy.allclose(*confidences[1:3], rtol=0, atol=2e-3)
 
 
 # ---- recorded decodes ------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_words_of_values():
     bash = run("help", "--completion", "bash")
     assert 'export:--quantization) words="%s" ;;' % " ".join(SCHEMES) in bash
     assert 'export:--model-type) words="llada dream sdar fast_dllm_v2" ;;' in bash
-    assert 'generate:--kv-cache) words="float32 float16" ;;' in bash
+    assert 'generate:--kv-cache) words="float32 float16 int8" ;;' in bash
     assert 'generate:--preset) words="exact balanced fast" ;;' in bash
     assert re.search(r'generate:--cpu\) words="auto ref ', bash)
     assert "one of exact, balanced, fast" in " ".join(plain(run("help", "--man")).split())

@@ -277,18 +277,19 @@ static void nobody_waits_for_who_left(void **state)
 
 static void lives_on_all_models(void **state)
 {
+    static const char *const kv_types[] = {"float32", "float16", "int8"};
     (void)state;
     for (size_t i = 0; i < FAMILIES; i++)
         for (int int8 = 0; int8 < 2; int8++)
-            for (int half = 0; half < 2; half++) {
-                if (DLX_EMULATED && int8 == half) continue;
-                batch_check b = {.model = open_model(families[i], int8, 1 + half * 2),
+            for (int type = 0; type < 3; type++) {
+                if (DLX_EMULATED && int8 != type - 1) continue;
+                batch_check b = {.model = open_model(families[i], int8, 1 + type),
                                  .mirror = open_model(families[i], int8, 2),
-                                 .rows = 24 + 8 * half,
+                                 .rows = 24 + 8 * type,
                                  .context = TINY_CONTEXT,
                                  .block = 4,
-                                 .kv_type = half ? "float16" : "float32",
-                                 .seed = (uint32_t)(i * 4 + (size_t)(2 * int8 + half))};
+                                 .kv_type = kv_types[type],
+                                 .seed = (uint32_t)(i * 6 + (size_t)(3 * int8 + type))};
                 live(&b, 15);
                 assert_true(b.batched > 5 * LIFE);
                 dlx_model_close(b.model);

@@ -9,9 +9,10 @@ typedef struct geometry {
     size_t heads, kv_heads, head_dim;
 } geometry;
 
-static const geometry geometries[] = {{1, 1, 16}, {6, 2, 16}, {7, 1, 16},  {12, 2, 128}, {4, 4, 64}, {3, 1, 80},
-                                      {8, 8, 24}, {2, 1, 5},  {32, 4, 32}, {9, 3, 1},    {40, 1, 8}, {2, 2, 256},
-                                      {8, 8, 128}}; /* the last: rows of floats 4096 bytes apart */
+static const geometry geometries[] = {{1, 1, 16}, {6, 2, 16},  {7, 1, 16}, {12, 2, 128}, {4, 4, 64},
+                                      {3, 1, 80}, {8, 8, 24},  {2, 1, 5},  {32, 4, 32},  {9, 3, 1},
+                                      {40, 1, 8}, {2, 2, 256}, {8, 8, 128}}; /* the last: rows of floats 4096 bytes
+                                                                                apart */
 enum { GEOMETRIES = sizeof geometries / sizeof geometries[0] };
 
 enum { MOST_PIECES = 40 };
@@ -24,28 +25,78 @@ typedef struct attention_case {
     size_t keys;
 } attention_case;
 
+static const dlx_dtype kv_types[] = {DLX_F32, DLX_F16, DLX_I8};
+enum { KV_TYPES = sizeof kv_types / sizeof kv_types[0], MOST_DIM = 256 };
+
 static size_t element_size(dlx_dtype type)
 {
-    return type == DLX_F16 ? sizeof(uint16_t) : sizeof(float);
+    return type == DLX_I8 ? 1 : type == DLX_F16 ? sizeof(uint16_t) : sizeof(float);
 }
 
-static void store_number(void *base, dlx_dtype type, size_t i, float x)
+/* Elements of what one row has of one head. */
+static size_t head_width(dlx_dtype type, size_t dim)
 {
-    if (type == DLX_F16)
-        ((uint16_t *)base)[i] = dlx_f32_to_f16(x);
+    return type == DLX_I8 ? 2 + dim : dim;
+}
+
+static size_t row_width(dlx_dtype type, geometry g)
+{
+    return g.kv_heads * head_width(type, g.head_dim);
+}
+
+/* What row `row` has of a head. */
+static void *head_of(void *base, dlx_dtype type, size_t stride, size_t row, size_t head, size_t dim)
+{
+    return (uint8_t *)base + (row * stride + head * head_width(type, dim)) * element_size(type);
+}
+
+/* The record of numbers, by the words of the rule and in double. */
+static void store_record(uint8_t *at, const float *x, size_t dim)
+{
+    double most = 0;
+    for (size_t d = 0; d < dim; d++) most = fmax(most, fabs((double)x[d]));
+    uint16_t bits = dlx_f32_to_bf16((float)(most / 127));
+    double scale = (double)dlx_bf16_to_f32(bits);
+    memcpy(at, &bits, sizeof bits);
+    for (size_t d = 0; d < dim; d++) at[2 + d] = (uint8_t)(int8_t)(scale > 0 ? rint((double)x[d] / scale) : 0);
+}
+
+static void store_head(void *at, dlx_dtype type, const float *x, size_t dim)
+{
+    if (type == DLX_I8)
+        store_record(at, x, dim);
+    else if (type == DLX_F32)
+        memcpy(at, x, dim * sizeof *x);
     else
-        ((float *)base)[i] = x;
+        for (size_t d = 0; d < dim; d++) ((uint16_t *)at)[d] = dlx_f32_to_f16(x[d]);
 }
 
-/* n numbers of a type, anywhere in memory that its alignment allows. */
-static guarded numbers_new(rng *r, size_t n, dlx_dtype type)
+static float number_of(const void *head, dlx_dtype type, size_t d)
 {
-    size_t size = element_size(type);
-    guarded g = guarded_new(n * size, size * rng_below(r, 64 / size));
-    for (size_t i = 0; i < n; i++) {
-        store_number(g.p, type, i, fill_value(r, FILL_PLAIN));
-    }
-    return g;
+    uint16_t bits;
+    if (type == DLX_F32) return ((const float *)head)[d];
+    if (type == DLX_F16) return dlx_f16_to_f32(((const uint16_t *)head)[d]);
+    memcpy(&bits, head, sizeof bits);
+    return (float)((const int8_t *)head)[2 + d] * dlx_bf16_to_f32(bits);
+}
+
+static void store_rows(rng *r, void *base, dlx_dtype type, size_t rows, size_t stride, geometry g)
+{
+    float x[MOST_DIM];
+    for (size_t i = 0; i < rows; i++)
+        for (size_t h = 0; h < g.kv_heads; h++) {
+            fill(r, x, g.head_dim, FILL_PLAIN);
+            store_head(head_of(base, type, stride, i, h, g.head_dim), type, x, g.head_dim);
+        }
+}
+
+/* Rows of a type, anywhere in memory that its alignment allows. */
+static guarded rows_new(rng *r, dlx_dtype type, size_t rows, size_t stride, geometry g)
+{
+    size_t size = element_size(type), n = rows ? (rows - 1) * stride + row_width(type, g) : 0;
+    guarded memory = guarded_new(n * size, size * rng_below(r, 64 / size));
+    store_rows(r, memory.p, type, rows, stride, g);
+    return memory;
 }
 
 /* Keys are cut into `pieces` parts at random places, each of a random type; parts may be empty. */
@@ -67,13 +118,12 @@ static attention_case case_new(rng *r, geometry g, size_t rows, size_t keys, siz
     size_t left = keys;
     for (size_t i = 0; i < pieces; i++) {
         dlx_kv_piece *p = &c.piece[i];
-        p->type = rng_below(r, 2) ? DLX_F16 : DLX_F32;
+        p->type = kv_types[rng_below(r, KV_TYPES)];
         p->rows = i + 1 == pieces ? left : rng_below(r, (left < 3 * keys / pieces ? left : 3 * keys / pieces) + 1);
         left -= p->rows;
-        p->row_stride = g.kv_heads * g.head_dim + rng_below(r, 2) * 3;
-        size_t n = p->rows ? (p->rows - 1) * p->row_stride + g.kv_heads * g.head_dim : 0;
-        c.k[i] = numbers_new(r, n, p->type);
-        c.v[i] = numbers_new(r, n, p->type);
+        p->row_stride = row_width(p->type, g) + rng_below(r, 2) * 3;
+        c.k[i] = rows_new(r, p->type, p->rows, p->row_stride, g);
+        c.v[i] = rows_new(r, p->type, p->rows, p->row_stride, g);
         p->k = c.k[i].p;
         p->v = c.v[i].p;
     }
@@ -220,25 +270,31 @@ static void test_many_rows(void **state)
     case_free(&c);
 }
 
-/* Element i of a piece's keys or values. */
-static float number_at(const void *base, dlx_dtype type, size_t i)
+/* Any finite numbers. */
+static void overwrite_head(rng *r, void *at, dlx_dtype type, size_t dim)
 {
-    return type == DLX_F16 ? dlx_f16_to_f32(((const uint16_t *)base)[i]) : ((const float *)base)[i];
+    float scale = rng_f32(r) * 1e30f;
+    uint16_t bits = dlx_f32_to_bf16(scale);
+    if (type == DLX_I8) memcpy(at, &bits, sizeof bits);
+    for (size_t d = 0; d < dim; d++) {
+        if (type == DLX_I8)
+            ((uint8_t *)at)[2 + d] = (uint8_t)rng_u32(r);
+        else if (type == DLX_F16)
+            ((uint16_t *)at)[d] = (uint16_t)(rng_u32(r) & 0xFBFF);
+        else
+            ((float *)at)[d] = rng_f32(r) * scale;
+    }
 }
 
-/* Writes any finite numbers over rows [from, end) of a case's one piece. */
+/* Over rows [from, end) of a case's one piece. */
 static void overwrite(rng *r, attention_case *c, size_t from)
 {
     const dlx_kv_piece *p = &c->piece[0];
-    for (size_t j = from * p->row_stride; j < (p->rows - 1) * p->row_stride + c->a.kv_heads * c->a.head_dim; j++) {
-        if (p->type == DLX_F16) {
-            ((uint16_t *)c->k[0].p)[j] = (uint16_t)(rng_u32(r) & 0xFBFF);
-            ((uint16_t *)c->v[0].p)[j] = (uint16_t)(rng_u32(r) & 0xFBFF);
-        } else {
-            ((float *)c->k[0].p)[j] = rng_f32(r) * 1e30f;
-            ((float *)c->v[0].p)[j] = rng_f32(r) * 1e30f;
-        }
-    }
+    for (size_t row = from; row < p->rows; row++)
+        for (size_t h = 0; h < c->a.kv_heads; h++)
+            for (int side = 0; side < 2; side++)
+                overwrite_head(r, head_of(side ? c->v[0].p : c->k[0].p, p->type, p->row_stride, row, h, c->a.head_dim),
+                               p->type, c->a.head_dim);
 }
 
 /* Hidden keys may hold anything finite. */
@@ -251,10 +307,10 @@ static void test_hidden_keys(void **state)
     geometry g = {6, 2, 32};
     enum { ROWS = 20, KEYS = 400 };
     size_t n = ROWS * g.heads * g.head_dim;
-    bool seen[2] = {false, false};
-    for (int t = 0; t < 8; t++) {
+    bool seen[DLX_DTYPE_COUNT] = {false};
+    for (int t = 0; t < 12; t++) {
         attention_case c = case_new(&r, g, ROWS, KEYS, 1, 1.0f);
-        seen[c.piece[0].type == DLX_F16] = true;
+        seen[c.piece[0].type] = true;
         for (size_t m = 0; m < ROWS; m++) c.visible[m] = (int32_t)(m < 10 ? 1 + m : 250 + m);
         for (size_t i = 0; i < count; i++) {
             float *before = run(&k[i], &c, 0, ROWS, ROWS);
@@ -266,7 +322,14 @@ static void test_hidden_keys(void **state)
         }
         case_free(&c);
     }
-    assert_true(seen[0] && seen[1]);
+    for (size_t t = 0; t < KV_TYPES; t++) assert_true(seen[kv_types[t]]);
+}
+
+static void copy_head(void *to, dlx_dtype type, const void *from, dlx_dtype from_type, size_t dim)
+{
+    float x[MOST_DIM];
+    for (size_t d = 0; d < dim; d++) x[d] = number_of(from, from_type, d);
+    store_head(to, type, x, dim);
 }
 
 /* The keys of `whole`, cut at the edges [n + 1] (ascending, from 0 to all keys): piece i is a copy of type
@@ -274,7 +337,7 @@ static void test_hidden_keys(void **state)
 static void cut(attention_case *c, const dlx_kv_piece *whole, const size_t *edge, size_t n, bool in_place,
                 dlx_dtype first, dlx_dtype other)
 {
-    size_t width = c->a.kv_heads * c->a.head_dim;
+    geometry g = {c->a.heads, c->a.kv_heads, c->a.head_dim};
     c->a.pieces = n;
     for (size_t i = 0; i < n; i++) {
         dlx_kv_piece *p = &c->piece[i];
@@ -286,15 +349,16 @@ static void cut(attention_case *c, const dlx_kv_piece *whole, const size_t *edge
         if (in_place) continue;
         dlx_kv_piece from = *p;
         p->type = i % 2 ? other : first;
-        p->row_stride = width + i % 3;
+        p->row_stride = row_width(p->type, g) + i % 3;
         for (size_t side = 0; side < 2; side++) {
             guarded *copy = side ? &c->v[1 + i] : &c->k[1 + i];
             *copy = guarded_new((p->rows * p->row_stride + 1) * element_size(p->type), (i % 8) * element_size(p->type));
             for (size_t r = 0; r < p->rows; r++)
-                for (size_t d = 0; d < width; d++) {
-                    float x = number_at(side ? from.v : from.k, from.type, r * from.row_stride + d);
-                    store_number(copy->p, p->type, r * p->row_stride + d, x);
-                }
+                for (size_t h = 0; h < g.kv_heads; h++)
+                    copy_head(head_of(copy->p, p->type, p->row_stride, r, h, g.head_dim), p->type,
+                              head_of((void *)(uintptr_t)(side ? from.v : from.k), from.type, from.row_stride, r, h,
+                                      g.head_dim),
+                              from.type, g.head_dim);
         }
         p->k = c->k[1 + i].p;
         p->v = c->v[1 + i].p;
@@ -323,6 +387,15 @@ static void choose_edges(rng *r, size_t edge[MOST_CUTS + 1], size_t n, bool page
     edge[n] = CUT_KEYS;
 }
 
+/* Numbers that an int8 record and halves can hold without rounding, so that each type may carry them. */
+static void store_for_all(rng *r, void *at, dlx_dtype type, size_t dim)
+{
+    float x[MOST_DIM], scale = ldexpf(1.0f, -6 + (int)rng_below(r, 3));
+    for (size_t d = 0; d < dim; d++) x[d] = scale * (float)((int)rng_below(r, 255) - 127);
+    x[rng_below(r, dim)] = 127.0f * scale;
+    store_head(at, type, x, dim);
+}
+
 /* The same numbers in one piece of floats and in any number of pieces of any type: the same bits. */
 static void test_pieces(void **state)
 {
@@ -331,7 +404,8 @@ static void test_pieces(void **state)
     size_t count = all_kernels(k);
     rng r = {17};
     static const geometry shapes[] = {{6, 2, 48}, {4, 1, 128}, {2, 2, 5}, {1, 1, 64}};
-    static const dlx_dtype types[][2] = {{DLX_F32, DLX_F32}, {DLX_F16, DLX_F16}, {DLX_F16, DLX_F32}};
+    static const dlx_dtype types[][2] = {{DLX_F32, DLX_F32}, {DLX_F16, DLX_F16}, {DLX_F16, DLX_F32},
+                                         {DLX_I8, DLX_I8},   {DLX_I8, DLX_F32},  {DLX_F16, DLX_I8}};
     static const size_t numbers[] = {1, 2, 3, 10, 33, MOST_CUTS};
     size_t edge[MOST_CUTS + 1];
     for (size_t j = 0; j < 24; j++) {
@@ -340,12 +414,11 @@ static void test_pieces(void **state)
         attention_case c = case_new(&r, g, rows, CUT_KEYS, 1, 1.0f);
         dlx_attention_args whole = c.a;
         dlx_kv_piece all = c.piece[0];
-        /* Numbers that a half can hold, so that each type may carry them. */
-        for (size_t i = 0; i < (all.rows - 1) * all.row_stride + g.kv_heads * g.head_dim && all.type == DLX_F32; i++) {
-            float *key = (float *)c.k[0].p + i, *value = (float *)c.v[0].p + i;
-            *key = dlx_f16_to_f32(dlx_f32_to_f16(*key));
-            *value = dlx_f16_to_f32(dlx_f32_to_f16(*value));
-        }
+        for (size_t i = 0; i < 2 * all.rows * g.kv_heads; i++)
+            store_for_all(&r,
+                          head_of(i % 2 ? c.v[0].p : c.k[0].p, all.type, all.row_stride, i / 2 / g.kv_heads,
+                                  i / 2 % g.kv_heads, g.head_dim),
+                          all.type, g.head_dim);
         choose_edges(&r, edge, parts, j % 2);
         for (size_t i = 0; i < count; i++) {
             float *expected = run(&k[i], &c, 0, rows, rows);
@@ -374,27 +447,28 @@ static void test_neighbours(void **state)
     size_t count = all_kernels(k);
     rng r = {19};
     geometry g = {4, 2, 32};
-    enum { ROWS = 6, FIRST = 40, KEYS = 100, WIDTH = 64 };
+    enum { ROWS = 6, FIRST = 40, KEYS = 100 };
     static const struct {
         dlx_dtype type[2];
         size_t stride[2], gap[2]; /* gap: elements between the pieces, of keys and of values */
     } cases[] = {{{DLX_F32, DLX_F32}, {64, 64}, {0, 0}},  {{DLX_F16, DLX_F16}, {67, 67}, {0, 0}},
                  {{DLX_F16, DLX_F32}, {64, 64}, {0, 0}},  {{DLX_F32, DLX_F16}, {64, 64}, {0, 0}},
                  {{DLX_F32, DLX_F32}, {64, 68}, {0, 0}},  {{DLX_F32, DLX_F32}, {68, 64}, {0, 0}},
-                 {{DLX_F32, DLX_F32}, {64, 64}, {64, 0}}, {{DLX_F32, DLX_F32}, {64, 64}, {0, 64}}};
+                 {{DLX_F32, DLX_F32}, {64, 64}, {64, 0}}, {{DLX_F32, DLX_F32}, {64, 64}, {0, 64}},
+                 {{DLX_I8, DLX_I8}, {68, 68}, {0, 0}},    {{DLX_I8, DLX_I8}, {68, 71}, {0, 0}},
+                 {{DLX_I8, DLX_F32}, {68, 68}, {0, 0}},   {{DLX_F16, DLX_I8}, {68, 68}, {0, 0}},
+                 {{DLX_I8, DLX_I8}, {68, 68}, {0, 68}}};
     for (size_t j = 0; j < sizeof cases / sizeof cases[0]; j++) {
         attention_case c = case_new(&r, g, ROWS, KEYS, 2, 1.0f);
         void *memory[2];
         for (size_t side = 0; side < 2; side++) {
-            uint8_t *at = memory[side] = calloc(2 * KEYS, 68 * sizeof(float));
+            uint8_t *at = memory[side] = calloc(2 * KEYS, 71 * sizeof(float));
             assert_non_null(at);
             for (size_t p = 0; p < 2; p++) {
                 c.piece[p].type = cases[j].type[p];
                 c.piece[p].row_stride = cases[j].stride[p];
                 c.piece[p].rows = p ? KEYS - FIRST : FIRST;
-                for (size_t row = 0; row < c.piece[p].rows; row++)
-                    for (size_t d = 0; d < WIDTH; d++)
-                        store_number(at, cases[j].type[p], row * cases[j].stride[p] + d, fill_value(&r, FILL_PLAIN));
+                store_rows(&r, at, cases[j].type[p], c.piece[p].rows, cases[j].stride[p], g);
                 *(side ? &c.piece[p].v : &c.piece[p].k) = at;
                 at += (c.piece[p].rows * cases[j].stride[p] + cases[j].gap[side]) * element_size(cases[j].type[p]);
             }
@@ -424,15 +498,16 @@ static void test_end_of_memory(void **state)
     assert_int_equal(mprotect(map + size, page, PROT_NONE), 0);
     rng r = {20};
     enum { ROWS = 5 };
-    for (size_t j = 0; j < 2 * GEOMETRIES; j++) {
-        geometry g = geometries[j / 2];
-        size_t width = g.kv_heads * g.head_dim, keys = 1 + rng_below(&r, size / sizeof(float) / width);
+    for (size_t j = 0; j < KV_TYPES * GEOMETRIES; j++) {
+        geometry g = geometries[j / KV_TYPES];
+        dlx_dtype type = kv_types[j % KV_TYPES];
+        size_t width = row_width(type, g), keys = 1 + rng_below(&r, size / sizeof(float) / width);
         if (keys > 70) keys = 70;
         attention_case c = case_new(&r, g, ROWS, keys, 1, 1.0f);
-        c.piece[0].type = j % 2 ? DLX_F16 : DLX_F32;
+        c.piece[0].type = type;
         c.piece[0].row_stride = width;
-        void *at = map + size - keys * width * element_size(c.piece[0].type);
-        for (size_t i = 0; i < keys * width; i++) store_number(at, c.piece[0].type, i, fill_value(&r, FILL_PLAIN));
+        void *at = map + size - keys * width * element_size(type);
+        store_rows(&r, at, type, keys, width, g);
         c.piece[0].k = c.piece[0].v = at;
         c.visible[0] = (int32_t)keys;
         for (size_t i = 0; i < count; i++) free(run(&k[i], &c, 0, ROWS, ROWS));
@@ -448,7 +523,7 @@ static void test_mean(void **state)
     dlx_kernels k[8];
     size_t count = all_kernels(k);
     rng r = {18};
-    for (int t = 0; t < 4; t++) {
+    for (int t = 0; t < 6; t++) {
         attention_case c = case_new(&r, (geometry){4, 1, 8}, 3, 700, 1, 1.0f);
         memset(c.k[0].p, 0, c.k[0].n);
         static const int32_t visible[] = {1, 300, 700};
@@ -460,8 +535,9 @@ static void test_mean(void **state)
                     for (size_t d = 0; d < 8; d++) {
                         double sum = 0;
                         for (int32_t j = 0; j < visible[m]; j++)
-                            sum +=
-                                (double)number_at(c.piece[0].v, c.piece[0].type, (size_t)j * c.piece[0].row_stride + d);
+                            sum += (double)number_of(
+                                head_of(c.v[0].p, c.piece[0].type, c.piece[0].row_stride, (size_t)j, 0, 8),
+                                c.piece[0].type, d);
                         check_close("mean", d, y[(m * 4 + h) * 8 + d], (float)(sum / visible[m]), 2e-6);
                     }
             free(y);
@@ -473,9 +549,9 @@ static void test_mean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),       cmocka_unit_test(test_every_width), cmocka_unit_test(test_many_keys),
-        cmocka_unit_test(test_sharp),       cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_hidden_keys),
-        cmocka_unit_test(test_pieces),      cmocka_unit_test(test_mean),        cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_small),         cmocka_unit_test(test_every_width), cmocka_unit_test(test_many_keys),
+        cmocka_unit_test(test_sharp),         cmocka_unit_test(test_many_rows),   cmocka_unit_test(test_hidden_keys),
+        cmocka_unit_test(test_pieces),        cmocka_unit_test(test_mean),        cmocka_unit_test(test_neighbours),
         cmocka_unit_test(test_end_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

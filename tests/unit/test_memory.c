@@ -134,6 +134,8 @@ static const dlx_workspace_options bounds[] = {
     {.max_rows = 96, .max_context = 96, .max_sessions = 8, .kv_positions = 100000},
 };
 
+static const char *const kv_types[] = {"float32", "float16", "int8"};
+
 static void stated_and_taken(void **state)
 {
     (void)state;
@@ -143,11 +145,11 @@ static void stated_and_taken(void **state)
         dlx_error err = {0};
         dlx_model *model = open_counted(&m, path, recognisable);
         for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
-            for (int half = 0; half <= recognisable; half++) {
+            for (size_t t = 0; t < (recognisable ? sizeof kv_types / sizeof *kv_types : 1); t++) {
                 dlx_workspace_options o = bounds[i];
                 if (!recognisable && o.kv_positions) continue; /* each session needs all its positions */
                 o.struct_size = sizeof o;
-                o.kv_type = half ? "float16" : "float32";
+                o.kv_type = kv_types[t];
                 dlx_memory memory = {.struct_size = sizeof memory};
                 if (dlx_workspace_memory(model, &o, &memory, &err) != DLX_OK) fail_msg("%s", err.message);
                 taken_as_stated(model, &m, &o, &memory);
@@ -159,7 +161,7 @@ static void stated_and_taken(void **state)
     }
 }
 
-/* Formulas that need no allocator: pages of 64 positions, halves, one more session. */
+/* Formulas that need no allocator: pages of 64 positions, types of numbers, one more session. */
 static void sizes_follow_the_bounds(void **state)
 {
     (void)state;
@@ -175,6 +177,11 @@ static void sizes_follow_the_bounds(void **state)
     assert_int_equal(dlx_workspace_memory(model, &o, &other, NULL), DLX_OK);
     assert_int_equal(other.kv_cache, one.kv_cache / 2);
     assert_int_equal(other.activations, one.activations);
+    o.kv_type = "int8";
+    assert_int_equal(dlx_workspace_memory(model, &o, &other, NULL), DLX_OK);
+    assert_int_equal(other.kv_cache, 128 * 2 * KV * (DIM + 2)); /* a scale of two bytes for each head */
+    assert_int_equal(other.activations, one.activations);
+    o.kv_type = "float16";
     o.max_sessions = 4;
     assert_int_equal(dlx_workspace_memory(model, &o, &other, NULL), DLX_OK);
     assert_int_equal(other.kv_cache, 2 * one.kv_cache);

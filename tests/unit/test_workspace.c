@@ -49,6 +49,9 @@ static dlx_session *open_in(dlx_workspace *w)
 
 static int32_t ids[CONTEXT];
 
+static const char *const kv_types[] = {"float32", "int8", "float16"};
+enum { KV_TYPES = sizeof kv_types / sizeof kv_types[0] };
+
 static int make_ids(void **state)
 {
     (void)state;
@@ -97,7 +100,7 @@ static void sequences_do_not_notice_each_other(void **state)
                              .rows = 12 + 9 * threads,
                              .context = 330,
                              .block = 4,
-                             .kv_type = threads == 3 && !what ? "float16" : NULL,
+                             .kv_type = what || threads < 2 ? NULL : kv_types[(threads - 1) % KV_TYPES],
                              .seed = (uint32_t)(100 * what + threads)};
             live(&b, 40);
             assert_true(b.batched > 20 * LIFE && b.forked >= LIFE && b.refused >= LIFE);
@@ -107,11 +110,11 @@ static void sequences_do_not_notice_each_other(void **state)
 }
 
 /* A fork shares pages until somebody writes, and each sees what it wrote. */
-static void forks_share_until_they_write(void **state)
+static void share_until_they_write(const char *kv_type)
 {
-    (void)state;
     dlx_model *m = open_tiny(TINY_PLAIN, 2, NULL);
-    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3, .kv_positions = 5 * DLX_KV_PAGE});
+    dlx_workspace *w = open_workspace(
+        m, (dlx_workspace_options){.max_sessions = 3, .kv_positions = 5 * DLX_KV_PAGE, .kv_type = kv_type});
     dlx_session *a = open_in(w), *b, *c;
     float of_a[4 * VOCAB], of_b[4 * VOCAB], again[4 * VOCAB];
     for (int32_t p = 0; p < 148; p += 4) run(a, call_at(p, 4, 4, 4, NULL)); /* two pages and a part of a third */
@@ -145,6 +148,12 @@ static void forks_share_until_they_write(void **state)
     assert_int_equal(dlx_workspace_free_positions(w), 5 * DLX_KV_PAGE);
     dlx_workspace_close(w);
     dlx_model_close(m);
+}
+
+static void forks_share_until_they_write(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < KV_TYPES; i++) share_until_they_write(kv_types[i]);
 }
 
 static void memory_is_shared_and_runs_out_with_a_sentence(void **state)
@@ -187,11 +196,10 @@ static float worst_difference(dlx_session *a, dlx_session *b, int32_t start)
 }
 
 /* Stored rows that a call of several passes overwrites before one of them fails. */
-static void a_call_that_fails_leaves_the_cache_as_it_was(void **state)
+static void fail_and_leave_the_cache(const char *kv_type)
 {
-    (void)state;
     dlx_model *m = open_tiny(TINY_NAN, 2, NULL);
-    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3, .max_rows = 8});
+    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3, .max_rows = 8, .kv_type = kv_type});
     dlx_session *s = open_in(w), *untouched = open_in(w), *fork;
     int32_t other[CONTEXT];
     float logits[64 * VOCAB];
@@ -236,12 +244,17 @@ static void a_call_that_fails_leaves_the_cache_as_it_was(void **state)
     dlx_model_close(m);
 }
 
-/* In a batch, who fails fails alone. */
-static void one_of_a_batch_fails(void **state)
+static void a_call_that_fails_leaves_the_cache_as_it_was(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < KV_TYPES; i++) fail_and_leave_the_cache(kv_types[i]);
+}
+
+/* In a batch, who fails fails alone. */
+static void fail_in_a_batch(const char *kv_type)
+{
     dlx_model *m = open_tiny(TINY_NAN, 2, NULL);
-    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3});
+    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3, .kv_type = kv_type});
     dlx_session *s[3] = {open_in(w), open_in(w), open_in(w)};
     float got[3][4 * VOCAB], alone[4 * VOCAB];
     int32_t nan_ids[4] = {1, 2, NAN_TOKEN, 3};
@@ -281,12 +294,18 @@ static void one_of_a_batch_fails(void **state)
     dlx_model_close(m);
 }
 
-/* A page that was copied for a call is shared again when the call fails, and nobody has less room than before. */
-static void a_failure_takes_no_page(void **state)
+static void one_of_a_batch_fails(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < KV_TYPES; i++) fail_in_a_batch(kv_types[i]);
+}
+
+/* A page that was copied for a call is shared again when the call fails, and nobody has less room than before. */
+static void fail_and_take_no_page(const char *kv_type)
+{
     dlx_model *m = open_tiny(TINY_NAN, 1, NULL);
-    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 3, .kv_positions = 2 * DLX_KV_PAGE});
+    dlx_workspace *w = open_workspace(
+        m, (dlx_workspace_options){.max_sessions = 3, .kv_positions = 2 * DLX_KV_PAGE, .kv_type = kv_type});
     dlx_session *s = open_in(w), *fork, *third = open_in(w);
     float before[4 * VOCAB], behind[4 * VOCAB];
     run(s, call_at(0, 4, 4, 4, NULL));
@@ -319,72 +338,120 @@ static void a_failure_takes_no_page(void **state)
     dlx_model_close(m);
 }
 
-/* ---- halves ---- */
-
-static void a_cache_of_halves(void **state)
+static void a_failure_takes_no_page(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < KV_TYPES; i++) fail_and_take_no_page(kv_types[i]);
+}
+
+/* ---- types of caches ---- */
+
+/* The logits are of order 1. */
+static void compare_caches(const char *kv_type, size_t position_bytes, float apart)
+{
     dlx_model *m = open_tiny(TINY_PLAIN, 1, NULL);
-    dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = 1, .kv_type = "float16"}, full = o;
-    dlx_memory halves = {.struct_size = sizeof halves}, floats = halves;
+    dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = 1, .kv_type = kv_type}, full = o;
+    dlx_memory small = {.struct_size = sizeof small}, floats = small;
     full.kv_type = "float32";
-    assert_int_equal(dlx_workspace_memory(m, &o, &halves, NULL), DLX_OK);
+    assert_int_equal(dlx_workspace_memory(m, &o, &small, NULL), DLX_OK);
     assert_int_equal(dlx_workspace_memory(m, &full, &floats, NULL), DLX_OK);
-    assert_int_equal(2 * halves.kv_cache, floats.kv_cache);
+    assert_int_equal(small.kv_cache * 2 * KV * DIM * sizeof(float), floats.kv_cache * position_bytes);
+    assert_int_equal(small.activations, floats.activations);
     dlx_workspace *a = open_workspace(m, o), *b = open_workspace(m, full);
     dlx_session *x = open_in(a), *y = open_in(b);
     run(x, call_at(0, 40, 4, 40, NULL));
     run(y, call_at(0, 40, 4, 40, NULL));
     float worst = worst_difference(x, y, 40);
-    assert_true(worst > 0.0f && worst < 5e-3f); /* eleven bits, not twenty-four; the logits are of order 1 */
+    if (!(worst > 0.0f && worst < apart)) fail_msg("%s: apart by %g", kv_type, (double)worst);
     dlx_session_close(x);
     dlx_session_close(y);
     dlx_workspace_close(a);
     dlx_workspace_close(b);
     dlx_model_close(m);
+}
 
-    m = open_tiny(TINY_LARGE, 1, NULL);
-    a = open_workspace(m, o);
-    x = open_in(a);
-    for (int32_t store = 0; store <= 4; store += 4) /* whether the rows stay or not */
-        expect(x, call_at(0, 4, 4, store, NULL), DLX_E_LIMIT,
-               "the values of layer 0 are too large for a float16 cache");
-    assert_int_equal(dlx_session_reusable(x, ids, CONTEXT, 4), 0);
-    dlx_session_close(x);
-    dlx_workspace_close(a);
-    dlx_model_close(m);
+static void caches_of_fewer_bits(void **state)
+{
+    (void)state;
+    compare_caches("float16", 2 * KV * DIM * sizeof(uint16_t), 5e-3f); /* eleven bits, not twenty-four */
+    compare_caches("int8", 2 * KV * (DIM + sizeof(uint16_t)), 3e-2f);
 
     dlx_error err = {0};
-    m = open_tiny(TINY_HIDDEN, 1, NULL);
-    assert_int_equal(dlx_workspace_open(&a, m, &o, &err), DLX_E_UNSUPPORTED);
-    assert_non_null(strstr(err.message, "use float32"));
+    dlx_workspace *w;
+    dlx_model *m = open_tiny(TINY_HIDDEN, 1, NULL);
+    dlx_workspace_options o = {.struct_size = sizeof o};
+    for (size_t i = 1; i < KV_TYPES; i++) {
+        o.kv_type = kv_types[i];
+        assert_int_equal(dlx_workspace_open(&w, m, &o, &err), DLX_E_UNSUPPORTED);
+        assert_non_null(strstr(err.message, kv_types[i]));
+        assert_non_null(strstr(err.message, "use float32"));
+    }
     o.kv_type = "float8";
-    assert_int_equal(dlx_workspace_open(&a, m, &o, &err), DLX_E_INVALID);
-    assert_non_null(strstr(err.message, "expected float32 or float16"));
+    assert_int_equal(dlx_workspace_open(&w, m, &o, &err), DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "expected float32, float16 or int8"));
     dlx_model_close(m);
 }
 
-/* Rows of earlier passes are read from the cache, those of the same pass are not: both must be what a half holds. */
-static void halves_do_not_depend_on_the_cut(void **state)
+/* Whether the rows stay or not, and whether their logits are asked for or not. */
+static void refuse_rows(int what, const char *kv_type, dlx_status status, const char *words)
+{
+    static float logits[4 * VOCAB];
+    dlx_model *m = open_tiny(what, 1, NULL);
+    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 1, .kv_type = kv_type});
+    dlx_session *s = open_in(w);
+    int32_t bad[4] = {1, NAN_TOKEN, 2, 3};
+    for (int i = 0; i < 4; i++) {
+        dlx_forward_call c = call_at(0, 4, 4, i & 1 ? 4 : 0, i & 2 ? logits : NULL);
+        if (what == TINY_NAN) c.ids = bad;
+        expect(s, c, status, words);
+    }
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 0);
+    dlx_session_close(s);
+    dlx_workspace_close(w);
+    dlx_model_close(m);
+}
+
+static void what_a_cache_cannot_hold(void **state)
+{
+    (void)state;
+    refuse_rows(TINY_LARGE, "float16", DLX_E_LIMIT, "the values of layer 0 are too large for a float16 cache");
+    refuse_rows(TINY_HUGE, "float16", DLX_E_LIMIT, "the values of layer 0 are too large for a float16 cache");
+    refuse_rows(TINY_NAN, "float16", DLX_E_INTERNAL, "the keys of layer 0 are NaN");
+    refuse_rows(TINY_HUGE, "int8", DLX_E_INTERNAL, "the values of layer 0 are NaN, infinite or beyond 1.7e38");
+    refuse_rows(TINY_NAN, "int8", DLX_E_INTERNAL, "the keys of layer 0 are NaN, infinite or beyond 1.7e38");
+    /* What is too large for halves is not for int8, whose scales have the range of floats. */
+    dlx_model *m = open_tiny(TINY_LARGE, 1, NULL);
+    dlx_workspace *w = open_workspace(m, (dlx_workspace_options){.max_sessions = 1, .kv_type = "int8"});
+    dlx_session *s = open_in(w);
+    run(s, call_at(0, 4, 4, 4, NULL));
+    assert_int_equal(dlx_session_reusable(s, ids, CONTEXT, 4), 4);
+    dlx_session_close(s);
+    dlx_workspace_close(w);
+    dlx_model_close(m);
+}
+
+/* Rows of earlier passes are read from the cache, those of the same pass are not: both must be what it holds. */
+static void caches_do_not_depend_on_the_cut(void **state)
 {
     (void)state;
     static float want[40 * VOCAB], got[40 * VOCAB], behind[2][4 * VOCAB];
     dlx_model *m = open_tiny(TINY_PLAIN, 2, NULL);
-    for (int32_t rows = 48; rows >= 4; rows -= 4) {
-        dlx_workspace *w =
-            open_workspace(m, (dlx_workspace_options){.max_sessions = 1, .max_rows = rows, .kv_type = "float16"});
-        dlx_session *s = open_in(w);
-        run(s, call_at(0, 40, 4, 40, got));
-        run(s, call_at(40, 4, 4, 0, behind[1]));
-        if (rows == 48) {
-            memcpy(want, got, sizeof got);
-            memcpy(behind[0], behind[1], sizeof behind[0]);
+    for (size_t t = 0; t < KV_TYPES; t++)
+        for (int32_t rows = 48; rows >= 4; rows -= 4) {
+            dlx_workspace *w =
+                open_workspace(m, (dlx_workspace_options){.max_sessions = 1, .max_rows = rows, .kv_type = kv_types[t]});
+            dlx_session *s = open_in(w);
+            run(s, call_at(0, 40, 4, 40, got));
+            run(s, call_at(40, 4, 4, 0, behind[1]));
+            if (rows == 48) {
+                memcpy(want, got, sizeof got);
+                memcpy(behind[0], behind[1], sizeof behind[0]);
+            }
+            assert_memory_equal(got, want, sizeof got);
+            assert_memory_equal(behind[1], behind[0], sizeof behind[0]);
+            dlx_session_close(s);
+            dlx_workspace_close(w);
         }
-        assert_memory_equal(got, want, sizeof got);
-        assert_memory_equal(behind[1], behind[0], sizeof behind[0]);
-        dlx_session_close(s);
-        dlx_workspace_close(w);
-    }
     dlx_model_close(m);
 }
 
@@ -472,8 +539,9 @@ int main(void)
         cmocka_unit_test(a_call_that_fails_leaves_the_cache_as_it_was),
         cmocka_unit_test(one_of_a_batch_fails),
         cmocka_unit_test(a_failure_takes_no_page),
-        cmocka_unit_test(a_cache_of_halves),
-        cmocka_unit_test(halves_do_not_depend_on_the_cut),
+        cmocka_unit_test(caches_of_fewer_bits),
+        cmocka_unit_test(what_a_cache_cannot_hold),
+        cmocka_unit_test(caches_do_not_depend_on_the_cut),
         cmocka_unit_test(a_cache_that_is_not_read_as_it_is),
         cmocka_unit_test(bounds_are_checked),
     };

@@ -34,6 +34,7 @@ enum {
     TINY_SWAPPED = 8,   /* the new keys and values come out in each other's place */
     TINY_NAN = 16,      /* the embedding of NAN_TOKEN is NaN */
     TINY_LARGE = 32,    /* the values of every token are too large for a half */
+    TINY_HUGE = 64,     /* and near the largest float, or infinite */
 };
 enum { NAN_TOKEN = 9 };
 
@@ -88,8 +89,8 @@ static inline void alter_layer(dlx_graph *g, int what)
             (dlx_const_source){.data = copy, .bytes = VOCAB * HIDDEN * sizeof *copy, .stored = DLX_F32});
         for (int i = 0; i < HIDDEN; i++) table[NAN_TOKEN * HIDDEN + i] = NAN;
     }
-    if (what & TINY_LARGE)
-        for (int i = 0; i < KV * DIM * HIDDEN; i++) constant_of(g, "v")[i] *= 1e6f;
+    if (what & (TINY_LARGE | TINY_HUGE))
+        for (int i = 0; i < KV * DIM * HIDDEN; i++) constant_of(g, "v")[i] *= what & TINY_HUGE ? 3e38f : 1e6f;
     if (what & TINY_SWAPPED) {
         uint32_t k = g->outputs[1];
         g->outputs[1] = g->outputs[2];
