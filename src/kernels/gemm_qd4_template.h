@@ -48,13 +48,15 @@ static qd8_layout qb4_layout(dlx_gemm_shape s)
 
 /* The QD4_GROUP weights of a row from input k on, value + 8, each in a byte of its own, the first in the lowest; what
  * is beyond the row has value 0. */
-static uint32_t qd4_take(const uint8_t *row, size_t k, size_t n_in)
+DLX_INLINE uint32_t qd4_take(const uint8_t *row, size_t k, size_t n_in)
 {
-    uint32_t word = 0;
     if (QD4_GROUP == 4 && n_in - k >= 4) {
-        uint32_t low = row[k / 2], high = row[k / 2 + 1];
-        return (low & 15) | (low >> 4) << 8 | (high & 15) << 16 | (high >> 4) << 24;
+        uint16_t halves;
+        memcpy(&halves, row + k / 2, sizeof halves); /* every set is of a little-endian machine */
+        uint32_t word = (halves | (uint32_t)halves << 8) & 0x00FF00FF;
+        return (word | word << 4) & 0x0F0F0F0F;
     }
+    uint32_t word = 0;
     for (size_t i = 0; i < QD4_GROUP; i++) {
         int32_t w = k + i < n_in ? dlx_i4(row[(k + i) / 2], k + i) : 0;
         word |= (uint32_t)(w + 8) << 8 * i;
@@ -62,32 +64,44 @@ static uint32_t qd4_take(const uint8_t *row, size_t k, size_t n_in)
     return word;
 }
 
-/* Steps for inputs [begin, end), and added to sums[c], how much these weights are. */
-static void qd4_pack_steps(uint8_t *to, int32_t sums[PANEL], const uint8_t *w, size_t columns, size_t n_in,
-                           size_t begin, size_t end)
+/* Steps for inputs [begin, end). */
+static void qd4_pack_steps(uint8_t *to, const uint8_t *w, size_t columns, size_t n_in, size_t begin, size_t end)
 {
-    const uint32_t none = 0x08080808, each = QD4_GROUP == 4 ? 0x01010101 : 1;
+    const uint32_t none = 0x08080808;
     for (size_t k = begin; k < end; k += QD4_GROUP) {
         for (size_t c = 0; c < PANEL / 2; c++, to += QD4_GROUP) {
             size_t d = c + PANEL / 2;
             uint32_t low = c < columns ? qd4_take(w + c * (n_in / 2), k, n_in) : none;
             uint32_t high = d < columns ? qd4_take(w + d * (n_in / 2), k, n_in) : none;
-            sums[c] += (int32_t)(low * each >> 8 * (QD4_GROUP - 1) & 0xFF) - 8 * QD4_GROUP;
-            sums[d] += (int32_t)(high * each >> 8 * (QD4_GROUP - 1) & 0xFF) - 8 * QD4_GROUP;
             uint32_t both = (low | high << 4) ^ (QD4_FLIP ? 0x88888888 : 0);
-            for (size_t i = 0; i < QD4_GROUP; i++) to[i] = (uint8_t)(both >> 8 * i);
+            memcpy(to, &both, QD4_GROUP);
         }
     }
+}
+
+/* How much the weights [begin, end) of a row are; both even. */
+static int32_t qd4_sum(const uint8_t *row, size_t begin, size_t end)
+{
+    const uint64_t low = 0x0F0F0F0F0F0F0F0F, even = 0x00FF00FF00FF00FF;
+    size_t i = begin / 2;
+    uint32_t sum = 0;
+    for (uint64_t word[2]; i + sizeof word <= end / 2; i += sizeof word) {
+        memcpy(word, row + i, sizeof word);
+        uint64_t bytes = (word[0] & low) + (word[0] >> 4 & low) + (word[1] & low) + (word[1] >> 4 & low);
+        sum += (uint32_t)(((bytes & even) + (bytes >> 8 & even)) * 0x0001000100010001 >> 48);
+    }
+    for (; i < end / 2; i++) sum += (row[i] & 15u) + (row[i] >> 4);
+    return (int32_t)sum - 8 * (int32_t)(end - begin);
 }
 
 static void qc4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t first, size_t columns)
 {
     int32_t *sums = (int32_t *)(void *)(panel + qc4_layout(s).weight_bytes);
     float *scales = (float *)sums + PANEL, *biases = scales + PANEL;
-    memset(sums, 0, PANEL * sizeof *sums);
-    qd4_pack_steps(panel, sums, (const uint8_t *)w->w + (first - w->first) * (s.n_in / 2), columns, s.n_in, 0, s.n_in);
+    const uint8_t *rows = (const uint8_t *)w->w + (first - w->first) * (s.n_in / 2);
+    qd4_pack_steps(panel, rows, columns, s.n_in, 0, s.n_in);
     for (size_t c = 0; c < PANEL; c++) {
-        sums[c] *= QD4_UNIT;
+        sums[c] = c < columns ? QD4_UNIT * qd4_sum(rows + c * (s.n_in / 2), 0, s.n_in) : 0;
         scales[c] = c < columns ? w->scale[first + c] : 0.0f;
         biases[c] = c < columns && w->bias ? w->bias[first + c] : 0.0f;
     }
@@ -95,24 +109,24 @@ static void qc4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_s
 
 static void qb4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t first, size_t columns)
 {
-    size_t groups = s.n_in / s.group;
+    size_t groups = s.n_in / s.group, bytes = qb4_group_bytes(s.group);
     const uint8_t *rows = (const uint8_t *)w->w + (first - w->first) * (s.n_in / 2);
     const uint16_t *scale = w->group_scale + (first - w->first) * groups;
     float *w_sums = (float *)(void *)(panel + qb4_layout(s).weight_bytes), *biases = w_sums + PANEL;
-    double total[PANEL] = {0};
-    for (size_t g = 0; g < groups; g++, panel += qb4_group_bytes(s.group)) {
-        int32_t sums[PANEL] = {0};
-        qd4_pack_steps(panel + QB4_HEAD_BYTES, sums, rows, columns, s.n_in, g * s.group, (g + 1) * s.group);
-        for (size_t c = 0; c < PANEL; c++) {
-            uint16_t bits = c < columns ? scale[c * groups + g] : 0;
-            int16_t sum = (int16_t)sums[c];
-            memcpy(panel + c * sizeof bits, &bits, sizeof bits);
-            if (QB4_SUMS) memcpy(panel + (PANEL + c) * sizeof sum, &sum, sizeof sum);
-            total[c] += (double)dlx_bf16_to_f32(bits) * (double)sums[c]; /* as dlx_qb4_w_sum does */
-        }
-    }
+    for (size_t g = 0; g < groups; g++)
+        qd4_pack_steps(panel + g * bytes + QB4_HEAD_BYTES, rows, columns, s.n_in, g * s.group, (g + 1) * s.group);
     for (size_t c = 0; c < PANEL; c++) {
-        w_sums[c] = (float)total[c];
+        uint8_t *head = panel + c * sizeof *scale;
+        double total = 0;
+        for (size_t g = 0; g < groups; g++, head += bytes) {
+            uint16_t bits = c < columns ? scale[c * groups + g] : 0;
+            int16_t sum = 0;
+            if (c < columns) sum = (int16_t)qd4_sum(rows + c * (s.n_in / 2), g * s.group, (g + 1) * s.group);
+            memcpy(head, &bits, sizeof bits);
+            if (QB4_SUMS) memcpy(head + PANEL * sizeof sum, &sum, sizeof sum);
+            total += (double)dlx_bf16_to_f32(bits) * (double)sum; /* as dlx_qb4_w_sum does */
+        }
+        w_sums[c] = (float)total;
         biases[c] = c < columns && w->bias ? w->bias[first + c] : 0.0f;
     }
 }
