@@ -191,6 +191,34 @@ class OfficialBlock(torch.nn.Module):
         return self.head(self.rms(x, self.norm)), k, v
 
 
+def test_4_bit_weights_of_the_official_exporter_run_in_sessions(tmp_path):
+    """8da4w, the form that language models are exported in: groups of 32, activations quantised while running."""
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import (
+        XnnpackDynamicallyQuantizedPartitioner, XnnpackPartitioner)
+    from executorch.exir import to_edge_transform_and_lower
+    from torchao.quantization import Int8DynamicActivationIntxWeightConfig, quantize_
+    from torchao.quantization.granularity import PerGroup
+    from torchao.utils import unwrap_tensor_subclass
+    torch.manual_seed(4)
+    module = OfficialBlock(hidden=64, dim=16).eval()
+    module.gate, module.up, module.down = (torch.nn.Linear(a, b, bias=False) for a, b in ((64, 96), (64, 96), (96, 64)))
+    quantize_(module, Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4, weight_granularity=PerGroup(32)))
+    module = unwrap_tensor_subclass(module) or module
+    rows, cached = torch.export.Dim("rows", min=2, max=24), torch.export.Dim("cached", min=2, max=40)
+    example = (torch.arange(6), torch.arange(6), torch.randn(5, 2, 16), torch.randn(5, 2, 16))
+    with torch.no_grad():
+        exported = torch.export.export(module, example, dynamic_shapes=({0: rows}, {0: rows}, {0: cached}, {0: cached}))
+        edge = to_edge_transform_and_lower(
+            exported, partitioner=[XnnpackDynamicallyQuantizedPartitioner(), XnnpackPartitioner()])
+        (tmp_path / "official.pte").write_bytes(edge.to_executorch().buffer)
+    report = json.loads(run("inspect", tmp_path / "official.pte", "--json"))
+    assert report["runnable"] and {(l["kind"], l["group"]) for l in report["linears"]} == {("qd8-qb4w", 32)}
+    ids = torch.randint(0, 64, (20,), generator=torch.Generator().manual_seed(5)).tolist()
+    native = native_logits(tmp_path / "official.pte", ids, "full", tmp_path)
+    stock = StockRuntime(tmp_path / "official.pte", 40).forward(ids)
+    assert relative(native, stock) < 2e-3
+
+
 def test_a_file_of_the_official_exporter_runs_natively(tmp_path):
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower

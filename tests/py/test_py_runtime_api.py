@@ -621,6 +621,7 @@ def test_backends():
 
 
 def test_quantisation_settings():
+    import diffulex_edge
     from diffulex_edge.quant import QuantizationConfig, QuantizationDtype, QuantizationMode
 
     config = QuantizationConfig()
@@ -628,8 +629,13 @@ def test_quantisation_settings():
     assert (
         QuantizationConfig(mode=QuantizationMode.QAT).is_qat and QuantizationConfig(dtype="fp32").quantization == "none"
     )
+    assert QuantizationConfig(dtype=QuantizationDtype.INT4).quantization == "int4"
+    assert QuantizationConfig(dtype=QuantizationDtype.FP16).quantization == "fp16"
+    assert QuantizationConfig(mode=QuantizationMode.WEIGHT_ONLY).quantization == "int8-weight-only"
+    names = {name for scheme in diffulex_edge.export_schemes() for name in (scheme.name, *scheme.aliases)}
+    assert {"int4", "fp16", "int8-weight-only"} <= names
     with pytest.raises(ValueError):
-        QuantizationConfig(dtype=QuantizationDtype.INT4).quantization
+        QuantizationConfig(mode=QuantizationMode.STATIC).quantization
 
 
 @pytest.mark.parametrize("kind", ("numpy", "torch"))

@@ -240,3 +240,12 @@ def test_a_weight_beyond_halves_is_refused(tmp_path):
     assert "'layers.1.q.weight' holds numbers of magnitude 70000, which float16 cannot hold" in sentence
     assert not (tmp_path / "m.pte").exists()
     run("export", folder, tmp_path / "m.pte", "--quantization", "fp16", "--exclude", name)
+
+
+@pytest.mark.parametrize("scheme", [f for f in FORMS if f != "int4-g128"])  # its rows have no such groups
+def test_a_trained_model_keeps_answering(scheme, tmp_path):
+    """The dialogue model has 94 % of its held-out questions right in float32."""
+    model = DATA.parent.parent / "demo" / "dialog-sdar"
+    diffulex_edge.export_checkpoint(model, tmp_path / "m.pte", quantization=scheme)
+    out = run_json("eval", tmp_path / "m.pte", model / "eval" / "heldout.jsonl", "--count", 100)
+    assert out["questions"] == 100 and out["right"] >= 88, out

@@ -20,7 +20,7 @@ class BackendType(enum.Enum):
 
 
 class QuantizationType(enum.Enum):
-    """Quantisations by name. Checkpoints are exported with "none" and "dynamic_int8"."""
+    """Quantisations by name. Checkpoints are exported with all of them but "static_int8"."""
 
     NONE = "none"
     DYNAMIC_INT8 = "dynamic_int8"

@@ -75,7 +75,8 @@ class DiffuLexExporter:
 def export_model(model: Any, example_inputs: Any = None, output_path: Any = "model.pte", backend: str = "xnnpack",
                  quantization: str = "none", **kwargs: Any) -> ExportResult:
     """DiffuLexExporter in one call; further keywords are fields of ExportConfig."""
-    words = {"int8": "dynamic_int8", "int8-dynamic": "dynamic_int8", "int8_dynamic": "dynamic_int8"}
+    words = {"int8": "dynamic_int8", "int8-dynamic": "dynamic_int8", "int8_dynamic": "dynamic_int8",
+             "int8-weight-only": "weight_only_int8", "int8_weight_only": "weight_only_int8"}
     config = ExportConfig(output_path=Path(output_path), backend=BackendType(backend),
                           quantization=QuantizationType(words.get(quantization, quantization)), **kwargs)
     return DiffuLexExporter(config).export(model, example_inputs)

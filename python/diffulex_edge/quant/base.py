@@ -26,8 +26,8 @@ class QuantizationMode(enum.Enum):
 
 @dataclasses.dataclass
 class QuantizationConfig:
-    """A description of a quantisation. What export_checkpoint can do of it is `quantization`; layers cannot be left
-    out: all linear layers, the head and the embedding table are quantised (docs/EXPORT.md)."""
+    """A description of a quantisation. What export_checkpoint does of it is `quantization`; weights are left out by its
+    own keywords (docs/QUANTIZATION.md)."""
 
     dtype: QuantizationDtype = QuantizationDtype.INT8
     mode: QuantizationMode = QuantizationMode.DYNAMIC
@@ -47,10 +47,17 @@ class QuantizationConfig:
 
     @property
     def quantization(self) -> str:
-        """The word for export_checkpoint: "none" or "int8-dynamic"; ValueError for what it does not have."""
+        """The word for export_checkpoint; ValueError for what it does not have."""
+        words = {
+            (QuantizationDtype.INT8, QuantizationMode.DYNAMIC): "int8-dynamic",
+            (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "int8-weight-only",
+            (QuantizationDtype.INT4, QuantizationMode.DYNAMIC): "int4",
+        }
         if self.dtype is QuantizationDtype.FP32:
             return "none"
-        if self.dtype is QuantizationDtype.INT8 and self.mode is QuantizationMode.DYNAMIC:
-            return "int8-dynamic"
-        raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported; there are fp32, and int8 "
-                         "with mode dynamic")
+        if self.dtype is QuantizationDtype.FP16:
+            return "fp16"
+        if (self.dtype, self.mode) in words:
+            return words[self.dtype, self.mode]
+        raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported; there are fp32, fp16, int8 "
+                         "with mode dynamic or weight_only, and int4 with mode dynamic")
