@@ -80,7 +80,7 @@ static void test_factors(void **state)
 static void test_threads(void **state)
 {
     (void)state;
-    enum { ROWS = 600, K = 777 };
+    enum { ROWS = 300, K = 530 };
     dlx_kernels k;
     dlx_kernels_init(&k, dlx_cpu_best_isa());
     rng r = {12};
