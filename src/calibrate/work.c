@@ -41,16 +41,13 @@ uint64_t dlx_work_checkpoint(const dlx_checkpoint *c)
 
 /* ---- the folder ------------------------------------------------------------------------------------------------- */
 
-static bool ends_in(const char *name, const char *end)
-{
-    size_t n = strlen(name), m = strlen(end);
-    return n > m && !strcmp(name + n - m, end);
-}
-
-/* Outputs that were being written when a process was killed carry such a name. */
+/* The names that a calibration gives; nothing else is ever removed. An output that was being written when a process was
+ * killed begins with ".dlx-". */
 static bool is_ours(const char *name)
 {
-    return ends_in(name, ".safetensors") || ends_in(name, ".json") || !strncmp(name, ".dlx-", 5);
+    int end = 0;
+    if (!strcmp(name, states) || !strcmp(name, "ranges.json") || !strncmp(name, ".dlx-", 5)) return true;
+    return sscanf(name, "layer-%*5[0-9].safetensors%n", &end) == 0 && end > 0 && !name[end];
 }
 
 dlx_status dlx_work_path(const dlx_work *w, const char *name, char **out, dlx_error *err)

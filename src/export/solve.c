@@ -110,11 +110,13 @@ static dlx_status solve(dlx_export_work *out, task *t, dlx_graph *g, const dlx_s
     int32_t layers = t->c->shape.layers;
     print = dlx_work_print(print, &of_samples, sizeof of_samples);
     DLX_TRY(dlx_work_open(&out->work, t->folder, print, err));
+    dlx_layerwise_options here = *run;
+    here.folder = t->folder; /* large hidden states are beside the other files, not in memory that poses as /tmp */
     t->begun = true;
     t->stage = "gptq";
     t->total = samples->rows * (uint64_t)layers * RUNS;
     t->done = samples->rows * (uint64_t)out->work.done * RUNS;
-    DLX_TRY(dlx_weights_solve(&out->work, t->c, samples, &o, run, err));
+    DLX_TRY(dlx_weights_solve(&out->work, t->c, samples, &o, &here, err));
     DLX_TRY(dlx_precomputed_open(&out->precomputed, &out->work, layers, err));
     DLX_TRY(dlx_precomputed_apply(&out->precomputed, g, &applied, err));
     if (applied == 2 * weights) return DLX_OK;

@@ -268,6 +268,35 @@ static void it_is_better_than_rounding(void **state)
     }
 }
 
+/* Each layer is run with what its weights became: what is kept behind the last one is what the solved model makes. */
+static void hidden_states_are_those_of_the_solved_weights(void **state)
+{
+    (void)state;
+    for (int k = 0; k < FAMILIES; k++) {
+        fixture f = open_fixture(families[k], 4, 8);
+        size_t width = (size_t)f.c.shape.hidden, n = (size_t)f.s.rows * width;
+        dlx_layerwise_options run = run_of(&f);
+        dlx_layerwise *w;
+        dlx_work work;
+        dlx_precomputed p;
+        CHECK(dlx_work_open(&work, f.folder, 5, err));
+        CHECK(solve(&f, &work, false, err));
+        CHECK(dlx_precomputed_open(&p, &work, f.c.shape.layers, err));
+        double *want = hidden_after(&f, true, &p);
+        float *got = calloc(n, sizeof *got);
+        assert_non_null(got);
+        CHECK(dlx_layerwise_open(&w, &f.c, &f.s, &run, err));
+        CHECK(dlx_work_start(&work, w, f.s.rows, width, err));
+        CHECK(dlx_layerwise_hidden(w, 0, f.s.rows, got, err));
+        for (size_t i = 0; i < n; i++) assert_true((double)got[i] == want[i]);
+        free(got), free(want);
+        dlx_layerwise_close(w);
+        dlx_precomputed_close(&p);
+        dlx_work_close(&work);
+        close_fixture(&f);
+    }
+}
+
 /* ---- interruptions ---------------------------------------------------------------------------------------------- */
 
 static void run_once(fixture *f, bool one_by_one, char *files[2], size_t n[2])
@@ -377,6 +406,7 @@ int main(void)
         cmocka_unit_test(every_linear_becomes_codes_and_scales),
         cmocka_unit_test(what_has_no_grid_stays),
         cmocka_unit_test(it_is_better_than_rounding),
+        cmocka_unit_test(hidden_states_are_those_of_the_solved_weights),
         cmocka_unit_test(interruptions_change_nothing),
         cmocka_unit_test(constants_are_read_from_there),
     };

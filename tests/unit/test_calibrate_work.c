@@ -188,6 +188,40 @@ static void folders_of_others_are_left_alone(void **state)
     close_fixture(&f);
 }
 
+/* A checkpoint's folder, by mistake: its files stay, whatever they are called. */
+static void a_checkpoint_is_no_work_folder(void **state)
+{
+    static const char *const names[] = {"model.safetensors",
+                                        "config.json",
+                                        "layer-1.safetensors.bak",
+                                        "layer-.safetensors",
+                                        "layer-00001.safetensorsx",
+                                        "hidden.safetensors.old",
+                                        "ranges.json5"};
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_work work;
+    dlx_error problem;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        copy folder = new_folder();
+        char path[1024];
+        write_text(&folder, names[i], "mine");
+        assert_int_equal(dlx_work_open(&work, folder.folder, 77, &problem), DLX_E_INVALID);
+        assert_non_null(strstr(problem.message, names[i]));
+        path_in(path, folder.folder, names[i]);
+        assert_true(dlx_exists(path));
+        remove_copy(&folder);
+    }
+    copy folder = new_folder();
+    write_text(&folder, "layer-00003.safetensors", "ours");
+    write_text(&folder, "hidden.safetensors", "ours");
+    CHECK(dlx_work_open(&work, folder.folder, 77, err));
+    CHECK(dlx_work_remove(&work, err));
+    dlx_work_close(&work);
+    assert_false(dlx_exists(folder.folder));
+    close_fixture(&f);
+}
+
 static void fingerprints_tell_checkpoints_apart(void **state)
 {
     (void)state;
@@ -206,9 +240,9 @@ static void fingerprints_tell_checkpoints_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interrupted_at_every_pass),           cmocka_unit_test(another_run_begins_anew),
-        cmocka_unit_test(what_is_damaged_is_made_anew),        cmocka_unit_test(folders_of_others_are_left_alone),
-        cmocka_unit_test(fingerprints_tell_checkpoints_apart),
+        cmocka_unit_test(interrupted_at_every_pass),      cmocka_unit_test(another_run_begins_anew),
+        cmocka_unit_test(what_is_damaged_is_made_anew),   cmocka_unit_test(folders_of_others_are_left_alone),
+        cmocka_unit_test(a_checkpoint_is_no_work_folder), cmocka_unit_test(fingerprints_tell_checkpoints_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
