@@ -54,7 +54,8 @@ static void *head_of(void *base, dlx_dtype type, size_t stride, size_t row, size
 static void store_record(uint8_t *at, const float *x, size_t dim)
 {
     double most = 0;
-    for (size_t d = 0; d < dim; d++) most = fmax(most, fabs((double)x[d]));
+    for (size_t d = 0; d < dim; d++)
+        if (fabs((double)x[d]) > most) most = fabs((double)x[d]);
     uint16_t bits = dlx_f32_to_bf16((float)(most / 127));
     double scale = (double)dlx_bf16_to_f32(bits);
     memcpy(at, &bits, sizeof bits);
