@@ -67,21 +67,29 @@ static int32_t find_cache(const dlx_decoder *d, uint32_t old)
     return -1;
 }
 
+/* Two new values of one shape [T,K,D] that are the same rows. */
+static bool same_rows(const dlx_decoder *d, uint32_t a, uint32_t b)
+{
+    const dlx_node *x = dlx_made_as(&d->r.to, a, DLX_OP_RESHAPE), *y = dlx_made_as(&d->r.to, b, DLX_OP_RESHAPE);
+    return a == b || (x && y && x->in[0] == y->in[0]);
+}
+
 /* This call's rows put at their positions along axis `at` of a state [1,S,K,D] or [1,K,S,D] (without the 1, too). */
 static bool store(dlx_decoder *d, const dlx_node *n, int at, dlx_form *f)
 {
     int32_t c = find_cache(d, n->in[0]);
     const dlx_value *x = old_value(d, n->in[0]), *values = old_value(d, n->in[1]);
-    if (c < 0 || !d->cache[c].state || d->cache[c].fresh != DLX_NONE || x->rank < 3 || x->rank > 4 ||
+    bool stored = c >= 0 && d->cache[c].fresh != DLX_NONE;
+    if (c < 0 || !d->cache[c].state || (stored && !d->cache[c].joined) || x->rank < 3 || x->rank > 4 ||
         (x->rank == 4 && x->dim[0] != 1))
         return false;
     int first = x->rank - 3, dim = x->rank - 1, kv = at == first ? first + 1 : first, shift = x->rank - values->rank;
     if (at != first && at != first + 1) return false;
     if (first - shift < 0) return false;
-    if (!rows_by_head(d, n->in[1], at - shift, kv - shift, dim - shift, x->dim[kv], x->dim[dim], &d->cache[c].fresh)) {
-        d->cache[c].fresh = DLX_NONE;
-        return false;
-    }
+    uint32_t rows;
+    if (!rows_by_head(d, n->in[1], at - shift, kv - shift, dim - shift, x->dim[kv], x->dim[dim], &rows)) return false;
+    if (stored && (!same_rows(d, rows, d->cache[c].fresh) || d->cache[c].positions != x->dim[at])) return false;
+    if (!stored) d->cache[c].fresh = rows;
     d->cache[c].positions = x->dim[at];
     d->cache[c].kv = x->dim[kv];
     d->cache[c].dim = x->dim[dim];
@@ -107,9 +115,52 @@ static bool form_slice_put(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     return store(d, n, n->attr.axis, f);
 }
 
+/* Rows of a state [S,K,D] before the start. */
+static bool form_past(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    int32_t c = n->inputs == 2 ? find_cache(d, n->in[0]) : -1;
+    const dlx_value *x = old_value(d, n->in[0]);
+    if (c < 0 || !d->cache[c].state || x->rank != 3 || n->attr.axis != 0 || n->attr.shape[0] != 0 ||
+        n->attr.shape[1] != DLX_RUN(1) || n->attr.shape[2] != 1 || n->attr.bound[0] < x->dim[0] ||
+        form_of(d, n, 1)->kind != DLX_FORM_START)
+        return false;
+    *f = (dlx_form){.kind = DLX_FORM_PAST, .rank = 3, .cache = c, .scale = 1.0f};
+    f->axis[0] = DLX_AXIS_KEY;
+    f->axis[1] = DLX_AXIS_KV;
+    f->axis[2] = DLX_AXIS_DIM;
+    return true;
+}
+
+/* The axis of that kind; -1: none. */
+static int axis_of(const dlx_form *f, int8_t axis)
+{
+    for (int i = 0; i < f->rank; i++)
+        if (f->axis[i] == axis) return i;
+    return -1;
+}
+
+/* Earlier rows with this call's behind them. */
+static bool form_continued(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    const dlx_form *past = form_of(d, n, 0);
+    int key = axis_of(past, DLX_AXIS_KEY), kv = axis_of(past, DLX_AXIS_KV), dim = axis_of(past, DLX_AXIS_DIM);
+    dlx_decoder_cache *c = &d->cache[past->cache];
+    uint32_t rows;
+    if (n->inputs != 2 || n->attr.axis != key || past->scale != 1.0f || c->fresh != DLX_NONE ||
+        old_value(d, n->in[1])->rank != past->rank)
+        return false;
+    if (!rows_by_head(d, n->in[1], key, kv, dim, c->kv, c->dim, &rows)) return false;
+    c->fresh = rows;
+    c->joined = true;
+    *f = *past;
+    f->kind = DLX_FORM_CACHE;
+    return true;
+}
+
 /* A cache that came in, with this call's rows behind it. */
 static bool form_joined(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 {
+    if (form_of(d, n, 0)->kind == DLX_FORM_PAST) return form_continued(d, n, f);
     int32_t c = n->inputs == 2 ? find_cache(d, n->in[0]) : -1;
     if (c < 0 || n->attr.axis != 0 || d->cache[c].state || d->cache[c].fresh != DLX_NONE ||
         old_value(d, n->in[1])->rank != 3)
@@ -152,7 +203,7 @@ static bool counts_keys(const dlx_decoder *d, uint32_t v)
     if (!n) return false;
     if (n->op == DLX_OP_SIZE) {
         const dlx_form *of = form_of(d, n, 0);
-        return has_axes(of) && of->axis[n->attr.axis] == DLX_AXIS_KEY;
+        return has_axes(of) && of->kind != DLX_FORM_PAST && of->axis[n->attr.axis] == DLX_AXIS_KEY;
     }
     for (int k = 0; k < 2 && n->op == DLX_OP_ADD; k++) {
         const dlx_node *size = dlx_made_as(g, n->in[k], DLX_OP_SIZE);
@@ -347,9 +398,10 @@ static bool attend(dlx_decoder *d, uint32_t q, int32_t keys, int32_t values, flo
     dlx_decoder_cache *k = &d->cache[keys], *v = &d->cache[values];
     const dlx_value *query = &d->r.to.values[q];
     int64_t heads = query->dim[1], dim = query->dim[2];
-    bool alike = k->state == v->state && k->positions == v->positions && k->kv == v->kv && k->dim == v->dim;
+    bool alike = k->state == v->state && k->joined == v->joined && k->positions == v->positions && k->kv == v->kv &&
+                 k->dim == v->dim;
     if (keys == values || !alike || k->layer >= 0 || v->layer >= 0 || k->fresh == DLX_NONE || v->fresh == DLX_NONE ||
-        masked != k->state || !isfinite(scale) || d->layers == 256)
+        masked != (k->state && !k->joined) || !isfinite(scale) || d->layers == 256)
         return false;
     if (!cache_input(d, k) || !cache_input(d, v)) return false;
     uint32_t in[5] = {q, k->fresh, v->fresh, k->input, v->input};
@@ -379,6 +431,50 @@ static bool form_mixed(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     f->axis[r - 2] = 0;
     f->axis[r - 1] = 2;
     return true;
+}
+
+/* Rows [T,H,D] over those before the start and the call's own: all of them are seen. */
+static bool form_fused(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    uint32_t in[3], out;
+    int32_t cache[2];
+    if (n->inputs != 5 || n->in[3] == DLX_NONE) return false;
+    for (int k = 0; k < 3; k++) {
+        const dlx_value *v = old_value(d, n->in[k]);
+        if (!rows_by_head(d, n->in[k], 0, 1, 2, v->dim[1], v->dim[2], &in[k])) return false;
+    }
+    for (int k = 0; k < 2; k++) {
+        const dlx_form *past = form_of(d, n, 3 + k);
+        cache[k] = past->cache;
+        if (past->kind != DLX_FORM_PAST || past->scale != 1.0f || past->rank != 3 || past->axis[0] != DLX_AXIS_KEY ||
+            past->axis[1] != DLX_AXIS_KV || past->axis[2] != DLX_AXIS_DIM || d->cache[cache[k]].fresh != DLX_NONE)
+            return false;
+        d->cache[cache[k]].fresh = in[1 + k];
+        d->cache[cache[k]].joined = true;
+    }
+    if (!attend(d, in[0], cache[0], cache[1], n->attr.f[0], false, n->layer, &out)) return false;
+    const dlx_value *q = old_value(d, n->in[0]);
+    out = d->r.to.nodes[d->r.to.values[out].producer].in[0]; /* [T,H*D], as the operator gives it */
+    *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = 2, .v = out, .axis = {0, 1}};
+    return q->rank == 3;
+}
+
+/* Rows [T,H,D], turned by rows [T,D] of tables. */
+static bool form_rope(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    const dlx_value *x = old_value(d, n->in[0]);
+    uint32_t in[3];
+    if (n->attr.keep || n->attr.axis != 0 || x->rank != 3) return false;
+    if (!rows_by_head(d, n->in[0], 0, 1, 2, x->dim[1], x->dim[2], &in[0])) return false;
+    for (int k = 1; k < 3; k++) {
+        const dlx_form *table = form_of(d, n, k);
+        if (table->kind != DLX_FORM_ROWS || table->last || table->rank != 2 || table->axis[0] != 0 ||
+            table->axis[1] != 1)
+            return false;
+        in[k] = table->v;
+    }
+    *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = 3, .axis = {0, 1, 2}};
+    return emit(d, DLX_OP_ROPE, in, 3, &n->attr, n->layer, &f->v);
 }
 
 /* The operator of ExecuTorch's LLM library: q [1,T,H,D], caches [1,S,K,D], from the start position. */
@@ -454,9 +550,11 @@ bool dlx_form_attention(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     case DLX_OP_SLICE_PUT: return form_slice_put(d, n, f);
     case DLX_OP_CONCAT: return form_joined(d, n, f);
     case DLX_OP_SDPA: return form_sdpa(d, n, f);
+    case DLX_OP_ATTENTION: return form_fused(d, n, f);
+    case DLX_OP_ROPE: return form_rope(d, n, f);
     case DLX_OP_INDEX:
     case DLX_OP_EMBEDDING:
-    case DLX_OP_NARROW: return form_mask(d, n, f);
+    case DLX_OP_NARROW: return form_past(d, n, f) || form_mask(d, n, f);
     case DLX_OP_WHERE: return form_where(d, n, f);
     case DLX_OP_BMM: return x->kind == DLX_FORM_WEIGHTS ? form_mixed(d, n, f) : form_scores(d, n, f);
     case DLX_OP_SOFTMAX:

@@ -155,9 +155,11 @@ static bool check_fresh_outputs(const dlx_decoder *d)
     return true;
 }
 
-/* Every cache is read by one attention, keys and values of a layer together. */
+/* Every cache is read by one attention, keys and values of a layer together, and all in the same way. */
 static bool check_layers(const dlx_decoder *d)
 {
+    for (size_t i = 1; i < d->n_caches; i++)
+        if (d->cache[i].joined != d->cache[0].joined) return false;
     return d->layers > 0 && (size_t)d->layers * 2 == d->n_caches;
 }
 
@@ -233,6 +235,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
     *raised = false;
     if (!worth_trying(g)) return DLX_OK;
     dlx_graph_skip_copies(g);
+    if (g->n_states) DLX_TRY(dlx_raise_attentions(g, err));
     dlx_error local = {0};
     dlx_decoder d = {.r = {.from = g}, .old = g, .new_positions = DLX_NONE, .err = &local};
     dlx_allocator mem = g->arena.mem;

@@ -26,6 +26,7 @@ typedef enum dlx_form_kind {
     DLX_FORM_END,      /* start + T */
     DLX_FORM_RANGE,    /* 0, 1, ... T-1 */
     DLX_FORM_CACHE,    /* keys or values of all positions, those of this call's rows in place */
+    DLX_FORM_PAST,     /* those of the positions before the start */
     DLX_FORM_MASK,     /* row t: 0 (true) for keys up to its position, -inf (false) behind */
     DLX_FORM_SCORES,   /* queries times keys, scaled */
     DLX_FORM_WEIGHTS,  /* softmax of scores */
@@ -64,6 +65,7 @@ typedef struct dlx_decoder_cache {
     int64_t positions, kv, dim;
     int32_t layer; /* attention that reads it, -1: none yet */
     bool state;
+    bool joined; /* a state whose rows before the start are joined with the call's: all of them are seen */
 } dlx_decoder_cache;
 
 typedef struct dlx_decoder {
