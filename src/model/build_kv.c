@@ -67,12 +67,13 @@ static uint32_t first_position(dlx_builder *b)
 static void state_inputs(dlx_builder *b)
 {
     int64_t dim[2] = {1, b->rows};
-    b->tokens = dlx_build_made(b, dlx_graph_input(b->g, "tokens", DLX_I64, 2, dim, 2));
+    uint32_t tokens = dlx_build_made(b, dlx_graph_input(b->g, "tokens", DLX_I64, 2, dim, 2));
     b->positions = vector(b, "positions");
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
         for (int i = 0; i < 2; i++) b->state[b->layer][i] = cache_input(b, i, 0);
     b->g->n_states = 2 * (size_t)b->c->shape.layers;
     b->layer = -1;
+    b->tokens = dlx_build_reshape(b, tokens, 1, (const int64_t[]){-1});
     uint32_t stored = dlx_build_made(b, first_position(b));
     dlx_attr before = {.shape = {0, DLX_RUN(1), 1}, .bound = {b->context, b->context}};
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)

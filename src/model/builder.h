@@ -4,6 +4,7 @@
 #ifndef DLX_MODEL_BUILDER_H
 #define DLX_MODEL_BUILDER_H
 
+#include "graph/explicit_mask.h"
 #include "model/checkpoint.h"
 
 typedef struct dlx_kv_rules dlx_kv_rules;
@@ -15,13 +16,13 @@ typedef struct dlx_builder {
     int32_t reach; /* positions that have a row in the tables: rows that pad a call may lie behind the context */
     int32_t layer; /* -1 outside of layers */
     const dlx_kv_rules *kv;
-    uint32_t tokens, positions;         /* graph inputs, [T] or [1, T] */
-    uint32_t cos, sin;                  /* rows of this call's positions */
-    uint32_t (*cache)[2];               /* [layers] caches by caller: inputs; states: the rows before this call's */
-    uint32_t (*fresh)[2];               /* [layers] keys and values of this call's rows [T,K,D] */
-    uint32_t (*state)[2];               /* [layers] states [S,K,D] */
-    uint32_t whole, mask, insert, keep; /* the explicit form's other inputs */
-    uint32_t before;                    /* there: [1,1,M], 1 for slots before the first position, 0 for others */
+    uint32_t tokens, positions; /* [T] of the call: graph inputs, or those without their dimension of 1 */
+    uint32_t cos, sin;          /* rows of this call's positions */
+    uint32_t (*cache)[2];       /* [layers] caches by caller: inputs; states: the rows before this call's */
+    uint32_t (*fresh)[2];       /* [layers] keys and values of this call's rows [T,K,D] */
+    uint32_t (*state)[2];       /* [layers] states [S,K,D] */
+    uint32_t whole;             /* explicit: the cache that comes in */
+    dlx_explicit_mask mask;     /* and the other inputs */
     uint32_t (*taps)[2]; /* [DLX_LAYER_LINEARS] what goes into the linears of a layer and comes out; NULL: not asked */
     size_t n_taps;
     dlx_error *err;

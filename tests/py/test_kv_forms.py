@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy
 import pytest
-from oracles import not_here, oracle
+from oracles import oracle
 
 import diffulex_edge
 
@@ -35,14 +35,11 @@ def pte(tmp_path_factory):
     def export(model, form, quantization="none", **options):
         key = "-".join(map(str, (model, form, quantization, *options.values())))
         if key not in paths:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                diffulex_edge.export_checkpoint(DATA / "checkpoints" / model, folder / f"{key}.pte",
+                                                quantization=quantization, max_seq_len=CONTEXT, kv=form, **options)
             paths[key] = folder / f"{key}.pte"
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    diffulex_edge.export_checkpoint(DATA / "checkpoints" / model, paths[key], quantization=quantization,
-                                                    max_seq_len=CONTEXT, kv=form, **options)
-            except diffulex_edge.UnsupportedError as error:
-                not_here(f"the library cannot export: {error}")
         return paths[key]
 
     return export
@@ -234,10 +231,10 @@ def test_rows_that_pad_a_call_may_lie_behind_the_context(pte):
 @pytest.mark.parametrize("model", ["sdar-tiny", "llada-tiny"])
 def test_the_originals_way_to_decode_gives_the_tokens_of_exact_logits(pte, model, slots):
     facts = diffulex_edge.Model(pte(model, "caller")).facts
-    for prompt in ([5, 7, 9, 11, 13, 15], [3] * 9, []):
-        exact = decode(NativeSession(pte(model, "caller")), prompt, 24, 4, facts.mask_id)
-        assert decode(OriginalDriver(pte(model, "explicit", max_rows=4), slots), prompt, 24, 4, facts.mask_id) == exact
-        assert len(exact) == len(prompt) + 24 and facts.mask_id not in exact[len(prompt):]
+    for prompt in ([5, 7, 9, 11, 13, 15], []):
+        exact = decode(NativeSession(pte(model, "caller")), prompt, 14, 4, facts.mask_id)
+        assert decode(OriginalDriver(pte(model, "explicit", max_rows=4), slots), prompt, 14, 4, facts.mask_id) == exact
+        assert len(exact) == len(prompt) + 14 and facts.mask_id not in exact[len(prompt):]
 
 
 @pytest.mark.skipif(not CHECKOUT, reason="needs a checkout of the original system: set DIFFULEX_CHECKOUT to its folder")
@@ -267,6 +264,112 @@ for slots in (None, 32, {CONTEXT}):
     assert got == [want] * 3
 
 
+# ---- the six inputs in sessions --------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name", ["six_inputs", "six_inputs_single_head", "six_inputs_portable"])
+def test_programs_of_the_originals_contract_run_in_sessions(name):
+    """As PyTorch's exporter writes them: logits of the official runtime under right masks, in calls of a block and in one."""
+    path = DATA / "foreign" / f"{name}.pte"
+    ids = [(7 * i + 3) % 40 for i in range(12)]
+    stock = SixInputs(path)
+    want = stock.block_causal(ids, stock.rows)
+    with diffulex_edge.Model(path) as model:
+        facts = model.facts
+        assert (facts.family, facts.max_context, facts.max_rows, facts.block_length) == ("unknown", 12, 12, stock.rows)
+        assert relative(NativeSession(path).block_causal(ids, stock.rows), want) < 1e-5
+        for kv_type, bound in (("float32", 1e-5), ("float16", 1e-2)):
+            session = model.session(kv_type=kv_type)
+            got = session.forward(ids, attn_block=stock.rows, store=True)
+            assert relative(torch.from_numpy(numpy.array(got)), want) < bound
+        with model.workspace(max_sessions=2) as workspace:
+            parent = workspace.session()
+            parent.forward(ids[:6], store=True, attn_block=stock.rows)
+            fork = parent.fork(6)
+            rows = [numpy.array(s.forward(ids[6:], 6, attn_block=stock.rows)) for s in (parent, fork)]
+            assert numpy.array_equal(*rows)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("quantization", ["none", "int8-dynamic"])
+def test_explicit_files_run_in_sessions(pte, model, quantization):
+    """With the bits of the caller's form, all rows in one call where attention is full, and the same answers."""
+    paths = [pte(model, form, quantization) for form in ("caller", "explicit", "state")]
+    models = [diffulex_edge.Model(path) for path in paths]
+    ids = next(golden(model))[0]
+    logits = [numpy.array(m.session().forward(ids, store=True)) for m in models]
+    assert numpy.array_equal(logits[0], logits[1]) and numpy.array_equal(logits[0], logits[2])
+    answers = [diffulex_edge.generate(m.session(), ids[:8], max_new_tokens=32).output_ids for m in models]
+    assert answers[0] == answers[1] == answers[2]
+    assert [m.facts.max_rows for m in models][:2] == [CONTEXT, CONTEXT]
+
+
+@pytest.mark.parametrize("form", ["explicit", "state"])
+def test_engines_and_the_program_take_every_form(pte, form):
+    from diffulex_edge.runtime import DiffusionEngine, DiffusionGenerationConfig, InferenceEngine
+    config = DiffusionGenerationConfig(max_new_tokens=8, temperature=0.0)
+    answers = []
+    for path in (pte("sdar-tiny", "caller"), pte("sdar-tiny", form)):
+        done = subprocess.run([os.environ["DLX_CLI"], "generate", path, "--token-ids", "5,7,9", "--max-new-tokens", "8"],
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        answers.append((DiffusionEngine.from_pte(path).generate([5, 7, 9], config),
+                        InferenceEngine.from_pte(path).generate([5, 7, 9], config), done.stdout))
+    assert answers[0] == answers[1]
+
+
+def test_engines_take_programs_of_the_originals_contract():
+    """They name no family, so that is the caller's to say; a block is what a call of the program takes."""
+    from diffulex_edge.runtime import DiffusionEngine, DiffusionGenerationConfig
+    path = DATA / "foreign" / "six_inputs.pte"
+    engine = DiffusionEngine.from_pte(path, model_type="fast_dllm_v2")
+    config = DiffusionGenerationConfig(max_new_tokens=6, block_size=4, num_iterations=8, temperature=0.0, mask_token_id=39)
+    ids = engine.generate([5, 7, 9, 11], config)
+    assert ids[:4] == [5, 7, 9, 11] and len(ids) == 10
+    facts = engine._known_facts(39, ids)
+    assert (facts.attn_block, facts.block_length, facts.mask_id) == (4, 4, 39)
+
+
+def test_memory_of_a_session_is_that_of_layout_a(pte):
+    stated = [diffulex_edge.inspect(pte("sdar-tiny", form))["memory"] for form in ("caller", "explicit")]
+    assert stated[0]["kv_cache"] == stated[1]["kv_cache"] and stated[0]["packed"] == stated[1]["packed"]
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="needs a checkout of the original system: set DIFFULEX_CHECKOUT to its folder")
+def test_files_that_the_original_exported_run_in_sessions(tmp_path):
+    program = f"""
+import sys, torch
+sys.path.insert(0, {CHECKOUT!r})
+from diffulex_edge.model.dream_edge import DreamEdge, DreamEdgeConfig
+from diffulex_edge.model.sdar_edge import SDAREdge, SDAREdgeConfig
+from diffulex_edge.model import fast_dllm_v2_edge as fast
+from diffulex_edge.backends.base import BackendConfig
+from diffulex_edge.backends.xnnpack_backend import XNNPACKBackend
+torch.manual_seed(0)
+sizes = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+             intermediate_size=48, max_position_embeddings=32)
+name = next(n for n in dir(fast) if n.endswith("EdgeConfig"))
+models = {{"sdar": SDAREdge(SDAREdgeConfig(**sizes)), "dream": DreamEdge(DreamEdgeConfig(**sizes)),
+           "fast_dllm_v2": getattr(fast, name[:-6])(getattr(fast, name)(**sizes, bd_size=8))}}
+for family, model in models.items():
+    # The default planner fails with current packages.
+    backend = XNNPACKBackend(BackendConfig(memory_planning="linear_scan"))
+    result = backend.export(model.eval(), model.get_export_inputs(batch_size=1, seq_len=6))
+    assert result.success, result.error_message
+    open({str(tmp_path)!r} + f"/{{family}}.pte", "wb").write(result.buffer)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    for family in ("sdar", "dream", "fast_dllm_v2"):
+        path = tmp_path / f"{family}.pte"
+        stock = SixInputs(path)
+        ids = [(7 * i + 3) % 64 for i in range(24)]
+        want = stock.block_causal(ids, stock.rows)
+        assert relative(NativeSession(path).block_causal(ids, stock.rows), want) < 1e-5
+        rows = diffulex_edge.Model(path).session().forward(ids, attn_block=stock.rows)
+        assert relative(torch.from_numpy(numpy.array(rows)), want) < 1e-5
+
+
 # ---- every scheme ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", ["explicit", "state"])
@@ -274,13 +377,34 @@ for slots in (None, 32, {CONTEXT}):
 def test_every_scheme_answers_as_in_the_callers_form(pte, scheme, form):
     """The same integers but for rounding ties of an activation, which another order of sums in the attention moves: a few
     logits differ, nearly all agree closely."""
-    for model in ("sdar-tiny", "fast_dllm_v2-tiny"):
-        width = 4 if model == "sdar-tiny" else 32
-        ids = next(golden(model))[0]
-        want = StockRuntime(pte(model, "caller", scheme), CONTEXT).block_causal(ids, width)
-        got = (SixInputs if form == "explicit" else StateRuntime)(pte(model, form, scheme)).block_causal(ids, width)
-        worst = (got - want).abs().amax(-1)
-        top = want.topk(2, -1).values
-        clear = top[:, 0] - top[:, 1] > 2 * worst
-        assert float(worst.median()) < 5e-3 * float(want.max() - want.min())
-        assert torch.equal(got.argmax(-1)[clear], want.argmax(-1)[clear]) and float(clear.float().mean()) > 0.8
+    model, width = "sdar-tiny", 4
+    ids = next(golden(model))[0]
+    try:
+        path = pte(model, "caller", scheme)
+    except diffulex_edge.UnsupportedError as error:
+        assert "group" in str(error)    # the same for every form
+        pytest.skip(f"no tiny checkpoint has such rows: {error}")
+    want = StockRuntime(path, CONTEXT).block_causal(ids, width)
+    got = (SixInputs if form == "explicit" else StateRuntime)(pte(model, form, scheme)).block_causal(ids, width)
+    native = NativeSession(pte(model, form, scheme)).block_causal(ids, width)
+    assert torch.equal(native, NativeSession(path).block_causal(ids, width))
+    worst = (got - want).abs().amax(-1)
+    top = want.topk(2, -1).values
+    clear = top[:, 0] - top[:, 1] > 2 * worst
+    assert float(worst.median()) < 5e-3 * float(want.max() - want.min())
+    assert torch.equal(got.argmax(-1)[clear], want.argmax(-1)[clear]) and float(clear.float().mean()) > 0.8
+
+
+@pytest.mark.parametrize("embedding", ["int4", "int4-g32", "int8-dynamic"])
+def test_every_form_of_the_embedding_table(pte, embedding, tmp_path):
+    (tmp_path / "recipe.json").write_text(json.dumps({"default": "int8-dynamic", "embedding": embedding}))
+    ids, width, _ = next(golden("sdar-tiny"))
+    runs = []
+    for form, runner in (("caller", lambda p: StockRuntime(p, CONTEXT)), ("state", StateRuntime), ("explicit", SixInputs)):
+        path = tmp_path / f"{form}.pte"
+        diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", path, max_seq_len=CONTEXT, kv=form,
+                                        quantization_config=tmp_path / "recipe.json")
+        runs.append((runner(path).block_causal(ids, width), NativeSession(path).block_causal(ids, width)))
+    for stock, native in runs[1:]:
+        assert torch.equal(stock, runs[0][0]) or relative(stock, runs[0][0]) < 2e-2
+        assert torch.equal(native, runs[0][1])

@@ -128,14 +128,41 @@ static uint32_t add_named(dlx_emitter *e, uint32_t id)
     return e->x.n_constants++;
 }
 
+/* A graph input, or one without its dimension of 1 in front. */
+static bool is_ids(const dlx_graph *g, uint32_t v)
+{
+    const dlx_node *flat = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    return g->values[v].kind == DLX_VALUE_INPUT ||
+           (flat && g->values[v].rank == 1 && g->values[flat->in[0]].kind == DLX_VALUE_INPUT);
+}
+
+/* Ids that come with a dimension of 1 in front. */
+static dlx_status emit_flat_ids(dlx_emitter *e)
+{
+    const dlx_graph *g = e->g;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        const dlx_value *v = &g->values[n->out[0]];
+        if (n->op != DLX_OP_RESHAPE || v->dtype != DLX_I64 || v->rank != 1 || !is_ids(g, n->out[0])) continue;
+        int64_t *items = dlx_arena_array(e->arena, 1, sizeof *items);
+        if (!items) return no_memory(e);
+        items[0] = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
+        dlx_evalue sizes = {.kind = DLX_EV_INT_LIST, .u.list = {.count = 1, .ints = items}};
+        int32_t args[4] = {(int32_t)dlx_emit_tensor(e, n->in[0]), (int32_t)dlx_emit_evalue(e, sizes)};
+        args[2] = args[3] = (int32_t)dlx_emit_tensor(e, n->out[0]);
+        dlx_emit_plan(e, (uint32_t)args[2], 1);
+        DLX_TRY(dlx_emit_kernel(e, "aten::view_copy", "out", args, 4));
+    }
+    return DLX_OK;
+}
+
 static dlx_status emit_gathers(dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
         if (n->op != DLX_OP_EMBEDDING) continue;
-        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || g->values[n->in[1]].kind != DLX_VALUE_INPUT ||
-            n->inputs != 2)
+        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || !is_ids(g, n->in[1]) || n->inputs != 2)
             return dlx_fail(e->err, DLX_E_UNSUPPORTED,
                             "XNNPACK: an embedding must gather rows of a constant by a graph input");
         add_constant_blob(e, n->in[0]);
@@ -402,6 +429,7 @@ dlx_status dlx_xnnpack_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t 
     *blobs = NULL;
     *n_blobs = 0;
     DLX_TRY(allocate(&e));
+    DLX_TRY(emit_flat_ids(&e));
     DLX_TRY(emit_gathers(&e));
     DLX_TRY(dlx_emit_parts(&e));
     DLX_TRY(emit_delegate(&e));
