@@ -50,6 +50,7 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r)
     dlx_cli_json_text(&j, "output_path", o->output_path);
     dlx_cli_json_text(&j, "backend", o->backend);
     dlx_cli_json_text(&j, "quantization", r->quantization);
+    dlx_cli_json_text(&j, "kv", o->kv);
     dlx_cli_json_int(&j, "file_bytes", (int64_t)r->file_bytes);
     dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
     dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
@@ -94,6 +95,9 @@ static int run(const dlx_cli_arguments *a)
         return dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o.backend = backend.name;
+    dlx_kv_info kv = {.struct_size = sizeof kv};
+    if (dlx_export_kv_info(0, &kv)) o.kv = kv.name;
+    if (dlx_cli_text(a, "kv")) o.kv = dlx_cli_text(a, "kv");
     if (dlx_cli_text(a, "backend")) o.backend = dlx_cli_text(a, "backend");
     o.quantization_config = dlx_cli_text(a, "quantization-config");
     o.quantization = dlx_cli_text(a, "quantization");
@@ -149,6 +153,9 @@ static void choices(const dlx_cli_lister *to)
         snprintf(help, sizeof help, "%s [%s]", scheme.help, scheme.backends);
         put_choice(to, scheme.name, help, scheme.aliases, i == 0);
     }
+    dlx_kv_info kv = {.struct_size = sizeof kv};
+    to->section("forms of the KV cache");
+    for (size_t i = 0; dlx_export_kv_info(i, &kv); i++) put_choice(to, kv.name, kv.help, "", i == 0);
 }
 
 enum { LONGEST = 1 << 24 };
@@ -178,7 +185,8 @@ static const dlx_cli_option options[] = {
      "where an interrupted gptq goes on from, until the file is complete (default: FILE.work)", 0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
      1, LONGEST},
-    {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len)", 1, LONGEST},
+    {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len; explicit: a block)", 1, LONGEST},
+    {"kv", DLX_CLI_TEXT, "FORM", "who keeps keys and values between calls, one of the forms below", 0, 0},
     {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
     {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},
     {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,

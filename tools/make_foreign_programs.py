@@ -597,6 +597,78 @@ def decoder_explicit_fixed():
     return Explicit()
 
 
+SLOTS = 12
+
+
+class SixInputs(nn.Module):
+    """The contract of the Python system that this one succeeds: ids and positions [1,B], the whole cache [L,2,1,K,M,D], an
+    added mask [L,1,1,B,M+B], which row goes into which slot [L,1,1,M,B], which slots stay [L,1,1,M,1]."""
+
+    def __init__(self, layers=2, kv=KV, bias=False, head_norm=False):
+        super().__init__()
+        self.kv = kv
+        self.embed = nn.Embedding(VOCABULARY, WIDTH)
+        self.layers = nn.ModuleList(Layer(False, bias, head_norm) for _ in range(layers))
+        for layer in self.layers:
+            layer.k, layer.v = (nn.Linear(WIDTH, kv * DIM, bias=bias) for _ in range(2))
+        self.norm, self.head = RMSNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY, bias=False)
+        cos, sin = tables()
+        self.register_buffer("cos", cos)
+        self.register_buffer("sin", sin)
+
+    def attend(self, layer, h, positions, old, mask, insert, keep):
+        """-> rows, the layer's keys and values [2,1,K,M,D] as they are now"""
+        q, k, v = (p(h).view(1, -1, n, DIM) for p, n in ((layer.q, HEADS), (layer.k, self.kv), (layer.v, self.kv)))
+        q, k, v = layer.q_norm(q).transpose(1, 2), layer.k_norm(k).transpose(1, 2), v.transpose(1, 2)
+        cos, sin = self.cos[positions].unsqueeze(1), self.sin[positions].unsqueeze(1)
+        q, k = q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin
+        keys, values = (torch.cat([c, x], 2).repeat_interleave(HEADS // self.kv, 1) for c, x in ((old[0], k), (old[1], v)))
+        a = torch.softmax(torch.matmul(q, keys.transpose(-1, -2)) * DIM ** -0.5 + mask, -1) @ values
+        insert, keep = insert.expand(-1, self.kv, -1, -1), keep.expand(-1, self.kv, -1, DIM)
+        new = [c * keep + torch.matmul(insert, x) for c, x in ((old[0], k), (old[1], v))]
+        return layer.o(a.transpose(1, 2).reshape(1, -1, HEADS * DIM)), new
+
+    def forward(self, input_ids, positions, kv_cache, attention_mask, insert_matrix, keep_mask):
+        x, updated = self.embed(input_ids), torch.zeros_like(kv_cache)
+        for i, layer in enumerate(self.layers):
+            a, new = self.attend(layer, layer.norm1(x), positions, kv_cache[i], attention_mask[i], insert_matrix[i],
+                                 keep_mask[i])
+            updated[i, 0], updated[i, 1] = new
+            x = x + a
+            h = layer.norm2(x)
+            x = x + layer.down(F.silu(layer.gate(h)) * layer.up(h))
+        return self.head(self.norm(x)), updated
+
+
+def six_inputs_calls(layers, kv, rows):
+    """A block behind three slots that is stored, and one behind that block that is not."""
+    out = []
+    for start, stored in ((3, rows), (3 + rows, 0)):
+        mask = torch.full((layers, 1, 1, rows, SLOTS + rows), -10000.0)
+        mask[..., :start] = mask[..., SLOTS:] = 0
+        insert, keep = torch.zeros(layers, 1, 1, SLOTS, rows), torch.ones(layers, 1, 1, SLOTS, 1)
+        for i in range(stored):
+            insert[..., start + i, i], keep[..., start + i, :] = 1, 0
+        out.append((ids(1, rows, seed=start), torch.arange(start, start + rows)[None],
+                    *floats((layers, 2, 1, kv, SLOTS, DIM), seed=start), mask, insert, keep))
+    return out
+
+
+@program(lambda: six_inputs_calls(2, KV, 4))
+def six_inputs():
+    return SixInputs(head_norm=True)
+
+
+@program(lambda: six_inputs_calls(1, 1, 3))
+def six_inputs_single_head():
+    return SixInputs(layers=1, kv=1, bias=True)
+
+
+@program(lambda: six_inputs_calls(2, HEADS, 2), lowering="portable")
+def six_inputs_portable():
+    return SixInputs(kv=HEADS)
+
+
 def llama(layers=2, custom=False, **settings):
     """The decoder that ExecuTorch ships for its own exports."""
     from executorch.examples.models.llama.llama_transformer import construct_transformer

@@ -69,6 +69,10 @@ typedef struct dlx_export_options {
     int64_t calibration_seed;    /* of masks, and of what the model writes */
     int64_t calibration_samples; /* 0: 64 */
     int64_t calibration_length;  /* tokens of a sample at most; 0: 256, or the checkpoint's positions */
+    /* Who keeps keys and values between calls, a name of dlx_export_kv_info; NULL: the caller, layout A. Of explicit
+     * files max_rows is what every call has, 0: the model's block, 32 where rows are in none. Files with states have
+     * memory for the logits of max_rows, 0: 128 where the model has blocks. */
+    const char *kv;
 } dlx_export_options;
 
 typedef struct dlx_export_result {
@@ -118,10 +122,17 @@ typedef struct dlx_scheme_info {
     const char *help;     /* one line: what becomes of weights and activations */
 } dlx_scheme_info;
 
-/* The i-th backend and the i-th quantisation scheme of this build; the first of each is the default. False, and nothing
- * written, when i is past the end or out->struct_size is not set. What the members point to is static. */
+typedef struct dlx_kv_info {
+    size_t struct_size; /* sizeof(dlx_kv_info), set by the caller */
+    const char *name;   /* "caller" */
+    const char *help;   /* one line: who keeps the cache, for whom that is */
+} dlx_kv_info;
+
+/* The i-th backend, quantisation scheme and form of the cache of this build; the first of each is the default. False,
+ * and nothing written, when i is past the end or out->struct_size is not set. What the members point to is static. */
 DLX_API bool dlx_export_backend_info(size_t i, dlx_backend_info *out);
 DLX_API bool dlx_export_scheme_info(size_t i, dlx_scheme_info *out);
+DLX_API bool dlx_export_kv_info(size_t i, dlx_kv_info *out);
 
 #ifdef __cplusplus
 }

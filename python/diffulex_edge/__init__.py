@@ -39,7 +39,7 @@ _EXPORTS = {
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
     "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
-    "export_schemes": "export.native",
+    "export_kv_forms": "export.native", "export_schemes": "export.native",
     "FastDLLMv2Edge": "model.modules", "FastDLLMv2EdgeConfig": "model.base",
     "KVCache": "model.kv_cache", "KVCacheConfig": "model.kv_cache", "create_kv_caches": "model.kv_cache",
 }
@@ -51,7 +51,7 @@ __all__ = [
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
     "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
-    "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_schemes", "generate",
+    "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_kv_forms", "export_schemes", "generate",
     "inspect", "inspect_graph", "inspect_method", "library_version", "render_chat", "stream",
 ]
 
@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         UnsupportedError,
     )
-    from .export.native import ExportStatistics, export_backends, export_checkpoint, export_schemes
+    from .export.native import ExportStatistics, export_backends, export_checkpoint, export_kv_forms, export_schemes
     from .model.base import FastDLLMv2EdgeConfig
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
     from .method import Method, TensorInfo

@@ -207,7 +207,7 @@ class ExportOptions(Sized):
         ("chat_template", c_char_p), ("quantization_config", c_char_p), ("exclude", c_char_p),
         ("rounding", c_char_p), ("calibration", c_char_p), ("work_folder", c_char_p), ("stage", STAGE_FN),
         ("stage_ctx", c_void_p), ("calibration_seed", c_int64), ("calibration_samples", c_int64),
-        ("calibration_length", c_int64),
+        ("calibration_length", c_int64), ("kv", c_char_p),
     ]
 
 
@@ -221,6 +221,10 @@ class ExportResult(Sized):
 
 class BackendInfo(Sized):
     _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("aliases", c_char_p), ("help", c_char_p)]
+
+
+class KvInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("help", c_char_p)]
 
 
 class SchemeInfo(Sized):
@@ -381,13 +385,14 @@ FUNCTIONS = {
     "dlx_export": (c_int, [POINTER(ExportOptions), POINTER(ExportResult), _ERR]),
     "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),
     "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
+    "dlx_export_kv_info": (c_bool, [c_size_t, POINTER(KvInfo)]),
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
     "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
 }
 
 # What a build of the run half alone lacks.
-EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_cache_folder",
-               "dlx_export_find_checkpoint")
+EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_kv_info",
+               "dlx_export_cache_folder", "dlx_export_find_checkpoint")
 
 
 def _missing(name: str) -> Callable[..., Any]:

@@ -114,29 +114,41 @@ static dlx_status bind(dlx_model *m, dlx_error *err)
                             err);
 }
 
-/* Programs of the Python system that this one succeeds, whose cache goes in and comes out as a whole: ids [1, B],
- * positions [1, B], cache [L, 2, 1, heads, M, head_dim], a mask, and two matrices that insert rows. What would stand in
- * the way first is an accident of its import; what to do is not. */
-static dlx_status refuse_six_inputs(const dlx_pte *pte, dlx_error *err)
+/* Programs of the Python system that this one succeeds, and of our explicit form, whose cache goes in and comes out as
+ * a whole: ids [1, B], positions [1, B], cache [L, 2, 1, heads, M, head_dim], a mask, and two matrices that insert
+ * rows. */
+static bool takes_six_inputs(const dlx_pte *pte)
 {
     static const uint8_t ranks[] = {2, 2, 6, 5, 5, 5};
     const dlx_pte_plan *p = dlx_pte_find_plan(pte, "forward");
-    if (!p || p->n_inputs != DLX_COUNT(ranks) || p->n_outputs != 2) return DLX_OK;
+    if (!p || p->n_inputs != DLX_COUNT(ranks) || p->n_outputs != 2) return false;
     for (size_t i = 0; i < DLX_COUNT(ranks); i++) {
         const dlx_evalue *v = &p->values[p->inputs[i]];
-        if (v->kind != DLX_EV_TENSOR || v->u.tensor.rank != ranks[i]) return DLX_OK;
+        if (v->kind != DLX_EV_TENSOR || v->u.tensor.rank != ranks[i]) return false;
     }
-    return dlx_fail(err, DLX_E_UNSUPPORTED,
-                    "the program takes six inputs, its whole cache among them, as the Python package diffulex_edge "
-                    "exported it up to version 0.2.0; this runtime does not run such programs: export the checkpoint "
-                    "again with 'diffulex-edge export'");
+    return true;
+}
+
+/* The rows of its calls say nothing about those of a session, but how long its blocks are. */
+static dlx_status recognise_six_inputs(dlx_model *m, dlx_error *err)
+{
+    const dlx_graph *g = &m->program.g;
+    const dlx_pte_plan *p = dlx_pte_find_plan(&m->pte, "forward");
+    dlx_error local = {0};
+    if (recognise(m, &local) != DLX_OK)
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "the program takes six inputs, its whole cache among them, but does something else with them "
+                        "than the Python package diffulex_edge up to version 0.2.0 did, so no session can drive it: "
+                        "export the checkpoint again with 'diffulex-edge export'");
+    m->facts.max_rows = (int32_t)g->values[g->inputs[0]].dim[0];
+    if (!m->facts.block_length) m->facts.block_length = p->values[p->inputs[0]].u.tensor.sizes[1];
+    return DLX_OK;
 }
 
 static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
 {
     dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
     DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
-    DLX_TRY(refuse_six_inputs(&m->pte, err));
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
     m->pool = o->pool;
     if (!o->inspect && !o->pool) {
@@ -146,7 +158,7 @@ static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
     if (m->pool) m->threads = dlx_pool_threads(m->pool);
     program.pool = m->pool;
     DLX_TRY(dlx_program_load(&m->program, &m->pte, "forward", &program, err));
-    DLX_TRY(recognise(m, err));
+    DLX_TRY(takes_six_inputs(&m->pte) ? recognise_six_inputs(m, err) : recognise(m, err));
     DLX_TRY(bind(m, err));
     DLX_TRY(complete_facts(m, err));
     return dlx_file_unchanged(&m->file, err);

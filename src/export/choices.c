@@ -115,6 +115,12 @@ static const dlx_scheme schemes[] = {
     },
 };
 
+static const dlx_kv_choice kv_forms[] = {
+    {"caller", "the caller's, whose rows go in and come out: this runtime's sessions", DLX_KV_CALLER},
+    {"explicit", "one tensor in and out, with masks: the six inputs of the original Python engine", DLX_KV_EXPLICIT},
+    {"state", "inside the program, as mutable buffers: generic ExecuTorch runners", DLX_KV_STATE},
+};
+
 static void add_name(char *names, size_t size, const char *name)
 {
     size_t n = strlen(names);
@@ -155,6 +161,19 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
                     names);
 }
 
+dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err)
+{
+    char names[256] = "";
+    *out = NULL;
+    for (size_t i = 0; i < DLX_COUNT(kv_forms); i++) {
+        add_name(names, sizeof names, kv_forms[i].name);
+        if (word && !dlx_word_in(kv_forms[i].name, word)) continue;
+        *out = &kv_forms[i];
+        return DLX_OK;
+    }
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "kv '%.100s' is not available; this build knows: %s", word, names);
+}
+
 bool dlx_export_backend_info(size_t i, dlx_backend_info *out)
 {
     if (!out || i >= DLX_COUNT(backends)) return false;
@@ -170,4 +189,11 @@ bool dlx_export_scheme_info(size_t i, dlx_scheme_info *out)
     dlx_scheme_info info = {
         .struct_size = sizeof info, .name = s->name, .aliases = s->aliases, .backends = s->backends, .help = s->help};
     return dlx_struct_out(out, &info, sizeof info, "dlx_scheme_info", NULL) == DLX_OK;
+}
+
+bool dlx_export_kv_info(size_t i, dlx_kv_info *out)
+{
+    if (!out || i >= DLX_COUNT(kv_forms)) return false;
+    dlx_kv_info info = {.struct_size = sizeof info, .name = kv_forms[i].name, .help = kv_forms[i].help};
+    return dlx_struct_out(out, &info, sizeof info, "dlx_kv_info", NULL) == DLX_OK;
 }

@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "format/pte.h"
 #include "graph/graph.h"
+#include "model/checkpoint.h"
 #include "quant/recipe.h"
 
 typedef struct dlx_backend {
@@ -31,10 +32,18 @@ typedef struct dlx_scheme {
     const char *body, *head, *table; /* names of the forms of linear layers, the head and the embedding table */
 } dlx_scheme;
 
+typedef struct dlx_kv_choice {
+    const char *name; /* also what the file says (get_kv_form) */
+    const char *help; /* one line: who keeps the cache, for whom that is */
+    dlx_kv kv;
+} dlx_kv_choice;
+
 /* The row that `word` names, '-' and '_' being the same; the first one for NULL. DLX_E_UNSUPPORTED lists the names. */
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);
 /* The same; DLX_E_UNSUPPORTED also when `backend` cannot write the scheme. */
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);
+/* The same. */
+dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err);
 
 /* What is asked for beyond a backend's name: the members of dlx_export_options that decide about weights. */
 typedef struct dlx_recipe_request {

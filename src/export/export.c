@@ -25,7 +25,7 @@
 #include "quant/quant.h"
 #include "text/tokenizer.h"
 
-enum { DEFAULT_MAX_SEQ_LEN = 2048 };
+enum { DEFAULT_MAX_SEQ_LEN = 2048, DEFAULT_EXPLICIT_ROWS = 32, DEFAULT_STATE_ROWS = 128 };
 
 typedef struct exporter {
     dlx_export_options options;
@@ -41,6 +41,7 @@ typedef struct exporter {
     const char *metadata; /* what the file says about it */
     bool solves;          /* weights are found by calibration */
     dlx_export_work work;
+    const dlx_kv_choice *kv;
     uint64_t total; /* bytes of all blobs */
     uint64_t done;
 } exporter;
@@ -57,11 +58,22 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
     DLX_TRY(dlx_export_solves(&x->solves, o, err));
+    DLX_TRY(dlx_kv_find(&x->kv, o->kv, err));
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
         return dlx_fail(err, DLX_E_INVALID, "export: max_seq_len, max_rows and block_size must not be negative");
     return DLX_OK;
+}
+
+/* Rows of a call that nobody asked for: all; those of a block where every call has as many; not more than a few blocks
+ * where the program keeps memory for their logits, and rows of other calls need not be there. */
+static int32_t default_rows(const exporter *x, int32_t context)
+{
+    int32_t block = x->checkpoint.facts.attn_block, rows = context;
+    if (x->kv->kv == DLX_KV_EXPLICIT) rows = block ? block : DEFAULT_EXPLICIT_ROWS;
+    if (x->kv->kv == DLX_KV_STATE && block) rows = block > DEFAULT_STATE_ROWS ? block : DEFAULT_STATE_ROWS;
+    return rows < context ? rows : context;
 }
 
 static dlx_status choose_lengths(exporter *x, dlx_error *err)
@@ -71,19 +83,29 @@ static dlx_status choose_lengths(exporter *x, dlx_error *err)
     if (!context) context = most < DEFAULT_MAX_SEQ_LEN ? most : DEFAULT_MAX_SEQ_LEN;
     if (context > most)
         return dlx_fail(err, DLX_E_INVALID, "max_seq_len %d is above the checkpoint's %d positions", context, most);
-    int32_t rows = x->options.max_rows ? x->options.max_rows : context;
+    int32_t rows = x->options.max_rows ? x->options.max_rows : default_rows(x, context);
     if (rows > context) return dlx_fail(err, DLX_E_INVALID, "max_rows %d is above max_seq_len %d", rows, context);
     f->max_context = context;
     f->max_rows = rows;
     return DLX_OK;
 }
 
-/* A smaller file runs, but its decoder has no room for a block. */
+/* A smaller file runs, but its decoder has no room for a block; one of the explicit form should have just that. */
 static void check_block_fits(const exporter *x)
 {
     const dlx_model_facts *f = &x->checkpoint.facts;
     char sentence[DLX_ERROR_MESSAGE_SIZE];
-    if (f->block_length <= f->max_rows || !x->options.notice) return;
+    if (!x->options.notice) return;
+    if (x->kv->kv == DLX_KV_EXPLICIT) {
+        if (!f->attn_block || f->attn_block == f->max_rows) return;
+        snprintf(sentence, sizeof sentence,
+                 "this model's rows see each other in blocks of %d, but the program's drivers show each other all %d "
+                 "rows of a call: max_rows %d decodes as the model was trained",
+                 f->attn_block, f->max_rows, f->attn_block);
+        x->options.notice(x->options.notice_ctx, sentence);
+        return;
+    }
+    if (f->block_length <= f->max_rows) return;
     snprintf(sentence, sizeof sentence,
              "this model decodes blocks of %d tokens, but the program takes at most %d rows a pass: decoding will need "
              "block_length %d or less; max_seq_len and max_rows of %d or more avoid that",
@@ -141,8 +163,8 @@ static dlx_status build(exporter *x, dlx_error *err)
     DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
     DLX_TRY(choose_lengths(x, err));
     check_block_fits(x);
-    DLX_TRY(
-        dlx_build_graph(&x->graph, &x->checkpoint, x->checkpoint.facts.max_rows, x->checkpoint.facts.max_context, err));
+    const dlx_model_facts *f = &x->checkpoint.facts;
+    DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->kv->kv, f->max_rows, f->max_context, err));
     DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
     DLX_TRY(dlx_graph_verify(&x->graph, err));
     if (x->solves) DLX_TRY(solve(x, err));
@@ -181,7 +203,7 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     bool has_tokenizer;
     DLX_TRY(x->backend->lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
     dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");

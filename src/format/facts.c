@@ -57,11 +57,21 @@ static dlx_evalue text_value(const char *s)
     return (dlx_evalue){.kind = DLX_EV_STRING, .u.s = {.text = s, .length = (uint32_t)strlen(s)}};
 }
 
+/* Of files whose cache is not layout A's; the last two are what ExecuTorch's LLM runner asks. */
+static bool kv_methods(dlx_pte_plan *p, uint32_t *n, dlx_arena *arena, const char *kv)
+{
+    dlx_evalue form = text_value(kv), yes = {.kind = DLX_EV_BOOL, .u.b = true}, no = {.kind = DLX_EV_BOOL};
+    if (!constant_method(&p[(*n)++], arena, "get_kv_form", &form, 1)) return false;
+    if (strcmp(kv, "state") != 0) return true;
+    return constant_method(&p[(*n)++], arena, "use_kv_cache", &yes, 1) &&
+           constant_method(&p[(*n)++], arena, "use_sdpa_with_kv_cache", &no, 1);
+}
+
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
-                           const char *quantization, dlx_error *err)
+                           const char *quantization, const char *kv, dlx_error *err)
 {
     uint32_t n = 0;
-    dlx_pte_plan *p = dlx_arena_array(arena, DLX_COUNT(numbers) + 5, sizeof *p);
+    dlx_pte_plan *p = dlx_arena_array(arena, DLX_COUNT(numbers) + 8, sizeof *p);
     bool ok = p != NULL;
     dlx_evalue v = {.kind = DLX_EV_INT};
     *plans = NULL;
@@ -81,8 +91,9 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     ok = ok && constant_method(&p[n++], arena, "get_quantization", &v, 1);
     v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = DLX_FORMAT_VERSION};
     ok = ok && constant_method(&p[n++], arena, "get_format_version", &v, 1);
-    v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = true};
+    v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = strcmp(kv, "explicit") != 0};
     ok = ok && constant_method(&p[n++], arena, "enable_dynamic_shape", &v, 1);
+    ok = ok && (!strcmp(kv, "caller") || kv_methods(p, &n, arena, kv));
     if (!ok) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing the model");
     *plans = p;
     *n_plans = n;

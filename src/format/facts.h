@@ -15,9 +15,10 @@ enum { DLX_FORMAT_VERSION = 1 };
 
 #define DLX_TOKENIZER_KEY "dlx.tokenizer"
 
-/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic". */
+/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic". kv: the form of the cache, "caller", "explicit"
+ * or "state". */
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
-                           const char *quantization, dlx_error *err);
+                           const char *quantization, const char *kv, dlx_error *err);
 
 /* Facts of a file; a file without them (made by other tools) gives DLX_FAMILY_UNKNOWN, -1 ids and zeros. A file that
  * contradicts itself or has a newer format version is refused. */

@@ -5,27 +5,15 @@
  *
  * A layer: h += o(attention(rope(q(n)), rope(k(n)), v(n))), n = norm(h); h += down(silu(gate(n)) * up(n)), n = norm(h).
  */
-#include "model/checkpoint.h"
+#include "model/builder.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef struct builder {
-    dlx_graph *g;
-    const dlx_checkpoint *c;
-    int32_t rows, context;
-    uint32_t cos, sin;   /* rows of this call's positions */
-    int32_t layer;       /* -1 outside of layers */
-    uint32_t (*taps)[2]; /* [DLX_LAYER_LINEARS] what goes into the linears of a layer and comes out; NULL: not asked */
-    size_t n_taps;
-    dlx_error *err;
-} builder;
-
 /* ---- constants -------------------------------------------------------------------------------------------------- */
 
-/* A value that could not be made is an error here and now: DLX_NONE would pass for a bias or cache that is left out. */
-static uint32_t made(builder *b, uint32_t value)
+uint32_t dlx_build_made(dlx_builder *b, uint32_t value)
 {
     if (value == DLX_NONE && b->err->status == DLX_OK)
         dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", b->c->shape.layers);
@@ -33,7 +21,7 @@ static uint32_t made(builder *b, uint32_t value)
 }
 
 /* A view on a weight, named "layers.N.<name>" or "<name>"; DLX_NONE where the checkpoint has none. */
-static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
+static uint32_t weight(dlx_builder *b, const char *name, const dlx_st_tensor *t)
 {
     char full[96];
     if (!t) return DLX_NONE;
@@ -48,35 +36,54 @@ static uint32_t weight(builder *b, const char *name, const dlx_st_tensor *t)
                                .file = t->source,
                                .offset = t->offset,
                                .tensor = t->name};
-    return made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
+    return dlx_build_made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
 }
 
 /* ---- operators -------------------------------------------------------------------------------------------------- */
 
-static uint32_t binary(builder *b, dlx_op op, uint32_t x, uint32_t y)
+uint32_t dlx_build_node(dlx_builder *b, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr)
+{
+    return dlx_graph_node(b->g, op, in, inputs, attr, b->layer, b->err);
+}
+
+uint32_t dlx_build_binary(dlx_builder *b, dlx_op op, uint32_t x, uint32_t y)
 {
     uint32_t in[2] = {x, y};
-    return dlx_graph_node(b->g, op, in, 2, NULL, b->layer, b->err);
+    return dlx_build_node(b, op, in, 2, NULL);
+}
+
+uint32_t dlx_build_reshape(dlx_builder *b, uint32_t x, int rank, const int64_t *shape)
+{
+    dlx_attr attr = {.rank = (uint8_t)rank};
+    for (int i = 0; i < rank; i++) attr.shape[i] = shape[i];
+    return dlx_build_node(b, DLX_OP_RESHAPE, &x, 1, &attr);
+}
+
+float dlx_build_scale(const dlx_builder *b)
+{
+    return (float)(1.0 / sqrt((double)b->c->shape.head_dim));
 }
 
 /* Both tables, and the rows of this call's positions. */
-static dlx_status rope(builder *b, uint32_t positions)
+static dlx_status rope(dlx_builder *b)
 {
-    size_t n = (size_t)b->context * (size_t)b->c->shape.head_dim;
+    size_t n = (size_t)b->reach * (size_t)b->c->shape.head_dim;
     float *c = dlx_arena_array(&b->g->arena, n, sizeof *c), *s = dlx_arena_array(&b->g->arena, n, sizeof *s);
     if (!c || !s)
         return dlx_fail(b->err, DLX_E_NOMEM, "out of memory: the rotary tables of %d positions take %zu bytes",
-                        b->context, 2 * n * sizeof *c);
-    dlx_rope_tables(c, s, b->c->shape.rope_theta, &b->c->shape.rope_scaling, b->c->shape.head_dim, b->context);
-    int64_t dim[2] = {b->context, b->c->shape.head_dim};
+                        b->reach, 2 * n * sizeof *c);
+    dlx_rope_tables(c, s, b->c->shape.rope_theta, &b->c->shape.rope_scaling, b->c->shape.head_dim, b->reach);
+    int64_t dim[2] = {b->reach, b->c->shape.head_dim};
     dlx_const_source source = {.data = c, .bytes = n * sizeof *c, .stored = DLX_F32};
-    b->cos = binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.cos", DLX_F32, 2, dim, source), positions);
+    b->cos =
+        dlx_build_binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.cos", DLX_F32, 2, dim, source), b->positions);
     source.data = s;
-    b->sin = binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.sin", DLX_F32, 2, dim, source), positions);
+    b->sin =
+        dlx_build_binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.sin", DLX_F32, 2, dim, source), b->positions);
     return DLX_OK;
 }
 
-static uint32_t linear(builder *b, uint32_t x, uint32_t w, uint32_t bias)
+static uint32_t linear(dlx_builder *b, uint32_t x, uint32_t w, uint32_t bias)
 {
     uint32_t in[3] = {x, w, bias};
     uint32_t y = dlx_graph_node(b->g, DLX_OP_LINEAR, in, bias == DLX_NONE ? 2 : 3, NULL, b->layer, b->err);
@@ -87,7 +94,7 @@ static uint32_t linear(builder *b, uint32_t x, uint32_t w, uint32_t bias)
     return y;
 }
 
-static uint32_t norm(builder *b, uint32_t x, const char *name, const dlx_st_tensor *w)
+static uint32_t norm(dlx_builder *b, uint32_t x, const char *name, const dlx_st_tensor *w)
 {
     uint32_t in[2] = {x, weight(b, name, w)};
     dlx_attr eps = {.f = {b->c->shape.norm_eps, 0}};
@@ -95,28 +102,26 @@ static uint32_t norm(builder *b, uint32_t x, const char *name, const dlx_st_tens
 }
 
 /* [T, heads * head_dim] -> [T, heads, head_dim] */
-static uint32_t by_head(builder *b, uint32_t x, int32_t heads)
+static uint32_t by_head(dlx_builder *b, uint32_t x, int32_t heads)
 {
-    dlx_attr shape = {.rank = 3, .shape = {-1, heads, b->c->shape.head_dim}};
-    return dlx_graph_node(b->g, DLX_OP_RESHAPE, &x, 1, &shape, b->layer, b->err);
+    return dlx_build_reshape(b, x, 3, (const int64_t[]){-1, heads, b->c->shape.head_dim});
 }
 
-static uint32_t rotate(builder *b, uint32_t x)
+static uint32_t rotate(dlx_builder *b, uint32_t x)
 {
     uint32_t in[3] = {x, b->cos, b->sin};
     return dlx_graph_node(b->g, DLX_OP_ROPE, in, 3, NULL, b->layer, b->err);
 }
 
 /* One projection by head: a linear layer and, for q and k of families that have it, the norm of each head. */
-static uint32_t project(builder *b, uint32_t x, int32_t heads, const char *const name[3], const dlx_st_tensor *w,
+static uint32_t project(dlx_builder *b, uint32_t x, int32_t heads, const char *const name[3], const dlx_st_tensor *w,
                         const dlx_st_tensor *bias, const dlx_st_tensor *head_norm)
 {
     uint32_t y = by_head(b, linear(b, x, weight(b, name[0], w), weight(b, name[1], bias)), heads);
     return head_norm ? norm(b, y, name[2], head_norm) : y;
 }
 
-static uint32_t attention(builder *b, uint32_t x, const dlx_layer_weights *w, const uint32_t cache[2],
-                          uint32_t fresh[2])
+static uint32_t attention(dlx_builder *b, uint32_t x, const dlx_layer_weights *w)
 {
     static const char *const qn[3] = {"q.weight", "q.bias", "q_norm.weight"},
                              *const kn[3] = {"k.weight", "k.bias", "k_norm.weight"},
@@ -125,61 +130,48 @@ static uint32_t attention(builder *b, uint32_t x, const dlx_layer_weights *w, co
     uint32_t q = rotate(b, project(b, x, s->heads, qn, w->q, w->q_bias, w->q_norm));
     uint32_t k = rotate(b, project(b, x, s->kv_heads, kn, w->k, w->k_bias, w->k_norm));
     uint32_t v = project(b, x, s->kv_heads, vn, w->v, w->v_bias, NULL);
-    uint32_t in[5] = {q, k, v, cache[0], cache[1]};
-    dlx_attr scale = {.f = {(float)(1.0 / sqrt((double)s->head_dim)), 0}};
-    uint32_t a = dlx_graph_node(b->g, DLX_OP_ATTENTION, in, 5, &scale, b->layer, b->err);
-    fresh[0] = k;
-    fresh[1] = v;
-    return linear(b, a, weight(b, "o.weight", w->o), DLX_NONE);
+    b->fresh[b->layer][0] = k;
+    b->fresh[b->layer][1] = v;
+    return linear(b, b->kv->attend(b, q, k, v), weight(b, "o.weight", w->o), DLX_NONE);
 }
 
-static uint32_t mlp(builder *b, uint32_t x, const dlx_layer_weights *w)
+static uint32_t mlp(dlx_builder *b, uint32_t x, const dlx_layer_weights *w)
 {
     uint32_t gate = linear(b, x, weight(b, "gate.weight", w->gate), DLX_NONE);
     uint32_t up = linear(b, x, weight(b, "up.weight", w->up), DLX_NONE);
-    return linear(b, binary(b, DLX_OP_SILU_MUL, gate, up), weight(b, "down.weight", w->down), DLX_NONE);
+    return linear(b, dlx_build_binary(b, DLX_OP_SILU_MUL, gate, up), weight(b, "down.weight", w->down), DLX_NONE);
 }
 
 /* ---- the parts -------------------------------------------------------------------------------------------------- */
 
-static void cache_inputs(builder *b, uint32_t cache[2])
-{
-    char name[24];
-    int64_t dim[3] = {b->context, b->c->shape.kv_heads, b->c->shape.head_dim};
-    for (int i = 0; i < 2; i++) {
-        snprintf(name, sizeof name, "%c_%d", "kv"[i], b -> layer);
-        cache[i] = made(b, dlx_graph_input(b->g, name, DLX_F32, 3, dim, 1));
-    }
-}
-
-static uint32_t row_input(builder *b, const char *name)
+static uint32_t row_input(dlx_builder *b, const char *name)
 {
     int64_t rows = b->rows;
-    return made(b, dlx_graph_input(b->g, name, DLX_I64, 1, &rows, 1));
+    return dlx_build_made(b, dlx_graph_input(b->g, name, DLX_I64, 1, &rows, 1));
 }
 
-static uint32_t hidden_input(builder *b)
+static uint32_t hidden_input(dlx_builder *b)
 {
     int64_t dim[2] = {b->rows, b->c->shape.hidden};
-    return made(b, dlx_graph_input(b->g, "hidden", DLX_F32, 2, dim, 1));
+    return dlx_build_made(b, dlx_graph_input(b->g, "hidden", DLX_F32, 2, dim, 1));
 }
 
 /* Layer b->layer over h. */
-static uint32_t decoder_layer(builder *b, uint32_t h, const uint32_t cache[2], uint32_t fresh[2])
+static uint32_t decoder_layer(dlx_builder *b, uint32_t h)
 {
     const dlx_layer_weights *w = &b->c->layer[b->layer];
     uint32_t n = norm(b, h, "attn_norm.weight", w->attn_norm);
-    h = binary(b, DLX_OP_ADD, h, attention(b, n, w, cache, fresh));
+    h = dlx_build_binary(b, DLX_OP_ADD, h, attention(b, n, w));
     n = norm(b, h, "mlp_norm.weight", w->mlp_norm);
-    return binary(b, DLX_OP_ADD, h, mlp(b, n, w));
+    return dlx_build_binary(b, DLX_OP_ADD, h, mlp(b, n, w));
 }
 
-static dlx_status no_memory(builder *b)
+static dlx_status no_memory(dlx_builder *b)
 {
     return dlx_fail(b->err, DLX_E_NOMEM, "out of memory building a graph of %d layers", b->c->shape.layers);
 }
 
-static dlx_status add_outputs(builder *b, const uint32_t *values, size_t n)
+static dlx_status add_outputs(dlx_builder *b, const uint32_t *values, size_t n)
 {
     bool ok = true;
     for (size_t i = 0; i < n; i++) ok = ok && dlx_graph_output(b->g, values[i]);
@@ -187,41 +179,55 @@ static dlx_status add_outputs(builder *b, const uint32_t *values, size_t n)
     return ok ? DLX_OK : no_memory(b);
 }
 
-static dlx_status build_whole(builder *b)
+static dlx_status make_tables(dlx_builder *b)
 {
-    const dlx_checkpoint *c = b->c;
-    int32_t layers = c->shape.layers;
-    uint32_t(*cache)[2] = dlx_arena_array(&b->g->arena, (size_t)layers, sizeof *cache);
-    uint32_t(*fresh)[2] = dlx_arena_array(&b->g->arena, (size_t)layers, sizeof *fresh);
-    if (!cache || !fresh) return no_memory(b);
-    uint32_t tokens = row_input(b, "tokens"), positions = row_input(b, "positions");
-    for (b->layer = 0; b->layer < layers; b->layer++) cache_inputs(b, cache[b->layer]);
-    b->layer = -1;
-    if (b->err->status != DLX_OK) return b->err->status;
-    uint32_t table = weight(b, "embed.weight", c->embed), h = binary(b, DLX_OP_EMBEDDING, table, tokens);
-    DLX_TRY(rope(b, positions));
-    for (b->layer = 0; b->layer < layers; b->layer++) h = decoder_layer(b, h, cache[b->layer], fresh[b->layer]);
-    b->layer = -1;
-    uint32_t head = c->shape.tied ? table : weight(b, "lm_head.weight", c->lm_head);
-    uint32_t logits = linear(b, norm(b, h, "norm.weight", c->norm), head, DLX_NONE);
-    DLX_TRY(add_outputs(b, &logits, 1));
-    return add_outputs(b, fresh[0], 2 * (size_t)layers);
+    size_t layers = (size_t)b->c->shape.layers;
+    b->cache = dlx_arena_array(&b->g->arena, layers, sizeof *b->cache);
+    b->fresh = dlx_arena_array(&b->g->arena, layers, sizeof *b->fresh);
+    b->state = dlx_arena_array(&b->g->arena, layers, sizeof *b->state);
+    return b->cache && b->fresh && b->state ? DLX_OK : no_memory(b);
 }
 
-static dlx_status build_layer(builder *b)
+/* Final norm and head; the rows get their dimension of 1 back where the form has it. */
+static uint32_t logits_of(dlx_builder *b, uint32_t h, uint32_t table)
 {
-    uint32_t cache[2], fresh[2], taps[DLX_LAYER_LINEARS][2];
+    const dlx_checkpoint *c = b->c;
+    if (b->kv->batch) h = dlx_build_reshape(b, h, 3, (const int64_t[]){1, -1, c->shape.hidden});
+    uint32_t head = c->shape.tied ? table : weight(b, "lm_head.weight", c->lm_head);
+    return linear(b, norm(b, h, "norm.weight", c->norm), head, DLX_NONE);
+}
+
+static dlx_status build_whole(dlx_builder *b)
+{
+    DLX_TRY(make_tables(b));
+    b->kv->inputs(b);
+    b->layer = -1;
+    if (b->err->status != DLX_OK) return b->err->status;
+    uint32_t table = weight(b, "embed.weight", b->c->embed);
+    uint32_t h = dlx_build_binary(b, DLX_OP_EMBEDDING, table, b->tokens);
+    DLX_TRY(rope(b));
+    for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++) h = decoder_layer(b, h);
+    b->layer = -1;
+    b->kv->outputs(b, logits_of(b, h, table));
+    return b->err->status;
+}
+
+static dlx_status build_layer(dlx_builder *b)
+{
+    uint32_t taps[DLX_LAYER_LINEARS][2];
     int32_t layer = b->layer;
-    uint32_t h = hidden_input(b), positions = row_input(b, "positions");
-    cache_inputs(b, cache);
+    DLX_TRY(make_tables(b));
+    uint32_t h = hidden_input(b);
+    b->positions = row_input(b, "positions");
+    dlx_build_cache_inputs(b);
     if (b->err->status != DLX_OK) return b->err->status;
     b->layer = -1;
-    DLX_TRY(rope(b, positions));
+    DLX_TRY(rope(b));
     b->layer = layer;
     b->taps = taps;
-    h = decoder_layer(b, h, cache, fresh);
+    h = decoder_layer(b, h);
     DLX_TRY(add_outputs(b, &h, 1));
-    DLX_TRY(add_outputs(b, fresh, 2));
+    DLX_TRY(add_outputs(b, b->fresh[layer], 2));
     return add_outputs(b, taps[0], 2 * b->n_taps);
 }
 
@@ -237,7 +243,7 @@ static dlx_st_tensor rows_of(const dlx_st_tensor *t, int64_t first, int64_t n)
     return part;
 }
 
-static dlx_status build_head(builder *b, int64_t first, int64_t n)
+static dlx_status build_head(dlx_builder *b, int64_t first, int64_t n)
 {
     dlx_st_tensor part = rows_of(b->c->lm_head, first, n);
     uint32_t h = hidden_input(b);
@@ -260,31 +266,37 @@ static dlx_status check_bounds(const dlx_checkpoint *c, int32_t max_rows, int32_
     return DLX_OK;
 }
 
-static builder begin(dlx_graph *g, const dlx_checkpoint *c, int32_t rows, int32_t context, dlx_error *err)
+static dlx_builder begin(dlx_graph *g, const dlx_checkpoint *c, dlx_kv kv, int32_t rows, int32_t context,
+                         dlx_error *err)
 {
     /* A bound of 1 would say that the dimension does not vary: which one does is not in the file, so readers go by
      * size. The facts keep the bound that was asked for. */
-    enum { LEAST = 2 };
-    return (builder){.g = g,
+    int32_t least = kv == DLX_KV_EXPLICIT ? 1 : 2; /* there nothing varies */
+    dlx_builder b = {.g = g,
                      .c = c,
-                     .rows = rows < LEAST ? LEAST : rows,
-                     .context = context < LEAST ? LEAST : context,
+                     .rows = rows < least ? least : rows,
+                     .context = context < least ? least : context,
                      .layer = -1,
+                     .kv = &dlx_kv_forms[kv],
                      .err = err};
+    b.reach = b.context;
+    if (kv == DLX_KV_EXPLICIT) b.reach = (int32_t)dlx_explicit_reach(b.rows, b.context);
+    return b;
 }
 
-static dlx_status finish(const builder *b, dlx_status s, dlx_error *err)
+static dlx_status finish(const dlx_builder *b, dlx_status s, dlx_error *err)
 {
     if (s == DLX_OK) s = dlx_graph_verify(b->g, b->err);
     if (s != DLX_OK && err) *err = *b->err;
     return s;
 }
 
-dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context, dlx_error *err)
+dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, dlx_kv kv, int32_t max_rows, int32_t max_context,
+                           dlx_error *err)
 {
     dlx_error local = {0};
     DLX_TRY(check_bounds(c, max_rows, max_context, err));
-    builder b = begin(g, c, max_rows, max_context, &local);
+    dlx_builder b = begin(g, c, kv, max_rows, max_context, &local);
     return finish(&b, build_whole(&b), err);
 }
 
@@ -296,7 +308,7 @@ dlx_status dlx_build_layer(dlx_graph *g, const dlx_checkpoint *c, int32_t layer,
         return dlx_fail(err, DLX_E_INVALID, "layer %d was asked for; checkpoint '%s' has 0 to %d", layer, c->folder,
                         c->shape.layers - 1);
     DLX_TRY(check_bounds(c, 1, max_context, err));
-    builder b = begin(g, c, max_rows, max_context, &local);
+    dlx_builder b = begin(g, c, DLX_KV_CALLER, max_rows, max_context, &local);
     b.layer = layer;
     return finish(&b, build_layer(&b), err);
 }
@@ -308,6 +320,6 @@ dlx_status dlx_build_head(dlx_graph *g, const dlx_checkpoint *c, int32_t max_row
     if (first < 0 || n < 1 || first > c->lm_head->dim[0] - n)
         return dlx_fail(err, DLX_E_INVALID, "%lld logits from %lld on were asked for; checkpoint '%s' has %lld",
                         (long long)n, (long long)first, c->folder, (long long)c->lm_head->dim[0]);
-    builder b = begin(g, c, max_rows, 1, &local);
+    dlx_builder b = begin(g, c, DLX_KV_CALLER, max_rows, 1, &local);
     return finish(&b, build_head(&b, first, n), err);
 }

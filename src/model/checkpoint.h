@@ -76,16 +76,31 @@ dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *er
  * says where it is. */
 dlx_status dlx_cache_folder(char **out, dlx_error *err);
 
+/* The form of the cache of keys and values. */
+typedef enum dlx_kv {
+    DLX_KV_CALLER,   /* its rows come in, layer by layer, and new rows go out: layout A */
+    DLX_KV_EXPLICIT, /* comes in and goes out as one tensor, with masks and matrices: the six inputs */
+    DLX_KV_STATE,    /* stays inside the program */
+} dlx_kv;
+
 /*
- * Builds the forward graph of layout A into the empty graph g, high-level operators only, constants as views:
+ * Builds the forward graph into the empty graph g, high-level operators only, constants as views. Layout A:
  *   inputs   tokens [T] I64, positions [T] I64, k_0 [P,K,D], v_0 [P,K,D], ... (F32; T, P dynamic)
  *   outputs  logits [T,V], k_0 [T,K,D], v_0 [T,K,D], ...   (keys after RoPE)
- * T <= max_rows, P <= max_context. Constants are named like "layers.0.q.weight", "layers.0.q.bias",
+ * T <= max_rows, P <= max_context. State:
+ *   inputs   tokens [1,T] I64, positions [T] I64, and the states k_0 [S,K,D], v_0, ...; S is max_context
+ *   outputs  logits [1,T,V], and the states
+ * A row sees the rows stored before the first position, and all rows of the call. Explicit (build_explicit.c), B being
+ * max_rows and M max_context, nothing varies:
+ *   inputs   input_ids [1,B], positions [1,B] I64, kv_cache [L,2,1,K,M,D], attention_mask [L,1,1,B,M+B],
+ *            insert_matrix [L,1,1,M,B], keep_mask [L,1,1,M,1]
+ *   outputs  logits [1,B,V], kv_cache [L,2,1,K,M,D]
+ * Constants are named like "layers.0.q.weight", "layers.0.q.bias",
  * "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight", "rope.cos", "rope.sin" ([max_context,
  * D]; sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the published code does). RoPE tables are
  * allocated in g->arena. When tied, LINEAR and EMBEDDING share one constant value.
  */
-dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, int32_t max_rows, int32_t max_context,
+dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, dlx_kv kv, int32_t max_rows, int32_t max_context,
                            dlx_error *err);
 
 /* The linears of a decoder layer, in the order in which they run. */

@@ -17,7 +17,7 @@
 
 /*
  * Gives every weight the form that the recipe says: those of LINEARs over float activations, and tables that EMBEDDINGs
- * look rows up in, unless these are RoPE angles. Linears whose form wants quantised rows get them through a CONVERT,
+ * look rows up in, by the tokens (the first input). Linears whose form wants quantised rows get them through a CONVERT,
  * one for all that read the same value. A table that is the head as well is stored once where both forms store the
  * same; its scales then are [V,1] for both, those of linears alone [n]. Scales are named "<weight>.scales"; the weight
  * keeps its name, and a head that no longer shares its table becomes "lm_head.weight". A constant with any other use

@@ -8,7 +8,7 @@
 #include "graph/rewrite.h"
 
 /* What a value is used for. A constant takes a form when it is a weight or a table and nothing else. */
-enum { USE_WEIGHT = 1, USE_TABLE = 2, USE_OTHER = 4, IS_ANGLE = 8 };
+enum { USE_WEIGHT = 1, USE_TABLE = 2, USE_OTHER = 4 };
 
 typedef struct quantizer {
     dlx_rewrite r;
@@ -27,25 +27,27 @@ static bool float_matrix(const dlx_value *v)
     return v->source.transform == DLX_CONST_PLAIN || v->source.transform == DLX_CONST_WIDEN;
 }
 
-static int use_of(const dlx_graph *g, const uint8_t *uses, const dlx_node *n, int operand)
+static bool is_tokens(const dlx_graph *g, uint32_t v)
+{
+    const dlx_node *flat = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    return (flat ? flat->in[0] : v) == g->inputs[0];
+}
+
+/* Tables that tokens, the first input, are looked up in are the model's; those by position hold angles and numbers. */
+static int use_of(const dlx_graph *g, const dlx_node *n, int operand)
 {
     if (!float_matrix(&g->values[n->in[operand]])) return USE_OTHER;
     if (n->op == DLX_OP_LINEAR && operand == 1 && g->values[n->in[0]].dtype == DLX_F32) return USE_WEIGHT;
-    if (n->op == DLX_OP_EMBEDDING && operand == 0 && n->inputs == 2 && !(uses[n->out[0]] & IS_ANGLE)) return USE_TABLE;
+    if (n->op == DLX_OP_EMBEDDING && operand == 0 && n->inputs == 2 && is_tokens(g, n->in[1])) return USE_TABLE;
     return USE_OTHER;
 }
 
 static void find_uses(const dlx_graph *g, uint8_t *uses)
 {
     for (size_t i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op == DLX_OP_ROPE) {
-            uses[g->nodes[i].in[1]] |= IS_ANGLE;
-            uses[g->nodes[i].in[2]] |= IS_ANGLE;
-        }
-    for (size_t i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].inputs; k++) {
             uint32_t v = g->nodes[i].in[k];
-            if (v != DLX_NONE) uses[v] |= (uint8_t)use_of(g, uses, &g->nodes[i], k);
+            if (v != DLX_NONE) uses[v] |= (uint8_t)use_of(g, &g->nodes[i], k);
         }
     for (size_t i = 0; i < g->n_outputs; i++) uses[g->outputs[i]] |= USE_OTHER;
 }

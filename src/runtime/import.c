@@ -130,15 +130,45 @@ static dlx_status import_view(dlx_importer *im, int32_t of, int32_t evalue, uint
     return dlx_import_node(im, DLX_OP_RESHAPE, out, 1, &attr, out);
 }
 
-/* The tensor that stands for a place which is read before it is written: the first one of that size. */
+/* The tensor that stands for a place which is read before it is written: the first one of that size that does not vary.
+ */
 static int32_t first_at(const dlx_importer *im, int32_t evalue)
 {
     const dlx_evalue *values = im->plan->values;
-    for (int32_t e = 0; e < evalue; e++)
+    for (uint32_t e = 0; e < im->plan->n_values; e++)
         if (values[e].kind == DLX_EV_TENSOR && im->slot[e].place == im->slot[evalue].place &&
-            values[e].u.tensor.bytes == values[evalue].u.tensor.bytes)
-            return e;
+            !values[e].u.tensor.dynamic && values[e].u.tensor.bytes == values[evalue].u.tensor.bytes)
+            return (int32_t)e;
     return evalue;
+}
+
+static dlx_status read_place(dlx_importer *im, int32_t evalue)
+{
+    dlx_import_place *place = &im->place[im->slot[evalue].place];
+    if (place->last >= 0) return DLX_OK;
+    place->last = first_at(im, evalue);
+    place->epoch = im->slot[place->last].epoch = 1;
+    return import_state(im, place->last);
+}
+
+dlx_status dlx_import_shared(dlx_importer *im, int32_t evalue, uint32_t *out)
+{
+    dlx_import_slot *slot = &im->slot[evalue];
+    *out = DLX_NONE;
+    if (slot->place == DLX_NONE) return DLX_OK;
+    bool written = im->place[slot->place].last >= 0;
+    if (!written && first_at(im, evalue) == evalue) return DLX_OK;
+    DLX_TRY(read_place(im, evalue));
+    int32_t last = im->place[slot->place].last;
+    const dlx_pte_tensor *a = &im->plan->values[last].u.tensor, *b = &im->plan->values[evalue].u.tensor;
+    if (last != evalue && a->scalar_type == b->scalar_type && a->bytes == b->bytes) *out = im->slot[last].value;
+    return DLX_OK;
+}
+
+void dlx_import_part(dlx_importer *im, int32_t evalue, uint32_t value)
+{
+    im->slot[evalue].value = value;
+    im->slot[evalue].epoch = im->place[im->slot[evalue].place].epoch;
 }
 
 dlx_status dlx_import_tensor(dlx_importer *im, int32_t evalue, uint32_t *out)
@@ -150,11 +180,7 @@ dlx_status dlx_import_tensor(dlx_importer *im, int32_t evalue, uint32_t *out)
         return dlx_fail(im->err, DLX_E_FORMAT, "method '%s', value %d: a tensor is expected", im->plan->name, evalue);
     if (slot->place != DLX_NONE) {
         dlx_import_place *place = &im->place[slot->place];
-        if (place->last < 0) {
-            place->last = first_at(im, evalue);
-            place->epoch = im->slot[place->last].epoch = 1;
-            DLX_TRY(import_state(im, place->last));
-        }
+        DLX_TRY(read_place(im, evalue));
         if (slot->value == DLX_NONE || slot->epoch != place->epoch) {
             DLX_TRY(import_view(im, place->last, evalue, &slot->value));
             slot->epoch = place->epoch;

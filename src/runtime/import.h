@@ -59,6 +59,10 @@ dlx_status dlx_import_declared(dlx_importer *im, int32_t evalue, int64_t dim[DLX
 /* Says that the tensor now holds `value`. Tensors at the same place in memory are one: whoever reads another of them
  * next, reads this value. */
 dlx_status dlx_import_write(dlx_importer *im, int32_t evalue, uint32_t value, dlx_write_kind how);
+/* What another tensor of the same type and size holds at the place of this one; DLX_NONE: there is none. */
+dlx_status dlx_import_shared(dlx_importer *im, int32_t evalue, uint32_t *out);
+/* Says that the tensor is `value`, a part of what lies at its place, until that changes. */
+void dlx_import_part(dlx_importer *im, int32_t evalue, uint32_t value);
 /* Appends a node; *out is its result. Operands of a type that the operator does not take are DLX_E_UNSUPPORTED. */
 dlx_status dlx_import_node(dlx_importer *im, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr,
                            uint32_t *out);

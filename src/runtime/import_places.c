@@ -323,8 +323,44 @@ static dlx_status do_embedding_byte(const dlx_call *c, dlx_op op)
     return dlx_call_emit(c, op, in, 3, NULL);
 }
 
+/*
+ * empty (sizes, memory format, out): nothing is written, the result has a new size. Where its memory is another
+ * tensor's, of which it has but the first dimension's size changed, it is the front rows of that one: that is how
+ * programs read the used part of a buffer without a copy. In memory of its own its contents would be arbitrary.
+ */
+static dlx_status do_empty(const dlx_call *c, dlx_op op)
+{
+    uint32_t in[2];
+    dlx_import_size size[DLX_MAX_RANK];
+    uint8_t n;
+    int32_t result = c->args[c->n_args - 1];
+    dlx_attr attr = {.shape = {0, 0, 1}};
+    int inputs = 1;
+    DLX_TRY(dlx_arg_sizes(c, 0, size, &n));
+    DLX_TRY(dlx_import_shared(c->im, result, &in[0]));
+    if (in[0] == DLX_NONE) return dlx_call_refuse(c, "its result has no memory of another tensor, so nothing is in it");
+    const dlx_value *v = dlx_call_value(c, in[0]);
+    bool rows = n == v->rank && n >= 1 && !v->dynamic;
+    for (int d = 1; d < n && rows; d++) rows = size[d].value == DLX_NONE && size[d].number == v->dim[d];
+    if (!rows) return dlx_call_refuse(c, "its result is not the front rows of the tensor whose memory it has");
+    attr.bound[0] = attr.bound[1] = v->dim[0];
+    attr.shape[1] = size[0].number;
+    if (size[0].value != DLX_NONE) {
+        in[inputs] = size[0].value;
+        attr.shape[1] = DLX_RUN(inputs);
+        inputs++;
+    } else if (size[0].number < 0 || size[0].number > v->dim[0]) {
+        return dlx_call_refuse(c, "its result is larger than the memory that it has");
+    }
+    uint32_t part;
+    DLX_TRY(dlx_call_node(c, op, in, inputs, &attr, &part));
+    dlx_import_part(c->im, result, part);
+    return DLX_OK;
+}
+
 const dlx_kernel_import dlx_import_places[] = {
     {"aten::embedding.out", do_embedding, DLX_OP_EMBEDDING},
+    {"aten::empty.out", do_empty, DLX_OP_NARROW},
     {"aten::index.Tensor_out", do_index, DLX_OP_INDEX},
     {"aten::index_put.out", do_index_put, DLX_OP_INDEX_PUT},
     {"aten::index_put_", do_index_put_in_place, DLX_OP_INDEX_PUT},

@@ -261,6 +261,13 @@ static bool raise_attention(dlx_graph *g, size_t i)
     return true;
 }
 
+dlx_status dlx_raise_attentions(dlx_graph *g, bool *any, dlx_error *err)
+{
+    *any = false;
+    for (size_t i = 0; i < g->n_nodes; i++) *any = raise_attention(g, i) || *any;
+    return *any ? dlx_graph_prune(g, err) : DLX_OK;
+}
+
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
 {
     dlx_graph_skip_copies(g);

@@ -32,6 +32,10 @@ bool dlx_raise_bias(dlx_graph *g, size_t i);
 /* Node i as the last one of a rotary embedding. */
 bool dlx_raise_rope(dlx_graph *g, size_t i);
 
+/* The part of dlx_raise that recognises attention over a cache as this library's exporter writes it: *any, whether
+ * there is some. */
+dlx_status dlx_raise_attentions(dlx_graph *g, bool *any, dlx_error *err);
+
 /* The part of dlx_raise that comes first: constants in the form that fused operators want. */
 dlx_status dlx_raise_constants(dlx_graph *g, dlx_error *err);
 

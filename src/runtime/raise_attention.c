@@ -35,9 +35,8 @@ static bool scalar_of(const dlx_decoder *d, uint32_t v, float *out)
     return dlx_shape_elements(&s) == 1 && dlx_const_number(d->r.from, v, 0, out);
 }
 
-/* A row tensor whose old dimensions row, head and dim (others are 1) make up [T,H,D]; *out is that in the new graph. */
-static bool rows_by_head(dlx_decoder *d, uint32_t value, int row, int head, int dim, int64_t heads, int64_t size,
-                         uint32_t *out)
+bool dlx_rows_by_head(dlx_decoder *d, uint32_t value, int row, int head, int dim, int64_t heads, int64_t size,
+                      uint32_t *out)
 {
     const dlx_form *f = &d->form[value];
     const dlx_value *old = old_value(d, value);
@@ -67,21 +66,31 @@ static int32_t find_cache(const dlx_decoder *d, uint32_t old)
     return -1;
 }
 
+bool dlx_same_rows(const dlx_decoder *d, uint32_t a, uint32_t b)
+{
+    const dlx_node *n; /* reshapes keep the order of elements, and both have one shape in the end */
+    while ((n = dlx_made_as(&d->r.to, a, DLX_OP_RESHAPE)) != NULL) a = n->in[0];
+    while ((n = dlx_made_as(&d->r.to, b, DLX_OP_RESHAPE)) != NULL) b = n->in[0];
+    return a == b;
+}
+
 /* This call's rows put at their positions along axis `at` of a state [1,S,K,D] or [1,K,S,D] (without the 1, too). */
 static bool store(dlx_decoder *d, const dlx_node *n, int at, dlx_form *f)
 {
     int32_t c = find_cache(d, n->in[0]);
     const dlx_value *x = old_value(d, n->in[0]), *values = old_value(d, n->in[1]);
-    if (c < 0 || !d->cache[c].state || d->cache[c].fresh != DLX_NONE || x->rank < 3 || x->rank > 4 ||
+    bool stored = c >= 0 && d->cache[c].fresh != DLX_NONE;
+    if (c < 0 || !d->cache[c].state || (stored && !d->cache[c].joined) || x->rank < 3 || x->rank > 4 ||
         (x->rank == 4 && x->dim[0] != 1))
         return false;
     int first = x->rank - 3, dim = x->rank - 1, kv = at == first ? first + 1 : first, shift = x->rank - values->rank;
     if (at != first && at != first + 1) return false;
     if (first - shift < 0) return false;
-    if (!rows_by_head(d, n->in[1], at - shift, kv - shift, dim - shift, x->dim[kv], x->dim[dim], &d->cache[c].fresh)) {
-        d->cache[c].fresh = DLX_NONE;
+    uint32_t rows;
+    if (!dlx_rows_by_head(d, n->in[1], at - shift, kv - shift, dim - shift, x->dim[kv], x->dim[dim], &rows))
         return false;
-    }
+    if (stored && (!dlx_same_rows(d, rows, d->cache[c].fresh) || d->cache[c].positions != x->dim[at])) return false;
+    if (!stored) d->cache[c].fresh = rows;
     d->cache[c].positions = x->dim[at];
     d->cache[c].kv = x->dim[kv];
     d->cache[c].dim = x->dim[dim];
@@ -107,14 +116,58 @@ static bool form_slice_put(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     return store(d, n, n->attr.axis, f);
 }
 
+/* Rows of a state [S,K,D] before the start. */
+static bool form_past(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    int32_t c = n->inputs == 2 ? find_cache(d, n->in[0]) : -1;
+    const dlx_value *x = old_value(d, n->in[0]);
+    if (c < 0 || !d->cache[c].state || x->rank != 3 || n->attr.axis != 0 || n->attr.shape[0] != 0 ||
+        n->attr.shape[1] != DLX_RUN(1) || n->attr.shape[2] != 1 || n->attr.bound[0] < x->dim[0] ||
+        form_of(d, n, 1)->kind != DLX_FORM_START)
+        return false;
+    *f = (dlx_form){.kind = DLX_FORM_PAST, .rank = 3, .cache = c, .scale = 1.0f};
+    f->axis[0] = DLX_AXIS_KEY;
+    f->axis[1] = DLX_AXIS_KV;
+    f->axis[2] = DLX_AXIS_DIM;
+    return true;
+}
+
+/* The axis of that kind; -1: none. */
+static int axis_of(const dlx_form *f, int8_t axis)
+{
+    for (int i = 0; i < f->rank; i++)
+        if (f->axis[i] == axis) return i;
+    return -1;
+}
+
+/* Earlier rows with this call's behind them. */
+static bool form_continued(dlx_decoder *d, const dlx_node *n, const dlx_form *past, dlx_form *f)
+{
+    int key = axis_of(past, DLX_AXIS_KEY), kv = axis_of(past, DLX_AXIS_KV), dim = axis_of(past, DLX_AXIS_DIM);
+    dlx_decoder_cache *c = &d->cache[past->cache];
+    uint32_t rows;
+    if (n->inputs != 2 || key < 0 || kv < 0 || dim < 0 || n->attr.axis != key || past->scale != 1.0f ||
+        c->fresh != DLX_NONE || old_value(d, n->in[1])->rank != past->rank)
+        return false;
+    if (!dlx_rows_by_head(d, n->in[1], key, kv, dim, c->kv, c->dim, &rows)) return false;
+    c->fresh = rows;
+    c->joined = true;
+    *f = *past;
+    f->kind = DLX_FORM_CACHE;
+    return true;
+}
+
 /* A cache that came in, with this call's rows behind it. */
 static bool form_joined(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 {
+    dlx_form past;
+    if (form_of(d, n, 0)->kind == DLX_FORM_PAST) return form_continued(d, n, form_of(d, n, 0), f);
+    if (d->whole) return dlx_whole_past(d, n->in[0], &past) && form_continued(d, n, &past, f);
     int32_t c = n->inputs == 2 ? find_cache(d, n->in[0]) : -1;
     if (c < 0 || n->attr.axis != 0 || d->cache[c].state || d->cache[c].fresh != DLX_NONE ||
         old_value(d, n->in[1])->rank != 3)
         return false;
-    if (!rows_by_head(d, n->in[1], 0, 1, 2, d->cache[c].kv, d->cache[c].dim, &d->cache[c].fresh)) {
+    if (!dlx_rows_by_head(d, n->in[1], 0, 1, 2, d->cache[c].kv, d->cache[c].dim, &d->cache[c].fresh)) {
         d->cache[c].fresh = DLX_NONE;
         return false;
     }
@@ -152,7 +205,7 @@ static bool counts_keys(const dlx_decoder *d, uint32_t v)
     if (!n) return false;
     if (n->op == DLX_OP_SIZE) {
         const dlx_form *of = form_of(d, n, 0);
-        return has_axes(of) && of->axis[n->attr.axis] == DLX_AXIS_KEY;
+        return has_axes(of) && of->kind != DLX_FORM_PAST && of->axis[n->attr.axis] == DLX_AXIS_KEY;
     }
     for (int k = 0; k < 2 && n->op == DLX_OP_ADD; k++) {
         const dlx_node *size = dlx_made_as(g, n->in[k], DLX_OP_SIZE);
@@ -312,6 +365,28 @@ static bool leading_ones(const dlx_form *f, int n)
     return true;
 }
 
+/* Queries [K,G,T,D] times keys [K,1,D,S], which all G of a group read. */
+static bool form_grouped_scores(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    const dlx_form *k = form_of(d, n, 1), *q = form_of(d, n, 0);
+    const dlx_value *x = old_value(d, n->in[0]);
+    int key = n->attr.transpose_b ? 2 : 3, next = 1;
+    static const int order[3] = {0, 1, 3};
+    if (k->kind != DLX_FORM_CACHE || q->kind != DLX_FORM_ROWS || q->last || k->rank != 4 || q->rank != 4 ||
+        k->axis[0] != DLX_AXIS_KV || k->axis[1] != DLX_AXIS_ONE || k->axis[key] != DLX_AXIS_KEY ||
+        k->axis[5 - key] != DLX_AXIS_DIM || q->axis[2] != 0 || x->dim[0] != d->cache[k->cache].kv ||
+        x->dim[3] != d->cache[k->cache].dim)
+        return false;
+    for (int i = 0; i < 3; i++)
+        if (q->axis[order[i]] < 0 ? x->dim[order[i]] != 1 : q->axis[order[i]] != next++) return false;
+    if (next != d->r.to.values[q->v].rank) return false;
+    dlx_attr flat = {.rank = 3, .shape = {-1, x->dim[0] * x->dim[1], x->dim[3]}};
+    *f = (dlx_form){.kind = DLX_FORM_SCORES, .rank = 4, .cache = k->cache, .scale = k->scale};
+    static const int8_t axes[4] = {DLX_AXIS_KV, DLX_AXIS_GROUP, DLX_AXIS_ROW, DLX_AXIS_KEY};
+    memcpy(f->axis, axes, sizeof axes);
+    return emit(d, DLX_OP_RESHAPE, &q->v, 1, &flat, -1, &f->v);
+}
+
 /* Queries [..,H,T,D] times keys [..,H,D,S] */
 static bool form_scores(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 {
@@ -322,7 +397,8 @@ static bool form_scores(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     if (k->kind != DLX_FORM_CACHE || r < 3 || k->rank != r || k->axis[key] != DLX_AXIS_KEY ||
         k->axis[dim] != DLX_AXIS_DIM || !heads_fit(d, k, r - 3, q->dim[r - 3]) || !leading_ones(k, r - 3))
         return false;
-    if (!rows_by_head(d, n->in[0], r - 2, r - 3, r - 1, q->dim[r - 3], d->cache[k->cache].dim, &queries)) return false;
+    if (!dlx_rows_by_head(d, n->in[0], r - 2, r - 3, r - 1, q->dim[r - 3], d->cache[k->cache].dim, &queries))
+        return false;
     *f = (dlx_form){.kind = DLX_FORM_SCORES, .rank = (uint8_t)r, .v = queries, .cache = k->cache, .scale = k->scale};
     f->axis[r - 3] = DLX_AXIS_HEAD;
     f->axis[r - 2] = DLX_AXIS_ROW;
@@ -335,7 +411,8 @@ static bool cache_input(dlx_decoder *d, dlx_decoder_cache *c)
 {
     int64_t dim[3] = {c->state ? c->positions - 1 : c->positions, c->kv, c->dim};
     if (dim[0] < 1) return false;
-    c->input = dlx_graph_input(&d->r.to, old_value(d, c->old)->name, DLX_F32, 3, dim, 1);
+    const char *name = c->old == DLX_NONE ? NULL : old_value(d, c->old)->name;
+    c->input = dlx_graph_input(&d->r.to, name, DLX_F32, 3, dim, 1);
     if (c->input == DLX_NONE) dlx_fail(d->err, DLX_E_NOMEM, "out of memory raising a decoder");
     return c->input != DLX_NONE;
 }
@@ -347,9 +424,10 @@ static bool attend(dlx_decoder *d, uint32_t q, int32_t keys, int32_t values, flo
     dlx_decoder_cache *k = &d->cache[keys], *v = &d->cache[values];
     const dlx_value *query = &d->r.to.values[q];
     int64_t heads = query->dim[1], dim = query->dim[2];
-    bool alike = k->state == v->state && k->positions == v->positions && k->kv == v->kv && k->dim == v->dim;
+    bool alike = k->state == v->state && k->joined == v->joined && k->positions == v->positions && k->kv == v->kv &&
+                 k->dim == v->dim;
     if (keys == values || !alike || k->layer >= 0 || v->layer >= 0 || k->fresh == DLX_NONE || v->fresh == DLX_NONE ||
-        masked != k->state || !isfinite(scale) || d->layers == 256)
+        masked != (d->whole || (k->state && !k->joined)) || !isfinite(scale) || d->layers == DLX_MOST_LAYERS)
         return false;
     if (!cache_input(d, k) || !cache_input(d, v)) return false;
     uint32_t in[5] = {q, k->fresh, v->fresh, k->input, v->input};
@@ -381,6 +459,67 @@ static bool form_mixed(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     return true;
 }
 
+/* Rows [T,H,D] over those before the start and the call's own: all of them are seen. */
+static bool form_fused(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    uint32_t in[3], out;
+    int32_t cache[2];
+    if (n->inputs != 5 || n->in[3] == DLX_NONE) return false;
+    for (int k = 0; k < 3; k++) {
+        const dlx_value *v = old_value(d, n->in[k]);
+        if (!dlx_rows_by_head(d, n->in[k], 0, 1, 2, v->dim[1], v->dim[2], &in[k])) return false;
+    }
+    for (int k = 0; k < 2; k++) {
+        const dlx_form *past = form_of(d, n, 3 + k);
+        cache[k] = past->cache;
+        if (past->kind != DLX_FORM_PAST || past->scale != 1.0f || past->rank != 3 || past->axis[0] != DLX_AXIS_KEY ||
+            past->axis[1] != DLX_AXIS_KV || past->axis[2] != DLX_AXIS_DIM || d->cache[cache[k]].fresh != DLX_NONE)
+            return false;
+        d->cache[cache[k]].fresh = in[1 + k];
+        d->cache[cache[k]].joined = true;
+    }
+    if (!attend(d, in[0], cache[0], cache[1], n->attr.f[0], false, n->layer, &out)) return false;
+    const dlx_value *q = old_value(d, n->in[0]);
+    out = d->r.to.nodes[d->r.to.values[out].producer].in[0]; /* [T,H*D], as the operator gives it */
+    *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = 2, .v = out, .axis = {0, 1}};
+    return q->rank == 3;
+}
+
+/* Weights [K,G,T,S] times values [K,1,S,D] */
+static bool form_grouped_mixed(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    const dlx_form *w = form_of(d, n, 0), *v = form_of(d, n, 1);
+    static const int8_t weights[4] = {DLX_AXIS_KV, DLX_AXIS_GROUP, DLX_AXIS_ROW, DLX_AXIS_KEY},
+                        values[4] = {DLX_AXIS_KV, DLX_AXIS_ONE, DLX_AXIS_KEY, DLX_AXIS_DIM};
+    const dlx_value *x = old_value(d, n->in[0]);
+    uint32_t out;
+    if (v->kind != DLX_FORM_CACHE || n->attr.transpose_b || w->rank != 4 || v->rank != 4 || v->scale != 1.0f ||
+        memcmp(w->axis, weights, sizeof weights) != 0 || memcmp(v->axis, values, sizeof values) != 0)
+        return false;
+    if (!attend(d, w->v, w->cache, v->cache, w->scale, w->masked, n->layer, &out)) return false;
+    dlx_attr split = {.rank = 4, .shape = {-1, x->dim[0], x->dim[1], d->cache[v->cache].dim}};
+    *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = 4, .axis = {1, 2, 0, 3}};
+    return emit(d, DLX_OP_RESHAPE, &out, 1, &split, n->layer, &f->v);
+}
+
+/* Rows [T,H,D], turned by rows [T,D] of tables. */
+static bool form_rope(dlx_decoder *d, const dlx_node *n, dlx_form *f)
+{
+    const dlx_value *x = old_value(d, n->in[0]);
+    uint32_t in[3];
+    if (n->attr.keep || n->attr.axis != 0 || x->rank != 3) return false;
+    if (!dlx_rows_by_head(d, n->in[0], 0, 1, 2, x->dim[1], x->dim[2], &in[0])) return false;
+    for (int k = 1; k < 3; k++) {
+        const dlx_form *table = form_of(d, n, k);
+        if (table->kind != DLX_FORM_ROWS || table->last || table->rank != 2 || table->axis[0] != 0 ||
+            table->axis[1] != 1)
+            return false;
+        in[k] = table->v;
+    }
+    *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = 3, .axis = {0, 1, 2}};
+    return emit(d, DLX_OP_ROPE, in, 3, &n->attr, n->layer, &f->v);
+}
+
 /* The operator of ExecuTorch's LLM library: q [1,T,H,D], caches [1,S,K,D], from the start position. */
 static bool form_sdpa(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 {
@@ -393,7 +532,7 @@ static bool form_sdpa(dlx_decoder *d, const dlx_node *n, dlx_form *f)
         v->rank != 4)
         return false;
     if (memcmp(k->axis, axes, sizeof axes) != 0 || memcmp(v->axis, axes, sizeof axes) != 0) return false;
-    if (!rows_by_head(d, n->in[0], 1, 2, 3, q->dim[2], d->cache[k->cache].dim, &queries)) return false;
+    if (!dlx_rows_by_head(d, n->in[0], 1, 2, 3, q->dim[2], d->cache[k->cache].dim, &queries)) return false;
     if (!attend(d, queries, k->cache, v->cache, n->attr.f[0], true, n->layer, &out)) return false;
     *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = 4, .v = out, .axis = {-1, 0, 1, 2}};
     return true;
@@ -437,6 +576,15 @@ static bool form_asked(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 
 static bool form_masked(dlx_decoder *d, const dlx_node *n, dlx_form *f)
 {
+    for (int k = 0; d->whole && k < 2; k++) {
+        const dlx_form *scores = form_of(d, n, 1 - k);
+        if (scores->kind != DLX_FORM_SCORES || scores->masked || f->rank != scores->rank ||
+            !dlx_whole_mask(d, n->in[k], scores))
+            continue;
+        *f = *scores;
+        f->masked = true;
+        return true;
+    }
     for (int k = 0; k < 2; k++)
         if (mask_fits(d, n, k, 1 - k) && form_of(d, n, k)->masked) {
             *f = *form_of(d, n, 1 - k);
@@ -454,11 +602,15 @@ bool dlx_form_attention(dlx_decoder *d, const dlx_node *n, dlx_form *f)
     case DLX_OP_SLICE_PUT: return form_slice_put(d, n, f);
     case DLX_OP_CONCAT: return form_joined(d, n, f);
     case DLX_OP_SDPA: return form_sdpa(d, n, f);
+    case DLX_OP_ATTENTION: return form_fused(d, n, f);
+    case DLX_OP_ROPE: return form_rope(d, n, f);
     case DLX_OP_INDEX:
     case DLX_OP_EMBEDDING:
-    case DLX_OP_NARROW: return form_mask(d, n, f);
+    case DLX_OP_NARROW: return form_past(d, n, f) || form_mask(d, n, f);
     case DLX_OP_WHERE: return form_where(d, n, f);
-    case DLX_OP_BMM: return x->kind == DLX_FORM_WEIGHTS ? form_mixed(d, n, f) : form_scores(d, n, f);
+    case DLX_OP_BMM:
+        return x->kind == DLX_FORM_WEIGHTS ? form_mixed(d, n, f) || form_grouped_mixed(d, n, f)
+                                           : form_scores(d, n, f) || form_grouped_scores(d, n, f);
     case DLX_OP_SOFTMAX:
         if (x->kind != DLX_FORM_SCORES || x->axis[x->rank - 1] != DLX_AXIS_KEY) return false;
         *f = *x;

@@ -4,8 +4,6 @@
 
 #include "base/sizes.h"
 
-enum { MOST_LAYERS = 256 };
-
 /* ---- constants ---- */
 
 uint32_t dlx_form_const(dlx_decoder *d, uint32_t old)
@@ -52,9 +50,9 @@ static bool is_state(const dlx_graph *g, size_t i)
 /* Tokens or positions of the new graph, [T]. T varies there even where the program has a fixed number of rows: every
  * value of the new graph that depends on the call has its rows in front, and no rule lets a row depend on their number.
  */
-static bool add_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out)
+bool dlx_decoder_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out)
 {
-    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->rows, 1);
+    *out = dlx_graph_input(&d->r.to, name ? name : otherwise, DLX_I64, 1, &d->most, 1);
     if (*out == DLX_NONE) dlx_fail(d->err, DLX_E_NOMEM, "out of memory raising a decoder");
     return *out != DLX_NONE;
 }
@@ -69,12 +67,12 @@ static bool bind_tokens(dlx_decoder *d)
         (v->dynamic & ~(1u << axis)))
         return false;
     d->tokens = g->inputs[0];
-    d->rows = v->dim[axis];
+    d->rows = d->most = v->dim[axis];
     d->dynamic = v->dynamic != 0;
     dlx_form *f = &d->form[d->tokens];
     *f = (dlx_form){.kind = DLX_FORM_ROWS, .rank = v->rank, .axis = {-1, 0}};
     f->axis[axis] = 0;
-    return add_input(d, v->name, "tokens", &f->v);
+    return dlx_decoder_input(d, v->name, "tokens", &f->v);
 }
 
 /* Positions [T], or the position of the first row [1]. */
@@ -86,7 +84,7 @@ static bool bind_positions(dlx_decoder *d)
     bool all = v->dim[0] == d->rows && (v->dynamic != 0) == d->dynamic, first = v->dim[0] == 1 && !v->dynamic;
     if (!all && !first) return false;
     d->positions = g->inputs[1];
-    if (!add_input(d, v->name, "positions", &d->new_positions)) return false;
+    if (!dlx_decoder_input(d, v->name, "positions", &d->new_positions)) return false;
     d->form[d->positions] = (dlx_form){.kind = all ? DLX_FORM_ROWS : DLX_FORM_START, .rank = 1, .v = d->new_positions};
     return true;
 }
@@ -141,9 +139,10 @@ static bool check_state_ends(const dlx_decoder *d)
 }
 
 /* Outputs of programs with explicit caches: the rows that belong behind each, [T,K,D]. */
-static bool check_fresh_outputs(const dlx_decoder *d)
+static bool check_fresh_outputs(dlx_decoder *d)
 {
     const dlx_graph *g = d->r.from;
+    if (d->whole) return dlx_whole_kept(d);
     if (g->n_states) return g->n_outputs == 1 + g->n_states;
     if (g->n_outputs != 1 + d->n_caches) return false;
     for (size_t i = 0; i < d->n_caches; i++) {
@@ -155,9 +154,11 @@ static bool check_fresh_outputs(const dlx_decoder *d)
     return true;
 }
 
-/* Every cache is read by one attention, keys and values of a layer together. */
+/* Every cache is read by one attention, keys and values of a layer together, and all in the same way. */
 static bool check_layers(const dlx_decoder *d)
 {
+    for (size_t i = 1; i < d->n_caches; i++)
+        if (d->cache[i].joined != d->cache[0].joined) return false;
     return d->layers > 0 && (size_t)d->layers * 2 == d->n_caches;
 }
 
@@ -193,8 +194,8 @@ static void order_inputs(dlx_decoder *d)
 
 static bool worth_trying(const dlx_graph *g)
 {
-    if (g->n_inputs < 4 || g->n_inputs > 2 + 2 * MOST_LAYERS) return false;
-    if (g->n_states) return true;
+    if (g->n_inputs < 4 || g->n_inputs > 2 + 2 * DLX_MOST_LAYERS) return false;
+    if (g->n_states || dlx_is_whole(g)) return true;
     for (size_t i = 0; i < g->n_nodes; i++)
         if (g->nodes[i].op == DLX_OP_EXPAND || g->nodes[i].op == DLX_OP_SDPA) return true;
     return false;
@@ -203,7 +204,8 @@ static bool worth_trying(const dlx_graph *g)
 static bool translate_all(dlx_decoder *d)
 {
     const dlx_graph *g = d->r.from;
-    if (!bind_tokens(d) || !bind_positions(d) || !bind_caches(d)) return false;
+    d->whole = dlx_is_whole(g);
+    if (d->whole ? !dlx_whole_bind(d) : !bind_tokens(d) || !bind_positions(d) || !bind_caches(d)) return false;
     for (size_t i = 0; i < g->n_values; i++)
         if (g->values[i].kind == DLX_VALUE_CONST)
             d->form[i] = (dlx_form){.kind = DLX_FORM_CONST, .rank = g->values[i].rank};
@@ -228,26 +230,40 @@ static int64_t positions_of(const dlx_decoder *d)
     return most;
 }
 
+/* What this library's exporter writes, and is known without forms: rotations of rows [T,H,D], where a single head is
+ * still a dimension, and 4-bit tables. */
+static dlx_status raise_first(dlx_graph *g, dlx_error *err)
+{
+    bool own = dlx_is_whole(g);
+    if (g->n_states) DLX_TRY(dlx_raise_attentions(g, &own, err));
+    for (size_t i = 0; own && i < g->n_nodes; i++)
+        (void)(dlx_raise_int4_embedding(g, i) || (g->values[g->nodes[i].out[0]].rank == 3 && dlx_raise_rope(g, i)));
+    return own ? dlx_graph_prune(g, err) : DLX_OK;
+}
+
 dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
 {
     *raised = false;
     if (!worth_trying(g)) return DLX_OK;
     dlx_graph_skip_copies(g);
+    DLX_TRY(raise_first(g, err));
     dlx_error local = {0};
     dlx_decoder d = {.r = {.from = g}, .old = g, .new_positions = DLX_NONE, .err = &local};
     dlx_allocator mem = g->arena.mem;
-    size_t n_values = g->n_values, n_inputs = g->n_inputs;
+    size_t n_values = g->n_values, n_caches = g->n_inputs;
+    if (dlx_is_whole(g)) n_caches = 2 * (size_t)g->values[g->inputs[2]].dim[0];
     dlx_graph_init_with(&d.r.to, &mem);
     d.r.n_map = n_values;
     d.r.map = dlx_mem_array(&mem, n_values, sizeof *d.r.map);
     d.form = dlx_mem_zeroed(&mem, n_values, sizeof *d.form);
-    d.cache = dlx_mem_zeroed(&mem, n_inputs, sizeof *d.cache);
+    d.cache = dlx_mem_zeroed(&mem, n_caches, sizeof *d.cache);
     if (!d.r.map || !d.form || !d.cache)
         dlx_fail(&local, DLX_E_NOMEM, "out of memory raising a graph of %zu values", g->n_values);
     else
         memset(d.r.map, 0xFF, g->n_values * sizeof *d.r.map);
     if (local.status == DLX_OK && translate_all(&d)) {
         *raised = true;
+        if (d.whole) d.r.to.max_context = positions_of(&d);
         if (g->n_states) {
             d.r.to.attn_block = d.causal ? 1 : 0;
             d.r.to.max_context = positions_of(&d);
@@ -258,7 +274,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
         dlx_graph_init_with(&d.r.to, &mem);
     }
     dlx_mem_free(&mem, d.form, n_values, sizeof *d.form);
-    dlx_mem_free(&mem, d.cache, n_inputs, sizeof *d.cache);
+    dlx_mem_free(&mem, d.cache, n_caches, sizeof *d.cache);
     dlx_rewrite_abandon(&d.r);
     if (local.status != DLX_E_NOMEM && local.status != DLX_E_IO) return DLX_OK;
     if (err) *err = local;

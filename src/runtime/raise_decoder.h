@@ -17,6 +17,8 @@
 #include "graph/rewrite.h"
 #include "runtime/raise.h"
 
+enum { DLX_MOST_LAYERS = 256 };
+
 typedef enum dlx_form_kind {
     DLX_FORM_NONE = 0, /* not understood */
     DLX_FORM_CONST,    /* does not depend on the call */
@@ -26,6 +28,7 @@ typedef enum dlx_form_kind {
     DLX_FORM_END,      /* start + T */
     DLX_FORM_RANGE,    /* 0, 1, ... T-1 */
     DLX_FORM_CACHE,    /* keys or values of all positions, those of this call's rows in place */
+    DLX_FORM_PAST,     /* those of the positions before the start */
     DLX_FORM_MASK,     /* row t: 0 (true) for keys up to its position, -inf (false) behind */
     DLX_FORM_SCORES,   /* queries times keys, scaled */
     DLX_FORM_WEIGHTS,  /* softmax of scores */
@@ -64,6 +67,7 @@ typedef struct dlx_decoder_cache {
     int64_t positions, kv, dim;
     int32_t layer; /* attention that reads it, -1: none yet */
     bool state;
+    bool joined; /* a state whose rows before the start are joined with the call's: all of them are seen */
 } dlx_decoder_cache;
 
 typedef struct dlx_decoder {
@@ -75,10 +79,12 @@ typedef struct dlx_decoder {
     uint32_t tokens, positions; /* old inputs */
     uint32_t new_positions;
     int64_t rows; /* bound of T */
+    int64_t most; /* of the new graph */
     bool dynamic; /* T varies */
+    bool whole;   /* the caches are parts of one input, which goes out as a whole */
     bool causal;  /* the masks of all attentions */
     int32_t layers;
-    uint32_t order[2][256]; /* [keys, values][layer]: caches */
+    uint32_t order[2][DLX_MOST_LAYERS]; /* [keys, values][layer]: caches */
     dlx_error *err;
 } dlx_decoder;
 
@@ -92,5 +98,25 @@ bool dlx_form_attention(dlx_decoder *d, const dlx_node *n, dlx_form *out);
 /* The new value for a constant; DLX_NONE: memory is out. */
 uint32_t dlx_form_const(dlx_decoder *d, uint32_t old);
 bool dlx_is_positions(const dlx_decoder *d, const dlx_form *f);
+/* A row tensor whose old dimensions row, head and dim (others are 1) make up [T,H,D]; *out is that in the new graph. */
+bool dlx_rows_by_head(dlx_decoder *d, uint32_t value, int row, int head, int dim, int64_t heads, int64_t size,
+                      uint32_t *out);
+/* Two new values of one shape [T,K,D] that are the same rows. */
+bool dlx_same_rows(const dlx_decoder *d, uint32_t a, uint32_t b);
+/* Tokens or positions of the new graph, [T]; `name` NULL: `otherwise`. */
+bool dlx_decoder_input(dlx_decoder *d, const char *name, const char *otherwise, uint32_t *out);
+
+/* ---- raise_whole.c: forward(ids [1,B], positions [1,B], cache [L,2,1,K,M,D], mask [L,1,1,B,M+B], insert [L,1,1,M,B],
+ * keep [L,1,1,M,1]) -> logits, cache. Cache 2 * i holds the keys of layer i, 2 * i + 1 its values. ---- */
+
+/* Whether a graph has these inputs and outputs. */
+bool dlx_is_whole(const dlx_graph *g);
+bool dlx_whole_bind(dlx_decoder *d);
+/* Value v as the part of the cache that it is. */
+bool dlx_whole_past(const dlx_decoder *d, uint32_t v, dlx_form *out);
+/* Whether value v, which is added to scores, is the mask of their layer: as it came in, or corrected. */
+bool dlx_whole_mask(dlx_decoder *d, uint32_t v, const dlx_form *scores);
+/* Whether the cache that goes out is the one that came in, with rows put where the matrix says. */
+bool dlx_whole_kept(dlx_decoder *d);
 
 #endif

@@ -610,6 +610,18 @@ static void check_dlx_scheme_info(void **state)
     assert_false(dlx_export_scheme_info(0, NULL));
 }
 
+static dlx_status read_kv(void *out, dlx_error *err)
+{
+    return told(dlx_export_kv_info(0, out), "dlx_kv_info", err);
+}
+
+static void check_dlx_kv_info(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_kv_info, read_kv), sizeof(dlx_kv_info));
+    assert_false(dlx_export_kv_info(0, NULL));
+}
+
 static int make_program(void **state)
 {
     const char *tmp = getenv("TMPDIR");

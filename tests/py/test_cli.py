@@ -76,13 +76,14 @@ def test_help_lists_what_an_export_can_choose():
     import diffulex_edge
     text = run("export", "--help")
     for title, rows in (("backends", diffulex_edge.export_backends()),
-                        ("quantisation schemes", diffulex_edge.export_schemes())):
+                        ("quantisation schemes", diffulex_edge.export_schemes()),
+                        ("forms of the KV cache", diffulex_edge.export_kv_forms())):
         section = text.split("\n" + title, 1)[1].split("\n\n")[0]
         entries = [" ".join(entry.split()) for entry in re.split(r"\n  (?=\S)", section)[1:]]
         assert [entry.split()[0] for entry in entries] == [row.name for row in rows]
         assert [entry.endswith("(default)") for entry in entries] == [i == 0 for i in range(len(rows))]
         for entry, row in zip(entries, rows):
-            assert row.help in entry and all(alias in entry for alias in row.aliases)
+            assert row.help in entry and all(alias in entry for alias in getattr(row, "aliases", ()))
 
 
 def test_help_lists_decode_options():

@@ -579,7 +579,9 @@ def test_export_choices(tmp_path):
             assert written.quantization == scheme.name + (", mixed" if exclude else "")
             assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [written.quantization]
     assert XNNPACKBackend().get_metadata()["quantization"] == [s.name for s in schemes]
-    for keywords, rows in (({"backend": "no"}, backends), ({"quantization": "no"}, schemes)):
+    forms = diffulex_edge.export_kv_forms()
+    assert [f.name for f in forms] == ["caller", "explicit", "state"] and all(f.help for f in forms)
+    for keywords, rows in (({"backend": "no"}, backends), ({"quantization": "no"}, schemes), ({"kv": "no"}, forms)):
         with pytest.raises(diffulex_edge.UnsupportedError) as info:
             diffulex_edge.export_checkpoint(DATA / "checkpoints" / "llada-tiny", tmp_path / "x.pte", **keywords)
         assert str(info.value).endswith(": " + ", ".join(row.name for row in rows))

@@ -22,18 +22,23 @@ typedef struct loaded {
     dlx_graph g;
 } loaded;
 
-static inline dlx_graph *load(loaded *l, const char *name)
+static inline dlx_graph *load_file(loaded *l, const char *path)
 {
-    char path[256];
     dlx_error err = {0};
     *l = (loaded){.pte.n_plans = 0};
     dlx_arena_init(&l->arena);
-    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
     if (read_whole_file(&l->file, path, &err) != DLX_OK ||
-        dlx_pte_read(&l->pte, &l->arena, l->file.data, l->file.size, name, &err) != DLX_OK ||
+        dlx_pte_read(&l->pte, &l->arena, l->file.data, l->file.size, path, &err) != DLX_OK ||
         dlx_import_method(&l->g, &l->pte, "forward", NULL, &err) != DLX_OK)
         fail_msg("%s", err.message);
     return &l->g;
+}
+
+static inline dlx_graph *load(loaded *l, const char *name)
+{
+    char path[256];
+    snprintf(path, sizeof path, DLX_TEST_DATA "/foreign/%s.pte", name);
+    return load_file(l, path);
 }
 
 static inline void done(loaded *l)
@@ -56,12 +61,12 @@ static inline void *own(dlx_graph *g, uint32_t v)
 {
     dlx_const_source *s = &g->values[v].source;
     assert_int_equal(g->values[v].kind, DLX_VALUE_CONST);
-    void *copy = dlx_arena_alloc(&g->arena, s->bytes);
-    assert_non_null(copy);
-    memcpy(copy, s->data, s->bytes);
-    s->data = copy;
+    void *bytes = dlx_arena_alloc(&g->arena, s->bytes);
+    assert_non_null(bytes);
+    memcpy(bytes, s->data, s->bytes);
+    s->data = bytes;
     s->file = NULL;
-    return copy;
+    return bytes;
 }
 
 static inline uint32_t number(dlx_graph *g, int64_t n)

@@ -7,6 +7,7 @@ dlx_unit_test(test_raise_quantised MODULES base format graph kernels runtime qua
 dlx_unit_test(test_import MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_import_calls MODULES base format graph kernels runtime)
 dlx_unit_test(test_raise_decoder MODULES base format graph kernels runtime)
+dlx_unit_test(test_raise_whole MODULES base format graph kernels runtime)
 dlx_unit_test(test_raise_sdpa MODULES base format graph kernels runtime)
 dlx_unit_test(test_sdpa MODULES base format graph kernels runtime)
 dlx_unit_test(test_method MODULES base format graph kernels runtime engine)

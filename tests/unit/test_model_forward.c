@@ -88,7 +88,7 @@ static void open_runner(runner *r, const char *model, bool lowered)
     CHECK(dlx_checkpoint_open(&r->c, folder, NULL, err));
     for (size_t i = 0; i < r->c.n_files; i++) take_tensors(&r->c.files[i], &r->c.arena);
     dlx_graph_init(&g);
-    CHECK(dlx_build_graph(&g, &r->c, MOST_ROWS, r->c.shape.max_positions, err));
+    CHECK(dlx_build_graph(&g, &r->c, DLX_KV_CALLER, MOST_ROWS, r->c.shape.max_positions, err));
     widen_constants(r, &g);
     if (lowered) {
         CHECK(dlx_xnnpack_decompose(&g, err));

@@ -592,7 +592,7 @@ static void the_graph_is_layout_a_over_views(void **state)
     dlx_error err = {0};
     open_or_fail(&c, TINY("sdar"));
     dlx_graph_init(&g);
-    if (dlx_build_graph(&g, &c, 16, 40, &err) != DLX_OK) fail_msg("%s", err.message);
+    if (dlx_build_graph(&g, &c, DLX_KV_CALLER, 16, 40, &err) != DLX_OK) fail_msg("%s", err.message);
     static const char *const names[] = {"tokens", "positions", "k_0", "v_0", "k_1", "v_1"};
     assert_int_equal(g.n_inputs, DLX_COUNT(names));
     for (size_t i = 0; i < g.n_inputs; i++) {
@@ -615,15 +615,15 @@ static void the_graph_is_layout_a_over_views(void **state)
     assert_non_null(constant(&g, "layers.0.k_norm.weight"));
     assert_null(constant(&g, "layers.0.q.bias"));
     dlx_graph_free(&g);
-    assert_int_equal(dlx_build_graph(&g, &c, 0, 40, &err), DLX_E_LIMIT);
+    assert_int_equal(dlx_build_graph(&g, &c, DLX_KV_CALLER, 0, 40, &err), DLX_E_LIMIT);
     assert_non_null(strstr(err.message, "0 rows a call"));
-    assert_int_equal(dlx_build_graph(&g, &c, 41, 40, &err), DLX_E_LIMIT);
-    assert_int_equal(dlx_build_graph(&g, &c, 1, 193, &err), DLX_E_LIMIT);
+    assert_int_equal(dlx_build_graph(&g, &c, DLX_KV_CALLER, 41, 40, &err), DLX_E_LIMIT);
+    assert_int_equal(dlx_build_graph(&g, &c, DLX_KV_CALLER, 1, 193, &err), DLX_E_LIMIT);
     assert_non_null(strstr(err.message, "1 to 192"));
     dlx_checkpoint_close(&c);
     open_or_fail(&c, TINY("fast_dllm_v2"));
     dlx_graph_init(&g);
-    assert_int_equal(dlx_build_graph(&g, &c, 16, 40, NULL), DLX_OK);
+    assert_int_equal(dlx_build_graph(&g, &c, DLX_KV_CALLER, 16, 40, NULL), DLX_OK);
     assert_null(constant(&g, "lm_head.weight"));
     assert_non_null(constant(&g, "layers.3.v.bias"));
     const dlx_value *table = constant(&g, "embed.weight");

@@ -640,6 +640,7 @@ static void test_dlx_export(void)
     CLEARED(dlx_export_result, r, dlx_export(&o, &r, &err));
     assert_false(dlx_export_backend_info(0, NULL));
     assert_false(dlx_export_scheme_info(0, NULL));
+    assert_false(dlx_export_kv_info(0, NULL));
     assert_int_not_equal(access(path, F_OK), 0);
 }
 

@@ -1,9 +1,19 @@
 """Exporting: export_checkpoint, and the original system's `export` package."""
 from .config import BackendType, ExportConfig, ExportResult, QuantizationType
 from .exporter import DiffuLexExporter, export_model
-from .native import Backend, ExportStatistics, Scheme, export_backends, export_checkpoint, export_schemes
+from .native import (
+    Backend,
+    ExportStatistics,
+    KvForm,
+    Scheme,
+    export_backends,
+    export_checkpoint,
+    export_kv_forms,
+    export_schemes,
+)
 
 __all__ = [
     "Backend", "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics",
-    "QuantizationType", "Scheme", "export_backends", "export_checkpoint", "export_model", "export_schemes",
+    "KvForm", "QuantizationType", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms", "export_model",
+    "export_schemes",
 ]

@@ -6,7 +6,8 @@ from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 from .. import _native, running
 from .._native import PathLike
 
-__all__ = ["Backend", "ExportStatistics", "Scheme", "export_backends", "export_checkpoint", "export_schemes"]
+__all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms",
+           "export_schemes"]
 
 
 class ExportStatistics(NamedTuple):
@@ -38,6 +39,13 @@ class Scheme(NamedTuple):
     help: str                  # what becomes of weights and activations
 
 
+class KvForm(NamedTuple):
+    """Who keeps keys and values between the calls of a program."""
+
+    name: str
+    help: str                  # for whom that is
+
+
 def _names(text: bytes) -> Tuple[str, ...]:
     return tuple(name.strip() for name in text.decode().split(",") if name.strip())
 
@@ -60,13 +68,22 @@ def export_schemes() -> List[Scheme]:
     return rows
 
 
+def export_kv_forms() -> List[KvForm]:
+    """Every form of the KV cache that programs can have; the first is the default."""
+    rows: List[KvForm] = []
+    library, info = _native.library(), _native.KvInfo()
+    while library.dlx_export_kv_info(len(rows), byref(info)):
+        rows.append(KvForm(info.name.decode(), info.help.decode()))
+    return rows
+
+
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
                       quantization: Optional[str] = None, model_type: Optional[str] = None, max_seq_len: int = 0,
                       max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
                       quantization_config: Optional[PathLike] = None, exclude: Union[str, Iterable[str]] = (),
                       rounding: Optional[str] = None, calibration: Optional[PathLike] = None,
                       calibration_samples: int = 0, calibration_length: int = 0, calibration_seed: int = 0,
-                      work_folder: Optional[PathLike] = None,
+                      work_folder: Optional[PathLike] = None, kv: Optional[str] = None,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
                       stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
@@ -77,7 +94,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     quantization   a name of export_schemes(); None: the first, int8-dynamic. "none" keeps the weights in float32
     model_type     family that overrides config.json: "llada", "dream", "sdar", "fast_dllm_v2"
     max_seq_len    positions of the program; 0: the checkpoint's, at most 2048
-    max_rows       rows one call may run; 0: max_seq_len
+    max_rows       rows one call may run; 0: max_seq_len (with kv "explicit", where every call has as many: a block)
     block_size     overrides the checkpoint's block length; 0: as in the files
     mask_id        the mask token, where config.json and the tokenizer disagree; 0: as in the files
     chat_template  in place of the checkpoint's: the name of one of its templates, a file with Jinja text, or "none"
@@ -91,6 +108,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
     calibration_seed   of masks, and of what the model writes
     work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
+    kv             a name of export_kv_forms(); None: the first, "caller"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
     stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
 
@@ -115,6 +133,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.calibration_samples, options.calibration_length = calibration_samples, calibration_length
     options.calibration_seed = calibration_seed
     options.work_folder = None if work_folder is None else _native.encode_path(work_folder)
+    options.kv = kv.encode() if kv is not None else None
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
     for sentence in notices:

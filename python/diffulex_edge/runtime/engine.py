@@ -153,10 +153,10 @@ class _Engine:
             values = (getattr(config, name, None) for name in names)
             return next((v for v in values if isinstance(v, int) and v > 0), otherwise)
         block = 32
-        if self.model_type == "sdar":
-            block = number(("diffusion_block_size", "block_size"), 4)
+        if self.model_type == "sdar":   # a program of the original's takes a block per call
+            block = number(("diffusion_block_size", "block_size"), facts.block_length or 4)
         elif self.model_type == "fast_dllm_v2":
-            block = number(("bd_size",), 32)
+            block = number(("bd_size",), facts.block_length or 32)
         blocks = self.model_type in ("sdar", "fast_dllm_v2")
         return dataclasses.replace(
             facts, family=self.model_type, attn_block=block if blocks else 0, block_length=block,

@@ -121,6 +121,30 @@ static uint32_t expand_attention(expansion *x, const dlx_node *n, const uint32_t
     return shaped(x, DLX_OP_RESHAPE, shaped(x, DLX_OP_TRANSPOSE, out, 4, by_row), 2, flat);
 }
 
+/* Over keys and values of all slots, heads first, with a mask: [1,T,H,D]. Query heads of one key head share its batch:
+ * batches broadcast. */
+static uint32_t expand_sdpa(expansion *x, const dlx_node *n, const uint32_t *in)
+{
+    const dlx_value *q = &x->r.to.values[in[0]], *k = &x->r.to.values[in[1]];
+    int64_t heads = q->dim[2], d = q->dim[3], kv = k->dim[1], group = heads / kv, one = 1;
+    const unsigned axes = DLX_SDPA_K_HEADS_FIRST | DLX_SDPA_V_HEADS_FIRST;
+    char name[64];
+    if (q->dim[0] != 1 || n->attr.axes != axes || n->inputs < 5 || in[3] != DLX_NONE || in[4] == DLX_NONE) {
+        dlx_fail(x->err, DLX_E_UNSUPPORTED, "XNNPACK: attention other than of one sequence over heads with a mask");
+        return DLX_NONE;
+    }
+    snprintf(name, sizeof name, "attn.scale.%.9g", (double)n->attr.f[0]);
+    uint32_t scale = filled_const(x, name, 1, &one, n->attr.f[0]);
+    const int64_t split[4] = {-1, kv, group, d}, by_head[4] = {1, 2, 0, 3}, by_row[4] = {2, 0, 1, 3};
+    const int64_t shared[4] = {kv, 1, -1, d}, whole[4] = {1, -1, heads, d};
+    uint32_t rows = shaped(x, DLX_OP_TRANSPOSE, shaped(x, DLX_OP_RESHAPE, in[0], 4, split), 4, by_head);
+    rows = binary(x, DLX_OP_MUL, rows, scale);
+    uint32_t scores = bmm(x, rows, shaped(x, DLX_OP_RESHAPE, in[1], 4, shared), true);
+    uint32_t weights = unary(x, DLX_OP_SOFTMAX, binary(x, DLX_OP_ADD, scores, in[4]));
+    uint32_t out = bmm(x, weights, shaped(x, DLX_OP_RESHAPE, in[2], 4, shared), false);
+    return shaped(x, DLX_OP_RESHAPE, shaped(x, DLX_OP_TRANSPOSE, out, 4, by_row), 4, whole);
+}
+
 static uint32_t expand_silu_mul(expansion *x, const uint32_t *in)
 {
     uint32_t silu = binary(x, DLX_OP_MUL, in[0], unary(x, DLX_OP_SIGMOID, in[0]));
@@ -198,6 +222,7 @@ static dlx_status expand(expansion *x, size_t i)
     case DLX_OP_RMS_NORM: out = expand_rms_norm(x, n, in); break;
     case DLX_OP_ROPE: out = expand_rope(x, in); break;
     case DLX_OP_ATTENTION: out = expand_attention(x, n, in); break;
+    case DLX_OP_SDPA: out = expand_sdpa(x, n, in); break;
     case DLX_OP_SILU_MUL: out = expand_silu_mul(x, in); break;
     case DLX_OP_LINEAR:
         if (!adds_bias(x->r.from, n)) return dlx_rewrite_copy(&x->r, i, x->err);

@@ -1,15 +1,14 @@
 /*
- * A decomposed graph as one ExecuTorch method: gathers, then a single delegate call. Ids of payload values are the
- * order in which nodes first mention them; external ids are positions in the delegate call's argument list, inputs
- * before outputs.
+ * A decomposed graph as one ExecuTorch method: gathers, then a single delegate call; emit_states.c adds what states
+ * need around it. Ids of payload values are the order in which nodes first mention them; external ids are positions in
+ * the delegate call's argument list, inputs before outputs.
  */
-#include "backends/xnnpack/xnnpack.h"
+#include "backends/xnnpack/emitter.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sizes.h"
-#include "format/xnnpack.h"
 #include "graph/linear_kinds.h"
 
 /* XNNPACK may read this far past the end of an input. */
@@ -18,32 +17,12 @@ enum { ARENA_SLACK = 64, ARENA_ALIGN = 64 };
 /* What FullyConnected nodes say about float16 weights with a float32 bias. */
 enum { FP32_BIAS = 0x80 };
 
-typedef struct emitter {
-    const dlx_graph *g;
-    dlx_arena *arena;
-    dlx_error *err;
-    dlx_shape *initial;     /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
-    uint32_t *xnn_id;       /* [n_values] payload id of a graph value, DLX_NONE */
-    uint32_t *evalue;       /* [n_values] EValue of a graph value, DLX_NONE */
-    int32_t *constant_blob; /* [n_values] blob in the constant segment, -1 */
-    dlx_xnn_graph x;
-    dlx_evalue *values; /* of the plan */
-    uint32_t n_values;
-    dlx_instruction *instructions;
-    uint32_t n_instructions;
-    dlx_pte_blob *blobs;
-    uint32_t n_blobs;
-    int32_t *args; /* delegate call */
-    uint32_t n_args;
-    uint64_t arena_bytes; /* memory-planned activations */
-} emitter;
-
-static dlx_status no_memory(emitter *e)
+static dlx_status no_memory(dlx_emitter *e)
 {
     return dlx_fail(e->err, DLX_E_NOMEM, "out of memory lowering a graph of %zu nodes to XNNPACK", e->g->n_nodes);
 }
 
-static dlx_status allocate(emitter *e)
+static dlx_status allocate(dlx_emitter *e)
 {
     size_t n = 2 * e->g->n_values + 1, nodes = 2 * e->g->n_nodes + 1, io = e->g->n_inputs + e->g->n_outputs;
     e->initial = dlx_arena_array(e->arena, n, sizeof *e->initial);
@@ -53,11 +32,12 @@ static dlx_status allocate(emitter *e)
     e->x.values = dlx_arena_array(e->arena, n, sizeof *e->x.values);
     e->x.nodes = dlx_arena_array(e->arena, nodes, sizeof *e->x.nodes);
     e->x.constants = dlx_arena_array(e->arena, n + 1, sizeof *e->x.constants);
-    e->values = dlx_arena_array(e->arena, n + 8, sizeof *e->values);
-    e->instructions = dlx_arena_array(e->arena, nodes + 1, sizeof *e->instructions);
+    e->values = dlx_arena_array(e->arena, n + 16, sizeof *e->values);
+    e->instructions = dlx_arena_array(e->arena, nodes + 4, sizeof *e->instructions);
     e->blobs = dlx_arena_array(e->arena, 2 * n + 1, sizeof *e->blobs);
     e->args = dlx_arena_array(e->arena, nodes + io + 1, sizeof *e->args);
-    if (!e->initial || !e->xnn_id || !e->evalue || !e->constant_blob || !e->x.values || !e->x.nodes ||
+    e->operators = dlx_arena_array(e->arena, DLX_EMIT_OPERATORS, sizeof *e->operators);
+    if (!e->operators || !e->initial || !e->xnn_id || !e->evalue || !e->constant_blob || !e->x.values || !e->x.nodes ||
         !e->x.constants || !e->values || !e->instructions || !e->blobs || !e->args)
         return no_memory(e);
     memset(e->xnn_id, 0xFF, n * sizeof *e->xnn_id);
@@ -73,7 +53,7 @@ static dlx_status allocate(emitter *e)
     return dlx_graph_infer(e->g, e->initial, e->err);
 }
 
-static uint32_t add_evalue(emitter *e, dlx_evalue v)
+uint32_t dlx_emit_evalue(dlx_emitter *e, dlx_evalue v)
 {
     e->values[e->n_values] = v;
     return e->n_values++;
@@ -87,8 +67,7 @@ static uint64_t value_bytes(const dlx_value *v)
     return bytes;
 }
 
-/* The EValue of a tensor, made when first asked for. */
-static uint32_t tensor_evalue(emitter *e, uint32_t id)
+uint32_t dlx_emit_tensor(dlx_emitter *e, uint32_t id)
 {
     if (e->evalue[id] != DLX_NONE) return e->evalue[id];
     const dlx_value *v = &e->g->values[id];
@@ -102,19 +81,37 @@ static uint32_t tensor_evalue(emitter *e, uint32_t id)
                                   .name = v->kind == DLX_VALUE_TEMP ? NULL : v->name};
     for (int d = 0; d < v->rank; d++) t.u.tensor.sizes[d] = (int32_t)v->dim[d];
     if (pairs) t.u.tensor.sizes[v->rank - 1] /= 2;
-    return e->evalue[id] = add_evalue(e, t);
+    return e->evalue[id] = dlx_emit_evalue(e, t);
 }
 
-/* A gathered row tensor lives in arena 1; every one has its own place, they are all alive at the delegate call. */
-static void plan_memory(emitter *e, uint32_t evalue)
+void dlx_emit_plan(dlx_emitter *e, uint32_t evalue, uint32_t arena)
 {
     dlx_pte_tensor *t = &e->values[evalue].u.tensor;
-    t->memory_id = 1;
-    t->memory_offset = e->arena_bytes;
-    e->arena_bytes = dlx_align_up(e->arena_bytes + t->bytes, ARENA_ALIGN);
+    t->memory_id = arena;
+    t->memory_offset = e->arena_bytes[arena];
+    e->arena_bytes[arena] = dlx_align_up(e->arena_bytes[arena] + t->bytes, ARENA_ALIGN);
 }
 
-static void add_constant_blob(emitter *e, uint32_t id)
+dlx_status dlx_emit_kernel(dlx_emitter *e, const char *name, const char *overload, const int32_t *args, uint32_t n)
+{
+    int32_t op = 0, *kept = dlx_arena_array(e->arena, n, sizeof *kept);
+    if (!kept) return no_memory(e);
+    memcpy(kept, args, n * sizeof *kept);
+    for (; op < (int32_t)e->n_operators; op++)
+        if (!strcmp(e->operators[op].name, name)) break;
+    if (op == (int32_t)e->n_operators) e->operators[e->n_operators++] = (dlx_pte_operator){name, overload};
+    e->instructions[e->n_instructions++] =
+        (dlx_instruction){.kind = DLX_INS_KERNEL, .index = op, .n_args = n, .args = kept};
+    return DLX_OK;
+}
+
+bool dlx_emit_outside(const dlx_graph *g, const dlx_node *n)
+{
+    return n->op == DLX_OP_EMBEDDING || n->op == DLX_OP_NARROW || n->op == DLX_OP_INDEX_PUT ||
+           g->values[n->out[0]].dtype == DLX_I64;
+}
+
+static void add_constant_blob(dlx_emitter *e, uint32_t id)
 {
     if (e->constant_blob[id] >= 0) return;
     e->constant_blob[id] = (int32_t)e->n_blobs;
@@ -122,7 +119,7 @@ static void add_constant_blob(emitter *e, uint32_t id)
         .kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]), .user = &e->g->values[id], .alias_of = -1};
 }
 
-static uint32_t add_named(emitter *e, uint32_t id)
+static uint32_t add_named(dlx_emitter *e, uint32_t id)
 {
     const dlx_value *v = &e->g->values[id];
     e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = v->name, .size = value_bytes(v)};
@@ -131,40 +128,65 @@ static uint32_t add_named(emitter *e, uint32_t id)
     return e->x.n_constants++;
 }
 
-static dlx_status emit_gathers(emitter *e)
+/* A graph input, or one without its dimension of 1 in front. */
+static bool is_ids(const dlx_graph *g, uint32_t v)
+{
+    const dlx_node *flat = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    return g->values[v].kind == DLX_VALUE_INPUT ||
+           (flat && g->values[v].rank == 1 && g->values[flat->in[0]].kind == DLX_VALUE_INPUT);
+}
+
+/* Ids that come with a dimension of 1 in front. */
+static dlx_status emit_flat_ids(dlx_emitter *e)
+{
+    const dlx_graph *g = e->g;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        const dlx_value *v = &g->values[n->out[0]];
+        if (n->op != DLX_OP_RESHAPE || v->dtype != DLX_I64 || v->rank != 1 || !is_ids(g, n->out[0])) continue;
+        int64_t *items = dlx_arena_array(e->arena, 1, sizeof *items);
+        if (!items) return no_memory(e);
+        items[0] = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
+        dlx_evalue sizes = {.kind = DLX_EV_INT_LIST, .u.list = {.count = 1, .ints = items}};
+        int32_t args[4] = {(int32_t)dlx_emit_tensor(e, n->in[0]), (int32_t)dlx_emit_evalue(e, sizes)};
+        args[2] = args[3] = (int32_t)dlx_emit_tensor(e, n->out[0]);
+        dlx_emit_plan(e, (uint32_t)args[2], 1);
+        DLX_TRY(dlx_emit_kernel(e, "aten::view_copy", "out", args, 4));
+    }
+    return DLX_OK;
+}
+
+static dlx_status emit_gathers(dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
         if (n->op != DLX_OP_EMBEDDING) continue;
-        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || g->values[n->in[1]].kind != DLX_VALUE_INPUT ||
-            n->inputs != 2)
+        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || !is_ids(g, n->in[1]) || n->inputs != 2)
             return dlx_fail(e->err, DLX_E_UNSUPPORTED,
                             "XNNPACK: an embedding must gather rows of a constant by a graph input");
         add_constant_blob(e, n->in[0]);
     }
-    uint32_t padding = add_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
-    uint32_t no = add_evalue(e, (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = false});
+    uint32_t padding = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
+    uint32_t no = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = false});
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
         if (n->op != DLX_OP_EMBEDDING) continue;
-        int32_t *args = dlx_arena_array(e->arena, 7, sizeof *args);
-        if (!args) return no_memory(e);
-        uint32_t out = tensor_evalue(e, n->out[0]);
-        plan_memory(e, out);
-        args[0] = (int32_t)tensor_evalue(e, n->in[0]);
-        args[1] = (int32_t)tensor_evalue(e, n->in[1]);
+        int32_t args[7];
+        uint32_t out = dlx_emit_tensor(e, n->out[0]);
+        dlx_emit_plan(e, out, 1);
+        args[0] = (int32_t)dlx_emit_tensor(e, n->in[0]);
+        args[1] = (int32_t)dlx_emit_tensor(e, n->in[1]);
         args[2] = (int32_t)padding;
         args[3] = args[4] = (int32_t)no;
         args[5] = args[6] = (int32_t)out;
-        e->instructions[e->n_instructions++] =
-            (dlx_instruction){.kind = DLX_INS_KERNEL, .index = 0, .n_args = 7, .args = args};
+        DLX_TRY(dlx_emit_kernel(e, "aten::embedding", "out", args, 7));
     }
     return DLX_OK;
 }
 
 /* Type and quantisation of a graph value in the payload. */
-static dlx_status payload_type(emitter *e, const dlx_value *v, dlx_xnn_value *x)
+static dlx_status payload_type(dlx_emitter *e, const dlx_value *v, dlx_xnn_value *x)
 {
     dlx_scaling scaling = dlx_scaling_of(e->g, v);
     x->scale = 1.0f;
@@ -197,7 +219,7 @@ static dlx_status payload_type(emitter *e, const dlx_value *v, dlx_xnn_value *x)
     return DLX_OK;
 }
 
-static dlx_status payload_value(emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
+static dlx_status payload_value(dlx_emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
 {
     const dlx_value *v = &e->g->values[id];
     const dlx_shape *s = &e->initial[id];
@@ -218,7 +240,7 @@ static dlx_status payload_value(emitter *e, uint32_t id, uint32_t external, uint
     return DLX_OK;
 }
 
-static dlx_status operand(emitter *e, uint32_t id, uint32_t *out)
+static dlx_status operand(dlx_emitter *e, uint32_t id, uint32_t *out)
 {
     if (id == DLX_NONE) {
         *out = DLX_XNN_NONE;
@@ -271,7 +293,7 @@ static int node_type(const dlx_node *n)
 }
 
 /* XNNPACK has no product of floats with bfloat16 weights on all machines, but widens them, exactly, in every call. */
-static void widen_filter(emitter *e, dlx_xnn_node *linear)
+static void widen_filter(dlx_emitter *e, dlx_xnn_node *linear)
 {
     dlx_xnn_value wide = e->x.values[linear->in[1]]; /* ids are indices */
     dlx_xnn_node convert = {.type = DLX_XNN_CONVERT, .inputs = 1, .in = {linear->in[1]}, .out = e->x.n_values};
@@ -283,7 +305,7 @@ static void widen_filter(emitter *e, dlx_xnn_node *linear)
     linear->in[1] = wide.id;
 }
 
-static dlx_status emit_node(emitter *e, const dlx_node *n)
+static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
 {
     dlx_xnn_node x = {.type = node_type(n), .inputs = n->inputs};
     if (!x.type)
@@ -319,39 +341,40 @@ static dlx_status emit_node(emitter *e, const dlx_node *n)
 }
 
 /* External values: gathered rows and graph inputs that the delegate reads, then the graph's outputs. */
-static dlx_status emit_externals(emitter *e)
+static dlx_status emit_externals(dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
     uint32_t id;
     for (size_t i = 0; i < g->n_nodes; i++) {
         if (g->nodes[i].op != DLX_OP_EMBEDDING) continue;
-        e->args[e->n_args] = (int32_t)tensor_evalue(e, g->nodes[i].out[0]);
+        e->args[e->n_args] = (int32_t)dlx_emit_tensor(e, g->nodes[i].out[0]);
         DLX_TRY(payload_value(e, g->nodes[i].out[0], e->n_args++, DLX_XNN_FLAG_INPUT, &id));
     }
     for (size_t i = 0; i < g->n_inputs; i++) {
-        uint32_t v = g->inputs[i];
-        uint32_t t = tensor_evalue(e, v);
+        bool state = i >= g->n_inputs - g->n_states;
+        uint32_t v = state ? dlx_emit_state_part(e, i) : g->inputs[i], t = dlx_emit_tensor(e, v);
         if (g->values[v].dtype != DLX_F32) continue;
         e->args[e->n_args] = (int32_t)t;
         DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_INPUT, &id));
     }
     for (size_t i = 0; i < g->n_outputs; i++) {
-        uint32_t v = g->outputs[i];
+        bool state = i >= g->n_outputs - g->n_states;
+        uint32_t v = state ? dlx_emit_state_rows(e, i) : g->outputs[i];
         if (e->xnn_id[v] != DLX_NONE)
             return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: graph output %zu is an input or another output", i);
-        e->args[e->n_args] = (int32_t)tensor_evalue(e, v);
+        e->args[e->n_args] = (int32_t)dlx_emit_tensor(e, v);
         DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_OUTPUT, &id));
     }
     e->x.num_externs = e->n_args;
     return DLX_OK;
 }
 
-static dlx_status emit_delegate(emitter *e)
+static dlx_status emit_delegate(dlx_emitter *e)
 {
     uint32_t payload = e->n_blobs++;
     DLX_TRY(emit_externals(e));
     for (size_t i = 0; i < e->g->n_nodes; i++)
-        if (e->g->nodes[i].op != DLX_OP_EMBEDDING) DLX_TRY(emit_node(e, &e->g->nodes[i]));
+        if (!dlx_emit_outside(e->g, &e->g->nodes[i])) DLX_TRY(emit_node(e, &e->g->nodes[i]));
     void *bytes;
     size_t size;
     DLX_TRY(dlx_xnn_write(&e->x, &bytes, &size, e->err));
@@ -365,19 +388,19 @@ static dlx_status emit_delegate(emitter *e)
     return DLX_OK;
 }
 
-static dlx_status finish_plan(emitter *e, dlx_pte_plan *plan)
+static dlx_status finish_plan(dlx_emitter *e, dlx_pte_plan *plan)
 {
     const dlx_graph *g = e->g;
+    uint32_t n_inputs = (uint32_t)(g->n_inputs - g->n_states), n_outputs = (uint32_t)(g->n_outputs - g->n_states);
     int32_t *inputs = dlx_arena_array(e->arena, g->n_inputs + 1, sizeof *inputs);
     int32_t *outputs = dlx_arena_array(e->arena, g->n_outputs + 1, sizeof *outputs);
-    int64_t *sizes = dlx_arena_array(e->arena, 2, sizeof *sizes);
-    dlx_pte_operator *embedding = dlx_arena_alloc(e->arena, sizeof *embedding);
+    int64_t *sizes = dlx_arena_array(e->arena, DLX_EMIT_ARENAS, sizeof *sizes);
     dlx_pte_delegate *delegate = dlx_arena_alloc(e->arena, sizeof *delegate);
-    if (!inputs || !outputs || !sizes || !embedding || !delegate) return no_memory(e);
-    for (size_t i = 0; i < g->n_inputs; i++) inputs[i] = (int32_t)e->evalue[g->inputs[i]];
-    for (size_t i = 0; i < g->n_outputs; i++) outputs[i] = (int32_t)e->evalue[g->outputs[i]];
-    sizes[1] = (int64_t)(e->arena_bytes + ARENA_SLACK);
-    *embedding = (dlx_pte_operator){"aten::embedding", "out"};
+    if (!inputs || !outputs || !sizes || !delegate) return no_memory(e);
+    for (size_t i = 0; i < n_inputs; i++) inputs[i] = (int32_t)e->evalue[g->inputs[i]];
+    for (size_t i = 0; i < n_outputs; i++) outputs[i] = (int32_t)e->evalue[g->outputs[i]];
+    uint32_t arenas = e->arena_bytes[2] ? 3 : 2;
+    for (uint32_t i = 1; i < arenas; i++) sizes[i] = (int64_t)(e->arena_bytes[i] + ARENA_SLACK);
     *delegate = (dlx_pte_delegate){.id = "XnnpackBackend"};
     for (uint32_t i = 0; i < e->n_blobs; i++)
         if (e->blobs[i].kind == DLX_BLOB_DELEGATE) delegate->blob = (int32_t)i;
@@ -385,29 +408,32 @@ static dlx_status finish_plan(emitter *e, dlx_pte_plan *plan)
                            .values = e->values,
                            .n_values = e->n_values,
                            .inputs = inputs,
-                           .n_inputs = (uint32_t)g->n_inputs,
+                           .n_inputs = n_inputs,
                            .outputs = outputs,
-                           .n_outputs = (uint32_t)g->n_outputs,
-                           .operators = embedding,
-                           .n_operators = 1,
+                           .n_outputs = n_outputs,
+                           .operators = e->operators,
+                           .n_operators = e->n_operators,
                            .delegates = delegate,
                            .n_delegates = 1,
                            .instructions = e->instructions,
                            .n_instructions = e->n_instructions,
                            .buffer_sizes = sizes,
-                           .n_buffer_sizes = 2};
+                           .n_buffer_sizes = arenas};
     return DLX_OK;
 }
 
 dlx_status dlx_xnnpack_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
                              const dlx_graph *g, dlx_error *err)
 {
-    emitter e = {.g = g, .arena = arena, .err = err};
+    dlx_emitter e = {.g = g, .arena = arena, .err = err};
     *blobs = NULL;
     *n_blobs = 0;
     DLX_TRY(allocate(&e));
+    DLX_TRY(emit_flat_ids(&e));
     DLX_TRY(emit_gathers(&e));
+    DLX_TRY(dlx_emit_parts(&e));
     DLX_TRY(emit_delegate(&e));
+    DLX_TRY(dlx_emit_puts(&e));
     DLX_TRY(finish_plan(&e, plan));
     *blobs = e.blobs;
     *n_blobs = e.n_blobs;
