@@ -201,11 +201,11 @@ const dlx_cli_command dlx_cli_export = {
     .arguments = "DIR FILE",
     .summary = "turns a checkpoint folder into a .pte",
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
-    .examples =
-        "diffulex-edge export path/to/checkpoint model.pte\0"
-        "diffulex-edge export org/name model.pte --quantization none\0"
-        "diffulex-edge export org/name model.pte --quantization int4-g32 --exclude 'layers.0.*'\0"
-        "diffulex-edge export org/name model.pte --quantization int4-g32 --rounding gptq --calibration chats.jsonl\0",
+    .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
+                "diffulex-edge export org/name model.pte --quantization none\0"
+                "diffulex-edge export org/name model.pte --quantization int4-g32\0"
+                "diffulex-edge export DIR model.pte --quantization int4 --exclude 'layers.0.*'\0"
+                "diffulex-edge export DIR model.pte --quantization int4-g32 --rounding gptq\0",
     .choices = choices,
     .options = options,
     .n_options = sizeof options / sizeof *options,
