@@ -599,7 +599,7 @@ def test_exporter_writes_checkpoints(tmp_path):
         ExportConfig(backend="xnnpack", checkpoint_path=checkpoint, output_path=tmp_path / "b.pte")
     ).export()
     assert result.success, result.error_message
-    result = export_model(checkpoint, output_path=tmp_path / "c.pte", quantization="int4")
+    result = export_model(checkpoint, output_path=tmp_path / "c.pte", quantization="static_int8")
     assert not result.success and result.error_message and not (tmp_path / "c.pte").exists()
     with pytest.raises(RuntimeError, match="Backend 'reference' not found"):
         DiffuLexExporter(ExportConfig()).export(checkpoint)
@@ -753,7 +753,8 @@ def test_export_script_ended_by_a_signal(tmp_path, number):
 
 def test_help_of_the_export_script(monkeypatch):
     text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
-    assert "int8-dynamic (or int8, dynamic-int8), none (or float32) (default)" in text and "xnnpack (default)" in text
+    for words in "int8-dynamic (or int8, dynamic-int8)", "none (or float32, fp32) (default)", "xnnpack (default)":
+        assert words in text, words
     monkeypatch.setenv("DLX_LIBRARY", "/no/such/file")
     text = " ".join(run_module("diffulex_edge.scripts.export_model", "--help").stdout.split())
     assert "a name of diffulex_edge.export_schemes()" in text
