@@ -218,19 +218,6 @@ dlx_status dlx_layerwise_start(dlx_layerwise *w, const dlx_span *spans, dlx_erro
 
 /* ---- loading ---------------------------------------------------------------------------------------------------- */
 
-typedef struct cursor {
-    uint8_t *to;
-} cursor;
-
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    cursor *c = ctx;
-    (void)err;
-    memcpy(c->to, bytes, n);
-    c->to += n;
-    return DLX_OK;
-}
-
 /* Norms and biases, into memory as floats. Weights of linears are read while they are packed. */
 static dlx_status take_small(dlx_graph *g, dlx_error *err)
 {
@@ -242,10 +229,9 @@ static dlx_status take_small(dlx_graph *g, dlx_error *err)
         if (v->kind != DLX_VALUE_CONST || packed || !v->source.file) continue;
         dlx_shape shape = dlx_value_shape(v);
         size_t bytes = (size_t)dlx_shape_elements(&shape) * sizeof(float);
-        cursor c = {dlx_arena_alloc(&g->arena, bytes)};
-        void *data = c.to;
+        void *data = dlx_arena_alloc(&g->arena, bytes);
         if (!data) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", v->name);
-        DLX_TRY(dlx_const_stream(v, NULL, put, &c, err));
+        DLX_TRY(dlx_const_collect(v, NULL, data, err));
         v->source = (dlx_const_source){.data = data, .bytes = bytes, .stored = DLX_F32};
     }
     return DLX_OK;

@@ -79,19 +79,6 @@ static dlx_status collect(solver *s, int first, int end)
 
 /* ---- one linear ------------------------------------------------------------------------------------------------- */
 
-typedef struct cursor {
-    uint8_t *to;
-} cursor;
-
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    cursor *c = ctx;
-    (void)err;
-    memcpy(c->to, bytes, n);
-    c->to += n;
-    return DLX_OK;
-}
-
 static void add_tensor(solver *s, const char *name, dlx_dtype dtype, int64_t rows, int64_t columns, const void *data,
                        uint64_t bytes)
 {
@@ -127,8 +114,7 @@ static dlx_status solve_linear(solver *s, int linear, const dlx_factor *f, float
     dlx_gptq_options o = {.grid = s->grid[linear], .clip = s->o->clip, .static_groups = s->o->static_groups};
     dlx_gptq_result result;
     dlx_gridded gridded;
-    cursor c = {(uint8_t *)weights};
-    DLX_TRY(dlx_const_stream(v, s->on.pool, put, &c, s->err));
+    DLX_TRY(dlx_const_collect(v, s->on.pool, weights, s->err));
     DLX_TRY(make_room(s, &gridded, o.grid, v));
     DLX_TRY(dlx_gptq(&gridded, &result, f, weights, n, &o, &s->on, v->name, s->err));
     dlx_grid_restore(weights, &gridded, n, k, o.grid, &s->on);

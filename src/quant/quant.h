@@ -38,5 +38,7 @@ typedef dlx_status (*dlx_const_sink)(void *ctx, const void *bytes, size_t n, dlx
  * NaN or infinity is DLX_E_FORMAT.
  */
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err);
+/* The same into memory that has room for all of them. */
+dlx_status dlx_const_collect(const dlx_value *v, dlx_pool *pool, void *out, dlx_error *err);
 
 #endif

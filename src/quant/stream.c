@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/half.h"
 #include "base/io.h"
@@ -323,4 +324,23 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     free(s.chunk);
     free(s.scale);
     return status;
+}
+
+typedef struct collector {
+    uint8_t *to;
+} collector;
+
+static dlx_status collect(void *ctx, const void *bytes, size_t n, dlx_error *err)
+{
+    collector *c = ctx;
+    (void)err;
+    memcpy(c->to, bytes, n);
+    c->to += n;
+    return DLX_OK;
+}
+
+dlx_status dlx_const_collect(const dlx_value *v, dlx_pool *pool, void *out, dlx_error *err)
+{
+    collector c = {.to = out};
+    return dlx_const_stream(v, pool, collect, &c, err);
 }

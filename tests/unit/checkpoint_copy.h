@@ -25,6 +25,14 @@
 
 #define TINY(name) DLX_TEST_DATA "/checkpoints/" name "-tiny"
 
+/* A call that must succeed; `err` in it is the place for its sentence. */
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        dlx_error check_err = {0};                                                                                     \
+        dlx_error *err = &check_err;                                                                                   \
+        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
+    } while (0)
+
 typedef struct copy {
     char folder[256];
 } copy;

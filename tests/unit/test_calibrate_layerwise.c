@@ -16,13 +16,6 @@ enum { SEQUENCES = 4, LONGEST = 48 };
 static const int32_t lengths[SEQUENCES] = {33, 7, 48, 20};
 enum { ROWS = 33 + 7 + 48 + 20 };
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 /* ---- fixture ---------------------------------------------------------------------------------------------------- */
 
 typedef struct fixture {
@@ -303,25 +296,11 @@ static void rows_behind_stored_ones(void **state)
 
 /* ---- linears ---------------------------------------------------------------------------------------------------- */
 
-typedef struct cursor {
-    float *to;
-} cursor;
-
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    cursor *c = ctx;
-    (void)err;
-    memcpy(c->to, bytes, n);
-    c->to += n / sizeof(float);
-    return DLX_OK;
-}
-
 static float *floats_of(const dlx_value *v)
 {
     float *w = calloc((size_t)(v->dim[0] * v->dim[1]), sizeof *w);
     assert_non_null(w);
-    cursor c = {w};
-    CHECK(dlx_const_stream(v, NULL, put, &c, err));
+    CHECK(dlx_const_collect(v, NULL, w, err));
     return w;
 }
 

@@ -11,13 +11,6 @@
 #include "base/sizes.h"
 #include "calibrate/ranges.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 /* ---- observers -------------------------------------------------------------------------------------------------- */
 
 enum { NUMBERS = 100000, THREADS = 3 };

@@ -10,13 +10,6 @@
 #include "base/sizes.h"
 #include "calibrate/samples_generate.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 typedef struct fixture {
     dlx_checkpoint c;
     dlx_tokenizer *t;

@@ -9,13 +9,6 @@
 #include "calibrate/weights.h"
 #include "quant/quant.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 enum { SAMPLES = 12, LENGTH = 48 };
 
 typedef struct fixture {
@@ -177,19 +170,6 @@ static void what_has_no_grid_stays(void **state)
 
 /* ---- how good it is --------------------------------------------------------------------------------------------- */
 
-typedef struct cursor {
-    uint8_t *to;
-} cursor;
-
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    cursor *c = ctx;
-    (void)err;
-    memcpy(c->to, bytes, n);
-    c->to += n;
-    return DLX_OK;
-}
-
 /* Rounds all linears of the loaded layer, or takes what was solved. */
 static void replace(fixture *f, dlx_layerwise *w, const dlx_precomputed *p)
 {
@@ -200,8 +180,7 @@ static void replace(fixture *f, dlx_layerwise *w, const dlx_precomputed *p)
         float *x = calloc(n * k, sizeof *x);
         dlx_gridded g = {.codes = calloc(n, k), .scale = calloc(n, 4), .group_scale = calloc(n * scales, 2)};
         assert_true(x && g.codes && g.scale && g.group_scale);
-        cursor c = {(uint8_t *)x};
-        CHECK(dlx_const_stream(v, NULL, put, &c, err));
+        CHECK(dlx_const_collect(v, NULL, x, err));
         if (!p) CHECK(dlx_grid_round(&g, x, n, k, f->grid, DLX_CLIP_NONE, NULL, &on, v->name, err));
         for (size_t t = 0; p && t < p->n; t++)
             for (size_t at = 0; at < p->files[t].n_tensors; at++) {
@@ -386,8 +365,7 @@ static void constants_are_read_from_there(void **state)
     assert_int_equal(g.values[scales].source.transform, DLX_CONST_PLAIN);
     int8_t *codes = calloc((size_t)t->bytes, 1), *want = calloc((size_t)t->bytes, 1);
     assert_true(codes && want);
-    cursor c = {(uint8_t *)codes};
-    CHECK(dlx_const_stream(&g.values[weight], NULL, put, &c, err));
+    CHECK(dlx_const_collect(&g.values[weight], NULL, codes, err));
     CHECK(dlx_file_read(t->source, t->offset, want, (size_t)t->bytes, err));
     assert_memory_equal(codes, want, (size_t)t->bytes);
     g.values[weight].dim[0]++;

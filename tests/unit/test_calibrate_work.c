@@ -7,13 +7,6 @@
 #include "base/io.h"
 #include "calibrate/ranges.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 enum { SAMPLES = 6, LENGTH = 40 };
 
 typedef struct fixture {

@@ -7,13 +7,6 @@
 #include "base/io.h"
 #include "base/sizes.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 typedef struct watcher {
     int calls, most; /* the call that is refused; 0: none */
     uint64_t done, total;

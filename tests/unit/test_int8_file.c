@@ -19,13 +19,6 @@ enum { CONTEXT = 128, MOST_IDS = 96 };
 static const char *const models[] = {"llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny"};
 static copy folder;
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", check_err.message);                                                       \
-    } while (0)
-
 static void path_of(char path[1024], const char *model)
 {
     snprintf(path, 1024, "%s/%s.pte", folder.folder, model);

@@ -21,13 +21,6 @@ enum { MOST_ROWS = 64, MOST_CACHED = 64 };
 
 static const float tolerance = 2e-4f;
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", check_err.message);                                                       \
-    } while (0)
-
 /* ---- a model that runs ------------------------------------------------------------------------------------------ */
 
 typedef struct runner {
