@@ -90,6 +90,10 @@ class _Batch:
                     seat = None
             except Exception as error:  # noqa: BLE001 - the result of this prompt
                 result = error
+            except BaseException as error:  # noqa: B902 - Ctrl-C, while the caller looked whether to go on
+                self._error = self._error or error
+                self._stopped.set()
+                return
             if self._stopped.is_set() or self._job.cancelled:
                 return
             self._results[i] = result

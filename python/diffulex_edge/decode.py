@@ -5,6 +5,7 @@ ForwardCall and returns an array of shape [len(call.rows), vocab_size] (numpy, t
 """
 import ctypes
 import dataclasses
+import functools
 import operator
 from array import array
 from ctypes import POINTER, byref, c_float, c_int32, c_size_t, c_void_p
@@ -454,11 +455,20 @@ def _generate(job: running.Job, forward: Optional[ForwardFn], native: Optional[N
         library.dlx_generation_free(out)
 
 
-def logits_buffer(n_rows: int, vocab: int) -> Tuple[Any, Any]:
-    """(rows of logits, float pointer to them): a numpy array [n_rows, vocab], or memoryviews where numpy is absent."""
+@functools.lru_cache(maxsize=1)
+def _numpy() -> Any:
+    """The module, or None. Looking for one that is not there takes long each time."""
     try:
         import numpy
     except ImportError:
+        return None
+    return numpy
+
+
+def logits_buffer(n_rows: int, vocab: int) -> Tuple[Any, Any]:
+    """(rows of logits, float pointer to them): a numpy array [n_rows, vocab], or memoryviews where numpy is absent."""
+    numpy = _numpy()
+    if numpy is None:
         flat = (c_float * max(1, n_rows * vocab))()
         view = memoryview(flat).cast("B").cast("f")
         return [view[i * vocab:(i + 1) * vocab] for i in range(n_rows)], ctypes.cast(flat, POINTER(c_float))

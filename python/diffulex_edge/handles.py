@@ -1,17 +1,78 @@
 """Lifetimes of native objects: what belongs to what, and when each is closed.
 
-A finalizer may run in any thread at any moment, also inside the code below. So nothing here takes a lock: sets and flags
-are changed in one step each, in an order that is safe whoever comes in between.
+A signal's exception (Ctrl-C) is raised in the main thread at whatever instruction of Python is about to run, and a finalizer
+may run in any thread at any moment. So what must happen once, or together, is one call of a function of C, between whose
+steps no instruction of Python lies: `once` makes such calls of functions of C. Nothing here takes a lock; sets of who uses
+what change in one step each.
+
+Python itself drops an exception that is raised while a finalizer or the callback of a weak reference runs ("Exception ignored
+in"). So those of this package are functions of C as well: Finished has them called without an instruction of Python.
 
 What is open when the interpreter ends is not closed: daemon threads may still be inside, and the memory goes with the
 process.
 """
-import contextlib
+import atexit
+import collections
+import ctypes
+import itertools
+import operator
 import weakref
 from ctypes import byref, c_void_p
-from typing import Any, Callable, Dict, Iterator, Set, Tuple
+from functools import partial
+from typing import Any, Callable, Deque, Dict, Generic, Iterator, List, Optional, Tuple, TypeVar
 
-__all__ = ["Handle", "Turn"]
+__all__ = ["Borrow", "Finished", "Handle", "Turn", "Use", "WeakRefs", "once"]
+
+_T = TypeVar("_T")
+_call = operator.methodcaller("__call__")
+_sink: "Deque[Any]" = collections.deque(maxlen=0)
+_keys = itertools.count()
+_parents: "Dict[int, Tuple[_Native, ...]]" = {}     # of what is open
+_open: "Dict[int, weakref.ref[_Native]]" = {}
+
+
+def once(*functions: Callable[[], Any]) -> Callable[[], Any]:
+    """A function that calls some of C, one after the other; when it is called again, or meanwhile, it does nothing. None may
+    raise an exception."""
+    calls = partial(_sink.extend, map(_call, iter(functions)))
+    return partial(_sink.extend, map(_call, iter((calls,))))
+
+
+class Finished:
+    """`finish`, a function of C that may be called at any time, is called when nothing refers to the object any more."""
+
+    finish: Callable[[], Any] = bool    # which does nothing
+
+    # A descriptor of C: a method of Python would be one more place where Python drops exceptions.
+    __del__ = property(operator.attrgetter("finish"))
+
+
+class _Native(Finished):
+    """A native object, or the place for one. Its parents outlive it: they are referred to from outside what the garbage
+    collector finds in a cycle, whose objects it finishes in any order."""
+
+    def __init__(self, close: Callable[[c_void_p], Any], parents: "Tuple[_Native, ...]") -> None:
+        key = next(_keys)
+        self.pointer = c_void_p()                   # closing NULL does nothing
+        self.done: "Deque[bool]" = collections.deque()              # not empty: it is closed
+        self.users: "Dict[int, Deque[bool]]" = {}   # who needs it, until those have something
+        self.finish = once(partial(close, self.pointer), partial(self.done.append, True), partial(_parents.pop, key, None),
+                           partial(_open.pop, key, None))
+        _open[key] = weakref.ref(self)
+        _parents[key] = parents
+        for parent in parents:
+            parent.add(self.done)
+
+    def add(self, user: "Deque[bool]") -> None:
+        """A user, until something is in what it gives."""
+        for key, other in list(self.users.items()):
+            if other:
+                self.users.pop(key, None)
+        self.users[next(_keys)] = user
+
+    @property
+    def in_use(self) -> bool:
+        return not all(list(self.users.values()))
 
 
 class Handle:
@@ -19,84 +80,108 @@ class Handle:
 
     name     for messages: "the workspace"
     open     called with a place for the pointer while the parents are kept open
-    close    called with the pointer, once
+    close    called with the pointer, once, or with NULL where there is none; a function of C
     parents  must outlive it: they refuse to be closed meanwhile, and it keeps them from being collected
     """
 
-    def __init__(self, name: str, open: Callable[[Any], None], close: Callable[[c_void_p], None],
+    def __init__(self, name: str, open: Callable[[Any], None], close: Callable[[c_void_p], Any],
                  *parents: "Handle") -> None:
         self.name = name
-        self.pointer = c_void_p()
-        self._users: Set[object] = set()
         self._closing = False
         self._retired = False
-        mark = object()
-        entered = []
+        self._native: Optional[_Native] = None
+        native: Optional[_Native] = None
         try:
+            native = _Native(close, tuple(parent._opened() for parent in parents))
             for parent in parents:
-                parent._enter(mark)
-                entered.append(parent)
-            open(byref(self.pointer))
-            self._finalizer = weakref.finalize(self, _finish, close, self.pointer, parents, mark)
+                parent._opened()    # still, and from here on until this one is closed
+            open(byref(native.pointer))
+            self._done = native.done
+            self._native = native
         except BaseException:   # Ctrl-C among them, which is raised behind the call that opened it
-            made = getattr(self, "_finalizer", None)
-            if made is not None:
-                made()
-                raise
-            if self.pointer:
-                close(self.pointer)
-            for parent in entered:
-                parent._leave(mark)
+            if native is not None:
+                native.finish()
             raise
-        self._finalizer.atexit = False
 
     @property
     def closed(self) -> bool:
         """Nobody can begin to use it any more."""
-        return self._retired or not self._finalizer.alive
+        return self._retired or bool(self._done)
 
-    def _enter(self, mark: object) -> None:
-        self._users.add(mark)
-        if self._closing or self.closed:
-            self._leave(mark)
+    @property
+    def freed(self) -> bool:
+        """The native object is gone."""
+        return bool(self._done)
+
+    @property
+    def pointer(self) -> c_void_p:
+        """For calls that are made at once; see use."""
+        return self._opened().pointer
+
+    def _opened(self) -> _Native:
+        native = self._native
+        if native is None or self._closing or self.closed:
             raise ValueError(f"{self.name} is closed")
+        return native
 
-    def _leave(self, mark: object) -> None:
-        self._users.discard(mark)
-        if self._retired and not self._users:
-            self._finalizer()
-
-    @contextlib.contextmanager
-    def use(self) -> Iterator[c_void_p]:
-        """The pointer, for calls: nobody closes it meanwhile. ValueError when it is closed."""
-        mark = object()
-        try:
-            self._enter(mark)   # inside, so that no exception comes in between (Ctrl-C)
-            yield self.pointer
-        finally:
-            self._leave(mark)
+    def use(self) -> "Use":
+        """A context manager that has the pointer, for calls: nobody closes it meanwhile. ValueError when it is closed."""
+        return Use(self)
 
     def close(self, refusal: str = "") -> None:
         """Closes it; twice is fine. RuntimeError, with the words of `refusal`, while others need it."""
-        if self.closed:
+        native = self._native
+        if native is None or self.closed:
             return
-        self._closing = True
-        if self._users:
+        try:
+            self._closing = True
+            if native.in_use:
+                raise RuntimeError(f"{self.name} is in use{refusal and ': ' + refusal}")
+            native.finish()
+            self._retired = True
+            self._native = None
+        finally:
             self._closing = False
-            raise RuntimeError(f"{self.name} is in use{refusal and ': ' + refusal}")
-        self._finalizer()
 
     def retire(self) -> None:
         """Closes it for everybody who comes, and itself as soon as those who use it are done: at once, mostly."""
         self._retired = True
-        if not self._users:
-            self._finalizer()
+        native = self._native
+        if native is not None and not native.in_use:
+            native.finish()
+        self._native = None     # those who use it refer to it
 
 
-def _finish(close: Callable[[c_void_p], None], pointer: c_void_p, parents: Tuple[Handle, ...], mark: object) -> None:
-    close(pointer)
-    for parent in parents:
-        parent._leave(mark)
+class Use(Finished):
+    """See Handle.use. What needs to be let go of even where an exception comes in between calls `finish` in its `finally`,
+    and leave() behind it; a with statement does both, but is a method of Python."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+        self._native = native = handle._native
+        if native is not None:
+            self._key = next(_keys)
+            self.finish = partial(native.users.pop, self._key, None)
+
+    def __enter__(self) -> c_void_p:
+        native = self._native
+        if native is not None:
+            native.users[self._key] = collections.deque()
+        try:
+            return self._handle._opened().pointer
+        except ValueError:
+            self.finish()
+            raise
+
+    def leave(self) -> None:
+        """Behind `finish`: closes what was retired meanwhile."""
+        native, self._native = self._native, None
+        if native is not None and self._handle._retired and not native.in_use:
+            native.finish()
+
+    def __exit__(self, *_: Any) -> None:
+        self.finish()
+        self.leave()
 
 
 class Turn:
@@ -105,16 +190,87 @@ class Turn:
 
     def __init__(self, refusal: str) -> None:
         self._refusal = refusal
-        self._user: Dict[str, object] = {}
+        self._free: "Deque[bool]" = collections.deque((True,))  # whoever takes the item out has the turn
 
-    @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
-        """For the time of a with statement."""
-        mark = object()
+    def take(self) -> "_Taken":
+        """A context manager. `finish` gives it back, too."""
+        return _Taken(self)
+
+
+class _Taken(Finished):
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._held: List[bool] = []
+        self.finish = partial(turn._free.extend, iter(self._held))  # nothing the second time: the iterator is at its end
+
+    def __enter__(self) -> None:
         try:
-            if self._user.setdefault("now", mark) is not mark:
-                raise RuntimeError(self._refusal)
-            yield
-        finally:
-            if self._user.get("now") is mark:
-                self._user.clear()
+            self._held.extend(itertools.islice(iter(self._turn._free.pop, None), 1))    # taken and held in one step
+        except IndexError:
+            raise RuntimeError(self._turn._refusal) from None
+
+    def leave(self) -> None:
+        """As Use has it."""
+
+    def __exit__(self, *_: Any) -> None:
+        self.finish()
+
+
+class Borrow(Generic[_T], Finished):
+    """Several of Use and Turn.take(), and what is made of their pointers."""
+
+    def __init__(self, make: Callable[..., _T], *parts: Any) -> None:
+        self._make = make
+        self._parts = parts
+        self.finish = once(*(part.finish for part in parts))
+
+    def __enter__(self) -> _T:
+        try:
+            return self._make(*[part.__enter__() for part in self._parts])
+        except BaseException:
+            self.finish()
+            raise
+
+    def leave(self) -> None:
+        """As Use has it."""
+        for part in reversed(self._parts):
+            part.leave()
+
+    def __exit__(self, *_: Any) -> None:
+        self.finish()
+        self.leave()
+
+
+class WeakRefs(Generic[_T]):
+    """Those of some objects that are still there. A weakref.WeakSet has a callback in Python, where exceptions get lost."""
+
+    def __init__(self) -> None:
+        self._refs: "Dict[int, weakref.ref[_T]]" = {}
+        self._limit = 8
+
+    def add(self, item: _T) -> None:
+        if len(self._refs) >= self._limit:
+            for key, ref in list(self._refs.items()):
+                if ref() is None:
+                    self._refs.pop(key, None)
+            self._limit = max(8, 2 * len(self._refs))
+        self._refs[next(_keys)] = weakref.ref(item)
+
+    def __iter__(self) -> Iterator[_T]:
+        for ref in list(self._refs.values()):
+            item = ref()
+            if item is not None:
+                yield item
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _at_exit() -> None:
+    for ref in list(_open.values()):
+        native = ref()
+        if native is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
+
+
+atexit.register(_at_exit)

@@ -2,13 +2,13 @@
 
 For programs that PyTorch users export and that are no language models with explicit caches; those are a Model.
 """
-from ctypes import byref, c_size_t
+from ctypes import byref, c_size_t, c_void_p
 from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 
 from . import _native
 from ._native import PathLike
 from .arrays import ELEMENTS, input_array, output_array, tensor_of
-from .handles import Handle, Turn
+from .handles import Borrow, Handle, Turn
 from .opened import Opened
 from .session import require_file
 
@@ -102,10 +102,18 @@ class Method(Opened):
         tensors = (_native.Tensor * max(len(arrays), 1))()
         for tensor, (array, name) in zip(tensors, arrays):
             tensor_of(tensor, array, name)
-        with self._turn.take(), self._handle.use() as pointer:
+        borrowed = self._borrow()
+        try:
+            pointer = borrowed.__enter__()
             _native.call("dlx_method_run", pointer, tensors, c_size_t(len(arrays)))
-            results = tuple(self._output(pointer, i) for i in range(len(self.outputs)))
+            results = tuple([self._output(pointer, i) for i in range(len(self.outputs))])
+        finally:
+            borrowed.finish()   # first: Ctrl-C has no chance to come before it
+            borrowed.leave()
         return results[0] if len(results) == 1 else results
+
+    def _borrow(self) -> Borrow[c_void_p]:
+        return Borrow(lambda _, pointer: pointer, self._turn.take(), self._handle.use())
 
     def _output(self, pointer: Any, i: int) -> Any:
         out = _native.Tensor()
@@ -114,7 +122,7 @@ class Method(Opened):
 
     def reset(self) -> None:
         """What is kept between calls becomes what it was after opening."""
-        with self._turn.take(), self._handle.use() as pointer:
+        with self._borrow() as pointer:
             _native.library().dlx_method_reset(pointer)
 
     def close(self) -> None:

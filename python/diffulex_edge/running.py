@@ -17,16 +17,23 @@ others before atexit is called: a stream that nobody reads would keep the progra
 Closing. A job names what it works on (its scopes: a session, a workspace, a model), and so does a decode from within a
 job, for as long as it lasts. end(scope) cancels and joins.
 
+Threads are kept for the next job: starting one runs code of the threading module, and dropping one a callback in Python, where
+Python drops what a signal raises.
+
 Nothing here takes a lock that the main thread shares with others: an exception between taking one and the `with` block
 would keep it taken. What is shared changes in single steps (set.add, dict.setdefault, dict.pop, SimpleQueue), which are
 atomic.
 """
 import atexit
+import collections
 import os
 import queue
 import threading
 import time
-from typing import Any, Callable, Dict, Optional, Set, Tuple
+from functools import partial
+from typing import Any, Callable, Deque, Dict, Optional, Set, Tuple
+
+from .handles import once
 
 __all__ = ["Abandoned", "Job", "LOOK", "current", "end", "leave", "run"]
 
@@ -36,6 +43,30 @@ LOOK = 0.1
 _jobs: "Set[Job]" = set()
 _ending = False
 _worker = threading.local()
+
+# Threads that wait for work; each that does has put an item into _waiting, which whoever has work takes out.
+_MOST_WAITING = 4
+_waiting: "Deque[None]" = collections.deque()
+_work: "queue.SimpleQueue[Callable[[], None]]" = queue.SimpleQueue()
+
+
+def _serve_work() -> None:
+    while True:
+        work = _work.get()
+        work()
+        del work    # what it refers to goes now
+        if len(_waiting) >= _MOST_WAITING:
+            return
+        _waiting.append(None)
+
+
+def _on_a_thread(work: Callable[[], None]) -> None:
+    """RuntimeError where there can be no thread, which is so when Python ends."""
+    try:
+        _waiting.pop()
+    except IndexError:
+        threading.Thread(target=_serve_work, name="diffulex_edge", daemon=True).start()
+    _work.put(work)
 
 
 class Abandoned(Exception):
@@ -53,11 +84,11 @@ class _Request:
 
 
 class Job:
-    """A long call of the library. `cancelled` is what its callbacks look at."""
+    """A long call of the library. `cancelled` is what its callbacks look at; cancel() asks it to end behind the pass at
+    work, and may be called from anywhere: it is a function of C."""
 
     def __init__(self, *scopes: Any, asks: bool = True) -> None:
         self.scopes: Dict[object, Tuple[Any, ...]] = {object(): scopes}     # by who named them
-        self.cancelled = False
         self.ended = False
         self.result: Any = None
         self.error: Optional[BaseException] = None
@@ -65,8 +96,17 @@ class Job:
         self._first: "dict[str, str]" = {}  # who came first: the thread that begins, or the caller who gives up
         self._requests: "queue.SimpleQueue[Optional[_Request]]" = queue.SimpleQueue()
         self._replies: "queue.SimpleQueue[Optional[_Request]]" = queue.SimpleQueue()
+        self._cancels: "Deque[bool]" = collections.deque()
         self._turn = threading.Lock()      # of its own threads to ask
         self._threads: Set[int] = set()    # that run the job or something for it: they cannot wait for its end
+
+    @property
+    def cancelled(self) -> bool:
+        return bool(self._cancels)
+
+    @property
+    def cancel(self) -> Callable[[], None]:
+        return once(partial(self._cancels.append, True), partial(self._replies.put, None))
 
     # ---- the job's thread
 
@@ -150,7 +190,7 @@ class Job:
             _stay()
             raise RuntimeError("the interpreter is ending; nothing can be decoded or exported any more")
         try:
-            threading.Thread(target=self._main, args=(work,), name="diffulex_edge", daemon=True).start()
+            _on_a_thread(partial(self._main, work))
         except RuntimeError:
             self._asks = False
             self._main(work)
@@ -176,11 +216,6 @@ class Job:
         finally:
             self._threads.discard(me)
         self._replies.put(request)
-
-    def cancel(self) -> None:
-        """Asks it to end behind the pass at work."""
-        self.cancelled = True
-        self._replies.put(None)
 
     def settle(self) -> Optional[BaseException]:
         """Cancels it and waits for its end, whatever is raised meanwhile; returns the last of that."""
@@ -281,7 +316,10 @@ def _at_exit() -> None:
 
 def _after_fork() -> None:
     """The threads of the parent are not there."""
+    global _work
     _jobs.clear()
+    _waiting.clear()
+    _work = queue.SimpleQueue()
     _worker.__dict__.clear()
 
 

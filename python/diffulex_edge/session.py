@@ -4,17 +4,14 @@ A Model (packed weights and other constants) is immutable and may be shared betw
 sequence) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context managers.
 Closing a model cancels what runs on it and closes all that was opened from it. workspace.py has what many sessions share.
 """
-import contextlib
 import json
 import os
 import threading
-import weakref
 from ctypes import byref, c_void_p
 from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
-    ContextManager,
     Dict,
     Iterator,
     List,
@@ -32,7 +29,7 @@ from ._native import PathLike
 from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, OnStep, _to_ids, generate, logits_buffer, spans
 from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
-from .handles import Handle, Turn
+from .handles import Borrow, Handle, Turn, WeakRefs
 from .opened import Opened
 from .streams import CompletionStream, stream
 
@@ -131,8 +128,8 @@ class Model(Opened):
                               lambda out: _native.call(function, out, *source, byref(options)),
                               library.dlx_model_close, *([pool._handle] if pool else []))
         handle = self._handle.pointer
-        self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
-        self._workspaces: "weakref.WeakSet[Workspace]" = weakref.WeakSet()
+        self._sessions: "WeakRefs[Session]" = WeakRefs()
+        self._workspaces: "WeakRefs[Workspace]" = WeakRefs()
         self._lock = threading.Lock()
         self._idle: List[Session] = []                  # those of generate(), when not at work
         self._tokenizer: "Optional[Tokenizer]" = None
@@ -306,9 +303,12 @@ class Model(Opened):
         if on_done is not None:
             raise ValueError("on_done is for a list of prompts")
         ids = self.prompt_ids(prompt, chat=chat, **template)
-        with self._any_session() as session:
+        session = self._idle_session()
+        try:
             return session.complete(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
                                     options=options, **keywords)
+        finally:
+            self._idle.append(session)
 
     def _generate_many(self, prompts: Sequence[Prompt], chat: Optional[bool], template: Dict[str, Any], batch_size: int,
                        on_done: Optional[Callable[[int, Any], Optional[bool]]], arguments: Dict[str, Any]) -> List[Any]:
@@ -351,23 +351,20 @@ class Model(Opened):
         ids = self.prompt_ids(prompt, chat=chat, **_take_template(keywords))
 
         def run(emit: Callable[[str], Optional[bool]]) -> Completion:
-            with self._any_session() as session:
+            session = self._idle_session()
+            try:
                 return session.complete(ids, stop=stop, keep_special=keep_special, on_text=emit, on_step=on_step,
                                         options=options, **keywords)
+            finally:
+                self._idle.append(session)
         self.tokenizer()
         return CompletionStream(run, self)
 
-    @contextlib.contextmanager
-    def _any_session(self) -> "Iterator[Session]":
-        with self._lock:
-            session = self._idle.pop() if self._idle else None
-        if session is None:
-            session = self.session()
+    def _idle_session(self) -> "Session":
         try:
-            yield session
-        finally:
-            with self._lock:
-                self._idle.append(session)
+            return self._idle.pop()
+        except IndexError:
+            return self.session()
 
     def close(self) -> None:
         """Cancels the decodes that run on it, in whatever thread, and waits for them: they end with what they have,
@@ -428,7 +425,7 @@ class Timeline(Opened):
 
     model: Model
 
-    def _borrow_forward(self) -> ContextManager[NativeForward]:
+    def _borrow_forward(self) -> Borrow[NativeForward]:
         raise NotImplementedError
 
     def _scopes(self) -> Tuple[Any, ...]:
@@ -452,8 +449,13 @@ class Timeline(Opened):
         never stored.
         """
         call, logits = _prepare(self.model.facts, ids, start, context, attn_block, store, rows)
-        with self._borrow_forward() as native:
+        borrowed = self._borrow_forward()
+        try:
+            native = borrowed.__enter__()
             _native.call(native.function, native.context, byref(call))
+        finally:
+            borrowed.finish()   # first: Ctrl-C has no chance to come before it
+            borrowed.leave()
         return logits
 
     def generate(self, prompt: Sequence[int], *, on_step: Optional[OnStep] = None,
@@ -493,7 +495,7 @@ class Session(Timeline):
         self.max_rows = min(max_rows or model.facts.max_rows, self.max_context)
         self._handle = native
         self._own = own                 # a workspace for it alone
-        self._seats: "weakref.WeakSet[Seat]" = weakref.WeakSet()
+        self._seats: "WeakRefs[Seat]" = WeakRefs()
         self._turn = Turn("the session is in use by another thread or by the call that this one is made from; open a "
                           "session for each")
 
@@ -501,15 +503,12 @@ class Session(Timeline):
         where = "" if self.workspace is None else " of a workspace"
         return f"<Session{where}, {'closed' if self._handle.closed else f'{self.max_context} positions'}>"
 
-    @contextlib.contextmanager
-    def _borrow(self) -> Iterator[c_void_p]:
-        with self._turn.take(), self._handle.use() as pointer:
-            yield pointer
+    def _borrow(self) -> Borrow[c_void_p]:
+        return Borrow(lambda _, pointer: pointer, self._turn.take(), self._handle.use())
 
-    @contextlib.contextmanager
-    def _borrow_forward(self) -> Iterator[NativeForward]:
-        with self._borrow() as pointer:
-            yield NativeForward("dlx_session_forward", pointer, pointer)
+    def _borrow_forward(self) -> Borrow[NativeForward]:
+        return Borrow(lambda _, pointer: NativeForward("dlx_session_forward", pointer, pointer),
+                      self._turn.take(), self._handle.use())
 
     def _scopes(self) -> Tuple[Any, ...]:
         return self, self.workspace, self.model

@@ -9,6 +9,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Deque, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
+from .handles import Finished
 from .running import LOOK, Job
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _wake(future: "asyncio.Future[None]") -> None:
         future.set_result(None)
 
 
-class Feed:
+class Feed(Finished):
     """Runs `work(emit)` on a thread of its own and hands out what it emits, in order, for `for` and for `async for`.
 
     emit(item) waits while `ahead` items are unread and returns False once the feed is closed. The exception that ends the
@@ -76,6 +77,7 @@ class Feed:
         channel = self._channel = _Channel(ahead)
         job = self._job = Job(*scopes, asks=False)
         self._ended = False
+        self.finish = job.cancel    # when the feed is dropped
 
         def run(job: Job) -> Any:
             try:
@@ -138,12 +140,6 @@ class Feed:
         raised = self._job.settle()
         if raised is not None:
             raise raised
-
-    def __del__(self) -> None:
-        job = getattr(self, "_job", None)
-        if job is not None:
-            job.cancel()
-
 
 class CompletionStream:
     """Iterator over the text of a completion as it becomes final, for `for` and for `async for`.

@@ -138,8 +138,12 @@ class Tokenizer:
                           _native.library().dlx_tokenizer_close))
 
     def _call(self, function: str, *arguments: Any) -> None:
-        with self._handle.use() as pointer:
-            _native.call(function, pointer, *arguments)
+        use = self._handle.use()
+        try:
+            _native.call(function, use.__enter__(), *arguments)
+        finally:
+            use.finish()
+            use.leave()
 
     def _ask(self, function: str, *arguments: Any) -> int:
         with self._handle.use() as pointer:

@@ -5,16 +5,14 @@ session share its pages until one of them writes. Workspace.forward makes calls 
 the weights are read once; a Batcher does that for decodes that run on threads of their own. A session's results have the
 same bits as when it runs alone.
 """
-import contextlib
 import ctypes
-import weakref
 from ctypes import POINTER, byref, c_int, c_void_p
 from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 
 from . import _native
 from .decode import NativeForward
 from .errors import DlxError, error_from_status
-from .handles import Handle
+from .handles import Borrow, Handle, WeakRefs
 from .opened import Opened
 from .session import (
     Memory,
@@ -61,8 +59,8 @@ class Workspace(Opened):
         self.kv_type = kv_type
         self._options = _workspace_options(max_rows, max_context, max_sessions, kv_positions, kv_type)
         self._handle = _open_workspace(model, self._options)
-        self._sessions: "weakref.WeakSet[Session]" = weakref.WeakSet()
-        self._batchers: "weakref.WeakSet[Batcher]" = weakref.WeakSet()
+        self._sessions: "WeakRefs[Session]" = WeakRefs()
+        self._batchers: "WeakRefs[Batcher]" = WeakRefs()
         model._workspaces.add(self)
 
     def session(self) -> Session:
@@ -111,9 +109,14 @@ class Workspace(Opened):
         n = len(prepared)
         status, errors = (c_int * n)(), (_native.Error * n)()
         native = (POINTER(_native.ForwardCall) * n)(*[ctypes.pointer(call) for call, _ in prepared])
-        with contextlib.ExitStack() as borrowed:
-            pointers = (c_void_p * n)(*[borrowed.enter_context(s._borrow()).value for s in sessions])
+        borrowed = Borrow(lambda *pointers: (c_void_p * n)(*[pointer.value for pointer in pointers]),
+                          *[session._borrow() for session in sessions])
+        try:
+            pointers = borrowed.__enter__()
             _native.library().dlx_forward_batch(pointers, native, n, status, errors)
+        finally:
+            borrowed.finish()
+            borrowed.leave()
         results = [logits if status[i] == _native.OK else
                    error_from_status(status[i], errors[i].message.decode("utf-8", "replace"))
                    for i, (_, logits) in enumerate(prepared)]
@@ -154,7 +157,7 @@ class Batcher(Opened):
             self._handle = Handle(
                 "the batcher", lambda out: _native.call("dlx_batcher_open", out, pointer, byref(options)),
                 _native.library().dlx_batcher_close, workspace._handle)
-        self._seats: "weakref.WeakSet[Seat]" = weakref.WeakSet()
+        self._seats: "WeakRefs[Seat]" = WeakRefs()
         workspace._batchers.add(self)
 
     def seat(self, session: Session) -> "Seat":
@@ -190,10 +193,9 @@ class Seat(Timeline):
         batcher._seats.add(self)
         session._seats.add(self)
 
-    @contextlib.contextmanager
-    def _borrow_forward(self) -> Iterator[NativeForward]:
-        with self.session._borrow() as session, self._handle.use() as seat:
-            yield NativeForward("dlx_batcher_forward", seat, session)
+    def _borrow_forward(self) -> Borrow[NativeForward]:
+        return Borrow(lambda session, seat: NativeForward("dlx_batcher_forward", seat, session),
+                      self.session._borrow(), self._handle.use())
 
     def _scopes(self) -> Tuple[Any, ...]:
         return (self, self.batcher, *self.session._scopes())

@@ -2,12 +2,11 @@
 import gc
 import threading
 import time
-import weakref
 
 import pytest
 
 import diffulex_edge
-from diffulex_edge import Batcher, Model, handles, running
+from diffulex_edge import Batcher, Model, running
 from exported_files import exported  # noqa: F401
 
 LONG = dict(algorithm="llada.generate", gen_length=96, block_length=96, steps=96)
@@ -100,7 +99,7 @@ def test_open_seats_do_not_hide_the_users_exception(exported, error):
         caught = raised
     assert caught is error
     for thing in (seat, batcher, session, alone, workspace, model):
-        assert thing._handle.closed and not thing._handle._finalizer.alive
+        assert thing._handle.closed and thing._handle.freed
     with pytest.raises(ValueError, match="closed"):
         seat.generate(PROMPT)
 
@@ -115,7 +114,7 @@ def test_leaving_a_batcher_ends_its_decodes_and_takes_the_seats_back(exported):
             wait_for(lambda: len(steps) > 2)
         thread.join(30)
         assert out[0].finish_reason == "cancelled"
-        assert not batcher._handle._finalizer.alive and not seat._handle._finalizer.alive
+        assert batcher._handle.freed and seat._handle.freed
         session = workspace.session()
         with session, Batcher(workspace) as batcher:
             seat = batcher.seat(session)
@@ -153,34 +152,8 @@ def test_a_call_that_is_at_work_is_not_disturbed(model):
         thread, out = in_thread(model.close)
         thread.join(30)
         assert out == [None] and session._handle.closed
-        assert session._handle._finalizer.alive and model._handle._finalizer.alive, "freed under a call"
-    assert not session._handle._finalizer.alive and not model._handle._finalizer.alive
-
-
-@pytest.mark.parametrize("when", ["behind the call", "behind the finalizer"])
-def test_an_interrupted_open_closes_what_it_opened(monkeypatch, when):
-    closed = []
-
-    def opens(out):
-        out._obj.value = 7
-        if when == "behind the call":
-            raise KeyboardInterrupt
-
-    parent = handles.Handle("the parent", lambda out: None, closed.append)
-    if when == "behind the finalizer":
-        real = weakref.finalize
-
-        class Late(real):
-            def __init__(self, *arguments):
-                super().__init__(*arguments)
-                arguments[0]._finalizer = self
-                raise KeyboardInterrupt
-        monkeypatch.setattr(handles.weakref, "finalize", Late)
-    with pytest.raises(KeyboardInterrupt):
-        handles.Handle("the child", opens, closed.append, parent)
-    monkeypatch.undo()
-    assert [pointer.value for pointer in closed] == [7] and not parent._users
-    parent.close()
+        assert not session._handle.freed and not model._handle.freed, "freed under a call"
+    assert session._handle.freed and model._handle.freed
 
 
 def test_tokenizers_close_when_their_streams_do(model):
@@ -191,9 +164,9 @@ def test_tokenizers_close_when_their_streams_do(model):
         tokenizer.encode("a")
     with pytest.raises(ValueError, match="closed"):
         stream.push([5])
-    assert tokenizer._handle._finalizer.alive
+    assert not tokenizer._handle.freed
     stream.close()
-    assert not tokenizer._handle._finalizer.alive
+    assert tokenizer._handle.freed
 
 
 def test_dropping_a_stream_cancels_it(model):

@@ -64,3 +64,14 @@ def test_ctrl_c_is_never_lost(exported, python, what):
     assert int(lost) == 0 and int(got) == SIGNALS, done.stdout
     assert float(slowest) < 5, done.stdout
     print(done.stdout, end="")
+
+
+DROPS = ("session", "session-close", "workspace", "model", "tokenizer", "stream", "forward", "generate")
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.split("/")[-3])
+def test_ctrl_c_while_things_are_opened_and_dropped(exported, python):
+    done = run(python, "dropping_program.py", exported("llada-tiny"), 4 * SIGNALS, *DROPS, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr
+    assert done.stdout.splitlines() == [f"{what} raised {4 * SIGNALS} lost 0 other 0" for what in DROPS], done.stdout

@@ -157,7 +157,7 @@ def test_closing_the_model_ends_a_list(exported):
     model.close()
     thread.join(60)
     assert len(out) == 1 and isinstance(out[0], diffulex_edge.Cancelled), out
-    assert not model._handle._finalizer.alive
+    assert model._handle.freed
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from exported_files import DATA, MODELS, exported  # noqa: F401 - a fixture
 from oracles import not_here, oracle
 
 import diffulex_edge
-from diffulex_edge import _native
+from diffulex_edge import _native, running
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HEADERS = sorted((ROOT / "include" / "diffulex_edge").glob("*.h"))
@@ -230,10 +231,10 @@ def test_closing_order_and_garbage(exported):
     model = diffulex_edge.Model(exported("sdar-tiny"))
     model.generate([5, 6, 7], max_new_tokens=2)  # leaves an idle session behind
     gone = weakref.ref(model)
-    finalizer = model._handle._finalizer
+    freed = model._handle._done
     del model, session
     gc.collect()
-    assert gone() is None and not finalizer.alive
+    assert gone() is None and freed
 
 
 def test_a_session_is_for_one_thread_at_a_time(sdar):
@@ -434,10 +435,10 @@ def test_a_stream_that_is_dropped_ends(sdar):
         next(stream)
         del stream
         gc.collect()
-    for thread in threading.enumerate():
-        if thread.name == "diffulex_edge":
-            thread.join(20)
-    assert threading.active_count() <= before
+    until = time.monotonic() + 20
+    while running._jobs and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not running._jobs and threading.active_count() <= before + 4     # which wait for the next job
 
 
 def test_reuse_of_a_history_is_exact(sdar):

@@ -157,4 +157,4 @@ def _export(job: running.Job, options: _native.ExportOptions,
         raise failure[0]
     _native.check(status, error)
     return ExportStatistics(*(getattr(result, name) for name in ExportStatistics._fields[:-1]),
-                            quantization=result.quantization.decode())
+                            result.quantization.decode())
