@@ -249,6 +249,7 @@ class WeakRefs(Generic[_T]):
         self._limit = 8
 
     def add(self, item: _T) -> None:
+        """One more, as long as somebody else refers to it."""
         if len(self._refs) >= self._limit:
             for key, ref in list(self._refs.items()):
                 if ref() is None:

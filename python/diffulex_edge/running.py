@@ -102,10 +102,12 @@ class Job:
 
     @property
     def cancelled(self) -> bool:
+        """It was asked to end."""
         return bool(self._cancels)
 
     @property
     def cancel(self) -> Callable[[], None]:
+        """What asks it to end, when it is called."""
         return once(partial(self._cancels.append, True), partial(self._replies.put, None))
 
     # ---- the job's thread

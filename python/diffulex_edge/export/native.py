@@ -156,5 +156,5 @@ def _export(job: running.Job, options: _native.ExportOptions,
     if failure:
         raise failure[0]
     _native.check(status, error)
-    return ExportStatistics(*(getattr(result, name) for name in ExportStatistics._fields[:-1]),
-                            result.quantization.decode())
+    return ExportStatistics._make([*(getattr(result, name) for name in ExportStatistics._fields[:-1]),
+                                   result.quantization.decode()])
