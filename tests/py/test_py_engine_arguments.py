@@ -68,8 +68,26 @@ def test_streams_stop_at_max_new_tokens(exported, family, algorithm, prompt):
             config = DiffusionGenerationConfig(max_new_tokens=new, temperature=0, stop_ids=[], algorithm=algorithm)
             pieces = list(engine.generate_stream(prompt, config))
             ids = engine.generate(prompt, config)
-            assert {i for i, _ in pieces} <= set(range(len(prompt), len(prompt) + new)) and len(pieces) <= new
-            assert all(ids[i] == token for i, token in pieces if i < len(ids)), "places are those of the result"
+            assert pieces == list(enumerate(ids))[len(prompt):] and len(pieces) <= new, "the places of the result"
+
+
+@pytest.mark.parametrize("algorithm", [None, "blocks"])
+@pytest.mark.parametrize("family", ["llada", "dream", "sdar", "fast_dllm_v2"])
+def test_streams_end_before_a_stop_id(exported, family, algorithm):
+    with DiffusionEngine.from_pte(exported(f"{family}-tiny")) as engine:
+        free = engine.generate(PROMPT, DiffusionGenerationConfig(max_new_tokens=16, temperature=0, stop_ids=[], seed=1))
+        cut = 0
+        for stop in sorted(set(free[len(PROMPT):])):
+            config = DiffusionGenerationConfig(max_new_tokens=16, temperature=0, stop_ids=[stop], algorithm=algorithm)
+            ids = engine.generate(PROMPT, config)
+            assert list(engine.generate_stream(PROMPT, config)) == list(enumerate(ids))[len(PROMPT):]
+            cut += len(ids) < len(PROMPT) + 16
+        assert cut
+        if algorithm is None:
+            config = DiffusionGenerationConfig(max_new_tokens=16, temperature=0, stop_ids=[],
+                                               options={"stop_ids": [free[-1]]})
+            ids = engine.generate(PROMPT, config)
+            assert list(engine.generate_stream(PROMPT, config)) == list(enumerate(ids))[len(PROMPT):]
 
 
 @pytest.mark.parametrize("bad", [[2**31], [2**40], [-2**40], [1.0], [1.5], ["a"], [None], 5, [[1, 2], [3, 4]]])

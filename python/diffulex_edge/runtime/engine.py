@@ -268,13 +268,18 @@ class DiffusionEngine(_Engine):
 
         on_step   called as on_step(step, ids) after every pass; returning False ends the decode with what is known
         """
-        prompt, config = _ids(prompt_tokens), diffusion_settings(config)
+        return self._decode(_ids(prompt_tokens), diffusion_settings(config), lambda *_: on_step)
+
+    def _decode(self, prompt: List[int], config: DiffusionGenerationConfig,
+                watch: Callable[[ModelFacts, int], Optional[OnStep]]) -> List[int]:
+        """generate; watch(facts, first position of the answer) gives on_step."""
         check_settings(config)
         if config.max_new_tokens <= 0:
             return prompt
         with self._at_work():
             facts = self._facts_for(config, prompt)
             start = prompt or [self._start_id(facts)]
+            on_step = watch(facts, len(start))
             options = None if config.algorithm == "blocks" else self._options(config, facts)
             if options is None:
                 self.last_generation = self._generate_blocks(start, config, facts, on_step)
@@ -285,17 +290,34 @@ class DiffusionEngine(_Engine):
     def generate_stream(self, prompt_tokens: Sequence[int],
                         config: "Optional[DiffusionGenerationConfig | GenerationConfig]" = None
                         ) -> Iterator[Tuple[int, int]]:
-        """(place in what generate returns, id) of every token as it becomes known: at most max_new_tokens. Those behind a
-        stop id may occur."""
+        """(place in what generate returns, id) of its tokens, in their order: each as soon as all before it are known,
+        because a stop id among those ends the answer."""
         prompt, settings = _ids(prompt_tokens), diffusion_settings(config)
         end = len(prompt) + settings.max_new_tokens
-        ahead = 0 if prompt else 1      # an empty prompt begins with a token that is not returned
 
         def work(emit: Callable[[Any], bool]) -> List[int]:
-            def on_step(step: Step, _: List[int]) -> bool:
-                return all(emit((a.position - ahead, a.id)) for a in step.accepted
-                           if len(prompt) <= a.position - ahead < end)
-            return self.generate(prompt, settings, on_step=on_step)
+            place = len(prompt)
+
+            def watch(facts: ModelFacts, begin: int) -> OnStep:
+                known: Dict[int, int] = {}
+                shift = begin - len(prompt)     # an empty prompt begins with a token that is not returned
+                stops = {*facts.stop_ids, facts.mask_id}
+
+                def on_step(step: Step, _: List[int]) -> bool:
+                    nonlocal place
+                    known.update((a.position, a.id) for a in step.accepted)
+                    while place < end and known.get(place + shift, facts.mask_id) not in stops:
+                        if not emit((place, known[place + shift])):
+                            return False
+                        place += 1
+                    return True
+                own = settings.options.keys() & {"stop_ids", "stop_id", "stop_token"}
+                return (lambda *_: True) if own else on_step    # the end of those is known at the end
+            result = self._decode(prompt, settings, watch)
+            for i in range(place, len(result)):
+                if not emit((i, result[i])):
+                    break
+            return result
         return _iterate(work, self._pte_module)
 
     # ---- facts and options
