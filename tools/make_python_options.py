@@ -9,25 +9,37 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "python" / "diffulex_edge" / "options.py"
-TYPES = {"int": "int", "float": "float", "bool": "bool", "ids": "Union[Sequence[int], str]", "word": "str"}
+TYPES = {"int": "int", "float": "float", "bool": "bool", "ids": "Union[Sequence[int], int, str]", "word": "str"}
 
 HEAD = '''"""Decode options as typed keywords, so that type checkers and editors know them.
 
 Written by tools/make_python_options.py from the library's table (src/diffusion/options.c); not to be edited. None leaves an
 option unset. docs/DECODING.md explains each.
 """
-from typing import TYPE_CHECKING, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict
 else:
     from typing import TypedDict
 
-__all__ = ["DecodeOptions"]
+__all__ = ["DecodeOptions", "GenerateOptions"]
 
 
 class DecodeOptions(TypedDict, total=False):
     """What generate(), complete() and stream() take by name, besides their own arguments."""
+'''
+
+TAIL = '''
+
+class GenerateOptions(DecodeOptions, total=False):
+    """What Model's generate(), stream() and generate_file() take as well: for the chat template, see render_chat."""
+
+    tools: Any
+    documents: Any
+    enable_thinking: Optional[bool]
+    chat_template: Optional[str]
+    chat_template_kwargs: Optional[Mapping[str, Any]]
 '''
 
 
@@ -40,7 +52,7 @@ def text():
         words = re.sub(r"\s+", " ", f"{option.help} [{algorithms}]")
         out.append("\n".join(textwrap.wrap(words, 116, initial_indent="    # ", subsequent_indent="    # ")))
         out.append(f"    {option.name}: Optional[{TYPES[option.kind]}]")
-    return "\n".join(out) + "\n"
+    return "\n".join(out) + "\n" + TAIL
 
 
 def main():

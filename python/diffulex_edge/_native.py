@@ -13,6 +13,7 @@ The library is looked for when it is first needed, in this order:
 import ctypes
 import ctypes.util
 import functools
+import operator
 import os
 import sys
 from ctypes import (
@@ -41,6 +42,9 @@ __all__ = ["API_VERSION", "PathLike", "call", "check", "encode_path", "library",
 
 # What paths are given as.
 PathLike = Union[str, os.PathLike[str]]
+
+# What open files are given as: a number, or something with fileno().
+Descriptor = Union[int, Any]
 
 API_VERSION = 3
 MAX_STOP_IDS = 16
@@ -521,6 +525,15 @@ def encode_path(path: Any) -> bytes:
     if b"\0" in encoded:
         raise ValueError("the path holds a NUL character")
     return encoded
+
+
+def descriptor(fd: Descriptor) -> int:
+    """The number of an open descriptor, or of an open file."""
+    try:
+        number = fd.fileno() if hasattr(fd, "fileno") else operator.index(fd)
+    except (TypeError, OSError) as error:   # io.BytesIO has fileno(), which raises
+        raise TypeError(f"{type(fd).__name__} is no open descriptor and no open file: {error}") from None
+    return int(number)
 
 
 def address_of(data: Any) -> Tuple[Any, int]:

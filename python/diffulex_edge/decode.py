@@ -129,15 +129,23 @@ def decode_options() -> List[OptionInfo]:
     return rows
 
 
-def _option_text(value: Any) -> str:
+def _whole(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ValueError(f"option {name!r}: {value!r} is no token id; expected whole numbers")
+    return operator.index(value)
+
+
+def _option_text(name: str, value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, bytes)):
         return value if isinstance(value, str) else value.decode()
+    if hasattr(value, "tolist"):
+        value = value.tolist()
     if isinstance(value, (list, tuple, set, frozenset, range)):
-        return ",".join(str(int(v)) for v in value) or "none"
+        return ",".join(str(_whole(v, name)) for v in value) or "none"
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -152,7 +160,7 @@ class _Options:
         _native.call("dlx_decode_options_create", byref(self.handle))
         try:
             for name, value in self._values.items():
-                _native.call("dlx_decode_options_set", self.handle, name.encode(), _option_text(value).encode())
+                _native.call("dlx_decode_options_set", self.handle, name.encode(), _option_text(name, value).encode())
         except BaseException:
             self.__exit__()
             raise
@@ -391,6 +399,8 @@ def _read_generation(handle: c_void_p, n_prompt: int) -> Generation:
 
 def _to_ids(ids: Any) -> Any:
     """(ctypes int32 array, number) of any sequence of whole numbers; ValueError for other values."""
+    if isinstance(ids, (bytes, bytearray)):
+        raise ValueError(f"token ids must be a sequence of whole numbers below 2**31, not {type(ids).__name__}")
     try:
         values = array("i", [operator.index(i) for i in ids])
     except (TypeError, OverflowError) as error:

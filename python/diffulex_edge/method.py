@@ -70,11 +70,11 @@ class Method(Opened):
             self.state_bytes = int(library.dlx_method_state_bytes(pointer))
 
     @classmethod
-    def from_fd(cls, fd: int, name: str = "forward", *, threads: int = 0, cpu: Optional[str] = None,
+    def from_fd(cls, fd: _native.Descriptor, name: str = "forward", *, threads: int = 0, cpu: Optional[str] = None,
                 pool: "Optional[ThreadPool]" = None) -> "Method":
-        """From an open descriptor of a .pte, which stays yours and is needed during the call only."""
+        """From an open descriptor of a .pte, or an open file, which stays yours and is needed during the call only."""
         method = cls.__new__(cls)
-        method._open("dlx_method_open_fd", (fd,), name, threads, cpu, pool)
+        method._open("dlx_method_open_fd", (_native.descriptor(fd),), name, threads, cpu, pool)
         return method
 
     @classmethod

@@ -3,14 +3,14 @@
 Written by tools/make_python_options.py from the library's table (src/diffusion/options.c); not to be edited. None leaves an
 option unset. docs/DECODING.md explains each.
 """
-from typing import TYPE_CHECKING, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict
 else:
     from typing import TypedDict
 
-__all__ = ["DecodeOptions"]
+__all__ = ["DecodeOptions", "GenerateOptions"]
 
 
 class DecodeOptions(TypedDict, total=False):
@@ -57,11 +57,11 @@ class DecodeOptions(TypedDict, total=False):
     # seed of all random draws (default 0) [every algorithm]
     seed: Optional[int]
     # token ids that end the answer, "none" for no such id (default: the model's) [every algorithm]
-    stop_ids: Optional[Union[Sequence[int], str]]
+    stop_ids: Optional[Union[Sequence[int], int, str]]
     # Fast-dLLM v2's name for stop_ids [every algorithm]
-    stop_id: Optional[Union[Sequence[int], str]]
+    stop_id: Optional[Union[Sequence[int], int, str]]
     # Fast-dLLM v2's other name for stop_ids [every algorithm]
-    stop_token: Optional[Union[Sequence[int], str]]
+    stop_token: Optional[Union[Sequence[int], int, str]]
     # reveal every token surer than this (default: dream 0.9, sdar 0.85, fast_dllm_v2 0.9, llada: equal shares a
     # step) [llada.generate_fast, dream.diffusion_generate, dream.generate_blocks, sdar.generate,
     # fast_dllm_v2.generate]
@@ -121,3 +121,13 @@ class DecodeOptions(TypedDict, total=False):
     n_cached: Optional[int]
     # divide positive logits of earlier tokens, multiply the others (default 1) [ar.generate]
     repetition_penalty: Optional[float]
+
+
+class GenerateOptions(DecodeOptions, total=False):
+    """What Model's generate(), stream() and generate_file() take as well: for the chat template, see render_chat."""
+
+    tools: Any
+    documents: Any
+    enable_thinking: Optional[bool]
+    chat_template: Optional[str]
+    chat_template_kwargs: Optional[Mapping[str, Any]]

@@ -6,7 +6,6 @@ Closing a model cancels what runs on it and closes all that was opened from it. 
 """
 import json
 import os
-import threading
 from ctypes import byref, c_void_p
 from typing import (
     TYPE_CHECKING,
@@ -28,7 +27,7 @@ from . import _native, running
 from ._native import PathLike
 from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, OnStep, _to_ids, generate, logits_buffer, spans
-from .errors import FileMissingError, FolderError, LimitError, UnsupportedError
+from .errors import DlxError, FileMissingError, FolderError, FormatError, LimitError, UnsupportedError
 from .handles import Borrow, Handle, Turn, WeakRefs
 from .opened import Opened
 from .streams import CompletionStream, stream
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .jsonl import FileStatistics
-    from .options import DecodeOptions
+    from .options import DecodeOptions, GenerateOptions
     from .text import Tokenizer
     from .threads import ThreadPool
     from .workspace import Seat, Workspace
@@ -53,8 +52,10 @@ __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
 TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
 
 
-def _take_template(keywords: Any) -> Dict[str, Any]:
-    return {name: keywords.pop(name) for name in TEMPLATE_KEYWORDS if name in keywords}
+def _split(keywords: Any) -> Tuple[Dict[str, Any], Any]:
+    """(those for the chat template, decode options)"""
+    return ({name: value for name, value in keywords.items() if name in TEMPLATE_KEYWORDS},
+            {name: value for name, value in keywords.items() if name not in TEMPLATE_KEYWORDS})
 
 
 class Memory(NamedTuple):
@@ -115,8 +116,20 @@ class Model(Opened):
 
     def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None,
                  pool: "Optional[ThreadPool]" = None) -> None:
+        from .text import Tokenizer
         require_file(path)
         self._open("dlx_model_open", (_native.encode_path(path),), os.fspath(path), threads, cpu, pool)
+        self._take_tokenizer(lambda: Tokenizer.from_pte(path))
+
+    _tokenizer: "Optional[Tokenizer]"
+    _no_tokenizer: Optional[DlxError]   # why there is none
+
+    def _take_tokenizer(self, opens: "Callable[[], Tokenizer]") -> None:
+        """Now, because the path may soon mean another file. What is wrong with it concerns those who need it."""
+        try:
+            self._tokenizer = opens()
+        except DlxError as error:
+            self._no_tokenizer = error
 
     def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
               pool: "Optional[ThreadPool]") -> None:
@@ -130,10 +143,8 @@ class Model(Opened):
         handle = self._handle.pointer
         self._sessions: "WeakRefs[Session]" = WeakRefs()
         self._workspaces: "WeakRefs[Workspace]" = WeakRefs()
-        self._lock = threading.Lock()
         self._idle: List[Session] = []                  # those of generate(), when not at work
-        self._tokenizer: "Optional[Tokenizer]" = None
-        self._no_tokenizer: Optional[UnsupportedError] = None  # why there is none, where the source is not there any more
+        self._tokenizer = self._no_tokenizer = None
         self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
         self.kernels: str = library.dlx_model_kernels(handle).decode()
 
@@ -142,18 +153,16 @@ class Model(Opened):
             pool: "Optional[ThreadPool]", tokenizer: "Callable[[], Tokenizer]") -> "Model":
         model = cls.__new__(cls)
         model._open(function, source, name, threads, cpu, pool)
-        try:
-            model._tokenizer = tokenizer()
-        except UnsupportedError as error:
-            model._no_tokenizer = error
+        model._take_tokenizer(tokenizer)
         return model
 
     @classmethod
-    def from_fd(cls, fd: int, *, threads: int = 0, cpu: Optional[str] = None,
+    def from_fd(cls, fd: _native.Descriptor, *, threads: int = 0, cpu: Optional[str] = None,
                 pool: "Optional[ThreadPool]" = None) -> "Model":
-        """From an open descriptor of a .pte, which stays yours and is needed during the call only; its position does not
-        matter and is not moved."""
+        """From an open descriptor of a .pte, or an open file, which stays yours and is needed during the call only; its
+        position does not matter and is not moved."""
         from .text import Tokenizer
+        fd = _native.descriptor(fd)
         return cls._of("dlx_model_open_fd", (fd,), f"<file descriptor {fd}>", threads, cpu, pool,
                        lambda: Tokenizer.from_pte_fd(fd))
 
@@ -179,13 +188,20 @@ class Model(Opened):
         cache_dir   None: DIFFULEX_EDGE_CACHE, or diffulex-edge below XDG_CACHE_HOME or ~/.cache
         quantization to chat_template, progress   see export_checkpoint; threads, cpu, pool   see Model
 
-        A checkpoint that has changed, and other settings, are exported anew. The exceptions are those of
-        export_checkpoint and Model.
+        A checkpoint that has changed, and other settings, are exported anew; so is a file of the cache that turns out to be
+        damaged. The exceptions are those of export_checkpoint and Model; OSError for a cache folder that cannot be used.
         """
         from .pretrained import cached_export
         settings = dict(backend=backend, quantization=quantization, model_type=model_type, max_seq_len=max_seq_len,
                         max_rows=max_rows, block_size=block_size, mask_id=mask_id, chat_template=chat_template)
-        return cls(cached_export(name, cache_dir, settings, progress), threads=threads, cpu=cpu, pool=pool)
+        path, made = cached_export(name, cache_dir, settings, progress)
+        try:
+            return cls(path, threads=threads, cpu=cpu, pool=pool)
+        except FormatError:     # cut short by a full disk, or by who copied the cache
+            if made:
+                raise
+        path, _ = cached_export(name, cache_dir, settings, progress, again=True)
+        return cls(path, threads=threads, cpu=cpu, pool=pool)
 
     def __repr__(self) -> str:
         state = "closed" if self._handle.closed else f"{self.facts.max_context} positions, {self.kernels}"
@@ -224,15 +240,14 @@ class Model(Opened):
         return Workspace(self, max_rows, max_context, max_sessions, kv_positions, kv_type)
 
     def tokenizer(self) -> "Tokenizer":
-        """The tokenizer that travels in the file; UnsupportedError when it carries none. Read once, then shared; closed
-        with the model."""
-        from .text import Tokenizer
-        with self._lock:
-            if self._no_tokenizer is not None:
-                raise self._no_tokenizer
-            if self._tokenizer is None:
-                self._tokenizer = Tokenizer.from_pte(self.path)
-            return self._tokenizer
+        """The tokenizer that travels in the file; UnsupportedError when it carries none. Read with the model, shared, and
+        closed with it."""
+        tokenizer, wrong = self._tokenizer, self._no_tokenizer
+        if wrong is not None:
+            raise type(wrong)(*wrong.args)
+        if tokenizer is None:
+            raise ValueError(f"the model {self.path} is closed")
+        return tokenizer
 
     def _tokenizer_if(self, needed: bool) -> "Optional[Tokenizer]":
         """None where the file carries none that is not needed."""
@@ -253,12 +268,17 @@ class Model(Opened):
         special   text without template only: added tokens written in it ("<|mask|>") become their ids
         template  tools, enable_thinking, chat_template_kwargs ...: see Tokenizer.apply_chat_template
         """
+        if isinstance(prompt, (bytes, bytearray, memoryview)):
+            raise ValueError(f"the prompt is {type(prompt).__name__}; give text (prompt.decode()) or token ids")
         if isinstance(prompt, str):
             tokenizer = self.tokenizer()
             if chat is None:
                 chat = not special and (tokenizer.has_chat_template or "chat_template" in template)
             if not chat:
                 return tokenizer.encode(prompt, special=special, around=True)
+            if "\0" in prompt:
+                raise ValueError("the prompt contains a NUL character, which a chat message cannot hold; chat=False takes it "
+                                 "as it is")
             return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **template)
         items: List[Any] = list(prompt)
         if items and all(isinstance(item, Mapping) or hasattr(item, "model_dump") for item in items):
@@ -270,19 +290,19 @@ class Model(Opened):
     def generate(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
                  on_step: Optional[OnStep] = None, options: Optional[Mapping[str, Any]] = None,
-                 **keywords: "Unpack[DecodeOptions]") -> Completion: ...
+                 **keywords: "Unpack[GenerateOptions]") -> Completion: ...
 
     @overload
     def generate(self, prompt: Prompts, *, chat: Optional[bool] = None,
                  stop: Union[str, Sequence[str], None] = None, keep_special: bool = False, batch_size: int = 8,
                  on_done: Optional[Callable[[int, Any], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> List[Completion]: ...
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[GenerateOptions]") -> List[Completion]: ...
 
     def generate(self, prompt: Any, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                  keep_special: bool = False, on_text: Optional[Callable[[str], Optional[bool]]] = None,
                  on_step: Optional[OnStep] = None, batch_size: int = 8,
                  on_done: Optional[Callable[[int, Any], Optional[bool]]] = None,
-                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> Any:
+                 options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[GenerateOptions]") -> Any:
         """Completes a prompt: text, chat messages or token ids (see prompt_ids). The result's str() is the answer.
 
         Takes the arguments of diffulex_edge.complete, those of the chat template (tools, documents, enable_thinking,
@@ -294,19 +314,19 @@ class Model(Opened):
         first; a prompt that fails is an exception there, and the first of them is raised when the others are finished.
         Returning False from it ends all with Cancelled.
         """
-        template = _take_template(keywords)
+        template, decode = _split(keywords)
         if _is_many(prompt):
             if on_text is not None or on_step is not None:
                 raise ValueError("on_text and on_step are for one prompt; a list of prompts has on_done")
             return self._generate_many(prompt, chat, template, batch_size, on_done, {
-                "stop": stop, "keep_special": keep_special, "options": {**(options or {}), **keywords}})
+                "stop": stop, "keep_special": keep_special, "options": {**(options or {}), **decode}})
         if on_done is not None:
             raise ValueError("on_done is for a list of prompts")
         ids = self.prompt_ids(prompt, chat=chat, **template)
         session = self._idle_session()
         try:
             return session.complete(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
-                                    options=options, **keywords)
+                                    options=options, **decode)
         finally:
             self._idle.append(session)
 
@@ -324,7 +344,7 @@ class Model(Opened):
                       progress: Optional[bool] = None, chat: Optional[bool] = None,
                       stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
                       options: Optional[Mapping[str, Any]] = None,
-                      **keywords: "Unpack[DecodeOptions]") -> "FileStatistics":
+                      **keywords: "Unpack[GenerateOptions]") -> "FileStatistics":
         """Completes the prompts of a JSON Lines file into another one.
 
         source       a line each: {"prompt": text}, {"messages": [...]} or {"ids": [...]}, with an "id" of yours, if you like,
@@ -337,24 +357,28 @@ class Model(Opened):
         progress     a bar on standard error, of tqdm where that is installed; None: on a terminal
         batch_size to keywords   see generate
 
-        Each line is in the file as soon as those before it are, so nothing is lost by Ctrl-C or a crash.
+        Each line is in the file as soon as those before it are, so nothing is lost by Ctrl-C or a crash. RuntimeError while
+        another call, in whatever process, writes to the target.
         """
         from .jsonl import generate_file
-        template = _take_template(keywords)
+        template, decode = _split(keywords)
         return generate_file(self, source, target, batch_size=batch_size, resume=resume, progress=progress, chat=chat,
-                             stop=stop, keep_special=keep_special, template=template, decode={**(options or {}), **keywords})
+                             stop=stop, keep_special=keep_special, template=template, decode={**(options or {}), **decode})
 
     def stream(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
                keep_special: bool = False, on_step: Optional[OnStep] = None,
-               options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[DecodeOptions]") -> CompletionStream:
+               options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[GenerateOptions]") -> CompletionStream:
         """generate as an iterator over the text as it becomes final; see CompletionStream."""
-        ids = self.prompt_ids(prompt, chat=chat, **_take_template(keywords))
+        if "on_text" in keywords:
+            raise ValueError("a stream hands out the text itself; use generate() with on_text")
+        template, decode = _split(keywords)
+        ids = self.prompt_ids(prompt, chat=chat, **template)
 
         def run(emit: Callable[[str], Optional[bool]]) -> Completion:
             session = self._idle_session()
             try:
                 return session.complete(ids, stop=stop, keep_special=keep_special, on_text=emit, on_step=on_step,
-                                        options=options, **keywords)
+                                        options=options, **decode)
             finally:
                 self._idle.append(session)
         self.tokenizer()
@@ -535,6 +559,8 @@ class Session(Timeline):
 
     def truncate(self, n: int) -> None:
         """Forgets what was stored at positions >= n."""
+        if n < 0:
+            raise ValueError(f"{n} positions cannot be kept; 0 forgets all")
         with self._borrow() as handle:
             _native.library().dlx_session_truncate(handle, n)
 

@@ -117,9 +117,9 @@ class Tokenizer:
         return cls._open("dlx_tokenizer_open_pte", _native.encode_path(path))
 
     @classmethod
-    def from_pte_fd(cls, fd: int) -> "Tokenizer":
-        """From an open descriptor of a .pte, which stays yours and is needed during the call only."""
-        return cls._open("dlx_tokenizer_open_pte_fd", fd)
+    def from_pte_fd(cls, fd: _native.Descriptor) -> "Tokenizer":
+        """From an open descriptor of a .pte, or an open file, which stays yours and is needed during the call only."""
+        return cls._open("dlx_tokenizer_open_pte_fd", _native.descriptor(fd))
 
     @classmethod
     def from_pte_bytes(cls, data: Any) -> "Tokenizer":

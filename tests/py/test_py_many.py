@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import threading
 import weakref
@@ -14,7 +15,7 @@ import pytest
 from exported_files import DATA, exported  # noqa: F401 - a fixture
 
 import diffulex_edge
-from diffulex_edge import Model, running
+from diffulex_edge import Model, jsonl, running
 
 PROMPTS = ["count to three", "count to ten", "say hello", "and backwards", "once more"]
 SHORT = dict(max_new_tokens=12)
@@ -232,6 +233,26 @@ def test_files_that_are_something_else(model, tmp_path):
         model.generate_file(tmp_path / "nowhere", target)
 
 
+def test_two_cannot_write_to_one_file(model, tmp_path, monkeypatch):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_prompts(source)
+    answer, again = jsonl._answer, []
+
+    def and_another(*arguments):
+        program = ("import sys, diffulex_edge\n"
+                   "diffulex_edge.Model(sys.argv[1]).generate_file(*sys.argv[2:], chat=False, max_new_tokens=12)")
+        again.append(subprocess.run([sys.executable, "-c", program, model.path, source, target], capture_output=True,
+                                    text=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}))
+        with pytest.raises(RuntimeError, match="out.jsonl is being written by another generate_file"):
+            model.generate_file(source, target, chat=False, resume=False, **SHORT)
+        return answer(*arguments)
+    monkeypatch.setattr(jsonl, "_answer", and_another)
+    assert model.generate_file(source, target, chat=False, **SHORT) == (9, 0, 1)
+    monkeypatch.undo()
+    assert again[0].returncode == 1 and "is being written by another generate_file" in again[0].stderr
+    assert len(read(target)) == 9 and model.generate_file(source, target, chat=False, **SHORT) == (9, 9, 0)
+
+
 def test_files_with_variables_of_the_template(model, tmp_path):
     """For all lines, and for one line its own."""
     source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
@@ -285,6 +306,34 @@ def test_from_pretrained_exports_once(checkpoint, tmp_path, monkeypatch):
     with Model.from_pretrained(checkpoint, max_seq_len=64) as changed:
         assert changed.path != str(made) and not made.exists()
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+@pytest.mark.parametrize("length", [0, 4, 5000, -4])
+def test_from_pretrained_mends_a_damaged_file_of_the_cache(checkpoint, tmp_path, length):
+    kept = dict(max_seq_len=64, cache_dir=tmp_path / "cache")
+    with Model.from_pretrained(checkpoint, **kept) as model:
+        want = model.generate([5, 6, 7], **SHORT).ids
+        whole = open(model.path, "rb").read()
+    with open(model.path, "r+b") as file:
+        file.truncate(length if length >= 0 else len(whole) + length)
+    calls = []
+    with Model.from_pretrained(checkpoint, progress=lambda done, total: calls.append(done), **kept) as again:
+        assert again.generate([5, 6, 7], **SHORT).ids == want and open(again.path, "rb").read() == whole
+    assert calls and len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_from_pretrained_names_a_cache_that_cannot_be_used(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match="the cache folder .*file.* cannot be used: .*; give another as cache_dir"):
+            Model.from_pretrained(checkpoint, cache_dir=folder)
+    for name in ("DIFFULEX_EDGE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+    with pytest.raises(OSError, match="no home folder .* cache_dir"):
+        Model.from_pretrained(checkpoint)
 
 
 def test_from_pretrained_finds_names_in_the_hub_cache(checkpoint, tmp_path, monkeypatch):

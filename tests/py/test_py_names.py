@@ -75,7 +75,8 @@ def test_options_are_those_of_the_library():
                  diffulex_edge.Session.complete, diffulex_edge.Session.stream):
         own = set(inspect.signature(call).parameters)
         assert not own & set(diffulex_edge.DecodeOptions.__annotations__), call
-        assert inspect.signature(call).parameters["keywords"].annotation == "Unpack[DecodeOptions]"
+        kind = "GenerateOptions" if call.__qualname__.startswith("Model.") else "DecodeOptions"
+        assert inspect.signature(call).parameters["keywords"].annotation == f"Unpack[{kind}]"
 
 
 PROGRAM = """
@@ -83,14 +84,18 @@ import diffulex_edge
 from diffulex_edge import Completion, Model
 model = Model("a.pte")
 one: Completion = model.generate("a", temperature=0.5, stop_ids=[1, 2], block_length=None)
-many: "list[Completion]" = model.generate(["a", "b"], batch_size=2, threshold=0.9)
+many: "list[Completion]" = model.generate(["a", "b"], batch_size=2, threshold=0.9, enable_thinking=False)
+model.generate("a", tools=[], documents=[], chat_template="a", chat_template_kwargs={{"a": 1}}, temperature=0.5)
+model.generate_file("a", "b", enable_thinking=True, max_new_tokens=4)
+model.stream("a", enable_thinking=None, tools="[]")
 for piece in model.stream("a", gen_length=4):
     piece.upper()
 {line}
 """
 MISTAKES = ("model.generate('a', tempersture=3)", "model.stream('a', tempersture=3)", "model.generate('a', temperature='hot')",
             "model.session().complete([1], tempersture=3)", "diffulex_edge.generate(model.session(), [1], step=1)",
-            "model.generate_file('a', 'b', tempersture=3)", "model.generate(['a'], tempersture=3)")
+            "model.generate_file('a', 'b', tempersture=3)", "model.generate(['a'], tempersture=3)", "model.generate('a', enable_thinking='no')",
+            "model.session().complete([1], enable_thinking=False)")
 
 
 def type_checker():

@@ -628,3 +628,33 @@ def test_examples_of_the_documentation_run(exported, tmp_path):
             [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, env=environment
         )
         assert done.returncode == 0 and done.stdout, block + done.stderr
+
+
+def test_arguments_of_the_wrong_kind_are_refused(sdar):
+    for wrong in ([1.5], [22.0], [True], ["5"], [None], (2, 1.0)):
+        for name in ("stop_ids", "stop_id"):
+            with pytest.raises(ValueError, match=f"option '{name}': .* is no token id; expected whole numbers"):
+                sdar.generate([5, 6, 7], max_new_tokens=4, **{name: wrong})
+    for wrong in (True, 1.5, "x", [-1]):
+        with pytest.raises(ValueError, match="stop_ids.*expected at most 16 token ids"):
+            sdar.generate([5, 6, 7], max_new_tokens=4, stop_ids=wrong)
+    ids = sdar.generate([5, 6, 7], max_new_tokens=4, stop_ids=[]).ids
+    for several in (ids[1], [ids[1]], {ids[1]}, str(ids[1]), (ids[1], 3)):
+        assert sdar.generate([5, 6, 7], max_new_tokens=4, stop_ids=several).ids == ids[:ids.index(ids[1])]
+    for prompt in (b"hi", bytearray(b"hi"), memoryview(b"hi")):
+        with pytest.raises(ValueError, match="the prompt is (bytes|bytearray|memoryview); give text"):
+            sdar.generate(prompt)
+    with sdar.session() as session:
+        with pytest.raises(ValueError, match="whole numbers below 2..31, not bytes"):
+            session.generate(b"hi")
+        with pytest.raises(ValueError, match="-1 positions cannot be kept"):
+            session.truncate(-1)
+    with pytest.raises(ValueError, match=r"a stream hands out the text itself; use generate\(\) with on_text"):
+        sdar.stream("hi", on_text=print)
+
+
+def test_a_nul_is_no_part_of_a_chat_message(sdar):
+    for call in (sdar.generate, sdar.stream, sdar.prompt_ids):
+        with pytest.raises(ValueError, match="the prompt contains a NUL character, .*; chat=False takes it as it is"):
+            call("a\0b", chat=True)
+    assert sdar.tokenizer().decode(sdar.prompt_ids("a\0b", chat=False)) == "a\0b"

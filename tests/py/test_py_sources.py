@@ -1,7 +1,8 @@
 """Opening from descriptors and from memory: the same as from a path, and nothing of the source is needed afterwards."""
-import ctypes
+import io
 import mmap
 import os
+import shutil
 
 import numpy
 import pytest
@@ -99,5 +100,38 @@ def test_what_is_no_program(tmp_path, exported):
     os.close(writing)
     with pytest.raises(TypeError):
         Model.from_bytes("text")
-    with pytest.raises((TypeError, ctypes.ArgumentError)):
-        Model.from_fd("3")
+    for opens in (Model.from_fd, Method.from_fd, Tokenizer.from_pte_fd):
+        for wrong in ("3", 3.0, None, io.BytesIO(data)):
+            with pytest.raises(TypeError, match="is no open descriptor and no open file"):
+                opens(wrong)
+
+
+def test_open_files(exported):
+    path = exported("sdar-tiny")
+    with open(path, "rb") as file:
+        assert answers(Model.from_fd(file)) == answers(Model(path))
+        assert len(Tokenizer.from_pte_fd(file)) == len(Tokenizer.from_pte(path))
+    with open(FOLDER / "mlp_dynamic.pte", "rb") as file:
+        assert Method.from_fd(file).inputs
+
+
+@pytest.mark.parametrize("then", ["removed", "replaced", "overwritten", "elsewhere"])
+def test_a_model_keeps_its_tokenizer(exported, tmp_path, monkeypatch, then):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(exported("sdar-tiny"), "model.pte")
+    want = answers(Model("model.pte"))
+    model = Model("model.pte")
+    if then == "removed":
+        os.unlink("model.pte")
+    elif then == "replaced":
+        shutil.copy(exported("llada-tiny"), "other.pte")
+        os.replace("other.pte", "model.pte")
+    elif then == "overwritten":
+        with open("model.pte", "r+b") as file:
+            file.write(b"x" * 100)
+    else:
+        (tmp_path / "below").mkdir()
+        monkeypatch.chdir(tmp_path / "below")
+    assert answers(model) == want
+    with pytest.raises(ValueError, match="closed"):
+        model.tokenizer()

@@ -8,6 +8,7 @@ import itertools
 import json
 import queue
 import random
+import re
 import threading
 from pathlib import Path
 
@@ -642,3 +643,12 @@ def test_the_package_is_python_3_9():
 def test_a_workspace_is_what_the_model_opens(sdar):
     with Workspace(sdar, max_sessions=1) as workspace:
         assert workspace.model is sdar and workspace.kv_type == "float32"
+
+
+def test_the_sample_of_the_manual_runs(exported, capsys):
+    text = (Path(__file__).resolve().parent.parent.parent / "docs" / "PYTHON.md").read_text("utf-8")
+    sample, = [code for code in re.findall(r"```python\n(.*?)```", text, re.S) if "history.fork()" in code]
+    ids = [int(number) for row in re.findall(r"= \[([0-9, ]+)\]", sample) for number in row.split(",")]
+    assert len(ids) == 8 and max(ids) < 500, "small models have these too"
+    exec(sample.replace('"model.pte"', repr(str(exported("sdar-tiny")))), {})
+    assert capsys.readouterr().out.splitlines()[1] == "8"
