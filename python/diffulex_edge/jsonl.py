@@ -12,6 +12,11 @@ from .batches import complete_many
 from .errors import DlxError
 from .session import TEMPLATE_KEYWORDS
 
+try:
+    import fcntl
+except ImportError:     # no Unix
+    fcntl = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from .session import Model
 
@@ -50,26 +55,40 @@ def _key(record: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _answered(path: Path, keys: List[str]) -> Tuple[int, int]:
+def _answered(path: Path, file: Any, keys: List[str]) -> Tuple[int, int]:
     """(answers that the output has, bytes up to there). A last line that was cut short does not count."""
-    if not path.exists():
-        return 0, 0
     done = size = 0
-    with open(path, "rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                break
-            try:
-                key = json.loads(line)["key"]
-            except (ValueError, KeyError, TypeError):
-                raise ValueError(f"{path}, line {done + 1}, was not written by generate_file; give another output, or "
-                                 "resume=False to replace it") from None
-            if done >= len(keys) or key != keys[done]:
-                raise ValueError(f"{path}, line {done + 1}, answers another prompt, or was made with other options; give "
-                                 "another output, or resume=False to replace it")
-            done += 1
-            size += len(line)
+    for line in file:
+        if not line.endswith(b"\n"):
+            break
+        try:
+            key = json.loads(line)["key"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path}, line {done + 1}, was not written by generate_file; give another output, or "
+                             "resume=False to replace it") from None
+        if done >= len(keys) or key != keys[done]:
+            raise ValueError(f"{path}, line {done + 1}, answers another prompt, or was made with other options; give "
+                             "another output, or resume=False to replace it")
+        done += 1
+        size += len(line)
     return done, size
+
+
+def _open_output(path: Path) -> Any:
+    """For reading and writing, made where it is missing. Whoever has it open keeps others from writing to it, until it is
+    closed or the program ends; where the system or the file system has no locks, nobody does."""
+    file = open(os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666), "r+b")
+    if fcntl is None:
+        return file
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise RuntimeError(f"{path} is being written by another generate_file; wait for its end, or give another "
+                           "output") from None
+    except OSError:
+        pass
+    return file
 
 
 @contextlib.contextmanager
@@ -107,15 +126,16 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, templat
         raise ValueError(f"{path} is a folder, a device or a pipe; answers go to a file")
     if path.exists() and os.path.samefile(source, path):
         raise ValueError(f"{path} is the file that the prompts come from; give another output")
-    done, size = _answered(path, keys) if resume else (0, 0)
     failed = 0
-    with open(path, "r+b" if done else "wb") as out, _bar(len(records), done, progress) as tell:
-        out.truncate(size)
+    with _open_output(path) as out:
+        done, size = _answered(path, out, keys) if resume else (0, 0)
         out.seek(size)
-        for begin in range(done, len(records), batch_size * 8):    # in pieces: few answers wait for an earlier one
-            failed += _answer(model, records[begin:begin + batch_size * 8], keys[begin:], out, tell, batch_size,
-                              {"chat": chat, **template},
-                              {"stop": stop, "keep_special": keep_special, "options": decode})
+        out.truncate(size)
+        with _bar(len(records), done, progress) as tell:
+            for begin in range(done, len(records), batch_size * 8):    # in pieces: few answers wait for an earlier one
+                failed += _answer(model, records[begin:begin + batch_size * 8], keys[begin:], out, tell, batch_size,
+                                  {"chat": chat, **template},
+                                  {"stop": stop, "keep_special": keep_special, "options": decode})
     return FileStatistics(len(records), done, failed)
 
 

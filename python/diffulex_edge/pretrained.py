@@ -9,10 +9,11 @@ import os
 import re
 from ctypes import byref, c_void_p
 from pathlib import Path
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from . import _native
 from ._native import PathLike
+from .errors import IoError
 
 __all__ = ["cache_folder", "cached_export"]
 
@@ -22,8 +23,12 @@ def cache_folder() -> Path:
     named = os.environ.get("DIFFULEX_EDGE_CACHE")
     if named:
         return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "diffulex-edge"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(base or Path.home() / ".cache") / "diffulex-edge"
+    except RuntimeError:
+        raise IoError("there is no home folder to keep a cache in; name a folder as cache_dir, or in "
+                      "DIFFULEX_EDGE_CACHE") from None
 
 
 def _folder_of(name: PathLike) -> Path:
@@ -47,8 +52,9 @@ def _stamp(folder: Path, template: Optional[PathLike]) -> str:
 
 
 def cached_export(name: PathLike, cache: Optional[PathLike], settings: Dict[str, Any],
-                  progress: Optional[Callable[[int, int], Optional[bool]]]) -> Path:
-    """The .pte of a checkpoint, made now or before. settings: keywords of export_checkpoint"""
+                  progress: Optional[Callable[[int, int], Optional[bool]]], again: bool = False) -> Tuple[Path, bool]:
+    """(the .pte of a checkpoint, whether it was made now). settings: keywords of export_checkpoint. again: it is made
+    whether it is there or not"""
     import diffulex_edge
     folder = _folder_of(name)
     made_of = (os.path.abspath(folder), sorted(settings.items()), diffulex_edge.library_version())
@@ -56,11 +62,15 @@ def cached_export(name: PathLike, cache: Optional[PathLike], settings: Dict[str,
     title = re.sub(r"[^\w.-]", "_", Path(os.fspath(name)).name or "model")[:80]
     target = Path(cache) if cache is not None else cache_folder()
     path = target / f"{title}-{what}-{_stamp(folder, settings.get('chat_template'))}.pte"
-    if path.exists():
-        return path
-    target.mkdir(parents=True, exist_ok=True)
+    try:
+        if path.exists() and not again:
+            return path, False
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IoError(f"the cache folder {target} cannot be used: {error.strerror or error}; give another as cache_dir, or "
+                      "in DIFFULEX_EDGE_CACHE") from error
     diffulex_edge.export_checkpoint(folder, path, progress=progress, **settings)
     for older in target.glob(f"{title}-{what}-*.pte"):
         if older != path:
             older.unlink()      # whoever has it open keeps it
-    return path
+    return path, True
