@@ -239,6 +239,7 @@ def test_two_cannot_write_to_one_file(model, tmp_path, monkeypatch):
     answer, again = jsonl._answer, []
 
     def and_another(*arguments):
+        monkeypatch.undo()
         program = ("import sys, diffulex_edge\n"
                    "diffulex_edge.Model(sys.argv[1]).generate_file(*sys.argv[2:], chat=False, max_new_tokens=12)")
         again.append(subprocess.run([sys.executable, "-c", program, model.path, source, target], capture_output=True,
@@ -248,7 +249,6 @@ def test_two_cannot_write_to_one_file(model, tmp_path, monkeypatch):
         return answer(*arguments)
     monkeypatch.setattr(jsonl, "_answer", and_another)
     assert model.generate_file(source, target, chat=False, **SHORT) == (9, 0, 1)
-    monkeypatch.undo()
     assert again[0].returncode == 1 and "is being written by another generate_file" in again[0].stderr
     assert len(read(target)) == 9 and model.generate_file(source, target, chat=False, **SHORT) == (9, 9, 0)
 
