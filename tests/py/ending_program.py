@@ -106,12 +106,12 @@ elif how == "engine":
     from diffulex_edge.runtime import DiffusionEngine, DiffusionGenerationConfig
     engine = DiffusionEngine.from_pte(path)
     pieces = engine.generate_stream(PROMPT, DiffusionGenerationConfig(max_new_tokens=96, num_iterations=96, temperature=0,
-                                                                      confidence_threshold=1.0))
+                                                                      stop_ids=[], confidence_threshold=1.0))
     next(pieces)
 elif how == "engine-blocks":
     from diffulex_edge.runtime import DiffusionEngine, DiffusionGenerationConfig
     engine = DiffusionEngine.from_pte(path)
-    pieces = engine.generate_stream(PROMPT, DiffusionGenerationConfig(max_new_tokens=96, algorithm="blocks"))
+    pieces = engine.generate_stream(PROMPT, DiffusionGenerationConfig(max_new_tokens=96, algorithm="blocks", stop_ids=[]))
     next(pieces)
 elif how == "atexit":
     import atexit
