@@ -14,6 +14,7 @@ typedef struct spec {
     size_t n_fill;
     char align, sign, type, grouping; /* 0: not given */
     bool alternate, zero;
+    bool own;                 /* the template's: what it brings itself (fillings, signs, digits) is no less foreign */
     int64_t width, precision; /* precision -1: not given */
 } spec;
 
@@ -110,8 +111,9 @@ static bool add_fill(dlx_jx *x, dlx_jv_bytes *out, const spec *s, int64_t n, boo
     return true;
 }
 
-static bool add_digits(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const digits *d, bool own)
+static bool add_digits(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const digits *d, bool foreign)
 {
+    bool own = s->own && !foreign;
     size_t sign = strlen(d->sign), prefix = strlen(d->prefix);
     int64_t missing = s->width - (int64_t)(sign + prefix + d->n), left = missing, inside = 0, right = 0;
     char align = s->align ? s->align : s->zero ? '=' : '>';
@@ -146,8 +148,8 @@ static bool add_text(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_jv_s
     int64_t missing = s->width > (int64_t)chars ? s->width - (int64_t)chars : 0, left = 0;
     if (s->align == '>') left = missing;
     if (s->align == '^') left = missing / 2;
-    return add_fill(x, out, s, left, true) && dlx_jv_bytes_add(x, out, text->p, text->own, n) &&
-           add_fill(x, out, s, missing - left, true);
+    return add_fill(x, out, s, left, s->own) && dlx_jv_bytes_add(x, out, text->p, text->own, n) &&
+           add_fill(x, out, s, missing - left, s->own);
 }
 
 /* ---- "%" ----------------------------------------------------------------------------------------------------------
@@ -214,7 +216,8 @@ static bool percent_char(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_
         dlx_jv_bytes *b = dlx_jv_new_bytes(x);
         if (v->as.i < 0 || v->as.i > 0x10FFFF || (v->as.i >= 0xD800 && v->as.i <= 0xDFFF))
             return dlx_jx_fail(x, DLX_E_INVALID, "'%%c' needs a character");
-        if (!b || !dlx_jv_bytes_char(x, b, (uint32_t)v->as.i, !v->foreign) || !dlx_jv_bytes_end(x, b, 0, &text))
+        if (!b || !dlx_jv_bytes_char(x, b, (uint32_t)v->as.i, s->own && !v->foreign) ||
+            !dlx_jv_bytes_end(x, b, 0, &text))
             return false;
     }
     if (text.type != DLX_JV_STRING || text.as.string->chars != 1)
@@ -248,7 +251,7 @@ static bool percent_value(dlx_jx *x, dlx_jv_bytes *out, spec *s, const dlx_jv *v
     } else {
         return dlx_jx_fail(x, DLX_E_INVALID, "unsupported format character '%c'", type);
     }
-    return add_digits(x, out, s, &d, !v->foreign);
+    return add_digits(x, out, s, &d, v->foreign);
 }
 
 static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
@@ -257,6 +260,7 @@ static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
     spec s = {.align = '>', .precision = -1};
     dlx_jv v = dlx_jv_absent();
     bool minus = false;
+    size_t begin = p->at;
     if (p->at < f->n && f->p[p->at] == '(' && !percent_key(x, p, &v)) return false;
     for (; p->at < f->n && strchr("#0- +", f->p[p->at]) && f->p[p->at]; p->at++) {
         char c = f->p[p->at];
@@ -274,7 +278,8 @@ static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
     while (p->at < f->n && strchr("hlL", f->p[p->at]) && f->p[p->at]) p->at++;
     if (p->at >= f->n) return dlx_jx_fail(x, DLX_E_INVALID, "incomplete format");
     s.type = f->p[p->at++];
-    if (s.type == '%') return dlx_jv_bytes_text(x, out, "%", 1, f->own[p->at - 1]);
+    s.own = dlx_jv_is_own(f, begin, p->at);
+    if (s.type == '%') return dlx_jv_bytes_text(x, out, "%", 1, s.own);
     if (minus) s.align = '<';
     if (s.zero && !minus && strchr("diuxXoeEfFgG", s.type)) s.align = '=';
     if (v.type == DLX_JV_ABSENT && !next_value(x, p, &v)) return false;
@@ -381,15 +386,18 @@ static bool format_number(dlx_jx *x, dlx_jv_bytes *out, spec *s, const dlx_jv *v
         if (s->zero) return dlx_jx_fail(x, DLX_E_UNSUPPORTED, "groups of digits with leading zeros are not supported");
         group(&d, s->grouping);
     }
-    return add_digits(x, out, s, &d, !v->foreign);
+    return add_digits(x, out, s, &d, v->foreign);
 }
 
-static bool format_value(dlx_jx *x, dlx_jv_bytes *out, const dlx_jv *v, const char *p, const char *end)
+/* The specification is [begin, end) of f. */
+static bool format_value(dlx_jx *x, dlx_jv_bytes *out, const dlx_jv *v, const dlx_jv_string *f, size_t begin,
+                         size_t end)
 {
     spec s;
     dlx_jv text;
-    if (p == end) return dlx_jv_print(x, out, v);
-    if (!read_spec(x, &s, p, end)) return false;
+    if (begin == end) return dlx_jv_print(x, out, v);
+    if (!read_spec(x, &s, f->p + begin, f->p + end)) return false;
+    s.own = dlx_jv_is_own(f, begin, end);
     if (v->type == DLX_JV_STRING || v->type == DLX_JV_UNDEFINED) {
         if (v->type == DLX_JV_UNDEFINED || (s.type && s.type != 's') || s.sign || s.alternate || s.align == '=' ||
             s.grouping)
@@ -478,7 +486,7 @@ static bool format_field(dlx_jx *x, formatter *f, const dlx_jv_string *s, size_t
         v = text;
     }
     size_t from = colon < end ? colon + 1 : end;
-    return format_value(x, out, &v, s->p + from, s->p + end);
+    return format_value(x, out, &v, s, from, end);
 }
 
 bool dlx_jx_format(dlx_jx *x, const dlx_jv_string *s, const dlx_jx_arguments *a, dlx_jv *out)

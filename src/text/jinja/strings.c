@@ -106,6 +106,12 @@ bool dlx_jv_concat(dlx_jx *x, const dlx_jv_string *a, const dlx_jv_string *b, dl
            dlx_jv_bytes_end(x, bytes, 0, out);
 }
 
+bool dlx_jv_is_own(const dlx_jv_string *s, size_t begin, size_t end)
+{
+    while (begin < end && s->own[begin]) begin++;
+    return begin == end;
+}
+
 /* ---- places -------------------------------------------------------------------------------------------------------
  */
 

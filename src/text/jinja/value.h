@@ -179,6 +179,8 @@ bool dlx_jv_bytes_string(dlx_jx *x, dlx_jv_bytes *b, const dlx_jv_string *s);
 bool dlx_jv_bytes_char(dlx_jx *x, dlx_jv_bytes *b, uint32_t code_point, bool own);
 /* The string of bytes [begin, used). */
 bool dlx_jv_bytes_end(dlx_jx *x, dlx_jv_bytes *b, size_t begin, dlx_jv *out);
+/* Whether all bytes of [begin, end) are the template's. */
+bool dlx_jv_is_own(const dlx_jv_string *s, size_t begin, size_t end);
 /* A stretch of a string, in bytes. */
 bool dlx_jv_substring(dlx_jx *x, const dlx_jv_string *s, size_t begin, size_t end, dlx_jv *out);
 bool dlx_jv_concat(dlx_jx *x, const dlx_jv_string *a, const dlx_jv_string *b, dlx_jv *out);
