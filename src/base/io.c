@@ -30,12 +30,25 @@ static void changed_at(int64_t out[2], const struct stat *st)
 #endif
 }
 
+/* A folder in place of a file; the one that people name is that of the checkpoint. */
+static dlx_status no_file(const char *name, bool folder, dlx_error *err)
+{
+    char config[4096];
+    int n = snprintf(config, sizeof config, "%s/config.json", name);
+    if (folder && n > 0 && (size_t)n < sizeof config && dlx_is_file(config))
+        return dlx_fail(
+            err, DLX_E_IO,
+            "'%s' is a checkpoint folder, not a program: export it first: diffulex-edge export %s model.pte", name,
+            name);
+    return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", name);
+}
+
 /* What stands behind file->fd. */
 static dlx_status look_at(dlx_file *file, dlx_error *err)
 {
     struct stat st;
     if (fstat(file->fd, &st) != 0) return dlx_fail_errno(err, "read", file->name);
-    if (!S_ISREG(st.st_mode)) return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", file->name);
+    if (!S_ISREG(st.st_mode)) return no_file(file->name, S_ISDIR(st.st_mode), err);
     file->size = (uint64_t)st.st_size;
     changed_at(file->changed, &st);
     return DLX_OK;

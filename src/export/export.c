@@ -132,13 +132,40 @@ static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
     return n < f->vocab_size ? n : f->vocab_size;
 }
 
+static dlx_status has_tokenizer(bool *there, const char *folder, dlx_error *err)
+{
+    DLX_TRY(folder_has(there, folder, "tokenizer.json", err));
+    return *there ? DLX_OK : folder_has(there, folder, "vocab.json", err);
+}
+
+/* A folder without a tokenizer gives a program for token ids only, which is said; one whose other files of a tokenizer
+ * did not arrive is half fetched. */
+static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
+{
+    static const char *const others[] = {"merges.txt", "tokenizer_config.json", "added_tokens.json",
+                                         "special_tokens_map.json", "chat_template.jinja"};
+    const char *folder = x->checkpoint.folder;
+    char sentence[1024];
+    bool there;
+    DLX_TRY(has_tokenizer(&there, folder, err));
+    if (there) return DLX_OK;
+    for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(folder_has(&there, folder, others[i], err));
+    if (!x->options.notice) return DLX_OK;
+    snprintf(
+        sentence, sizeof sentence,
+        "'%.300s' has no tokenizer: the program takes token ids only, no text; fetch tokenizer.json (or vocab.json "
+        "and merges.txt) and tokenizer_config.json into the folder and export again if it should take text%s",
+        folder, dlx_incomplete_download(folder).s);
+    x->options.notice(x->options.notice_ctx, sentence);
+    return DLX_OK;
+}
+
 /* NULL: the checkpoint folder has none. */
 static dlx_status open_tokenizer(const exporter *x, dlx_tokenizer **t, dlx_error *err)
 {
     bool present;
     *t = NULL;
-    DLX_TRY(folder_has(&present, x->checkpoint.folder, "tokenizer.json", err));
-    if (!present) DLX_TRY(folder_has(&present, x->checkpoint.folder, "vocab.json", err));
+    DLX_TRY(has_tokenizer(&present, x->checkpoint.folder, err));
     if (!present) return DLX_OK;
     DLX_TRY(dlx_tokenizer_open_folder_with(t, x->checkpoint.folder, x->options.chat_template, err));
     int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
@@ -163,6 +190,7 @@ static dlx_status build(exporter *x, dlx_error *err)
     DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
     DLX_TRY(choose_lengths(x, err));
     check_block_fits(x);
+    DLX_TRY(check_tokenizer(x, err));
     const dlx_model_facts *f = &x->checkpoint.facts;
     DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->kv->kv, f->max_rows, f->max_context, err));
     DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));

@@ -299,7 +299,7 @@ static const file_case file_cases[] = {
     {"vocab.json", "{\"a\": 0}", DLX_E_FORMAT, "merges.txt': merge 0"},
     {"vocab.json", "{}", DLX_E_FORMAT, "merges.txt': merge 0"},
     {"vocab.json", "[", DLX_E_FORMAT, "vocab.json"},
-    {"merges.txt", NULL, DLX_E_IO, "merges.txt"},
+    {"merges.txt", NULL, DLX_E_IO, "has vocab.json, but not merges.txt"},
     {"merges.txt", "", DLX_OK, ""},
     {"merges.txt", "#version: 0.2\r\nh e\r\n\r\n\xC4\xA0 t", DLX_OK, ""},
     {"merges.txt", "h e\nhe\n", DLX_E_FORMAT, "merge 1 is 'he'"},
