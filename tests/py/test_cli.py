@@ -160,6 +160,8 @@ def test_inspect_states_the_memory_of_what_is_asked_for(tiny):
     report = dict(re.findall(r"^  (file, in memory|packed weights|KV cache|activations|program|all together) +(\d+) bytes", text, re.M))
     assert len(report) == 6 and int(report["all together"]) == sum(map(int, report.values())) / 2
     assert int(report["KV cache"]) == 2 * one["kv_cache"]
+    page = (ROOT / "docs" / "CLI.md").read_text()
+    assert set(re.findall(r"^\| `([^`]+)`: `", page, re.M)) == set(report), "docs/CLI.md lists the lines"
 
 
 @pytest.mark.parametrize("command", ("generate", "chat", "infill", "eval", "sudoku", "logits", "inspect"))

@@ -269,6 +269,26 @@ def test_a_model_that_is_overwritten_while_a_chat_has_it_open(model, tmp_path):
 
 # ---- inputs that are no files ----------------------------------------------------------------------------------------
 
+def test_a_conversation_from_a_folder(model, tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert fail("chat", model, stdin=folder) == "cannot read the standard input: Is a directory"
+    finally:
+        os.close(folder)
+
+
+def test_a_template_from_a_pipe(tmp_path):
+    """It is read once, however often the export needs the tokenizer."""
+    path, samples = tmp_path / "m.pte", tmp_path / "samples.jsonl"
+    samples.write_text('{"prompt": "What is 3 + 4?", "answer": "7"}\n' * 4)
+    script = (f"exec '{CLI}' export '{CHECKPOINT}' '{path}' --quantization int8-dynamic --rounding gptq "
+              f"--calibration '{samples}' --chat-template <(printf 'say {{{{ messages[0].content }}}}')")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert run("tokenize", path, "say hi") == run("tokenize", path, "--chat", "hi")
+    assert "has no template of this name" in fail("export", CHECKPOINT, path, "--chat-template", tmp_path)
+
+
 def test_a_fifo_does_not_block(tmp_path, checkpoint, model):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
