@@ -329,6 +329,8 @@ static void test_origin_of_what_a_format_prints(void **state)
         {"{{ f.format(5) }}", "{:|>3}x", "||5x"},
         {"{{ '{:|>3}'.format(f) }}", "a", "..a"},
         {"{{ '%3s|%d' % (f, 5) }}", "a", "..a.."},
+        {"{{ f.casefold() }}{{ f.expandtabs(2) }}{{ 'A\tB'.expandtabs(2) }}", "A\tB", "a\tbA B..."},
+        {"{{ ('<%s>'|safe) % f }}{{ ('{}'|safe).format(f) }}", "<", ".&lt;.&lt;"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         dlx_error e = {0};

@@ -157,6 +157,7 @@ static bool add_text(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_jv_s
 
 typedef struct percent {
     const dlx_jv_string *format;
+    bool markup;
     const dlx_jv *values;
     size_t at, used;
 } percent;
@@ -225,16 +226,18 @@ static bool percent_char(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_
     return add_text(x, out, s, text.as.string);
 }
 
-static bool percent_value(dlx_jx *x, dlx_jv_bytes *out, spec *s, const dlx_jv *v)
+static bool percent_value(dlx_jx *x, dlx_jv_bytes *out, spec *s, bool markup, const dlx_jv *v)
 {
     digits d;
     char type = s->type;
+    if (markup && strchr("cxXo", type)) return refuse(x, type, v); /* Python hides the value from these */
     if (type == 's' || type == 'r' || type == 'a') {
         dlx_jv_bytes *b = dlx_jv_new_bytes(x);
         dlx_jv text;
         if (type == 'a') return dlx_jx_fail(x, DLX_E_UNSUPPORTED, "'%%a' is not supported");
+        bool safe = !markup || (type == 's' && v->type == DLX_JV_STRING && v->markup);
         return b && (type == 's' ? dlx_jv_print(x, b, v) : dlx_jv_repr(x, b, v)) && dlx_jv_bytes_end(x, b, 0, &text) &&
-               add_text(x, out, s, text.as.string);
+               (safe || dlx_jv_escape(x, text.as.string, &text)) && add_text(x, out, s, text.as.string);
     }
     if (type == 'c') return percent_char(x, out, s, v);
     if (v->type == DLX_JV_UNDEFINED && strchr("efgEFG", type)) return dlx_jx_fail_undefined(x, v);
@@ -283,12 +286,13 @@ static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
     if (minus) s.align = '<';
     if (s.zero && !minus && strchr("diuxXoeEfFgG", s.type)) s.align = '=';
     if (v.type == DLX_JV_ABSENT && !next_value(x, p, &v)) return false;
-    return percent_value(x, out, &s, &v);
+    return percent_value(x, out, &s, p->markup, &v);
 }
 
-bool dlx_jx_percent(dlx_jx *x, const dlx_jv_string *format, const dlx_jv *values, dlx_jv *out)
+bool dlx_jx_percent(dlx_jx *x, const dlx_jv *text, const dlx_jv *values, dlx_jv *out)
 {
-    percent p = {.format = format, .values = values};
+    const dlx_jv_string *format = text->as.string;
+    percent p = {.format = format, .markup = text->markup, .values = values};
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     bool keys = false;
     if (!b) return false;
@@ -307,13 +311,16 @@ bool dlx_jx_percent(dlx_jx *x, const dlx_jv_string *format, const dlx_jv *values
                      values->type == DLX_JV_UNDEFINED;
     if (p.used < given && !keys && !container)
         return dlx_jx_fail(x, DLX_E_INVALID, "not all arguments converted during string formatting");
-    return dlx_jv_bytes_end(x, b, 0, out);
+    if (!dlx_jv_bytes_end(x, b, 0, out)) return false;
+    out->markup = text->markup;
+    return true;
 }
 
 /* ---- format() -----------------------------------------------------------------------------------------------------
  */
 
 typedef struct formatter {
+    bool markup;
     const dlx_jx_arguments *a;
     size_t next;        /* of the fields without a number */
     bool counts, names; /* fields without, with numbers were seen */
@@ -486,12 +493,18 @@ static bool format_field(dlx_jx *x, formatter *f, const dlx_jv_string *s, size_t
         v = text;
     }
     size_t from = colon < end ? colon + 1 : end;
-    return format_value(x, out, &v, s, from, end);
+    if (!f->markup) return format_value(x, out, &v, s, from, end);
+    bool safe = v.type == DLX_JV_STRING && v.markup;
+    if (safe && from < end) return dlx_jx_fail(x, DLX_E_INVALID, "markup cannot be printed by a format of its own");
+    dlx_jv_bytes *b = dlx_jv_new_bytes(x);
+    return b && format_value(x, b, &v, s, from, end) && dlx_jv_bytes_end(x, b, 0, &text) &&
+           (safe || dlx_jv_escape(x, text.as.string, &text)) && dlx_jv_bytes_string(x, out, text.as.string);
 }
 
-bool dlx_jx_format(dlx_jx *x, const dlx_jv_string *s, const dlx_jx_arguments *a, dlx_jv *out)
+bool dlx_jx_format(dlx_jx *x, const dlx_jv *format, const dlx_jx_arguments *a, dlx_jv *out)
 {
-    formatter f = {.a = a};
+    const dlx_jv_string *s = format->as.string;
+    formatter f = {.a = a, .markup = format->markup};
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     if (!b) return false;
     for (size_t i = 0; i < s->n; i++) {
@@ -516,5 +529,7 @@ bool dlx_jx_format(dlx_jx *x, const dlx_jv_string *s, const dlx_jx_arguments *a,
             return false;
         }
     }
-    return dlx_jv_bytes_end(x, b, 0, out);
+    if (!dlx_jv_bytes_end(x, b, 0, out)) return false;
+    out->markup = format->markup;
+    return true;
 }

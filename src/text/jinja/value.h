@@ -192,7 +192,15 @@ bool dlx_jv_replace(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *old,
                     dlx_jv *out);
 /* Characters of `set` (NULL: white space) taken from the ends. */
 bool dlx_jv_strip(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *set, bool left, bool right, dlx_jv *out);
-enum { DLX_JV_UPPER, DLX_JV_LOWER, DLX_JV_CAPITALIZE, DLX_JV_TITLE, DLX_JV_SWAPCASE, DLX_JV_FILTER_TITLE };
+enum {
+    DLX_JV_UPPER,
+    DLX_JV_LOWER,
+    DLX_JV_CAPITALIZE,
+    DLX_JV_TITLE,
+    DLX_JV_SWAPCASE,
+    DLX_JV_CASEFOLD,
+    DLX_JV_FILTER_TITLE
+};
 bool dlx_jv_change_case(dlx_jx *x, const dlx_jv_string *s, int how, dlx_jv *out);
 bool dlx_jv_pad(dlx_jx *x, const dlx_jv_string *s, int64_t left, int64_t right, const dlx_jv_string *fill, dlx_jv *out);
 /* n blanks, the template's own; none when n is negative. */
