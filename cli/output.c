@@ -99,6 +99,12 @@ int dlx_cli_columns(FILE *f)
     return n > 0 ? n : 80;
 }
 
+int dlx_cli_rows(FILE *f)
+{
+    struct winsize size;
+    return ioctl(fileno(f), TIOCGWINSZ, &size) == 0 && size.ws_row > 1 ? size.ws_row : 24;
+}
+
 void dlx_cli_put_text(FILE *f, const char *text, size_t n)
 {
     if (!dlx_cli_is_terminal(f)) {

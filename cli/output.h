@@ -25,6 +25,7 @@ bool dlx_cli_colours(FILE *f);
 bool dlx_cli_moves(FILE *f);
 /* Columns of the terminal behind f; 80 where there is none. */
 int dlx_cli_columns(FILE *f);
+int dlx_cli_rows(FILE *f); /* likewise; 24 where nobody says */
 
 /* A model's text. On a terminal control characters other than line end and tab become '?': text must not steer it. */
 void dlx_cli_put_text(FILE *f, const char *text, size_t n);

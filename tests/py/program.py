@@ -76,14 +76,14 @@ def traces(model):
     return json.loads(gzip.decompress((DATA / "traces" / f"{model}.json.gz").read_bytes()))
 
 
-def on_terminal(*args, columns=80, env=None, stdout=True):
+def on_terminal(*args, columns=80, rows=24, env=None, stdout=True):
     """(exit status, what appears on an 80-column terminal) of a run whose standard error, and output if `stdout`, is
     one."""
     main, side = pty.openpty()
     import fcntl
     import struct
     import termios
-    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     done = subprocess.Popen([CLI, *map(str, args)], stdin=subprocess.DEVNULL, stderr=side,
                             stdout=side if stdout else subprocess.DEVNULL,
                             env={**os.environ, "TERM": "xterm", **(env or {})})

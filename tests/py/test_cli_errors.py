@@ -175,7 +175,8 @@ def test_other_question_files(model, tmp_path):
 
 def test_questions_that_need_a_block_model(tmp_path):
     sdar = export(DATA / "checkpoints" / "sdar-tiny", tmp_path / "sdar.pte")
-    assert "llada.generate" in fail("sudoku", sdar, DEMO / "eval" / "heldout.jsonl")
+    done = start("sudoku", sdar, DEMO / "eval" / "heldout.jsonl")
+    assert (done.returncode, done.stdout) == (1, "") and "llada.generate" in done.stderr
 
 
 # ---- broken programs -------------------------------------------------------------------------------------------------
