@@ -141,6 +141,7 @@ static void bash(void)
     put_commands(" ");
     printf("\"\n        [ -z \"$command\" ] && words=\"$words --help --version\"\n"
            "        mapfile -t COMPREPLY < <(compgen -W \"$words\" -- \"$cur\")\n        return\n    fi\n"
+           "    [ \"$command\" = help ] && return\n"
            "    case \"$command:${prev//_/-}\" in\n");
     for (size_t i = 0; dlx_cli_commands[i]; i++) each_option(&(writer){dlx_cli_commands[i], bash_value});
     printf("    esac\n"

@@ -121,6 +121,7 @@ static int run(const dlx_cli_arguments *a)
     o.notice = on_notice;
     dlx_cli_catch_interrupts();
     dlx_status s = dlx_export(&o, &result, &err);
+    if (s == DLX_OK) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (s != DLX_OK) {
         dlx_cli_fail(&err);

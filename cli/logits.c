@@ -48,6 +48,7 @@ static int run_on(const dlx_cli_arguments *a, dlx_cli_running *r, const char *pa
         dlx_status s = forward(r, ids, n, block, &logits, &err);
         dlx_cli_catch_interrupts(); /* from here on the file is finished or removed */
         if (s == DLX_OK) s = dlx_write_logits(output, logits, (int32_t)n, r->facts->vocab_size, &err);
+        if (s == DLX_OK) dlx_cli_output_is_there();
         dlx_cli_progress_end();
         if (s != DLX_OK) status = dlx_cli_fail(&err);
     }

@@ -99,6 +99,12 @@ int dlx_cli_columns(FILE *f)
     return n > 0 ? n : 80;
 }
 
+int dlx_cli_rows(FILE *f)
+{
+    struct winsize size;
+    return ioctl(fileno(f), TIOCGWINSZ, &size) == 0 && size.ws_row > 1 ? size.ws_row : 24;
+}
+
 void dlx_cli_put_text(FILE *f, const char *text, size_t n)
 {
     if (!dlx_cli_is_terminal(f)) {
@@ -196,12 +202,18 @@ typedef enum signal_mode {
     SIGNAL_ENDS,  /* the program, at once */
     SIGNAL_ASKS,  /* the first asks, the second ends */
     SIGNAL_TALKS, /* asks; SIGINT any number of times */
+    SIGNAL_LATE,  /* the work is done: the first does nothing, the second ends what is left of the program */
 } signal_mode;
 
 static volatile sig_atomic_t mode;
 
 static void on_signal(int number)
 {
+    if (mode == SIGNAL_LATE) {
+        if (caught) _exit(DLX_CLI_OK);
+        caught = number;
+        return;
+    }
     bool again = caught && !(mode == SIGNAL_TALKS && number == SIGINT);
     if (mode == SIGNAL_ENDS || again) {
         ssize_t written = progress_shown ? write(STDERR_FILENO, progress_wipe, strlen(progress_wipe)) : 0;
@@ -218,8 +230,9 @@ static void handle_signals(signal_mode next, int flags)
     sigemptyset(&action.sa_mask);
     mode = next;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        bool ignored = numbers[i] == SIGHUP && sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler == SIG_IGN;
-        if (!ignored) sigaction(numbers[i], &action, NULL); /* nohup stays as it is */
+        /* nohup, and a shell that puts a job into the background: what they ignore stays ignored. */
+        bool ignored = sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN;
+        if (!ignored) sigaction(numbers[i], &action, NULL);
     }
 }
 
@@ -233,6 +246,12 @@ void dlx_cli_catch_interrupts(void)
     handle_signals(SIGNAL_ASKS, SA_RESTART);
 }
 
+void dlx_cli_output_is_there(void)
+{
+    handle_signals(SIGNAL_LATE, SA_RESTART);
+    caught = 0;
+}
+
 bool dlx_cli_interrupted(void)
 {
     return caught != 0;
@@ -240,7 +259,7 @@ bool dlx_cli_interrupted(void)
 
 int dlx_cli_signal(void)
 {
-    return caught;
+    return mode == SIGNAL_LATE ? 0 : caught;
 }
 
 void dlx_cli_rearm_interrupts(void)

@@ -25,6 +25,7 @@ bool dlx_cli_colours(FILE *f);
 bool dlx_cli_moves(FILE *f);
 /* Columns of the terminal behind f; 80 where there is none. */
 int dlx_cli_columns(FILE *f);
+int dlx_cli_rows(FILE *f); /* likewise; 24 where nobody says */
 
 /* A model's text. On a terminal control characters other than line end and tab become '?': text must not steer it. */
 void dlx_cli_put_text(FILE *f, const char *text, size_t n);
@@ -49,11 +50,14 @@ bool dlx_cli_flush(void);
 /* errno of the first print that failed, 0: none did. */
 int dlx_cli_output_error(void);
 
-/* SIGINT, SIGTERM and SIGHUP (unless it is ignored) end the program with 128 and their number: at once, until the
+/* SIGINT, SIGTERM and SIGHUP (those that are not ignored) end the program with 128 and their number: at once, until the
  * command calls dlx_cli_catch_interrupts. Called once, first. */
 void dlx_cli_end_on_signals(void);
 /* They ask to stop from now on, so that results can be printed and files removed; a second one ends the program. */
 void dlx_cli_catch_interrupts(void);
+/* The file that was to be written is at its place: the command has succeeded, whatever came since it was, and nothing
+ * but its summary is left to print. */
+void dlx_cli_output_is_there(void);
 bool dlx_cli_interrupted(void);
 /* The signal that asked, 0: none did. */
 int dlx_cli_signal(void);

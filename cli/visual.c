@@ -10,7 +10,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <wchar.h>
 
 #include "output.h"
@@ -162,12 +161,6 @@ static size_t put_token(sheet *s, const int32_t *ids, size_t i, size_t n_ids)
     return joined;
 }
 
-static int screen_lines(FILE *out)
-{
-    struct winsize size;
-    return ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_row > 1 ? size.ws_row : 24;
-}
-
 /* ---- drawing ---------------------------------------------------------------------------------------------------- */
 
 static void go_to_top(const dlx_cli_visual *v)
@@ -189,7 +182,7 @@ void dlx_cli_visual_wipe(dlx_cli_visual *v)
 /* The last lines of the sheet that fit the screen go over what is there. */
 static void show(dlx_cli_visual *v, const sheet *s, const char *bytes, long size)
 {
-    int most = screen_lines(v->out) - 1, first = s->line > most ? s->line - most : 0;
+    int most = dlx_cli_rows(v->out) - 1, first = s->line > most ? s->line - most : 0;
     if (v->lines) go_to_top(v);
     for (int i = first; i < s->line; i++) {
         long end = i + 1 < s->line ? s->start[i + 1] : size;

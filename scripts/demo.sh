@@ -15,7 +15,12 @@ while [ $# -gt 0 ]; do
     --all) count=(--all) ;;
     --count | --cpu)
         [ $# -gt 1 ] || { echo "$1 needs a value" >&2; exit 2; }
-        if [ "$1" = --cpu ]; then cpu=(--cpu "$2"); else count=(--count "$2"); fi
+        if [ "$1" = --cpu ]; then
+            cpu=(--cpu "$2")
+        else
+            [[ $2 =~ ^[1-9][0-9]{0,8}$ ]] || { echo "--count: expected a number of puzzles, got '$2'" >&2; exit 2; }
+            count=(--count "$2")
+        fi
         shift
         ;;
     *)

@@ -9,7 +9,17 @@
 
 #define HEADING "Solve\n"
 
-enum { LINES = 11 }; /* six rows, four rules, one caption */
+enum {
+    LINES = 11, /* six rows, four rules, one caption */
+    WIDTH = 19, /* of one board */
+};
+
+void dlx_cli_board_screen(dlx_cli_board *board)
+{
+    board->columns = dlx_cli_columns(stdout);
+    board->colours = dlx_cli_colours(stdout);
+    board->live = dlx_cli_moves(stdout) && board->columns > WIDTH && dlx_cli_rows(stdout) > LINES;
+}
 
 bool dlx_cli_board_set(dlx_cli_board *board, const char *prompt, const char *answer)
 {
@@ -79,16 +89,19 @@ static void draw_row(const dlx_cli_board *b, int row, bool answer, bool final)
 void dlx_cli_board_draw(dlx_cli_board *board, bool final, const char *caption)
 {
     static const char *const rule = "  +-------+-------+";
-    const char *second = board->live ? "" : rule;
+    bool beside = !board->live && board->columns > 2 * WIDTH; /* the puzzle, too */
+    const char *second = beside ? rule : "";
     if (!board->live && !final) return;
     if (board->drawn && board->live) printf("\033[%dA", LINES);
     board->drawn = true;
     for (int row = 0; row < DLX_CLI_BOARD_SIDE; row++) {
         if (row % 2 == 0) printf("%s%s\n", rule, second);
-        if (!board->live) draw_row(board, row, false, false);
+        if (beside) draw_row(board, row, false, false);
         draw_row(board, row, true, final);
         printf("\n");
     }
-    printf("%s%s\n%s%s\n", rule, second, caption, board->live ? "\033[K" : "");
+    /* One that takes two lines would be in the way of the next drawing. */
+    int room = board->live ? board->columns - 1 : (int)strlen(caption);
+    printf("%s%s\n%.*s%s\n", rule, second, room, caption, board->live ? "\033[K" : "");
     dlx_cli_flush();
 }

@@ -2,6 +2,7 @@
  * chat: a conversation on the terminal. Turns are kept as messages and rendered by the model's chat template; what of
  * the rendered prompt lies in the session's cache already is not run again. Ctrl-C ends an answer, not the program.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,7 +268,7 @@ static bool command(chat *c, const char *line)
 
 /* ---- loop ------------------------------------------------------------------------------------------------------- */
 
-/* A whole input: lines that end in a backslash are joined. The text is malloc'd; NULL with END or INTERRUPTED. */
+/* A whole input: lines that end in a backslash are joined. The text is malloc'd; NULL with anything but a line. */
 static dlx_cli_line read_input(chat *c, char **out)
 {
     const char *line, *prompt = "> ";
@@ -307,15 +308,19 @@ static bool goes_on(const chat *c)
     return dlx_cli_flush() && !stopped;
 }
 
-static void talk(chat *c)
+static int talk(chat *c)
 {
     char *text;
     for (bool going = true; going && goes_on(c);) {
         dlx_cli_rearm_interrupts();
         dlx_cli_line got = read_input(c, &text);
-        if (got == DLX_CLI_LINE_END) return;
+        if (got == DLX_CLI_LINE_END) break;
+        if (got == DLX_CLI_LINE_FAILED) {
+            dlx_cli_message("cannot read the standard input: %s", strerror(errno));
+            return DLX_CLI_FAILED;
+        }
         if (got == DLX_CLI_LINE_INTERRUPTED) {
-            if (!goes_on(c)) return;
+            if (!goes_on(c)) break;
             printf("Ctrl-D or /quit leaves\n");
             continue;
         }
@@ -329,6 +334,7 @@ static void talk(chat *c)
         }
         free(text);
     }
+    return DLX_CLI_OK;
 }
 
 static int open_chat(chat *c, const dlx_cli_arguments *a, const char *path)
@@ -369,7 +375,7 @@ static int run(const dlx_cli_arguments *a)
         if (dlx_cli_lines_interactive(c.lines))
             printf("%s, context of %d tokens%s. /help lists the commands.\n", dlx_family_name(c.r.facts->family),
                    c.r.facts->max_context, c.plain ? ", no chat template: lines are continued as they stand" : "");
-        talk(&c);
+        status = talk(&c);
     }
     dlx_cli_lines_close(c.lines);
     drop_turns(&c, 0, c.n_turns);

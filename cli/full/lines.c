@@ -163,10 +163,12 @@ dlx_cli_line dlx_cli_lines_read(dlx_cli_lines *l, const char *prompt, const char
     errno = 0;
     ssize_t n = getline(&l->buffer, &l->capacity, stdin);
     if (n < 0) {
-        bool interrupted = errno == EINTR || dlx_cli_interrupted();
+        int code = errno;
+        bool interrupted = code == EINTR || dlx_cli_interrupted(), failed = ferror(stdin) && !l->interactive;
         if (l->interactive) putchar('\n');
         clearerr(stdin);
-        return interrupted ? DLX_CLI_LINE_INTERRUPTED : DLX_CLI_LINE_END;
+        errno = code;
+        return interrupted ? DLX_CLI_LINE_INTERRUPTED : failed ? DLX_CLI_LINE_FAILED : DLX_CLI_LINE_END;
     }
     l->buffer[strcspn(l->buffer, "\n")] = '\0';
     size_t length = strlen(l->buffer);

@@ -8,7 +8,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef enum dlx_cli_line { DLX_CLI_LINE, DLX_CLI_LINE_INTERRUPTED, DLX_CLI_LINE_END } dlx_cli_line;
+typedef enum dlx_cli_line {
+    DLX_CLI_LINE,
+    DLX_CLI_LINE_INTERRUPTED,
+    DLX_CLI_LINE_END,
+    DLX_CLI_LINE_FAILED, /* the input cannot be read: errno says why */
+} dlx_cli_line;
 
 typedef struct dlx_cli_lines dlx_cli_lines;
 

@@ -43,6 +43,7 @@ static int write_outputs(const dlx_method *m, const char *path)
     }
     dlx_cli_catch_interrupts(); /* from here on the file is finished or removed */
     if (s == DLX_OK) s = dlx_write_tensors(path, names, out, n, &err);
+    if (s == DLX_OK) dlx_cli_output_is_there();
     free(out);
     free(text);
     free(names);

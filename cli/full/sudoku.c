@@ -9,6 +9,7 @@
 #include "full/board.h"
 #include "full/jsonl.h"
 #include "output.h"
+#include "progress.h"
 #include "running.h"
 
 enum { ANSWER_TOKENS = 48, DEFAULT_COUNT = 25, DEFAULT_SHOWN = 3, SHARES_MS = 1600, THRESHOLD_MS = 500 };
@@ -275,8 +276,7 @@ static dlx_status add_rules(game *g, dlx_error *err)
 static int play(game *g)
 {
     dlx_error err;
-    g->board.colours = dlx_cli_colours(stdout);
-    g->board.live = dlx_cli_moves(stdout);
+    dlx_cli_board_screen(&g->board);
     dlx_cli_catch_interrupts();
     if (solve_all(g, &err) != DLX_OK) return dlx_cli_fail(&err);
     if (dlx_cli_flag(g->arguments, "json", false))
@@ -295,6 +295,22 @@ static int prepare(game *g)
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
+/* The same: a program that cannot be decoded by these rules. */
+static int check_rules(game *g)
+{
+    dlx_error err;
+    dlx_cli_plan plan;
+    int32_t *ids;
+    size_t n;
+    const char *prompt = g->puzzles.list[0].prompt;
+    dlx_status s = dlx_tokenizer_encode(g->running.tokenizer, prompt, strlen(prompt), DLX_ENCODE_PLAIN, &ids, &n, &err);
+    if (s != DLX_OK) return dlx_cli_fail(&err);
+    for (size_t k = 0; s == DLX_OK && k < g->n_rules; k++)
+        s = dlx_cli_plan_make(&plan, g->running.facts, g->rules[k].decode, ids, n, &err);
+    dlx_free(ids);
+    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+}
+
 static int run(const dlx_cli_arguments *a)
 {
     game g = {.arguments = a};
@@ -309,6 +325,7 @@ static int run(const dlx_cli_arguments *a)
     if (dlx_cli_questions_read(&g.puzzles, a->positional[next], most, &err) != DLX_OK) status = dlx_cli_fail(&err);
     if (status == DLX_CLI_OK) status = prepare(&g);
     if (status == DLX_CLI_OK) status = dlx_cli_running_open(&g.running, a, path, true);
+    if (status == DLX_CLI_OK) status = check_rules(&g);
     if (status == DLX_CLI_OK) status = dlx_cli_running_load(&g.running, a, path);
     if (status == DLX_CLI_OK) status = play(&g);
     for (size_t k = 0; k < g.n_rules; k++) dlx_decode_options_free(g.rules[k].decode);

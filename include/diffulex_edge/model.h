@@ -178,8 +178,10 @@ DLX_API dlx_status dlx_batcher_forward(void *seat, const dlx_forward_call *call,
  *
  * What is written appears under its name when it is complete, and a failure leaves an older file as it was. A symbolic
  * link is followed, permissions and, where the system allows, owner of an older file are kept. A path that names a
- * folder, device, FIFO or socket is DLX_E_IO. A disk that is full is an error; SIGXFSZ, which announces that the
- * shell's limit on file sizes was met, is the program's to ignore.
+ * folder, device, FIFO or socket is DLX_E_IO, and so is a file that cannot be replaced: a mount point, somebody else's
+ * in a folder that lets nobody but its owner do that, an append-only one. Both are known before anything is written. A
+ * disk that is full is an error; SIGXFSZ, which announces that the shell's limit on file sizes was met, is the
+ * program's to ignore.
  */
 
 /* Whether a file could be written at `path`, for programs that ask before they work: DLX_OK, or what writing would

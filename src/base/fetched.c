@@ -63,3 +63,15 @@ dlx_fetched_hint dlx_incomplete_download(const char *folder)
     snprintf(hint.s, sizeof hint.s, "; the download is incomplete, fetch the rest with: hf download %s", repository);
     return hint;
 }
+
+dlx_fetched_hint dlx_fetch_the_rest(const char *folder)
+{
+    dlx_fetched_hint hint = dlx_incomplete_download(folder);
+    char repository[200];
+    if (*hint.s) return hint;
+    repository_of(repository, folder);
+    bool cached = strstr(folder, "models--") != NULL; /* elsewhere the files go where the others are */
+    snprintf(hint.s, sizeof hint.s, "; fetch the rest with: hf download %s%s%.80s", repository,
+             cached ? "" : " --local-dir ", cached ? "" : folder);
+    return hint;
+}

@@ -24,5 +24,7 @@ typedef struct dlx_fetched_hint {
     char s[320];
 } dlx_fetched_hint;
 dlx_fetched_hint dlx_incomplete_download(const char *folder);
+/* The half sentence where files are known to be missing: "; fetch the rest with: hf download ..." in any case. */
+dlx_fetched_hint dlx_fetch_the_rest(const char *folder);
 
 #endif

@@ -30,12 +30,25 @@ static void changed_at(int64_t out[2], const struct stat *st)
 #endif
 }
 
+/* A folder in place of a file; the one that people name is that of the checkpoint. */
+static dlx_status no_file(const char *name, bool folder, dlx_error *err)
+{
+    char config[4096];
+    int n = snprintf(config, sizeof config, "%s/config.json", name);
+    if (folder && n > 0 && (size_t)n < sizeof config && dlx_is_file(config))
+        return dlx_fail(
+            err, DLX_E_IO,
+            "'%s' is a checkpoint folder, not a program: export it first: diffulex-edge export %s model.pte", name,
+            name);
+    return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", name);
+}
+
 /* What stands behind file->fd. */
 static dlx_status look_at(dlx_file *file, dlx_error *err)
 {
     struct stat st;
     if (fstat(file->fd, &st) != 0) return dlx_fail_errno(err, "read", file->name);
-    if (!S_ISREG(st.st_mode)) return dlx_fail(err, DLX_E_IO, "'%s' is not a regular file", file->name);
+    if (!S_ISREG(st.st_mode)) return no_file(file->name, S_ISDIR(st.st_mode), err);
     file->size = (uint64_t)st.st_size;
     changed_at(file->changed, &st);
     return DLX_OK;
@@ -180,6 +193,50 @@ static bool has_kind(const char *path, mode_t kind)
 {
     struct stat st;
     return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == kind;
+}
+
+/* All that comes until the end, which nobody knows before. */
+static dlx_status read_to_end(char **out, size_t *size, int fd, const char *path, size_t limit, dlx_error *err)
+{
+    size_t n = 0, room = 4096;
+    char *p = malloc(room + 1);
+    while (p) {
+        ssize_t got = read(fd, p + n, room - n);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            dlx_status s = dlx_fail_errno(err, "read", path);
+            free(p);
+            return s;
+        }
+        n += (size_t)got;
+        if (got == 0 || n > limit) break;
+        if (n < room) continue;
+        room *= 2;
+        char *more = realloc(p, room + 1);
+        if (!more) free(p);
+        p = more;
+    }
+    if (!p) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading '%s'", path);
+    if (n > limit) {
+        free(p);
+        return dlx_fail(err, DLX_E_LIMIT, "'%s' has more than %zu bytes", path, limit);
+    }
+    p[n] = '\0';
+    *out = p;
+    *size = n;
+    return DLX_OK;
+}
+
+dlx_status dlx_read_text(char **out, size_t *size, const char *path, size_t limit, dlx_error *err)
+{
+    *out = NULL;
+    *size = 0;
+    if (dlx_is_file(path)) return dlx_read_file(out, size, path, limit, err);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd < 0) return dlx_fail_errno(err, "open", path);
+    dlx_status s = read_to_end(out, size, fd, path, limit, err);
+    close(fd);
+    return s;
 }
 
 bool dlx_is_folder(const char *path)

@@ -230,6 +230,37 @@ static dlx_status keep_rights(const dlx_output *out, const struct stat *older, d
     return dlx_fail_errno(err, "keep the permissions of", out->path);
 }
 
+/* Whether another file sits on the target's name (a bind mount), which no rename replaces. */
+static bool is_mounted(const dlx_output *out, const struct stat *older)
+{
+    struct stat folder;
+#if defined(STATX_ATTR_MOUNT_ROOT)
+    struct statx x;
+    if (statx(out->folder, out->name, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &x) == 0 &&
+        (x.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT))
+        return x.stx_attributes & STATX_ATTR_MOUNT_ROOT;
+#endif
+    return fstat(out->folder, &folder) == 0 && folder.st_dev != older->st_dev;
+}
+
+/* What would only be learnt when the work is done: that the older file cannot be replaced. */
+static dlx_status check_replaceable(const dlx_output *out, const struct stat *older, dlx_error *err)
+{
+    if (is_mounted(out, older))
+        return dlx_fail(
+            err, DLX_E_IO,
+            "cannot replace '%s': it is a mount point (a file that a container mounts by itself?); mount its "
+            "folder, or name another file",
+            out->path);
+    /* Removing a file as if it were a folder changes nothing, and fails for want of rights before it fails for that. */
+    if (unlinkat(out->folder, out->name, AT_REMOVEDIR) == 0 || (errno != EPERM && errno != EACCES)) return DLX_OK;
+    return dlx_fail(
+        err, DLX_E_IO,
+        "cannot replace '%s': its folder lets nobody but its owner do that, or it is append-only or immutable; "
+        "name another file",
+        out->path);
+}
+
 static dlx_status open_output(dlx_output *out, dlx_error *err)
 {
     struct stat older;
@@ -240,7 +271,10 @@ static dlx_status open_output(dlx_output *out, dlx_error *err)
     free(real);
     if (s != DLX_OK) return s;
     out->replaces = older.st_mode != 0;
-    if (out->replaces) out->older = id_of(&older);
+    if (out->replaces) {
+        out->older = id_of(&older);
+        DLX_TRY(check_replaceable(out, &older, err));
+    }
     sweep(out);
     out->fd = create_nameless(out);
     if (out->fd < 0) out->fd = with_free_name(out, create_named, -1);

@@ -38,8 +38,9 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_recipe recipe;
-    const char *metadata; /* what the file says about it */
-    bool solves;          /* weights are found by calibration */
+    const char *metadata;     /* what the file says about it */
+    bool solves;              /* weights are found by calibration */
+    dlx_tokenizer *tokenizer; /* of the folder, NULL: it has none */
     dlx_export_work work;
     const dlx_kv_choice *kv;
     uint64_t total; /* bytes of all blobs */
@@ -132,27 +133,44 @@ static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
     return n < f->vocab_size ? n : f->vocab_size;
 }
 
-/* NULL: the checkpoint folder has none. */
-static dlx_status open_tokenizer(const exporter *x, dlx_tokenizer **t, dlx_error *err)
+static dlx_status has_tokenizer(bool *there, const char *folder, dlx_error *err)
 {
-    bool present;
-    *t = NULL;
-    DLX_TRY(folder_has(&present, x->checkpoint.folder, "tokenizer.json", err));
-    if (!present) DLX_TRY(folder_has(&present, x->checkpoint.folder, "vocab.json", err));
-    if (!present) return DLX_OK;
-    DLX_TRY(dlx_tokenizer_open_folder_with(t, x->checkpoint.folder, x->options.chat_template, err));
-    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
-    if (mask >= 0 && (uint32_t)mask < (*t)->size && (*t)->kind[mask]) (*t)->mask_id = mask;
+    DLX_TRY(folder_has(there, folder, "tokenizer.json", err));
+    return *there ? DLX_OK : folder_has(there, folder, "vocab.json", err);
+}
+
+/* A folder without a tokenizer gives a program for token ids only, which is said; one whose other files of a tokenizer
+ * did not arrive is half fetched. */
+static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
+{
+    static const char *const others[] = {"merges.txt", "tokenizer_config.json", "added_tokens.json",
+                                         "special_tokens_map.json", "chat_template.jinja"};
+    const char *folder = x->checkpoint.folder;
+    char sentence[1024];
+    bool there;
+    DLX_TRY(has_tokenizer(&there, folder, err));
+    if (there) return DLX_OK;
+    for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(folder_has(&there, folder, others[i], err));
+    if (!x->options.notice) return DLX_OK;
+    snprintf(
+        sentence, sizeof sentence,
+        "'%.300s' has no tokenizer: the program takes token ids only, no text; fetch tokenizer.json (or vocab.json "
+        "and merges.txt) and tokenizer_config.json into the folder and export again if it should take text%s",
+        folder, dlx_incomplete_download(folder).s);
+    x->options.notice(x->options.notice_ctx, sentence);
     return DLX_OK;
 }
 
-static dlx_status solve(exporter *x, dlx_error *err)
+static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 {
-    dlx_tokenizer *t;
-    DLX_TRY(open_tokenizer(x, &t, err));
-    dlx_status s = dlx_export_solve(&x->work, &x->graph, &x->checkpoint, t, &x->options, x->pool, err);
-    dlx_tokenizer_close(t);
-    return s;
+    bool present;
+    DLX_TRY(has_tokenizer(&present, x->checkpoint.folder, err));
+    if (!present) return DLX_OK;
+    DLX_TRY(dlx_tokenizer_open_folder_with(&x->tokenizer, x->checkpoint.folder, x->options.chat_template, err));
+    dlx_tokenizer *t = x->tokenizer;
+    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
+    if (mask >= 0 && (uint32_t)mask < t->size && t->kind[mask]) t->mask_id = mask;
+    return DLX_OK;
 }
 
 static dlx_status build(exporter *x, dlx_error *err)
@@ -163,11 +181,13 @@ static dlx_status build(exporter *x, dlx_error *err)
     DLX_TRY(dlx_checkpoint_open(&x->checkpoint, o->model_path, &c, err));
     DLX_TRY(choose_lengths(x, err));
     check_block_fits(x);
+    DLX_TRY(check_tokenizer(x, err));
+    DLX_TRY(open_tokenizer(x, err));
     const dlx_model_facts *f = &x->checkpoint.facts;
     DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->kv->kv, f->max_rows, f->max_context, err));
     DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
     DLX_TRY(dlx_graph_verify(&x->graph, err));
-    if (x->solves) DLX_TRY(solve(x, err));
+    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
     DLX_TRY(x->backend->decompose(&x->graph, err));
     DLX_TRY(dlx_graph_prune(&x->graph, err));
     return dlx_graph_verify(&x->graph, err);
@@ -176,16 +196,12 @@ static dlx_status build(exporter *x, dlx_error *err)
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
 static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present, dlx_error *err)
 {
-    dlx_tokenizer *t;
     void *bytes;
     size_t n;
     *present = false;
-    DLX_TRY(open_tokenizer(x, &t, err));
-    if (!t) return DLX_OK;
-    dlx_status s = dlx_tokenizer_pack(t, &bytes, &n, err);
-    if (s == DLX_OK) x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, t);
-    dlx_tokenizer_close(t);
-    if (s != DLX_OK) return s;
+    if (!x->tokenizer) return DLX_OK;
+    DLX_TRY(dlx_tokenizer_pack(x->tokenizer, &bytes, &n, err));
+    x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, x->tokenizer);
     void *kept = dlx_arena_alloc(&x->arena, n);
     if (kept) memcpy(kept, bytes, n);
     dlx_free(bytes);
@@ -310,6 +326,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     dlx_status s = run(&x, err);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
+    dlx_tokenizer_close(x.tokenizer);
     dlx_pool_free(x.pool);
     dlx_graph_free(&x.graph);
     dlx_checkpoint_close(&x.checkpoint);

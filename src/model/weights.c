@@ -2,9 +2,10 @@
  * Weight files and their binding. Tensors of all files are sorted by name once; every role looks its tensor up, and
  * what no role took is an error, except buffers that can be computed.
  *
- * lm_head: without one in the file the embedding is the head, whatever config.json says. Where it says so and the file
- * has a head all the same, one that differs from the embedding is used, as transformers 5 does; but not for LLaDA,
- * whose forward pass looks at the configuration alone.
+ * lm_head: the embedding is the head where config.json says so. Where the file has a head all the same, one that
+ * differs from the embedding is used, as transformers 5 does; but not for LLaDA, whose forward pass looks at the
+ * configuration alone. A head that is missing otherwise was lost: Python's transformers fills such a one with random
+ * numbers.
  *
  * Names: fine-tuning scripts save with "model." doubled or left out; the prefix under which the embedding is found
  * counts.
@@ -143,9 +144,8 @@ static dlx_status check_shards(const dlx_checkpoint *c, const char *const *names
     if (!missing) return DLX_OK;
     char others[48] = " is";
     if (missing > 1) snprintf(others, sizeof others, " and %zu more are", missing - 1);
-    dlx_fetched_hint hint = dlx_incomplete_download(c->folder);
     return dlx_fail(err, DLX_E_IO, "'%s' names %zu files of weights, of which '%s'%s missing%s", path, n, first, others,
-                    *hint.s ? hint.s : "; fetch the rest of the checkpoint");
+                    dlx_fetch_the_rest(c->folder).s);
 }
 
 static dlx_status open_sharded(dlx_checkpoint *c, const char *path, dlx_error *err)
@@ -171,8 +171,11 @@ static dlx_status no_weights(const dlx_checkpoint *c, dlx_error *err)
     else if (dlx_folder_has(c->folder, ".bin") || dlx_folder_has(c->folder, ".bin.index.json"))
         what = "; convert its pytorch_model.bin to safetensors (Python: model.save_pretrained(folder))";
     DLX_TRY(dlx_refuse_adapter(c->folder, err));
+    if (!*what && dlx_folder_has(c->folder, ".safetensors"))
+        return dlx_fail(err, DLX_E_IO, "'%s' has files of weights, but neither %s nor %s, which says what is in them%s",
+                        c->folder, single_file, index_file, dlx_fetch_the_rest(c->folder).s);
     return dlx_fail(err, *what ? DLX_E_UNSUPPORTED : DLX_E_IO, "'%s' has no %s and no %s%s%s", c->folder, single_file,
-                    index_file, what, dlx_incomplete_download(c->folder).s);
+                    index_file, what, *what ? "" : dlx_fetch_the_rest(c->folder).s);
 }
 
 dlx_status dlx_weights_open(dlx_checkpoint *c, dlx_error *err)
@@ -376,6 +379,16 @@ static dlx_status same_bytes(bool *same, const dlx_st_tensor *a, const dlx_st_te
     return DLX_OK;
 }
 
+static dlx_status no_head(const binder *b, const char *name, const dlx_family_rules *rules, dlx_error *err)
+{
+    return dlx_fail(
+        err, DLX_E_FORMAT,
+        "tensor '%s', the output head, is missing from '%s', and config.json does not make the embedding the "
+        "head; fetch or save the checkpoint whole, or set \"%s\": true if the model was trained that way%s",
+        name, b->c->folder, rules->family == DLX_FAMILY_LLADA ? "weight_tying" : "tie_word_embeddings",
+        dlx_incomplete_download(b->c->folder).s);
+}
+
 static dlx_status bind_ends(binder *b, dlx_checkpoint *c, const dlx_family_rules *rules, dlx_error *err)
 {
     char name[MOST_TENSOR_NAME];
@@ -385,6 +398,7 @@ static dlx_status bind_ends(binder *b, dlx_checkpoint *c, const dlx_family_rules
     full_name(b, name, b->names->norm, "weight");
     DLX_TRY(take(b, &c->norm, name, 0, c->shape.hidden, err));
     full_name(b, name, b->names->lm_head, "weight");
+    if (find(b, name) == SIZE_MAX && !c->shape.tied) return no_head(b, name, rules, err);
     if (find(b, name) != SIZE_MAX) DLX_TRY(take(b, &head, name, c->shape.vocab_size, c->shape.hidden, err));
     bool by_config = c->shape.tied && rules->family == DLX_FAMILY_LLADA;
     bool same = false;
@@ -407,10 +421,21 @@ static bool computed_buffer(const char *name)
     return false;
 }
 
+/* The causal mask that GPT-style classes keep as a buffer: [..., n, n] of ones and zeros under the name of a bias. */
+static bool causal_mask(const dlx_st_tensor *t)
+{
+    static const char end[] = ".bias";
+    size_t n = strlen(t->name);
+    if (n < sizeof end || strcmp(t->name + n - (sizeof end - 1), end) || t->rank < 2) return false;
+    for (int i = 0; i + 2 < t->rank; i++)
+        if (t->dim[i] != 1) return false;
+    return t->dim[t->rank - 1] == t->dim[t->rank - 2] && t->dim[t->rank - 1] > 0;
+}
+
 static dlx_status nothing_left(const binder *b, const dlx_family_rules *rules, dlx_error *err)
 {
     for (size_t i = 0; i < b->n; i++)
-        if (!b->taken[i] && !computed_buffer(b->all[i]->name))
+        if (!b->taken[i] && !computed_buffer(b->all[i]->name) && !causal_mask(b->all[i]))
             return dlx_fail(err, DLX_E_FORMAT, "tensor '%.200s' in '%s' has no place in a %s model of %d layers",
                             b->all[i]->name, b->all[i]->file, dlx_family_name(rules->family), b->c->shape.layers);
     return DLX_OK;

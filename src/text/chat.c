@@ -116,7 +116,7 @@ static bool from_structures(dlx_jx *x, const dlx_chat_input *in, dlx_jv_list *li
     return x->status == DLX_OK;
 }
 
-/* Text of one part of a message's content; fails for what is no text. */
+/* Text of one part of a message's content, NULL: none; fails for what is no text. */
 static bool text_of_part(dlx_jx *x, const dlx_jv *part, size_t message, const dlx_jv_string **out)
 {
     const dlx_jv *type = NULL, *text = part;
@@ -130,6 +130,8 @@ static bool text_of_part(dlx_jx *x, const dlx_jv *part, size_t message, const dl
         *out = text->as.string;
         return true;
     }
+    /* Clients send parts of text that have none yet: *out stays NULL. */
+    if (type && dlx_jv_is_text(type, "text") && (!text || text->type == DLX_JV_NONE)) return true;
     bool named = type && type->type == DLX_JV_STRING && type->as.string->n < 60;
     return dlx_jx_fail(
         x, DLX_E_INVALID, "message %zu: this model's chat template takes text, and a part of the content is %s%.*s",
@@ -142,7 +144,7 @@ static bool join_parts(dlx_jx *x, const dlx_jv_list *parts, size_t message, dlx_
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     for (size_t i = 0; i < parts->n && b; i++) {
         const dlx_jv_string *text = NULL;
-        if (!text_of_part(x, &parts->v[i], message, &text) || !dlx_jv_bytes_string(x, b, text)) return false;
+        if (!text_of_part(x, &parts->v[i], message, &text) || (text && !dlx_jv_bytes_string(x, b, text))) return false;
     }
     return b && dlx_jv_bytes_end(x, b, 0, out);
 }

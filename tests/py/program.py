@@ -3,6 +3,7 @@ import gzip
 import json
 import os
 import pty
+import re
 import select
 import subprocess
 import time
@@ -43,8 +44,14 @@ def fail(*args, status=1, **kwargs):
 
 
 def export(checkpoint, output, quantization="none", *more):
-    run("export", "--hf-model-path", checkpoint, "--output-path", output, "--quantization", quantization, *more)
+    done = start("export", "--hf-model-path", checkpoint, "--output-path", output, "--quantization", quantization, *more)
+    assert (done.returncode, without_note(done.stderr)) == (0, ""), done.stderr
     return output
+
+
+def without_note(error):
+    """Standard error without the line about a checkpoint that has no tokenizer."""
+    return re.sub(r"^diffulex-edge: note: '.*' has no tokenizer: the program takes token ids only.*\n", "", error)
 
 
 def flags(options):
@@ -69,14 +76,14 @@ def traces(model):
     return json.loads(gzip.decompress((DATA / "traces" / f"{model}.json.gz").read_bytes()))
 
 
-def on_terminal(*args, columns=80, env=None, stdout=True):
+def on_terminal(*args, columns=80, rows=24, env=None, stdout=True):
     """(exit status, what appears on an 80-column terminal) of a run whose standard error, and output if `stdout`, is
     one."""
     main, side = pty.openpty()
     import fcntl
     import struct
     import termios
-    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    fcntl.ioctl(side, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
     done = subprocess.Popen([CLI, *map(str, args)], stdin=subprocess.DEVNULL, stderr=side,
                             stdout=side if stdout else subprocess.DEVNULL,
                             env={**os.environ, "TERM": "xterm", **(env or {})})

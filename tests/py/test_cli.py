@@ -160,6 +160,8 @@ def test_inspect_states_the_memory_of_what_is_asked_for(tiny):
     report = dict(re.findall(r"^  (file, in memory|packed weights|KV cache|activations|program|all together) +(\d+) bytes", text, re.M))
     assert len(report) == 6 and int(report["all together"]) == sum(map(int, report.values())) / 2
     assert int(report["KV cache"]) == 2 * one["kv_cache"]
+    page = (ROOT / "docs" / "CLI.md").read_text()
+    assert set(re.findall(r"^\| `([^`]+)`: `", page, re.M)) == set(report), "docs/CLI.md lists the lines"
 
 
 @pytest.mark.parametrize("command", ("generate", "chat", "infill", "eval", "sudoku", "logits", "inspect"))
@@ -362,6 +364,30 @@ def test_sudoku_on_a_terminal(sudoku):
     for shown in (screen, plain, dumb):
         visible = re.sub(r"\033\[[\d;]*[A-Za-z]", "", shown)
         assert all(len(line) <= 80 for line in visible.replace("\r", "\n").splitlines())
+
+
+def test_sudoku_on_a_small_terminal(sudoku):
+    """Nothing is drawn over what has scrolled away, and no line that is drawn over takes two."""
+    arguments = ("sudoku", sudoku["none"], HELDOUT, "--count", "1", "--threshold", "0.99", "--delay", "0")
+    status, screen = on_terminal(*arguments, columns=24)
+    drawn = screen[:screen.index("solved: ")]
+    assert status == 0 and "\033[11A" in drawn
+    lines = re.sub(r"\033\[[\d;]*[A-Za-z]", "", drawn).replace("\r", "").split("\n")[1:]
+    assert all(len(line) < 24 for line in lines), lines
+    for size in ({"rows": 11}, {"columns": 19}, {"columns": 38, "rows": 8}):
+        status, screen = on_terminal(*arguments, **size)
+        lines = re.sub(r"\033\[[\d;]*m", "", screen).replace("\r", "").split("\n")
+        assert status == 0 and "\033[11A" not in screen
+        boards = [line for line in lines if line.startswith(("  +", "  |"))]
+        assert len(boards) == 10 and {len(line) for line in boards} == {38 if size.get("columns", 80) > 38 else 19}
+
+
+def test_the_demonstration_checks_its_arguments():
+    script = ROOT / "scripts" / "demo.sh"
+    for arguments, words in ((("--count", "abc"), "--count: expected a number of puzzles, got 'abc'"),
+                             (("--count", "0"), "got '0'"), (("--count",), "--count needs a value"), (("x",), "demo.sh [")):
+        done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stdout) == (2, "") and words in done.stderr, done.stderr
 
 
 def test_eval_of_puzzles(sudoku, tmp_path):

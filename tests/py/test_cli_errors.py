@@ -124,12 +124,16 @@ def test_wrong_command_lines(model, arguments, words):
     (["inspect", "MODEL", "--max-context", "200"], "200 positions was asked for; the file allows 1 to 128"),
     (["generate", "TMP", "--prompt", "a"], "not a regular file"),
     (["generate", "CHECKPOINT/config.json", "--prompt", "a"], "config.json"),
+    (["generate", "CHECKPOINT", "a"], "is a checkpoint folder, not a program: export it first: diffulex-edge export CHECKPOINT model.pte"),
+    (["inspect", "CHECKPOINT"], "is a checkpoint folder, not a program"),
+    (["chat", "CHECKPOINT"], "is a checkpoint folder, not a program"),
     (["generate", "/dev/null", "--prompt", "a"], "not a regular file"),
 ], ids=lambda v: " ".join(v)[:40] if isinstance(v, list) else "")
 def test_impossible_requests(model, tmp_path, arguments, words):
     places = {"MODEL": str(model), "TMP": str(tmp_path), "CHECKPOINT": str(CHECKPOINT)}
     for name, place in places.items():
         arguments = [a.replace(name, place) for a in arguments]
+        words = words.replace(name, place)
     assert words in fail(*arguments)
     assert os.listdir(tmp_path) == [], "nothing was written"
 
@@ -171,7 +175,8 @@ def test_other_question_files(model, tmp_path):
 
 def test_questions_that_need_a_block_model(tmp_path):
     sdar = export(DATA / "checkpoints" / "sdar-tiny", tmp_path / "sdar.pte")
-    assert "llada.generate" in fail("sudoku", sdar, DEMO / "eval" / "heldout.jsonl")
+    done = start("sudoku", sdar, DEMO / "eval" / "heldout.jsonl")
+    assert (done.returncode, done.stdout) == (1, "") and "llada.generate" in done.stderr
 
 
 # ---- broken programs -------------------------------------------------------------------------------------------------

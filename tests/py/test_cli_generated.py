@@ -144,6 +144,8 @@ def test_bash(tmp_path):
     (tmp_path / "checkpoint").mkdir()
     assert in_bash(tmp_path, "gen") == ["generate"]
     assert in_bash(tmp_path, "help", "d") == ["detokenize", "doctor"]
+    assert in_bash(tmp_path, "he") == ["help"] and {"help", "chat", "--version"} < set(in_bash(tmp_path, ""))
+    assert in_bash(tmp_path, "help", "chat", "") == []
     assert in_bash(tmp_path, "export", "--quant") == ["--quantization", "--quantization-config"]
     assert in_bash(tmp_path, "export", "--quantization", "") == list(SCHEMES)
     assert in_bash(tmp_path, "export", "--quantization", "=", "int8-d") == ["int8-dynamic"]
@@ -166,7 +168,8 @@ def test_fish(tmp_path):
         assert done.stderr == ""
         return [row.split("\t")[0] for row in done.stdout.splitlines()]
 
-    assert offers("diffulex-edge gen") == ["generate"]
+    assert offers("diffulex-edge gen") == ["generate"] and offers("diffulex-edge he") == ["help"]
+    assert offers("diffulex-edge help d") == ["detokenize", "doctor"]
     assert sorted(offers("diffulex-edge export --quant")) == ["--quantization", "--quantization-config"]
     assert sorted(offers("diffulex-edge export --quantization ")) == sorted(SCHEMES)
     assert offers("diffulex-edge generate model.pte --block-le") == ["--block-length"]
@@ -208,6 +211,10 @@ def test_zsh(tmp_path):
         until("fast")
         type_in("\x15diffulex-edge tok\t")
         until("tokenize ")
+        type_in("\x15diffulex-edge he\t")
+        until("help ")
+        type_in("inf\t")
+        until("infill")
         type_in("\x15exit\n")
     finally:
         os.close(terminal)

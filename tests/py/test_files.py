@@ -1,5 +1,6 @@
 """Files and signals around the program: what is no file is neither replaced nor waited for, what is read is not written
 over, what changes meanwhile is an error, nothing half-written stays, and exit statuses say which signal ended it."""
+import contextlib
 import json
 import os
 import resource
@@ -9,12 +10,13 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
-from program import CLI, DATA, export, fail, run, run_json, start
+from program import CLI, DATA, export, fail, run, run_json, start, without_note
 from test_cli_chat import Terminal
 
 CHECKPOINT = DATA / "checkpoints" / "sdar-tiny"
@@ -142,6 +144,80 @@ def test_a_killed_export_leaves_nothing(larger, tmp_path, number):
         assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("number", (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
+def test_a_signal_behind_the_export_changes_nothing(tmp_path, number):
+    """The file is in place and its summary waits for a reader: the command has succeeded."""
+    path = tmp_path / "m.pte"
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    filled = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            filled += os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    process = subprocess.Popen([CLI, "export", str(CHECKPOINT), str(path)], stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    for _ in range(1000):
+        if path.exists():
+            break
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)
+    time.sleep(0.1)
+    with open(reader, "rb") as f:
+        printed = f.read()
+    assert (process.wait(timeout=60), process.stderr.read()) == (0, b"")
+    assert str(path).encode() in printed[filled:]
+    run("inspect", path)
+
+
+def test_a_job_whose_interrupts_are_ignored_keeps_ignoring_them(slow):
+    shell = f"trap '' INT; exec '{CLI}' generate '{slow}' --token-ids 1,2,3 --max-new-tokens 8 --stop-ids none"
+    process = subprocess.Popen(["bash", "-c", shell], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    for _ in range(5):
+        time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+# ---- targets that cannot be replaced ---------------------------------------------------------------------------------
+
+def refused_before_any_work(path, **how):
+    """The sentence of an export to `path` that fails before it reads the checkpoint, which is damaged."""
+    done = subprocess.run([CLI, "export", "/nonexistent/checkpoint", str(path)], capture_output=True, text=True,
+                          timeout=60, **how)
+    assert done.returncode == 1 and done.stdout == ""
+    return done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount, and become somebody else")
+def test_targets_that_no_rename_replaces(tmp_path):
+    path, other = tmp_path / "m.pte", tmp_path / "other.pte"
+    path.write_text("old")
+    other.write_text("older")
+    script = f"mount --bind '{other}' '{path}' && exec '{CLI}' export /nonexistent/checkpoint '{path}'"
+    done = subprocess.run(["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, timeout=60)
+    if "mount" in done.stderr and "mount point" not in done.stderr:
+        pytest.skip(f"nothing can be mounted here: {done.stderr}")
+    assert f"cannot replace '{path}': it is a mount point" in done.stderr and done.returncode == 1
+    assert "cannot replace" not in refused_before_any_work(path)  # without the mount
+
+    # A folder like /tmp: a file of somebody else, that everybody may write.
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    try:
+        folder.chmod(0o1777)
+        foreign = folder / "m.pte"
+        foreign.write_text("old")
+        foreign.chmod(0o666)
+        message = refused_before_any_work(foreign, user=65534, group=65534)
+        assert f"cannot replace '{foreign}': its folder lets nobody but its owner do that" in message
+        assert foreign.read_text() == "old" and os.listdir(folder) == ["m.pte"]
+        assert "cannot replace" not in refused_before_any_work(folder / "new.pte", user=65534, group=65534)
+    finally:
+        shutil.rmtree(folder)
+
+
 # ---- files that change -----------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("overwrite", (False, True))
@@ -163,7 +239,7 @@ def test_a_checkpoint_that_changes_while_it_is_exported(larger, tmp_path, overwr
                 f.write(bytes(1 << 20))
         else:
             os.truncate(weights, 1000000)
-        error = process.communicate(timeout=60)[1]
+        error = without_note(process.communicate(timeout=60)[1])
         assert process.returncode in (0, 1), "no signal"
         if process.returncode == 1:
             assert error.startswith("diffulex-edge: ") and "model.safetensors" in error and error.count("\n") == 1
@@ -192,6 +268,26 @@ def test_a_model_that_is_overwritten_while_a_chat_has_it_open(model, tmp_path):
 
 
 # ---- inputs that are no files ----------------------------------------------------------------------------------------
+
+def test_a_conversation_from_a_folder(model, tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert fail("chat", model, stdin=folder) == "cannot read the standard input: Is a directory"
+    finally:
+        os.close(folder)
+
+
+def test_a_template_from_a_pipe(tmp_path):
+    """It is read once, however often the export needs the tokenizer."""
+    path, samples = tmp_path / "m.pte", tmp_path / "samples.jsonl"
+    samples.write_text('{"prompt": "What is 3 + 4?", "answer": "7"}\n' * 4)
+    script = (f"exec '{CLI}' export '{CHECKPOINT}' '{path}' --quantization int8-dynamic --rounding gptq "
+              f"--calibration '{samples}' --chat-template <(printf 'say {{{{ messages[0].content }}}}')")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert run("tokenize", path, "say hi") == run("tokenize", path, "--chat", "hi")
+    assert "has no template of this name" in fail("export", CHECKPOINT, path, "--chat-template", tmp_path)
+
 
 def test_a_fifo_does_not_block(tmp_path, checkpoint, model):
     fifo = tmp_path / "fifo"

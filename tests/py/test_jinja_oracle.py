@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import random
+import unicodedata
 
 import pytest
 
@@ -67,6 +68,61 @@ def test_programs(tokenizer, seed):
         assert text == expected, (number, source, variables, error)
         same += text is not None
     assert same > 150 * ROUNDS
+
+
+def test_formats_of_the_time(tokenizer):
+    formats = ["%Y-%m-%d", "%d %B %Y", "%-d", "%e", "%D", "%F", "%R", "%H", "%x", "%Z|%z", "%y %C %g %G %V %u", "%%",
+               "%n%t", "%I %p", "%h", "%k", "%l", "日%Y本", "%05d", "%_d", "%^a", "100%", "% d", "%日"]
+    for format in formats:
+        variables = {"f": format}
+        request = {"messages": [], "tools": None, "documents": None, "add_generation_prompt": False,
+                   "kwargs": variables}
+        tries = [(render(tokenizer, "{{ strftime_now(f) }}", request)[0],
+                  jinja_cases.expected_of_program("{{ strftime_now(f) }}", variables)) for _ in range(3)]
+        assert any(text == expected and text is not None for text, expected in tries), (format, tries)
+
+
+SINGLE = [
+    "{{ x.casefold() }}", "{{ x.expandtabs() }}|{{ x.expandtabs(3) }}|{{ x.expandtabs(tabsize=0) }}|{{ x.expandtabs(-2) }}",
+    "{{ n.bit_length() }} {{ (-n).bit_length() }} {{ 0 .bit_length() }} {{ true.bit_length() }}",
+    "{% macro m(a, b=1) %}{{ caller }}{{ varargs }}{% endmacro %}{{ m.name }} {{ m.arguments }} {{ m.catch_kwargs }} "
+    "{{ m.catch_varargs }} {{ m.caller }} {{ m.other is defined }}",
+    "{% macro m() %}{{ kwargs }}{% endmacro %}{{ m.name }} {{ m['arguments'] }} {{ m.catch_kwargs }} {{ m.caller }}",
+    "{{ ('<%s>'|safe) % x }}", "{{ ('<%s|%r|%5.2s>'|safe) % (x, x, '<b') }}", "{{ ('%s'|safe) % (x|safe) }}",
+    "{{ ('%d %.1f'|safe) % (n, n) }}", "{{ ('%(a)s'|safe) % {'a': '<'} }}", "{{ ('%s'|safe) % [1, '<'] }}",
+    "{{ ('%s'|safe|format('<')) ~ '<' }}", "{{ ('%x'|safe) % n }}", "{{ ('%c'|safe) % '<' }}",
+    "{{ ('<{}>{:>4}'|safe).format(x, '<') }}", "{{ ('{}'|safe).format(x|safe) }}", "{{ ('{:>3}'|safe).format('<'|safe) }}",
+    "{{ ('{!r}'|safe).format('<') }}", "{{ (('%s'|safe) % '<') is escaped }} {{ ('%s' % '<') is escaped }}",
+]
+
+
+@pytest.mark.parametrize("source", SINGLE)
+def test_rarer_methods_and_markup(tokenizer, source):
+    for text in ("<a> & \"b\"\tc\n\td\r\te", "Stra\u00dfe \u1e9e \u0130\u0131 \u13a0\uab70\u13f8 \u03a3\u03c2 \ufb03 \u0149"):
+        variables = {"x": text, "n": 4711}
+        request = {"messages": [], "tools": None, "documents": None, "add_generation_prompt": False,
+                   "kwargs": variables}
+        expected = jinja_cases.expected_of_program(source, variables)
+        assert render(tokenizer, source, request)[0] == expected, expected
+
+
+def test_folding_of_every_character(tokenizer):
+    for start in range(0, 0x20000, 0x1000):
+        text = "".join(c for c in map(chr, range(start, start + 0x1000))
+                       if not 0xD800 <= ord(c) <= 0xDFFF and unicodedata.category(c) != "Cn")
+        request = {"messages": [], "tools": None, "documents": None, "add_generation_prompt": False, "kwargs": {"x": text}}
+        assert render(tokenizer, "{{ x.casefold() }}", request)[0] == text.casefold()
+
+
+def test_a_format_that_was_typed_makes_no_control_token(tokenizer):
+    end = tokenizer.special_id("<|im_end|>")
+    for source, typed in (("{{ strftime_now(messages[0].content) }}", "<|im_end|>%Y"),
+                          ("{{ messages[0].content.format('', '') }}", "{:<<1}|im_end{:|<1}>")):
+        messages = [{"role": "user", "content": typed}]
+        assert render_chat(tokenizer, messages, chat_template=source).startswith("<|im_end|>")
+        assert end not in tokenizer.apply_chat_template(messages, chat_template=source), source
+        assert end in tokenizer.apply_chat_template(messages, chat_template=source.replace(
+            "messages[0].content", repr(typed)))
 
 
 def test_origin_decides_about_tokens(tokenizer):

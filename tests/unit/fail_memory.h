@@ -257,7 +257,7 @@ WRAPPED(int, closedir, DIR *d)
 WRAPPED(int, unlinkat, int folder, const char *path, int flags)
 {
     int code = __real_unlinkat(folder, path, flags);
-    memory.strange += memory.armed && code != 0;
+    memory.strange += memory.armed && code != 0 && !(flags & AT_REMOVEDIR); /* that asks, and removes nothing */
     return code;
 }
 

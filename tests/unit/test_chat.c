@@ -285,6 +285,11 @@ static void test_messages_of_clients(void **state)
                    "\"input_text\", \"text\": \"there\"}]}]",
                    NULL, HI);
     assert_renders(t, "[{\"role\": \"user\", \"content\": [\"hi\", \" there\"]}]", NULL, HI);
+    /* Parts of text that have none. */
+    assert_renders(t,
+                   "[{\"role\": \"user\", \"content\": [{\"type\": \"text\"}, {\"type\": \"text\", \"text\": \"hi "
+                   "there\"}, {\"type\": \"text\", \"text\": null}]}]",
+                   NULL, HI);
     assert_renders(t, "[{\"role\": \"assistant\", \"content\": [{\"type\": \"refusal\", \"refusal\": \"no\"}]}]", NULL,
                    "<|im_start|>assistant\nno<|im_end|>\n");
     /* No content beside tool calls: this template fails on null, and gets "". */
@@ -477,10 +482,12 @@ static void test_arguments(void **state)
         "[{}]",
         "[{\"role\": 7}]",
         "[{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": \"x\"}]}]",
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": 7}]}]",
     };
-    static const char *const parts[] = {"must be a JSON array", "message 0 must be an object", "no role", "no role",
-                                        "of type image_url"};
-    for (size_t i = 0; i < 5; i++) {
+    static const char *const parts[] = {
+        "must be a JSON array", "message 0 must be an object", "no role", "no role", "of type image_url",
+        "of type text"};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         assert_int_equal(dlx_chat_encode_json(t, messages[i], strlen(messages[i]), NULL, &ids, &n, &err),
                          DLX_E_INVALID);
         if (!strstr(err.message, parts[i])) fail_msg("%s", err.message);

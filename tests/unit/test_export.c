@@ -137,6 +137,39 @@ static void a_program_too_small_for_a_block_is_noticed(void **state)
     }
 }
 
+/* Without a tokenizer the program takes ids only, and says so; what is left of one that was not fetched is refused. */
+static void a_folder_without_a_tokenizer_is_noticed(void **state)
+{
+    (void)state;
+    copy at = new_folder();
+    char path[1024], said[600] = "";
+    target t = new_target("m.pte");
+    dlx_error err = {0};
+    dlx_export_options o = dlx_export_options_default();
+    path_in(path, at.folder, "config.json");
+    assert_int_equal(symlink(TINY("sdar") "/config.json", path), 0);
+    path_in(path, at.folder, "model.safetensors");
+    assert_int_equal(symlink(TINY("sdar") "/model.safetensors", path), 0);
+    o.model_path = at.folder;
+    o.output_path = t.path;
+    if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    o.notice = on_notice;
+    o.notice_ctx = said;
+    if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_non_null(strstr(said, "has no tokenizer: the program takes token ids only, no text; fetch tokenizer.json"));
+    static const char *const rests[] = {"tokenizer.json", "vocab.json", "tokenizer_config.json"};
+    for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+        path_in(path, at.folder, rests[i]);
+        assert_int_equal(symlink("../../blobs/0123", path), 0);
+        assert_int_equal(dlx_export(&o, NULL, &err), DLX_E_IO);
+        if (!strstr(err.message, "the download is incomplete") || !strstr(err.message, rests[i]))
+            fail_msg("%s", err.message);
+        remove_file(&at, rests[i]);
+    }
+    remove_target(&t);
+    remove_copy(&at);
+}
+
 static void expect_lengths(const char *checkpoint, int32_t max_seq_len, int32_t max_rows, int32_t context, int32_t rows)
 {
     int32_t c = 0, r = 0;
@@ -252,6 +285,7 @@ int main(void)
         cmocka_unit_test(progress_cancels_and_leaves_nothing),
         cmocka_unit_test(lengths_are_the_checkpoints_or_smaller),
         cmocka_unit_test(a_program_too_small_for_a_block_is_noticed),
+        cmocka_unit_test(a_folder_without_a_tokenizer_is_noticed),
         cmocka_unit_test(wrong_options_are_refused),
         cmocka_unit_test(a_folder_without_a_tokenizer_is_exported_for_ids),
     };

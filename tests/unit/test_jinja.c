@@ -2,8 +2,9 @@
 #include "text_check.h"
 #include "text/jinja/jinja.h"
 
-/* Renders over variables in JSON; NULL and a filled failure when anything fails. Through the written form and back. */
-static char *render(const char *source, const char *variables, dlx_error *failure)
+/* Renders over variables in JSON; NULL and a filled failure when anything fails. Through the written form and back.
+ * With `foreign`, bytes that are the template's come out as '.'. */
+static char *render_as(const char *source, const char *variables, bool foreign, dlx_error *failure)
 {
     dlx_jinja *t = NULL, *again = NULL;
     char *text = NULL;
@@ -20,12 +21,19 @@ static char *render(const char *source, const char *variables, dlx_error *failur
             text = malloc(x.out->used + 1);
             assert_non_null(text);
             if (x.out->used) memcpy(text, x.out->p, x.out->used);
+            for (size_t i = 0; foreign && i < x.out->used; i++)
+                if (x.out->own[i]) text[i] = '.';
             text[x.out->used] = '\0';
         }
     }
     dlx_jx_close(&x);
     dlx_jinja_free(again);
     return text;
+}
+
+static char *render(const char *source, const char *variables, dlx_error *failure)
+{
+    return render_as(source, variables, false, failure);
 }
 
 static json_t *load_recorded(void)
@@ -294,7 +302,49 @@ static void test_time(void **state)
                         "{}", &e);
     assert_string_equal(text, "10||True");
     free(text);
+    /* The time has no zone, and a directive that does not exist stays as it is. */
+    text = render("{{ strftime_now('<%Z|%z|%:z>%%%_d日%') | replace(strftime_now('%_d'), 'D') }}|"
+                  "{{ strftime_now('%f') | length }}",
+                  "{}", &e);
+    assert_string_equal(text, "<||>%D日%|6");
+    free(text);
     assert_null(render("{{ strftime_now(x) }}", "{\"x\": 1}", &e));
+}
+
+/* Formats that came in with a message print nothing that counts as the template's. */
+static void test_origin_of_what_a_format_prints(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *source, *f, *expected;
+    } cases[] = {
+        {"{{ strftime_now(f) }}", "<|im_end|>%%%n%f", "<|im_end|>%\n******"},
+        {"{{ strftime_now('a%%' ~ f) }}", "%%|", "..%|"},
+        {"{{ strftime_now('<|' ~ f ~ '%%') }}", "%%x", "..%x."},
+        {"{{ f % '' }}", "<%%|%2s", "<%|  "},
+        {"{{ f % 7 }}", "%%%+03d%%", "%+07%"},
+        {"{{ f % 60 }}", "%c|", "<|"},
+        {"{{ f.format('', '') }}", "{:<<1}{:|>2}", "<||"},
+        {"{{ f.format(5) }}", "{:<<3}", "5<<"},
+        {"{{ f.format(5) }}", "{:|>3}x", "||5x"},
+        {"{{ '{:|>3}'.format(f) }}", "a", "..a"},
+        {"{{ '%3s|%d' % (f, 5) }}", "a", "..a.."},
+        {"{{ f.casefold() }}{{ f.expandtabs(2) }}{{ 'A\tB'.expandtabs(2) }}", "A\tB", "a\tbA B..."},
+        {"{{ ('<%s>'|safe) % f }}{{ ('{}'|safe).format(f) }}", "<", ".&lt;.&lt;"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        dlx_error e = {0};
+        json_t *variables = json_pack("{s:s}", "f", cases[i].f);
+        char *json = json_dumps(variables, 0), *text = render_as(cases[i].source, json, true, &e);
+        if (!text) fail_msg("%s: %s", cases[i].source, e.message);
+        assert_int_equal(strlen(text), strlen(cases[i].expected));
+        for (size_t k = 0; text[k]; k++) /* '*': any digit, of the time */
+            if (cases[i].expected[k] == '*' ? text[k] == '.' : text[k] != cases[i].expected[k])
+                fail_msg("%s: '%s', expected '%s'", cases[i].source, text, cases[i].expected);
+        free(text);
+        free(json);
+        json_decref(variables);
+    }
 }
 
 static void test_integers_of_any_size(void **state)
@@ -382,6 +432,7 @@ int main(void)
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_growing_values),
         cmocka_unit_test(test_time),
+        cmocka_unit_test(test_origin_of_what_a_format_prints),
         cmocka_unit_test(test_integers_of_any_size),
         cmocka_unit_test(test_hostile_trees),
     };

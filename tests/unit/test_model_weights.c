@@ -280,7 +280,14 @@ static void heads_are_tied_as_published(void **state)
         open_or_fail(&c, at.folder);
         assert_true(!c.shape.tied && c.lm_head != c.embed);
         dlx_checkpoint_close(&c);
+        /* Nothing says that the embedding is the head: it was lost. */
         change_tensor(&at, SINGLE, (change){.name = cases[i].head});
+        dlx_error e = {0};
+        assert_int_equal(dlx_checkpoint_open(&c, at.folder, NULL, &e), DLX_E_FORMAT);
+        if (!strstr(e.message, "the output head, is missing") || !strstr(e.message, cases[i].key))
+            fail_msg("%s", e.message);
+        dlx_checkpoint_close(&c);
+        edit_json(&at, "config.json", cases[i].key, "true");
         open_or_fail(&c, at.folder);
         assert_true(c.shape.tied && c.lm_head == c.embed);
         dlx_checkpoint_close(&c);
@@ -359,6 +366,26 @@ static void buffers_that_follow_from_the_configuration_are_left(void **state)
     edit_tensors(&at, SINGLE, apply, &(change){.name = ""}, &extra);
     expect_error(&at, DLX_E_FORMAT, "unmasked_bias", "has no place");
     remove_copy(&at);
+    /* A causal mask of GPT-style classes; what has its name and not its shape is no mask. */
+    static const uint8_t ones[16] = {1, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1};
+    for (int64_t columns = 2; columns <= 4; columns += 2) {
+        at = copy_checkpoint(TINY("dream"));
+        dlx_st_tensor mask = {.name = "model.layers.0.self_attn.bias", .dtype = DLX_U8, .rank = 4};
+        mask.dim[0] = mask.dim[1] = 1;
+        mask.dim[2] = 4;
+        mask.dim[3] = columns;
+        mask.bytes = 4 * (uint64_t)columns;
+        mask.data = ones;
+        edit_tensors(&at, SINGLE, apply, &(change){.name = ""}, &mask);
+        dlx_checkpoint c;
+        if (columns == 4) {
+            open_or_fail(&c, at.folder);
+            dlx_checkpoint_close(&c);
+        } else {
+            expect_error(&at, DLX_E_FORMAT, "self_attn.bias", "has no place");
+        }
+        remove_copy(&at);
+    }
 }
 
 static bool no_bias(void *ctx, dlx_st_tensor *t)
@@ -427,7 +454,8 @@ static void other_kinds_of_folders_say_what_to_do(void **state)
     (void)state;
     copy at = copy_checkpoint(TINY("sdar"));
     remove_file(&at, SINGLE);
-    expect_error(&at, DLX_E_IO, "has no model.safetensors and no model.safetensors.index.json", NULL);
+    expect_error(&at, DLX_E_IO, "has no model.safetensors and no " INDEX,
+                 "; fetch the rest with: hf download ORG/NAME");
     write_text(&at, "model-q4_k_m.gguf", "GGUF");
     expect_error(&at, DLX_E_UNSUPPORTED, "it has a GGUF file", "the checkpoint that it was made from");
     remove_file(&at, "model-q4_k_m.gguf");
@@ -536,8 +564,15 @@ static void shards_agree_with_their_index(void **state)
     dlx_checkpoint c;
     open_or_fail(&c, at.folder);
     dlx_checkpoint_close(&c);
+    char index[1024], away[1024];
+    path_in(index, at.folder, INDEX);
+    path_in(away, at.folder, "away");
+    assert_int_equal(rename(index, away), 0);
+    expect_error(&at, DLX_E_IO, "has files of weights, but neither model.safetensors nor " INDEX,
+                 "fetch the rest with: hf download ORG/NAME --local-dir ");
+    assert_int_equal(rename(away, index), 0);
     remove_file(&at, SHARD_1);
-    expect_error(&at, DLX_E_IO, SHARD_1 "' is missing", "fetch the rest");
+    expect_error(&at, DLX_E_IO, SHARD_1 "' is missing", "fetch the rest with: hf download ORG/NAME --local-dir ");
     edit_json(&at, INDEX, "weight_map", "[]");
     expect_error(&at, DLX_E_FORMAT, "'weight_map' is an array", "expected an object");
     edit_json(&at, INDEX, "weight_map", "{}");
@@ -545,7 +580,7 @@ static void shards_agree_with_their_index(void **state)
     edit_json(&at, INDEX, "weight_map", "{\"a\": 1}");
     expect_error(&at, DLX_E_FORMAT, "weight_map gives 1 for tensor 'a'", NULL);
     remove_file(&at, INDEX);
-    expect_error(&at, DLX_E_IO, "has no " SINGLE " and no " INDEX, NULL);
+    expect_error(&at, DLX_E_IO, "has files of weights, but neither " SINGLE " nor " INDEX, NULL);
     write_text(&at, "pytorch_model.bin", "");
     expect_error(&at, DLX_E_UNSUPPORTED, "has no " SINGLE, "convert its pytorch_model.bin to safetensors");
     write_text(&at, SINGLE, "version https://git-lfs.github.com/spec/v1\noid sha256:0\n");

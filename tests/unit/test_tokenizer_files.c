@@ -299,7 +299,7 @@ static const file_case file_cases[] = {
     {"vocab.json", "{\"a\": 0}", DLX_E_FORMAT, "merges.txt': merge 0"},
     {"vocab.json", "{}", DLX_E_FORMAT, "merges.txt': merge 0"},
     {"vocab.json", "[", DLX_E_FORMAT, "vocab.json"},
-    {"merges.txt", NULL, DLX_E_IO, "merges.txt"},
+    {"merges.txt", NULL, DLX_E_IO, "has vocab.json, but not merges.txt"},
     {"merges.txt", "", DLX_OK, ""},
     {"merges.txt", "#version: 0.2\r\nh e\r\n\r\n\xC4\xA0 t", DLX_OK, ""},
     {"merges.txt", "h e\nhe\n", DLX_E_FORMAT, "merge 1 is 'he'"},
@@ -453,6 +453,36 @@ static void test_disagreeing_names_go_by_id(void **state)
     dlx_tokenizer_close(t);
 }
 
+/* As transformers 5: special_tokens_map.json names tokens for templates only where tokenizer_config.json is of the old
+ * kind, without added_tokens_decoder; there it counts more. */
+static void test_names_of_both_files(void **state)
+{
+    (void)state;
+    static const char map[] = "{\"bos_token\": \"<|im_end|>\", \"unk_token\": {\"content\": \"<|im_start|>\"}}";
+    static const struct {
+        const char *config, *expected;
+    } cases[] = {
+        {"{\"bos_token\": \"a\"}", "<|im_end|><|im_start|>"},
+        {"{\"bos_token\": null}", "<|im_end|><|im_start|>"},
+        {"{\"bos_token\": \"a\", \"added_tokens_decoder\": {}}", "a"},
+        {"{\"bos_token\": null, \"added_tokens_decoder\": {}}", ""},
+        {"{\"added_tokens_decoder\": {}}", ""},
+    };
+    const dlx_chat_options o = {.struct_size = sizeof o, .chat_template = "{{ bos_token }}{{ unk_token }}"};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *folder = make_folder(), *text;
+        copy_file(folder, checkpoint_folder("sdar"), "tokenizer.json");
+        write_file(folder, "tokenizer_config.json", cases[i].config, strlen(cases[i].config));
+        write_file(folder, "special_tokens_map.json", map, sizeof map - 1);
+        dlx_tokenizer *t = open_folder(folder);
+        assert_ok(dlx_chat_render(t, NULL, 0, &o, &text, NULL, err));
+        assert_string_equal(text, cases[i].expected);
+        free(text);
+        dlx_tokenizer_close(t);
+        remove_folder(folder);
+    }
+}
+
 static void assert_says(const dlx_tokenizer *t, const char *tools, const char *expected)
 {
     const dlx_chat_message m = {.struct_size = sizeof m, .role = "user", .content = "x"};
@@ -552,6 +582,7 @@ int main(void)
         cmocka_unit_test(test_added_tokens_without_flags),
         cmocka_unit_test(test_normalized_tokens_in_templates),
         cmocka_unit_test(test_disagreeing_names_go_by_id),
+        cmocka_unit_test(test_names_of_both_files),
         cmocka_unit_test(test_named_templates),
         cmocka_unit_test(test_template_sources),
     };

@@ -90,6 +90,11 @@ static dlx_status read_merges(loader *l)
     if (!file) return out_of_memory(l);
     bool there;
     DLX_TRY(dlx_fetched_file(&there, file, l->err));
+    if (!there)
+        return dlx_fail(l->err, DLX_E_IO,
+                        "'%s' has vocab.json, but not merges.txt, which belongs to it (a tokenizer.json "
+                        "would replace both)%s",
+                        l->folder, dlx_fetch_the_rest(l->folder).s);
     DLX_TRY(dlx_read_file(&text, &n, file, MAX_FILE, l->err));
     dlx_status status = dlx_check_fetched(text, n, file, l->err);
     if (status == DLX_OK) status = dlx_load_merges_text(&l->v, text, n, file, l->err);

@@ -5,8 +5,9 @@
  *   additional_chat_templates/NAME.jinja  named ones beside it, of which "tool_use" is asked for by tools
  *   tokenizer_config.json                 "chat_template": a text, or a list of objects with "name" and "template"
  *
- * A template sees the named special tokens: the keys of tokenizer_config.json (else special_tokens_map.json) that end
- * with "_token".
+ * A template sees the named special tokens: the keys of tokenizer_config.json that end with "_token". Those of
+ * special_tokens_map.json count where tokenizer_config.json is of the kind without "added_tokens_decoder", and then
+ * more.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +40,7 @@ static dlx_status compile_file(dlx_jinja **out, const char *path, dlx_error *err
 {
     char *text;
     size_t n;
-    DLX_TRY(dlx_read_file(&text, &n, path, MAX_TEMPLATE, err));
+    DLX_TRY(dlx_read_text(&text, &n, path, MAX_TEMPLATE, err));
     dlx_status status = dlx_check_fetched(text, n, path, err);
     if (status == DLX_OK) status = compile(out, text, n, path, err);
     free(text);
@@ -108,7 +109,7 @@ static dlx_status read_wanted(const chat_loader *l, const char *wanted)
     if (strcmp(wanted, "none") == 0) return DLX_OK;
     DLX_TRY(compile_named(l, wanted, &l->t->chat));
     if (l->t->chat) return DLX_OK;
-    if (dlx_is_file(wanted)) return compile_file(&l->t->chat, wanted, l->err);
+    if (dlx_exists(wanted) && !dlx_is_folder(wanted)) return compile_file(&l->t->chat, wanted, l->err);
     return dlx_fail(l->err, DLX_E_INVALID,
                     "chat template '%s': is neither \"none\" nor a file, and '%s' has no template of this name", wanted,
                     l->folder);
@@ -173,8 +174,10 @@ static dlx_status write_variables(const chat_loader *l, const json_t *variables)
 static dlx_status read_variables(const chat_loader *l, const json_t *map, const char *map_file)
 {
     json_t *variables = json_object();
-    dlx_status status = variables ? add_tokens(l, variables, l->config, l->config_file) : no_memory(l);
-    if (status == DLX_OK) status = add_tokens(l, variables, map, map_file);
+    bool old = !json_object_get(l->config, "added_tokens_decoder");
+    dlx_status status = variables ? DLX_OK : no_memory(l);
+    if (status == DLX_OK && old) status = add_tokens(l, variables, map, map_file);
+    if (status == DLX_OK) status = add_tokens(l, variables, l->config, l->config_file);
     if (status == DLX_OK) status = write_variables(l, variables);
     json_decref(variables);
     return status;

@@ -164,7 +164,7 @@ bool dlx_jv_arithmetic(dlx_jx *x, int operation, const dlx_jv *a, const dlx_jv *
         out->foreign = a->foreign || b->foreign;
         return fine;
     }
-    if (operation == DLX_JINJA_MOD && a->type == DLX_JV_STRING) return dlx_jx_percent(x, a->as.string, b, out);
+    if (operation == DLX_JINJA_MOD && a->type == DLX_JV_STRING) return dlx_jx_percent(x, a, b, out);
     if (a->type == DLX_JV_UNDEFINED) return dlx_jx_fail_undefined(x, a);
     if (b->type == DLX_JV_UNDEFINED) return dlx_jx_fail_undefined(x, b);
     if (a->type == DLX_JV_BIG || b->type == DLX_JV_BIG) return too_large(x);

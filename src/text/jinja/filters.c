@@ -405,9 +405,8 @@ static bool run_filter(dlx_jx *x, int filter, const dlx_jv *v, const dlx_jv *a, 
 /* "text" | format(values) */
 static bool filter_format(dlx_jx *x, const dlx_jv *v, const dlx_jx_arguments *a, dlx_jv *out)
 {
-    const dlx_jv_string *s;
-    dlx_jv values;
-    if (!text_of(x, v, &s)) return false;
+    dlx_jv values, s;
+    if (!dlx_jv_to_string(x, v, &s)) return false;
     if (a->n && a->n_keywords) return dlx_jx_fail(x, DLX_E_INVALID, "'format' takes values or names, not both");
     if (a->n_keywords) {
         dlx_jv_dict *d;
@@ -424,7 +423,7 @@ static bool filter_format(dlx_jx *x, const dlx_jv *v, const dlx_jx_arguments *a,
             if (!dlx_jv_push(x, list, a->v[i])) return false;
         values = dlx_jv_of_list(list, true);
     }
-    return dlx_jx_percent(x, s, &values, out);
+    return dlx_jx_percent(x, &s, &values, out);
 }
 
 bool dlx_jx_filter(dlx_jx *x, int filter, const dlx_jv *v, const dlx_jx_arguments *a, dlx_jv *out)

@@ -14,6 +14,7 @@ typedef struct spec {
     size_t n_fill;
     char align, sign, type, grouping; /* 0: not given */
     bool alternate, zero;
+    bool own;                 /* the template's: what it brings itself (fillings, signs, digits) is no less foreign */
     int64_t width, precision; /* precision -1: not given */
 } spec;
 
@@ -110,8 +111,9 @@ static bool add_fill(dlx_jx *x, dlx_jv_bytes *out, const spec *s, int64_t n, boo
     return true;
 }
 
-static bool add_digits(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const digits *d, bool own)
+static bool add_digits(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const digits *d, bool foreign)
 {
+    bool own = s->own && !foreign;
     size_t sign = strlen(d->sign), prefix = strlen(d->prefix);
     int64_t missing = s->width - (int64_t)(sign + prefix + d->n), left = missing, inside = 0, right = 0;
     char align = s->align ? s->align : s->zero ? '=' : '>';
@@ -146,8 +148,8 @@ static bool add_text(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_jv_s
     int64_t missing = s->width > (int64_t)chars ? s->width - (int64_t)chars : 0, left = 0;
     if (s->align == '>') left = missing;
     if (s->align == '^') left = missing / 2;
-    return add_fill(x, out, s, left, true) && dlx_jv_bytes_add(x, out, text->p, text->own, n) &&
-           add_fill(x, out, s, missing - left, true);
+    return add_fill(x, out, s, left, s->own) && dlx_jv_bytes_add(x, out, text->p, text->own, n) &&
+           add_fill(x, out, s, missing - left, s->own);
 }
 
 /* ---- "%" ----------------------------------------------------------------------------------------------------------
@@ -155,6 +157,7 @@ static bool add_text(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_jv_s
 
 typedef struct percent {
     const dlx_jv_string *format;
+    bool markup;
     const dlx_jv *values;
     size_t at, used;
 } percent;
@@ -214,7 +217,8 @@ static bool percent_char(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_
         dlx_jv_bytes *b = dlx_jv_new_bytes(x);
         if (v->as.i < 0 || v->as.i > 0x10FFFF || (v->as.i >= 0xD800 && v->as.i <= 0xDFFF))
             return dlx_jx_fail(x, DLX_E_INVALID, "'%%c' needs a character");
-        if (!b || !dlx_jv_bytes_char(x, b, (uint32_t)v->as.i, !v->foreign) || !dlx_jv_bytes_end(x, b, 0, &text))
+        if (!b || !dlx_jv_bytes_char(x, b, (uint32_t)v->as.i, s->own && !v->foreign) ||
+            !dlx_jv_bytes_end(x, b, 0, &text))
             return false;
     }
     if (text.type != DLX_JV_STRING || text.as.string->chars != 1)
@@ -222,16 +226,18 @@ static bool percent_char(dlx_jx *x, dlx_jv_bytes *out, const spec *s, const dlx_
     return add_text(x, out, s, text.as.string);
 }
 
-static bool percent_value(dlx_jx *x, dlx_jv_bytes *out, spec *s, const dlx_jv *v)
+static bool percent_value(dlx_jx *x, dlx_jv_bytes *out, spec *s, bool markup, const dlx_jv *v)
 {
     digits d;
     char type = s->type;
+    if (markup && strchr("cxXo", type)) return refuse(x, type, v); /* Python hides the value from these */
     if (type == 's' || type == 'r' || type == 'a') {
         dlx_jv_bytes *b = dlx_jv_new_bytes(x);
         dlx_jv text;
         if (type == 'a') return dlx_jx_fail(x, DLX_E_UNSUPPORTED, "'%%a' is not supported");
+        bool safe = !markup || (type == 's' && v->type == DLX_JV_STRING && v->markup);
         return b && (type == 's' ? dlx_jv_print(x, b, v) : dlx_jv_repr(x, b, v)) && dlx_jv_bytes_end(x, b, 0, &text) &&
-               add_text(x, out, s, text.as.string);
+               (safe || dlx_jv_escape(x, text.as.string, &text)) && add_text(x, out, s, text.as.string);
     }
     if (type == 'c') return percent_char(x, out, s, v);
     if (v->type == DLX_JV_UNDEFINED && strchr("efgEFG", type)) return dlx_jx_fail_undefined(x, v);
@@ -248,7 +254,7 @@ static bool percent_value(dlx_jx *x, dlx_jv_bytes *out, spec *s, const dlx_jv *v
     } else {
         return dlx_jx_fail(x, DLX_E_INVALID, "unsupported format character '%c'", type);
     }
-    return add_digits(x, out, s, &d, !v->foreign);
+    return add_digits(x, out, s, &d, v->foreign);
 }
 
 static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
@@ -257,6 +263,7 @@ static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
     spec s = {.align = '>', .precision = -1};
     dlx_jv v = dlx_jv_absent();
     bool minus = false;
+    size_t begin = p->at;
     if (p->at < f->n && f->p[p->at] == '(' && !percent_key(x, p, &v)) return false;
     for (; p->at < f->n && strchr("#0- +", f->p[p->at]) && f->p[p->at]; p->at++) {
         char c = f->p[p->at];
@@ -274,16 +281,18 @@ static bool percent_one(dlx_jx *x, percent *p, dlx_jv_bytes *out)
     while (p->at < f->n && strchr("hlL", f->p[p->at]) && f->p[p->at]) p->at++;
     if (p->at >= f->n) return dlx_jx_fail(x, DLX_E_INVALID, "incomplete format");
     s.type = f->p[p->at++];
-    if (s.type == '%') return dlx_jv_bytes_text(x, out, "%", 1, f->own[p->at - 1]);
+    s.own = dlx_jv_is_own(f, begin, p->at);
+    if (s.type == '%') return dlx_jv_bytes_text(x, out, "%", 1, s.own);
     if (minus) s.align = '<';
     if (s.zero && !minus && strchr("diuxXoeEfFgG", s.type)) s.align = '=';
     if (v.type == DLX_JV_ABSENT && !next_value(x, p, &v)) return false;
-    return percent_value(x, out, &s, &v);
+    return percent_value(x, out, &s, p->markup, &v);
 }
 
-bool dlx_jx_percent(dlx_jx *x, const dlx_jv_string *format, const dlx_jv *values, dlx_jv *out)
+bool dlx_jx_percent(dlx_jx *x, const dlx_jv *text, const dlx_jv *values, dlx_jv *out)
 {
-    percent p = {.format = format, .values = values};
+    const dlx_jv_string *format = text->as.string;
+    percent p = {.format = format, .markup = text->markup, .values = values};
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     bool keys = false;
     if (!b) return false;
@@ -302,13 +311,16 @@ bool dlx_jx_percent(dlx_jx *x, const dlx_jv_string *format, const dlx_jv *values
                      values->type == DLX_JV_UNDEFINED;
     if (p.used < given && !keys && !container)
         return dlx_jx_fail(x, DLX_E_INVALID, "not all arguments converted during string formatting");
-    return dlx_jv_bytes_end(x, b, 0, out);
+    if (!dlx_jv_bytes_end(x, b, 0, out)) return false;
+    out->markup = text->markup;
+    return true;
 }
 
 /* ---- format() -----------------------------------------------------------------------------------------------------
  */
 
 typedef struct formatter {
+    bool markup;
     const dlx_jx_arguments *a;
     size_t next;        /* of the fields without a number */
     bool counts, names; /* fields without, with numbers were seen */
@@ -381,15 +393,18 @@ static bool format_number(dlx_jx *x, dlx_jv_bytes *out, spec *s, const dlx_jv *v
         if (s->zero) return dlx_jx_fail(x, DLX_E_UNSUPPORTED, "groups of digits with leading zeros are not supported");
         group(&d, s->grouping);
     }
-    return add_digits(x, out, s, &d, !v->foreign);
+    return add_digits(x, out, s, &d, v->foreign);
 }
 
-static bool format_value(dlx_jx *x, dlx_jv_bytes *out, const dlx_jv *v, const char *p, const char *end)
+/* The specification is [begin, end) of f. */
+static bool format_value(dlx_jx *x, dlx_jv_bytes *out, const dlx_jv *v, const dlx_jv_string *f, size_t begin,
+                         size_t end)
 {
     spec s;
     dlx_jv text;
-    if (p == end) return dlx_jv_print(x, out, v);
-    if (!read_spec(x, &s, p, end)) return false;
+    if (begin == end) return dlx_jv_print(x, out, v);
+    if (!read_spec(x, &s, f->p + begin, f->p + end)) return false;
+    s.own = dlx_jv_is_own(f, begin, end);
     if (v->type == DLX_JV_STRING || v->type == DLX_JV_UNDEFINED) {
         if (v->type == DLX_JV_UNDEFINED || (s.type && s.type != 's') || s.sign || s.alternate || s.align == '=' ||
             s.grouping)
@@ -478,12 +493,18 @@ static bool format_field(dlx_jx *x, formatter *f, const dlx_jv_string *s, size_t
         v = text;
     }
     size_t from = colon < end ? colon + 1 : end;
-    return format_value(x, out, &v, s->p + from, s->p + end);
+    if (!f->markup) return format_value(x, out, &v, s, from, end);
+    bool safe = v.type == DLX_JV_STRING && v.markup;
+    if (safe && from < end) return dlx_jx_fail(x, DLX_E_INVALID, "markup cannot be printed by a format of its own");
+    dlx_jv_bytes *b = dlx_jv_new_bytes(x);
+    return b && format_value(x, b, &v, s, from, end) && dlx_jv_bytes_end(x, b, 0, &text) &&
+           (safe || dlx_jv_escape(x, text.as.string, &text)) && dlx_jv_bytes_string(x, out, text.as.string);
 }
 
-bool dlx_jx_format(dlx_jx *x, const dlx_jv_string *s, const dlx_jx_arguments *a, dlx_jv *out)
+bool dlx_jx_format(dlx_jx *x, const dlx_jv *format, const dlx_jx_arguments *a, dlx_jv *out)
 {
-    formatter f = {.a = a};
+    const dlx_jv_string *s = format->as.string;
+    formatter f = {.a = a, .markup = format->markup};
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     if (!b) return false;
     for (size_t i = 0; i < s->n; i++) {
@@ -508,5 +529,7 @@ bool dlx_jx_format(dlx_jx *x, const dlx_jv_string *s, const dlx_jx_arguments *a,
             return false;
         }
     }
-    return dlx_jv_bytes_end(x, b, 0, out);
+    if (!dlx_jv_bytes_end(x, b, 0, out)) return false;
+    out->markup = format->markup;
+    return true;
 }

@@ -9,6 +9,38 @@ static bool is_private(const dlx_jv_string *name)
     return name->n && name->p[0] == '_';
 }
 
+/* What Jinja's macros tell about themselves. */
+static bool macro_attribute(dlx_jx *x, const dlx_jv_macro *macro, const dlx_jv_string *name, dlx_jv *out, bool *found)
+{
+    static const char *const uses[] = {"caller", "catch_kwargs", "catch_varargs"};
+    const dlx_jinja_node *node = &x->tree->nodes[macro->node];
+    dlx_jv key = {.type = DLX_JV_STRING, .as.string = name};
+    if (node->kind != DLX_JINJA_MACRO) return true;
+    *found = true;
+    if (dlx_jv_is_text(&key, "name")) {
+        const dlx_jinja_text *text = &x->tree->strings[node->f[0]];
+        return dlx_jv_text(x, text->p, text->n, true, out);
+    }
+    if (dlx_jv_is_text(&key, "arguments")) {
+        dlx_jv_list *list;
+        dlx_jv item;
+        if (!dlx_jv_new_list(x, 0, &list)) return false;
+        for (uint32_t i = node->f[1]; i != DLX_JINJA_NONE; i = x->tree->nodes[i].next) {
+            const dlx_jinja_text *text = &x->tree->strings[x->tree->nodes[i].f[0]];
+            if (!dlx_jv_text(x, text->p, text->n, true, &item) || !dlx_jv_push(x, list, item)) return false;
+        }
+        *out = dlx_jv_of_list(list, true);
+        return true;
+    }
+    for (uint32_t i = 0; i < sizeof uses / sizeof *uses; i++) {
+        if (!dlx_jv_is_text(&key, uses[i])) continue;
+        *out = dlx_jv_bool(node->f[3] & 1U << i);
+        return true;
+    }
+    *found = false;
+    return true;
+}
+
 /* A method or an attribute that Python's object would have. */
 static bool find_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string *name, dlx_jv *out, bool *found)
 {
@@ -27,6 +59,7 @@ static bool find_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string 
         *found = true;
         return true;
     }
+    if (object->type == DLX_JV_MACRO) return macro_attribute(x, object->as.macro, name, out, found);
     if (object->type == DLX_JV_LOOP) return dlx_jx_loop_attribute(x, object->as.loop, name, out, found);
     if (!dlx_jx_find_method(object, name->p, name->n, &number)) return true;
     dlx_jv *self = dlx_jx_alloc(x, sizeof *self);

@@ -5,11 +5,14 @@
 #include "text/jinja/unicode.h"
 #include "text/utf8.h"
 
-/* X(symbol, name, parameters, number of those that must be given, where: s str, l list, d dict, c cycler, o loop) */
+/* X(symbol, name, parameters, number of those that must be given, where: s str, l list, d dict, c cycler, o loop,
+ * i int) */
 #define METHODS(X)                                                                                                     \
     X(CAPITALIZE, "capitalize", "", 0, 's')                                                                            \
+    X(CASEFOLD, "casefold", "", 0, 's')                                                                                \
     X(CENTER, "center", "width fillchar", 1, 's')                                                                      \
     X(ENDSWITH, "endswith", "suffix start end", 1, 's')                                                                \
+    X(EXPANDTABS, "expandtabs", "tabsize", 0, 's')                                                                     \
     X(FIND, "find", "sub start end", 1, 's')                                                                           \
     X(FORMAT, "format", NULL, 0, 's')                                                                                  \
     X(ISALNUM, "isalnum", "", 0, 's')                                                                                  \
@@ -47,6 +50,7 @@
     X(ZFILL, "zfill", "width", 1, 's')                                                                                 \
     X(COUNT, "count", "value start end", 1, 'b')                                                                       \
     X(INDEX, "index", "value start end", 1, 'b')                                                                       \
+    X(BIT_LENGTH, "bit_length", "", 0, 'i')                                                                            \
     X(LIST_COPY, "copy", "", 0, 'l')                                                                                   \
     X(DICT_COPY, "copy", "", 0, 'd')                                                                                   \
     X(GET, "get", "key default", 1, 'd')                                                                               \
@@ -88,6 +92,7 @@ static bool belongs(char where, const dlx_jv *v)
     switch (where) {
     case 's': return v->type == DLX_JV_STRING;
     case 'b': return dlx_jv_is_sequence(v);
+    case 'i': return dlx_jv_is_int(v);
     case 'l':
     case 'L': return v->type == DLX_JV_LIST;
     case 'd':
@@ -111,10 +116,9 @@ bool dlx_jx_find_method(const dlx_jv *v, const char *name, size_t n, uint32_t *n
 
 bool dlx_jinja_method_is_missing(const char *name, size_t n)
 {
-    static const char *const missing[] = {"encode",     "casefold",   "expandtabs",       "format_map", "isidentifier",
-                                          "maketrans",  "translate",  "as_integer_ratio", "bit_count",  "bit_length",
-                                          "conjugate",  "from_bytes", "fromhex",          "fromkeys",   "hex",
-                                          "is_integer", "to_bytes"};
+    static const char *const missing[] = {"encode",           "format_map", "isidentifier", "maketrans",  "translate",
+                                          "as_integer_ratio", "bit_count",  "conjugate",    "from_bytes", "fromhex",
+                                          "fromkeys",         "hex",        "is_integer",   "to_bytes"};
     for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++)
         if (strlen(missing[i]) == n && memcmp(missing[i], name, n) == 0) return true;
     return false;
@@ -364,6 +368,34 @@ static bool call_replace(dlx_jx *x, const dlx_jv_string *s, const dlx_jv *a, dlx
            dlx_jv_replace(x, s, old, by, count, out);
 }
 
+/* Blanks up to the next column that is a multiple of the size, in place of every tab. */
+static bool call_expandtabs(dlx_jx *x, const dlx_jv_string *s, const dlx_jv *a, dlx_jv *out)
+{
+    int64_t size = 8, column = 0;
+    dlx_jv_bytes *b = dlx_jv_new_bytes(x);
+    if (!b || (a[0].type != DLX_JV_ABSENT && !dlx_jx_need_int(x, &a[0], "expandtabs", &size))) return false;
+    if (size > DLX_JX_MAX_RANGE) return dlx_jx_fail(x, DLX_E_LIMIT, "'expandtabs' takes at most %d", DLX_JX_MAX_RANGE);
+    for (size_t i = 0, step; i < s->n; i += step) {
+        uint32_t c;
+        step = dlx_utf8_next(s->p + i, s->n - i, &c);
+        int64_t blanks = size > 0 ? size - column % size : 0;
+        if (!dlx_jx_step(x, 1)) return false;
+        for (int64_t k = 0; c == '\t' && k < blanks; k++)
+            if (!dlx_jv_bytes_text(x, b, " ", 1, s->own[i])) return false;
+        if (c != '\t' && !dlx_jv_bytes_add(x, b, s->p + i, s->own + i, step)) return false;
+        column = c == '\n' || c == '\r' ? 0 : column + (c == '\t' ? blanks : 1);
+    }
+    return dlx_jv_bytes_end(x, b, 0, out);
+}
+
+static int64_t bit_length(int64_t i)
+{
+    uint64_t rest = i < 0 ? 0 - (uint64_t)i : (uint64_t)i;
+    int64_t n = 0;
+    for (; rest; rest >>= 1) n++;
+    return n;
+}
+
 /* is...(): which class of characters each asks for. */
 static int class_of(uint32_t number)
 {
@@ -393,6 +425,8 @@ static bool call_string(dlx_jx *x, const dlx_jv_string *s, uint32_t number, cons
     }
     switch (number) {
     case CAPITALIZE: return dlx_jv_change_case(x, s, DLX_JV_CAPITALIZE, out);
+    case CASEFOLD: return dlx_jv_change_case(x, s, DLX_JV_CASEFOLD, out);
+    case EXPANDTABS: return call_expandtabs(x, s, a, out);
     case LOWER: return dlx_jv_change_case(x, s, DLX_JV_LOWER, out);
     case SWAPCASE: return dlx_jv_change_case(x, s, DLX_JV_SWAPCASE, out);
     case TITLE: return dlx_jv_change_case(x, s, DLX_JV_TITLE, out);
@@ -499,12 +533,12 @@ bool dlx_jx_call_method(dlx_jx *x, const dlx_jv *self, uint32_t number, const dl
     if (number >= FORBIDDEN_APPEND)
         return dlx_jx_fail(x, DLX_E_INVALID, "'%s' would change a %s, which chat templates may not", m->name,
                            dlx_jv_type_name(self));
-    if (number == FORMAT) return dlx_jx_format(x, self->as.string, a, out);
+    if (number == FORMAT) return dlx_jx_format(x, self, a, out);
     if (number == CYCLE || number == CHANGED) return call_loop(x, self->as.loop, number, a, out);
     if (!dlx_jx_bind(x, a, m->name, m->parameters, m->needed, bound)) return false;
     if (self->type == DLX_JV_STRING) {
         /* Python takes names only for these. */
-        bool named = number == SPLIT || number == RSPLIT || number == SPLITLINES;
+        bool named = number == SPLIT || number == RSPLIT || number == SPLITLINES || number == EXPANDTABS;
         if (a->n_keywords && !named) return dlx_jx_fail(x, DLX_E_INVALID, "'%s' takes no names", m->name);
         return call_string(x, self->as.string, number, bound, out);
     }
@@ -514,6 +548,7 @@ bool dlx_jx_call_method(dlx_jx *x, const dlx_jv *self, uint32_t number, const dl
         if (a->n > 1) return dlx_jx_fail(x, DLX_E_INVALID, "'count' takes one argument");
         return call_search(x, self, number, bound, out);
     case INDEX: return call_search(x, self, number, bound, out);
+    case BIT_LENGTH: *out = dlx_jv_int(bit_length(dlx_jv_to_int(self))); return true;
     case LIST_COPY:
     case DICT_COPY: *out = *self; return true;
     case GET: return call_get(x, self, bound, out);

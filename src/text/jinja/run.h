@@ -174,9 +174,9 @@ bool dlx_jx_call_global(dlx_jx *x, uint32_t number, const dlx_jx_arguments *a, d
 
 /* tojson (json_write.c): json.dumps with the options of transformers' filter. */
 bool dlx_jx_tojson(dlx_jx *x, const dlx_jv *v, const dlx_jx_arguments *a, dlx_jv *out);
-/* "%s" % values, and "{}".format(...) (format.c). */
-bool dlx_jx_percent(dlx_jx *x, const dlx_jv_string *format, const dlx_jv *values, dlx_jv *out);
-bool dlx_jx_format(dlx_jx *x, const dlx_jv_string *format, const dlx_jx_arguments *a, dlx_jv *out);
+/* "%s" % values, and "{}".format(...) (format.c). The format is a string; one that is markup escapes its values. */
+bool dlx_jx_percent(dlx_jx *x, const dlx_jv *format, const dlx_jv *values, dlx_jv *out);
+bool dlx_jx_format(dlx_jx *x, const dlx_jv *format, const dlx_jx_arguments *a, dlx_jv *out);
 /* strftime of the local time (time.c). */
 bool dlx_jx_strftime_now(dlx_jx *x, const dlx_jx_arguments *a, dlx_jv *out);
 

@@ -106,6 +106,12 @@ bool dlx_jv_concat(dlx_jx *x, const dlx_jv_string *a, const dlx_jv_string *b, dl
            dlx_jv_bytes_end(x, bytes, 0, out);
 }
 
+bool dlx_jv_is_own(const dlx_jv_string *s, size_t begin, size_t end)
+{
+    while (begin < end && s->own[begin]) begin++;
+    return begin == end;
+}
+
 /* ---- places -------------------------------------------------------------------------------------------------------
  */
 
@@ -245,18 +251,41 @@ static int case_of(int how, uint32_t before, uint32_t c)
     }
 }
 
+/* Unicode's folding, which is lower(upper(c)) but for these. Returns the number of characters. */
+static int fold(uint32_t c, uint32_t to[9])
+{
+    uint32_t upper[3];
+    bool cherokee = (c >= 0x13A0 && c <= 0x13FD) || (c >= 0xAB70 && c <= 0xABBF); /* its capitals stand for both */
+    to[0] = c;
+    if (c == 0x131) return 1; /* the i without a dot */
+    if (c == 0x1E9E) {        /* the capital sharp s */
+        to[0] = to[1] = 's';
+        return 2;
+    }
+    int n = dlx_jinja_to_case(DLX_JINJA_TO_UPPER, c, upper), total = 0;
+    for (int i = 0; i < n; i++) {
+        if (cherokee)
+            to[total++] = upper[i];
+        else
+            total += dlx_jinja_to_case(DLX_JINJA_TO_LOWER, upper[i], to + total);
+    }
+    return total;
+}
+
 bool dlx_jv_change_case(dlx_jx *x, const dlx_jv_string *s, int how, dlx_jv *out)
 {
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     uint32_t before = 0;
     if (!b || !dlx_jx_step(x, s->n / 8)) return false;
     for (size_t i = 0; i < s->n;) {
-        uint32_t c, to[3];
+        uint32_t c, to[9];
         size_t at = i;
         i += dlx_utf8_next(s->p + i, s->n - i, &c);
         int which = case_of(how, before, c), n = 1;
         to[0] = c;
-        if (which == DLX_JINJA_TO_LOWER && c == 0x3A3) {
+        if (how == DLX_JV_CASEFOLD) {
+            n = fold(c, to);
+        } else if (which == DLX_JINJA_TO_LOWER && c == 0x3A3) {
             /* The filter lowers each word apart; a word ends where the next begins. */
             to[0] = is_final_sigma(s, at, i) ? 0x3C2 : 0x3C3;
         } else if (which != DLX_JINJA_CASES) {

@@ -179,6 +179,8 @@ bool dlx_jv_bytes_string(dlx_jx *x, dlx_jv_bytes *b, const dlx_jv_string *s);
 bool dlx_jv_bytes_char(dlx_jx *x, dlx_jv_bytes *b, uint32_t code_point, bool own);
 /* The string of bytes [begin, used). */
 bool dlx_jv_bytes_end(dlx_jx *x, dlx_jv_bytes *b, size_t begin, dlx_jv *out);
+/* Whether all bytes of [begin, end) are the template's. */
+bool dlx_jv_is_own(const dlx_jv_string *s, size_t begin, size_t end);
 /* A stretch of a string, in bytes. */
 bool dlx_jv_substring(dlx_jx *x, const dlx_jv_string *s, size_t begin, size_t end, dlx_jv *out);
 bool dlx_jv_concat(dlx_jx *x, const dlx_jv_string *a, const dlx_jv_string *b, dlx_jv *out);
@@ -190,7 +192,15 @@ bool dlx_jv_replace(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *old,
                     dlx_jv *out);
 /* Characters of `set` (NULL: white space) taken from the ends. */
 bool dlx_jv_strip(dlx_jx *x, const dlx_jv_string *s, const dlx_jv_string *set, bool left, bool right, dlx_jv *out);
-enum { DLX_JV_UPPER, DLX_JV_LOWER, DLX_JV_CAPITALIZE, DLX_JV_TITLE, DLX_JV_SWAPCASE, DLX_JV_FILTER_TITLE };
+enum {
+    DLX_JV_UPPER,
+    DLX_JV_LOWER,
+    DLX_JV_CAPITALIZE,
+    DLX_JV_TITLE,
+    DLX_JV_SWAPCASE,
+    DLX_JV_CASEFOLD,
+    DLX_JV_FILTER_TITLE
+};
 bool dlx_jv_change_case(dlx_jx *x, const dlx_jv_string *s, int how, dlx_jv *out);
 bool dlx_jv_pad(dlx_jx *x, const dlx_jv_string *s, int64_t left, int64_t right, const dlx_jv_string *fill, dlx_jv *out);
 /* n blanks, the template's own; none when n is negative. */
