@@ -1,5 +1,6 @@
 /* export: a checkpoint folder becomes a .pte. */
 #include "commands.h"
+#include "full/export_report.h"
 #include "json.h"
 #include "output.h"
 
@@ -43,7 +44,7 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t total)
     return !dlx_cli_interrupted();
 }
 
-static void put_json(const dlx_export_options *o, const dlx_export_result *r)
+static void put_json(const dlx_export_options *o, const dlx_export_result *r, const json_t *report)
 {
     dlx_cli_json j = {.out = stdout};
     dlx_cli_json_open(&j, NULL, '{');
@@ -56,13 +57,14 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r)
     dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
     dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
     dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
+    dlx_cli_export_report_json(&j, report);
     dlx_cli_json_number(&j, "seconds", r->seconds, 6);
     dlx_cli_json_int(&j, "peak_memory_bytes", (int64_t)dlx_cli_peak_memory());
     dlx_cli_json_close(&j, '}');
     printf("\n");
 }
 
-static void put_summary(const dlx_export_options *o, const dlx_export_result *r, bool by_default)
+static void put_summary(const dlx_export_options *o, const dlx_export_result *r, const json_t *report, bool by_default)
 {
     char a[32], b[32], c[32];
     if (by_default)
@@ -71,6 +73,7 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
            (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, dlx_cli_peak_memory()));
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
     printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
+    dlx_cli_export_report_text(report);
 }
 
 static void on_notice(void *ctx, const char *sentence)
@@ -127,10 +130,16 @@ static int run(const dlx_cli_arguments *a)
         dlx_cli_fail(&err);
         return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
     }
+    json_t *report;
+    if (dlx_cli_export_report(&report, o.output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err) != DLX_OK) {
+        dlx_cli_message("'%s' was written, but it cannot be described: %s", o.output_path, err.message);
+        return DLX_CLI_FAILED;
+    }
     if (dlx_cli_flag(a, "json", false))
-        put_json(&o, &result);
+        put_json(&o, &result, report);
     else
-        put_summary(&o, &result, !o.quantization_config && !dlx_cli_text(a, "quantization"));
+        put_summary(&o, &result, report, !o.quantization_config && !dlx_cli_text(a, "quantization"));
+    json_decref(report);
     return DLX_CLI_OK;
 }
 
@@ -194,6 +203,8 @@ static const dlx_cli_option options[] = {
      0},
     {"chat-template", DLX_CLI_TEXT, "NAME|FILE",
      "chat template in place of the checkpoint's: one of its named ones, a file with Jinja text, or none", 0, 0},
+    {"max-context", DLX_CLI_INT, "N",
+     "in the summary, the memory of a session of N positions (default: all that the program can address)", 1, LONGEST},
     {"json", DLX_CLI_FLAG, NULL, "the summary as one JSON object", 0, 0},
 };
 

@@ -11,6 +11,11 @@ static void begin(dlx_cli_json *j, const char *key)
     if (key) fprintf(j->out, "\"%s\": ", key);
 }
 
+void dlx_cli_json_key(dlx_cli_json *j, const char *key)
+{
+    begin(j, key);
+}
+
 /* Bytes of the UTF-8 character at s (n bytes are there), 0 when there is none. */
 static size_t character(const unsigned char *s, size_t n)
 {

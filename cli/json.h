@@ -14,6 +14,7 @@ typedef struct dlx_cli_json {
 
 void dlx_cli_json_open(dlx_cli_json *j, const char *key, char bracket);     /* '{' or '[' */
 void dlx_cli_json_close(dlx_cli_json *j, char bracket);                     /* '}' or ']' */
+void dlx_cli_json_key(dlx_cli_json *j, const char *key);                    /* whoever calls it writes the value */
 void dlx_cli_json_text(dlx_cli_json *j, const char *key, const char *text); /* NULL: null */
 void dlx_cli_json_bytes(dlx_cli_json *j, const char *key, const char *text, size_t n);
 void dlx_cli_json_int(dlx_cli_json *j, const char *key, int64_t value);

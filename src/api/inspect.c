@@ -9,6 +9,7 @@
 
 #include "api/inspect_methods.h"
 #include "api/inspect_operators.h"
+#include "api/inspect_parts.h"
 #include "base/dtype.h"
 #include "base/structs.h"
 #include "base/text_buffer.h"
@@ -31,6 +32,7 @@ typedef struct report {
     dlx_error why_not;
     dlx_workspace_options workspace; /* whose memory is stated; complete when runnable */
     dlx_memory memory;
+    dlx_file_parts parts;
     dlx_text_buffer t;
 } report;
 
@@ -165,6 +167,7 @@ static void text_report(report *r)
     dlx_text_buffer *t = &r->t;
     dlx_put(t, "%s\n  %llu bytes, program %llu bytes, %u constants and payloads\n", r->path,
             (unsigned long long)r->pte.file_size, (unsigned long long)r->pte.program_size, r->pte.n_blobs);
+    dlx_put_parts(t, &r->parts);
     for (uint32_t i = 0; i < r->pte.n_plans; i++)
         if (!dlx_is_constant_method(&r->pte.plans[i])) dlx_put_method(t, &r->pte, &r->pte.plans[i], view_of(r, i));
     text_metadata(r);
@@ -235,8 +238,10 @@ static void json_report(report *r)
     dlx_text_buffer *t = &r->t;
     dlx_put(t, "{\"path\":");
     dlx_put_json(t, r->path);
-    dlx_put(t, ",\"file_bytes\":%llu,\"program_bytes\":%llu,\"methods\":[", (unsigned long long)r->pte.file_size,
+    dlx_put(t, ",\"file_bytes\":%llu,\"program_bytes\":%llu,\"parts\":", (unsigned long long)r->pte.file_size,
             (unsigned long long)r->pte.program_size);
+    dlx_put_parts_json(t, &r->parts);
+    dlx_put(t, ",\"methods\":[");
     bool first = true;
     for (uint32_t i = 0; i < r->pte.n_plans; i++) {
         if (dlx_is_constant_method(&r->pte.plans[i])) continue;
@@ -296,6 +301,7 @@ static dlx_status describe(report *r, bool json, dlx_error *err)
     dlx_source from = dlx_source_path(r->path);
     r->runnable = dlx_model_load(&r->model, &from, &load, &r->why_not) == DLX_OK;
     if (r->runnable) DLX_TRY(measure(r, err));
+    DLX_TRY(dlx_file_parts_of(&r->parts, &r->pte, err));
     DLX_TRY(view_methods(r, err));
     /* Too little memory, or a system that refuses, says nothing about the file. */
     if (r->why_not.status == DLX_E_NOMEM || r->why_not.status == DLX_E_IO)

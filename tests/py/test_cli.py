@@ -111,6 +111,8 @@ def test_export_and_inspect_agree(model, quantization, tmp_path):
         assert summary["quantised_tensors"] == 0 and facts["not_quantised"]
     else:
         assert summary["quantised_tensors"] > 0 and summary["quantised_bytes"] > summary["float_bytes"]
+    assert {k: summary[k] for k in ("parts", "linears", "memory")} == {k: facts[k] for k in ("parts", "linears", "memory")}
+    assert sum(summary["parts"].values()) == summary["file_bytes"]
     assert os.listdir(tmp_path) == ["m.pte"]
     text = run("inspect", path)
     assert "method forward" in text and "XnnpackBackend" in text
@@ -119,11 +121,28 @@ def test_export_and_inspect_agree(model, quantization, tmp_path):
     assert primitive.count("\n") > raised.count("\n") > 10, "fused operators make the graph shorter"
 
 
+@pytest.mark.parametrize("scheme, kv", [("int4-g32", "caller"), ("int8-weight-only", "explicit"), ("fp16", "state")])
+def test_export_predicts_the_memory(scheme, kv, tmp_path):
+    import diffulex_edge
+    path = tmp_path / "m.pte"
+    for context in (96, 64, 20):
+        said = run_json("export", DATA / "checkpoints" / "sdar-tiny", path, "--quantization", scheme, "--kv", kv,
+                        "--max-seq-len", 96, "--max-context", context)["memory"]
+        with diffulex_edge.Model(path) as model, model.session(max_context=context) as session:
+            taken = model.memory(max_context=context)
+            assert session.max_context == context == said["max_context"]
+        assert {k: said[k] for k in taken._fields} == taken._asdict(), context
+    failed = start("export", DATA / "checkpoints" / "sdar-tiny", path, "--max-seq-len", 96, "--max-context", 97)
+    assert failed.returncode == 1 and "a context of 97 positions was asked for; the file allows 1 to 96" in failed.stderr
+
+
 def test_export_prints_a_summary(tmp_path):
     path = tmp_path / "m.pte"
     text = run("export", "--hf-model-path", DATA / "checkpoints" / "sdar-tiny", "--output-path", path,
                "--quantization", "int8_dynamic", "--block-size", "8", "--model-type", "sdar")
     assert str(path) in text and str(path.stat().st_size) in text and "peak memory" in text and "not quantised" in text
+    assert re.search(r"^  embedding +169\.0 kB$", text, re.M) and re.search(r"^  qd8-qc8w +\S+ kB in 15 linear layers$", text, re.M)
+    assert re.search(r"^running it takes \S+ MB with a session of 192 positions: ", text, re.M)
     assert run_json("inspect", path)["metadata"]["get_block_length"] == [8]
 
 

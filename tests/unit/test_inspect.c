@@ -63,6 +63,20 @@ static void expect_line(const char *text, const char *what, uint64_t bytes)
     if (!strstr(text, line)) fail_msg("'%s' is not in:\n%s", line, text);
 }
 
+/* Every byte of the file belongs to one part. */
+static void expect_parts(const char *text, json_t *parts, uint64_t file)
+{
+    static const char *const words[] = {"embedding", "head", "layers", "norms", "tokenizer", "other", "program"};
+    uint64_t sum = 0;
+    assert_int_equal(json_object_size(parts), sizeof words / sizeof *words);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        uint64_t bytes = number(parts, words[i]);
+        if (bytes) expect_line(text, strcmp(words[i], "other") == 0 ? "other constants" : words[i], bytes);
+        sum += bytes;
+    }
+    assert_int_equal(sum, file);
+}
+
 static void expect_sizes(const target *t)
 {
     char *text, *report;
@@ -91,6 +105,7 @@ static void expect_sizes(const target *t)
     expect_line(text, "activations", memory.activations);
     expect_line(text, "program", memory.program);
     expect_line(text, "all together", total);
+    expect_parts(text, json_object_get(root, "parts"), (uint64_t)st.st_size);
     char head[64];
     uint64_t program = number(root, "program_bytes");
     assert_in_range(program, 1000, 100000);
