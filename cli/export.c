@@ -1,41 +1,17 @@
 /* export: a checkpoint folder becomes a .pte. */
 #include "commands.h"
 #include "full/export_report.h"
+#include "full/export_validate.h"
+#include "full/stages.h"
 #include "json.h"
 #include "output.h"
 
 #include <string.h>
 
-typedef struct progress {
-    double start;
-    char stage[64]; /* in front of the output, and when it began: */
-    double stage_start;
-    uint64_t stage_first;
-} progress;
-
-static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total)
-{
-    progress *p = ctx;
-    double now = dlx_cli_seconds();
-    if (strcmp(stage, p->stage) != 0) {
-        snprintf(p->stage, sizeof p->stage, "%s", stage);
-        p->stage_start = p->start = now; /* the output's own rate is counted from the end of the last stage */
-        p->stage_first = done;
-    }
-    double seconds = now - p->stage_start, rate = seconds > 0 ? (double)(done - p->stage_first) / seconds : 0;
-    if (total)
-        dlx_cli_progress(done == total, "%s %3.0f %%  %.0f rows/s  %.0f s left", stage,
-                         100.0 * (double)done / (double)total, rate, rate > 0 ? (double)(total - done) / rate : 0.0);
-    else
-        dlx_cli_progress(false, "%s  %llu rows  %.0f rows/s", stage, (unsigned long long)done, rate);
-    p->start = now;
-    return !dlx_cli_interrupted();
-}
-
 static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
-    const progress *p = ctx;
-    double seconds = dlx_cli_seconds() - p->start, rate = seconds > 0 ? (double)done / seconds : 0;
+    const dlx_cli_stages *p = ctx;
+    double seconds = dlx_cli_seconds() - p->last, rate = seconds > 0 ? (double)done / seconds : 0;
     double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
     char a[32], b[32], c[32];
     dlx_cli_progress(done == total, "exporting %3.0f %%  %s of %s  %s/s  %.0f s left",
@@ -44,7 +20,8 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t total)
     return !dlx_cli_interrupted();
 }
 
-static void put_json(const dlx_export_options *o, const dlx_export_result *r, const json_t *report)
+static void put_json(const dlx_export_options *o, const dlx_export_result *r, const json_t *report,
+                     const dlx_cli_validation *v)
 {
     dlx_cli_json j = {.out = stdout};
     dlx_cli_json_open(&j, NULL, '{');
@@ -58,6 +35,7 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r, co
     dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
     dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
     dlx_cli_export_report_json(&j, report);
+    if (v->asked) dlx_cli_validation_json(&j, v);
     dlx_cli_json_number(&j, "seconds", r->seconds, 6);
     dlx_cli_json_int(&j, "peak_memory_bytes", (int64_t)dlx_cli_peak_memory());
     dlx_cli_json_close(&j, '}');
@@ -82,65 +60,108 @@ static void on_notice(void *ctx, const char *sentence)
     dlx_cli_message("note: %s", sentence);
 }
 
-static int run(const dlx_cli_arguments *a)
+/* Everything that the command line says about the export. False: something is missing, and status says what. */
+static bool take_options(dlx_export_options *o, const dlx_cli_arguments *a, int *status)
 {
-    progress p = {.start = dlx_cli_seconds()};
-    dlx_export_options o = dlx_export_options_default();
+    int next = 0;
+    *status = DLX_CLI_USAGE;
+    o->model_path = dlx_cli_path(a, "hf-model-path", &next);
+    o->output_path = dlx_cli_path(a, "output-path", &next);
+    if (!o->model_path || !o->output_path) {
+        dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
+                                  "--hf-model-path DIR --output-path FILE");
+        return false;
+    }
+    if (a->n_positional > next) {
+        dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
+        return false;
+    }
+    dlx_backend_info backend = {.struct_size = sizeof backend};
+    if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
+    dlx_kv_info kv = {.struct_size = sizeof kv};
+    if (dlx_export_kv_info(0, &kv)) o->kv = kv.name;
+    if (dlx_cli_text(a, "kv")) o->kv = dlx_cli_text(a, "kv");
+    if (dlx_cli_text(a, "backend")) o->backend = dlx_cli_text(a, "backend");
+    o->quantization_config = dlx_cli_text(a, "quantization-config");
+    o->quantization = dlx_cli_text(a, "quantization");
+    o->exclude = dlx_cli_text(a, "exclude");
+    o->model_type = dlx_cli_text(a, "model-type");
+    o->chat_template = dlx_cli_text(a, "chat-template");
+    o->max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
+    o->max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
+    o->block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
+    o->mask_id = dlx_cli_int(a, "mask-id", 0);
+    o->rounding = dlx_cli_text(a, "rounding");
+    o->calibration = dlx_cli_text(a, "calibration");
+    o->calibration_samples = dlx_cli_int(a, "calibration-samples", 0);
+    o->calibration_length = dlx_cli_int(a, "calibration-length", 0);
+    o->calibration_seed = dlx_cli_int(a, "calibration-seed", 0);
+    o->work_folder = dlx_cli_text(a, "work-folder");
+    return true;
+}
+
+static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
+{
     dlx_export_result result = {.struct_size = sizeof result};
     dlx_error err;
-    int next = 0;
-    o.model_path = dlx_cli_path(a, "hf-model-path", &next);
-    o.output_path = dlx_cli_path(a, "output-path", &next);
-    if (!o.model_path || !o.output_path)
-        return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
-                                         "--hf-model-path DIR --output-path FILE");
-    if (a->n_positional > next)
-        return dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
-    dlx_backend_info backend = {.struct_size = sizeof backend};
-    if (dlx_export_backend_info(0, &backend)) o.backend = backend.name;
-    dlx_kv_info kv = {.struct_size = sizeof kv};
-    if (dlx_export_kv_info(0, &kv)) o.kv = kv.name;
-    if (dlx_cli_text(a, "kv")) o.kv = dlx_cli_text(a, "kv");
-    if (dlx_cli_text(a, "backend")) o.backend = dlx_cli_text(a, "backend");
-    o.quantization_config = dlx_cli_text(a, "quantization-config");
-    o.quantization = dlx_cli_text(a, "quantization");
-    o.exclude = dlx_cli_text(a, "exclude");
-    o.model_type = dlx_cli_text(a, "model-type");
-    o.chat_template = dlx_cli_text(a, "chat-template");
-    o.max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
-    o.max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
-    o.block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
-    o.mask_id = dlx_cli_int(a, "mask-id", 0);
-    o.rounding = dlx_cli_text(a, "rounding");
-    o.calibration = dlx_cli_text(a, "calibration");
-    o.calibration_samples = dlx_cli_int(a, "calibration-samples", 0);
-    o.calibration_length = dlx_cli_int(a, "calibration-length", 0);
-    o.calibration_seed = dlx_cli_int(a, "calibration-seed", 0);
-    o.work_folder = dlx_cli_text(a, "work-folder");
-    o.stage = on_stage;
-    o.stage_ctx = &p;
-    o.progress = on_progress;
-    o.progress_ctx = &p;
-    o.notice = on_notice;
-    dlx_cli_catch_interrupts();
-    dlx_status s = dlx_export(&o, &result, &err);
-    if (s == DLX_OK) dlx_cli_output_is_there();
+    json_t *report;
+    dlx_status s = dlx_export(o, &result, &err);
+    if (s == DLX_OK && !v->asked) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (s != DLX_OK) {
         dlx_cli_fail(&err);
         return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
     }
-    json_t *report;
-    if (dlx_cli_export_report(&report, o.output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err) != DLX_OK) {
-        dlx_cli_message("'%s' was written, but it cannot be described: %s", o.output_path, err.message);
+    if (dlx_cli_export_report(&report, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err) != DLX_OK) {
+        dlx_cli_message("'%s' was written, but it cannot be described: %s", o->output_path, err.message);
         return DLX_CLI_FAILED;
     }
-    if (dlx_cli_flag(a, "json", false))
-        put_json(&o, &result, report);
-    else
-        put_summary(&o, &result, report, !o.quantization_config && !dlx_cli_text(a, "quantization"));
+    bool json = dlx_cli_flag(a, "json", false);
+    if (!json) put_summary(o, &result, report, !o->quantization_config && !o->quantization);
+    int status = v->asked ? dlx_cli_validation_run(v, a, o->model_path, o->output_path) : DLX_CLI_OK;
+    if (status == DLX_CLI_OK && json)
+        put_json(o, &result, report, v);
+    else if (status == DLX_CLI_OK && v->asked)
+        dlx_cli_validation_text(v);
     json_decref(report);
-    return DLX_CLI_OK;
+    return status;
+}
+
+static int validate_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
+{
+    int status = dlx_cli_validation_run(v, a, o->model_path, o->output_path);
+    if (status != DLX_CLI_OK) return status;
+    if (!dlx_cli_flag(a, "json", false)) {
+        dlx_cli_validation_text(v);
+        return status;
+    }
+    dlx_cli_json j = {.out = stdout};
+    dlx_cli_json_open(&j, NULL, '{');
+    dlx_cli_json_text(&j, "output_path", o->output_path);
+    dlx_cli_validation_json(&j, v);
+    dlx_cli_json_close(&j, '}');
+    printf("\n");
+    return status;
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    dlx_cli_stages stages = {.last = dlx_cli_seconds()};
+    dlx_export_options o = dlx_export_options_default();
+    dlx_cli_validation v;
+    int status;
+    if (!take_options(&o, a, &status)) return status;
+    status = dlx_cli_validation_read(&v, a);
+    if (status != DLX_CLI_OK) return status;
+    o.stage = dlx_cli_on_stage;
+    o.progress = on_progress;
+    o.stage_ctx = o.progress_ctx = &stages;
+    o.notice = on_notice;
+    dlx_cli_catch_interrupts();
+    status = v.only ? validate_file(a, &o, &v) : export_file(a, &o, &v);
+    if (status == DLX_CLI_OK) status = dlx_cli_validation_judge(&v);
+    dlx_cli_validation_free(&v);
+    return status;
 }
 
 static void put_choice(const dlx_cli_lister *to, const char *name, const char *help, const char *aliases, bool first)
@@ -205,6 +226,15 @@ static const dlx_cli_option options[] = {
      "chat template in place of the checkpoint's: one of its named ones, a file with Jinja text, or none", 0, 0},
     {"max-context", DLX_CLI_INT, "N",
      "in the summary, the memory of a session of N positions (default: all that the program can address)", 1, LONGEST},
+    {"validate", DLX_CLI_FLAG, NULL,
+     "then runs the file against the checkpoint in float32, on masked samples: KL divergence, best tokens, worst layer",
+     0, 0},
+    {"validate-only", DLX_CLI_FLAG, NULL, "does that with a FILE that is there; exports nothing", 0, 0},
+    {"validation", DLX_CLI_TEXT, "FILE",
+     "samples for it, like those of --calibration (default: that file; without one, the model writes them)", 0, 0},
+    {"validation-samples", DLX_CLI_INT, "N", "how many (default: 20)", 1, 1 << 20},
+    {"validation-length", DLX_CLI_INT, "N", "most tokens of one (default: 256, or what a call takes)", 2, LONGEST},
+    {"max-kl", DLX_CLI_TEXT, "X", "exit status 1 when the mean KL divergence is above X", 0, 0},
     {"json", DLX_CLI_FLAG, NULL, "the summary as one JSON object", 0, 0},
 };
 
@@ -214,6 +244,7 @@ const dlx_cli_command dlx_cli_export = {
     .summary = "turns a checkpoint folder into a .pte",
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
     .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
+                "diffulex-edge export DIR model.pte --validate-only\0"
                 "diffulex-edge export org/name model.pte --quantization none\0"
                 "diffulex-edge export org/name model.pte --quantization int4-g32\0"
                 "diffulex-edge export DIR model.pte --quantization int4 --exclude 'layers.0.*'\0"

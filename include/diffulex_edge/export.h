@@ -105,6 +105,38 @@ DLX_API dlx_status dlx_export_cache_folder(char **folder, dlx_error *err);
  * DLX_E_IO: there is none; the message says how to fetch it. */
 DLX_API dlx_status dlx_export_find_checkpoint(char **folder, const char *model_path, dlx_error *err);
 
+/* ---- validating ------------------------------------------------------------------------------------------------- */
+
+typedef struct dlx_validate_options {
+    size_t struct_size;     /* sizeof(dlx_validate_options) */
+    const char *model_path; /* the checkpoint, as for dlx_export */
+    const char *file_path;  /* what dlx_export made of it, with whatever options */
+    const char *samples;    /* lines of JSON as `calibration` of an export; NULL: the model writes them */
+    int64_t count;          /* of samples; 0: 20, one of each share of masked tokens */
+    int64_t length;         /* tokens of a sample at most; 0: 256, or what a call of the file takes, if that is less */
+    int64_t seed;           /* of masks, and of what the model writes */
+    dlx_stage_fn stage;     /* may be NULL; called by the validating thread */
+    void *stage_ctx;
+} dlx_validate_options;
+
+/* The file, run here, against the checkpoint in float32, over the same masked samples. */
+typedef struct dlx_validation {
+    size_t struct_size; /* sizeof(dlx_validation), set by the caller */
+    /* Over rows that predict masked tokens: sum p log(p / q), in nats, of the checkpoint's distribution p and the
+     * file's q; and the share of rows whose best token is the same. */
+    double kl_mean, kl_most;
+    double agreement;
+    int64_t samples, rows; /* as many as 256 MiB of logits hold, spread over all */
+    /* By layer: the length of the error of the hidden states that it makes of the checkpoint's, over the length of what
+     * the checkpoint's layer adds to them. [layers], freed with dlx_free. */
+    double *layer_error;
+    int32_t layers, worst_layer; /* the one of largest error */
+} dlx_validation;
+
+/* Takes memory for the file as a model, one layer as floats, and hidden states as an export with gptq. DLX_E_INVALID:
+ * the file is not of this checkpoint, by what both say of themselves. */
+DLX_API dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err);
+
 /* ---- what can be chosen ----------------------------------------------------------------------------------------- */
 
 typedef struct dlx_backend_info {

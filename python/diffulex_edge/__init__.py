@@ -15,6 +15,7 @@ ThreadPool             threads that models share
 generate, complete     decode with any forward function: ids; text, stop strings and statistics
 Tokenizer, render_chat text to ids and back
 export_checkpoint      a Hugging Face checkpoint folder to a .pte
+validate_export        how far that is from the checkpoint
 inspect                what a .pte contains
 runtime, export, ...   the modules of the original Python system, see docs/PYTHON.md and docs/DIFFERENCES.md
 """
@@ -40,6 +41,7 @@ _EXPORTS = {
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
     "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
     "export_kv_forms": "export.native", "export_schemes": "export.native",
+    "Validation": "export.validation", "validate_export": "export.validation",
     "FastDLLMv2Edge": "model.modules", "FastDLLMv2EdgeConfig": "model.base",
     "KVCache": "model.kv_cache", "KVCacheConfig": "model.kv_cache", "create_kv_caches": "model.kv_cache",
 }
@@ -50,9 +52,10 @@ __all__ = [
     "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
-    "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Workspace", "__version__", "complete",
+    "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Validation", "Workspace", "__version__", "complete",
     "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_kv_forms", "export_schemes", "generate",
     "inspect", "inspect_graph", "inspect_method", "library_version", "render_chat", "stream",
+    "validate_export",
 ]
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .export.native import ExportStatistics, export_backends, export_checkpoint, export_kv_forms, export_schemes
+    from .export.validation import Validation, validate_export
     from .model.base import FastDLLMv2EdgeConfig
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches
     from .method import Method, TensorInfo

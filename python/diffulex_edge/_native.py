@@ -223,6 +223,21 @@ class ExportResult(Sized):
     ]
 
 
+class ValidateOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("model_path", c_char_p), ("file_path", c_char_p), ("samples", c_char_p),
+        ("count", c_int64), ("length", c_int64), ("seed", c_int64), ("stage", STAGE_FN), ("stage_ctx", c_void_p),
+    ]
+
+
+class Validation(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("kl_mean", c_double), ("kl_most", c_double), ("agreement", c_double),
+        ("samples", c_int64), ("rows", c_int64), ("layer_error", POINTER(c_double)), ("layers", c_int32),
+        ("worst_layer", c_int32),
+    ]
+
+
 class BackendInfo(Sized):
     _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("aliases", c_char_p), ("help", c_char_p)]
 
@@ -392,11 +407,12 @@ FUNCTIONS = {
     "dlx_export_kv_info": (c_bool, [c_size_t, POINTER(KvInfo)]),
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
     "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
+    "dlx_validate": (c_int, [POINTER(ValidateOptions), POINTER(Validation), _ERR]),
 }
 
 # What a build of the run half alone lacks.
 EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_kv_info",
-               "dlx_export_cache_folder", "dlx_export_find_checkpoint")
+               "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate")
 
 
 def _missing(name: str) -> Callable[..., Any]:

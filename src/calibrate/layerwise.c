@@ -297,6 +297,19 @@ dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err)
     return s;
 }
 
+dlx_status dlx_layerwise_load_graph(dlx_layerwise *w, int32_t layer, dlx_graph *g, dlx_error *err)
+{
+    dlx_program_options o = {.limit = w->o.limit, .pool = w->o.pool};
+    unload(w);
+    dlx_status s = dlx_program_prepare(&w->program, g, &o, err);
+    if (s == DLX_OK) s = bind_layer(w, err);
+    if (s == DLX_OK)
+        w->layer = layer;
+    else
+        unload(w);
+    return s;
+}
+
 const dlx_value *dlx_layerwise_weight(const dlx_layerwise *w, int linear)
 {
     return &w->program.g.values[w->program.g.nodes[w->node[linear]].in[1]];

@@ -63,6 +63,10 @@ typedef dlx_status (*dlx_linear_fn)(void *ctx, const dlx_linear_rows *rows, dlx_
 
 /* Reads the weights of a layer, in place of those of another. */
 dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err);
+/* A layer in other forms, in place of that of the checkpoint: hidden [T,width], positions [T], keys and values [P,..]
+ * -> hidden, new keys, new values. Takes over *g (left empty), whose constants must be PLAIN. It can be run without a
+ * visitor. */
+dlx_status dlx_layerwise_load_graph(dlx_layerwise *w, int32_t layer, dlx_graph *g, dlx_error *err);
 /* Replaces weights of the loaded layer: [n_out, n_in]. */
 dlx_status dlx_layerwise_replace(dlx_layerwise *w, int linear, const float *weights, dlx_error *err);
 /* The constant behind a linear of the loaded layer: its name, shape and source. */

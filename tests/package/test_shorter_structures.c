@@ -465,6 +465,55 @@ static void check_dlx_export_result(void **state)
     check_filled(SUBJECT(dlx_export_result, export_to), offsetof(dlx_export_result, seconds));
 }
 
+static bool on_stage(void *ctx, const char *stage, uint64_t done_rows, uint64_t total)
+{
+    assert_null(ctx);
+    assert_true(stage && (!total || done_rows <= total));
+    progress_seen++;
+    return true;
+}
+
+static dlx_validate_options tiny_validation(void)
+{
+    return (dlx_validate_options){.struct_size = sizeof(dlx_validate_options),
+                                  .model_path = DLX_TEST_DATA "/checkpoints/sdar-tiny",
+                                  .file_path = program,
+                                  .count = 4};
+}
+
+static dlx_status validate_to(void *result, dlx_error *err)
+{
+    dlx_validate_options o = tiny_validation();
+    dlx_validation *v = result;
+    dlx_status s = dlx_validate(&o, v, err);
+    if (s == DLX_OK) dlx_free(v->layer_error);
+    return s;
+}
+
+static dlx_status validate_with(void *options, dlx_error *err)
+{
+    dlx_validation v = {.struct_size = sizeof v};
+    dlx_status s = dlx_validate(options, &v, err);
+    dlx_free(v.layer_error);
+    return s;
+}
+
+static void check_dlx_validate_options(void **state)
+{
+    (void)state;
+    dlx_validate_options o = tiny_validation();
+    o.stage = on_stage;
+    progress_seen = 0;
+    check_taken(SUBJECT(dlx_validate_options, validate_with), &o);
+    assert_true(progress_seen > 0);
+}
+
+static void check_dlx_validation(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_validation, validate_to), offsetof(dlx_validation, layer_error));
+}
+
 static dlx_status open_with(void *options, dlx_error *err)
 {
     dlx_model *m = NULL;

@@ -146,9 +146,42 @@ def test_export_prints_a_summary(tmp_path):
     assert run_json("inspect", path)["metadata"]["get_block_length"] == [8]
 
 
+def test_export_validates(tmp_path):
+    folder, path = DATA / "checkpoints" / "llada-tiny", tmp_path / "m.pte"
+    common = ("export", folder, path, "--validation-samples", 6, "--validation-length", 40)
+    found = run_json(*common, "--quantization", "int4-g32", "--validate")["validation"]
+    assert found["samples"] == 6 and found["rows"] > 6 and 0 < found["kl_mean"] < found["kl_most"]
+    assert 0 < found["agreement"] <= 1 and len(found["layer_errors"]) == 3
+    assert found["layer_errors"][found["worst_layer"]] == max(found["layer_errors"])
+    before = path.stat().st_mtime_ns
+    again = run_json(*common, "--validate-only")
+    assert again == {"output_path": str(path), "validation": found} and path.stat().st_mtime_ns == before
+    text = run(*common, "--validate-only", "--max-kl", found["kl_mean"] * 1.01)
+    assert re.search(r"^  worst layer +\d of 3, error 0\.", text, re.M) and "masked tokens of 6 samples" in text
+    failed = start(*common, "--validate-only", "--max-kl", found["kl_mean"] / 2)
+    assert failed.returncode == 1 and "above" in failed.stderr and failed.stdout == text
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(json.dumps({"prompt": "Say something", "answer": "The quick brown fox"}) + "\n")
+    assert run_json(*common, "--validate-only", "--validation", lines)["validation"] != found
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (("--validate-only", "--quantization", "int4"), "--validate-only exports nothing; leave --quantization out"),
+    (("--max-kl", "1"), "--max-kl is for --validate and --validate-only"),
+    (("--validation-samples", "3"), "--validation-samples is for --validate"),
+    (("--validate", "--max-kl", "much"), "--max-kl takes a number from 0 on, not 'much'"),
+    (("--validate", "--max-kl", "-1"), "--max-kl takes a number"),
+])
+def test_validation_that_is_not_asked_for_rightly(options, sentence, tmp_path):
+    done = start("export", DATA / "checkpoints" / "llada-tiny", tmp_path / "m.pte", *options)
+    assert done.returncode == 2 and sentence in done.stderr and not os.listdir(tmp_path)
+
+
 def test_export_shows_progress_on_a_terminal_only(tmp_path):
     status, screen = on_terminal("export", "--hf-model-path", DEMO, "--output-path", tmp_path / "m.pte", stdout=False)
     assert status == 0 and re.search(r"exporting +\d+ %.* of .*/s.* left", screen)
+    status, screen = on_terminal("export", DEMO, tmp_path / "m.pte", "--validate-only", stdout=False)
+    assert status == 0 and re.search(r"validating +\d+ % +\d+ rows/s +\d+ s left", screen)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

@@ -143,3 +143,22 @@ def test_a_killed_export_goes_on(tmp_path):
     assert done.returncode == 0, done.stderr
     assert path.read_bytes() == want
     assert sorted(os.listdir(tmp_path)) == ["m.pte", "q.jsonl"]
+
+
+def test_validating_from_python(lines, tmp_path):
+    checkpoint, path = DATA / "checkpoints" / "llada-tiny", tmp_path / "m.pte"
+    diffulex_edge.export_checkpoint(checkpoint, path, max_seq_len=64, quantization="int4-g32")
+    keywords = {"samples": lines, "count": 6, "length": 40, "seed": 1}  # the program's seed
+    stages = []
+    found = diffulex_edge.validate_export(checkpoint, path, stage=lambda *stage: stages.append(stage), **keywords)
+    said = json.loads(run("export", checkpoint, path, "--validate-only", "--validation", lines, "--validation-samples", 6,
+                          "--validation-length", 40, "--json"))["validation"]
+    assert (found.samples, found.rows, found.worst_layer) == (6, said["rows"], said["worst_layer"])
+    assert found.layer_errors == pytest.approx(said["layer_errors"], rel=1e-5)
+    assert (found.kl_mean, found.kl_most) == pytest.approx((said["kl_mean"], said["kl_most"]), rel=1e-5)
+    assert found.agreement == pytest.approx(said["agreement"], rel=1e-5)
+    assert {name for name, _, _ in stages} == {"validating"} and stages[-1][1] == stages[-1][2]
+    with pytest.raises(diffulex_edge.Cancelled):
+        diffulex_edge.validate_export(checkpoint, path, stage=lambda *_: False, **keywords)
+    with pytest.raises(ValueError, match="count and length"):
+        diffulex_edge.validate_export(checkpoint, path, count=-1)

@@ -656,6 +656,21 @@ static void test_dlx_export_find_checkpoint(void)
     EMPTIED(char, folder, dlx_export_find_checkpoint(&folder, "", &err));
 }
 
+static void test_dlx_validate(void)
+{
+    dlx_validate_options o = {.struct_size = sizeof o};
+    REFUSED(dlx_validate(&o, NULL, &err));
+    CLEARED(dlx_validation, v, dlx_validate(NULL, &v, &err));
+    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
+    o.model_path = g.checkpoint;
+    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
+    o.file_path = "m.pte";
+    o.count = -1;
+    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
+    o.struct_size = 1;
+    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
+}
+
 /* ---- all of them ---- */
 
 #define ROW(function)                                                                                                  \
@@ -721,6 +736,7 @@ static const struct {
     ROW(dlx_export),
     ROW(dlx_export_cache_folder),
     ROW(dlx_export_find_checkpoint),
+    ROW(dlx_validate),
 };
 
 static void run_row(void **state)

@@ -11,9 +11,10 @@ from .native import (
     export_kv_forms,
     export_schemes,
 )
+from .validation import Validation, validate_export
 
 __all__ = [
     "Backend", "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics",
-    "KvForm", "QuantizationType", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms", "export_model",
-    "export_schemes",
+    "KvForm", "QuantizationType", "Scheme", "Validation", "export_backends", "export_checkpoint", "export_kv_forms", "export_model",
+    "export_schemes", "validate_export",
 ]

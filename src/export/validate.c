@@ -1,0 +1,328 @@
+/*
+ * A file against the checkpoint that it was made of: logits of the file, run in sessions, against those of the
+ * checkpoint in float32, which runs layer by layer; and the error of each layer by itself.
+ *
+ * The file's logits come first and are kept (at most 256 MiB of them). Those of the checkpoint come in pieces of
+ * columns, so distributions are summed up as they come.
+ */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "diffulex_edge/export.h"
+#include "diffulex_edge/model.h"
+#include "diffulex_edge/text.h"
+
+#include "base/structs.h"
+#include "base/threads.h"
+#include "calibrate/layer_errors.h"
+#include "calibrate/samples_generate.h"
+#include "calibrate/spill.h"
+#include "format/facts.h"
+#include "format/pte.h"
+#include "model/checkpoint.h"
+
+enum { DEFAULT_LENGTH = 256, PASS_ROWS = 512, KEPT_BYTES = 256 << 20, RUNS = 2 /* of each layer */ };
+
+/* A row's two distributions so far; r: the checkpoint's, f: the file's. */
+typedef struct tally {
+    float most_r, most_f; /* largest logits, */
+    int64_t best_r, best_f;
+    double sum_r, sum_f; /* sums of exp(x - largest), */
+    double between;      /* and of exp(r - largest) * (r - f) */
+} tally;
+
+typedef struct validator {
+    dlx_validate_options o;
+    dlx_validation result;
+    dlx_pool *pool;
+    dlx_file file;
+    dlx_arena arena;
+    dlx_pte pte;
+    dlx_model *model;
+    const dlx_model_facts *facts;
+    dlx_checkpoint c;
+    dlx_samples samples;
+    dlx_layerwise *w;
+    uint8_t *wanted;  /* [samples.rows] */
+    size_t rows;      /* wanted ones */
+    dlx_spill logits; /* [rows, vocab] the file's */
+    float *row;       /* [vocab] */
+    tally *tally;     /* [rows] */
+    int64_t piece;    /* first column of those that come, */
+    size_t at;        /* and the next row of them */
+    const char *stage;
+    uint64_t done, total;
+} validator;
+
+static dlx_status no_memory(const validator *v, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory validating '%s'", v->o.file_path);
+}
+
+static bool tick(void *ctx, uint64_t rows)
+{
+    validator *v = ctx;
+    v->done += rows;
+    if (v->total && v->done > v->total) v->done = v->total;
+    return !v->o.stage || v->o.stage(v->o.stage_ctx, v->stage, v->done, v->total);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
+
+static dlx_status check(const dlx_validate_options *o, dlx_error *err)
+{
+    if (!o->model_path || !*o->model_path || !o->file_path || !*o->file_path)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_validate: a checkpoint and the file that was made of it are needed");
+    if (o->count < 0 || o->count > INT32_MAX || o->length < 0 || o->length > INT32_MAX)
+        return dlx_fail(err, DLX_E_INVALID, "validation: count and length of samples must be 0 to %d", INT32_MAX);
+    return DLX_OK;
+}
+
+static dlx_status open_file(validator *v, dlx_error *err)
+{
+    dlx_model_options m = dlx_model_options_default();
+    DLX_TRY(dlx_file_open(&v->file, v->o.file_path, err));
+    DLX_TRY(dlx_pte_open(&v->pte, &v->arena, &v->file, err));
+    if (!dlx_facts_are_ours(&v->pte))
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "'%s' was not written by this library's export; only such files can be validated",
+                        v->o.file_path);
+    m.pool = v->pool;
+    DLX_TRY(dlx_model_open(&v->model, v->o.file_path, &m, err));
+    v->facts = dlx_model_get_facts(v->model);
+    return DLX_OK;
+}
+
+/* As it was read for the export: what was overridden then stands in the file. */
+static dlx_status open_checkpoint(validator *v, dlx_error *err)
+{
+    const dlx_model_facts *f = v->facts;
+    const dlx_checkpoint_options c = {
+        .model_type = dlx_family_name(f->family), .block_size = f->attn_block, .mask_id = f->mask_id};
+    DLX_TRY(dlx_checkpoint_open(&v->c, v->o.model_path, &c, err));
+    if (v->c.facts.vocab_size == f->vocab_size) return DLX_OK;
+    return dlx_fail(err, DLX_E_INVALID, "'%s' has logits of %d words, '%s' of %d: it was made of another checkpoint",
+                    v->o.file_path, f->vocab_size, v->c.folder, v->c.facts.vocab_size);
+}
+
+static dlx_status take_samples(validator *v, const dlx_layerwise_options *run, dlx_error *err)
+{
+    int32_t most = v->facts->max_rows;
+    dlx_samples_options s = {.count = (size_t)v->o.count, .length = (int32_t)v->o.length, .seed = (uint64_t)v->o.seed};
+    if (!s.count) s.count = DLX_MASK_LEVELS;
+    if (!s.length) s.length = most < DEFAULT_LENGTH ? most : DEFAULT_LENGTH;
+    if (s.length > most || most < 2)
+        return dlx_fail(err, DLX_E_LIMIT,
+                        "samples of %d tokens were asked for; expected 2 to the %d rows of a call of '%s'", s.length,
+                        most, v->o.file_path);
+    dlx_tokenizer *t = NULL;
+    if (dlx_pte_find_named(&v->pte, DLX_TOKENIZER_KEY)) DLX_TRY(dlx_tokenizer_open_pte(&t, v->o.file_path, err));
+    v->stage = "writing texts to validate with";
+    dlx_status status = v->o.samples ? dlx_samples_read(&v->samples, v->o.samples, &v->c, t, &s, err)
+                                     : dlx_samples_generate(&v->samples, &v->c, t, &s, run, err);
+    dlx_tokenizer_close(t);
+    return status;
+}
+
+/* Rows that predict masked tokens (of a model without masks: those of answers), or every n-th of them. */
+static dlx_status choose_rows(validator *v, dlx_error *err)
+{
+    const dlx_samples *s = &v->samples;
+    size_t all = 0, step, n = 0;
+    uint64_t row = 0, most = KEPT_BYTES / ((uint64_t)v->facts->vocab_size * sizeof(float));
+    v->wanted = calloc(s->rows, 1);
+    if (!v->wanted) return no_memory(v, err);
+    for (size_t i = 0; i < s->n; row += (uint64_t)s->list[i++].n)
+        for (int32_t p = v->facts->logits_shift; p < s->list[i].n; p++) {
+            bool hidden = s->mask_id >= 0 ? s->list[i].ids[p] == s->mask_id : p >= s->list[i].answer;
+            v->wanted[row + (uint64_t)(p - v->facts->logits_shift)] = hidden;
+            all += hidden;
+        }
+    step = most && all > most ? (all + most - 1) / most : most ? 1 : all;
+    for (uint64_t i = 0; i < s->rows; i++)
+        if (v->wanted[i]) v->wanted[i] = n++ % step == 0;
+    for (uint64_t i = 0; i < s->rows; i++) v->rows += v->wanted[i];
+    if (v->rows) return DLX_OK;
+    return dlx_fail(err, DLX_E_INVALID, "nothing is masked in the samples to validate '%s' with", v->o.file_path);
+}
+
+/* ---- the file's logits ------------------------------------------------------------------------------------------ */
+
+typedef struct caller {
+    dlx_session *session;
+    int32_t *rows; /* [longest] */
+    float *logits; /* [longest of wanted, vocab] */
+    uint64_t at;   /* the row of all samples that comes first, */
+    uint64_t kept; /* and the row of logits */
+} caller;
+
+static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *err)
+{
+    dlx_forward_call f = {.struct_size = sizeof f,
+                          .ids = s->ids,
+                          .n_ids = s->n,
+                          .attn_block = v->samples.attn_block,
+                          .rows = c->rows,
+                          .logits = c->logits};
+    for (int32_t p = 0; p < s->n; p++)
+        if (v->wanted[c->at + (uint64_t)p]) c->rows[f.n_rows++] = p;
+    c->at += (uint64_t)s->n;
+    dlx_session_truncate(c->session, 0);
+    if (f.n_rows) DLX_TRY(dlx_session_forward(c->session, &f, err));
+    DLX_TRY(dlx_spill_write(&v->logits, c->kept, (uint64_t)f.n_rows, c->logits, err));
+    c->kept += (uint64_t)f.n_rows;
+    return tick(v, (uint64_t)s->n) ? DLX_OK : dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
+}
+
+static size_t most_wanted(const validator *v)
+{
+    size_t most = 0;
+    uint64_t row = 0;
+    for (size_t i = 0; i < v->samples.n; i++) {
+        size_t n = 0;
+        for (int32_t p = 0; p < v->samples.list[i].n; p++) n += v->wanted[row++];
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static dlx_status run_file(validator *v, dlx_error *err)
+{
+    size_t vocab = (size_t)v->facts->vocab_size;
+    caller c = {.rows = calloc((size_t)v->samples.longest, sizeof *c.rows),
+                .logits = calloc(most_wanted(v) * vocab, sizeof *c.logits)};
+    dlx_status s = c.rows && c.logits ? DLX_OK : no_memory(v, err);
+    if (s == DLX_OK) s = dlx_spill_open(&v->logits, v->rows, vocab, KEPT_BYTES, NULL, err);
+    if (s == DLX_OK) s = dlx_session_open(&c.session, v->model, 0, 0, err);
+    for (size_t i = 0; s == DLX_OK && i < v->samples.n; i++) s = call(v, &c, &v->samples.list[i], err);
+    dlx_session_close(c.session);
+    free(c.rows);
+    free(c.logits);
+    return s;
+}
+
+/* ---- comparing -------------------------------------------------------------------------------------------------- */
+
+static void add(tally *t, float r, float f, int64_t id)
+{
+    if (r > t->most_r) {
+        double shrink = exp((double)t->most_r - (double)r);
+        t->sum_r *= shrink;
+        t->between *= shrink;
+        t->most_r = r;
+        t->best_r = id;
+    }
+    if (f > t->most_f) {
+        t->sum_f *= exp((double)t->most_f - (double)f);
+        t->most_f = f;
+        t->best_f = id;
+    }
+    double share = exp((double)r - (double)t->most_r);
+    t->sum_r += share;
+    t->sum_f += exp((double)f - (double)t->most_f);
+    t->between += share * ((double)r - (double)f);
+}
+
+static dlx_status take_logits(void *ctx, const dlx_logits_rows *l, dlx_error *err)
+{
+    validator *v = ctx;
+    int64_t known = v->facts->num_tokens ? v->facts->num_tokens : v->facts->vocab_size; /* the rest is padding */
+    if (l->first != v->piece) v->at = 0;
+    v->piece = l->first;
+    for (size_t r = 0; r < l->rows; r++, v->at++) {
+        DLX_TRY(dlx_spill_read(&v->logits, v->at, 1, v->row, err));
+        for (int64_t k = 0; k < l->n && l->first + k < known; k++)
+            add(&v->tally[v->at], l->logits[r * (size_t)l->n + (size_t)k], v->row[l->first + k], l->first + k);
+    }
+    return DLX_OK;
+}
+
+static void sum_up(validator *v)
+{
+    dlx_validation *out = &v->result;
+    double sum = 0, same = 0;
+    for (size_t i = 0; i < v->rows; i++) {
+        const tally *t = &v->tally[i];
+        double kl = t->between / t->sum_r - ((double)t->most_r + log(t->sum_r)) + ((double)t->most_f + log(t->sum_f));
+        if (kl < 0) kl = 0; /* of rounding */
+        sum += kl;
+        same += t->best_r == t->best_f;
+        if (kl > out->kl_most) out->kl_most = kl;
+    }
+    out->kl_mean = sum / (double)v->rows;
+    out->agreement = same / (double)v->rows;
+    out->samples = (int64_t)v->samples.n;
+    out->rows = (int64_t)v->rows;
+    out->layers = v->c.shape.layers;
+    for (int32_t i = 1; i < out->layers; i++)
+        if (out->layer_error[i] > out->layer_error[out->worst_layer]) out->worst_layer = i;
+}
+
+static dlx_status run_checkpoint(validator *v, const dlx_layerwise_options *run, dlx_error *err)
+{
+    v->row = calloc((size_t)v->facts->vocab_size, sizeof *v->row);
+    v->tally = calloc(v->rows, sizeof *v->tally);
+    v->result.layer_error = calloc((size_t)v->c.shape.layers, sizeof *v->result.layer_error);
+    if (!v->row || !v->tally || !v->result.layer_error) return no_memory(v, err);
+    for (size_t i = 0; i < v->rows; i++) v->tally[i].most_r = v->tally[i].most_f = -INFINITY;
+    DLX_TRY(dlx_layerwise_open(&v->w, &v->c, &v->samples, run, err));
+    DLX_TRY(dlx_layer_errors(v->result.layer_error, v->w, &v->c, &v->samples, &v->pte, 0, NULL, err));
+    return dlx_layerwise_head(v->w, v->wanted, take_logits, v, err);
+}
+
+static dlx_status validate(validator *v, dlx_error *err)
+{
+    DLX_TRY(check(&v->o, err));
+    DLX_TRY(dlx_thread_pool_create(&v->pool, 0, err));
+    DLX_TRY(open_file(v, err));
+    DLX_TRY(open_checkpoint(v, err));
+    dlx_layerwise_options run = dlx_layerwise_on(v->pool);
+    run.tick = tick;
+    run.tick_ctx = v;
+    DLX_TRY(take_samples(v, &run, err));
+    DLX_TRY(choose_rows(v, err));
+    run.pass_rows = v->facts->max_rows < PASS_ROWS ? v->facts->max_rows : PASS_ROWS;
+    v->stage = "validating";
+    v->done = 0;
+    v->total = v->samples.rows * (1 + RUNS * (uint64_t)v->c.shape.layers);
+    DLX_TRY(run_file(v, err));
+    DLX_TRY(run_checkpoint(v, &run, err));
+    DLX_TRY(dlx_checkpoint_unchanged(&v->c, err));
+    DLX_TRY(dlx_file_unchanged(&v->file, err));
+    sum_up(v);
+    return DLX_OK;
+}
+
+static void release(validator *v)
+{
+    dlx_layerwise_close(v->w);
+    dlx_spill_close(&v->logits);
+    free(v->wanted);
+    free(v->row);
+    free(v->tally);
+    dlx_samples_free(&v->samples);
+    dlx_checkpoint_close(&v->c);
+    dlx_model_close(v->model);
+    dlx_arena_free(&v->arena);
+    dlx_file_close(&v->file);
+    dlx_pool_free(v->pool);
+}
+
+dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err)
+{
+    validator v = {.o = {.struct_size = sizeof v.o}, .result = {.struct_size = sizeof v.result}, .piece = -1};
+    dlx_struct_clear(out, sizeof *out);
+    if (!options || !out)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_validate: options and a place for the result are needed");
+    DLX_TRY(dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err));
+    DLX_TRY(dlx_struct_in(&v.o, sizeof v.o, options, "dlx_validate_options", err));
+    v.file.fd = v.logits.fd = -1;
+    dlx_arena_init(&v.arena);
+    dlx_status s = validate(&v, err);
+    if (s == DLX_OK) s = dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err);
+    bool taken = out->struct_size >= offsetof(dlx_validation, layer_error) + sizeof out->layer_error;
+    if (s != DLX_OK || !taken) free(v.result.layer_error);
+    release(&v);
+    return s;
+}

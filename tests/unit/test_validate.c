@@ -1,0 +1,284 @@
+/*
+ * Files against their checkpoints: divergence and agreement are those of the logits that sessions give; a layer's error
+ * is its own, whatever stands before it; what is refused, and what a cancellation says.
+ */
+#include "fail_fixture.h"
+
+#include <math.h>
+
+#include "calibrate/samples.h"
+
+#define CHECK(call)                                                                                                    \
+    do {                                                                                                               \
+        dlx_error check_err = {0};                                                                                     \
+        dlx_error *err = &check_err;                                                                                   \
+        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
+    } while (0)
+
+typedef struct fixture {
+    copy folder;
+    char checkpoint[1024], exact[1024], file[1024], lines[1024];
+    dlx_validate_options o;
+    dlx_validation found;
+} fixture;
+
+static void open_fixture(fixture *f, const char *family)
+{
+    memset(f, 0, sizeof *f);
+    f->folder = new_folder();
+    checkpoint_of(f->checkpoint, family);
+    path_in(f->exact, f->folder.folder, "exact.pte");
+    path_in(f->file, f->folder.folder, "m.pte");
+    path_in(f->lines, f->folder.folder, "lines.jsonl");
+    write_text(&f->folder, "lines.jsonl",
+               "{\"prompt\": \"What is two and two?\", \"answer\": \"It is four, as everybody knows.\"}\n"
+               "{\"text\": \"It was a bright cold day in April\"}\n"
+               "{\"ids\": [5, 3, 8, 120, 44, 17, 9, 300, 301, 302, 303, 304], \"answer_start\": 4}\n");
+    f->o = (dlx_validate_options){.struct_size = sizeof f->o,
+                                  .model_path = f->checkpoint,
+                                  .file_path = f->file,
+                                  .samples = f->lines,
+                                  .count = 9,
+                                  .length = 48,
+                                  .seed = 4};
+    f->found.struct_size = sizeof f->found;
+}
+
+static void close_fixture(fixture *f)
+{
+    dlx_free(f->found.layer_error);
+    unlink(f->exact);
+    unlink(f->file);
+    remove_copy(&f->folder);
+}
+
+static void export_with(const fixture *f, const char *path, const char *quantization, const char *exclude,
+                        const char *kv)
+{
+    dlx_export_options o = tiny_export(f->checkpoint, path, false);
+    o.quantization = quantization;
+    o.exclude = exclude;
+    o.kv = kv;
+    CHECK(dlx_export(&o, NULL, err));
+}
+
+/* ---- logits ----------------------------------------------------------------------------------------------------- */
+
+/* [n, vocab] of all rows. */
+static float *logits_of(const char *path, const dlx_sample *s, int32_t attn_block, size_t vocab)
+{
+    dlx_model *m;
+    dlx_session *session;
+    float *logits = calloc((size_t)s->n * vocab, sizeof *logits);
+    dlx_forward_call call = {.struct_size = sizeof call,
+                             .ids = s->ids,
+                             .n_ids = s->n,
+                             .attn_block = attn_block,
+                             .n_rows = s->n,
+                             .logits = logits};
+    assert_non_null(logits);
+    CHECK(dlx_model_open(&m, path, NULL, err));
+    CHECK(dlx_session_open(&session, m, 0, 0, err));
+    CHECK(dlx_session_forward(session, &call, err));
+    dlx_session_close(session);
+    dlx_model_close(m);
+    return logits;
+}
+
+static double log_sum(const float *x, size_t n, size_t *best)
+{
+    double sum = 0;
+    *best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (x[i] > x[*best]) *best = i;
+    for (size_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)x[*best]);
+    return (double)x[*best] + log(sum);
+}
+
+static double divergence(const float *r, const float *f, size_t n, bool *same)
+{
+    size_t a, b;
+    double sum = 0, whole_r = log_sum(r, n, &a), whole_f = log_sum(f, n, &b);
+    for (size_t i = 0; i < n; i++) {
+        double p = (double)r[i] - whole_r, q = (double)f[i] - whole_f;
+        sum += exp(p) * (p - q);
+    }
+    *same = a == b;
+    return sum;
+}
+
+static void expect_figures(fixture *f)
+{
+    dlx_checkpoint c;
+    dlx_tokenizer *t;
+    dlx_samples samples;
+    const dlx_samples_options o = {.count = 9, .length = 48, .seed = 4};
+    double sum = 0, most = 0;
+    size_t rows = 0, same = 0;
+    CHECK(dlx_checkpoint_open(&c, f->checkpoint, NULL, err));
+    CHECK(dlx_tokenizer_open_folder(&t, f->checkpoint, err));
+    CHECK(dlx_samples_read(&samples, f->lines, &c, t, &o, err));
+    size_t vocab = (size_t)c.facts.vocab_size;
+    dlx_model_facts facts = {.struct_size = sizeof facts};
+    CHECK(dlx_model_read_facts(&facts, f->file, err));
+    for (size_t i = 0; i < samples.n; i++) {
+        const dlx_sample *s = &samples.list[i];
+        float *r = logits_of(f->exact, s, samples.attn_block, vocab);
+        float *q = logits_of(f->file, s, samples.attn_block, vocab);
+        for (int32_t p = facts.logits_shift; p < s->n; p++) {
+            size_t at = (size_t)(p - facts.logits_shift) * vocab;
+            bool agree;
+            if (s->ids[p] != c.facts.mask_id) continue;
+            double d = divergence(r + at, q + at, facts.num_tokens ? (size_t)facts.num_tokens : vocab, &agree);
+            rows++;
+            sum += d;
+            same += agree;
+            most = fmax(most, d);
+        }
+        free(r);
+        free(q);
+    }
+    assert_int_equal(f->found.samples, samples.n);
+    assert_int_equal(f->found.rows, rows);
+    assert_true(sum > 0);
+    assert_true(fabs(f->found.kl_mean * (double)rows / sum - 1) < 1e-5);
+    assert_true(fabs(f->found.kl_most / most - 1) < 1e-5);
+    assert_true(fabs(f->found.agreement - (double)same / (double)rows) < 1e-12);
+    dlx_samples_free(&samples);
+    dlx_tokenizer_close(t);
+    dlx_checkpoint_close(&c);
+}
+
+static void figures_are_those_of_logits(void **state)
+{
+    static const char *const forms[FAMILIES] = {"caller", "explicit", "state", "caller"};
+    (void)state;
+    for (int i = 0; i < FAMILIES; i++) {
+        fixture f;
+        open_fixture(&f, families[i]);
+        export_with(&f, f.exact, "none", NULL, NULL);
+        export_with(&f, f.file, "int8-dynamic", NULL, forms[i]);
+        CHECK(dlx_validate(&f.o, &f.found, err));
+        expect_figures(&f);
+        close_fixture(&f);
+    }
+}
+
+/* ---- layers ----------------------------------------------------------------------------------------------------- */
+
+/* Weights of one layer are int4, all others stay as they are. */
+static void errors_are_of_their_layer(void **state)
+{
+    (void)state;
+    for (int layer = 0; layer < 3; layer++) {
+        fixture f;
+        char exclude[256] = "embed,lm_head";
+        open_fixture(&f, "llada");
+        for (int k = 0; k < 3; k++)
+            if (k != layer) snprintf(exclude + strlen(exclude), sizeof exclude - strlen(exclude), ",layers.%d.*", k);
+        export_with(&f, f.file, "int4-g32", exclude, NULL);
+        CHECK(dlx_validate(&f.o, &f.found, err));
+        assert_int_equal(f.found.layers, 3);
+        assert_int_equal(f.found.worst_layer, layer);
+        for (int k = 0; k < 3; k++) {
+            double e = f.found.layer_error[k];
+            if (k == layer ? e < 0.03 || e > 0.3 : e != 0) fail_msg("layer %d: error %g", k, e);
+        }
+        assert_true(f.found.kl_mean > 0);
+        close_fixture(&f);
+    }
+}
+
+static void a_file_of_floats_is_the_checkpoint(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, "fast_dllm_v2");
+    export_with(&f, f.file, "none", NULL, NULL);
+    f.o.samples = NULL; /* the model writes them */
+    f.o.count = f.o.length = 0;
+    CHECK(dlx_validate(&f.o, &f.found, err));
+    assert_int_equal(f.found.samples, 20);
+    assert_true(f.found.kl_most < 1e-9 && f.found.agreement == 1);
+    for (int k = 0; k < f.found.layers; k++) assert_true(f.found.layer_error[k] < 1e-5);
+    close_fixture(&f);
+}
+
+/* ---- refusals --------------------------------------------------------------------------------------------------- */
+
+static void expect_refusal(fixture *f, dlx_status status, const char *sentence)
+{
+    dlx_error err = {0};
+    assert_int_equal(dlx_validate(&f->o, &f->found, &err), status);
+    if (!strstr(err.message, sentence)) fail_msg("'%s' is not in '%s'", sentence, err.message);
+    assert_null(f->found.layer_error);
+}
+
+static void what_is_no_such_file(void **state)
+{
+    (void)state;
+    fixture f;
+    char other[1024];
+    open_fixture(&f, "llada");
+    export_with(&f, f.file, "int8-dynamic", NULL, NULL);
+    checkpoint_of(other, "sdar");
+    f.o.model_path = other;
+    expect_refusal(&f, DLX_E_FORMAT, "'block_type' is missing");
+    f.o.model_path = f.checkpoint;
+    f.o.length = 65;
+    expect_refusal(&f, DLX_E_LIMIT, "expected 2 to the 64 rows of a call");
+    f.o.length = 0;
+    f.o.file_path = DLX_TEST_DATA "/format/official_8da8w.pte";
+    expect_refusal(&f, DLX_E_UNSUPPORTED, "was not written by this library's export");
+    f.o.file_path = f.exact;
+    expect_refusal(&f, DLX_E_IO, f.exact);
+    close_fixture(&f);
+}
+
+typedef struct watcher {
+    int calls, most;
+    uint64_t done, total;
+} watcher;
+
+static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total)
+{
+    watcher *w = ctx;
+    assert_string_equal(stage, "validating");
+    assert_true(done >= w->done && done <= total);
+    w->done = done;
+    w->total = total;
+    return ++w->calls != w->most;
+}
+
+static void it_can_be_cancelled(void **state)
+{
+    (void)state;
+    fixture f;
+    watcher all = {0};
+    open_fixture(&f, "llada");
+    export_with(&f, f.file, "int8-dynamic", NULL, NULL);
+    f.o.stage = on_stage;
+    f.o.stage_ctx = &all;
+    CHECK(dlx_validate(&f.o, &f.found, err));
+    assert_true(all.done == all.total && all.calls > 9);
+    dlx_free(f.found.layer_error);
+    for (int most = 1; most <= all.calls; most += 3) {
+        watcher w = {.most = most};
+        f.o.stage_ctx = &w;
+        expect_refusal(&f, DLX_E_CANCELLED, "cancelled");
+        assert_int_equal(w.calls, most);
+    }
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(figures_are_those_of_logits),
+        cmocka_unit_test(errors_are_of_their_layer),
+        cmocka_unit_test(a_file_of_floats_is_the_checkpoint),
+        cmocka_unit_test(what_is_no_such_file),
+        cmocka_unit_test(it_can_be_cancelled),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
