@@ -30,7 +30,7 @@ TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")
 ROOMS = {
     "api": Room("both", ("engine", "export", "runtime", "diffusion", "text", "text/full", "format", "graph", "kernels", "base"),
                 ALL_PUBLIC, (), "what crosses folders: completions, inspect, versions"),
-    "export": Room("export", ("calibrate", "model", "quant", "backends", "text", "text/full", "format/json", "format", "graph",
+    "export": Room("export", ("calibrate", "model", "quant", "solve", "backends", "text", "text/full", "format/json", "format", "graph",
                               "base"),
                    ("decode.h", "export.h", "model.h", "status.h", "text.h"), JSON, "checkpoint folder to .pte"),
     "calibrate": Room("export", ("model", "quant", "solve", "runtime", "kernels", "text", "text/full", "format/json", "format",

@@ -137,6 +137,35 @@ typedef struct dlx_validation {
  * the file is not of this checkpoint, by what both say of themselves. */
 DLX_API dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err);
 
+/* ---- what quantisation costs ------------------------------------------------------------------------------------ */
+
+typedef struct dlx_quantize_report_options {
+    size_t struct_size;     /* sizeof(dlx_quantize_report_options) */
+    const char *model_path; /* these four as for dlx_export */
+    const char *model_type;
+    int32_t block_size;
+    int32_t mask_id;
+    const char *calibration; /* lines of JSON as for dlx_export; NULL: the model writes them */
+    int64_t count;           /* of samples; 0: 64 */
+    int64_t length;          /* tokens of a sample at most; 0: 256, or the checkpoint's positions */
+    int64_t seed;            /* of masks, and of what the model writes */
+    /* A budget for the weights of the layers' linears with their scales: bytes, or the mean over them of what rounding
+     * costs, |X (w - q)|^2 / |X w|^2. 0 and 0: no mix is proposed. */
+    uint64_t max_bytes;
+    double max_error;
+    const char *recipe_path; /* where the mix goes, a file for `quantization_config`; NULL: nowhere */
+    dlx_stage_fn stage;      /* may be NULL; called by the reporting thread */
+    void *stage_ctx;
+} dlx_quantize_report_options;
+
+/*
+ * What each form costs each weight of the layers, on calibration data, and the best mix under a budget:
+ * {"tensors": [{"name": "layers.0.q", "tensor": "...", "shape": [n, k], "forms": [{"form": "int4-g32", "bytes": b,
+ * "error": e}, ...]}, ...], "mix": {"bytes": b, "error": e, "recipe": {...}}}. Forms that store the same bytes appear
+ * once. *json is NUL-terminated; free it with dlx_free. A budget that no mix meets is DLX_E_LIMIT.
+ */
+DLX_API dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char **json, dlx_error *err);
+
 /* ---- what can be chosen ----------------------------------------------------------------------------------------- */
 
 typedef struct dlx_backend_info {

@@ -230,6 +230,15 @@ class ValidateOptions(Sized):
     ]
 
 
+class QuantizeReportOptions(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("model_path", c_char_p), ("model_type", c_char_p), ("block_size", c_int32),
+        ("mask_id", c_int32), ("calibration", c_char_p), ("count", c_int64), ("length", c_int64), ("seed", c_int64),
+        ("max_bytes", c_uint64), ("max_error", c_double), ("recipe_path", c_char_p), ("stage", STAGE_FN),
+        ("stage_ctx", c_void_p),
+    ]
+
+
 class Validation(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("kl_mean", c_double), ("kl_most", c_double), ("agreement", c_double),
@@ -408,11 +417,13 @@ FUNCTIONS = {
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
     "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
     "dlx_validate": (c_int, [POINTER(ValidateOptions), POINTER(Validation), _ERR]),
+    "dlx_quantize_report": (c_int, [POINTER(QuantizeReportOptions), _HANDLE, _ERR]),
 }
 
 # What a build of the run half alone lacks.
 EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_kv_info",
-               "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate")
+               "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate",
+               "dlx_quantize_report")
 
 
 def _missing(name: str) -> Callable[..., Any]:

@@ -508,6 +508,27 @@ static void check_dlx_validate_options(void **state)
     assert_true(progress_seen > 0);
 }
 
+static dlx_status report_with(void *options, dlx_error *err)
+{
+    char *json;
+    dlx_status s = dlx_quantize_report(options, &json, err);
+    dlx_free(json);
+    return s;
+}
+
+static void check_dlx_quantize_report_options(void **state)
+{
+    (void)state;
+    dlx_quantize_report_options o = {.struct_size = sizeof o,
+                                     .model_path = DLX_TEST_DATA "/checkpoints/sdar-tiny",
+                                     .count = 2,
+                                     .length = 16,
+                                     .stage = on_stage};
+    progress_seen = 0;
+    check_taken(SUBJECT(dlx_quantize_report_options, report_with), &o);
+    assert_true(progress_seen > 0);
+}
+
 static void check_dlx_validation(void **state)
 {
     (void)state;

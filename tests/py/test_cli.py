@@ -18,7 +18,7 @@ safetensors = oracle("safetensors.numpy", "what the commands write is")
 load_file, save_file = safetensors.load_file, safetensors.save_file
 
 HELDOUT = DEMO / "eval" / "heldout.jsonl"
-COMMANDS = ("export", "inspect", "generate", "infill", "logits", "tokenize", "detokenize", "eval", "sudoku")
+COMMANDS = ("export", "quantize-report", "inspect", "generate", "infill", "logits", "tokenize", "detokenize", "eval", "sudoku")
 
 
 @pytest.fixture(scope="session")

@@ -658,17 +658,18 @@ static void test_dlx_export_find_checkpoint(void)
 
 static void test_dlx_validate(void)
 {
-    dlx_validate_options o = {.struct_size = sizeof o};
+    dlx_validate_options o = {.struct_size = sizeof o, .model_path = g.checkpoint};
     REFUSED(dlx_validate(&o, NULL, &err));
     CLEARED(dlx_validation, v, dlx_validate(NULL, &v, &err));
     CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
-    o.model_path = g.checkpoint;
-    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
-    o.file_path = "m.pte";
-    o.count = -1;
-    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
-    o.struct_size = 1;
-    CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
+}
+
+static void test_dlx_quantize_report(void)
+{
+    dlx_quantize_report_options o = {.struct_size = sizeof o};
+    REFUSED(dlx_quantize_report(&o, NULL, &err));
+    EMPTIED(char, json, dlx_quantize_report(NULL, &json, &err));
+    EMPTIED(char, json, dlx_quantize_report(&o, &json, &err));
 }
 
 /* ---- all of them ---- */
@@ -737,6 +738,7 @@ static const struct {
     ROW(dlx_export_cache_folder),
     ROW(dlx_export_find_checkpoint),
     ROW(dlx_validate),
+    ROW(dlx_quantize_report),
 };
 
 static void run_row(void **state)

@@ -1,0 +1,158 @@
+/* quantize-report: what each form costs each weight, and a mix of forms under a budget. */
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "diffulex_edge/export.h"
+
+#include "commands.h"
+#include "full/stages.h"
+#include "output.h"
+
+/* "800000000", "800M", "0.8G". */
+static bool read_bytes(const char *text, uint64_t *bytes)
+{
+    static const char units[] = "kMG";
+    char *end;
+    double x = strtod(text, &end);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    if (end == text || (*end && (!unit || end[1]))) return false;
+    for (size_t i = 0; unit && i <= (size_t)(unit - units); i++) x *= 1000;
+    if (!(x >= 1 && x < 1e15)) return false;
+    *bytes = (uint64_t)x;
+    return true;
+}
+
+static bool read_error(const char *text, double *error)
+{
+    char *end;
+    *error = strtod(text, &end);
+    return end != text && !*end && *error > 0 && isfinite(*error);
+}
+
+static double real(const json_t *object, const char *key)
+{
+    return json_number_value(json_object_get(object, key));
+}
+
+static void put_tensors(const json_t *tensors)
+{
+    size_t i, k;
+    json_t *tensor, *form;
+    json_array_foreach(tensors, i, tensor)
+    {
+        printf("%-16s", json_string_value(json_object_get(tensor, "name")));
+        json_array_foreach(json_object_get(tensor, "forms"), k, form)
+        {
+            const char *name = json_string_value(json_object_get(form, "form"));
+            if (strcmp(name, "none") != 0) printf("  %s %.2e", name, real(form, "error"));
+        }
+        printf("\n");
+    }
+}
+
+static void put_mix(const json_t *mix)
+{
+    size_t i;
+    json_t *rule;
+    const json_t *recipe = json_object_get(mix, "recipe");
+    char bytes[32];
+    printf("mix: %s for the layers' weights, mean error %.2e\n", dlx_cli_bytes(bytes, (uint64_t)real(mix, "bytes")),
+           real(mix, "error"));
+    printf("  %-16s everything else\n", json_string_value(json_object_get(recipe, "default")));
+    json_array_foreach(json_object_get(recipe, "tensors"), i, rule)
+        printf("  %-16s %s\n", json_string_value(json_object_get(rule, "scheme")),
+               json_string_value(json_object_get(rule, "pattern")));
+}
+
+static int put(const dlx_cli_arguments *a, const char *text)
+{
+    if (dlx_cli_flag(a, "json", false)) {
+        printf("%s\n", text);
+        return DLX_CLI_OK;
+    }
+    json_t *root = json_loads(text, 0, NULL), *mix = json_object_get(root, "mix");
+    if (!root) return dlx_cli_out_of_memory();
+    put_tensors(json_object_get(root, "tensors"));
+    if (mix) put_mix(mix);
+    json_decref(root);
+    return DLX_CLI_OK;
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    dlx_cli_stages stages = {.last = dlx_cli_seconds()};
+    const char *size = dlx_cli_text(a, "size"), *error = dlx_cli_text(a, "error");
+    char *text;
+    dlx_error err;
+    int next = 0;
+    dlx_quantize_report_options o = {.struct_size = sizeof o,
+                                     .model_path = dlx_cli_path(a, "hf-model-path", &next),
+                                     .model_type = dlx_cli_text(a, "model-type"),
+                                     .block_size = (int32_t)dlx_cli_int(a, "block-size", 0),
+                                     .mask_id = (int32_t)dlx_cli_int(a, "mask-id", 0),
+                                     .calibration = dlx_cli_text(a, "calibration"),
+                                     .count = dlx_cli_int(a, "calibration-samples", 0),
+                                     .length = dlx_cli_int(a, "calibration-length", 0),
+                                     .seed = dlx_cli_int(a, "calibration-seed", 0),
+                                     .recipe_path = dlx_cli_text(a, "output"),
+                                     .stage = dlx_cli_on_stage,
+                                     .stage_ctx = &stages};
+    if (!o.model_path) return dlx_cli_usage(a->command, "quantize-report needs a checkpoint folder");
+    if (a->n_positional > next)
+        return dlx_cli_usage(a->command, "quantize-report does not know what to do with '%s'", a->positional[next]);
+    if (size && error) return dlx_cli_usage(a->command, "--size and --error cannot be combined");
+    if (o.recipe_path && !size && !error)
+        return dlx_cli_usage(a->command, "--output is for the mix under --size or --error");
+    if (size && !read_bytes(size, &o.max_bytes))
+        return dlx_cli_usage(a->command, "--size takes bytes, as 800000000, 800M or 0.8G, not '%s'", size);
+    if (error && !read_error(error, &o.max_error))
+        return dlx_cli_usage(a->command, "--error takes a number above 0, not '%s'", error);
+    dlx_cli_catch_interrupts();
+    dlx_status s = dlx_quantize_report(&o, &text, &err);
+    dlx_cli_progress_end();
+    if (s != DLX_OK) {
+        dlx_cli_fail(&err);
+        return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
+    }
+    int status = put(a, text);
+    dlx_free(text);
+    return status;
+}
+
+enum { LONGEST = 1 << 24 };
+
+static const dlx_cli_option options[] = {
+    {"hf-model-path", DLX_CLI_TEXT, "DIR", "the checkpoint folder or org/name, instead of the argument", 0, 0},
+    {"size", DLX_CLI_TEXT, "BYTES",
+     "budget of the layers' weights with their scales, as 800M: the mix of forms with the least error", 0, 0},
+    {"error", DLX_CLI_TEXT, "X", "budget of the mean error: the mix of forms with the fewest bytes", 0, 0},
+    {"output", DLX_CLI_TEXT, "FILE", "where that mix goes, for export --quantization-config", 0, 0},
+    {"calibration", DLX_CLI_TEXT, "FILE",
+     "JSON lines: text, prompt and answer, messages or ids (default: the model writes them)", 0, 0},
+    {"calibration-samples", DLX_CLI_INT, "N", "how many samples are made of it (default: 64)", 1, 1 << 20},
+    {"calibration-length", DLX_CLI_INT, "N", "most tokens of one (default: 256)", 2, LONGEST},
+    {"calibration-seed", DLX_CLI_INT, "N", "of masks, and of what the model writes", 0, 1 << 30},
+    {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
+    {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},
+    {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,
+     0},
+    {"json", DLX_CLI_FLAG, NULL, "one JSON object", 0, 0},
+};
+
+const dlx_cli_command dlx_cli_quantize_report = {
+    .name = "quantize-report",
+    .arguments = "DIR",
+    .summary = "what each form costs each weight of a checkpoint, and a mix of forms",
+    .notes =
+        "DIR is a checkpoint folder, or org/name from the Hugging Face cache. Errors are |X (w - q)|^2 / |X w|^2 on "
+        "calibration data X.",
+    .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
+                "diffulex-edge quantize-report DIR --size 800M --output mix.json\0",
+    .options = options,
+    .n_options = sizeof options / sizeof *options,
+    .least = 0,
+    .most = 1,
+    .run = run,
+};
