@@ -16,6 +16,7 @@ generate, complete     decode with any forward function: ids; text, stop strings
 Tokenizer, render_chat text to ids and back
 export_checkpoint      a Hugging Face checkpoint folder to a .pte
 validate_export        how far that is from the checkpoint
+quantize_report        what each form of weights costs, and a mix of forms
 inspect                what a .pte contains
 runtime, export, ...   the modules of the original Python system, see docs/PYTHON.md and docs/DIFFERENCES.md
 """
@@ -41,7 +42,7 @@ _EXPORTS = {
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
     "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
     "export_kv_forms": "export.native", "export_schemes": "export.native",
-    "Validation": "export.validation", "validate_export": "export.validation",
+    "quantize_report": "export.report", "Validation": "export.validation", "validate_export": "export.validation",
     "FastDLLMv2Edge": "model.modules", "FastDLLMv2EdgeConfig": "model.base",
     "KVCache": "model.kv_cache", "KVCacheConfig": "model.kv_cache", "create_kv_caches": "model.kv_cache",
 }
@@ -54,7 +55,7 @@ __all__ = [
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
     "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Validation", "Workspace", "__version__", "complete",
     "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_kv_forms", "export_schemes", "generate",
-    "inspect", "inspect_graph", "inspect_method", "library_version", "render_chat", "stream",
+    "inspect", "inspect_graph", "inspect_method", "library_version", "quantize_report", "render_chat", "stream",
     "validate_export",
 ]
 
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from .export.native import ExportStatistics, export_backends, export_checkpoint, export_kv_forms, export_schemes
+    from .export.report import quantize_report
     from .export.validation import Validation, validate_export
     from .model.base import FastDLLMv2EdgeConfig
     from .model.kv_cache import KVCache, KVCacheConfig, create_kv_caches

@@ -41,6 +41,21 @@ def test_a_mix_under_a_size(budget, tmp_path):
             assert mix["error"] <= sum(f["error"] for f in rows) / len(rows), form
 
 
+def test_python_says_the_same(tmp_path):
+    import diffulex_edge
+    recipe = tmp_path / "mix.json"
+    report = diffulex_edge.quantize_report(DATA / "checkpoints" / "sdar-tiny", max_bytes=300_000, recipe_path=recipe,
+                                           count=8, length=40, stage=lambda *_: None)
+    assert report == run_json("quantize-report", DATA / "checkpoints" / "sdar-tiny", "--size", "300k", *FEW)
+    assert json.loads(recipe.read_text()) == report["mix"]["recipe"]
+    with pytest.raises(diffulex_edge.Cancelled):
+        diffulex_edge.quantize_report(DATA / "checkpoints" / "sdar-tiny", count=8, length=40, stage=lambda *_: False)
+    with pytest.raises(diffulex_edge.LimitError, match="too few"):
+        diffulex_edge.quantize_report(DATA / "checkpoints" / "sdar-tiny", count=8, length=40, max_bytes=10)
+    with pytest.raises(ValueError, match="budget"):
+        diffulex_edge.quantize_report(DATA / "checkpoints" / "sdar-tiny", max_bytes=10, max_error=1.0)
+
+
 def test_a_mix_under_an_error():
     loose, tight = (run_json("quantize-report", DEMO, "--error", x, *FEW)["mix"] for x in (0.004, 0.0004))
     assert tight["error"] <= 0.0004 < loose["error"] <= 0.004 and loose["bytes"] < tight["bytes"]

@@ -11,10 +11,11 @@ from .native import (
     export_kv_forms,
     export_schemes,
 )
+from .report import quantize_report
 from .validation import Validation, validate_export
 
 __all__ = [
     "Backend", "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics",
     "KvForm", "QuantizationType", "Scheme", "Validation", "export_backends", "export_checkpoint", "export_kv_forms", "export_model",
-    "export_schemes", "validate_export",
+    "export_schemes", "quantize_report", "validate_export",
 ]

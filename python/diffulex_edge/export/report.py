@@ -1,0 +1,52 @@
+"""What quantisation costs a checkpoint: dlx_quantize_report as a Python function."""
+import json
+from ctypes import byref, c_void_p
+from typing import Any, Callable, Dict, List, Optional
+
+from .. import _native, running
+from .._native import PathLike
+
+__all__ = ["quantize_report"]
+
+
+def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: float = 0.0,
+                    recipe_path: Optional[PathLike] = None, calibration: Optional[PathLike] = None, count: int = 0,
+                    length: int = 0, seed: int = 0, model_type: Optional[str] = None, block_size: int = 0,
+                    mask_id: int = 0, stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> Dict[str, Any]:
+    """What each form costs each weight of a checkpoint's layers, and the best mix of forms under a budget:
+    {"tensors": [{"name", "tensor", "shape", "forms": [{"form", "bytes", "error"}, ...]}, ...], "mix": {"bytes", "error",
+    "recipe"}}; "error" is |X (w - q)|^2 / |X w|^2 on calibration data X, that of the mix the mean over weights.
+
+    max_bytes, max_error   a budget, one of them, for these weights with their scales; without one there is no mix
+    recipe_path    where the mix goes, as a file for export_checkpoint's quantization_config
+    calibration    a file of JSON lines (docs/EXPORT.md); None: the model writes it
+    count, length  how many samples, and most tokens of one; 0: 64, 256
+    seed           of masks, and of what the model writes
+    stage          called as stage(name, done, total) in rows; total 0: not known; returning False cancels (Cancelled)
+
+    model_type, block_size and mask_id are those of export_checkpoint. LimitError when no mix meets the budget.
+    """
+    options = _native.QuantizeReportOptions()
+    options.model_path = _native.encode_path(model_path)
+    options.model_type = model_type.encode() if model_type else None
+    options.block_size, options.mask_id = block_size, mask_id
+    options.calibration = None if calibration is None else _native.encode_path(calibration)
+    options.count, options.length, options.seed = count, length, seed
+    options.max_bytes, options.max_error = max_bytes, max_error
+    options.recipe_path = None if recipe_path is None else _native.encode_path(recipe_path)
+    report: Dict[str, Any] = running.run(lambda job: _report(job, options, stage))
+    return report
+
+
+def _report(job: running.Job, options: _native.QuantizeReportOptions,
+            stage: Optional[Callable[[str, int, int], Optional[bool]]]) -> Dict[str, Any]:
+    failure: List[BaseException] = []
+    options.stage = _native.STAGE_FN(
+        lambda _, name, done, total: job.allows(failure.append, stage, lambda: (name.decode(), done, total)))
+    out, error = c_void_p(), _native.Error()
+    library = _native.library()
+    status = library.dlx_quantize_report(byref(options), byref(out), byref(error))
+    if failure:
+        raise failure[0]
+    _native.check(status, error)
+    return dict(json.loads(_native.take_bytes(out).decode()))
