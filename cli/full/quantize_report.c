@@ -111,6 +111,7 @@ static int run(const dlx_cli_arguments *a)
         return dlx_cli_usage(a->command, "--error takes a number above 0, not '%s'", error);
     dlx_cli_catch_interrupts();
     dlx_status s = dlx_quantize_report(&o, &text, &err);
+    if (s == DLX_OK && o.recipe_path) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (s != DLX_OK) {
         dlx_cli_fail(&err);
