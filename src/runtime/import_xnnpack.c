@@ -27,6 +27,15 @@ static dlx_status unsupported(delegate *d, uint32_t node, const char *what)
                     dlx_xnn_node_name(d->x.nodes[node].type), what);
 }
 
+/* Static quantisation is taken in one shape: Convert to int8, FullyConnected of int8, Convert back. */
+static dlx_status no_static(delegate *d, uint32_t node)
+{
+    return unsupported(d, node,
+                       "static quantisation is not supported, but of a FullyConnected with int8 weights per channel "
+                       "between a Convert from float32 and one back; export in float32, or with activations that are "
+                       "quantised dynamically");
+}
+
 /* Keys that are hashes of the data, as ExecuTorch's exporter writes them, are no names. */
 static const char *name_of(const char *key)
 {
@@ -138,7 +147,9 @@ static dlx_status operand(delegate *d, uint32_t node, uint32_t id, bool filter, 
     const dlx_xnn_value *v = d->by_id[id];
     *out = d->value[id];
     if (*out != DLX_NONE) return widened(d, v, filter, out);
-    if (v->constant) {
+    if (v->constant && (v->datatype == DLX_XNN_QINT8 || v->datatype == DLX_XNN_QINT32)) {
+        return no_static(d, node); /* weights with one scale for all rows */
+    } else if (v->constant) {
         DLX_TRY(make_const(d, v, out));
     } else if (v->external_id != DLX_XNN_NONE && !(v->flags & DLX_XNN_FLAG_OUTPUT)) {
         if (v->external_id >= d->ins->n_args)
@@ -215,15 +226,6 @@ static bool type_agrees(int datatype, dlx_dtype type)
     case DLX_XNN_QUINT8: return type == DLX_U8;
     default: return true;
     }
-}
-
-/* Static quantisation is taken in one shape: Convert to int8, FullyConnected of int8, Convert back. */
-static dlx_status no_static(delegate *d, uint32_t node)
-{
-    return unsupported(d, node,
-                       "static quantisation is not supported, but of a FullyConnected with int8 weights per channel "
-                       "between a Convert from float32 and one back; export in float32, or with activations that are "
-                       "quantised dynamically");
 }
 
 static bool is_grid(const dlx_xnn_value *v, dlx_attr *attr)
