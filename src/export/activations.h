@@ -11,6 +11,7 @@
 
 #include "base/threads.h"
 #include "calibrate/ranges.h"
+#include "export/solve.h"
 #include "graph/graph.h"
 #include "quant/recipe.h"
 #include "text/tokenizer.h"
@@ -22,9 +23,11 @@ dlx_status dlx_export_measures(bool *measures, const dlx_export_options *options
 
 /*
  * Grids for g, the graph after dlx_quantize (and with weights solved, where they are). Nothing happens where it needs
- * none. *text: the ranges as they go into the program, malloc'd; NULL without any. `tokenizer` may be NULL.
+ * none. *text: the ranges as they go into the program, malloc'd; NULL without any. `tokenizer` may be NULL. An
+ * interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  */
-dlx_status dlx_export_activations(char **text, dlx_graph *g, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                  const dlx_export_options *options, dlx_pool *pool, dlx_error *err);
+dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *g, const dlx_checkpoint *c,
+                                  const dlx_tokenizer *tokenizer, const dlx_export_options *options, dlx_pool *pool,
+                                  dlx_error *err);
 
 #endif

@@ -39,11 +39,11 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_recipe recipe;
-    const char *metadata;     /* what the file says about it */
-    bool solves;              /* weights are found by calibration */
-    dlx_tokenizer *tokenizer; /* of the folder, NULL: it has none */
-    dlx_export_work work;
-    char *ranges; /* of static activations, as they go into the file; NULL: there are none */
+    const char *metadata;           /* what the file says about it */
+    bool solves;                    /* weights are found by calibration */
+    dlx_tokenizer *tokenizer;       /* of the folder, NULL: it has none */
+    dlx_export_work work, measured; /* weights, ranges */
+    char *ranges;                   /* of static activations, as they go into the file; NULL: there are none */
     const dlx_kv_choice *kv;
     uint64_t total; /* bytes of all blobs */
     uint64_t done;
@@ -182,7 +182,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
     if (x->solves) DLX_TRY(dlx_export_solve(&x->work, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
-    DLX_TRY(dlx_export_activations(&x->ranges, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
+    DLX_TRY(dlx_export_activations(&x->ranges, &x->measured, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
     return dlx_graph_verify(&x->graph, err);
 }
 
@@ -280,11 +280,11 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     exporter *x = sink->x;
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
-    if (x->options.progress && !x->options.progress(x->options.progress_ctx, x->done, x->total))
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s",
-                        x->options.output_path, x->work.work.folder ? "; solved weights are in " : "",
-                        x->work.work.folder ? x->work.work.folder : "");
-    return DLX_OK;
+    if (!x->options.progress || x->options.progress(x->options.progress_ctx, x->done, x->total)) return DLX_OK;
+    const char *weights = x->work.work.folder, *ranges = x->measured.work.folder;
+    return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s%s%s",
+                    x->options.output_path, weights ? "; solved weights are in " : "", weights ? weights : "",
+                    ranges ? "; ranges are in " : "", ranges ? ranges : "");
 }
 
 static dlx_status stream_blob(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err)
@@ -346,6 +346,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     dlx_status s = run(&x, err);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
+    dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);
     dlx_tokenizer_close(x.tokenizer);
     dlx_pool_free(x.pool);
     dlx_graph_free(&x.graph);

@@ -133,11 +133,12 @@ static dlx_status interrupted(const task *t, dlx_error *err)
                     t->o->output_path, t->folder);
 }
 
-static char *name_folder(const dlx_export_options *o)
+char *dlx_export_work_folder(const dlx_export_options *o, const char *end)
 {
-    size_t n = strlen(o->output_path) + sizeof ".work";
-    char *folder = o->work_folder ? strdup(o->work_folder) : malloc(n);
-    if (folder && !o->work_folder) snprintf(folder, n, "%s.work", o->output_path);
+    const char *base = o->work_folder ? o->work_folder : o->output_path, *middle = o->work_folder ? "" : ".work";
+    size_t n = strlen(base) + strlen(middle) + strlen(end) + 1;
+    char *folder = malloc(n);
+    if (folder) snprintf(folder, n, "%s%s%s", base, middle, end);
     return folder;
 }
 
@@ -151,7 +152,7 @@ dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_checkp
     if (!weights)
         return dlx_fail(err, DLX_E_INVALID,
                         "rounding gptq has nothing to do: no weight of a layer becomes int8 or int4");
-    t.folder = name_folder(options);
+    t.folder = dlx_export_work_folder(options, "");
     if (!t.folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory naming the work folder");
     dlx_layerwise_options run = dlx_layerwise_on(pool);
     run.tick = tick;

@@ -22,6 +22,9 @@ typedef struct dlx_export_work {
  * ranges are measured on it. */
 dlx_status dlx_export_solves(bool *yes, const dlx_export_options *options, bool measures, dlx_error *err);
 
+/* Where work lies until the output is complete, with `end` behind the name; malloc'd, NULL: out of memory. */
+char *dlx_export_work_folder(const dlx_export_options *options, const char *end);
+
 /* The calibration data that the options describe; `tokenizer` may be NULL. */
 dlx_status dlx_export_samples(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                               const dlx_export_options *options, const dlx_layerwise_options *run, dlx_error *err);

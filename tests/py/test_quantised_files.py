@@ -134,6 +134,13 @@ def test_static_grids_and_biases_are_those_of_the_ranges(observer, tmp_path):
             assert data[f"{short}.bias.scales"] == bytes_of(step)
             steps = (weights[f"{long}.bias"].double() / step.double()).round().to(torch.int32)
             assert data[f"{short}.bias"] == bytes_of(steps)
+    report = run_json("inspect", path)
+    assert {(l["kind"], l["layers"]) for l in report["linears"]} == {("qs8-qc8w", 21), ("qd8-qc8w", 1)}
+    for name, ends in report["ranges"].items():
+        for of in ("input", "output"):
+            scale, zero = grid(*ranges["tensors"][name.replace("weight", of)])
+            assert ends[of] == pytest.approx([float(scale) * (-128 - zero), float(scale) * (127 - zero)], rel=1e-6), name
+    assert len(report["ranges"]) == 21
     again = tmp_path / "again.pte"
     diffulex_edge.export_checkpoint(checkpoint, again, max_seq_len=128, quantization="int8-static",
                                     ranges=tmp_path / "ranges.json")
