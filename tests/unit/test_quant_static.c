@@ -127,6 +127,29 @@ static void grids_hold_their_ranges(void **state)
     }
 }
 
+/* Both outputs [ROWS, width] of a program over x; takes the graph. */
+static void compute(dlx_graph *g, const float *x, float *first, float *second, size_t width)
+{
+    dlx_program p;
+    dlx_pool *pool;
+    dlx_executor *ex;
+    dlx_error err = {0};
+    assert_int_equal(dlx_pool_create(&pool, 1, NULL), DLX_OK);
+    dlx_program_options options = {.limit = dlx_cpu_best_isa(), .pool = pool};
+    if (dlx_program_prepare(&p, g, &options, &err) != DLX_OK) fail_msg("%s", err.message);
+    dlx_shape s = {2, {ROWS, WIDTH}};
+    dlx_executor_bounds bounds = {.max_shape = &s};
+    assert_int_equal(dlx_executor_open(&ex, &p, &bounds, pool, NULL, NULL), DLX_OK);
+    dlx_tensor_ref in = {(void *)(uintptr_t)x, s}, out[2];
+    dlx_pass pass = {.inputs = &in};
+    if (dlx_executor_run(ex, &pass, out, &err) != DLX_OK) fail_msg("%s", err.message);
+    memcpy(first, out[0].data, ROWS * width * sizeof *first);
+    memcpy(second, out[1].data, ROWS * width * sizeof *second);
+    dlx_executor_close(ex);
+    dlx_program_free(&p);
+    dlx_pool_free(pool);
+}
+
 /* The rule in double, but for what it rounds to float. */
 static float expected(const dlx_graph *g, const dlx_node *n, const float *x, size_t column)
 {
@@ -184,6 +207,31 @@ static void layers_compute_the_rule(void **state)
     dlx_executor_close(ex);
     dlx_program_free(&p);
     dlx_pool_free(pool);
+}
+
+/* One weight, two layers on different grids: what is packed for one is not the other's. */
+static void grids_are_not_shared_with_weights(void **state)
+{
+    dlx_graph g;
+    dlx_error err = {0};
+    int64_t dim[2] = {ROWS, WIDTH};
+    const dlx_weight_form *f = dlx_form_find("int8-static");
+    float x[ROWS * WIDTH], out[2][ROWS * OUT];
+    uint32_t seed = 5;
+    (void)state;
+    for (size_t i = 0; i < ROWS * WIDTH; i++) x[i] = noise(&seed);
+    dlx_graph_init(&g);
+    uint32_t in[2] = {dlx_graph_input(&g, "x", DLX_F32, 2, dim, 1), weight(&g, "a.weight", 2, OUT, WIDTH, 4)};
+    for (int i = 0; i < 2; i++) assert_true(dlx_graph_output(&g, node(&g, DLX_OP_LINEAR, 2, in, NULL)));
+    assert_int_equal(dlx_quantize(&g, &(dlx_recipe){.body = f, .head = f, .table = f}, &err), DLX_OK);
+    if (give(&g, usual, 6, &err) != DLX_OK) fail_msg("%s", err.message);
+    assert_int_equal(g.n_nodes, 3);
+    g.nodes[2].attr.f[0] *= 0.5f; /* outputs beyond half the range are cut off */
+    materialise(&g);
+    compute(&g, x, out[0], out[1], OUT);
+    size_t differ = 0;
+    for (size_t i = 0; i < ROWS * OUT; i++) differ += out[0][i] != out[1][i];
+    assert_true(differ > ROWS * OUT / 4);
 }
 
 static void biases_are_integers(void **state)
@@ -277,6 +325,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grids_hold_their_ranges),
         cmocka_unit_test(layers_compute_the_rule),
+        cmocka_unit_test(grids_are_not_shared_with_weights),
         cmocka_unit_test(biases_are_integers),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(outputs_are_not_finer_than_products),
