@@ -10,7 +10,8 @@
 
 /* The product of a LINEAR of a verified graph, in kernel table k. */
 const dlx_gemm *dlx_linear_gemm(const dlx_kernels *k, const dlx_graph *g, const dlx_node *linear);
-/* How rows of this element type are made and how much memory they take; NULL: they are plain rows of elements. */
+/* How rows of this element type are made and how much memory they take; NULL: they are plain rows of elements. Rows of
+ * QS8 are made by quantize_qs8, the rest is as for QD8. */
 const dlx_quantizer *dlx_linear_quantizer(const dlx_kernels *k, dlx_dtype activations);
 
 /* What that product takes, as views into the node's constants. */
