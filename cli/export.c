@@ -97,6 +97,9 @@ static bool take_options(dlx_export_options *o, const dlx_cli_arguments *a, int 
     o->calibration_length = dlx_cli_int(a, "calibration-length", 0);
     o->calibration_seed = dlx_cli_int(a, "calibration-seed", 0);
     o->work_folder = dlx_cli_text(a, "work-folder");
+    o->observer = dlx_cli_text(a, "observer");
+    o->ranges = dlx_cli_text(a, "ranges");
+    o->save_ranges = dlx_cli_text(a, "save-ranges");
     return true;
 }
 
@@ -212,6 +215,12 @@ static const dlx_cli_option options[] = {
     {"calibration-samples", DLX_CLI_INT, "N", "how many samples are made of it (default: 64)", 1, 1 << 20},
     {"calibration-length", DLX_CLI_INT, "N", "most tokens of one (default: 256)", 2, LONGEST},
     {"calibration-seed", DLX_CLI_INT, "N", "of masks, and of what the model writes", 0, 1 << 30},
+    {"observer", DLX_CLI_TEXT, "mse|minmax|percentile",
+     "which range of the numbers in calibration data int8-static stands for: the one that misses them least, all, or "
+     "all but 0.005 % at either end (default: mse)",
+     0, 0},
+    {"save-ranges", DLX_CLI_TEXT, "FILE", "where the ranges that int8-static measured are written too", 0, 0},
+    {"ranges", DLX_CLI_TEXT, "FILE", "such a file, in place of measuring", 0, 0},
     {"work-folder", DLX_CLI_TEXT, "DIR",
      "where an interrupted gptq goes on from, until the file is complete (default: FILE.work)", 0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",

@@ -73,6 +73,15 @@ typedef struct dlx_export_options {
      * files max_rows is what every call has, 0: the model's block, 32 where rows are in none. Files with states have
      * memory for the logits of max_rows, 0: 128 where the model has blocks. */
     const char *kv;
+    /*
+     * int8-static: between which numbers the inputs and outputs of the layers' linears lie. Measured by running the
+     * calibration data (above) through the checkpoint in float32, or, with `ranges`, read from a file that an earlier
+     * export wrote to `save_ranges` (JSON; of a checkpoint with other layers: DLX_E_FORMAT). What was measured stands
+     * in the program too. Asked for without int8-static, all three are DLX_E_INVALID.
+     */
+    const char *observer;    /* "mse" (also NULL), "minmax", "percentile"; not together with `ranges` */
+    const char *ranges;      /* or NULL */
+    const char *save_ranges; /* path of a file to write, or NULL */
 } dlx_export_options;
 
 typedef struct dlx_export_result {

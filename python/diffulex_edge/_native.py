@@ -211,7 +211,8 @@ class ExportOptions(Sized):
         ("chat_template", c_char_p), ("quantization_config", c_char_p), ("exclude", c_char_p),
         ("rounding", c_char_p), ("calibration", c_char_p), ("work_folder", c_char_p), ("stage", STAGE_FN),
         ("stage_ctx", c_void_p), ("calibration_seed", c_int64), ("calibration_samples", c_int64),
-        ("calibration_length", c_int64), ("kv", c_char_p),
+        ("calibration_length", c_int64), ("kv", c_char_p), ("observer", c_char_p), ("ranges", c_char_p),
+        ("save_ranges", c_char_p),
     ]
 
 

@@ -133,6 +133,7 @@ static void text_memory(report *r)
     dlx_put(t, "operators\n");
     dlx_put_operators(t, &r->model.program.g);
     dlx_put_linears(t, &r->model.program.g);
+    dlx_put_ranges(t, &r->model.program.g);
     if (!r->model.program.table.holds) dlx_put(t, "attention is not fused: %s\n", r->model.program.table.why_not);
     const dlx_memory *m = &r->memory;
     const dlx_workspace_options *w = &r->workspace;
@@ -267,6 +268,7 @@ static void json_report(report *r)
         dlx_put_operators_json(t, r->runnable ? &r->model.program.g : &view->program.g);
         dlx_put(t, ",\"linears\":");
         dlx_put_linears_json(t, r->runnable ? &r->model.program.g : &view->program.g);
+        dlx_put_ranges_json(t, r->runnable ? &r->model.program.g : &view->program.g);
     }
     dlx_put(t, "}\n");
 }

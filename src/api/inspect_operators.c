@@ -140,3 +140,53 @@ void dlx_put_linears_json(dlx_text_buffer *t, const dlx_graph *g)
     }
     dlx_put(t, "]");
 }
+
+/* ---- ranges of static activations ---- */
+
+/* A statically quantised layer with a name, and the numbers at the ends of its grids. */
+typedef struct static_layer {
+    const char *name;
+    double in[2], out[2];
+} static_layer;
+
+static void ends_of(double ends[2], dlx_grid8 grid)
+{
+    ends[0] = (double)grid.scale * (-128 - grid.zero);
+    ends[1] = (double)grid.scale * (127 - grid.zero);
+}
+
+static bool static_at(const dlx_graph *g, size_t i, static_layer *out)
+{
+    const dlx_node *n = &g->nodes[i];
+    if (n->op != DLX_OP_LINEAR || g->values[n->in[0]].dtype != DLX_QS8) return false;
+    out->name = g->values[n->in[1]].name ? g->values[n->in[1]].name : "(unnamed)";
+    ends_of(out->in, dlx_grid8_of(dlx_made_by(g, n->in[0])));
+    ends_of(out->out, dlx_grid8_of(n));
+    return true;
+}
+
+void dlx_put_ranges(dlx_text_buffer *t, const dlx_graph *g)
+{
+    static_layer l;
+    bool any = false;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (!static_at(g, i, &l)) continue;
+        if (!any) dlx_put(t, "ranges of static activations (inputs, outputs)\n");
+        any = true;
+        dlx_put(t, "  %-32s %.4g to %.4g, %.4g to %.4g\n", l.name, l.in[0], l.in[1], l.out[0], l.out[1]);
+    }
+}
+
+void dlx_put_ranges_json(dlx_text_buffer *t, const dlx_graph *g)
+{
+    static_layer l;
+    const char *between = ",\"ranges\":{";
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (!static_at(g, i, &l)) continue;
+        dlx_put(t, "%s", between);
+        dlx_put_json(t, l.name);
+        dlx_put(t, ":{\"input\":[%.9g,%.9g],\"output\":[%.9g,%.9g]}", l.in[0], l.in[1], l.out[0], l.out[1]);
+        between = ",";
+    }
+    if (!between[1]) dlx_put(t, "}"); /* something was put */
+}

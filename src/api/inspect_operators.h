@@ -15,4 +15,10 @@ void dlx_put_operators_json(dlx_text_buffer *t, const dlx_graph *g);
 void dlx_put_linears(dlx_text_buffer *t, const dlx_graph *g);
 void dlx_put_linears_json(dlx_text_buffer *t, const dlx_graph *g);
 
+/* Between which numbers inputs and outputs of statically quantised layers lie, by the names of their weights; nothing
+ * where there are none. */
+void dlx_put_ranges(dlx_text_buffer *t, const dlx_graph *g);
+/* ,"ranges":{"layers.0.q.weight":{"input":[-1.5,2.25],"output":[-3,3.5]},...} */
+void dlx_put_ranges_json(dlx_text_buffer *t, const dlx_graph *g);
+
 #endif

@@ -8,7 +8,7 @@ static const struct {
 } dtypes[DLX_DTYPE_COUNT] = {
     [DLX_F32] = {"f32", 4},   [DLX_F16] = {"f16", 2}, [DLX_BF16] = {"bf16", 2}, [DLX_I8] = {"i8", 1},
     [DLX_QD8] = {"qd8", 1},   [DLX_U8] = {"u8", 1},   [DLX_I32] = {"i32", 4},   [DLX_I64] = {"i64", 8},
-    [DLX_BOOL] = {"bool", 1}, [DLX_I4] = {"i4", 0},
+    [DLX_BOOL] = {"bool", 1}, [DLX_I4] = {"i4", 0},   [DLX_QS8] = {"qs8", 1},
 };
 
 const char *dlx_dtype_name(dlx_dtype t)

@@ -19,11 +19,12 @@ typedef enum dlx_dtype {
     /* Signed 4-bit weights in -8 .. 7, two in a byte along the last dimension, which is even: element 2i in the low
      * half, 2i + 1 in the high one, each stored as itself + 8. */
     DLX_I4,
+    DLX_QS8, /* int8 with one scale and zero point, which the node that makes them says (made at run time) */
     DLX_DTYPE_COUNT
 } dlx_dtype;
 
 const char *dlx_dtype_name(dlx_dtype t); /* "f32", "bf16", "qd8", ...; "?" outside the list */
-/* Bytes of one element; QD8: 1; 0 for I4, whose elements have no bytes of their own, and outside the list. */
+/* Bytes of one element; QD8 and QS8: 1; 0 for I4, whose elements have no bytes of their own, and outside the list. */
 size_t dlx_dtype_size(dlx_dtype t);
 /* Bytes of that many elements, of every type in the list; false when 64 bits do not hold them, or for an odd number of
  * I4. */

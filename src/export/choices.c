@@ -33,6 +33,16 @@ static const dlx_scheme schemes[] = {
         .table = "int8-dynamic",
     },
     {
+        .name = "int8-static",
+        .aliases = "static-int8",
+        .help = "int8 weights, one scale a row; activations int8 on grids that calibration finds; head as int8-dynamic",
+        .metadata = "int8-static",
+        .backends = "xnnpack",
+        .body = "int8-static",
+        .head = "int8-dynamic",
+        .table = "int8-dynamic",
+    },
+    {
         .name = "int8-weight-only",
         .aliases = "weight-only-int8",
         .help = "int8 weights, one scale a row; float32 activations",

@@ -17,6 +17,7 @@
 #include "base/sizes.h"
 #include "base/structs.h"
 #include "base/threads.h"
+#include "export/activations.h"
 #include "export/choices.h"
 #include "export/solve.h"
 #include "format/facts.h"
@@ -38,10 +39,11 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_recipe recipe;
-    const char *metadata;     /* what the file says about it */
-    bool solves;              /* weights are found by calibration */
-    dlx_tokenizer *tokenizer; /* of the folder, NULL: it has none */
-    dlx_export_work work;
+    const char *metadata;           /* what the file says about it */
+    bool solves;                    /* weights are found by calibration */
+    dlx_tokenizer *tokenizer;       /* of the folder, NULL: it has none */
+    dlx_export_work work, measured; /* weights, ranges */
+    char *ranges;                   /* of static activations, as they go into the file; NULL: there are none */
     const dlx_kv_choice *kv;
     uint64_t total; /* bytes of all blobs */
     uint64_t done;
@@ -58,7 +60,9 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
-    DLX_TRY(dlx_export_solves(&x->solves, o, err));
+    bool measures;
+    DLX_TRY(dlx_export_measures(&measures, o, &x->recipe, err));
+    DLX_TRY(dlx_export_solves(&x->solves, o, measures, err));
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, err));
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
@@ -173,6 +177,15 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
     return DLX_OK;
 }
 
+/* What needs calibration: weights that are solved, then ranges of activations. */
+static dlx_status calibrate(exporter *x, dlx_error *err)
+{
+    const dlx_export_options *o = &x->options;
+    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
+    DLX_TRY(dlx_export_activations(&x->ranges, &x->measured, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
+    return dlx_graph_verify(&x->graph, err);
+}
+
 static dlx_status build(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
@@ -187,7 +200,7 @@ static dlx_status build(exporter *x, dlx_error *err)
     DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->kv->kv, f->max_rows, f->max_context, err));
     DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
     DLX_TRY(dlx_graph_verify(&x->graph, err));
-    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
+    DLX_TRY(calibrate(x, err));
     DLX_TRY(x->backend->decompose(&x->graph, err));
     DLX_TRY(dlx_graph_prune(&x->graph, err));
     return dlx_graph_verify(&x->graph, err);
@@ -221,13 +234,20 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
-    dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 1, sizeof *blobs);
+    dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 2, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");
     plans[0] = forward;
     memcpy(plans + 1, facts, n_facts * sizeof *facts);
     memcpy(blobs, lowered, n_lowered * sizeof *lowered);
-    if (has_tokenizer) blobs[n_lowered] = tokenizer;
-    x->pte = (dlx_pte){.plans = plans, .n_plans = n_facts + 1, .blobs = blobs, .n_blobs = n_lowered + has_tokenizer};
+    uint32_t n_blobs = n_lowered;
+    if (has_tokenizer) blobs[n_blobs++] = tokenizer;
+    if (x->ranges)
+        blobs[n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_NAMED,
+                                          .key = DLX_RANGES_KEY,
+                                          .size = strlen(x->ranges),
+                                          .data = x->ranges,
+                                          .alias_of = -1};
+    x->pte = (dlx_pte){.plans = plans, .n_plans = n_facts + 1, .blobs = blobs, .n_blobs = n_blobs};
     return DLX_OK;
 }
 
@@ -260,11 +280,11 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     exporter *x = sink->x;
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
-    if (x->options.progress && !x->options.progress(x->options.progress_ctx, x->done, x->total))
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s",
-                        x->options.output_path, x->work.work.folder ? "; solved weights are in " : "",
-                        x->work.work.folder ? x->work.work.folder : "");
-    return DLX_OK;
+    if (!x->options.progress || x->options.progress(x->options.progress_ctx, x->done, x->total)) return DLX_OK;
+    const char *weights = x->work.work.folder, *ranges = x->measured.work.folder;
+    return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s%s%s",
+                    x->options.output_path, weights ? "; solved weights are in " : "", weights ? weights : "",
+                    ranges ? "; ranges are in " : "", ranges ? ranges : "");
 }
 
 static dlx_status stream_blob(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err)
@@ -326,11 +346,13 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     dlx_status s = run(&x, err);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
+    dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);
     dlx_tokenizer_close(x.tokenizer);
     dlx_pool_free(x.pool);
     dlx_graph_free(&x.graph);
     dlx_checkpoint_close(&x.checkpoint);
     dlx_arena_free(&x.arena);
+    free(x.ranges);
     x.result.seconds = seconds() - start;
     if (s == DLX_OK && result) s = dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err);
     return s;

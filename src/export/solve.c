@@ -23,7 +23,7 @@ typedef struct task {
 
 /* ---- what is asked for ------------------------------------------------------------------------------------------ */
 
-dlx_status dlx_export_solves(bool *yes, const dlx_export_options *o, dlx_error *err)
+dlx_status dlx_export_solves(bool *yes, const dlx_export_options *o, bool measures, dlx_error *err)
 {
     const char *word = o->rounding ? o->rounding : "nearest";
     *yes = !strcmp(word, "gptq");
@@ -34,10 +34,10 @@ dlx_status dlx_export_solves(bool *yes, const dlx_export_options *o, dlx_error *
         return dlx_fail(err, DLX_E_INVALID, "calibration_samples and calibration_length must be 0 to %d", INT32_MAX);
     bool asked =
         o->calibration || o->calibration_samples || o->calibration_length || o->calibration_seed || o->work_folder;
-    if (*yes || !asked) return DLX_OK;
+    if (*yes || measures || !asked) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID,
                     "calibration was asked for, but weights are rounded to nearest, which needs none; rounding gptq "
-                    "uses it");
+                    "uses it, and quantization int8-static without a file of ranges");
 }
 
 /* The grid that constant `name` of the graph is on; false when it is no weight of integers. */
@@ -88,16 +88,15 @@ static bool tick(void *ctx, uint64_t rows)
     return !t->o->stage || t->o->stage(t->o->stage_ctx, t->stage, t->done, t->total);
 }
 
-static dlx_status take_samples(dlx_samples *out, task *t, const dlx_tokenizer *tokenizer,
-                               const dlx_layerwise_options *run, dlx_error *err)
+dlx_status dlx_export_samples(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
+                              const dlx_export_options *o, const dlx_layerwise_options *run, dlx_error *err)
 {
-    dlx_samples_options s = {.count = (size_t)t->o->calibration_samples,
-                             .length = (int32_t)t->o->calibration_length,
-                             .seed = (uint64_t)t->o->calibration_seed};
+    dlx_samples_options s = {.count = (size_t)o->calibration_samples,
+                             .length = (int32_t)o->calibration_length,
+                             .seed = (uint64_t)o->calibration_seed};
     if (!s.count) s.count = DEFAULT_SAMPLES;
-    t->stage = "writing calibration texts";
-    if (t->o->calibration) return dlx_samples_read(out, t->o->calibration, t->c, tokenizer, &s, err);
-    return dlx_samples_generate(out, t->c, tokenizer, &s, run, err);
+    if (o->calibration) return dlx_samples_read(out, o->calibration, c, tokenizer, &s, err);
+    return dlx_samples_generate(out, c, tokenizer, &s, run, err);
 }
 
 static dlx_status solve(dlx_export_work *out, task *t, dlx_graph *g, const dlx_samples *samples,
@@ -134,11 +133,12 @@ static dlx_status interrupted(const task *t, dlx_error *err)
                     t->o->output_path, t->folder);
 }
 
-static char *name_folder(const dlx_export_options *o)
+char *dlx_export_work_folder(const dlx_export_options *o, const char *end)
 {
-    size_t n = strlen(o->output_path) + sizeof ".work";
-    char *folder = o->work_folder ? strdup(o->work_folder) : malloc(n);
-    if (folder && !o->work_folder) snprintf(folder, n, "%s.work", o->output_path);
+    const char *base = o->work_folder ? o->work_folder : o->output_path, *middle = o->work_folder ? "" : ".work";
+    size_t n = strlen(base) + strlen(middle) + strlen(end) + 1;
+    char *folder = malloc(n);
+    if (folder) snprintf(folder, n, "%s%s%s", base, middle, end);
     return folder;
 }
 
@@ -152,12 +152,13 @@ dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_checkp
     if (!weights)
         return dlx_fail(err, DLX_E_INVALID,
                         "rounding gptq has nothing to do: no weight of a layer becomes int8 or int4");
-    t.folder = name_folder(options);
+    t.folder = dlx_export_work_folder(options, "");
     if (!t.folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory naming the work folder");
     dlx_layerwise_options run = dlx_layerwise_on(pool);
     run.tick = tick;
     run.tick_ctx = &t;
-    dlx_status s = take_samples(&samples, &t, tokenizer, &run, err);
+    t.stage = "writing calibration texts";
+    dlx_status s = dlx_export_samples(&samples, c, tokenizer, options, &run, err);
     if (s == DLX_OK) s = solve(out, &t, g, &samples, &run, err);
     if (s == DLX_E_CANCELLED) s = interrupted(&t, err);
     dlx_samples_free(&samples);

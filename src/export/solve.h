@@ -18,8 +18,16 @@ typedef struct dlx_export_work {
     dlx_precomputed precomputed; /* files that the graph's constants are read from */
 } dlx_export_work;
 
-/* Whether the options ask for it: DLX_E_INVALID for a word that is none, or calibration that nothing uses. */
-dlx_status dlx_export_solves(bool *yes, const dlx_export_options *options, dlx_error *err);
+/* Whether the options ask for it: DLX_E_INVALID for a word that is none, or calibration that nothing uses. `measures`:
+ * ranges are measured on it. */
+dlx_status dlx_export_solves(bool *yes, const dlx_export_options *options, bool measures, dlx_error *err);
+
+/* Where work lies until the output is complete, with `end` behind the name; malloc'd, NULL: out of memory. */
+char *dlx_export_work_folder(const dlx_export_options *options, const char *end);
+
+/* The calibration data that the options describe; `tokenizer` may be NULL. */
+dlx_status dlx_export_samples(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
+                              const dlx_export_options *options, const dlx_layerwise_options *run, dlx_error *err);
 
 /*
  * Solves the weights that the recipe made int8 or int4 in the layers of g, the graph after dlx_quantize, and has them

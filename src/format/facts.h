@@ -14,6 +14,8 @@
 enum { DLX_FORMAT_VERSION = 1 };
 
 #define DLX_TOKENIZER_KEY "dlx.tokenizer"
+/* Ranges that int8-static was made with: the JSON of calibrate/ranges.h. */
+#define DLX_RANGES_KEY "dlx.ranges"
 
 /* One plan per fact, in `arena`. quantization: "none", "int8-dynamic". kv: the form of the cache, "caller", "explicit"
  * or "state". */

@@ -62,8 +62,8 @@ typedef struct dlx_value {
     uint8_t rank;
     uint8_t dynamic;           /* bit i: dim i varies */
     int64_t dim[DLX_MAX_RANK]; /* upper bounds */
-    /* Of I8 and I4 weights: the CONST value with their scales, F32 with one per row of dim 0, or (I4) BF16 [n,
-     * k/group]: one for each group of a row; DLX_NONE otherwise. */
+    /* Of I8 and I4 weights, and of I32 biases where a backend wants them: the CONST value with their scales, F32 with
+     * one per row of dim 0, or (I4) BF16 [n, k/group]: one for each group of a row; DLX_NONE otherwise. */
     uint32_t scales;
     dlx_const_source source; /* CONST; of a state: what it holds at first, neither data nor file: zeros */
     uint32_t producer;       /* node, or DLX_NONE */
@@ -85,7 +85,8 @@ typedef struct dlx_value {
     X(SILU_MUL, 2, 2, 1)   /* silu(a) * b */                                                                           \
     X(ROW_SELECT, 2, 2, 1) /* x [T,..], rows [R] I32 -> [R,..] */                                                      \
     /* primitive */                                                                                                    \
-    X(CONVERT, 1, 1, 1) /* F32 to QD8; F16, BF16, I8 and U8 (of scale attr.f[0], zero point 0) to F32 */               \
+    X(CONVERT, 1, 1,                                                                                                   \
+      1) /* F32 to QD8, or to attr.dtype QS8; F16, BF16, I8 and U8 (of scale attr.f[0], zero point 0) to F32 */        \
     X(CAST, 1, 1, 1) /* to attr.dtype, as C converts; floats outside an integer's range become its nearest number */   \
     X(ADD, 2, 2, 1)  /* numpy broadcasting for the binary operators; F32, I64 or I32 */                                \
     X(SUB, 2, 2, 1)                                                                                                    \

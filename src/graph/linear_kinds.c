@@ -1,6 +1,8 @@
 /* The table of graph/linear_kinds.h, looked up. */
 #include "graph/linear_kinds.h"
 
+#include <math.h>
+
 static const struct {
     const char *word;
     dlx_dtype x, w;
@@ -20,6 +22,16 @@ dlx_scaling dlx_scaling_of(const dlx_graph *g, const dlx_value *w)
 size_t dlx_group_of(const dlx_graph *g, const dlx_value *w)
 {
     return dlx_scaling_of(g, w) == DLX_PER_GROUP ? (size_t)(w->dim[1] / g->values[w->scales].dim[1]) : 0;
+}
+
+bool dlx_grid8_ok(dlx_grid8 grid)
+{
+    return isnormal(grid.scale) && grid.scale > 0 && grid.zero >= -128 && grid.zero <= 127;
+}
+
+dlx_attr dlx_grid8_attr(dlx_grid8 grid)
+{
+    return (dlx_attr){.f = {grid.scale, 0.0f}, .axis = grid.zero, .dtype = DLX_QS8};
 }
 
 const char *dlx_linear_word(dlx_linear_kind kind)

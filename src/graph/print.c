@@ -30,6 +30,10 @@ static void put_attr(dlx_text_buffer *t, const dlx_node *n)
     switch (n->op) {
     case DLX_OP_RMS_NORM: dlx_put(t, " eps=%g", (double)a->f[0]); break;
     case DLX_OP_ATTENTION: dlx_put(t, " scale=%g", (double)a->f[0]); break;
+    case DLX_OP_CONVERT:
+    case DLX_OP_LINEAR:
+        if (a->dtype == DLX_QS8) dlx_put(t, " scale=%g zero=%d", (double)a->f[0], (int)a->axis);
+        break;
     case DLX_OP_CLAMP: dlx_put(t, " min=%g max=%g", (double)a->f[0], (double)a->f[1]); break;
     case DLX_OP_MEAN: dlx_put(t, " axis=%d keep=%d", (int)a->axis, a->keep); break;
     case DLX_OP_CONCAT: dlx_put(t, " axis=%d", (int)a->axis); break;

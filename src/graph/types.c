@@ -75,7 +75,9 @@ dlx_dtype dlx_node_dtype(const dlx_graph *g, const dlx_node *node)
 {
     const dlx_value *first = &g->values[node->in[0]];
     switch (node->op) {
-    case DLX_OP_CONVERT: return first->dtype == DLX_F32 ? DLX_QD8 : DLX_F32;
+    case DLX_OP_CONVERT:
+        if (first->dtype != DLX_F32) return DLX_F32;
+        return node->attr.dtype == DLX_QS8 ? DLX_QS8 : DLX_QD8;
     case DLX_OP_EMBEDDING:
         if (node->inputs == 3) return DLX_F32;
         return first->dtype == DLX_I4 ? DLX_U8 : first->dtype;
@@ -114,12 +116,20 @@ static bool is_size(const dlx_value *v)
     return !v || (v->dtype == DLX_I64 && v->rank == 0);
 }
 
+static const char grid_sentence[] = "its scale must be a positive normal number and its zero point -128 to 127";
+
 static const char *linear_rule(const dlx_graph *g, const dlx_node *n)
 {
     const dlx_value *w = operand(g, n, 1), *bias = operand(g, n, 2);
     if (dlx_linear_kind_of(g, operand(g, n, 0), w) == DLX_LINEAR_KINDS)
         return "its activations and weights must be of one of these kinds:" DLX_LINEAR_WORDS;
     if (w->kind != DLX_VALUE_CONST) return "its weight must be a constant";
+    if (operand(g, n, 0)->dtype == DLX_QS8) {
+        if (!dlx_grid8_ok(dlx_grid8_of(n))) return grid_sentence;
+        return !bias || (bias->kind == DLX_VALUE_CONST && bias->dtype == DLX_I32)
+                   ? NULL
+                   : "its bias must be a constant of i32";
+    }
     if (bias && (bias->kind != DLX_VALUE_CONST || bias->dtype != DLX_F32))
         return "its bias must be a constant of floats";
     return NULL;
@@ -131,7 +141,7 @@ static const char *embedding_rule(const dlx_graph *g, const dlx_node *n)
     dlx_dtype table = operand(g, n, 0)->dtype;
     const dlx_value *scales = operand(g, n, 2);
     if (!is_place(operand(g, n, 1)->dtype)) return "ids must be integers";
-    if (table == DLX_QD8 || table == DLX_BOOL || is_place(table)) return "its table must hold floats or small integers";
+    if (table == DLX_BOOL || is_place(table)) return "its table must hold floats or small integers";
     if (!scales || scales->dtype == DLX_F32) return scales && table != DLX_I8 && table != DLX_I4 ? scaled : NULL;
     return scales->dtype == DLX_BF16 && table == DLX_I4 ? NULL : scaled;
 }
@@ -161,12 +171,13 @@ static const char *own_rule(const dlx_graph *g, const dlx_node *n)
     dlx_dtype first = operand(g, n, 0)->dtype;
     switch (n->op) {
     case DLX_OP_CONVERT:
-        if (first == DLX_QD8 || first == DLX_BOOL || is_place(first))
-            return "converts only f32 to qd8, and f16, bf16, i8 and u8 to f32";
-        return NULL;
+        if (first == DLX_BOOL || is_place(first))
+            return "converts only f32 to qd8 and qs8, and f16, bf16, i8 and u8 to f32";
+        return dlx_node_dtype(g, n) == DLX_QS8 && !dlx_grid8_ok(dlx_grid8_of(n)) ? grid_sentence : NULL;
     case DLX_OP_CAST:
         if (((first == DLX_F16 || first == DLX_BF16) && n->attr.dtype != DLX_F32) || n->attr.dtype == DLX_F16 ||
-            n->attr.dtype == DLX_BF16 || n->attr.dtype == DLX_QD8 || !dlx_dtype_size(n->attr.dtype))
+            n->attr.dtype == DLX_BF16 || n->attr.dtype == DLX_QD8 || n->attr.dtype == DLX_QS8 ||
+            !dlx_dtype_size(n->attr.dtype))
             return "does not convert between these types";
         return NULL;
     case DLX_OP_LINEAR: return linear_rule(g, n);
@@ -206,15 +217,17 @@ static const char *own_rule(const dlx_graph *g, const dlx_node *n)
     }
 }
 
-/* Rows of QD8 have a layout of their own, pairs of 4-bit weights share a byte, and constants with scales stand for
- * other numbers than their bytes: all are read by the operators that know, and by no other. */
+/* Rows of QD8 and QS8 have a layout of their own, pairs of 4-bit weights share a byte, and constants with scales stand
+ * for other numbers than their bytes: all are read by the operators that know, and by no other. */
 static const char *reader_rule(const dlx_graph *g, const dlx_node *n, int k)
 {
     const dlx_value *v = operand(g, n, k);
     if (!v) return NULL;
-    if (v->dtype == DLX_QD8 && (n->op != DLX_OP_LINEAR || k != 0))
-        return "only a LINEAR reads dynamically quantised rows";
-    bool knows = (n->op == DLX_OP_LINEAR && k == 1) || (n->op == DLX_OP_EMBEDDING && k == 0);
+    if (n->op != DLX_OP_LINEAR || k != 0) {
+        if (v->dtype == DLX_QD8) return "only a LINEAR reads dynamically quantised rows";
+        if (v->dtype == DLX_QS8) return "only a LINEAR reads statically quantised rows";
+    }
+    bool knows = (n->op == DLX_OP_LINEAR && k >= 1) || (n->op == DLX_OP_EMBEDDING && k == 0);
     if (v->scales != DLX_NONE && !knows) return "does not honour the scales of a quantised constant";
     if (v->dtype == DLX_I4 && !knows) return "does not read 4-bit elements";
     return NULL;

@@ -22,8 +22,9 @@ enum { GROUP_UNIT = 32 };
 static const char *scales_rule(const dlx_graph *g, const dlx_value *v)
 {
     if (v->scales == DLX_NONE) return NULL;
-    if (v->scales >= g->n_values || v->kind != DLX_VALUE_CONST || (v->dtype != DLX_I8 && v->dtype != DLX_I4))
-        return "only int8 and int4 constants have scales";
+    bool numbers = v->dtype == DLX_I8 || v->dtype == DLX_I4 || (v->dtype == DLX_I32 && v->rank == 1);
+    if (v->scales >= g->n_values || v->kind != DLX_VALUE_CONST || !numbers)
+        return "only constants of int8, int4 and biases of i32 have scales";
     const dlx_value *s = &g->values[v->scales];
     if (s->kind != DLX_VALUE_CONST || s->rank < 1 || v->rank < 1 || s->dim[0] != v->dim[0])
         return "scales must be constants, one a row";
@@ -49,7 +50,7 @@ static dlx_status verify_value(const dlx_graph *g, size_t i, dlx_error *err)
     if (v->kind != DLX_VALUE_TEMP && v->producer != DLX_NONE)
         return bad_value(i, v, "inputs and constants have no producer", err);
     if (v->kind == DLX_VALUE_CONST && v->dynamic) return bad_value(i, v, "constants have fixed shapes", err);
-    if (v->kind != DLX_VALUE_TEMP && v->dtype == DLX_QD8)
+    if (v->kind != DLX_VALUE_TEMP && (v->dtype == DLX_QD8 || v->dtype == DLX_QS8))
         return bad_value(i, v, "rows are quantised at run time; only a CONVERT makes them", err);
     if (v->dtype == DLX_I4 && (v->kind != DLX_VALUE_CONST || v->rank < 1 || v->dim[v->rank - 1] % 2))
         return bad_value(i, v, "4-bit elements are constants, and an even number of them is in a row", err);
@@ -152,8 +153,8 @@ dlx_status dlx_graph_verify(const dlx_graph *g, dlx_error *err)
     for (size_t i = 0; s == DLX_OK && i < g->n_outputs; i++)
         if (g->outputs[i] >= g->n_values || !defined[g->outputs[i]])
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is never computed", i);
-        else if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].dtype == DLX_I4 ||
-                 g->values[g->outputs[i]].scales != DLX_NONE)
+        else if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].dtype == DLX_QS8 ||
+                 g->values[g->outputs[i]].dtype == DLX_I4 || g->values[g->outputs[i]].scales != DLX_NONE)
             s = dlx_fail(err, DLX_E_FORMAT, "graph output %zu is quantised; only a LINEAR reads such a value", i);
     dlx_mem_free(&g->arena.mem, defined, g->n_values, 1);
     return s;

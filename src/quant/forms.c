@@ -9,6 +9,7 @@ static const dlx_weight_form forms[] = {
     {"fp16", "float16", DLX_F16, DLX_F32, 0},
     {"bf16", "bfloat16", DLX_BF16, DLX_F32, 0},
     {"int8-dynamic", "int8, dynamic-int8", DLX_I8, DLX_QD8, 0},
+    {"int8-static", "static-int8", DLX_I8, DLX_QS8, 0},
     {"int8-weight-only", "weight-only-int8", DLX_I8, DLX_F32, 0},
     {"int4", "int4-dynamic", DLX_I4, DLX_QD8, 0},
     {"int4-g32", "", DLX_I4, DLX_QD8, 32},

@@ -15,7 +15,7 @@ typedef struct dlx_weight_form {
     const char *name;
     const char *aliases;   /* other names, "a, b"; "" for none */
     dlx_dtype stored;      /* of the weights */
-    dlx_dtype activations; /* what they are multiplied with: F32, or QD8 */
+    dlx_dtype activations; /* what they are multiplied with: F32, QD8 or QS8 */
     uint32_t group;        /* of I4: inputs that share a scale (BF16); 0: a row has one (F32) */
 } dlx_weight_form;
 

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "base/threads.h"
 #include "graph/graph.h"
+#include "graph/linear_kinds.h"
 #include "quant/recipe.h"
 
 /*
@@ -21,10 +22,29 @@
  * one for all that read the same value. A table that is the head as well is stored once where both forms store the
  * same; its scales then are [V,1] for both, those of linears alone [n]. Scales are named "<weight>.scales"; the weight
  * keeps its name, and a head that no longer shares its table becomes "lm_head.weight". A constant with any other use
- * stays float. DLX_E_UNSUPPORTED for a form that does not fit its weight, DLX_E_INVALID for a rule that names no
- * weight.
+ * stays float. Linears with static activations are only marked: dlx_quantize_static. DLX_E_UNSUPPORTED for a form that
+ * does not fit its weight, DLX_E_INVALID for a rule that names no weight.
  */
 dlx_status dlx_quantize(dlx_graph *g, const dlx_recipe *recipe, dlx_error *err);
+
+/* Where numbers lie that go into a linear layer or come out of it: `name` is its weight's without ".weight", and
+ * ".input" or ".output" behind it. low <= 0 <= high, finite. False: it is not known. */
+typedef struct dlx_activation_ranges {
+    bool (*find)(void *ctx, const char *name, float *low, float *high);
+    void *ctx;
+} dlx_activation_ranges;
+
+/* Whether dlx_quantize left LINEARs whose activations are to be static (attr.dtype QS8, over F32). */
+bool dlx_wants_ranges(const dlx_graph *g);
+/*
+ * Gives those LINEARs their grids: inputs come from CONVERTs, one for all that read the same value on the same grid;
+ * biases become I32, "<bias>.scales" being their steps. Weights' scales are streamed for that, so theirs must be final.
+ * DLX_E_UNSUPPORTED, with the weight's name, where there is no range or a bias does not fit.
+ */
+dlx_status dlx_quantize_static(dlx_graph *g, const dlx_activation_ranges *ranges, dlx_pool *pool, dlx_error *err);
+/* The int8 grid over [low, high], low <= 0 <= high: scale = (high - low) / 255, zero = -128 - low / scale rounded half
+ * to even; scale 1 and zero 0 where both are 0. */
+dlx_grid8 dlx_grid8_over(float low, float high);
 
 /* Whether a constant holds the numbers of a quantised tensor; scales that go with one are floats of their own. */
 bool dlx_const_is_quantised(const dlx_value *v);

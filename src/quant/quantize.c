@@ -155,6 +155,8 @@ static dlx_status give_linear(quantizer *q, const dlx_node *n)
 {
     const dlx_weight_form *form = form_of(q, n->in[1], role_of(q, n));
     uint32_t in[DLX_MAX_INPUTS];
+    dlx_attr attr = n->attr;
+    if (form->activations == DLX_QS8) attr.dtype = DLX_QS8;
     in[0] = dlx_rewrite_value(&q->r, n->in[0], q->err);
     if (in[0] == DLX_NONE) return q->err->status;
     if (form->activations == DLX_QD8) {
@@ -168,7 +170,7 @@ static dlx_status give_linear(quantizer *q, const dlx_node *n)
         in[k] = dlx_rewrite_value(&q->r, n->in[k], q->err);
         if (in[k] == DLX_NONE && n->in[k] != DLX_NONE) return q->err->status;
     }
-    uint32_t out = dlx_graph_node(&q->r.to, DLX_OP_LINEAR, in, n->inputs, &n->attr, n->layer, q->err);
+    uint32_t out = dlx_graph_node(&q->r.to, DLX_OP_LINEAR, in, n->inputs, &attr, n->layer, q->err);
     return dlx_rewrite_set(&q->r, n->out[0], out, q->err);
 }
 

@@ -92,7 +92,11 @@ static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
     const job *j = arg;
     size_t tile = j->quantizer->row_tile, first = begin * tile, last = end * tile;
     (void)thread;
-    j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last < j->rows ? last : j->rows);
+    if (last > j->rows) last = j->rows;
+    if (j->n->attr.dtype == DLX_QS8)
+        j->k->quantize_qs8(j->out, j->in[0], j->width, j->rows, j->width, first, last, j->f, j->n->attr.axis);
+    else
+        j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last);
 }
 
 static void run_strips(const job *j, float *y, size_t y_stride, size_t begin, size_t end)

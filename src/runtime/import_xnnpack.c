@@ -27,6 +27,15 @@ static dlx_status unsupported(delegate *d, uint32_t node, const char *what)
                     dlx_xnn_node_name(d->x.nodes[node].type), what);
 }
 
+/* Static quantisation is taken in one shape: Convert to int8, FullyConnected of int8, Convert back. */
+static dlx_status no_static(delegate *d, uint32_t node)
+{
+    return unsupported(d, node,
+                       "static quantisation is not supported, but of a FullyConnected with int8 weights per channel "
+                       "between a Convert from float32 and one back; export in float32, or with activations that are "
+                       "quantised dynamically");
+}
+
 /* Keys that are hashes of the data, as ExecuTorch's exporter writes them, are no names. */
 static const char *name_of(const char *key)
 {
@@ -40,8 +49,8 @@ static bool const_type(const dlx_xnn_value *v, dlx_dtype *type)
         int datatype;
         dlx_dtype type;
     } types[] = {
-        {DLX_XNN_FP32, DLX_F32},  {DLX_XNN_FP16, DLX_F16},  {DLX_XNN_BF16, DLX_BF16},
-        {DLX_XNN_QCINT8, DLX_I8}, {DLX_XNN_QCINT4, DLX_I4}, {DLX_XNN_QBINT4, DLX_I4},
+        {DLX_XNN_FP32, DLX_F32},  {DLX_XNN_FP16, DLX_F16},  {DLX_XNN_BF16, DLX_BF16},   {DLX_XNN_QCINT8, DLX_I8},
+        {DLX_XNN_QCINT4, DLX_I4}, {DLX_XNN_QBINT4, DLX_I4}, {DLX_XNN_QCINT32, DLX_I32},
     };
     for (size_t i = 0; i < DLX_COUNT(types); i++) {
         if (types[i].datatype != v->datatype) continue;
@@ -109,7 +118,8 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
     const char *rule = v->quant != DLX_XNN_Q_NONE ? quantised_rule(v, type) : NULL;
     if (rule) return dlx_fail(d->im->err, DLX_E_UNSUPPORTED, "XNNPACK delegate: constant '%s' %s", key, rule);
     for (int i = 0; i < v->rank; i++) dim[i] = v->dim[i];
-    if (v->quant != DLX_XNN_Q_NONE) DLX_TRY(make_scales(d, v, &scales));
+    /* Scales of a bias follow from those of inputs and weights, and are not read. */
+    if (v->quant != DLX_XNN_Q_NONE && type != DLX_I32) DLX_TRY(make_scales(d, v, &scales));
     dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = type, .file = c->file, .offset = c->offset};
     *out = dlx_graph_const(g, name_of(c->key), type, v->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
@@ -137,7 +147,9 @@ static dlx_status operand(delegate *d, uint32_t node, uint32_t id, bool filter, 
     const dlx_xnn_value *v = d->by_id[id];
     *out = d->value[id];
     if (*out != DLX_NONE) return widened(d, v, filter, out);
-    if (v->constant) {
+    if (v->constant && (v->datatype == DLX_XNN_QINT8 || v->datatype == DLX_XNN_QINT32)) {
+        return no_static(d, node); /* weights with one scale for all rows */
+    } else if (v->constant) {
         DLX_TRY(make_const(d, v, out));
     } else if (v->external_id != DLX_XNN_NONE && !(v->flags & DLX_XNN_FLAG_OUTPUT)) {
         if (v->external_id >= d->ins->n_args)
@@ -216,12 +228,32 @@ static bool type_agrees(int datatype, dlx_dtype type)
     }
 }
 
+static bool is_grid(const dlx_xnn_value *v, dlx_attr *attr)
+{
+    dlx_grid8 grid = {.scale = v->scale, .zero = v->zero_point};
+    *attr = dlx_grid8_attr(grid);
+    return v->datatype == DLX_XNN_QINT8 && v->quant == DLX_XNN_Q_PER_TENSOR && dlx_grid8_ok(grid) &&
+           v->external_id == DLX_XNN_NONE && !v->constant;
+}
+
+/* A product of statically quantised rows, whose floats are on the grid of its result. */
+static bool is_static_product(const dlx_graph *g, uint32_t v)
+{
+    const dlx_node *n = dlx_made_as(g, v, DLX_OP_LINEAR);
+    return n && n->attr.dtype == DLX_QS8;
+}
+
 static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
 {
     const dlx_xnn_node *n = &d->x.nodes[node];
     const dlx_xnn_value *from = d->by_id[n->in[0]], *to = d->by_id[n->out];
     const dlx_value *x = &d->im->g->values[in[0]];
     dlx_attr attr = {.f = {1.0f, 0.0f}};
+    if (from->datatype == DLX_XNN_QINT8 && to->datatype == DLX_XNN_FP32 && is_static_product(d->im->g, in[0]) &&
+        from->external_id == DLX_XNN_NONE) {
+        *out = in[0];
+        return DLX_OK;
+    }
     if (!type_agrees(from->datatype, x->dtype))
         return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
                         "XNNPACK delegate, node %u (Convert): it reads %s where the program has %s", node,
@@ -244,10 +276,9 @@ static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in,
     }
     if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_FP32)
         return dlx_import_node(d->im, DLX_OP_COPY, in, 1, &attr, out);
-    if (to->quant == DLX_XNN_Q_PER_TENSOR || from->quant == DLX_XNN_Q_PER_TENSOR)
-        return unsupported(d, node,
-                           "static quantisation is not supported; export in float32, or with activations that are "
-                           "quantised dynamically");
+    if (from->datatype == DLX_XNN_FP32 && x->dtype == DLX_F32 && is_grid(to, &attr))
+        return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
+    if (to->quant == DLX_XNN_Q_PER_TENSOR || from->quant == DLX_XNN_Q_PER_TENSOR) return no_static(d, node);
     return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
                     "XNNPACK delegate, node %u (Convert): from %s to %s; float32 to int8 (dynamic), and float16, "
                     "bfloat16, int8 and uint8 to float32 are supported",
@@ -268,12 +299,29 @@ static dlx_status import_dynamic_fc(delegate *d, uint32_t node, const uint32_t *
     return in[2] == DLX_NONE ? DLX_OK : add_bias(d, in[2], out);
 }
 
+static dlx_status import_static_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    const dlx_graph *g = d->im->g;
+    const dlx_value *w = &g->values[in[1]], *bias = in[2] == DLX_NONE ? NULL : &g->values[in[2]];
+    dlx_attr attr;
+    bool bounded = n->clamped && !(isinf(n->min) && isinf(n->max));
+    if (w->kind != DLX_VALUE_CONST || w->rank != 2 || bounded || (n->flags & 1) || !is_grid(d->by_id[n->out], &attr) ||
+        dlx_linear_kind_of(g, &g->values[in[0]], w) != DLX_LINEAR_QS8_QC8W)
+        return no_static(d, node);
+    if (bias &&
+        (bias->kind != DLX_VALUE_CONST || bias->dtype != DLX_I32 || bias->rank != 1 || bias->dim[0] != w->dim[0]))
+        return unsupported(d, node, "its bias must be a vector of int32 (per channel)");
+    return dlx_import_node(d->im, DLX_OP_LINEAR, in, bias ? 3 : 2, &attr, out);
+}
+
 static dlx_status import_fc(delegate *d, uint32_t node, const uint32_t *in, uint32_t *out)
 {
     const dlx_xnn_node *n = &d->x.nodes[node];
     const dlx_graph *g = d->im->g;
     const dlx_value *w = &g->values[in[1]], *x = &g->values[in[0]],
                     *bias = in[2] == DLX_NONE ? NULL : &g->values[in[2]];
+    if (x->dtype == DLX_QS8) return import_static_fc(d, node, in, out);
     if (bias && (bias->dtype != DLX_F32 || bias->rank != 1))
         return unsupported(d, node, "its bias must be a vector of float32");
     if (w->kind != DLX_VALUE_CONST || ((n->flags & 1) && w->dtype == DLX_F32))
@@ -334,6 +382,23 @@ static dlx_status import_clamped(delegate *d, uint32_t node, uint32_t *out)
     return dlx_import_node(d->im, DLX_OP_CLAMP, &in, 1, &attr, out);
 }
 
+/* Quantised rows are read by products, their results by a Convert, biases in integers by products. */
+static dlx_status check_reader(delegate *d, uint32_t node, int k, uint32_t v)
+{
+    const dlx_xnn_node *n = &d->x.nodes[node];
+    const dlx_graph *g = d->im->g;
+    bool fc = n->type == DLX_XNN_FULLY_CONNECTED;
+    if (g->values[v].dtype == DLX_QD8 && !(fc && k == 0))
+        return unsupported(d, node, "only a FullyConnected reads dynamically quantised rows");
+    if (g->values[v].dtype == DLX_QS8 && !(fc && k == 0)) return no_static(d, node);
+    /* The value of a payload that stands for int8, not the one behind the Convert. */
+    if (d->by_id[n->in[k]]->datatype == DLX_XNN_QINT8 && n->type != DLX_XNN_CONVERT && g->values[v].dtype != DLX_QS8)
+        return no_static(d, node);
+    if (d->by_id[n->in[k]]->datatype == DLX_XNN_QCINT32 && !(fc && k == 2))
+        return unsupported(d, node, "only a FullyConnected reads int32 (per channel), as its bias");
+    return DLX_OK;
+}
+
 static dlx_status import_node(delegate *d, uint32_t node)
 {
     const dlx_xnn_node *n = &d->x.nodes[node];
@@ -343,9 +408,7 @@ static dlx_status import_node(delegate *d, uint32_t node)
         if (n->in[k] != DLX_XNN_NONE)
             DLX_TRY(operand(d, node, n->in[k], n->type == DLX_XNN_FULLY_CONNECTED && k == 1, &in[k]));
     for (int k = 0; k < n->inputs; k++)
-        if (in[k] != DLX_NONE && d->im->g->values[in[k]].dtype == DLX_QD8 &&
-            (n->type != DLX_XNN_FULLY_CONNECTED || k != 0))
-            return unsupported(d, node, "only a FullyConnected reads dynamically quantised rows");
+        if (in[k] != DLX_NONE) DLX_TRY(check_reader(d, node, k, in[k]));
     if (n->type == DLX_XNN_FULLY_CONNECTED) {
         DLX_TRY(import_fc(d, node, in, &out));
     } else if (n->type == DLX_XNN_HARDSWISH || n->type == DLX_XNN_LEAKY_RELU || n->type == DLX_XNN_ELU) {

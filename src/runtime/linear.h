@@ -10,12 +10,17 @@
 
 /* The product of a LINEAR of a verified graph, in kernel table k. */
 const dlx_gemm *dlx_linear_gemm(const dlx_kernels *k, const dlx_graph *g, const dlx_node *linear);
-/* How rows of this element type are made and how much memory they take; NULL: they are plain rows of elements. */
+/* How rows of this element type are made and how much memory they take; NULL: they are plain rows of elements. Rows of
+ * QS8 are made by quantize_qs8, the rest is as for QD8. */
 const dlx_quantizer *dlx_linear_quantizer(const dlx_kernels *k, dlx_dtype activations);
 
 /* What that product takes, as views into the node's constants. */
 dlx_gemm_shape dlx_linear_shape(const dlx_graph *g, const dlx_node *linear);
-dlx_gemm_weights dlx_linear_weights(const dlx_graph *g, const dlx_node *linear);
+dlx_gemm_weights dlx_linear_weights(const dlx_graph *g, const dlx_node *linear); /* but qs8: */
+/* Grids of a LINEAR over QS8; zeros of others. */
+dlx_qs8_params dlx_linear_grids(const dlx_graph *g, const dlx_node *linear);
+/* Whether two LINEARs of the same weights and bias have the same packed block. */
+bool dlx_linear_packs_alike(const dlx_graph *g, const dlx_node *a, const dlx_node *b);
 /* Pieces that threads divide: strips of output columns. */
 size_t dlx_linear_strips(const dlx_gemm *gemm, dlx_gemm_shape s);
 

@@ -23,14 +23,15 @@ static uint64_t packed_size_of(const dlx_program *p, const dlx_node *n)
     return dlx_linear_gemm(&p->k, &p->g, n)->packed_size(dlx_linear_shape(&p->g, n));
 }
 
-/* A LINEAR before node i with the same weight and bias, whose packed block serves both; i itself when there is none. */
+/* A LINEAR before node i with the same weight, bias and grids, whose packed block serves both; i itself when there is
+ * none. */
 static size_t first_with_same_weights(const dlx_graph *g, size_t i)
 {
     const dlx_node *n = &g->nodes[i];
     for (size_t j = 0; j < i; j++) {
         const dlx_node *m = &g->nodes[j];
         if (m->op == DLX_OP_LINEAR && m->inputs == n->inputs && m->in[1] == n->in[1] &&
-            (n->inputs < 3 || m->in[2] == n->in[2]))
+            (n->inputs < 3 || m->in[2] == n->in[2]) && dlx_linear_packs_alike(g, m, n))
             return j;
     }
     return i;
@@ -60,6 +61,7 @@ typedef struct pack_job {
     const dlx_gemm *gemm;
     dlx_gemm_weights weights;
     dlx_gemm_shape shape;
+    dlx_qs8_params qs8; /* of weights.qs8, while strips are packed */
     uint8_t *to;
     size_t first; /* strip of this loop */
 } pack_job;
@@ -67,8 +69,10 @@ typedef struct pack_job {
 static void pack_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
     const pack_job *job = arg;
+    dlx_gemm_weights weights = job->weights;
     (void)thread;
-    job->gemm->pack(job->to, &job->weights, job->shape, job->first + begin, job->first + end);
+    weights.qs8 = &job->qs8;
+    job->gemm->pack(job->to, &weights, job->shape, job->first + begin, job->first + end);
 }
 
 /* One block for all weights. From the caller's allocator, or a mapping in huge pages where the system gives them. */
@@ -106,7 +110,8 @@ static pack_job job_of(const dlx_program *p, const dlx_node *n)
 {
     return (pack_job){.gemm = dlx_linear_gemm(&p->k, &p->g, n),
                       .weights = dlx_linear_weights(&p->g, n),
-                      .shape = dlx_linear_shape(&p->g, n)};
+                      .shape = dlx_linear_shape(&p->g, n),
+                      .qs8 = dlx_linear_grids(&p->g, n)};
 }
 
 /* Weights that lie in memory as the product takes them. */
@@ -265,12 +270,13 @@ static dlx_status align_constants(dlx_graph *g, dlx_error *err)
     return DLX_OK;
 }
 
-/* QD8 rows have the layout that the GEMM wants: the verifier lets nothing else read them, and nobody outside can. */
+/* QD8 and QS8 rows have the layout that the GEMM wants: the verifier lets nothing else read them, and nobody outside
+ * can. */
 static dlx_status check_outputs(const dlx_graph *g, dlx_error *err)
 {
     for (size_t i = 0; i < g->n_outputs; i++)
-        if (g->values[g->outputs[i]].dtype == DLX_QD8)
-            return dlx_fail(err, DLX_E_UNSUPPORTED, "program output %zu is dynamically quantised", i);
+        if (g->values[g->outputs[i]].dtype == DLX_QD8 || g->values[g->outputs[i]].dtype == DLX_QS8)
+            return dlx_fail(err, DLX_E_UNSUPPORTED, "program output %zu is quantised", i);
     return DLX_OK;
 }
 

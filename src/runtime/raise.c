@@ -314,7 +314,7 @@ dlx_status dlx_demand_rows(dlx_graph *g, size_t output, uint32_t *rows, dlx_erro
     while (dlx_single_use(g, v) && g->values[v].producer != DLX_NONE && row_wise(g, &g->nodes[g->values[v].producer]))
         v = g->nodes[g->values[v].producer].in[0];
     /* Quantised rows are read by linear layers only; the rows in front of their CONVERT go to others as well. */
-    if (g->values[v].dtype == DLX_QD8) v = reader_of(g, v, g->outputs[output]);
+    if (g->values[v].dtype == DLX_QD8 || g->values[v].dtype == DLX_QS8) v = reader_of(g, v, g->outputs[output]);
     if (v == g->outputs[output]) return DLX_OK;
     dlx_rewrite r;
     dlx_error local = {0};

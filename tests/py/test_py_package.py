@@ -566,8 +566,8 @@ def test_export_choices(tmp_path):
 
     backends, schemes = diffulex_edge.export_backends(), diffulex_edge.export_schemes()
     assert [b.name for b in backends] == ["xnnpack"]
-    assert [s.name for s in schemes] == ["int8-dynamic", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128",
-                                         "fp16", "bf16", "none"]
+    assert [s.name for s in schemes] == ["int8-dynamic", "int8-static", "int8-weight-only", "int4", "int4-g32", "int4-g64",
+                                         "int4-g128", "fp16", "bf16", "none"]
     assert schemes[0].aliases == ("int8", "dynamic-int8") and schemes[-1].aliases == ("float32", "fp32")
     assert all(row.help for row in backends + schemes)
     for scheme in schemes:

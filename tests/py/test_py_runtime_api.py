@@ -600,7 +600,12 @@ def test_exporter_writes_checkpoints(tmp_path):
     ).export()
     assert result.success, result.error_message
     result = export_model(checkpoint, output_path=tmp_path / "c.pte", quantization="static_int8")
-    assert not result.success and result.error_message and not (tmp_path / "c.pte").exists()
+    assert result.success, result.error_message
+    assert diffulex_edge.inspect(result.output_path)["metadata"]["get_quantization"] == ["int8-static"]
+    (tmp_path / "empty.jsonl").write_text("")
+    result = export_model(checkpoint, output_path=tmp_path / "d.pte", quantization="static_int8",
+                          calibration_data_path=tmp_path / "empty.jsonl")
+    assert not result.success and "empty.jsonl" in result.error_message and not (tmp_path / "d.pte").exists()
     with pytest.raises(RuntimeError, match="Backend 'reference' not found"):
         DiffuLexExporter(ExportConfig()).export(checkpoint)
     assert DiffuLexExporter(ExportConfig(backend="xnnpack")).get_backend_info()["available"] is True
@@ -634,8 +639,9 @@ def test_quantisation_settings():
     assert QuantizationConfig(mode=QuantizationMode.WEIGHT_ONLY).quantization == "int8-weight-only"
     names = {name for scheme in diffulex_edge.export_schemes() for name in (scheme.name, *scheme.aliases)}
     assert {"int4", "fp16", "int8-weight-only"} <= names
+    assert QuantizationConfig(mode=QuantizationMode.STATIC).quantization == "int8-static"
     with pytest.raises(ValueError):
-        QuantizationConfig(mode=QuantizationMode.STATIC).quantization
+        QuantizationConfig(dtype="int4", mode=QuantizationMode.STATIC).quantization
 
 
 @pytest.mark.parametrize("kind", ("numpy", "torch"))

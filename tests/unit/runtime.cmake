@@ -4,6 +4,8 @@ dlx_unit_test(test_session MODULES base format graph kernels runtime engine back
 dlx_unit_test(test_workspace MODULES base format graph kernels runtime engine backends_xnnpack LABELS threads)
 dlx_unit_test(test_raise MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_raise_quantised MODULES base format graph kernels runtime quant backends_xnnpack)
+dlx_unit_test(test_quant_static MODULES base format graph kernels runtime quant)
+dlx_unit_test(test_import_static MODULES base format graph kernels runtime quant backends_xnnpack)
 dlx_unit_test(test_import MODULES base format graph kernels runtime backends_xnnpack)
 dlx_unit_test(test_import_calls MODULES base format graph kernels runtime)
 dlx_unit_test(test_raise_decoder MODULES base format graph kernels runtime)

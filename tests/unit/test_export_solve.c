@@ -184,11 +184,23 @@ static void a_model_calibrates_itself(void **state)
 
 /* ---- interruptions ---------------------------------------------------------------------------------------------- */
 
-static void interruptions_leave_the_old_file_and_a_folder(void **state)
+static bool stop_writing(void *ctx, uint64_t done, uint64_t total)
 {
-    (void)state;
+    (void)ctx;
+    (void)done;
+    (void)total;
+    return false;
+}
+
+static void check_interruptions(const char *scheme, const char *rounding, const char *end)
+{
     fixture f = open_fixture("dream");
-    dlx_export_options o = options_of(&f, "int4", "gptq");
+    dlx_export_options o = options_of(&f, scheme, rounding);
+    char sentence[128], folder[1100];
+    o.calibration = f.calibration;
+    o.calibration_samples = 40;
+    snprintf(folder, sizeof folder, "%s%s", f.work, end);
+    snprintf(sentence, sizeof sentence, "m.pte.work%s': the same export goes on from there", end);
     dlx_error problem;
     size_t n, m;
     CHECK(dlx_export(&o, NULL, err));
@@ -200,11 +212,11 @@ static void interruptions_leave_the_old_file_and_a_folder(void **state)
         f.w = (watcher){.most = stop};
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
         assert_non_null(strstr(problem.message, "m.pte' was left as it was"));
-        assert_non_null(strstr(problem.message, "m.pte.work': the same export goes on from there"));
+        assert_non_null(strstr(problem.message, sentence));
         char *got = file_of(f.output, &m);
         assert_string_equal(got, older);
         free(got);
-        assert_true(dlx_is_folder(f.work));
+        assert_true(dlx_is_folder(folder));
         f.w = (watcher){.most = 0};
         CHECK(dlx_export(&o, NULL, err));
         int layers = (stop - 1) / (calls / 3);
@@ -212,19 +224,40 @@ static void interruptions_leave_the_old_file_and_a_folder(void **state)
         got = file_of(f.output, &m);
         assert_int_equal(m, n);
         assert_memory_equal(got, want, n);
-        assert_false(dlx_exists(f.work));
+        assert_false(dlx_exists(folder));
         free(got);
     }
     free(want);
     remove_copy(&f.folder);
 }
 
-static bool stop_writing(void *ctx, uint64_t done, uint64_t total)
+static void interruptions_leave_the_old_file_and_a_folder(void **state)
 {
-    (void)ctx;
-    (void)done;
-    (void)total;
-    return false;
+    (void)state;
+    check_interruptions("int4", "gptq", "");
+    check_interruptions("int8-static", NULL, ".ranges");
+}
+
+/* Ranges that were measured, and then the file was stopped. */
+static void what_was_measured_is_not_measured_again(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    dlx_export_options o = options_of(&f, "int8-static", NULL);
+    dlx_error problem;
+    char folder[1100];
+    snprintf(folder, sizeof folder, "%s.ranges", f.work);
+    o.calibration = f.calibration;
+    o.progress = stop_writing;
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+    assert_non_null(strstr(problem.message, "ranges are in"));
+    assert_true(dlx_is_folder(folder));
+    o.progress = NULL;
+    f.w = (watcher){.most = 0};
+    CHECK(dlx_export(&o, NULL, err));
+    assert_int_equal(f.w.calls, 0);
+    assert_false(dlx_exists(folder));
+    remove_copy(&f.folder);
 }
 
 /* Solved, and then stopped while it was written: nothing is solved again. */
@@ -299,6 +332,7 @@ int main(void)
         cmocka_unit_test(gptq_is_nearer_than_rounding),
         cmocka_unit_test(a_model_calibrates_itself),
         cmocka_unit_test(interruptions_leave_the_old_file_and_a_folder),
+        cmocka_unit_test(what_was_measured_is_not_measured_again),
         cmocka_unit_test(an_output_that_is_cancelled_is_not_solved_again),
         cmocka_unit_test(what_contradicts_itself_is_refused),
     };

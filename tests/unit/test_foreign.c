@@ -374,7 +374,7 @@ static void refusals_name_what_is_missing(void **state)
         {"mlp_float16_xnnpack", NULL, {"XNNPACK delegate", "float16", "float32"}},
         {"convolution", NULL, {"Conv2d", "no such operator", ""}},
         {"padding", NULL, {"StaticConstantPad", "no such operator", ""}},
-        {"mlp_static_int8", NULL, {"Convert", "static quantisation is not supported", "dynamically"}},
+        {"mlp_static_int8", NULL, {"FullyConnected", "static quantisation is not supported", "dynamically"}},
         {"two_methods", NULL, {"no method 'forward'", "'encode'", "'decode'"}},
         {"two_methods", "get_name", {"returns the text 'two'", "inspect", ""}},
     };

@@ -338,7 +338,7 @@ static void forms_have_distinct_names(void **state)
             assert_int_equal(dlx_forms_store_alike(f, other),
                              f == other || (f->stored == DLX_I8 && other->stored == DLX_I8));
     }
-    assert_int_equal(n, 9);
+    assert_int_equal(n, 10);
     assert_null(dlx_form_find("int5"));
     assert_null(dlx_form_find(""));
     assert_ptr_equal(dlx_form_find("float32"), dlx_form_find("none"));

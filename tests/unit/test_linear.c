@@ -14,6 +14,8 @@
 #include "graph/linear_kinds.h"
 #include "runtime/linear.h"
 
+static const dlx_grid8 in_grid = {1.0f, 0}, out_grid = {16384.0f, -3}; /* of QS8 */
+
 enum { ROWS = 3, OUT = 37, IN = 64, GROUP = 32, GROUPS = IN / GROUP };
 
 static const struct {
@@ -37,14 +39,15 @@ static uint32_t constant(dlx_graph *g, const char *name, dlx_dtype type, int ran
     return dlx_graph_const(g, name, type, rank, dim, (dlx_const_source){.data = data, .bytes = bytes, .stored = type});
 }
 
-/* One LINEAR with a bias; activations of QD8 come from a CONVERT of the float input. */
+/* One LINEAR with a bias; activations of QD8 and QS8 come from a CONVERT of the float input. */
 static uint32_t build(dlx_graph *g, dlx_dtype x, dlx_dtype w, dlx_scaling scaling)
 {
     int64_t dim[2] = {ROWS, IN};
-    uint32_t in[3] = {dlx_graph_input(g, "x", x == DLX_QD8 ? DLX_F32 : x, 2, dim, 1)};
+    uint32_t in[3] = {dlx_graph_input(g, "x", x == DLX_QD8 || x == DLX_QS8 ? DLX_F32 : x, 2, dim, 1)};
+    dlx_attr attr = x == DLX_QS8 ? dlx_grid8_attr(out_grid) : (dlx_attr){0};
     dlx_error err = {0};
-    if (x == DLX_QD8) {
-        dlx_value q = {.dtype = DLX_QD8,
+    if (x == DLX_QD8 || x == DLX_QS8) {
+        dlx_value q = {.dtype = x,
                        .kind = DLX_VALUE_TEMP,
                        .rank = 2,
                        .dynamic = 1,
@@ -52,14 +55,15 @@ static uint32_t build(dlx_graph *g, dlx_dtype x, dlx_dtype w, dlx_scaling scalin
                        .scales = DLX_NONE,
                        .producer = DLX_NONE};
         dlx_node convert = {.op = DLX_OP_CONVERT, .inputs = 1, .outputs = 1, .in = {in[0]}};
+        if (x == DLX_QS8) convert.attr = dlx_grid8_attr(in_grid);
         in[0] = dlx_graph_node_to(g, convert, dlx_graph_value(g, &q), &err);
         assert_int_not_equal(in[0], DLX_NONE);
     }
     in[1] = constant(g, "w", w, 2, OUT, IN);
-    in[2] = constant(g, "bias", DLX_F32, 1, OUT, 0);
+    in[2] = constant(g, "bias", x == DLX_QS8 ? DLX_I32 : DLX_F32, 1, OUT, 0);
     if (scaling == DLX_PER_ROW) g->values[in[1]].scales = constant(g, "scales", DLX_F32, 1, OUT, 0);
     if (scaling == DLX_PER_GROUP) g->values[in[1]].scales = constant(g, "scales", DLX_BF16, 2, OUT, GROUPS);
-    uint32_t y = dlx_graph_node(g, DLX_OP_LINEAR, in, 3, NULL, 0, &err);
+    uint32_t y = dlx_graph_node(g, DLX_OP_LINEAR, in, 3, &attr, 0, &err);
     if (y == DLX_NONE) fail_msg("%s", err.message);
     assert_true(dlx_graph_output(g, y));
     return y;
@@ -83,7 +87,7 @@ static void the_table_is_what_the_verifier_accepts(void **state)
                 build(&g, (dlx_dtype)x, (dlx_dtype)w, (dlx_scaling)scaling);
                 dlx_status s = dlx_graph_verify(&g, &err);
                 assert_int_equal(s, listed ? DLX_OK : DLX_E_FORMAT);
-                bool of_values = w == DLX_QD8 || (w == DLX_I8 && scaling == DLX_PER_GROUP);
+                bool of_values = w == DLX_QD8 || w == DLX_QS8 || (w == DLX_I8 && scaling == DLX_PER_GROUP);
                 if (!listed && x != DLX_QD8 && !of_values) assert_non_null(strstr(err.message, "f32-f32w f32-f16w"));
                 accepted += listed;
                 dlx_graph_free(&g);
@@ -117,12 +121,21 @@ static void put_weight(void *data, dlx_dtype type, size_t i, int w)
     }
 }
 
+/* Of products of QS8: far more than half a step of the output. */
+static int32_t bias_steps(size_t n)
+{
+    return (int32_t)(n * 5000) - 60000;
+}
+
 static void fill_constants(dlx_graph *g, const dlx_node *n, dlx_scaling scaling)
 {
     const dlx_value *w = &g->values[n->in[1]], *bias = &g->values[n->in[2]];
     void *data = (void *)(uintptr_t)w->source.data;
     for (size_t i = 0; i < OUT; i++) {
-        ((float *)(uintptr_t)bias->source.data)[i] = 0.5f * (float)i;
+        if (bias->dtype == DLX_I32)
+            ((int32_t *)(uintptr_t)bias->source.data)[i] = bias_steps(i);
+        else
+            ((float *)(uintptr_t)bias->source.data)[i] = 0.5f * (float)i;
         void *scales = scaling ? (void *)(uintptr_t)g->values[w->scales].source.data : NULL;
         if (scaling == DLX_PER_ROW) ((float *)scales)[i] = scale_at(scaling, i, 0);
         for (size_t k = 0; k < GROUPS && scaling == DLX_PER_GROUP; k++)
@@ -151,7 +164,8 @@ static void check_kind(const dlx_kernels *kernels, size_t kind)
     fill_constants(&g, n, kinds[kind].scaling);
     const dlx_gemm *gemm = dlx_linear_gemm(kernels, &g, n);
     const dlx_quantizer *quantizer = dlx_linear_quantizer(kernels, kinds[kind].x);
-    assert_int_equal(quantizer != NULL, kinds[kind].x == DLX_QD8);
+    bool on_grid = kinds[kind].x == DLX_QS8;
+    assert_int_equal(quantizer != NULL, kinds[kind].x == DLX_QD8 || on_grid);
     dlx_gemm_shape s = dlx_linear_shape(&g, n);
     assert_int_equal(s.n_out, OUT);
     assert_int_equal(s.n_in, IN);
@@ -166,11 +180,16 @@ static void check_kind(const dlx_kernels *kernels, size_t kind)
     void *packed = aligned_alloc(64, (gemm->packed_size(s) + 63) / 64 * 64), *rows = x;
     assert_non_null(packed);
     dlx_gemm_weights w = dlx_linear_weights(&g, n);
+    dlx_qs8_params grids = dlx_linear_grids(&g, n);
+    w.qs8 = on_grid ? &grids : NULL;
     gemm->pack(packed, &w, s, 0, strips);
     if (quantizer) {
         rows = aligned_alloc(64, (quantizer->size(ROWS, IN) + 63) / 64 * 64);
         assert_non_null(rows);
-        quantizer->quantize(rows, x, IN, ROWS, IN, 0, ROWS);
+        if (on_grid)
+            kernels->quantize_qs8(rows, x, IN, ROWS, IN, 0, ROWS, in_grid.scale, in_grid.zero);
+        else
+            quantizer->quantize(rows, x, IN, ROWS, IN, 0, ROWS);
     }
     gemm->run(y, OUT, rows, IN, ROWS, packed, s, 0, strips);
     for (size_t m = 0; m < ROWS; m++) {
@@ -178,8 +197,9 @@ static void check_kind(const dlx_kernels *kernels, size_t kind)
             double sum = 0;
             for (size_t k = 0; k < IN; k++)
                 sum += (double)x[m * IN + k] * weight_at(i, k) * (double)scale_at(kinds[kind].scaling, i, k);
-            sum += 0.5 * (double)i;
-            if (!(fabs((double)y[m * OUT + i] - sum) <= 1e-6 * fabs(sum) + 1e-6))
+            sum += on_grid ? bias_steps(i) * (double)scale_at(DLX_PER_ROW, i, 0) : 0.5 * (double)i;
+            double near = on_grid ? 0.5001 * (double)out_grid.scale : 1e-6 * fabs(sum) + 1e-6;
+            if (!(fabs((double)y[m * OUT + i] - sum) <= near))
                 fail_msg("%s on %s: row %zu, column %zu: %g, expected %g", kinds[kind].word, kernels->name, m, i,
                          (double)y[m * OUT + i], sum);
         }

@@ -20,7 +20,7 @@ class BackendType(enum.Enum):
 
 
 class QuantizationType(enum.Enum):
-    """Quantisations by name. Checkpoints are exported with all of them but "static_int8"."""
+    """Quantisations by name."""
 
     NONE = "none"
     DYNAMIC_INT8 = "dynamic_int8"
@@ -35,10 +35,11 @@ class ExportConfig:
     """What to export and how.
 
     A checkpoint states its own sizes: vocab_size to intermediate_size describe nothing but what the caller wants to
-    note down. output_path, backend, quantization, checkpoint_path and max_seq_len have an effect.
+    note down. output_path, backend, quantization, checkpoint_path, calibration_data_path and max_seq_len have an effect.
 
     max_seq_len      positions of the program
     checkpoint_path  a Hugging Face checkpoint folder, exported when no model is given
+    calibration_data_path  lines of JSON (docs/EXPORT.md) that static_int8 takes ranges from; None: the model writes them
     """
 
     max_seq_len: int = 2048

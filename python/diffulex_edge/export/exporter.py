@@ -50,6 +50,7 @@ class DiffuLexExporter:
             if isinstance(model, (str, os.PathLike)):
                 export_checkpoint(model, self.config.output_path, backend=self.config.backend.value,
                                   quantization=self.config.quantization.value,
+                                  calibration=self._calibration(),
                                   max_seq_len=positions(self.config.max_seq_len))
             else:
                 self._export_module(backend, model, example_inputs)
@@ -57,6 +58,10 @@ class DiffuLexExporter:
             return ExportResult(False, self.config.output_path, 0.0, time.perf_counter() - started, str(error))
         size = self.config.output_path.stat().st_size / _MIB
         return ExportResult(True, self.config.output_path, size, time.perf_counter() - started)
+
+    def _calibration(self) -> Any:
+        static = self.config.quantization is QuantizationType.STATIC_INT8
+        return self.config.calibration_data_path if static else None
 
     def _export_module(self, backend: EdgeBackend, model: Any, example_inputs: Any) -> None:
         if self.config.quantization is not QuantizationType.NONE:
@@ -76,6 +81,7 @@ def export_model(model: Any, example_inputs: Any = None, output_path: Any = "mod
                  quantization: str = "none", **kwargs: Any) -> ExportResult:
     """DiffuLexExporter in one call; further keywords are fields of ExportConfig."""
     words = {"int8": "dynamic_int8", "int8-dynamic": "dynamic_int8", "int8_dynamic": "dynamic_int8",
+             "int8-static": "static_int8", "int8_static": "static_int8",
              "int8-weight-only": "weight_only_int8", "int8_weight_only": "weight_only_int8"}
     config = ExportConfig(output_path=Path(output_path), backend=BackendType(backend),
                           quantization=QuantizationType(words.get(quantization, quantization)), **kwargs)

@@ -84,6 +84,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       rounding: Optional[str] = None, calibration: Optional[PathLike] = None,
                       calibration_samples: int = 0, calibration_length: int = 0, calibration_seed: int = 0,
                       work_folder: Optional[PathLike] = None, kv: Optional[str] = None,
+                      observer: Optional[str] = None, ranges: Optional[PathLike] = None,
+                      save_ranges: Optional[PathLike] = None,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
                       stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
@@ -108,6 +110,9 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
     calibration_seed   of masks, and of what the model writes
     work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
+    observer       which range of the numbers in calibration data int8-static stands for: None or "mse", the one that misses
+                   them least; "minmax", all; "percentile", all but 0.005 % at either end
+    ranges         a file that an earlier export wrote to save_ranges, in place of measuring
     kv             a name of export_kv_forms(); None: the first, "caller"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
     stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
@@ -133,6 +138,9 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.calibration_samples, options.calibration_length = calibration_samples, calibration_length
     options.calibration_seed = calibration_seed
     options.work_folder = None if work_folder is None else _native.encode_path(work_folder)
+    options.observer = observer.encode() if observer is not None else None
+    options.ranges = None if ranges is None else _native.encode_path(ranges)
+    options.save_ranges = None if save_ranges is None else _native.encode_path(save_ranges)
     options.kv = kv.encode() if kv is not None else None
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))

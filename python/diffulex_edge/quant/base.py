@@ -50,6 +50,7 @@ class QuantizationConfig:
         """The word for export_checkpoint; ValueError for what it does not have."""
         words = {
             (QuantizationDtype.INT8, QuantizationMode.DYNAMIC): "int8-dynamic",
+            (QuantizationDtype.INT8, QuantizationMode.STATIC): "int8-static",
             (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "int8-weight-only",
             (QuantizationDtype.INT4, QuantizationMode.DYNAMIC): "int4",
         }
@@ -60,4 +61,4 @@ class QuantizationConfig:
         if (self.dtype, self.mode) in words:
             return words[self.dtype, self.mode]
         raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported; there are fp32, fp16, int8 "
-                         "with mode dynamic or weight_only, and int4 with mode dynamic")
+                         "with mode dynamic, static or weight_only, and int4 with mode dynamic")

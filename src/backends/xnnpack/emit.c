@@ -185,6 +185,14 @@ static dlx_status emit_gathers(dlx_emitter *e)
     return DLX_OK;
 }
 
+static void set_grid(dlx_xnn_value *x, dlx_grid8 grid)
+{
+    x->datatype = DLX_XNN_QINT8;
+    x->quant = DLX_XNN_Q_PER_TENSOR;
+    x->scale = grid.scale;
+    x->zero_point = grid.zero;
+}
+
 /* Type and quantisation of a graph value in the payload. */
 static dlx_status payload_type(dlx_emitter *e, const dlx_value *v, dlx_xnn_value *x)
 {
@@ -198,6 +206,11 @@ static dlx_status payload_type(dlx_emitter *e, const dlx_value *v, dlx_xnn_value
         x->datatype = DLX_XNN_QDINT8;
         x->quant = DLX_XNN_Q_PER_TOKEN_DYNAMIC;
         x->nonbatch_dims = 1;
+        break;
+    case DLX_QS8: set_grid(x, dlx_grid8_of(dlx_made_by(e->g, (uint32_t)(v - e->g->values)))); break;
+    case DLX_I32:
+        x->datatype = DLX_XNN_QCINT32;
+        x->quant = DLX_XNN_Q_PER_CHANNEL;
         break;
     case DLX_I8:
         x->datatype = scaling == DLX_PER_ROW ? DLX_XNN_QCINT8 : DLX_XNN_QINT8;
@@ -305,6 +318,19 @@ static void widen_filter(dlx_emitter *e, dlx_xnn_node *linear)
     linear->in[1] = wide.id;
 }
 
+/* Results of statically quantised rows are int8, and become floats in a Convert behind. Returns their value. */
+static uint32_t emit_back(dlx_emitter *e, const dlx_node *linear, uint32_t out, dlx_xnn_node *convert)
+{
+    dlx_xnn_value q = e->x.values[out]; /* ids are indices */
+    q.id = e->x.n_values;
+    q.external_id = DLX_XNN_NONE;
+    q.flags = 0;
+    set_grid(&q, dlx_grid8_of(linear));
+    *convert = (dlx_xnn_node){.type = DLX_XNN_CONVERT, .inputs = 1, .in = {q.id}, .out = out};
+    e->x.values[e->x.n_values++] = q;
+    return q.id;
+}
+
 static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
 {
     dlx_xnn_node x = {.type = node_type(n), .inputs = n->inputs};
@@ -319,7 +345,9 @@ static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
     dlx_dtype filter = n->op == DLX_OP_LINEAR ? e->g->values[n->in[1]].dtype : DLX_F32;
     if (filter == DLX_BF16) widen_filter(e, &x);
     DLX_TRY(operand(e, n->out[0], &x.out));
-    x.axis = (uint32_t)n->attr.axis;
+    x.axis = n->attr.dtype == DLX_QS8 ? 0 : (uint32_t)n->attr.axis;
+    dlx_xnn_node back = {0};
+    if (n->op == DLX_OP_LINEAR && e->g->values[n->in[0]].dtype == DLX_QS8) x.out = emit_back(e, n, x.out, &back);
     x.flags = n->op == DLX_OP_BMM && n->attr.transpose_b;
     if (filter == DLX_F16 && x.in[2] != DLX_XNN_NONE) x.flags = FP32_BIAS;
     x.clamped = n->op == DLX_OP_CLAMP;
@@ -337,6 +365,7 @@ static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
         }
     }
     e->x.nodes[e->x.n_nodes++] = x;
+    if (back.type) e->x.nodes[e->x.n_nodes++] = back;
     return DLX_OK;
 }
 
