@@ -47,19 +47,6 @@ static dlx_status add_rows(void *ctx, const dlx_linear_rows *l, dlx_error *err)
 
 /* ---- one weight ------------------------------------------------------------------------------------------------- */
 
-typedef struct cursor {
-    uint8_t *to;
-} cursor;
-
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    cursor *c = ctx;
-    (void)err;
-    memcpy(c->to, bytes, n);
-    c->to += n;
-    return DLX_OK;
-}
-
 static bool is_integer(const dlx_weight_form *f)
 {
     return f->stored == DLX_I8 || f->stored == DLX_I4;
@@ -135,8 +122,7 @@ static dlx_status measure_weight(meter *m, int linear)
     const dlx_factor *factor = &m->factor[reads[linear]];
     dlx_weight_errors w = {.name = v->name, .tensor = v->source.tensor, .n = (size_t)v->dim[0], .k = (size_t)v->dim[1]};
     const dlx_weight_form *f;
-    cursor c = {(uint8_t *)m->weights};
-    DLX_TRY(dlx_const_stream(v, m->on.pool, put, &c, m->err));
+    DLX_TRY(dlx_const_collect(v, m->on.pool, m->weights, m->err));
     DLX_TRY(dlx_factor_energy(&w.energy, factor, m->weights, w.n, &m->on, w.name, m->err));
     for (size_t i = 0; w.forms < DLX_MOST_FORMS && (f = dlx_form_at(i)) != NULL; i++)
         if (!measured(&w, f) && fits(m, f, w.n, w.k)) DLX_TRY(measure_form(m, factor, f, &w));

@@ -50,19 +50,6 @@ dlx_grid8 dlx_grid8_over(float low, float high)
 
 /* ---- numbers ---- */
 
-typedef struct cursor {
-    uint8_t *to;
-} cursor;
-
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    cursor *c = ctx;
-    (void)err;
-    memcpy(c->to, bytes, n);
-    c->to += n;
-    return DLX_OK;
-}
-
 static dlx_status no_memory(const pass *p, const char *name)
 {
     return dlx_fail(p->err, DLX_E_NOMEM, "out of memory quantising the bias of '%s'", name);
@@ -71,11 +58,10 @@ static dlx_status no_memory(const pass *p, const char *name)
 /* The n floats of a constant, malloc'd. */
 static dlx_status floats_of(const pass *p, uint32_t v, size_t n, float **out)
 {
-    cursor c = {malloc((n + 1) * sizeof **out)};
     const dlx_value *value = &p->r.from->values[v];
-    *out = (float *)(void *)c.to;
+    *out = malloc((n + 1) * sizeof **out);
     if (!*out) return no_memory(p, value->name ? value->name : "(unnamed)");
-    return dlx_const_stream(value, p->pool, put, &c, p->err);
+    return dlx_const_collect(value, p->pool, *out, p->err);
 }
 
 static dlx_status find_grid(const pass *p, const layer *l, const char *end, dlx_grid8 *out)
