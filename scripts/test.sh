@@ -101,7 +101,7 @@ python_tests() {
 thread_tests() {
     local fixed=()
     setarch -R true 2>/dev/null && fixed=(setarch -R)
-    "${fixed[@]}" ctest --preset tsan --parallel "$jobs" -L threads
+    "${fixed[@]}" ctest --preset tsan --parallel "$jobs" -L threads -LE long
     local status=$?
     left_out tsan
     return $status

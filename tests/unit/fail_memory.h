@@ -364,16 +364,16 @@ static int by_path(const void *a, const void *b)
 static size_t choose(bool *chosen, request *r, size_t n)
 {
 #if defined(__SANITIZE_ADDRESS__) /* five times as slow; what is refused besides, other builds try */
-    enum { FEW = 30, SAMPLES = 8 };
+    enum { FEW = 30, SAMPLES = 8, LAST = false };
 #else
-    enum { FEW = 150, SAMPLES = 40 };
+    enum { FEW = 150, SAMPLES = 40, LAST = true };
 #endif
     size_t paths = 0;
     qsort(r, n, sizeof *r, by_path);
     for (size_t i = 0, begin = 0; i < n; i++) {
         if (i && r[i].path != r[i - 1].path) begin = i;
         bool last = i + 1 == n || r[i + 1].path != r[i].path;
-        bool more = last || n <= FEW || r[i].number % (n / SAMPLES) == 0;
+        bool more = (last && LAST) || n <= FEW || r[i].number % (n / SAMPLES) == 0;
         chosen[r[i].number] = i == begin || more;
         paths += last;
     }
