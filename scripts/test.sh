@@ -129,7 +129,7 @@ step runtime-only-tests runtime-only-build tests runtime-only
 if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null; then
     step aarch64-libraries "" scripts/aarch64_root.sh
     step aarch64-build aarch64-libraries build aarch64
-    step aarch64-tests aarch64-build tests aarch64
+    step aarch64-tests aarch64-build tests aarch64 -LE long
 else
     skip aarch64-build "needs gcc-aarch64-linux-gnu and qemu-user"
     skip aarch64-tests "needs aarch64-build"
