@@ -192,11 +192,7 @@ void dlx_pool_for(dlx_pool *pool, size_t count, size_t grain, dlx_loop_fn fn, vo
 {
     if (count == 0) return;
     if (grain == 0) grain = 1;
-    if (pool->threads == 1 || count <= grain) {
-        fn(arg, 0, count, 0);
-        return;
-    }
-    if (!take_workers(pool)) {
+    if (!pool || pool->threads == 1 || count <= grain || !take_workers(pool)) {
         fn(arg, 0, count, 0);
         return;
     }
@@ -324,7 +320,7 @@ void dlx_pool_free(dlx_pool *pool)
 
 int dlx_pool_threads(const dlx_pool *pool)
 {
-    return pool->threads;
+    return pool ? pool->threads : 1;
 }
 
 dlx_status dlx_thread_pool_create(dlx_thread_pool **out, int32_t threads, dlx_error *err)

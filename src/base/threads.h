@@ -24,12 +24,13 @@ dlx_status dlx_pool_create(dlx_pool **out, int threads, dlx_error *err);
 dlx_status dlx_pool_create_with(dlx_pool **out, int threads, const dlx_allocator *mem, dlx_error *err);
 /* Bytes that a pool of so many threads takes; their stacks are the system's. */
 size_t dlx_pool_bytes(int threads);
-void dlx_pool_free(dlx_pool *pool); /* NULL is fine; no loop may be running */
-int dlx_pool_threads(const dlx_pool *pool);
+void dlx_pool_free(dlx_pool *pool);         /* NULL is fine; no loop may be running */
+int dlx_pool_threads(const dlx_pool *pool); /* NULL: 1, the caller */
 
 /*
  * Runs fn over items 0 .. count-1 in chunks of at least `grain` (>= 1) items and returns when all are done. Chunks are
  * handed out dynamically, so fn's result for an item must not depend on the chunk it came in. Allocates nothing.
+ * Without a pool (NULL) the caller runs all items.
  *
  * The workers serve one loop at a time. A caller that finds them busy with another's loop does not wait: it runs all
  * items itself, in one chunk, as thread 0. So does fn when it starts a loop on the pool that runs it.

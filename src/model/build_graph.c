@@ -144,12 +144,6 @@ static uint32_t mlp(dlx_builder *b, uint32_t x, const dlx_layer_weights *w)
 
 /* ---- the parts -------------------------------------------------------------------------------------------------- */
 
-static uint32_t row_input(dlx_builder *b, const char *name)
-{
-    int64_t rows = b->rows;
-    return dlx_build_made(b, dlx_graph_input(b->g, name, DLX_I64, 1, &rows, 1));
-}
-
 static uint32_t hidden_input(dlx_builder *b)
 {
     int64_t dim[2] = {b->rows, b->c->shape.hidden};
@@ -218,7 +212,7 @@ static dlx_status build_layer(dlx_builder *b)
     int32_t layer = b->layer;
     DLX_TRY(make_tables(b));
     uint32_t h = hidden_input(b);
-    b->positions = row_input(b, "positions");
+    b->positions = dlx_build_row_input(b, "positions");
     dlx_build_cache_inputs(b);
     if (b->err->status != DLX_OK) return b->err->status;
     b->layer = -1;

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-static uint32_t vector(dlx_builder *b, const char *name)
+uint32_t dlx_build_row_input(dlx_builder *b, const char *name)
 {
     int64_t rows = b->rows;
     return dlx_build_made(b, dlx_graph_input(b->g, name, DLX_I64, 1, &rows, 1));
@@ -42,8 +42,8 @@ void dlx_build_cache_inputs(dlx_builder *b)
 
 static void caller_inputs(dlx_builder *b)
 {
-    b->tokens = vector(b, "tokens");
-    b->positions = vector(b, "positions");
+    b->tokens = dlx_build_row_input(b, "tokens");
+    b->positions = dlx_build_row_input(b, "positions");
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++) dlx_build_cache_inputs(b);
 }
 
@@ -68,7 +68,7 @@ static void state_inputs(dlx_builder *b)
 {
     int64_t dim[2] = {1, b->rows};
     uint32_t tokens = dlx_build_made(b, dlx_graph_input(b->g, "tokens", DLX_I64, 2, dim, 2));
-    b->positions = vector(b, "positions");
+    b->positions = dlx_build_row_input(b, "positions");
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
         for (int i = 0; i < 2; i++) b->state[b->layer][i] = cache_input(b, i, 0);
     b->g->n_states = 2 * (size_t)b->c->shape.layers;

@@ -50,6 +50,8 @@ uint32_t dlx_build_made(dlx_builder *b, uint32_t value);
 /* 1 / sqrt(head_dim) */
 float dlx_build_scale(const dlx_builder *b);
 
+/* build_kv.c: one integer for each row of the call [T]. */
+uint32_t dlx_build_row_input(dlx_builder *b, const char *name);
 /* b->cache[b->layer]: keys and values that come in [P,K,D]. */
 void dlx_build_cache_inputs(dlx_builder *b);
 

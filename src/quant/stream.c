@@ -44,14 +44,6 @@ static const char *name_of(const streamer *s)
     return s->v->name ? s->v->name : "(unnamed)";
 }
 
-static void loop(streamer *s, size_t count, size_t grain, dlx_loop_fn fn)
-{
-    if (s->pool)
-        dlx_pool_for(s->pool, count, grain, fn, s);
-    else
-        fn(s, 0, count, 0);
-}
-
 /* Bytes [begin, begin + n) of the source into s->from; n is at most SOURCE_BYTES. What follows is asked for already. */
 static dlx_status take(streamer *s, uint64_t begin, size_t n)
 {
@@ -156,7 +148,7 @@ static void run(streamer *s, size_t count, run_kind kind, float *max)
     };
     size_t pieces = (count + PIECE - 1) / PIECE;
     s->count = count;
-    loop(s, pieces, 1, loops[kind]);
+    dlx_pool_for(s->pool, pieces, 1, loops[kind], s);
     for (size_t i = 0; kind != RUN_QUANTISE && i < pieces; i++)
         if (isnan(s->scale[i]) || s->scale[i] > *max) *max = s->scale[i];
 }
@@ -210,7 +202,7 @@ static dlx_status stream_short_rows(streamer *s)
     for (uint64_t row = 0; row < s->rows; row += n) {
         n = s->rows - row < most ? (size_t)(s->rows - row) : most;
         DLX_TRY(take(s, row * row_bytes, n * row_bytes));
-        loop(s, n, PIECE / columns + 1, convert_rows);
+        dlx_pool_for(s->pool, n, PIECE / columns + 1, convert_rows, s);
         for (size_t r = 0; r < n; r++)
             if (isnan(s->scale[r])) return not_finite(s, row + r);
         DLX_TRY(s->scales_only ? sink_scales(s, s->scale, n) : sink_codes(s, n * columns));

@@ -2,23 +2,6 @@
 
 #include <string.h>
 
-dlx_view dlx_view_of(const dlx_graph *g, uint32_t v)
-{
-    dlx_view x = {.v = v};
-    for (int i = 0; i < DLX_MAX_RANK; i++) {
-        x.at[i] = DLX_VIEW_WHOLE;
-        x.name[i] = i < g->values[v].rank ? (int8_t)i : -1;
-    }
-    return x;
-}
-
-int dlx_view_find(const dlx_graph *g, const dlx_view *x, int8_t name)
-{
-    for (int i = 0; i < g->values[x->v].rank; i++)
-        if (x->at[i] == DLX_VIEW_WHOLE && x->name[i] == name) return i;
-    return -1;
-}
-
 /* A view of `v` about which nothing is known yet. */
 static dlx_view empty_view(uint32_t v)
 {
@@ -28,6 +11,20 @@ static dlx_view empty_view(uint32_t v)
         x.name[i] = -1;
     }
     return x;
+}
+
+dlx_view dlx_view_of(const dlx_graph *g, uint32_t v)
+{
+    dlx_view x = empty_view(v);
+    for (int i = 0; i < DLX_MAX_RANK && i < g->values[v].rank; i++) x.name[i] = (int8_t)i;
+    return x;
+}
+
+int dlx_view_find(const dlx_graph *g, const dlx_view *x, int8_t name)
+{
+    for (int i = 0; i < g->values[x->v].rank; i++)
+        if (x->at[i] == DLX_VIEW_WHOLE && x->name[i] == name) return i;
+    return -1;
 }
 
 static void take(dlx_view *to, int i, const dlx_view *from, int k)

@@ -25,7 +25,7 @@ static void add_columns(void *arg, size_t begin, size_t end, size_t thread)
 void dlx_inputs_add(double *sum, const float *x, size_t x_stride, size_t rows, size_t k, const dlx_solve_on *on)
 {
     inputs_job j = {.sum = sum, .x = x, .x_stride = x_stride, .rows = rows, .k = k};
-    dlx_solve_for(on, (k + COLUMNS - 1) / COLUMNS, 1, add_columns, &j);
+    dlx_pool_for(on->pool, (k + COLUMNS - 1) / COLUMNS, 1, add_columns, &j);
 }
 
 /* ---- search ------------------------------------------------------------------------------------------------------ */
@@ -80,7 +80,7 @@ static double energy_of(search *q, const float *s)
     for (size_t l = 0; l < q->a->layers; l++) {
         q->layer = &q->a->layer[l];
         size_t parts = (q->layer->n + ROWS - 1) / ROWS;
-        dlx_solve_for(q->on, parts, 1, try_rows, q);
+        dlx_pool_for(q->on->pool, parts, 1, try_rows, q);
         for (size_t i = 0; i < parts; i++) total += q->part[i];
     }
     return total;
@@ -158,7 +158,7 @@ dlx_status dlx_awq_find(float *s, dlx_awq_result *result, const dlx_awq_search *
 {
     *result = (dlx_awq_result){0};
     DLX_TRY(check_search(a, on, name, err));
-    size_t threads = dlx_solve_threads(on), most = 0;
+    size_t threads = (size_t)dlx_pool_threads(on->pool), most = 0;
     for (size_t l = 0; l < a->layers; l++) most = a->layer[l].n > most ? a->layer[l].n : most;
     size_t packed = on->kernels->gemm_f32.packed_size((dlx_gemm_shape){.n_out = a->rows, .n_in = a->k});
     search q = {.a = a, .on = on};
@@ -227,11 +227,11 @@ static void scale_rows(void *arg, size_t begin, size_t end, size_t thread)
 void dlx_scale_inputs(float *w, size_t n, size_t k, const float *s, const dlx_solve_on *on)
 {
     scale_job j = {.w = w, .k = k, .s = s};
-    dlx_solve_for(on, n, 16, scale_columns, &j);
+    dlx_pool_for(on->pool, n, 16, scale_columns, &j);
 }
 
 void dlx_scale_outputs(float *w, size_t n, size_t k, const float *s, const dlx_solve_on *on)
 {
     scale_job j = {.w = w, .k = k, .s = s};
-    dlx_solve_for(on, n, 16, scale_rows, &j);
+    dlx_pool_for(on->pool, n, 16, scale_rows, &j);
 }

@@ -30,7 +30,7 @@ static void place_inputs(void *arg, size_t begin, size_t end, size_t thread)
 void dlx_factor_place(const dlx_factor *f, float *to, const float *from, size_t n, const dlx_solve_on *on)
 {
     place_job j = {.f = f, .to = to, .from = from};
-    dlx_solve_for(on, n, 4, place_inputs, &j);
+    dlx_pool_for(on->pool, n, 4, place_inputs, &j);
 }
 
 typedef struct energy {

@@ -125,10 +125,10 @@ static bool factor_matrix(cholesky *c)
         c->below = c->k - c->first - c->width;
         if (!factor_diagonal(c)) return false;
         if (c->below == 0) continue;
-        dlx_solve_for(c->on, c->below, ROWS, solve_panel, c);
+        dlx_pool_for(c->on->pool, c->below, ROWS, solve_panel, c);
         dlx_solve_pack(c->on, c->packed_panel, c->panel, (dlx_gemm_shape){.n_out = c->below, .n_in = c->width});
         size_t tiles = (c->below + c->tile - 1) / c->tile;
-        dlx_solve_for(c->on, tiles * (tiles + 1) / 2, 1, update_tiles, c);
+        dlx_pool_for(c->on->pool, tiles * (tiles + 1) / 2, 1, update_tiles, c);
     }
     return true;
 }
@@ -140,7 +140,7 @@ static size_t packed_size(const cholesky *c, size_t n_out)
 
 static bool get_room(cholesky *c)
 {
-    c->threads = dlx_solve_threads(c->on);
+    c->threads = (size_t)dlx_pool_threads(c->on->pool);
     c->tile = dlx_solve_tile(c->on, TILE);
     c->block = dlx_mem_array(NULL, PANEL * PANEL, sizeof *c->block);
     c->inverse = dlx_mem_array(NULL, PANEL * PANEL, sizeof *c->inverse);
@@ -230,12 +230,12 @@ static void place_rows(const dlx_factor *f, float *spare, uint8_t *moved)
 
 static bool place_matrix(dlx_factor *f, const dlx_solve_on *on)
 {
-    size_t threads = dlx_solve_threads(on);
+    size_t threads = (size_t)dlx_pool_threads(on->pool);
     place_job j = {.f = f, .to = f->a, .rows = dlx_mem_array(NULL, threads * f->k, sizeof *j.rows)};
     uint8_t *moved = dlx_mem_array(NULL, f->k, 1);
     if (j.rows && moved) {
         place_rows(f, j.rows, moved);
-        dlx_solve_for(on, f->k, 4, place_in_rows, &j);
+        dlx_pool_for(on->pool, f->k, 4, place_in_rows, &j);
     }
     bool ok = j.rows && moved;
     dlx_mem_free(NULL, moved, f->k, 1);
@@ -279,7 +279,7 @@ static dlx_status factor_damped(dlx_factor *f, cholesky *c, float damping, const
         f->damping = damping;
         f->lambda = (float)(mean * (double)damping);
         place_job j = {.f = f, .lambda = f->lambda};
-        dlx_solve_for(c->on, (f->k + 63) / 64, 1, restore_lower, &j);
+        dlx_pool_for(c->on->pool, (f->k + 63) / 64, 1, restore_lower, &j);
         c->least = 0.5 * (double)f->lambda; /* no pivot of H + lambda I is below lambda */
         if (factor_matrix(c)) return DLX_OK;
         damping = damping > 0 ? damping * 10.0f : 0.001f;

@@ -161,7 +161,7 @@ static dlx_status solve_all(solver *s, size_t n, size_t most, dlx_gptq_result *r
     if (!s->e || !s->cost || !s->importance || !s->per_row)
         return dlx_fail(err, DLX_E_NOMEM, "'%s': no memory to solve %zu rows of %zu weights", name, most, s->k);
     find_costs(s);
-    if (!s->moving) dlx_solve_for(on, n, 4, find_scales, s);
+    if (!s->moving) dlx_pool_for(on->pool, n, 4, find_scales, s);
     for (; s->first < n; s->first += most)
         DLX_TRY(solve_piece(s, n - s->first < most ? n - s->first : most, result, on, name, err));
     return DLX_OK;

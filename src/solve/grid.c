@@ -157,7 +157,7 @@ dlx_status dlx_grid_round(const dlx_gridded *out, const float *w, size_t n, size
     DLX_TRY(dlx_solve_check(on, w, n, k, "weights", name, err));
     if (importance) DLX_TRY(dlx_solve_check(on, importance, 1, k, "importance of inputs", name, err));
     grid_job j = {.m = out, .w = w, .importance = importance, .k = k, .g = g, .clip = clip};
-    dlx_solve_for(on, n, 4, round_rows, &j);
+    dlx_pool_for(on->pool, n, 4, round_rows, &j);
     return DLX_OK;
 }
 
@@ -179,5 +179,5 @@ static void restore_rows(void *arg, size_t begin, size_t end, size_t thread)
 void dlx_grid_restore(float *w, const dlx_gridded *in, size_t n, size_t k, dlx_grid g, const dlx_solve_on *on)
 {
     grid_job j = {.m = in, .restored = w, .k = k, .g = g};
-    dlx_solve_for(on, n, 16, restore_rows, &j);
+    dlx_pool_for(on->pool, n, 16, restore_rows, &j);
 }

@@ -40,7 +40,7 @@ dlx_status dlx_hessian_begin(dlx_hessian *h, size_t k, const dlx_solve_on *on, c
     h->k = k;
     h->on = *on;
     h->name = name;
-    h->threads = dlx_solve_threads(on);
+    h->threads = (size_t)dlx_pool_threads(on->pool);
     h->tile = dlx_solve_tile(on, TILE);
     h->packed_bytes = on->kernels->gemm_f32.packed_size(shape(h, BATCH));
     h->a = dlx_mem_zeroed(NULL, k * k, sizeof *h->a);
@@ -121,7 +121,7 @@ static void multiply(dlx_hessian *h)
             memmove(h->waiting + c * h->held, h->waiting + c * BATCH, h->held * sizeof *h->waiting);
     dlx_solve_pack(&h->on, h->packed, h->waiting, shape(h, h->held));
     size_t n = tiles_across(h);
-    dlx_solve_for(&h->on, n * (n + 1) / 2, 1, add_tiles, h);
+    dlx_pool_for(h->on.pool, n * (n + 1) / 2, 1, add_tiles, h);
     h->held = 0;
 }
 
@@ -131,7 +131,7 @@ dlx_status dlx_hessian_add(dlx_hessian *h, const float *x, size_t x_stride, size
         size_t n = BATCH - h->held < rows ? BATCH - h->held : rows;
         DLX_TRY(check_rows(h, x, x_stride, n, err));
         turn_job j = {.h = h, .x = x, .x_stride = x_stride, .rows = n};
-        dlx_solve_for(&h->on, (h->k + TURN_COLUMNS - 1) / TURN_COLUMNS, 1, turn, &j);
+        dlx_pool_for(h->on.pool, (h->k + TURN_COLUMNS - 1) / TURN_COLUMNS, 1, turn, &j);
         h->held += n;
         h->rows += n;
         x += n * x_stride;
@@ -168,6 +168,6 @@ dlx_status dlx_hessian_finish(dlx_hessian *h, dlx_error *err)
                             "'%s': the squares of input %zu add up beyond float32 over %llu rows; "
                             "scale the rows down",
                             h->name, i, (unsigned long long)h->rows);
-    dlx_solve_for(&h->on, (h->k + TURN_COLUMNS - 1) / TURN_COLUMNS, 1, mirror, h);
+    dlx_pool_for(h->on.pool, (h->k + TURN_COLUMNS - 1) / TURN_COLUMNS, 1, mirror, h);
     return DLX_OK;
 }

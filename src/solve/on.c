@@ -6,19 +6,6 @@
 #include "base/bits.h"
 #include "base/sizes.h"
 
-size_t dlx_solve_threads(const dlx_solve_on *on)
-{
-    return on->pool ? (size_t)dlx_pool_threads(on->pool) : 1;
-}
-
-void dlx_solve_for(const dlx_solve_on *on, size_t count, size_t grain, dlx_loop_fn fn, void *arg)
-{
-    if (on->pool)
-        dlx_pool_for(on->pool, count, grain, fn, arg);
-    else if (count > 0)
-        fn(arg, 0, count, 0);
-}
-
 /* Magnitudes are compared as integers, so that the loop has no branch. */
 bool dlx_solve_not_finite(const float *x, size_t n)
 {
@@ -53,7 +40,7 @@ dlx_status dlx_solve_check(const dlx_solve_on *on, const float *x, size_t rows, 
 {
     finite_job j = {.x = x, .n = n};
     atomic_init(&j.first, SIZE_MAX);
-    dlx_solve_for(on, rows, 16, look_at_rows, &j);
+    dlx_pool_for(on->pool, rows, 16, look_at_rows, &j);
     size_t first = atomic_load(&j.first);
     if (first == SIZE_MAX) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT, "'%s': row %zu of the %s holds NaN or infinity, expected finite numbers", name,
@@ -98,5 +85,5 @@ void dlx_solve_pack(const dlx_solve_on *on, void *packed, const float *w, dlx_ge
 {
     const dlx_gemm *gemm = &on->kernels->gemm_f32;
     pack_job j = {.gemm = gemm, .packed = packed, .w = {.w = w}, .s = s};
-    dlx_solve_for(on, (s.n_out + gemm->strip - 1) / gemm->strip, 1, pack_strips, &j);
+    dlx_pool_for(on->pool, (s.n_out + gemm->strip - 1) / gemm->strip, 1, pack_strips, &j);
 }

@@ -20,10 +20,6 @@ typedef struct dlx_solve_on {
     dlx_pool *pool;             /* NULL: the calling thread alone */
 } dlx_solve_on;
 
-size_t dlx_solve_threads(const dlx_solve_on *on);
-/* dlx_pool_for. */
-void dlx_solve_for(const dlx_solve_on *on, size_t count, size_t grain, dlx_loop_fn fn, void *arg);
-
 /* Whether one of n floats is NaN or infinite. */
 bool dlx_solve_not_finite(const float *x, size_t n);
 /* DLX_E_FORMAT that names the first row of x [rows, n] which holds NaN or infinity. */

@@ -46,16 +46,16 @@ static void run_block(sweep_job *j)
 {
     const dlx_sweep *s = j->s;
     if (j->hi < s->k) {
-        dlx_solve_for(&s->on, (s->k - j->hi + COLUMNS - 1) / COLUMNS, 1, fill_triangle, j);
+        dlx_pool_for(s->on.pool, (s->k - j->hi + COLUMNS - 1) / COLUMNS, 1, fill_triangle, j);
         dlx_solve_pack(&s->on, j->packed, j->plain, shape(j));
     }
     if (s->enter) s->enter(s->ctx, j->lo, j->hi);
-    dlx_solve_for(&s->on, s->rows, ROWS, visit_rows, j);
+    dlx_pool_for(s->on.pool, s->rows, ROWS, visit_rows, j);
 }
 
 dlx_status dlx_sweep_run(const dlx_sweep *s, const char *name, dlx_error *err)
 {
-    size_t threads = dlx_solve_threads(&s->on);
+    size_t threads = (size_t)dlx_pool_threads(s->on.pool);
     dlx_gemm_shape most = {.n_out = s->block, .n_in = s->k};
     size_t packed_bytes = s->on.kernels->gemm_f32.packed_size(most);
     sweep_job j = {.s = s};

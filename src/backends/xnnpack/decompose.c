@@ -71,17 +71,30 @@ static uint32_t filled_const(expansion *x, const char *name, int rank, const int
     return dlx_graph_const(g, name, DLX_F32, rank, dim, source);
 }
 
+static uint32_t scalar(expansion *x, const char *name, float number)
+{
+    int64_t one = 1;
+    return filled_const(x, name, 1, &one, number);
+}
+
+static uint32_t attention_scale(expansion *x, const dlx_node *n)
+{
+    char name[64];
+    snprintf(name, sizeof name, "attn.scale.%.9g", (double)n->attr.f[0]);
+    return scalar(x, name, n->attr.f[0]);
+}
+
 /* x * rsqrt(mean(x^2) + eps) * w; the mean is a fully connected layer with one output and eps as its bias, because the
  * payload's schema has no mean. */
 static uint32_t expand_rms_norm(expansion *x, const dlx_node *n, const uint32_t *in)
 {
     char name[64];
     const dlx_value *v = &x->r.to.values[in[0]];
-    int64_t d = v->dim[v->rank - 1], one = 1, row[2] = {1, d};
+    int64_t d = v->dim[v->rank - 1], row[2] = {1, d};
     snprintf(name, sizeof name, "rms.mean.%lld", (long long)d);
     uint32_t mean = filled_const(x, name, 2, row, 1.0f / (float)d);
     snprintf(name, sizeof name, "rms.eps.%.9g", (double)n->attr.f[0]);
-    uint32_t eps = filled_const(x, name, 1, &one, n->attr.f[0]);
+    uint32_t eps = scalar(x, name, n->attr.f[0]);
     if (eps == DLX_NONE) return DLX_NONE; /* a linear layer does without a bias */
     uint32_t fc[3] = {unary(x, DLX_OP_SQUARE, in[0]), mean, eps};
     uint32_t ms = dlx_graph_node(&x->r.to, DLX_OP_LINEAR, fc, 3, NULL, x->layer, x->err);
@@ -100,10 +113,8 @@ static uint32_t expand_rope(expansion *x, const uint32_t *in)
 static uint32_t expand_attention(expansion *x, const dlx_node *n, const uint32_t *in)
 {
     const dlx_value *q = &x->r.to.values[in[0]], *k = &x->r.to.values[in[1]];
-    int64_t heads = q->dim[1], d = q->dim[2], kv = k->dim[1], group = heads / kv, one = 1;
-    char name[64];
-    snprintf(name, sizeof name, "attn.scale.%.9g", (double)n->attr.f[0]);
-    uint32_t scale = filled_const(x, name, 1, &one, n->attr.f[0]);
+    int64_t heads = q->dim[1], d = q->dim[2], kv = k->dim[1], group = heads / kv;
+    uint32_t scale = attention_scale(x, n);
     const int64_t split[4] = {-1, kv, group, d}, by_head[4] = {1, 2, 0, 3}, merged[3] = {kv, -1, d};
     const int64_t kv_major[3] = {1, 0, 2}, unmerged[4] = {kv, group, -1, d}, by_row[4] = {2, 0, 1, 3};
     const int64_t flat[2] = {-1, heads * d};
@@ -126,15 +137,13 @@ static uint32_t expand_attention(expansion *x, const dlx_node *n, const uint32_t
 static uint32_t expand_sdpa(expansion *x, const dlx_node *n, const uint32_t *in)
 {
     const dlx_value *q = &x->r.to.values[in[0]], *k = &x->r.to.values[in[1]];
-    int64_t heads = q->dim[2], d = q->dim[3], kv = k->dim[1], group = heads / kv, one = 1;
+    int64_t heads = q->dim[2], d = q->dim[3], kv = k->dim[1], group = heads / kv;
     const unsigned axes = DLX_SDPA_K_HEADS_FIRST | DLX_SDPA_V_HEADS_FIRST;
-    char name[64];
     if (q->dim[0] != 1 || n->attr.axes != axes || n->inputs < 5 || in[3] != DLX_NONE || in[4] == DLX_NONE) {
         dlx_fail(x->err, DLX_E_UNSUPPORTED, "XNNPACK: attention other than of one sequence over heads with a mask");
         return DLX_NONE;
     }
-    snprintf(name, sizeof name, "attn.scale.%.9g", (double)n->attr.f[0]);
-    uint32_t scale = filled_const(x, name, 1, &one, n->attr.f[0]);
+    uint32_t scale = attention_scale(x, n);
     const int64_t split[4] = {-1, kv, group, d}, by_head[4] = {1, 2, 0, 3}, by_row[4] = {2, 0, 1, 3};
     const int64_t shared[4] = {kv, 1, -1, d}, whole[4] = {1, -1, heads, d};
     uint32_t rows = shaped(x, DLX_OP_TRANSPOSE, shaped(x, DLX_OP_RESHAPE, in[0], 4, split), 4, by_head);
@@ -149,12 +158,6 @@ static uint32_t expand_silu_mul(expansion *x, const uint32_t *in)
 {
     uint32_t silu = binary(x, DLX_OP_MUL, in[0], unary(x, DLX_OP_SIGMOID, in[0]));
     return binary(x, DLX_OP_MUL, silu, in[1]);
-}
-
-static uint32_t scalar(expansion *x, const char *name, float number)
-{
-    int64_t one = 1;
-    return filled_const(x, name, 1, &one, number);
 }
 
 static uint32_t to_float(expansion *x, uint32_t v)

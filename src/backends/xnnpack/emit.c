@@ -17,7 +17,7 @@ enum { ARENA_SLACK = 64, ARENA_ALIGN = 64 };
 /* What FullyConnected nodes say about float16 weights with a float32 bias. */
 enum { FP32_BIAS = 0x80 };
 
-static dlx_status no_memory(dlx_emitter *e)
+dlx_status dlx_emit_no_memory(const dlx_emitter *e)
 {
     return dlx_fail(e->err, DLX_E_NOMEM, "out of memory lowering a graph of %zu nodes to XNNPACK", e->g->n_nodes);
 }
@@ -39,7 +39,7 @@ static dlx_status allocate(dlx_emitter *e)
     e->operators = dlx_arena_array(e->arena, DLX_EMIT_OPERATORS, sizeof *e->operators);
     if (!e->operators || !e->initial || !e->xnn_id || !e->evalue || !e->constant_blob || !e->x.values || !e->x.nodes ||
         !e->x.constants || !e->values || !e->instructions || !e->blobs || !e->args)
-        return no_memory(e);
+        return dlx_emit_no_memory(e);
     memset(e->xnn_id, 0xFF, n * sizeof *e->xnn_id);
     memset(e->evalue, 0xFF, n * sizeof *e->evalue);
     memset(e->constant_blob, 0xFF, n * sizeof *e->constant_blob);
@@ -95,7 +95,7 @@ void dlx_emit_plan(dlx_emitter *e, uint32_t evalue, uint32_t arena)
 dlx_status dlx_emit_kernel(dlx_emitter *e, const char *name, const char *overload, const int32_t *args, uint32_t n)
 {
     int32_t op = 0, *kept = dlx_arena_array(e->arena, n, sizeof *kept);
-    if (!kept) return no_memory(e);
+    if (!kept) return dlx_emit_no_memory(e);
     memcpy(kept, args, n * sizeof *kept);
     for (; op < (int32_t)e->n_operators; op++)
         if (!strcmp(e->operators[op].name, name)) break;
@@ -145,7 +145,7 @@ static dlx_status emit_flat_ids(dlx_emitter *e)
         const dlx_value *v = &g->values[n->out[0]];
         if (n->op != DLX_OP_RESHAPE || v->dtype != DLX_I64 || v->rank != 1 || !is_ids(g, n->out[0])) continue;
         int64_t *items = dlx_arena_array(e->arena, 1, sizeof *items);
-        if (!items) return no_memory(e);
+        if (!items) return dlx_emit_no_memory(e);
         items[0] = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
         dlx_evalue sizes = {.kind = DLX_EV_INT_LIST, .u.list = {.count = 1, .ints = items}};
         int32_t args[4] = {(int32_t)dlx_emit_tensor(e, n->in[0]), (int32_t)dlx_emit_evalue(e, sizes)};
@@ -410,7 +410,7 @@ static dlx_status emit_delegate(dlx_emitter *e)
     void *kept = dlx_arena_alloc(e->arena, size);
     if (kept) memcpy(kept, bytes, size);
     free(bytes);
-    if (!kept) return no_memory(e);
+    if (!kept) return dlx_emit_no_memory(e);
     e->blobs[payload] = (dlx_pte_blob){.kind = DLX_BLOB_DELEGATE, .size = size, .data = kept, .alias_of = -1};
     e->instructions[e->n_instructions++] =
         (dlx_instruction){.kind = DLX_INS_DELEGATE, .index = 0, .n_args = e->n_args, .args = e->args};
@@ -425,7 +425,7 @@ static dlx_status finish_plan(dlx_emitter *e, dlx_pte_plan *plan)
     int32_t *outputs = dlx_arena_array(e->arena, g->n_outputs + 1, sizeof *outputs);
     int64_t *sizes = dlx_arena_array(e->arena, DLX_EMIT_ARENAS, sizeof *sizes);
     dlx_pte_delegate *delegate = dlx_arena_alloc(e->arena, sizeof *delegate);
-    if (!inputs || !outputs || !sizes || !delegate) return no_memory(e);
+    if (!inputs || !outputs || !sizes || !delegate) return dlx_emit_no_memory(e);
     for (size_t i = 0; i < n_inputs; i++) inputs[i] = (int32_t)e->evalue[g->inputs[i]];
     for (size_t i = 0; i < n_outputs; i++) outputs[i] = (int32_t)e->evalue[g->outputs[i]];
     uint32_t arenas = e->arena_bytes[2] ? 3 : 2;

@@ -6,11 +6,6 @@
  */
 #include "backends/xnnpack/emitter.h"
 
-static dlx_status no_memory(const dlx_emitter *e)
-{
-    return dlx_fail(e->err, DLX_E_NOMEM, "out of memory lowering a graph of %zu nodes to XNNPACK", e->g->n_nodes);
-}
-
 static dlx_status refuse(const dlx_emitter *e)
 {
     return dlx_fail(e->err, DLX_E_UNSUPPORTED,
@@ -93,7 +88,7 @@ static dlx_status emit_first(dlx_emitter *e, uint32_t positions, int32_t *out)
 static dlx_status emit_sizes(dlx_emitter *e, const dlx_value *state, int32_t stored, int32_t *out)
 {
     int64_t *items = dlx_arena_array(e->arena, 3, sizeof *items);
-    if (!items) return no_memory(e);
+    if (!items) return dlx_emit_no_memory(e);
     items[0] = stored;
     for (int d = 1; d < 3; d++) items[d] = integer(e, state->dim[d]);
     *out = (int32_t)dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT_LIST, .u.list = {.count = 3, .ints = items}});
@@ -104,7 +99,7 @@ dlx_status dlx_emit_parts(dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
     states s;
-    int32_t stored, sizes, format;
+    int32_t stored = 0, sizes = 0, format;
     if (!g->n_states) return DLX_OK;
     DLX_TRY(check_states(e, &s));
     DLX_TRY(emit_first(e, s.positions, &stored));
@@ -130,7 +125,7 @@ dlx_status dlx_emit_puts(dlx_emitter *e)
     /* Runners in C++ bring no memory for results. */
     for (size_t i = 0; i < g->n_outputs - g->n_states; i++) dlx_emit_plan(e, dlx_emit_tensor(e, g->outputs[i]), 1);
     int64_t *items = dlx_arena_array(e->arena, 1, sizeof *items);
-    if (!items) return no_memory(e);
+    if (!items) return dlx_emit_no_memory(e);
     items[0] = (int64_t)dlx_emit_tensor(e, s.positions);
     int32_t places = (int32_t)dlx_emit_evalue(
         e, (dlx_evalue){.kind = DLX_EV_OPTIONAL_TENSOR_LIST, .u.list = {.count = 1, .ints = items}});

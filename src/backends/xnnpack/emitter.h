@@ -31,6 +31,7 @@ typedef struct dlx_emitter {
     uint64_t arena_bytes[DLX_EMIT_ARENAS]; /* 1: gathered rows and what the method computes; 2: states */
 } dlx_emitter;
 
+dlx_status dlx_emit_no_memory(const dlx_emitter *e);
 /* Is the node computed by the method itself and not by the delegate? */
 bool dlx_emit_outside(const dlx_graph *g, const dlx_node *n);
 uint32_t dlx_emit_evalue(dlx_emitter *e, dlx_evalue v);
