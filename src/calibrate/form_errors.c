@@ -1,13 +1,10 @@
 #include "calibrate/form_errors.h"
 
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/half.h"
 #include "base/memory.h"
-#include "base/sizes.h"
 #include "quant/quant.h"
+#include "quant/rows.h"
 #include "solve/factor.h"
 #include "solve/grid.h"
 
@@ -60,10 +57,7 @@ static dlx_grid grid_of(const dlx_weight_form *f)
 static bool fits(const meter *m, const dlx_weight_form *f, size_t n, size_t k)
 {
     if (is_integer(f)) return dlx_grid_check(grid_of(f), k, "", NULL) == DLX_OK;
-    if (f->stored != DLX_F16) return true;
-    for (size_t i = 0; i < n * k; i++)
-        if (fabsf(m->weights[i]) >= 65520.0f) return false; /* becomes infinite */
-    return true;
+    return f->stored == DLX_F32 || dlx_rows_fit(dlx_rows_max(m->weights, n * k, DLX_F32), f->stored);
 }
 
 static uint64_t bytes_of(const dlx_weight_form *f, size_t n, size_t k)
@@ -74,7 +68,7 @@ static uint64_t bytes_of(const dlx_weight_form *f, size_t n, size_t k)
     return (uint64_t)n * (dlx_grid_row_bytes(g, k) + dlx_grid_row_scales(g, k) * scale);
 }
 
-/* m->off = what the weights become in the form. */
+/* m->off = what the weights become in the form, of less than 32 bits. */
 static dlx_status restore(meter *m, const dlx_weight_form *f, const dlx_weight_errors *w)
 {
     size_t all = w->n * w->k;
@@ -89,12 +83,8 @@ static dlx_status restore(meter *m, const dlx_weight_form *f, const dlx_weight_e
         dlx_grid_restore(m->off, &to, w->n, w->k, g, &m->on);
         return DLX_OK;
     }
-    for (size_t i = 0; i < all; i++) {
-        float x = m->weights[i];
-        if (f->stored == DLX_F16) x = dlx_f16_to_f32(dlx_f32_to_f16(x));
-        if (f->stored == DLX_BF16) x = dlx_bf16_to_f32(dlx_f32_to_bf16(x));
-        m->off[i] = x;
-    }
+    dlx_rows_round(m->scales, f->stored, m->weights, all, DLX_F32);
+    dlx_rows_widen(m->off, m->scales, all, f->stored);
     return DLX_OK;
 }
 
@@ -103,6 +93,7 @@ static dlx_status measure_form(meter *m, const dlx_factor *factor, const dlx_wei
     dlx_form_error *to = &w->form[w->forms++];
     size_t all = w->n * w->k;
     *to = (dlx_form_error){.form = f, .bytes = bytes_of(f, w->n, w->k)};
+    if (f->stored == DLX_F32) return DLX_OK; /* nothing is lost */
     DLX_TRY(restore(m, f, w));
     for (size_t i = 0; i < all; i++) m->off[i] = m->weights[i] - m->off[i];
     return dlx_factor_energy(&to->error, factor, m->off, w->n, &m->on, w->name, m->err);
@@ -143,7 +134,7 @@ static dlx_status make_room(meter *m)
     m->weights = dlx_mem_array(NULL, most, sizeof *m->weights);
     m->off = dlx_mem_array(NULL, most, sizeof *m->off);
     m->codes = dlx_mem_array(NULL, most, 1);
-    m->scales = dlx_mem_array(NULL, most, sizeof(float)); /* rows may have one input */
+    m->scales = dlx_mem_array(NULL, most, sizeof(float)); /* rows may have one input; or the weights as halves */
     if (m->weights && m->off && m->codes && m->scales) return DLX_OK;
     return dlx_fail(m->err, DLX_E_NOMEM, "out of memory measuring a layer");
 }

@@ -112,20 +112,21 @@ static dlx_status solve_linear(solver *s, int linear, const dlx_factor *f, float
     const dlx_value *v = dlx_layerwise_weight(s->w, linear);
     size_t n = (size_t)v->dim[0], k = (size_t)v->dim[1];
     dlx_gptq_options o = {.grid = s->grid[linear], .clip = s->o->clip, .static_groups = s->o->static_groups};
-    dlx_gptq_result result;
+    dlx_gptq_result result, *wanted = s->o->solved ? &result : NULL;
     dlx_gridded gridded;
     DLX_TRY(dlx_const_collect(v, s->on.pool, weights, s->err));
     DLX_TRY(make_room(s, &gridded, o.grid, v));
-    DLX_TRY(dlx_gptq(&gridded, &result, f, weights, n, &o, &s->on, v->name, s->err));
+    DLX_TRY(dlx_gptq(&gridded, wanted, f, weights, n, &o, &s->on, v->name, s->err));
     dlx_grid_restore(weights, &gridded, n, k, o.grid, &s->on);
     DLX_TRY(dlx_layerwise_replace(s->w, linear, weights, s->err));
+    if (!wanted) return DLX_OK;
     dlx_solved solved = {.name = v->name,
                          .n = n,
                          .k = k,
                          .grid = o.grid,
                          .relative = result.energy > 0 ? result.error / result.energy : 0,
                          .damping = f->damping};
-    if (s->o->solved) s->o->solved(s->o->solved_ctx, &solved);
+    s->o->solved(s->o->solved_ctx, &solved);
     return DLX_OK;
 }
 

@@ -129,14 +129,22 @@ static void find_costs(solver *s)
     for (size_t c = 0; c < s->k && most == 0; c++) s->importance[c] = 1.0f;
 }
 
+/* The energy of the rows as they lie, for who asks. */
+static dlx_status add_energy(solver *s, double *sum, size_t n, const dlx_solve_on *on, const char *name, dlx_error *err)
+{
+    double part;
+    if (!sum) return DLX_OK;
+    DLX_TRY(dlx_factor_energy_placed(&part, s->per_row, s->f, s->e, n, on, name, err));
+    *sum += part;
+    return DLX_OK;
+}
+
 static dlx_status solve_piece(solver *s, size_t n, dlx_gptq_result *result, const dlx_solve_on *on, const char *name,
                               dlx_error *err)
 {
     size_t group = s->o->grid.group;
-    double part;
     dlx_factor_place(s->f, s->e, s->w + s->first * s->k, n, on);
-    DLX_TRY(dlx_factor_energy_placed(&part, s->per_row, s->f, s->e, n, on, name, err));
-    result->energy += part;
+    DLX_TRY(add_energy(s, result ? &result->energy : NULL, n, on, name, err));
     dlx_sweep sweep = {.on = *on,
                        .k = s->k,
                        .block = s->moving ? BLOCK / group * group : BLOCK,
@@ -150,9 +158,7 @@ static dlx_status solve_piece(solver *s, size_t n, dlx_gptq_result *result, cons
     if (atomic_load(&s->diverged))
         return dlx_fail(err, DLX_E_FORMAT, "'%s': GPTQ's weights went beyond float32; use more damping than %g", name,
                         (double)s->f->damping);
-    DLX_TRY(dlx_factor_energy_placed(&part, s->per_row, s->f, s->e, n, on, name, err));
-    result->error += part;
-    return DLX_OK;
+    return add_energy(s, result ? &result->error : NULL, n, on, name, err);
 }
 
 static dlx_status solve_all(solver *s, size_t n, size_t most, dlx_gptq_result *result, const dlx_solve_on *on,
@@ -171,7 +177,7 @@ dlx_status dlx_gptq(const dlx_gridded *out, dlx_gptq_result *result, const dlx_f
                     const dlx_gptq_options *o, const dlx_solve_on *on, const char *name, dlx_error *err)
 {
     size_t k = f->k, most = dlx_factor_rows(n, k);
-    *result = (dlx_gptq_result){0};
+    if (result) *result = (dlx_gptq_result){0};
     DLX_TRY(dlx_solve_check_size(n, k, name, err));
     DLX_TRY(dlx_grid_check(o->grid, k, name, err));
     DLX_TRY(dlx_solve_check(on, w, n, k, "weights", name, err));
@@ -195,6 +201,6 @@ dlx_status dlx_gptq(const dlx_gridded *out, dlx_gptq_result *result, const dlx_f
     dlx_mem_free(NULL, s->importance, k, sizeof *s->importance);
     dlx_mem_free(NULL, s->per_row, most, sizeof *s->per_row);
     dlx_mem_free(NULL, s, 1, sizeof *s);
-    if (status != DLX_OK) *result = (dlx_gptq_result){0};
+    if (status != DLX_OK && result) *result = (dlx_gptq_result){0};
     return status;
 }
