@@ -442,16 +442,21 @@ dlx_status dlx_output_apart(const dlx_output *out, const char *folder, bool (*ta
     return s;
 }
 
+dlx_status dlx_output_apart_from(const dlx_output *out, const char *const *reading, size_t n, dlx_error *err)
+{
+    struct stat st;
+    for (size_t i = 0; out->replaces && i < n; i++)
+        if (reading[i] && stat(reading[i], &st) == 0 && same_file(id_of(&st), out->older))
+            return dlx_fail(err, DLX_E_INVALID, "cannot write '%s': it is '%s', which is read; name another file",
+                            out->path, reading[i]);
+    return DLX_OK;
+}
+
 dlx_status dlx_output_possible(const char *path, const char *const *reading, size_t n, dlx_error *err)
 {
     dlx_output out;
-    struct stat st;
     DLX_TRY(dlx_output_open(&out, path, err));
-    dlx_status s = DLX_OK;
-    for (size_t i = 0; s == DLX_OK && out.replaces && i < n; i++)
-        if (reading[i] && stat(reading[i], &st) == 0 && same_file(id_of(&st), out.older))
-            s = dlx_fail(err, DLX_E_INVALID, "cannot write '%s': it is '%s', which is read; name another file", path,
-                         reading[i]);
+    dlx_status s = dlx_output_apart_from(&out, reading, n, err);
     dlx_output_close(&out);
     return s;
 }

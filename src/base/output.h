@@ -51,6 +51,8 @@ void dlx_output_close(dlx_output *out);
 /* DLX_E_INVALID when the older file is one of those in `folder` that `taken` says yes to, under any name: it would be
  * lost. */
 dlx_status dlx_output_apart(const dlx_output *out, const char *folder, bool (*taken)(const char *name), dlx_error *err);
+/* The same for files by name, `reading` [n]; entries may be NULL, or name nothing. */
+dlx_status dlx_output_apart_from(const dlx_output *out, const char *const *reading, size_t n, dlx_error *err);
 /* Whether an output could be opened at `path` and would not replace one of `reading` [n] (entries may be NULL). Writes
  * nothing. */
 dlx_status dlx_output_possible(const char *path, const char *const *reading, size_t n, dlx_error *err);

@@ -20,6 +20,7 @@
 #include "export/activations.h"
 #include "export/choices.h"
 #include "export/solve.h"
+#include "export/target.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -293,28 +294,27 @@ static dlx_status stream_blob(void *ctx, const dlx_pte_blob *blob, dlx_output *o
     return dlx_const_stream(blob->user, sink.x->pool, write_chunk, &sink, err);
 }
 
-/* Whatever lies in a checkpoint folder may be read, but for programs that were exported into it. */
-static bool is_of_checkpoint(const char *name)
+/* The outputs, before anything is read. Ranges are written on their way and the program at the end, so they are no one
+ * file. */
+static dlx_status open_outputs(exporter *x, dlx_error *err)
 {
-    size_t n = strlen(name);
-    return n < 4 || strcmp(name + n - 4, ".pte") != 0;
-}
-
-/* The output, before anything is read: where it cannot be written, nothing needs to be done. */
-static dlx_status open_output(exporter *x, dlx_error *err)
-{
-    char *folder;
-    DLX_TRY(dlx_output_open(&x->output, x->options.output_path, err));
-    DLX_TRY(dlx_resolve_checkpoint(&folder, x->options.model_path, err));
-    dlx_status s = dlx_output_apart(&x->output, folder, is_of_checkpoint, err);
-    free(folder);
+    const dlx_export_options *o = &x->options;
+    const char *reading[] = {o->quantization_config, o->calibration, o->ranges, o->chat_template};
+    DLX_TRY(dlx_target_open(&x->output, o->output_path, o->model_path, reading, DLX_COUNT(reading), err));
+    if (!o->save_ranges) return DLX_OK;
+    if (!strcmp(o->save_ranges, o->output_path))
+        return dlx_fail(err, DLX_E_INVALID, "export: '%s' cannot be both the program and the ranges; name another file",
+                        o->output_path);
+    dlx_output ranges;
+    dlx_status s = dlx_target_open(&ranges, o->save_ranges, o->model_path, reading, DLX_COUNT(reading), err);
+    dlx_output_close(&ranges);
     return s;
 }
 
 static dlx_status run(exporter *x, dlx_error *err)
 {
     DLX_TRY(check_options(x, err));
-    DLX_TRY(open_output(x, err));
+    DLX_TRY(open_outputs(x, err));
     DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(build(x, err));
     DLX_TRY(assemble(x, err));

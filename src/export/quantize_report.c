@@ -9,12 +9,12 @@
 #include "diffulex_edge/export.h"
 #include "diffulex_edge/text.h"
 
-#include "base/io.h"
 #include "base/output.h"
 #include "base/structs.h"
 #include "base/threads.h"
 #include "calibrate/form_errors.h"
 #include "calibrate/samples_generate.h"
+#include "export/target.h"
 #include "model/checkpoint.h"
 #include "solve/mix.h"
 
@@ -61,21 +61,22 @@ static dlx_status take_weight(void *ctx, const dlx_weight_errors *e, dlx_error *
     reporter *r = ctx;
     weight *w = &r->weights[r->n++];
     size_t length = strlen(e->name) - strlen(".weight");
-    json_t *forms = json_array();
     w->name = dlx_arena_strndup(&r->arena, e->name, length);
+    if (!w->name) return no_memory(r, err);
+    json_t *forms = json_array();
+    bool lost = false;
     w->forms = e->forms;
     for (size_t i = 0; i < e->forms; i++) {
         const dlx_form_error *f = &e->form[i];
         double error = e->energy > 0 ? f->error / e->energy : 0;
         w->form[i] = f->form;
         w->choice[i] = (dlx_mix_choice){.bytes = f->bytes, .error = error};
-        json_array_append_new(
-            forms, json_pack("{s:s, s:I, s:f}", "form", f->form->name, "bytes", (json_int_t)f->bytes, "error", error));
+        lost |= json_array_append_new(forms, json_pack("{s:s, s:I, s:f}", "form", f->form->name, "bytes",
+                                                       (json_int_t)f->bytes, "error", error)) != 0;
     }
-    json_t *entry = json_pack("{s:s, s:s?, s:[I, I], s:o}", "name", w->name ? w->name : "", "tensor", e->tensor,
-                              "shape", (json_int_t)e->n, (json_int_t)e->k, "forms", forms);
-    if (!w->name || !entry || json_array_append_new(r->tensors, entry)) return no_memory(r, err);
-    return DLX_OK;
+    json_t *entry = json_pack("{s:s, s:s?, s:[I, I], s:o}", "name", w->name, "tensor", e->tensor, "shape",
+                              (json_int_t)e->n, (json_int_t)e->k, "forms", forms);
+    return json_array_append_new(r->tensors, entry) || lost ? no_memory(r, err) : DLX_OK;
 }
 
 static dlx_status take_samples(reporter *r, const dlx_layerwise_options *run, dlx_error *err)
@@ -116,10 +117,16 @@ static json_t *recipe_of(const reporter *r, const size_t *picked)
 {
     const dlx_weight_form *common = most_picked(r, picked);
     json_t *tensors = json_array();
+    bool lost = false;
     for (size_t i = 0; i < r->n; i++) {
         const dlx_weight_form *f = r->weights[i].form[picked[i]];
-        if (f != common)
-            json_array_append_new(tensors, json_pack("{s:s, s:s}", "pattern", r->weights[i].name, "scheme", f->name));
+        if (f == common) continue;
+        json_t *rule = json_pack("{s:s, s:s}", "pattern", r->weights[i].name, "scheme", f->name);
+        lost |= json_array_append_new(tensors, rule) != 0;
+    }
+    if (lost) {
+        json_decref(tensors);
+        return NULL;
     }
     return json_pack("{s:s, s:s, s:s, s:o}", "default", common->name, "head", "int8-dynamic", "embedding",
                      "int8-dynamic", "tensors", tensors);
@@ -186,7 +193,7 @@ static dlx_status report(reporter *r, dlx_error *err)
     const dlx_quantize_report_options *o = &r->o;
     const dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size, .mask_id = o->mask_id};
     DLX_TRY(check(o, err));
-    if (o->recipe_path) DLX_TRY(dlx_output_open(&r->output, o->recipe_path, err));
+    if (o->recipe_path) DLX_TRY(dlx_target_open(&r->output, o->recipe_path, o->model_path, &o->calibration, 1, err));
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));
     DLX_TRY(dlx_checkpoint_open(&r->c, o->model_path, &c, err));
     r->weights = dlx_arena_array(&r->arena, (size_t)r->c.shape.layers * DLX_LAYER_LINEARS, sizeof *r->weights);

@@ -99,6 +99,25 @@ def test_what_is_read_is_not_replaced(checkpoint, model, tmp_path):
     assert own.read_bytes() == bytes_of_own
 
 
+def test_what_an_export_reads_besides_is_not_replaced(checkpoint, tmp_path):
+    """Recipes, calibration data and ranges, and by outputs other than the program."""
+    texts = {"recipe.json": '{"head": "none"}', "chats.jsonl": '{"ids": [1, 2, 3, 4, 5, 6]}\n'}
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    recipe, data, config = tmp_path / "recipe.json", tmp_path / "chats.jsonl", checkpoint / "config.json"
+    static = ("export", checkpoint, tmp_path / "out.pte", "--quantization", "int8-static", "--calibration", data)
+    before = config.read_bytes()
+    for command in (("export", checkpoint, recipe, "--quantization-config", recipe),
+                    ("export", checkpoint, data, "--quantization", "int4", "--rounding", "gptq", "--calibration", data),
+                    (*static, "--save-ranges", config), (*static, "--save-ranges", data),
+                    ("quantize-report", checkpoint, "--size", "1M", "--output", config),
+                    ("quantize-report", checkpoint, "--size", "1M", "--calibration", data, "--output", data)):
+        assert "which is read" in fail(*command), command
+    assert "cannot be both" in fail(*static, "--save-ranges", tmp_path / "out.pte")
+    assert config.read_bytes() == before and all((tmp_path / name).read_text() == text for name, text in texts.items())
+    assert not (tmp_path / "out.pte").exists()
+
+
 def test_links_permissions_and_long_names(tmp_path):
     (tmp_path / "real").write_text("old")
     os.chmod(tmp_path / "real", 0o604)
