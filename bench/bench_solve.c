@@ -8,7 +8,6 @@
  * layers, 16384 rows of calibration. Rows and weights are random. Processor seconds count all threads: halve them for
  * two cores that nobody else uses. Memory is the process's peak.
  */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,8 +6,6 @@
 #include "json.h"
 #include "output.h"
 
-#include <string.h>
-
 static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
     const dlx_cli_stages *p = ctx;
@@ -60,22 +58,17 @@ static void on_notice(void *ctx, const char *sentence)
     dlx_cli_message("note: %s", sentence);
 }
 
-/* Everything that the command line says about the export. False: something is missing, and status says what. */
-static bool take_options(dlx_export_options *o, const dlx_cli_arguments *a, int *status)
+/* Everything that the command line says about the export; the exit status. */
+static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
 {
     int next = 0;
-    *status = DLX_CLI_USAGE;
     o->model_path = dlx_cli_path(a, "hf-model-path", &next);
     o->output_path = dlx_cli_path(a, "output-path", &next);
-    if (!o->model_path || !o->output_path) {
-        dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
-                                  "--hf-model-path DIR --output-path FILE");
-        return false;
-    }
-    if (a->n_positional > next) {
-        dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
-        return false;
-    }
+    if (!o->model_path || !o->output_path)
+        return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
+                                         "--hf-model-path DIR --output-path FILE");
+    if (a->n_positional > next)
+        return dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
     dlx_kv_info kv = {.struct_size = sizeof kv};
@@ -100,7 +93,7 @@ static bool take_options(dlx_export_options *o, const dlx_cli_arguments *a, int 
     o->observer = dlx_cli_text(a, "observer");
     o->ranges = dlx_cli_text(a, "ranges");
     o->save_ranges = dlx_cli_text(a, "save-ranges");
-    return true;
+    return DLX_CLI_OK;
 }
 
 static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
@@ -111,10 +104,7 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     dlx_status s = dlx_export(o, &result, &err);
     if (s == DLX_OK && !v->asked) dlx_cli_output_is_there();
     dlx_cli_progress_end();
-    if (s != DLX_OK) {
-        dlx_cli_fail(&err);
-        return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
-    }
+    if (s != DLX_OK) return dlx_cli_fail(&err);
     if (dlx_cli_export_report(&report, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err) != DLX_OK) {
         dlx_cli_message("'%s' was written, but it cannot be described: %s", o->output_path, err.message);
         return DLX_CLI_FAILED;
@@ -152,9 +142,8 @@ static int run(const dlx_cli_arguments *a)
     dlx_cli_stages stages = {.last = dlx_cli_seconds()};
     dlx_export_options o = dlx_export_options_default();
     dlx_cli_validation v;
-    int status;
-    if (!take_options(&o, a, &status)) return status;
-    status = dlx_cli_validation_read(&v, a);
+    int status = take_options(&o, a);
+    if (status == DLX_CLI_OK) status = dlx_cli_validation_read(&v, a);
     if (status != DLX_CLI_OK) return status;
     o.stage = dlx_cli_on_stage;
     o.progress = on_progress;

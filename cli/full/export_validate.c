@@ -3,37 +3,32 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "full/stages.h"
 #include "output.h"
 
+static bool is_among(const char *const *names, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(names[i], name)) return true;
+    return false;
+}
+
 int dlx_cli_validation_read(dlx_cli_validation *v, const dlx_cli_arguments *a)
 {
-    static const char *const of_exports[] = {"backend",
-                                             "quantization",
-                                             "quantization-config",
-                                             "exclude",
-                                             "rounding",
-                                             "calibration",
-                                             "kv",
-                                             "max-seq-len",
-                                             "max-rows",
-                                             "calibration-seed",
-                                             "calibration-length",
-                                             "block-size",
-                                             "model-type",
-                                             "chat-template",
-                                             "max-context",
-                                             "mask-id",
-                                             "calibration-samples"};
+    static const char *const of_both[] = {"hf-model-path", "output-path", "validate", "validate-only", "json"};
     static const char *const of_validations[] = {"validation", "validation-samples", "validation-length", "max-kl"};
     const char *max = dlx_cli_text(a, "max-kl");
     char *end;
     *v = (dlx_cli_validation){.only = dlx_cli_flag(a, "validate-only", false), .max_kl = -1};
     v->asked = v->only || dlx_cli_flag(a, "validate", false);
-    for (size_t i = 0; v->only && i < sizeof of_exports / sizeof *of_exports; i++)
-        if (dlx_cli_text(a, of_exports[i]))
-            return dlx_cli_usage(a->command, "--validate-only exports nothing; leave --%s out", of_exports[i]);
+    for (size_t i = 0; v->only && i < a->command->n_options; i++) {
+        const char *name = a->command->options[i].name;
+        if (!is_among(of_both, sizeof of_both / sizeof *of_both, name) &&
+            !is_among(of_validations, sizeof of_validations / sizeof *of_validations, name) && dlx_cli_text(a, name))
+            return dlx_cli_usage(a->command, "--validate-only exports nothing; leave --%s out", name);
+    }
     for (size_t i = 0; !v->asked && i < sizeof of_validations / sizeof *of_validations; i++)
         if (dlx_cli_text(a, of_validations[i]))
             return dlx_cli_usage(a->command, "--%s is for --validate and --validate-only", of_validations[i]);
@@ -45,7 +40,7 @@ int dlx_cli_validation_read(dlx_cli_validation *v, const dlx_cli_arguments *a)
 
 int dlx_cli_validation_run(dlx_cli_validation *v, const dlx_cli_arguments *a, const char *model, const char *file)
 {
-    dlx_cli_stages stages = {.last = dlx_cli_seconds()};
+    dlx_cli_stages stages = {.first = 0};
     dlx_error err;
     dlx_validate_options o = {.struct_size = sizeof o,
                               .model_path = model,
@@ -60,9 +55,7 @@ int dlx_cli_validation_run(dlx_cli_validation *v, const dlx_cli_arguments *a, co
     v->found.struct_size = sizeof v->found;
     dlx_status s = dlx_validate(&o, &v->found, &err);
     dlx_cli_progress_end();
-    if (s == DLX_OK) return DLX_CLI_OK;
-    dlx_cli_fail(&err);
-    return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
+    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
 void dlx_cli_validation_free(dlx_cli_validation *v)

@@ -82,7 +82,7 @@ static int put(const dlx_cli_arguments *a, const char *text)
 
 static int run(const dlx_cli_arguments *a)
 {
-    dlx_cli_stages stages = {.last = dlx_cli_seconds()};
+    dlx_cli_stages stages = {.first = 0};
     const char *size = dlx_cli_text(a, "size"), *error = dlx_cli_text(a, "error");
     char *text;
     dlx_error err;
@@ -113,10 +113,7 @@ static int run(const dlx_cli_arguments *a)
     dlx_status s = dlx_quantize_report(&o, &text, &err);
     if (s == DLX_OK && o.recipe_path) dlx_cli_output_is_there();
     dlx_cli_progress_end();
-    if (s != DLX_OK) {
-        dlx_cli_fail(&err);
-        return s == DLX_E_CANCELLED ? DLX_CLI_INTERRUPTED : DLX_CLI_FAILED;
-    }
+    if (s != DLX_OK) return dlx_cli_fail(&err);
     int status = put(a, text);
     dlx_free(text);
     return status;

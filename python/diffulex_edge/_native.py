@@ -21,7 +21,6 @@ from ctypes import (
     POINTER,
     c_bool,
     c_char,
-    c_char,
     c_char_p,
     c_double,
     c_float,

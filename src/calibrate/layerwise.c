@@ -42,7 +42,6 @@ struct dlx_layerwise {
     dlx_executor *ex;
     int32_t layer; /* -1: none */
     size_t node[DLX_LAYER_LINEARS];
-    uint64_t peak;
 };
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
@@ -160,11 +159,6 @@ void dlx_layerwise_close(dlx_layerwise *w)
     free(w);
 }
 
-uint64_t dlx_layerwise_peak_weights(const dlx_layerwise *w)
-{
-    return w->peak;
-}
-
 /* ---- the embedding ---------------------------------------------------------------------------------------------- */
 
 /* One row of the table, which stays in its file: few of its rows are used. */
@@ -241,9 +235,7 @@ static dlx_status prepare(dlx_layerwise *w, dlx_graph *g, dlx_error *err)
 {
     dlx_program_options o = {.limit = w->o.limit, .pool = w->o.pool};
     DLX_TRY(take_small(g, err));
-    DLX_TRY(dlx_program_prepare(&w->program, g, &o, err));
-    if (w->program.packed_bytes > w->peak) w->peak = w->program.packed_bytes;
-    return DLX_OK;
+    return dlx_program_prepare(&w->program, g, &o, err);
 }
 
 static dlx_status open_executor(dlx_layerwise *w, dlx_error *err)

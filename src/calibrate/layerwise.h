@@ -98,7 +98,4 @@ dlx_status dlx_layerwise_head(dlx_layerwise *w, const uint8_t *wanted, dlx_logit
 dlx_status dlx_layerwise_hidden(const dlx_layerwise *w, uint64_t first, uint64_t n, float *out, dlx_error *err);
 dlx_status dlx_layerwise_set_hidden(dlx_layerwise *w, uint64_t first, uint64_t n, const float *rows, dlx_error *err);
 
-/* Bytes that it took for weights at most, so far. */
-uint64_t dlx_layerwise_peak_weights(const dlx_layerwise *w);
-
 #endif

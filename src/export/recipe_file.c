@@ -67,10 +67,7 @@ static dlx_status known_keys(maker *m, const json_t *object, const char *where, 
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        const char *at = strstr(list, key);
-        size_t n = strlen(key);
-        bool known = at && n && (at == list || at[-1] == ' ') && (!at[n] || at[n] == ',');
-        if (!known)
+        if (!dlx_word_in(list, key))
             return dlx_fail(m->err, DLX_E_INVALID, "'%s': %sthere is no key '%.60s'; the keys are: %s", m->path, where,
                             key, list);
     }

@@ -29,11 +29,11 @@ typedef struct dlx_gptq_result {
 } dlx_gptq_result;
 
 /*
- * w [n, k] onto the grid, for the rows X whose Hessian `f` factors. result may be NULL: what it says takes two thirds of
- * the time. Rows of w do not know of each other: w may come in pieces. Importance in the search of DLX_CLIP_MSE is what
- * a deviation costs: H_jj before anything is decided, L_jj^2 when the group is reached. Takes 32 MiB at most (less for
- * small matrices; for k beyond 131072 64 rows of w) and 2 KiB * k + 32 KiB a thread. Weights that are not finite are
- * DLX_E_FORMAT.
+ * w [n, k] onto the grid, for the rows X whose Hessian `f` factors. result may be NULL: what it says takes two thirds
+ * of the time. Rows of w do not know of each other: w may come in pieces. Importance in the search of DLX_CLIP_MSE is
+ * what a deviation costs: H_jj before anything is decided, L_jj^2 when the group is reached. Takes 32 MiB at most (less
+ * for small matrices; for k beyond 131072 64 rows of w) and 2 KiB * k + 32 KiB a thread. Weights that are not finite
+ * are DLX_E_FORMAT.
  */
 dlx_status dlx_gptq(const dlx_gridded *out, dlx_gptq_result *result, const dlx_factor *f, const float *w, size_t n,
                     const dlx_gptq_options *o, const dlx_solve_on *on, const char *name, dlx_error *err);

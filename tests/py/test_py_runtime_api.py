@@ -359,13 +359,13 @@ def test_autoregressive_returns_generated_ids_only(ar):
 def test_autoregressive_stop_sequences_and_eos(ar):
     free = ar.generate(PROMPT, GenerationConfig(max_new_tokens=10, temperature=1.5, seed=4))
     assert free == ar.generate(PROMPT, GenerationConfig(max_new_tokens=10, temperature=1.5, seed=4))
-    if len(free) > 3:
-        stopped = ar.generate(
-            PROMPT, GenerationConfig(max_new_tokens=10, temperature=1.5, seed=4, stop_sequences=[[9999], free[1:3]])
-        )
-        assert stopped == free[:3]
-        ended = ar.generate(PROMPT, GenerationConfig(max_new_tokens=10, temperature=1.5, seed=4, eos_token_id=free[2]))
-        assert ended == free[: free.index(free[2]) + 1]
+    assert len(free) > 3
+    stopped = ar.generate(
+        PROMPT, GenerationConfig(max_new_tokens=10, temperature=1.5, seed=4, stop_sequences=[[9999], free[1:3]])
+    )
+    assert stopped == free[:3]
+    ended = ar.generate(PROMPT, GenerationConfig(max_new_tokens=10, temperature=1.5, seed=4, eos_token_id=free[2]))
+    assert ended == free[: free.index(free[2]) + 1]
     check = InferenceEngine._check_stop_sequences
     assert check([1, 2, 3, 4, 5], [[4, 5]]) is True and check([1, 2, 3, 4, 5], [[3, 4]]) is False
     assert check([1, 2], [[1, 2, 3]]) is False and check([1, 2], [[]]) is False
@@ -557,11 +557,7 @@ def test_token_samplers():
         sampler = make()
         draws = [sampler.sample(logits) for _ in range(40)]
         sampler.reset()
-        assert (
-            [sampler.sample(logits) for _ in range(40)]
-            == draws
-            == [make().sample(logits) for _ in range(1)] + draws[1:]
-        )
+        assert [sampler.sample(logits) for _ in range(40)] == draws and make().sample(logits) == draws[0]
         assert len(set(draws)) > 1
     assert {TopKSampler(2, seed=i).sample(logits) for i in range(50)} == {1, 2}
     assert TopPSampler(0.1, seed=1).sample(logits) == 1 and TopKSampler(3, temperature=0).sample(logits) == 1

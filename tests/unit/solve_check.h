@@ -66,7 +66,7 @@ static inline void check_ok(dlx_status s, const dlx_error *err)
     if (s != DLX_OK) fail_msg("%s", err->message);
 }
 
-/* Fails with that status, and the message holds all words given (NULL ends them). */
+/* Fails with that status, and the message holds both words. */
 static inline void check_refused(dlx_status got, dlx_status expected, const dlx_error *err, const char *a,
                                  const char *b)
 {

@@ -9,13 +9,6 @@
 
 enum { SEQUENCES = 3, LENGTH = 40, ROWS = SEQUENCES * LENGTH };
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 typedef struct fixture {
     dlx_checkpoint c;
     dlx_pool *pool;
@@ -71,15 +64,6 @@ static dlx_status take_rows(void *ctx, const dlx_linear_rows *l, dlx_error *err)
     return DLX_OK;
 }
 
-static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    char **to = ctx;
-    (void)err;
-    memcpy(*to, bytes, n);
-    *to += n;
-    return DLX_OK;
-}
-
 /* What goes into f->linear, and its weights. */
 static void take_linear(fixture *f)
 {
@@ -95,8 +79,7 @@ static void take_linear(fixture *f)
             f->k = (size_t)v->dim[1];
             f->w = calloc(f->n * f->k, sizeof *f->w);
             assert_non_null(f->w);
-            char *to = (char *)f->w;
-            CHECK(dlx_const_stream(v, f->pool, put, &to, err));
+            CHECK(dlx_const_collect(v, f->pool, f->w, err));
         }
         CHECK(dlx_layerwise_run(w, DLX_LAYERWISE_ADVANCE, take_rows, f, err));
     }

@@ -125,8 +125,8 @@ static void check_int4(const matrix *m, uint32_t group, dlx_pool *pool)
         for (size_t i = u * width; i < (u + 1) * width; i++) {
             int want = (int)fminf(fmaxf(rintf(m->exact[i] / scale), -8.0f), 7.0f);
             int got = (q.bytes[i / 2] >> i % 2 * 4 & 15) - 8;
-            if (got != want) fail_msg("element %zu: %d, expected %d", i, got, want);
-            assert_true(want > -8); /* the rule never clips */
+            if (got != want || want == -8) /* the rule never clips */
+                fail_msg("element %zu: %d, expected %d", i, got, want);
         }
     }
     free(q.bytes);
@@ -139,7 +139,7 @@ static void every_length_type_and_group_is_streamed(void **state)
         int64_t n, k;
         uint32_t group;
     } cases[] = {{1, 2, 0},      {3, 6, 0},       {40000, 2, 0},   {700, 4098, 0},  {2, (1 << 20) + 2, 0},
-                 {1, 32, 32},    {5, 96, 32},     {700, 4096, 32}, {300, 4096, 64}, {70000, 128, 128},
+                 {1, 32, 32},    {5, 96, 32},     {700, 4096, 32}, {300, 4096, 64}, {17000, 128, 128},
                  {3, 16384, 32}, {20, 1024, 128}, {0, 64, 32}};
     static const dlx_dtype types[] = {DLX_F32, DLX_BF16, DLX_F16};
     dlx_pool *pool;

@@ -16,6 +16,7 @@
 #include "graph/linear_kinds.h"
 #include "quant/quant.h"
 #include "runtime/import.h"
+#include "constants_check.h"
 #include "tiny_decoder.h"
 
 enum { ROWS = 4, WIDTH = 32, OUT = 8, MOST_BLOBS = 16 };
@@ -34,29 +35,6 @@ static bool find_range(void *ctx, const char *name, float *low, float *high)
     *low = strstr(name, "input") ? -1.0f : -2.5f;
     *high = strstr(name, "input") ? 2.0f : 1.25f;
     return true;
-}
-
-static dlx_status collect(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    uint8_t **at = ctx;
-    (void)err;
-    memcpy(*at, bytes, n);
-    *at += n;
-    return DLX_OK;
-}
-
-static void materialise(dlx_graph *g)
-{
-    for (size_t i = 0; i < g->n_values; i++) {
-        dlx_value *v = &g->values[i];
-        uint64_t bytes;
-        dlx_shape s = dlx_value_shape(v);
-        if (v->kind != DLX_VALUE_CONST) continue;
-        assert_true(dlx_dtype_bytes(v->dtype, (uint64_t)dlx_shape_elements(&s), &bytes));
-        uint8_t *data = dlx_arena_alloc(&g->arena, bytes), *end = data;
-        assert_int_equal(dlx_const_stream(v, NULL, collect, &end, NULL), DLX_OK);
-        v->source = (dlx_const_source){.data = data, .bytes = bytes, .stored = v->dtype};
-    }
 }
 
 static int by_key(const void *a, const void *b)

@@ -15,6 +15,7 @@
 #include "graph/linear_kinds.h"
 #include "quant/quant.h"
 #include "runtime/program.h"
+#include "constants_check.h"
 #include "tiny_decoder.h"
 
 enum { ROWS = 7, WIDTH = 48, OUT = 20 };
@@ -44,31 +45,6 @@ static bool find(void *ctx, const char *name, float *low, float *high)
         return true;
     }
     return false;
-}
-
-static dlx_status collect(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    uint8_t **at = ctx;
-    (void)err;
-    memcpy(*at, bytes, n);
-    *at += n;
-    return DLX_OK;
-}
-
-/* Constants as a file would hold them. */
-static void materialise(dlx_graph *g)
-{
-    for (size_t i = 0; i < g->n_values; i++) {
-        dlx_value *v = &g->values[i];
-        uint64_t bytes;
-        dlx_shape s = dlx_value_shape(v);
-        if (v->kind != DLX_VALUE_CONST) continue;
-        assert_true(dlx_dtype_bytes(v->dtype, (uint64_t)dlx_shape_elements(&s), &bytes));
-        uint8_t *data = dlx_arena_alloc(&g->arena, bytes), *end = data;
-        dlx_error err = {0};
-        if (dlx_const_stream(v, NULL, collect, &end, &err) != DLX_OK) fail_msg("%s", err.message);
-        v->source = (dlx_const_source){.data = data, .bytes = bytes, .stored = v->dtype};
-    }
 }
 
 /* a and b read x, a with a bias; c reads what b makes. */

@@ -8,13 +8,6 @@
 
 #include "calibrate/samples.h"
 
-#define CHECK(call)                                                                                                    \
-    do {                                                                                                               \
-        dlx_error check_err = {0};                                                                                     \
-        dlx_error *err = &check_err;                                                                                   \
-        if ((call) != DLX_OK) fail_msg("%s", err->message);                                                            \
-    } while (0)
-
 typedef struct fixture {
     copy folder;
     char checkpoint[1024], exact[1024], file[1024], lines[1024];
