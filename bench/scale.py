@@ -1,13 +1,18 @@
 #!/usr/bin/env python3
 """Published sizes, for real: writes a random checkpoint, exports it to int8, and decodes with it. Prints wall time and
-peak resident memory of each step, the numbers in docs/PERFORMANCE.md.
+peak resident memory of each step, the numbers in docs/PERFORMANCE.md. With --schemes it exports to each of them instead,
+one after the other, and prints a table of sizes, processor time and peak memory.
 
 usage: scale.py [--family fast_dllm_v2 --size 1.5b | --family llada --size 8b | ...] [--folder DIR] [--keep]
+                [--schemes all|NAME,NAME...] [--samples N --length N]
 
-Needs the release build and free disk: 5 GB for 1.5b, 25 GB for 8b.
+--samples and --length are of the calibration that int8-static needs: token ids at random.
+Needs the release build and free disk: 5 GB for 1.5b, 25 GB for 8b; with --schemes 10 and 50 GB, for float32 is one.
 """
 import argparse
+import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -18,16 +23,58 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(what, *command):
-    """Runs a command; prints its time and peak memory."""
+def measured(what, *command):
+    """(output, wall seconds, processor seconds, peak MiB) of a command."""
     begin = time.monotonic()
     child = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     if status != 0:
         sys.exit(f"{what} failed:\n{output}")
-    print(f"{what:34s} {time.monotonic() - begin:8.1f} s   peak {usage.ru_maxrss / 1024:8.1f} MiB resident", flush=True)
+    return output, time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def run(what, *command):
+    """Runs a command; prints its time and peak memory."""
+    output, wall, _, peak = measured(what, *command)
+    print(f"{what:34s} {wall:8.1f} s   peak {peak:8.1f} MiB resident", flush=True)
     return output
+
+
+def schemes_of(cli, word):
+    """The schemes that were asked for: names, or all that the program knows."""
+    if word != "all":
+        return word.split(",")
+    sys.path.insert(0, str(ROOT / "python"))
+    os.environ.setdefault("DLX_BUILD_DIR", str(cli.parent.parent))
+    from diffulex_edge import export_schemes
+    return [scheme.name for scheme in export_schemes()]
+
+
+def calibration(path, vocabulary, samples, length):
+    """A file of random ids, the second half of each sample an answer."""
+    rng = random.Random(1)
+    with open(path, "w", encoding="utf-8") as out:
+        for _ in range(samples):
+            ids = [rng.randrange(vocabulary // 2) for _ in range(length)]
+            print(json.dumps({"ids": ids, "answer_start": length // 2}), file=out)
+
+
+def export_all(args, cli, checkpoint, program):
+    """One row of a table for each scheme; the program is removed behind each."""
+    data = program.with_suffix(".calibration.jsonl")
+    vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
+    print("| scheme | program | processor time | wall time | peak resident memory |\n| --- | --- | --- | --- | --- |", flush=True)
+    for scheme in schemes_of(cli, args.schemes):
+        more = ()
+        if scheme == "int8-static":
+            calibration(data, vocabulary, args.samples, args.length)
+            more = ("--calibration", data, "--calibration-samples", args.samples, "--calibration-length", args.length)
+        _, wall, processor, peak = measured(scheme, cli, "export", checkpoint, program, "--quantization", scheme,
+                                            "--max-seq-len", args.max_seq_len, *more)
+        print(f"| `{scheme}` | {program.stat().st_size / 1e9:.2f} GB | {processor:.1f} s | {wall:.1f} s | {peak:.0f} MiB |", flush=True)
+        program.unlink()
+        data.unlink(missing_ok=True)
 
 
 def main():
@@ -40,6 +87,9 @@ def main():
     parser.add_argument("--options", default="", help="decode options for generate, e.g. '--algorithm llada.generate --steps 2'")
     parser.add_argument("--folder", type=Path, help="where checkpoint and program lie (default: a temporary folder)")
     parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--schemes", help="all, or names: export to each of them, and nothing else")
+    parser.add_argument("--samples", type=int, default=64, help="of calibration")
+    parser.add_argument("--length", type=int, default=256, help="of a sample")
     parser.add_argument("--build", type=Path, default=ROOT / "build/release")
     args = parser.parse_args()
 
@@ -50,6 +100,8 @@ def main():
     try:
         if not checkpoint.exists():
             run("random checkpoint", args.build / "tools/make_checkpoint", "--family", args.family, "--size", args.size, checkpoint)
+        if args.schemes:
+            return export_all(args, cli, checkpoint, program)
         print(run("export int8-dynamic", cli, "export", "--hf-model-path", checkpoint, "--output-path", program,
                   "--quantization", "int8-dynamic", "--max-seq-len", args.max_seq_len), end="")
         ids = ",".join(str(37 * i % 1000) for i in range(args.prompt))

@@ -31,6 +31,11 @@ int dlx_cli_usage(const dlx_cli_command *command, const char *format, ...)
     return DLX_CLI_USAGE;
 }
 
+int dlx_cli_too_many(const dlx_cli_arguments *a, int next)
+{
+    return dlx_cli_usage(a->command, "%s does not know what to do with '%s'", a->command->name, a->positional[next]);
+}
+
 bool dlx_cli_offers(const dlx_option_info *info)
 {
     return strcmp(info->name, "n_cached") != 0;

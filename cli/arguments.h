@@ -94,6 +94,9 @@ const char *dlx_cli_pte_path(const dlx_cli_arguments *a, int *next);
 /* Reports a wrong command line, with a pointer to --help; returns DLX_CLI_USAGE. */
 int dlx_cli_usage(const dlx_cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* The same of the first word that the command has no use for. */
+int dlx_cli_too_many(const dlx_cli_arguments *a, int next);
+
 /* Whether the command line offers this decode option: n_cached describes a session's past, and here all are new. */
 bool dlx_cli_offers(const dlx_option_info *info);
 

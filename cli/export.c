@@ -67,8 +67,7 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (!o->model_path || !o->output_path)
         return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
                                          "--hf-model-path DIR --output-path FILE");
-    if (a->n_positional > next)
-        return dlx_cli_usage(a->command, "export does not know what to do with '%s'", a->positional[next]);
+    if (a->n_positional > next) return dlx_cli_too_many(a, next);
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
     dlx_kv_info kv = {.struct_size = sizeof kv};

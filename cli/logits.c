@@ -62,8 +62,7 @@ static int run(const dlx_cli_arguments *a)
     int next;
     const char *path = dlx_cli_pte_path(a, &next), *output = dlx_cli_text(a, "output");
     if (!path) return DLX_CLI_USAGE;
-    if (a->n_positional > next)
-        return dlx_cli_usage(a->command, "logits does not know what to do with '%s'", a->positional[next]);
+    if (a->n_positional > next) return dlx_cli_too_many(a, next);
     if (!dlx_cli_text(a, "token-ids") || !output)
         return dlx_cli_usage(a->command, "logits needs --token-ids and --output");
     dlx_error err;

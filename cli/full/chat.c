@@ -366,8 +366,7 @@ static int run(const dlx_cli_arguments *a)
     int next;
     const char *path = dlx_cli_pte_path(a, &next);
     if (!path) return DLX_CLI_USAGE;
-    if (a->n_positional > next)
-        return dlx_cli_usage(a->command, "chat does not know what to do with '%s'", a->positional[next]);
+    if (a->n_positional > next) return dlx_cli_too_many(a, next);
     dlx_cli_visual_locale();
     chat c = {0};
     int status = open_chat(&c, a, path);

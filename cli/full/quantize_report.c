@@ -100,8 +100,7 @@ static int run(const dlx_cli_arguments *a)
                                      .stage = dlx_cli_on_stage,
                                      .stage_ctx = &stages};
     if (!o.model_path) return dlx_cli_usage(a->command, "quantize-report needs a checkpoint folder");
-    if (a->n_positional > next)
-        return dlx_cli_usage(a->command, "quantize-report does not know what to do with '%s'", a->positional[next]);
+    if (a->n_positional > next) return dlx_cli_too_many(a, next);
     if (size && error) return dlx_cli_usage(a->command, "--size and --error cannot be combined");
     if (o.recipe_path && !size && !error)
         return dlx_cli_usage(a->command, "--output is for the mix under --size or --error");

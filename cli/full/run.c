@@ -142,8 +142,7 @@ static int run(const dlx_cli_arguments *a)
     const char *path = dlx_cli_pte_path(a, &next), *input = dlx_cli_text(a, "input"),
                *output = dlx_cli_text(a, "output");
     if (!path) return DLX_CLI_USAGE;
-    if (a->n_positional > next)
-        return dlx_cli_usage(a->command, "run does not know what to do with '%s'", a->positional[next]);
+    if (a->n_positional > next) return dlx_cli_too_many(a, next);
     const char *const reading[] = {path, input};
     if (output && dlx_check_output(output, reading, 2, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_method_options options = dlx_method_options_default();

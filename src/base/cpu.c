@@ -29,6 +29,8 @@
 
 #include "diffulex_edge/threads.h"
 
+#include "base/path.h"
+
 enum {
     LONGEST_LINE = 4096,
     MOST_LINES = 1 << 16, /* mounts of a very busy machine, and an end to a file that has none */
@@ -103,8 +105,7 @@ static uint64_t number(const char **s)
 static FILE *open_in(const char *folder, const char *file)
 {
     char path[LONGEST_LINE];
-    int n = snprintf(path, sizeof path, "%s/%s", folder, file);
-    return n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
+    return dlx_path_join(path, sizeof path, folder, file) ? fopen(path, "re") : NULL;
 }
 
 static bool read_line(const char *folder, const char *file, char line[64])

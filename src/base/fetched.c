@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/path.h"
 
 /* "ORG/NAME" of a path in a Hugging Face cache (models--ORG--NAME/...), or a phrase that stands for it. */
 static void repository_of(char out[200], const char *path)
@@ -49,8 +50,7 @@ dlx_status dlx_check_fetched(const void *bytes, size_t n, const char *path, dlx_
 static bool has_incomplete(const char *folder, const char *below)
 {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", folder, below);
-    return n > 0 && (size_t)n < sizeof path && dlx_folder_has(path, ".incomplete");
+    return dlx_path_join(path, sizeof path, folder, below) && dlx_folder_has(path, ".incomplete");
 }
 
 dlx_fetched_hint dlx_incomplete_download(const char *folder)

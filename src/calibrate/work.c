@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/hash.h"
 #include "base/io.h"
 #include "base/sizes.h"
 #include "format/safetensors.h"
@@ -19,10 +20,7 @@ static const char states[] = "hidden.safetensors";
 
 uint64_t dlx_work_print(uint64_t hash, const void *bytes, size_t n)
 {
-    const uint8_t *p = bytes;
-    if (!hash) hash = 14695981039346656037u; /* FNV-1a */
-    for (size_t i = 0; i < n; i++) hash = (hash ^ p[i]) * 1099511628211u;
-    return hash;
+    return dlx_fnv1a(hash, bytes, n);
 }
 
 uint64_t dlx_work_checkpoint(const dlx_checkpoint *c)

@@ -14,6 +14,7 @@
 #include "diffulex_edge/text.h"
 
 #include "base/fetched.h"
+#include "base/path.h"
 #include "base/sizes.h"
 #include "base/structs.h"
 #include "base/threads.h"
@@ -122,9 +123,8 @@ static void check_block_fits(const exporter *x)
 static dlx_status folder_has(bool *there, const char *folder, const char *file, dlx_error *err)
 {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", folder, file);
     *there = false;
-    return n > 0 && (size_t)n < sizeof path ? dlx_fetched_file(there, path, err) : DLX_OK;
+    return dlx_path_join(path, sizeof path, folder, file) ? dlx_fetched_file(there, path, err) : DLX_OK;
 }
 
 /* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table

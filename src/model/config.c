@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fetched.h"
+#include "base/path.h"
 #include "base/sizes.h"
 #include "format/json/json_file.h"
 
@@ -16,8 +17,7 @@ static dlx_status load(json_t **out, const char *folder, const char *name, bool 
 {
     char path[4096];
     *out = NULL;
-    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (n < 0 || (size_t)n >= sizeof path)
+    if (!dlx_path_join(path, sizeof path, folder, name))
         return dlx_fail(err, DLX_E_LIMIT, "the path of '%.200s...' is longer than %zu bytes", folder, sizeof path - 1);
     bool there;
     DLX_TRY(dlx_fetched_file(&there, path, err));

@@ -19,6 +19,7 @@
 
 #include "base/fetched.h"
 #include "base/io.h"
+#include "base/path.h"
 #include "base/sizes.h"
 #include "format/json/json_file.h"
 
@@ -134,8 +135,7 @@ static dlx_status check_shards(const dlx_checkpoint *c, const char *const *names
     for (size_t i = 0; i < n; i++) {
         char full[4096];
         bool there;
-        int length = snprintf(full, sizeof full, "%s/%s", c->folder, names[i]);
-        if (length < 0 || (size_t)length >= sizeof full) return DLX_OK; /* opening it says what is wrong */
+        if (!dlx_path_join(full, sizeof full, c->folder, names[i])) return DLX_OK; /* opening it says what is wrong */
         DLX_TRY(dlx_fetched_file(&there, full, err));
         if (there) continue;
         missing++;
