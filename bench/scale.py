@@ -4,9 +4,9 @@ peak resident memory of each step, the numbers in docs/PERFORMANCE.md. With --sc
 one after the other, and prints a table of sizes, processor time and peak memory.
 
 usage: scale.py [--family fast_dllm_v2 --size 1.5b | --family llada --size 8b | ...] [--folder DIR] [--keep]
-                [--schemes all|NAME,NAME...] [--samples N --length N]
+                [--schemes all|NAME,NAME:ROUNDING,...] [--samples N --length N]
 
---samples and --length are of the calibration that int8-static needs: token ids at random.
+--samples and --length are of the calibration that int8-static and most roundings need: token ids at random.
 Needs the release build and free disk: 5 GB for 1.5b, 25 GB for 8b; with --schemes 10 and 50 GB, for float32 is one.
 """
 import argparse
@@ -61,18 +61,22 @@ def calibration(path, vocabulary, samples, length):
 
 
 def export_all(args, cli, checkpoint, program):
-    """One row of a table for each scheme; the program is removed behind each."""
+    """One row of a table for each scheme; the program is removed behind each. Peak memory is what the export says of
+    itself: a child of Python never shows less than Python had."""
     data = program.with_suffix(".calibration.jsonl")
     vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
     print("| scheme | program | processor time | wall time | peak resident memory |\n| --- | --- | --- | --- | --- |", flush=True)
-    for scheme in schemes_of(cli, args.schemes):
-        more = ()
-        if scheme == "int8-static":
+    for word in schemes_of(cli, args.schemes):
+        scheme, _, rounding = word.partition(":")
+        more = ["--rounding", rounding] if rounding else []
+        if scheme == "int8-static" or rounding not in ("", "nearest", "mse"):
             calibration(data, vocabulary, args.samples, args.length)
-            more = ("--calibration", data, "--calibration-samples", args.samples, "--calibration-length", args.length)
-        _, wall, processor, peak = measured(scheme, cli, "export", checkpoint, program, "--quantization", scheme,
-                                            "--max-seq-len", args.max_seq_len, *more)
-        print(f"| `{scheme}` | {program.stat().st_size / 1e9:.2f} GB | {processor:.1f} s | {wall:.1f} s | {peak:.0f} MiB |", flush=True)
+            more += ["--calibration", data, "--calibration-samples", args.samples, "--calibration-length", args.length]
+        output, wall, processor, _ = measured(word, cli, "export", checkpoint, program, "--quantization", scheme,
+                                              "--max-seq-len", args.max_seq_len, "--json", *more)
+        said = json.loads(output[output.index("{"):])
+        print(f"| `{word}` | {said['file_bytes'] / 1e9:.2f} GB | {processor:.1f} s | {wall:.1f} s | "
+              f"{said['peak_memory_bytes'] / 2**20:.0f} MiB |", flush=True)
         program.unlink()
         data.unlink(missing_ok=True)
 
