@@ -1,7 +1,7 @@
 """Exporting with the C library: dlx_export as a Python function."""
 import warnings
 from ctypes import byref
-from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
 from .._native import PathLike
@@ -87,7 +87,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
                       save_ranges: Optional[PathLike] = None,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
-                      stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> ExportStatistics:
+                      stage: Optional[Callable[[str, int, int], Optional[bool]]] = None,
+                      notice: Optional[Callable[[str], Any]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
 
     model_path     checkpoint folder, or "org/name" looked up read-only in the Hugging Face cache
@@ -116,11 +117,11 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     kv             a name of export_kv_forms(); None: the first, "caller"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
     stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
+    notice         called behind the export with each sentence that one should know about the file; None: a UserWarning
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
     UnsupportedError) for a checkpoint that is damaged or not covered, OSError when the file cannot be written. An
-    existing file at output_path stays as it was on any failure. What one should know about a file that was written is a
-    UserWarning.
+    existing file at output_path stays as it was on any failure.
     """
     options = _native.ExportOptions()
     options.model_path = _native.encode_path(model_path)
@@ -145,7 +146,10 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
     for sentence in notices:
-        warnings.warn(sentence.decode(), stacklevel=2)
+        if notice is None:
+            warnings.warn(sentence.decode(), stacklevel=2)
+        else:
+            notice(sentence.decode())
     return statistics
 
 
