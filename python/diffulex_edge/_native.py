@@ -554,6 +554,16 @@ def encode_path(path: Any) -> bytes:
     return encoded
 
 
+def optional_path(path: Any) -> Optional[bytes]:
+    """encode_path, with None for None."""
+    return None if path is None else encode_path(path)
+
+
+def optional_text(text: Optional[str]) -> Optional[bytes]:
+    """Text as the library takes it, with None for None."""
+    return None if text is None else text.encode()
+
+
 def descriptor(fd: Descriptor) -> int:
     """The number of an open descriptor, or of an open file."""
     try:

@@ -21,9 +21,10 @@ from ctypes import byref, c_void_p
 from functools import partial
 from typing import Any, Callable, Deque, Dict, Generic, Iterator, List, Optional, Tuple, TypeVar
 
-__all__ = ["Borrow", "Finished", "Handle", "Turn", "Use", "WeakRefs", "once"]
+__all__ = ["Borrow", "Finished", "Handle", "Turn", "Use", "WeakRefs", "once", "using"]
 
 _T = TypeVar("_T")
+_R = TypeVar("_R")
 _call = operator.methodcaller("__call__")
 _sink: "Deque[Any]" = collections.deque(maxlen=0)
 _keys = itertools.count()
@@ -239,6 +240,15 @@ class Borrow(Generic[_T], Finished):
     def __exit__(self, *_: Any) -> None:
         self.finish()
         self.leave()
+
+
+def using(borrowed: Any, work: Callable[[Any], _R]) -> _R:
+    """work(what the Use or Borrow holds). As a with statement, but that Ctrl-C has no chance to come before finish."""
+    try:
+        return work(borrowed.__enter__())
+    finally:
+        borrowed.finish()
+        borrowed.leave()
 
 
 class WeakRefs(Generic[_T]):

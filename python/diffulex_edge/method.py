@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, List, NamedTuple, Optional, Tuple
 from . import _native
 from ._native import PathLike
 from .arrays import ELEMENTS, input_array, output_array, tensor_of
-from .handles import Borrow, Handle, Turn
+from .handles import Borrow, Handle, Turn, using
 from .opened import Opened
 from .session import require_file
 
@@ -102,14 +102,10 @@ class Method(Opened):
         tensors = (_native.Tensor * max(len(arrays), 1))()
         for tensor, (array, name) in zip(tensors, arrays):
             tensor_of(tensor, array, name)
-        borrowed = self._borrow()
-        try:
-            pointer = borrowed.__enter__()
+        def work(pointer: Any) -> Tuple[Any, ...]:
             _native.call("dlx_method_run", pointer, tensors, c_size_t(len(arrays)))
-            results = tuple([self._output(pointer, i) for i in range(len(self.outputs))])
-        finally:
-            borrowed.finish()   # first: Ctrl-C has no chance to come before it
-            borrowed.leave()
+            return tuple([self._output(pointer, i) for i in range(len(self.outputs))])
+        results = using(self._borrow(), work)
         return results[0] if len(results) == 1 else results
 
     def _borrow(self) -> Borrow[c_void_p]:

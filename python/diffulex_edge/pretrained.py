@@ -15,7 +15,7 @@ from . import _native
 from ._native import PathLike
 from .errors import IoError
 
-__all__ = ["cache_folder", "cached_export"]
+__all__ = ["cache_folder", "cached_export", "folder_of"]
 
 
 def cache_folder() -> Path:
@@ -31,7 +31,7 @@ def cache_folder() -> Path:
                       "DIFFULEX_EDGE_CACHE") from None
 
 
-def _folder_of(name: PathLike) -> Path:
+def folder_of(name: PathLike) -> Path:
     """The checkpoint folder that a name means, to the library's own rules. FileNotFoundError says how to fetch it."""
     folder = c_void_p()
     _native.call("dlx_export_find_checkpoint", byref(folder), _native.encode_path(name))
@@ -56,7 +56,7 @@ def cached_export(name: PathLike, cache: Optional[PathLike], settings: Dict[str,
     """(the .pte of a checkpoint, whether it was made now). settings: keywords of export_checkpoint. again: it is made
     whether it is there or not"""
     import diffulex_edge
-    folder = _folder_of(name)
+    folder = folder_of(name)
     made_of = (os.path.abspath(folder), sorted(settings.items()), diffulex_edge.library_version())
     what = hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]
     title = re.sub(r"[^\w.-]", "_", Path(os.fspath(name)).name or "model")[:80]

@@ -28,7 +28,7 @@ from ._native import PathLike
 from .completion import Completion, complete
 from .decode import Generation, ModelFacts, NativeForward, OnStep, _to_ids, generate, logits_buffer, spans
 from .errors import DlxError, FileMissingError, FolderError, FormatError, LimitError, UnsupportedError
-from .handles import Borrow, Handle, Turn, WeakRefs
+from .handles import Borrow, Handle, Turn, WeakRefs, using
 from .opened import Opened
 from .streams import CompletionStream, stream
 
@@ -323,12 +323,8 @@ class Model(Opened):
         if on_done is not None:
             raise ValueError("on_done is for a list of prompts")
         ids = self.prompt_ids(prompt, chat=chat, **template)
-        session = self._idle_session()
-        try:
-            return session.complete(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
-                                    options=options, **decode)
-        finally:
-            self._idle.append(session)
+        return self._complete_idle(ids, stop=stop, keep_special=keep_special, on_text=on_text, on_step=on_step,
+                                   options=options, **decode)
 
     def _generate_many(self, prompts: Sequence[Prompt], chat: Optional[bool], template: Dict[str, Any], batch_size: int,
                        on_done: Optional[Callable[[int, Any], Optional[bool]]], arguments: Dict[str, Any]) -> List[Any]:
@@ -375,20 +371,21 @@ class Model(Opened):
         ids = self.prompt_ids(prompt, chat=chat, **template)
 
         def run(emit: Callable[[str], Optional[bool]]) -> Completion:
-            session = self._idle_session()
-            try:
-                return session.complete(ids, stop=stop, keep_special=keep_special, on_text=emit, on_step=on_step,
-                                        options=options, **decode)
-            finally:
-                self._idle.append(session)
+            return self._complete_idle(ids, stop=stop, keep_special=keep_special, on_text=emit, on_step=on_step,
+                                       options=options, **decode)
         self.tokenizer()
         return CompletionStream(run, self)
 
-    def _idle_session(self) -> "Session":
+    def _complete_idle(self, ids: List[int], **arguments: Any) -> Completion:
+        """Session.complete with a session that no call has."""
         try:
-            return self._idle.pop()
+            session = self._idle.pop()
         except IndexError:
-            return self.session()
+            session = self.session()
+        try:
+            return session.complete(ids, **arguments)
+        finally:
+            self._idle.append(session)
 
     def close(self) -> None:
         """Cancels the decodes that run on it, in whatever thread, and waits for them: they end with what they have,
@@ -473,13 +470,7 @@ class Timeline(Opened):
         never stored.
         """
         call, logits = _prepare(self.model.facts, ids, start, context, attn_block, store, rows)
-        borrowed = self._borrow_forward()
-        try:
-            native = borrowed.__enter__()
-            _native.call(native.function, native.context, byref(call))
-        finally:
-            borrowed.finish()   # first: Ctrl-C has no chance to come before it
-            borrowed.leave()
+        using(self._borrow_forward(), lambda native: _native.call(native.function, native.context, byref(call)))
         return logits
 
     def generate(self, prompt: Sequence[int], *, on_step: Optional[OnStep] = None,

@@ -9,7 +9,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Union
 from . import _native
 from ._native import PathLike
 from .decode import _to_ids
-from .handles import Handle
+from .handles import Handle, using
 from .session import require_file
 
 __all__ = ["TextStream", "Tokenizer", "render_chat"]
@@ -138,12 +138,7 @@ class Tokenizer:
                           _native.library().dlx_tokenizer_close))
 
     def _call(self, function: str, *arguments: Any) -> None:
-        use = self._handle.use()
-        try:
-            _native.call(function, use.__enter__(), *arguments)
-        finally:
-            use.finish()
-            use.leave()
+        using(self._handle.use(), lambda pointer: _native.call(function, pointer, *arguments))
 
     def _ask(self, function: str, *arguments: Any) -> int:
         with self._handle.use() as pointer:

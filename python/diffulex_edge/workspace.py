@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
 from . import _native
 from .decode import NativeForward
 from .errors import DlxError, error_from_status
-from .handles import Borrow, Handle, WeakRefs
+from .handles import Borrow, Handle, WeakRefs, using
 from .opened import Opened
 from .session import (
     Memory,
@@ -111,12 +111,7 @@ class Workspace(Opened):
         native = (POINTER(_native.ForwardCall) * n)(*[ctypes.pointer(call) for call, _ in prepared])
         borrowed = Borrow(lambda *pointers: (c_void_p * n)(*[pointer.value for pointer in pointers]),
                           *[session._borrow() for session in sessions])
-        try:
-            pointers = borrowed.__enter__()
-            _native.library().dlx_forward_batch(pointers, native, n, status, errors)
-        finally:
-            borrowed.finish()
-            borrowed.leave()
+        using(borrowed, lambda pointers: _native.library().dlx_forward_batch(pointers, native, n, status, errors))
         results = [logits if status[i] == _native.OK else
                    error_from_status(status[i], errors[i].message.decode("utf-8", "replace"))
                    for i, (_, logits) in enumerate(prepared)]

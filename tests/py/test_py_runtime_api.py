@@ -630,11 +630,11 @@ def test_quantisation_settings():
     assert (
         QuantizationConfig(mode=QuantizationMode.QAT).is_qat and QuantizationConfig(dtype="fp32").quantization == "none"
     )
-    assert QuantizationConfig(dtype=QuantizationDtype.INT4).quantization == "int4"
+    assert QuantizationConfig(dtype=QuantizationDtype.INT4).quantization == "int4-g32"
     assert QuantizationConfig(dtype=QuantizationDtype.FP16).quantization == "fp16"
     assert QuantizationConfig(mode=QuantizationMode.WEIGHT_ONLY).quantization == "int8-weight-only"
     names = {name for scheme in diffulex_edge.export_schemes() for name in (scheme.name, *scheme.aliases)}
-    assert {"int4", "fp16", "int8-weight-only"} <= names
+    assert {"int4-g32", "fp16", "int8-weight-only"} <= names
     assert QuantizationConfig(mode=QuantizationMode.STATIC).quantization == "int8-static"
     with pytest.raises(ValueError):
         QuantizationConfig(dtype="int4", mode=QuantizationMode.STATIC).quantization

@@ -1,10 +1,11 @@
 """Exporting with the C library: dlx_export as a Python function."""
 import warnings
 from ctypes import byref
-from typing import Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
 from .._native import PathLike
+from .calls import call_with_stages
 
 __all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms",
            "export_schemes"]
@@ -87,7 +88,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
                       save_ranges: Optional[PathLike] = None,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
-                      stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> ExportStatistics:
+                      stage: Optional[Callable[[str, int, int], Optional[bool]]] = None,
+                      notice: Optional[Callable[[str], Any]] = None) -> ExportStatistics:
     """Exports a Hugging Face checkpoint folder as one .pte.
 
     model_path     checkpoint folder, or "org/name" looked up read-only in the Hugging Face cache
@@ -116,36 +118,39 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     kv             a name of export_kv_forms(); None: the first, "caller"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
     stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
+    notice         called behind the export with each sentence that one should know about the file; None: a UserWarning
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
     UnsupportedError) for a checkpoint that is damaged or not covered, OSError when the file cannot be written. An
-    existing file at output_path stays as it was on any failure. What one should know about a file that was written is a
-    UserWarning.
+    existing file at output_path stays as it was on any failure.
     """
     options = _native.ExportOptions()
     options.model_path = _native.encode_path(model_path)
     options.output_path = _native.encode_path(output_path)
     options.backend = backend.encode()
-    options.quantization = quantization.encode() if quantization is not None else None
+    options.quantization = _native.optional_text(quantization)
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
-    options.chat_template = None if chat_template is None else _native.encode_path(chat_template)
-    options.quantization_config = None if quantization_config is None else _native.encode_path(quantization_config)
+    options.chat_template = _native.optional_path(chat_template)
+    options.quantization_config = _native.optional_path(quantization_config)
     options.exclude = ",".join([exclude] if isinstance(exclude, str) else exclude).encode() or None
-    options.rounding = rounding.encode() if rounding is not None else None
-    options.calibration = None if calibration is None else _native.encode_path(calibration)
+    options.rounding = _native.optional_text(rounding)
+    options.calibration = _native.optional_path(calibration)
     options.calibration_samples, options.calibration_length = calibration_samples, calibration_length
     options.calibration_seed = calibration_seed
-    options.work_folder = None if work_folder is None else _native.encode_path(work_folder)
-    options.observer = observer.encode() if observer is not None else None
-    options.ranges = None if ranges is None else _native.encode_path(ranges)
-    options.save_ranges = None if save_ranges is None else _native.encode_path(save_ranges)
-    options.kv = kv.encode() if kv is not None else None
+    options.work_folder = _native.optional_path(work_folder)
+    options.observer = _native.optional_text(observer)
+    options.ranges = _native.optional_path(ranges)
+    options.save_ranges = _native.optional_path(save_ranges)
+    options.kv = _native.optional_text(kv)
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
     for sentence in notices:
-        warnings.warn(sentence.decode(), stacklevel=2)
+        if notice is None:
+            warnings.warn(sentence.decode(), stacklevel=2)
+        else:
+            notice(sentence.decode())
     return statistics
 
 
@@ -156,13 +161,8 @@ def _export(job: running.Job, options: _native.ExportOptions,
     # Always installed, so that Ctrl-C is noticed while weights are written.
     options.progress = _native.PROGRESS_FN(
         lambda _, done, total: job.allows(failure.append, progress, lambda: (done, total)))
-    options.stage = _native.STAGE_FN(
-        lambda _, name, done, total: job.allows(failure.append, stage, lambda: (name.decode(), done, total)))
     options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
-    result, error = _native.ExportResult(), _native.Error()
-    status = _native.library().dlx_export(byref(options), byref(result), byref(error))
-    if failure:
-        raise failure[0]
-    _native.check(status, error)
+    result = _native.ExportResult()
+    call_with_stages(job, "dlx_export", options, result, stage, failure)
     return ExportStatistics._make([*(getattr(result, name) for name in ExportStatistics._fields[:-1]),
                                    result.quantization.decode()])

@@ -1,10 +1,11 @@
 """What quantisation costs a checkpoint: dlx_quantize_report as a Python function."""
 import json
-from ctypes import byref, c_void_p
-from typing import Any, Callable, Dict, List, Optional
+from ctypes import c_void_p
+from typing import Any, Callable, Dict, Optional
 
 from .. import _native, running
 from .._native import PathLike
+from .calls import call_with_stages
 
 __all__ = ["quantize_report"]
 
@@ -30,23 +31,16 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     options.model_path = _native.encode_path(model_path)
     options.model_type = model_type.encode() if model_type else None
     options.block_size, options.mask_id = block_size, mask_id
-    options.calibration = None if calibration is None else _native.encode_path(calibration)
+    options.calibration = _native.optional_path(calibration)
     options.count, options.length, options.seed = count, length, seed
     options.max_bytes, options.max_error = max_bytes, max_error
-    options.recipe_path = None if recipe_path is None else _native.encode_path(recipe_path)
+    options.recipe_path = _native.optional_path(recipe_path)
     report: Dict[str, Any] = running.run(lambda job: _report(job, options, stage))
     return report
 
 
 def _report(job: running.Job, options: _native.QuantizeReportOptions,
             stage: Optional[Callable[[str, int, int], Optional[bool]]]) -> Dict[str, Any]:
-    failure: List[BaseException] = []
-    options.stage = _native.STAGE_FN(
-        lambda _, name, done, total: job.allows(failure.append, stage, lambda: (name.decode(), done, total)))
-    out, error = c_void_p(), _native.Error()
-    library = _native.library()
-    status = library.dlx_quantize_report(byref(options), byref(out), byref(error))
-    if failure:
-        raise failure[0]
-    _native.check(status, error)
+    out = c_void_p()
+    call_with_stages(job, "dlx_quantize_report", options, out, stage)
     return dict(json.loads(_native.take_bytes(out).decode()))

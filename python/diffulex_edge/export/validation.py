@@ -1,9 +1,9 @@
 """A file against the checkpoint that it was made of: dlx_validate as a Python function."""
-from ctypes import byref
-from typing import Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple
 
 from .. import _native, running
 from .._native import PathLike
+from .calls import call_with_stages
 
 __all__ = ["Validation", "validate_export"]
 
@@ -35,7 +35,7 @@ def validate_export(model_path: PathLike, file_path: PathLike, *, samples: Optio
     options = _native.ValidateOptions()
     options.model_path = _native.encode_path(model_path)
     options.file_path = _native.encode_path(file_path)
-    options.samples = None if samples is None else _native.encode_path(samples)
+    options.samples = _native.optional_path(samples)
     options.count, options.length, options.seed = count, length, seed
     found: Validation = running.run(lambda job: _validate(job, options, stage))
     return found
@@ -43,16 +43,9 @@ def validate_export(model_path: PathLike, file_path: PathLike, *, samples: Optio
 
 def _validate(job: running.Job, options: _native.ValidateOptions,
               stage: Optional[Callable[[str, int, int], Optional[bool]]]) -> Validation:
-    failure: List[BaseException] = []
-    options.stage = _native.STAGE_FN(
-        lambda _, name, done, total: job.allows(failure.append, stage, lambda: (name.decode(), done, total)))
-    result, error = _native.Validation(), _native.Error()
-    library = _native.library()
-    status = library.dlx_validate(byref(options), byref(result), byref(error))
-    if failure:
-        raise failure[0]
-    _native.check(status, error)
+    result = _native.Validation()
+    call_with_stages(job, "dlx_validate", options, result, stage)
     errors = tuple(result.layer_error[i] for i in range(result.layers))
-    library.dlx_free(result.layer_error)
+    _native.library().dlx_free(result.layer_error)
     return Validation(result.kl_mean, result.kl_most, result.agreement, result.samples, result.rows, result.worst_layer,
                       errors)

@@ -1,9 +1,18 @@
-"""Quantisation settings under the original's names."""
+"""Quantisation settings and results under the original's names, and what all quantisers share.
+
+Quantising happens while a checkpoint folder is exported: what these classes and functions make is a .pte.
+"""
 import dataclasses
 import enum
-from typing import Optional, Tuple
+import json
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
 
-__all__ = ["QuantizationConfig", "QuantizationDtype", "QuantizationMode"]
+from .._native import PathLike
+from . import checkpoint
+
+__all__ = ["BaseQuantizer", "QuantizationConfig", "QuantizationDtype", "QuantizationMode", "QuantizationResult",
+           "get_model_size_info"]
 
 
 class QuantizationDtype(enum.Enum):
@@ -16,7 +25,7 @@ class QuantizationDtype(enum.Enum):
 
 
 class QuantizationMode(enum.Enum):
-    """Ways of quantising by name."""
+    """Ways of quantising by name: what becomes of activations."""
 
     DYNAMIC = "dynamic"
     STATIC = "static"
@@ -24,10 +33,40 @@ class QuantizationMode(enum.Enum):
     QAT = "qat"
 
 
+_SCHEMES = {
+    (QuantizationDtype.FP32, QuantizationMode.DYNAMIC): "none",
+    (QuantizationDtype.FP32, QuantizationMode.WEIGHT_ONLY): "none",
+    (QuantizationDtype.FP16, QuantizationMode.DYNAMIC): "fp16",
+    (QuantizationDtype.FP16, QuantizationMode.WEIGHT_ONLY): "fp16",
+    (QuantizationDtype.INT8, QuantizationMode.DYNAMIC): "int8-dynamic",
+    (QuantizationDtype.INT8, QuantizationMode.STATIC): "int8-static",
+    (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "int8-weight-only",
+    (QuantizationDtype.INT4, QuantizationMode.DYNAMIC): "int4",
+}
+_KEEPS_LM_HEAD = ("lm_head",)
+
+
 @dataclasses.dataclass
 class QuantizationConfig:
-    """A description of a quantisation. What export_checkpoint does of it is `quantization`; weights are left out by its
-    own keywords (docs/QUANTIZATION.md)."""
+    """What becomes of a checkpoint's weights and activations. The first nine settings are the original's.
+
+    dtype, mode        of the weights, and of the activations; words in any case will do. fp16 and fp32 have float
+                       activations whatever the mode, which cannot be static; int4 has the mode dynamic only
+    exclude_layers     parts of names of layers whose weights stay float32, without regard to case: names of the original's
+                       modules ("layers.0.mlp.down_proj", "embed_tokens", "lm_head") or of the checkpoint's tensors
+    preserve_precision_layers   the same with parts of the kind: "linear", "embedding". Norms and softmax are float32 anyway
+    is_per_channel     True: int8 and int4 have a scale for each row (or group). There is no other way
+    is_qat             False: there is no training here
+    scheme             a name of export_schemes() in place of dtype and mode
+    calibration_samples   how many samples are made of calibration data, where static activations or rounding need them
+    preserve_activation_precision_layers   as exclude_layers: layers that are multiplied with float activations
+                       (int8-weight-only) where the scheme quantises activations. With a recipe, which decides this, it
+                       must be as it is by default
+
+    group_size         int4: weights of a row that share a scale, 32, 64 or 128; 0: the whole row
+    rounding, calibration, calibration_length, calibration_seed, observer, ranges   as for export_checkpoint
+    recipe             a file for export_checkpoint's quantization_config; its "default" stands in for dtype and mode
+    """
 
     dtype: QuantizationDtype = QuantizationDtype.INT8
     mode: QuantizationMode = QuantizationMode.DYNAMIC
@@ -37,28 +76,192 @@ class QuantizationConfig:
     is_qat: bool = False
     scheme: Optional[str] = None
     calibration_samples: int = 100
-    preserve_activation_precision_layers: Tuple[str, ...] = ("lm_head",)
+    preserve_activation_precision_layers: Tuple[str, ...] = _KEEPS_LM_HEAD
+    group_size: int = 32
+    rounding: Optional[str] = None
+    calibration: Optional[PathLike] = None
+    calibration_length: int = 0
+    calibration_seed: int = 0
+    observer: Optional[str] = None
+    ranges: Optional[PathLike] = None
+    recipe: Optional[PathLike] = None
 
     def __post_init__(self) -> None:
-        self.dtype = QuantizationDtype(self.dtype)
-        self.mode = QuantizationMode(self.mode)
+        self.dtype = QuantizationDtype(_word(self.dtype))
+        self.mode = QuantizationMode(_word(self.mode))
+        for name in ("exclude_layers", "preserve_precision_layers", "preserve_activation_precision_layers"):
+            if isinstance(getattr(self, name), str):
+                raise ValueError(f"{name} is a text; give a sequence of texts")
         if self.mode is QuantizationMode.QAT:
             self.is_qat = True
 
     @property
     def quantization(self) -> str:
         """The word for export_checkpoint; ValueError for what it does not have."""
-        words = {
-            (QuantizationDtype.INT8, QuantizationMode.DYNAMIC): "int8-dynamic",
-            (QuantizationDtype.INT8, QuantizationMode.STATIC): "int8-static",
-            (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "int8-weight-only",
-            (QuantizationDtype.INT4, QuantizationMode.DYNAMIC): "int4",
-        }
-        if self.dtype is QuantizationDtype.FP32:
-            return "none"
-        if self.dtype is QuantizationDtype.FP16:
-            return "fp16"
-        if (self.dtype, self.mode) in words:
-            return words[self.dtype, self.mode]
-        raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported; there are fp32, fp16, int8 "
-                         "with mode dynamic, static or weight_only, and int4 with mode dynamic")
+        if self.is_qat:
+            raise ValueError("quantisation-aware training is not part of this package; train the checkpoint elsewhere, or "
+                             "take rounding='gptq', which makes better codes without training")
+        if not self.is_per_channel:
+            raise ValueError("is_per_channel=False asks for one scale for a whole matrix, which is not written: leave it "
+                             "True for a scale for each row")
+        if self.scheme is not None:
+            return self.scheme
+        if self.group_size not in (0, 32, 64, 128):
+            raise ValueError(f"group_size is {self.group_size!r}; there are 32, 64, 128, and 0 for one scale a row")
+        if (self.dtype, self.mode) not in _SCHEMES:
+            raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported; there are fp32, fp16, int8 "
+                             "with mode dynamic, static or weight_only, and int4 with mode dynamic")
+        word = _SCHEMES[self.dtype, self.mode]
+        return f"{word}-g{self.group_size}" if word == "int4" and self.group_size else word
+
+    def as_dtype(self, dtype: QuantizationDtype) -> "QuantizationConfig":
+        """With another dtype. ValueError where a scheme stands in for it."""
+        if self.scheme is not None:
+            raise ValueError(f"the quantiser decides the dtype, and scheme '{self.scheme}' stands in for it; "
+                             "BaseQuantizer().quantize takes every scheme")
+        return dataclasses.replace(self, dtype=dtype)
+
+    def excluded(self, weights: "List[checkpoint.Weight]") -> "List[checkpoint.Weight]":
+        """Those that stay float32 by exclude_layers and preserve_precision_layers."""
+        kinds = [kind.lower() for kind in self.preserve_precision_layers]
+        return [weight for weight in weights
+                if weight.has_one_of(self.exclude_layers) or any(kind in weight.kind for kind in kinds)]
+
+
+def _word(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+@dataclasses.dataclass
+class QuantizationResult:
+    """What a quantiser made.
+
+    model     the .pte
+    metrics   original_memory_mb (the checkpoint's weights in float32), quantized_memory_mb (of the file's weights, with
+              their scales), memory_reduction_mb, memory_reduction_pct, compression_ratio; converted_layers,
+              converted_linear_layers, converted_embedding_layers: those that the file stores in less than float32;
+              num_parameters, quantization_time_sec, and quantization, the scheme that the file states. A MB is 2**20 bytes
+    warnings  what one should know about the file
+    """
+
+    model: Path
+    metrics: Dict[str, Any]
+    warnings: List[str] = dataclasses.field(default_factory=list)
+    success: bool = True           # a failure is an exception
+    fallback_used: bool = False    # int4 that does not fit the checkpoint became int8-dynamic
+
+
+class BaseQuantizer:
+    """What all quantisers have in common."""
+
+    def is_available(self) -> bool:
+        """Whether quantize can be called: always."""
+        return True
+
+    def settings(self, config: Optional[QuantizationConfig]) -> QuantizationConfig:
+        """The configuration that quantize works by, made of the one that it was given."""
+        return QuantizationConfig() if config is None else config
+
+    def quantize(self, model: PathLike, config: Optional[QuantizationConfig] = None, *,
+                 output_path: Optional[PathLike] = None, **keywords: Any) -> QuantizationResult:
+        """Exports a checkpoint as one quantised .pte.
+
+        model        a checkpoint folder, or "org/name" in the Hugging Face cache. It is only read
+        config       None: the quantiser's defaults
+        output_path  None: NAME-SCHEME.pte in the current folder, with the checkpoint's name
+        keywords     of export_checkpoint, for what no setting says: max_seq_len, max_rows, progress, ...
+
+        TypeError for anything but a folder's name, ValueError for settings that cannot be exported; else the exceptions of
+        export_checkpoint.
+        """
+        return export_quantised(model, self.settings(config), output_path, keywords)
+
+
+def export_quantised(model: PathLike, config: QuantizationConfig, output_path: Optional[PathLike],
+                     keywords: Dict[str, Any]) -> QuantizationResult:
+    """What BaseQuantizer.quantize does, with settings that are final."""
+    import tempfile
+
+    from ..export.native import export_checkpoint
+    folder = checkpoint.folder_of(model)
+    word: Optional[str] = config.quantization
+    weights = checkpoint.weights_of(folder)
+    excluded = config.excluded(weights)
+    recipe = config.recipe
+    notes: List[str] = []
+    with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as scratch:
+        if recipe is not None:
+            if tuple(config.preserve_activation_precision_layers) != _KEEPS_LM_HEAD:
+                raise ValueError("a recipe says which layers have float activations (int8-weight-only); leave "
+                                 "preserve_activation_precision_layers out")
+            text = Path(recipe).read_text(encoding="utf-8")
+            named = _default_of(text)
+            static, word, name = "static" in text, None if named else word, named or word or ""
+        else:
+            assert word is not None
+            kept = _float_activations(config, word, [weight for weight in weights if weight not in excluded])
+            static, name = "static" in word, word
+            if kept:
+                recipe = Path(scratch) / "recipe.json"
+                recipe.write_text(json.dumps({"tensors": [{"pattern": weight.pattern, "scheme": "int8-weight-only"}
+                                                          for weight in kept]}), encoding="utf-8")
+        path = Path(output_path) if output_path is not None else Path(f"{folder.resolve().name}-{name}.pte")
+        static = static or "static" in (word or "")
+        calibrates = (static and config.ranges is None) or config.rounding not in (None, "nearest")
+        statistics = export_checkpoint(
+            folder, path, quantization=word, quantization_config=recipe, exclude=[weight.pattern for weight in excluded],
+            rounding=config.rounding, calibration=config.calibration, calibration_length=config.calibration_length,
+            calibration_samples=config.calibration_samples if calibrates else 0,
+            calibration_seed=config.calibration_seed, observer=config.observer, ranges=config.ranges,
+            notice=notes.append, **keywords)
+    return QuantizationResult(path, _metrics(weights, folder, path, statistics), notes)
+
+
+def _default_of(recipe: str) -> str:
+    """The scheme that a recipe names; "" where it does not, or is none, which the export says."""
+    try:
+        named = json.loads(recipe).get("default")
+    except (ValueError, AttributeError):
+        return ""
+    return named if isinstance(named, str) else ""
+
+
+def _float_activations(config: QuantizationConfig, word: str,
+                       weights: "List[checkpoint.Weight]") -> "List[checkpoint.Weight]":
+    """Layers that the scheme would multiply with quantised activations, but the configuration with floats."""
+    scheme = word.lower().replace("_", "-")
+    if not any(part in scheme for part in ("int8", "int4")) or "weight-only" in scheme:
+        return []
+    kept = [weight for weight in weights
+            if weight.kind == "linear" and weight.has_one_of(config.preserve_activation_precision_layers)]
+    for weight in kept:
+        if "int4" in scheme and not weight.is_head:
+            raise ValueError(f"'{weight.name}' cannot have {word} and float activations, which 4-bit weights are not "
+                             "multiplied with; exclude it, or give it int8-weight-only in a recipe")
+    return kept
+
+
+def _metrics(weights: "List[checkpoint.Weight]", folder: Path, path: Path, statistics: Any) -> Dict[str, Any]:
+    from ..session import inspect
+    report = inspect(path)
+    elements = checkpoint.elements_of(folder)
+    before, after = 4 * elements / checkpoint.MIB, checkpoint.weight_bytes(report) / checkpoint.MIB
+    linear = sum(kind["layers"] for kind in report["linears"] if kind["kind"] != "f32-f32w")
+    embedding = int(not checkpoint.float_table(report))
+    return {
+        "original_memory_mb": before, "quantized_memory_mb": after, "memory_reduction_mb": before - after,
+        "memory_reduction_pct": 100 * (before - after) / before, "compression_ratio": before / after,
+        "converted_layers": linear + embedding, "converted_linear_layers": linear,
+        "converted_embedding_layers": embedding, "num_parameters": elements,
+        "quantization_time_sec": statistics.seconds, "quantization": statistics.quantization,
+    }
+
+
+def get_model_size_info(model: Union[PathLike, QuantizationResult]) -> Tuple[float, float, float]:
+    """(param_size_mb, buffer_size_mb, total_size_mb) of the weights, a MB being 2**20 bytes.
+
+    model   a checkpoint folder, whose weights all count as float32 parameters; or a .pte, where what is float32 are
+            parameters and quantised weights, with their scales, are buffers, as in the original's modules
+    """
+    path = model.model if isinstance(model, QuantizationResult) else model
+    return checkpoint.sizes_of(path)

@@ -1,0 +1,225 @@
+"""diffulex_edge.quant: the original's names for quantising, on checkpoint folders."""
+import dataclasses
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from oracles import oracle
+
+import diffulex_edge
+from diffulex_edge import quant
+from diffulex_edge.quant import QuantizationConfig, QuantizationDtype, QuantizationMode
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
+FAMILIES = ("dream", "fast_dllm_v2", "llada", "sdar")
+SDAR = CHECKPOINTS / "sdar-tiny"
+
+
+def kinds(path):
+    return {kind["kind"]: kind["layers"] for kind in diffulex_edge.inspect(path)["linears"]}
+
+
+def test_fields_and_defaults_are_the_originals():
+    fields = [(f.name, f.default) for f in dataclasses.fields(QuantizationConfig)]
+    assert fields[:9] == [
+        ("dtype", QuantizationDtype.INT8),
+        ("mode", QuantizationMode.DYNAMIC),
+        ("exclude_layers", ("lm_head", "norm", "embedding")),
+        ("preserve_precision_layers", ("layernorm", "rmsnorm", "softmax")),
+        ("is_per_channel", True),
+        ("is_qat", False),
+        ("scheme", None),
+        ("calibration_samples", 100),
+        ("preserve_activation_precision_layers", ("lm_head",)),
+    ]
+    config = QuantizationConfig("INT4", "DYNAMIC")
+    assert (config.dtype, config.mode) == (QuantizationDtype.INT4, QuantizationMode.DYNAMIC)
+
+
+@pytest.mark.parametrize("settings, word", [
+    ({}, "int8-dynamic"), ({"mode": "static"}, "int8-static"), ({"mode": "weight_only"}, "int8-weight-only"),
+    ({"dtype": "fp16"}, "fp16"), ({"dtype": "fp32"}, "none"), ({"dtype": "int4"}, "int4-g32"),
+    ({"dtype": "int4", "group_size": 128}, "int4-g128"), ({"dtype": "int4", "group_size": 0}, "int4"),
+    ({"scheme": "bf16"}, "bf16"),
+])
+def test_words_of_configurations(settings, word):
+    assert QuantizationConfig(**settings).quantization == word
+    assert word in {scheme.name for scheme in diffulex_edge.export_schemes()}
+
+
+@pytest.mark.parametrize("settings, sentence", [
+    ({"mode": "qat"}, "training"), ({"is_qat": True}, "training"), ({"is_per_channel": False}, "each row"),
+    ({"dtype": "int4", "mode": "weight_only"}, "int4 with mode"), ({"dtype": "int4", "group_size": 256}, "group_size is 256"),
+    ({"dtype": "fp16", "mode": "static"}, "fp16 with mode"), ({"scheme": "int5"}, "int5"),
+    ({"calibration": "none.jsonl"}, "calibration"), ({"observer": "minmax"}, "ranges"),
+])
+def test_what_cannot_be_done_is_refused_before_anything_is_written(settings, sentence, tmp_path):
+    with pytest.raises((ValueError, RuntimeError), match=sentence):
+        quant.BaseQuantizer().quantize(SDAR, QuantizationConfig(**settings), output_path=tmp_path / "m.pte")
+    assert not list(tmp_path.iterdir())
+
+
+def test_refusals_of_quantisers(tmp_path):
+    out = tmp_path / "m.pte"
+    for call, error, sentence in (
+        (lambda: quant.quantize_model(SDAR, "int5", output_path=out), ValueError, "int5"),
+        (lambda: quant.quantize_model(SDAR, "fp32", output_path=out), ValueError, "quantization='none'"),
+        (lambda: quant.quantize_model(SDAR, mode="none", output_path=out), ValueError, "none"),
+        (lambda: quant.quantize_model(SDAR, "int4", "weight_only", output_path=out), ValueError, "int4 with mode"),
+        (lambda: quant.quantize_model(object(), output_path=out), TypeError, "checkpoint folder"),
+        (lambda: quant.quantize_model(tmp_path / "no", output_path=out), FileNotFoundError, "no"),
+        (lambda: quant.WeightOnlyQuantizer().quantize(SDAR, QuantizationConfig("int4")), ValueError, "weight-only"),
+        (lambda: quant.WeightOnlyQuantizer().quantize(SDAR, QuantizationConfig(mode="static")), ValueError, "static"),
+        (lambda: quant.FP16Quantizer().quantize(SDAR, QuantizationConfig(scheme="int4")), ValueError, "scheme 'int4'"),
+        (lambda: quant.INT4Config(group_size=256), ValueError, "256"),
+        (lambda: quant.INT4Config(weight_only=True), ValueError, "weight_only"),
+        (lambda: quant.QuantizedLinear.from_float(None), RuntimeError, "QuantizedLinear is a torch module"),
+        (lambda: QuantizationConfig(exclude_layers="lm_head"), ValueError, "a sequence"),
+    ):
+        with pytest.raises(error, match=sentence):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call, kind", [
+    (lambda out: quant.quantize_model(SDAR, output_path=out), "f32-qc8w"),
+    (lambda out: quant.quantize_model(SDAR, "int8", "dynamic", output_path=out), "qd8-qc8w"),
+    (lambda out: quant.quantize_model(SDAR, QuantizationDtype.FP16, output_path=out), "f32-f16w"),
+    (lambda out: quant.quantize_model(SDAR, "int4", output_path=out), "qd8-qb4w"),
+    (lambda out: quant.quantize_to_fp16(SDAR, output_path=out), "f32-f16w"),
+    (lambda out: quant.quantize_to_int8(SDAR, output_path=out), "f32-qc8w"),
+    (lambda out: quant.convert_to_int8(SDAR, output_path=out), "qd8-qc8w"),
+    (lambda out: quant.convert_to_fp16(SDAR, output_path=out), "f32-f16w"),
+    (lambda out: quant.WeightOnlyQuantizer().quantize(SDAR, QuantizationConfig(), output_path=out).model, "f32-qc8w"),
+    (lambda out: quant.INT8Quantizer().quantize(SDAR, QuantizationConfig(mode="static", calibration_samples=4),
+                                                output_path=out, max_seq_len=64).model, "qs8-qc8w"),
+    (lambda out: quant.INT4Quantizer().quantize(SDAR, quant.INT4Config(64), output_path=out).model, "qd8-qb4w"),
+    (lambda out: quant.apply_int4_quantization(SDAR, 0, output_path=out), "qd8-qc4w"),
+])
+def test_what_each_call_writes(call, kind, tmp_path):
+    path = call(tmp_path / "m.pte")
+    assert path == tmp_path / "m.pte"
+    assert kinds(path) == {kind: 14, "f32-f32w": 1}     # the head stays float32
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_sizes_and_metrics_are_those_of_the_weights(family, tmp_path):
+    folder = CHECKPOINTS / f"{family}-tiny"
+    plain = quant.BaseQuantizer().quantize(folder, QuantizationConfig("fp32"), output_path=tmp_path / "plain.pte")
+    assert plain.metrics["compression_ratio"] == 1.0 and plain.metrics["converted_layers"] == 0
+    assert plain.metrics["original_memory_mb"] * 2**20 == 4 * plain.metrics["num_parameters"]
+    total = plain.metrics["original_memory_mb"]
+    assert quant.get_model_size_info(folder) == quant.get_model_size_info(plain) == (total, 0.0, total)
+
+    config = QuantizationConfig(exclude_layers=())
+    result = quant.INT8Quantizer().quantize(folder, config, output_path=tmp_path / "m.pte")
+    linear = sum(kinds(result.model).values())
+    metrics = result.metrics
+    assert result.success and not result.fallback_used and not result.warnings
+    assert (metrics["converted_linear_layers"], metrics["converted_embedding_layers"]) == (linear, 1)
+    assert metrics["converted_layers"] == linear + 1 and metrics["quantization_time_sec"] > 0
+    parameters, buffers, both = quant.get_model_size_info(result)
+    assert parameters + buffers == pytest.approx(both) and both == metrics["quantized_memory_mb"]
+    assert 0 < parameters < 0.02 * both
+    assert metrics["compression_ratio"] == quant.get_model_compression_ratio(folder, result) > 3.5
+    assert metrics["memory_reduction_mb"] == pytest.approx(total - both)
+    assert metrics["memory_reduction_pct"] == pytest.approx(100 * (1 - both / total))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_exclusions_are_parts_of_the_originals_names(family, tmp_path):
+    folder, out = CHECKPOINTS / f"{family}-tiny", tmp_path / "m.pte"
+    layers = json.loads((folder / "config.json").read_text())
+    layers = layers.get("num_hidden_layers", layers.get("n_layers"))
+
+    def floats(**settings):
+        result = quant.INT8Quantizer().quantize(folder, QuantizationConfig(**settings), output_path=out)
+        return kinds(out).get("f32-f32w", 0), result.metrics["converted_embedding_layers"]
+
+    assert floats() == (1, 1)
+    assert floats(exclude_layers=()) == (0, 1)
+    assert floats(exclude_layers=("MLP.down",)) == (layers, 1)
+    assert floats(exclude_layers=("layers.0.",)) == (7, 1)
+    assert floats(exclude_layers=("embed_tokens", "lm_head", "self_attn")) == (1 + 4 * layers, 0)
+    assert floats(exclude_layers=(), preserve_precision_layers=("embedding",)) == (0, 0)
+    assert floats(preserve_precision_layers=("linear",)) == (7 * layers + 1, 1)
+
+
+def test_layers_with_float_activations(tmp_path):
+    out = tmp_path / "m.pte"
+    quant.INT8Quantizer().quantize(SDAR, QuantizationConfig(exclude_layers=()), output_path=out)
+    assert kinds(out) == {"qd8-qc8w": 14, "f32-qc8w": 1}
+    config = QuantizationConfig(exclude_layers=(), preserve_activation_precision_layers=("down_proj",))
+    quant.INT8Quantizer().quantize(SDAR, config, output_path=out)
+    assert kinds(out) == {"qd8-qc8w": 13, "f32-qc8w": 2}
+    with pytest.raises(ValueError, match="down_proj"):
+        quant.INT4Quantizer().quantize(SDAR, config, output_path=out)
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text('{"default": "int4-g64", "head": "int8-dynamic"}')
+    with pytest.raises(ValueError, match="recipe"):
+        quant.BaseQuantizer().quantize(SDAR, dataclasses.replace(config, recipe=recipe), output_path=out)
+    result = quant.BaseQuantizer().quantize(SDAR, QuantizationConfig(exclude_layers=(), recipe=recipe), output_path=out)
+    assert kinds(out) == {"qd8-qb4w": 14, "qd8-qc8w": 1}
+    assert result.metrics["quantization"].startswith("int4-g64")
+
+
+def test_groups_that_do_not_fit(tmp_path):
+    folder, out = CHECKPOINTS / "dream-tiny", tmp_path / "m.pte"
+    with pytest.raises(RuntimeError, match=r"\[112, 112\]"):
+        quant.INT4Quantizer().quantize(folder, output_path=out)
+    with pytest.raises(RuntimeError, match="does not fit"):
+        quant.apply_int4_quantization(folder, fallback_to_int8=False, output_path=out)
+    with pytest.warns(UserWarning, match="in place of int4"):
+        quant.apply_int4_quantization(folder, output_path=out)
+    assert kinds(out) == {"qd8-qc8w": 21, "f32-f32w": 1}
+    assert quant.INT4Quantizer().quantize(folder, output_path=out, fallback_to_int8=True).fallback_used
+
+
+def test_output_without_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert quant.quantize_model(SDAR, "fp16") == Path("sdar-tiny-fp16.pte")
+    assert (tmp_path / "sdar-tiny-fp16.pte").is_file()
+
+
+def test_accuracy_is_that_of_validation(tmp_path):
+    result = quant.INT8Quantizer().quantize(SDAR, output_path=tmp_path / "m.pte")
+    ids = [[(7 * i + k) % 1000 for i in range(40)] for k in range(3)]
+    samples = tmp_path / "samples.jsonl"
+    samples.write_text("".join(json.dumps({"ids": row}) + "\n" for row in ids))
+    found = diffulex_edge.validate_export(SDAR, result.model, samples=samples).kl_mean
+    assert found > 0
+    for inputs in (samples, ids):
+        assert quant.verify_quantization_accuracy(SDAR, result, inputs, found) is True
+        assert quant.verify_quantization_accuracy(SDAR, result.model, inputs, 0.99 * found) is False
+
+
+def test_notices_go_to_whoever_asks(tmp_path, recwarn):
+    heard = []
+    diffulex_edge.export_checkpoint(SDAR, tmp_path / "m.pte", notice=heard.append)
+    assert heard == [] and not recwarn.list
+
+
+@pytest.mark.skipif(not os.environ.get("DIFFULEX_CHECKOUT"), reason="needs a checkout of the original system")
+@pytest.mark.parametrize("settings", [{}, {"exclude_layers": ()}, {"exclude_layers": ("MLP.down", "embed_tokens")},
+                                      {"preserve_precision_layers": ("linear",)}])
+def test_the_original_converts_the_same_layers(settings, tmp_path):
+    oracle("torch", "the original system is")
+    import subprocess
+    program = (
+        "import json, sys, torch.nn as nn\n"
+        "from diffulex_edge.quant import QuantizationConfig, WeightOnlyQuantizer\n"
+        "block = lambda: nn.ModuleDict({'self_attn': nn.ModuleDict({n + '_proj': nn.Linear(8, 8) for n in 'qkvo'}),\n"
+        "    'mlp': nn.ModuleDict({n + '_proj': nn.Linear(8, 8) for n in ('gate', 'up', 'down')}),\n"
+        "    'input_layernorm': nn.LayerNorm(8)})\n"
+        "model = nn.ModuleDict({'embed_tokens': nn.Embedding(16, 8), 'layers': nn.ModuleList([block(), block()]),\n"
+        "    'norm': nn.LayerNorm(8), 'lm_head': nn.Linear(8, 16)})\n"
+        "settings = {k: tuple(v) for k, v in json.loads(sys.argv[1]).items()}\n"
+        "metrics = WeightOnlyQuantizer().quantize(model, QuantizationConfig(**settings)).metrics\n"
+        "print(metrics['converted_linear_layers'], metrics['converted_embedding_layers'])\n")
+    done = subprocess.run([sys.executable, "-c", program, json.dumps(settings)], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": os.environ["DIFFULEX_CHECKOUT"]})
+    assert done.returncode == 0, done.stderr
+    metrics = quant.WeightOnlyQuantizer().quantize(SDAR, QuantizationConfig(**settings), output_path=tmp_path / "m.pte").metrics
+    assert done.stdout.split() == [str(metrics["converted_linear_layers"]), str(metrics["converted_embedding_layers"])]
