@@ -83,13 +83,22 @@ left_out() {
     grep -hE '^(SKIPPED: |not run on this CPU: )' "build/$1/Testing/Temporary/LastTest.log" | sort -u
 }
 
-python_environment() {
+# Modules are compiled when a test imports them, which most are not.
+make_python_environment() {
     local stamp=build/venv/installed
     if ! cmp -s <(cat tests/requirements*.txt; echo "$requirements") "$stamp"; then
         rm -rf build/venv
-        python3 -m venv build/venv && build/venv/bin/pip install -q -r "$requirements" || return 1
+        python3 -m venv build/venv && build/venv/bin/pip install -q --no-compile -r "$requirements" || return 1
         (cat tests/requirements*.txt; echo "$requirements") >"$stamp"
     fi
+}
+
+# It is made while other steps run: most of it is waiting for the network and the disk.
+python_environment() {
+    wait "$environment"
+    local status=$?
+    cat "$logs/python-environment.making"
+    return $status
 }
 
 python_tests() {
@@ -101,13 +110,18 @@ python_tests() {
 thread_tests() {
     local fixed=()
     setarch -R true 2>/dev/null && fixed=(setarch -R)
-    "${fixed[@]}" ctest --preset tsan --parallel "$jobs" -L threads -LE long
+    "${fixed[@]}" ctest --preset tsan --parallel "$jobs"
     local status=$?
     left_out tsan
     return $status
 }
 
 step dependencies "" scripts/install_deps.sh
+set -m # a process group of its own, which ends with this script
+make_python_environment >"$logs/python-environment.making" 2>&1 </dev/null &
+environment=$!
+set +m
+trap 'kill -- "-$environment" 2>/dev/null' EXIT
 step layers "" python3 tools/check_layers.py
 step style "" python3 tools/check_style.py
 step release-build "" build release
@@ -119,7 +133,7 @@ step docs release-build python3 tools/check_docs.py --cli build/release/cli/diff
 step python-environment "" python_environment
 step python-tests "release-build python-environment" python_tests
 step clang-build "" build clang
-step clang-tests clang-build tests clang -L unit
+step clang-tests clang-build tests clang -L unit -LE long
 step asan-build "" build asan
 step asan-tests asan-build tests asan
 step tsan-build "" build tsan
@@ -129,7 +143,7 @@ step runtime-only-tests runtime-only-build tests runtime-only
 if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/null; then
     step aarch64-libraries "" scripts/aarch64_root.sh
     step aarch64-build aarch64-libraries build aarch64
-    step aarch64-tests aarch64-build tests aarch64 -LE long
+    step aarch64-tests aarch64-build tests aarch64
 else
     skip aarch64-build "needs gcc-aarch64-linux-gnu and qemu-user"
     skip aarch64-tests "needs aarch64-build"

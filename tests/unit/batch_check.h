@@ -16,12 +16,8 @@
 
 #include "diffulex_edge/model.h"
 
-/* Under a sanitizer that makes everything ten times slower, lives are shorter. */
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-enum { LIFE = 1 };
-#else
-enum { LIFE = 4 };
-#endif
+/* Where everything is ten times slower, lives are shorter. */
+enum { LIFE = DLX_SLOW ? 1 : 4 };
 
 enum { MOST_SEQUENCES = 6, MOST_HISTORY = 64, MOST_CALL = 96 };
 

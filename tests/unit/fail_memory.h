@@ -6,7 +6,7 @@
  *
  * every_request_fails() runs an operation once to learn its requests, then again and again, each time with one request
  * refused (or that one and all behind it), and last without a failure. Where there are thousands, it takes the first
- * and the last request of every call path and some of the others.
+ * and the last request of every call path that no earlier operation of the program had, and some of the others.
  *
  * cmocka comes first.
  */
@@ -47,12 +47,13 @@ typedef enum request_kind {
 } request_kind;
 
 typedef struct request {
-    uint64_t path; /* hash of the call stack */
+    uint64_t path; /* hash of the call stack inside of the operation, where a function that calls itself counts once */
     size_t number; /* from 1 */
 } request;
 
 static struct {
     pthread_t owner; /* the thread that runs the operations */
+    int outside;     /* frames of the stack outside of the operation */
     bool armed;      /* requests count */
     size_t count, fail_at, refused, vital;
     bool onwards;    /* everything from fail_at on is refused, not that one alone */
@@ -71,19 +72,27 @@ static struct {
     type __wrap_##name(__VA_ARGS__);                                                                                   \
     type __wrap_##name(__VA_ARGS__)
 
+static bool comes_again(void *const *frame, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (frame[i] == frame[n]) return true;
+    return false;
+}
+
 static void learn(size_t number)
 {
-    enum { DEPTH = 40, OWN = 2 };
+    enum { DEPTH = 256, OWN = 2 };
     void *frame[DEPTH];
     if (number > memory.room) {
         memory.room = memory.room ? 2 * memory.room : 1024;
         memory.record = realloc(memory.record, memory.room * sizeof *memory.record);
         assert_non_null(memory.record);
     }
-    int depth = backtrace(frame, DEPTH);
+    int depth = backtrace(frame, DEPTH) - memory.outside;
     assert_true(depth > OWN);
     uint64_t hash = 14695981039346656037u;
-    for (int i = OWN; i < depth; i++) hash = (hash ^ (uintptr_t)frame[i]) * 1099511628211u;
+    for (int i = OWN; i < depth; i++)
+        if (!comes_again(frame, i)) hash = (hash ^ (uintptr_t)frame[i]) * 1099511628211u;
     memory.record[number - 1] = (request){.path = hash, .number = number};
 }
 
@@ -337,7 +346,9 @@ static int next_file_number(void)
 
 static dlx_status run_operation(operation run, void *ctx, size_t fail_at, bool onwards, dlx_error *err)
 {
+    void *frame[64];
     memory.owner = pthread_self();
+    memory.outside = backtrace(frame, DLX_COUNT(frame));
     memory.count = memory.refused = memory.vital = memory.strange = 0;
     memory.fail_at = fail_at;
     memory.onwards = onwards;
@@ -360,7 +371,30 @@ static int by_path(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Marks the requests worth failing; gives back how many call paths there are. */
+/* Hashes of the call paths that were refused so far, in any operation. */
+static struct {
+    uint64_t *path;
+    size_t n, room;
+} known;
+
+static bool is_known(uint64_t path, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (known.path[i] == path) return true;
+    return false;
+}
+
+static void remember(uint64_t path)
+{
+    if (known.n == known.room) {
+        known.room = known.room ? 2 * known.room : 1024;
+        known.path = realloc(known.path, known.room * sizeof *known.path);
+        assert_non_null(known.path);
+    }
+    known.path[known.n++] = path;
+}
+
+/* Marks the requests worth failing; gives back how many call paths there are that were not known. */
 static size_t choose(bool *chosen, request *r, size_t n)
 {
 #if defined(__SANITIZE_ADDRESS__) /* five times as slow; what is refused besides, other builds try */
@@ -368,16 +402,16 @@ static size_t choose(bool *chosen, request *r, size_t n)
 #else
     enum { FEW = 150, SAMPLES = 40, LAST = true };
 #endif
-    size_t paths = 0;
+    size_t before = known.n;
     qsort(r, n, sizeof *r, by_path);
-    for (size_t i = 0, begin = 0; i < n; i++) {
-        if (i && r[i].path != r[i - 1].path) begin = i;
-        bool last = i + 1 == n || r[i + 1].path != r[i].path;
-        bool more = (last && LAST) || n <= FEW || r[i].number % (n / SAMPLES) == 0;
-        chosen[r[i].number] = i == begin || more;
-        paths += last;
+    bool fresh = true;
+    for (size_t i = 0; i < n; i++) {
+        bool first = i == 0 || r[i].path != r[i - 1].path, last = i + 1 == n || r[i + 1].path != r[i].path;
+        if (first) fresh = !is_known(r[i].path, before);
+        chosen[r[i].number] = (fresh && (first || (last && LAST))) || n <= FEW || r[i].number % (n / SAMPLES) == 0;
+        if (first && fresh) remember(r[i].path);
     }
-    return paths;
+    return known.n - before;
 }
 
 static void expect_failure(const char *what, size_t at, dlx_status s, const dlx_error *err)
@@ -422,7 +456,7 @@ static void every_request_fails(const char *what, operation run, void *ctx)
     err = (dlx_error){0};
     if (run_operation(run, ctx, 0, false, &err) != DLX_OK) fail_msg("%s, after failures: %s", what, err.message);
     assert_int_equal(memory.count, n);
-    print_message("%-52s %6zu requests, %4zu paths, %4zu refused\n", what, n, paths, tried);
+    print_message("%-52s %6zu requests, %4zu new paths, %4zu refused\n", what, n, paths, tried);
 }
 
 /* The operation makes no request at all. */

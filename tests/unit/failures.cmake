@@ -6,12 +6,15 @@ endif()
 
 # dlx_failing_calls(test call ...): the test defines __wrap_<call>.
 function(dlx_failing_calls name)
+  if(NOT TARGET ${name})
+    return()
+  endif()
   foreach(call ${ARGN})
     target_link_options(${name} PRIVATE LINKER:--wrap=${call})
   endforeach()
 endfunction()
 
-dlx_unit_test(test_out_of_memory LIBS dlx_core)
+dlx_unit_test(test_out_of_memory LIBS dlx_core COST 30)
 dlx_failing_calls(test_out_of_memory
   malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat
   dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow
@@ -19,7 +22,7 @@ dlx_failing_calls(test_out_of_memory
   pcre2_compile_8 pcre2_code_free_8 pcre2_jit_compile_8 pcre2_match_8 pcre2_match_context_create_8
   pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
 
-dlx_unit_test(test_io_failures LIBS dlx_core)
+dlx_unit_test(test_io_failures LIBS dlx_core COST 20)
 dlx_failing_calls(test_io_failures
   open64 openat64 fstat64 pread64 write fsync close renameat linkat unlinkat fchmod fchown faccessat)
 

@@ -1,10 +1,10 @@
-dlx_unit_test(test_solve_hessian MODULES base kernels solve)
-dlx_unit_test(test_solve_factor MODULES base kernels solve)
+dlx_unit_test(test_solve_hessian MODULES base kernels solve LABELS portable)
+dlx_unit_test(test_solve_factor MODULES base kernels solve LABELS portable)
 dlx_unit_test(test_solve_grid MODULES base kernels solve graph quant format_json
               LIBS dlx_format_archive PkgConfig::JANSSON)
 dlx_unit_test(test_solve_gptq MODULES base kernels solve LABELS long)
-dlx_unit_test(test_solve_awq MODULES base kernels solve)
-dlx_unit_test(test_solve_mix MODULES base kernels solve)
+dlx_unit_test(test_solve_awq MODULES base kernels solve LABELS portable)
+dlx_unit_test(test_solve_mix MODULES base kernels solve LABELS portable)
 
 # Not part of `all`: build it by name.
 if(TARGET dlx_solve)

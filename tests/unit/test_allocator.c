@@ -111,6 +111,14 @@ static void graphs(void **state)
 
 /* ---- reading and raising a program ------------------------------------------------------------------------------- */
 
+/* Where everything is slow each program has its share of the requests to refuse; they make nearly the same ones. */
+enum { STEP = DLX_SLOW ? 3 : 1 };
+
+static size_t first_of(size_t program)
+{
+    return 1 + program % STEP;
+}
+
 static dlx_status read_and_raise(const whole_file *map, dlx_error *err)
 {
     dlx_arena arena;
@@ -148,7 +156,7 @@ static void programs_are_read(void **state)
             size_t n = m.requests;
             assert_true(n > 5);
             meter_assert_empty(&m);
-            for (size_t at = 1; at <= n; at++) {
+            for (size_t at = first_of(i); at <= n; at += STEP) {
                 meter_init(&m);
                 m.fail_at = at;
                 if (read_and_raise(&map, &err) != DLX_E_NOMEM)
@@ -255,7 +263,7 @@ static void models_use_nothing_else(void **state)
         meter_assert_empty(&m);
         assert_memory_equal(metered.logits, usual.logits, sizeof usual.logits);
         assert_memory_equal(metered.again, usual.logits, sizeof usual.logits);
-        for (size_t at = 1; at <= n; at++) {
+        for (size_t at = first_of(i); at <= n; at += STEP) {
             meter_init(&m);
             m.fail_at = at;
             err = (dlx_error){0};

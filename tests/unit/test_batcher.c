@@ -160,7 +160,7 @@ static void decodes_do_not_notice_each_other(void **state)
     int n_cancelled = 0;
     for (size_t kind = 0; kind < sizeof kinds / sizeof *kinds; kind++)
         for (int int8 = 0; int8 < 2; int8++) {
-            if (DLX_EMULATED && int8 != (int)(kind % 2)) continue;
+            if (DLX_SLOW && int8 != (int)(kind % 2)) continue;
             dlx_model *m = open_model(kinds[kind].family, int8, 2);
             dlx_decode_options *options = options_of(kind);
             dlx_workspace *w;
@@ -205,7 +205,7 @@ static void decodes_do_not_notice_each_other(void **state)
             dlx_decode_options_free(options);
             dlx_model_close(m);
         }
-    assert_true(n_cancelled > (DLX_EMULATED ? 3 : 7));
+    assert_true(n_cancelled > (DLX_SLOW ? 3 : 7));
 }
 
 /* ---- seats ---- */
@@ -282,7 +282,7 @@ static void lives_on_all_models(void **state)
     for (size_t i = 0; i < FAMILIES; i++)
         for (int int8 = 0; int8 < 2; int8++)
             for (int type = 0; type < 3; type++) {
-                if (DLX_EMULATED && int8 != type - 1) continue;
+                if (DLX_SLOW && int8 != type - 1) continue;
                 batch_check b = {.model = open_model(families[i], int8, 1 + type),
                                  .mirror = open_model(families[i], int8, 2),
                                  .rows = 24 + 8 * type,

@@ -207,6 +207,8 @@ static void every_length_and_type_is_streamed(void **state)
     assert_int_equal(dlx_pool_create(&pool, 3, NULL), DLX_OK);
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         for (size_t k = 0; k < 3; k++) {
+            if (DLX_SLOW && k != i % 3 && sizes[i][0] * sizes[i][1] > 100000)
+                continue; /* large ones of one type each */
             dlx_st_tensor t = made_up(types[k], sizes[i][0], sizes[i][1], (uint32_t)(i * 3 + k));
             check_against_formula(&t, i % 2 ? pool : NULL);
             free_made_up(&t);
@@ -311,7 +313,7 @@ static void what_is_not_finite_is_refused(void **state)
         for (int b = 0; b < 4; b++) {
             check_refused(types[type], bad[type][b], 300, 0, 0);
             check_refused(types[type], bad[type][b], 300, 4, 299);
-            check_refused(types[type], bad[type][b], (1 << 20) + 9, 3, 1 << 19);
+            if (!DLX_SLOW || b == type) check_refused(types[type], bad[type][b], (1 << 20) + 9, 3, 1 << 19);
         }
 }
 

@@ -94,7 +94,7 @@ static void sequences_do_not_notice_each_other(void **state)
     (void)state;
     for (int what = 0; what < 2; what++)
         for (int32_t threads = 1; threads <= 4; threads++) {
-            if (DLX_EMULATED && threads != 3) continue;
+            if (DLX_SLOW && threads != 3) continue;
             batch_check b = {.model = open_tiny(what ? TINY_HIDDEN : TINY_PLAIN, threads, NULL),
                              .mirror = open_tiny(what ? TINY_HIDDEN : TINY_PLAIN, 1, NULL),
                              .rows = 12 + 9 * threads,

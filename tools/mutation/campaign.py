@@ -21,8 +21,9 @@ from typing import NamedTuple
 SLOW = "test_demo_goldens or test_sudoku_counts or test_eval_of_puzzles or test_answers_of_the_official_runtime"
 FAST_PYTEST = ("test_cli.py", "test_cli_chat.py", "test_cli_errors.py", "test_dialog_model.py", "test_foreign_programs.py",
                "test_py_closing.py", "test_py_engine_runs.py", "test_py_engine_settings.py", "test_py_many.py",
-               "test_py_package.py", "test_py_runtime_api.py",
-               "test_py_sampler_vectors.py", "test_py_sources.py", "test_py_workspace.py")
+               "test_py_export_names.py", "test_py_package.py", "test_py_runtime_api.py", "test_py_runtime_blocks.py",
+               "test_py_runtime_callables.py", "test_py_sampler_vectors.py", "test_py_scripts.py", "test_py_sources.py",
+               "test_py_workspace.py")
 SLOW_CTEST = 10.0  # seconds
 PATIENCE = 4  # a test that took too long gets so many times the limit before that counts
 MOST_MEMORY = 6 << 30  # a mutant that asks for more has failed
