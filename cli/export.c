@@ -1,10 +1,16 @@
 /* export: a checkpoint folder becomes a .pte. */
 #include "commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+
 #include "full/export_report.h"
 #include "full/export_validate.h"
 #include "full/stages.h"
 #include "json.h"
 #include "output.h"
+
+enum { LONGEST = 1 << 24, MOST_METHODS = 7 };
 
 static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
@@ -95,6 +101,24 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     return DLX_CLI_OK;
 }
 
+/* "512,32": the rows of further methods, into the array behind o->method_rows. */
+static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, int32_t rows[MOST_METHODS])
+{
+    const char *list = dlx_cli_text(a, "method-rows");
+    o->method_rows = rows;
+    for (const char *at = list; at; at = strchr(at, ','), at += at != NULL) {
+        char *end;
+        long long n = strtoll(at, &end, 10);
+        if (end == at || (*end && *end != ',') || n < 1 || n > LONGEST)
+            return dlx_cli_usage(
+                a->command, "--method-rows is '%s'; expected whole numbers of 1 to %d, comma separated", list, LONGEST);
+        if (o->n_method_rows == MOST_METHODS)
+            return dlx_cli_usage(a->command, "--method-rows has more than %d numbers", MOST_METHODS);
+        rows[o->n_method_rows++] = (int32_t)n;
+    }
+    return DLX_CLI_OK;
+}
+
 static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
 {
     dlx_export_result result = {.struct_size = sizeof result};
@@ -141,7 +165,9 @@ static int run(const dlx_cli_arguments *a)
     dlx_cli_stages stages = {.last = dlx_cli_seconds()};
     dlx_export_options o = dlx_export_options_default();
     dlx_cli_validation v;
+    int32_t rows[MOST_METHODS];
     int status = take_options(&o, a);
+    if (status == DLX_CLI_OK) status = take_method_rows(&o, a, rows);
     if (status == DLX_CLI_OK) status = dlx_cli_validation_read(&v, a);
     if (status != DLX_CLI_OK) return status;
     o.stage = dlx_cli_on_stage;
@@ -180,8 +206,6 @@ static void choices(const dlx_cli_lister *to)
     for (size_t i = 0; dlx_export_kv_info(i, &kv); i++) put_choice(to, kv.name, kv.help, "", i == 0);
 }
 
-enum { LONGEST = 1 << 24 };
-
 static const dlx_cli_option options[] = {
     {"hf-model-path", DLX_CLI_TEXT, "DIR",
      "checkpoint folder, or org/name from the Hugging Face cache, instead of the argument DIR", 0, 0},
@@ -214,6 +238,8 @@ static const dlx_cli_option options[] = {
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
      1, LONGEST},
     {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len; explicit: a block)", 1, LONGEST},
+    {"method-rows", DLX_CLI_TEXT, "LIST",
+     "further methods of the same weights, forward_N for passes of at most N rows, comma separated", 0, 0},
     {"kv", DLX_CLI_TEXT, "FORM", "who keeps keys and values between calls, one of the forms below", 0, 0},
     {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
     {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},

@@ -211,7 +211,7 @@ class ExportOptions(Sized):
         ("rounding", c_char_p), ("calibration", c_char_p), ("work_folder", c_char_p), ("stage", STAGE_FN),
         ("stage_ctx", c_void_p), ("calibration_seed", c_int64), ("calibration_samples", c_int64),
         ("calibration_length", c_int64), ("kv", c_char_p), ("observer", c_char_p), ("ranges", c_char_p),
-        ("save_ranges", c_char_p),
+        ("save_ranges", c_char_p), ("method_rows", POINTER(c_int32)), ("n_method_rows", c_size_t),
     ]
 
 

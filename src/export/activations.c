@@ -99,26 +99,26 @@ static bool find(void *ctx, const char *name, float *low, float *high)
     return true;
 }
 
-static dlx_status use(char **text, dlx_graph *g, dlx_ranges *ranges, const dlx_export_options *o, dlx_pool *pool,
-                      dlx_error *err)
+static dlx_status use(char **text, dlx_graph *graphs, size_t n, dlx_ranges *ranges, const dlx_export_options *o,
+                      dlx_pool *pool, dlx_error *err)
 {
     const dlx_activation_ranges of = {.find = find, .ctx = ranges};
     if (o->save_ranges) DLX_TRY(dlx_ranges_write(ranges, o->save_ranges, err));
-    DLX_TRY(dlx_quantize_static(g, &of, pool, err));
+    for (size_t i = 0; i < n; i++) DLX_TRY(dlx_quantize_static(&graphs[i], &of, pool, err));
     return dlx_ranges_text(ranges, text, err);
 }
 
-dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *g, const dlx_checkpoint *c,
-                                  const dlx_tokenizer *tokenizer, const dlx_export_options *o, dlx_pool *pool,
-                                  dlx_error *err)
+dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *graphs, size_t n,
+                                  const dlx_checkpoint *c, const dlx_tokenizer *tokenizer, const dlx_export_options *o,
+                                  dlx_pool *pool, dlx_error *err)
 {
     dlx_ranges ranges = {.n = 0};
     *text = NULL;
-    if (!dlx_wants_ranges(g)) return DLX_OK;
+    if (!dlx_wants_ranges(graphs)) return DLX_OK;
     dlx_status s = o->ranges ? dlx_ranges_read(&ranges, o->ranges, c, err)
                              : measure(&ranges, &work->work, c, tokenizer, o, pool, err);
     if (s != DLX_OK) return s;
-    s = use(text, g, &ranges, o, pool, err);
+    s = use(text, graphs, n, &ranges, o, pool, err);
     dlx_ranges_free(&ranges);
     return s;
 }

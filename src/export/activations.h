@@ -22,12 +22,12 @@ dlx_status dlx_export_measures(bool *measures, const dlx_export_options *options
                                dlx_error *err);
 
 /*
- * Grids for g, the graph after dlx_quantize (and with weights solved, where they are). Nothing happens where it needs
- * none. *text: the ranges as they go into the program, malloc'd; NULL without any. `tokenizer` may be NULL. An
- * interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
+ * Grids for n graphs of the same layers, after dlx_quantize (and with weights solved, where they are). Nothing happens
+ * where the first needs none. *text: the ranges as they go into the program, malloc'd; NULL without any. `tokenizer`
+ * may be NULL. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  */
-dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *g, const dlx_checkpoint *c,
-                                  const dlx_tokenizer *tokenizer, const dlx_export_options *options, dlx_pool *pool,
-                                  dlx_error *err);
+dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *graphs, size_t n,
+                                  const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
+                                  const dlx_export_options *options, dlx_pool *pool, dlx_error *err);
 
 #endif

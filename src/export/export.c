@@ -20,6 +20,7 @@
 #include "base/threads.h"
 #include "export/activations.h"
 #include "export/choices.h"
+#include "export/methods.h"
 #include "export/solve.h"
 #include "export/target.h"
 #include "format/facts.h"
@@ -34,7 +35,7 @@ typedef struct exporter {
     dlx_export_options options;
     dlx_export_result result;
     dlx_checkpoint checkpoint;
-    dlx_graph graph;
+    dlx_methods methods;
     dlx_arena arena;
     dlx_pool *pool;
     dlx_pte pte;
@@ -94,7 +95,7 @@ static dlx_status choose_lengths(exporter *x, dlx_error *err)
     if (rows > context) return dlx_fail(err, DLX_E_INVALID, "max_rows %d is above max_seq_len %d", rows, context);
     f->max_context = context;
     f->max_rows = rows;
-    return DLX_OK;
+    return dlx_methods_init(&x->methods, &x->arena, f, x->options.method_rows, x->options.n_method_rows, err);
 }
 
 /* A smaller file runs, but its decoder has no room for a block; one of the explicit form should have just that. */
@@ -182,9 +183,11 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
-    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
-    DLX_TRY(dlx_export_activations(&x->ranges, &x->measured, &x->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
-    return dlx_graph_verify(&x->graph, err);
+    dlx_methods *m = &x->methods;
+    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, m->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
+    dlx_methods_take_weights(m);
+    return dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, x->tokenizer, o, x->pool,
+                                  err);
 }
 
 static dlx_status build(exporter *x, dlx_error *err)
@@ -197,14 +200,21 @@ static dlx_status build(exporter *x, dlx_error *err)
     check_block_fits(x);
     DLX_TRY(check_tokenizer(x, err));
     DLX_TRY(open_tokenizer(x, err));
-    const dlx_model_facts *f = &x->checkpoint.facts;
-    DLX_TRY(dlx_build_graph(&x->graph, &x->checkpoint, x->kv->kv, f->max_rows, f->max_context, err));
-    DLX_TRY(dlx_quantize(&x->graph, &x->recipe, err));
-    DLX_TRY(dlx_graph_verify(&x->graph, err));
+    dlx_methods *m = &x->methods;
+    for (size_t i = 0; i < m->n; i++) {
+        DLX_TRY(
+            dlx_build_graph(&m->graph[i], &x->checkpoint, x->kv->kv, m->rows[i], x->checkpoint.facts.max_context, err));
+        DLX_TRY(dlx_quantize(&m->graph[i], &x->recipe, err));
+        DLX_TRY(dlx_graph_verify(&m->graph[i], err));
+    }
     DLX_TRY(calibrate(x, err));
-    DLX_TRY(x->backend->decompose(&x->graph, err));
-    DLX_TRY(dlx_graph_prune(&x->graph, err));
-    return dlx_graph_verify(&x->graph, err);
+    for (size_t i = 0; i < m->n; i++) {
+        DLX_TRY(dlx_graph_verify(&m->graph[i], err));
+        DLX_TRY(x->backend->decompose(&m->graph[i], err));
+        DLX_TRY(dlx_graph_prune(&m->graph[i], err));
+        DLX_TRY(dlx_graph_verify(&m->graph[i], err));
+    }
+    return DLX_OK;
 }
 
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
@@ -227,20 +237,25 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
 
 static dlx_status assemble(exporter *x, dlx_error *err)
 {
-    dlx_pte_plan forward, *facts;
-    dlx_pte_blob *lowered, tokenizer;
-    uint32_t n_facts, n_lowered;
+    dlx_pte_plan *lowered, *facts, *plans;
+    dlx_pte_blob *constants, tokenizer, *blobs;
+    uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     bool has_tokenizer;
-    DLX_TRY(x->backend->lower(&forward, &lowered, &n_lowered, &x->arena, &x->graph, err));
+    DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, &x->arena, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
-    dlx_pte_plan *plans = dlx_arena_array(&x->arena, n_facts + 1, sizeof *plans);
-    dlx_pte_blob *blobs = dlx_arena_array(&x->arena, n_lowered + 2, sizeof *blobs);
+    plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
+    blobs = dlx_arena_array(&x->arena, n_blobs + 2, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");
-    plans[0] = forward;
-    memcpy(plans + 1, facts, n_facts * sizeof *facts);
-    memcpy(blobs, lowered, n_lowered * sizeof *lowered);
-    uint32_t n_blobs = n_lowered;
+    memcpy(plans, lowered, n_plans * sizeof *plans);
+    memcpy(plans + n_plans, facts, n_facts * sizeof *facts);
+    memcpy(blobs, constants, n_blobs * sizeof *blobs);
+    n_plans += n_facts;
+    if (x->methods.n > 1) {
+        DLX_TRY(dlx_facts_write_methods(plans + n_plans, &x->arena, x->methods.name, x->methods.rows,
+                                        (uint32_t)x->methods.n, err));
+        n_plans += DLX_METHOD_FACTS;
+    }
     if (has_tokenizer) blobs[n_blobs++] = tokenizer;
     if (x->ranges)
         blobs[n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_NAMED,
@@ -248,7 +263,7 @@ static dlx_status assemble(exporter *x, dlx_error *err)
                                           .size = strlen(x->ranges),
                                           .data = x->ranges,
                                           .alias_of = -1};
-    x->pte = (dlx_pte){.plans = plans, .n_plans = n_facts + 1, .blobs = blobs, .n_blobs = n_blobs};
+    x->pte = (dlx_pte){.plans = plans, .n_plans = n_plans, .blobs = blobs, .n_blobs = n_blobs};
     return DLX_OK;
 }
 
@@ -342,14 +357,13 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     DLX_TRY(dlx_struct_in(&x.options, sizeof x.options, options, "dlx_export_options", err));
     x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
-    dlx_graph_init(&x.graph);
     dlx_status s = run(&x, err);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
     dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);
     dlx_tokenizer_close(x.tokenizer);
     dlx_pool_free(x.pool);
-    dlx_graph_free(&x.graph);
+    dlx_methods_free(&x.methods);
     dlx_checkpoint_close(&x.checkpoint);
     dlx_arena_free(&x.arena);
     free(x.ranges);

@@ -100,6 +100,20 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     return DLX_OK;
 }
 
+dlx_status dlx_facts_write_methods(dlx_pte_plan plans[DLX_METHOD_FACTS], dlx_arena *arena, const char *const *names,
+                                   const int32_t *rows, uint32_t n, dlx_error *err)
+{
+    dlx_evalue *v = dlx_arena_array(arena, 2 * (size_t)n, sizeof *v);
+    bool ok = v != NULL;
+    for (uint32_t i = 0; ok && i < n; i++) {
+        v[i] = text_value(names[i]);
+        v[n + i] = (dlx_evalue){.kind = DLX_EV_INT, .u.i = rows[i]};
+    }
+    ok = ok && constant_method(&plans[0], arena, "get_methods", v, n);
+    ok = ok && constant_method(&plans[1], arena, "get_methods_max_seq_len", v + n, n);
+    return ok ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory describing the methods");
+}
+
 static const char *constant_text(const dlx_pte *pte, const char *method)
 {
     const dlx_evalue *v = dlx_pte_constant(pte, method, 0);

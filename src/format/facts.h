@@ -22,6 +22,11 @@ enum { DLX_FORMAT_VERSION = 1 };
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
                            const char *quantization, const char *kv, dlx_error *err);
 
+/* The two facts of a program whose decoder is there in n methods: their names, and the most rows of a call of each. */
+enum { DLX_METHOD_FACTS = 2 };
+dlx_status dlx_facts_write_methods(dlx_pte_plan plans[DLX_METHOD_FACTS], dlx_arena *arena, const char *const *names,
+                                   const int32_t *rows, uint32_t n, dlx_error *err);
+
 /* Facts of a file; a file without them (made by other tools) gives DLX_FAMILY_UNKNOWN, -1 ids and zeros. A file that
  * contradicts itself or has a newer format version is refused. */
 dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err);

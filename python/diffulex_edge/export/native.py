@@ -1,6 +1,6 @@
 """Exporting with the C library: dlx_export as a Python function."""
 import warnings
-from ctypes import byref
+from ctypes import byref, c_int32
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
@@ -86,7 +86,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       calibration_samples: int = 0, calibration_length: int = 0, calibration_seed: int = 0,
                       work_folder: Optional[PathLike] = None, kv: Optional[str] = None,
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
-                      save_ranges: Optional[PathLike] = None,
+                      save_ranges: Optional[PathLike] = None, method_rows: Iterable[int] = (),
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
                       stage: Optional[Callable[[str, int, int], Optional[bool]]] = None,
                       notice: Optional[Callable[[str], Any]] = None) -> ExportStatistics:
@@ -115,6 +115,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     observer       which range of the numbers in calibration data int8-static stands for: None or "mse", the one that misses
                    them least; "minmax", all; "percentile", all but 0.005 % at either end
     ranges         a file that an earlier export wrote to save_ranges, in place of measuring
+    method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)
     kv             a name of export_kv_forms(); None: the first, "caller"
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
     stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
@@ -143,6 +144,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.observer = _native.optional_text(observer)
     options.ranges = _native.optional_path(ranges)
     options.save_ranges = _native.optional_path(save_ranges)
+    rows = [int(n) for n in method_rows]
+    options.method_rows, options.n_method_rows = (c_int32 * len(rows))(*rows), len(rows)
     options.kv = _native.optional_text(kv)
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
