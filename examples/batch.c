@@ -100,7 +100,9 @@ static dlx_status print_answers(const batch *b)
         printf("%s\n", j->answer ? j->answer : "");
         if (s == DLX_OK) s = j->status;
     }
-    return s;
+    if (fflush(stdout) == 0 && !ferror(stdout)) return s;
+    fprintf(stderr, "the answers could not be written\n");
+    return DLX_E_IO;
 }
 
 int main(int argc, char **argv)

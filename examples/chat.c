@@ -87,6 +87,11 @@ static dlx_status answer(chat *c, dlx_error *err)
     /* A cancelled answer is a success with what was known by then. */
     bool stopped = strcmp(dlx_completion_finish_reason(completion), "cancelled") == 0;
     printf("%s\n", stopped ? " [stopped]" : "");
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        dlx_completion_free(completion);
+        snprintf(err->message, sizeof err->message, "the answer could not be written");
+        return err->status = DLX_E_IO;
+    }
     (void)dlx_completion_statistics(completion, &statistics, NULL);
     fprintf(stderr, "prompt of %d tokens, %d of them cached\n", statistics.prompt_tokens, statistics.cached_tokens);
     if (!add_turn(c, "assistant", dlx_completion_text(completion, NULL))) fprintf(stderr, "the conversation is full\n");

@@ -62,6 +62,10 @@ int main(int argc, char **argv)
                 dlx_completion_finish_reason(completion));
     else
         fprintf(stderr, "%s\n", err.message);
+    if (ferror(stdout)) { /* print() cancelled the decode, which is no error of the library */
+        fprintf(stderr, "the answer could not be written\n");
+        s = DLX_E_IO;
+    }
 
     /* In the opposite order; NULL is fine everywhere. */
     dlx_completion_free(completion);

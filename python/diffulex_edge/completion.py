@@ -139,7 +139,7 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
     return result
 
 
-def _stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
+def stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
     strings = [stop] if isinstance(stop, str) else list(stop or ())
     for text in strings:
         if not isinstance(text, str) or not text or "\0" in text:
@@ -152,7 +152,7 @@ def _complete(job: running.Job, forward: Optional[ForwardFn], source: Optional[N
               keep_special: bool, on_text: Optional[OnText], on_step: Optional[OnStep],
               decode: Dict[str, Any]) -> Completion:
     library = _native.library()
-    strings = _stop_strings(stop)
+    strings = stop_strings(stop)
     if tokenizer is None and (strings or on_text):
         raise ValueError("stop strings and streamed text need a tokenizer")
     ids, n = prompt

@@ -19,9 +19,9 @@ import operator
 import weakref
 from ctypes import byref, c_void_p
 from functools import partial
-from typing import Any, Callable, Deque, Dict, Generic, Iterator, List, Optional, Tuple, TypeVar
+from typing import Any, Callable, Deque, Dict, Generic, Iterator, List, NoReturn, Optional, Tuple, TypeVar
 
-__all__ = ["Borrow", "Finished", "Handle", "Turn", "Use", "WeakRefs", "once", "using"]
+__all__ = ["Borrow", "Finished", "Handle", "Turn", "Use", "WeakRefs", "once", "only_here", "using"]
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -37,6 +37,11 @@ def once(*functions: Callable[[], Any]) -> Callable[[], Any]:
     raise an exception."""
     calls = partial(_sink.extend, map(_call, iter(functions)))
     return partial(_sink.extend, map(_call, iter((calls,))))
+
+
+def only_here(self: Any, protocol: Any = None) -> NoReturn:
+    """As __reduce_ex__: a copy would be a second owner of one native object, and other processes have no such object."""
+    raise TypeError(f"a {type(self).__name__} cannot be copied or pickled; open another one, in each process its own")
 
 
 class Finished:

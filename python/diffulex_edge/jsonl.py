@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple
 
 from ._native import PathLike
 from .batches import complete_many
+from .completion import stop_strings
+from .decode import check_options
 from .errors import DlxError
 from .session import TEMPLATE_KEYWORDS
 
@@ -56,19 +58,23 @@ def _key(record: Mapping[str, Any], options: Mapping[str, Any]) -> str:
 
 
 def _answered(path: Path, file: Any, keys: List[str]) -> Tuple[int, int]:
-    """(answers that the output has, bytes up to there). A last line that was cut short does not count."""
+    """(answers that the output has, bytes up to there). A last line that was cut short does not count, if it is the
+    beginning of the answer that comes next."""
     done = size = 0
+
+    def refuse(why: str) -> None:
+        raise ValueError(f"{path}, line {done + 1}, {why}; give another output, or resume=False to replace it") from None
     for line in file:
-        if not line.endswith(b"\n"):
-            break
+        if not line.endswith(b"\n") and done < len(keys):
+            begin = json.dumps({"key": keys[done]})[:-1].encode()
+            if line[:len(begin)] == begin[:len(line)]:
+                break
         try:
             key = json.loads(line)["key"]
         except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{path}, line {done + 1}, was not written by generate_file; give another output, or "
-                             "resume=False to replace it") from None
+            refuse("was not written by generate_file")
         if done >= len(keys) or key != keys[done]:
-            raise ValueError(f"{path}, line {done + 1}, answers another prompt, or was made with other options; give "
-                             "another output, or resume=False to replace it")
+            refuse("answers another prompt, or was made with other options")
         done += 1
         size += len(line)
     return done, size
@@ -116,6 +122,10 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, templat
                   decode: Mapping[str, Any], batch_size: int = 8, resume: bool = True, progress: Optional[bool] = None,
                   chat: Optional[bool] = None, stop: Any = None, keep_special: bool = False) -> FileStatistics:
     """See Model.generate_file. template, decode: its keywords for the chat template, and those of decoding"""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; at least 1 is needed")
+    check_options(decode)
+    stop_strings(stop)
     settings = {**decode, **template, "chat": chat, "stop": stop, "keep_special": keep_special}
     with open(source, encoding="utf-8-sig") as file:
         lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]

@@ -2,7 +2,7 @@
 from typing import Any, Iterator, Optional, TypeVar
 
 from . import running
-from .handles import Handle
+from .handles import Handle, only_here
 
 __all__ = ["Opened"]
 
@@ -13,6 +13,8 @@ class Opened:
     """Something with a handle. Leaving its with statement calls `_end`, which for some kinds is their close()."""
 
     _handle: Handle
+
+    __reduce_ex__ = only_here
 
     def _parts(self) -> "Iterator[Opened]":
         """What was opened in it, in the order in which that is ended."""

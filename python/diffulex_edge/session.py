@@ -347,9 +347,9 @@ class Model(Opened):
                      and "tools", "enable_thinking" ... where they are not those of all lines; or text in quotation marks
                      alone. UTF-8
         target       a line each, in the same order: "text", "ids", "finish_reason", "statistics", your "id", and a "key"
-                     of what it answers; "error" where a prompt failed
-        resume       a target that is there goes on behind its last whole line. ValueError where it answers other prompts or
-                     was made with other options. False: it is replaced
+                     of what it answers; "error" where a prompt failed. Wrong options fail before anything is written
+        resume       a target that is there goes on behind its last whole line. ValueError where it answers other prompts,
+                     was made with other options, or is something else. False: it is replaced
         progress     a bar on standard error, of tqdm where that is installed; None: on a terminal
         batch_size to keywords   see generate
 

@@ -9,7 +9,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, AsyncIterator, Callable, Deque, Iterator, Mapping, Optional, Sequence, Tuple, Union
 
-from .handles import Finished
+from .handles import Finished, only_here
 from .running import LOOK, Job
 
 if TYPE_CHECKING:
@@ -148,6 +148,8 @@ class CompletionStream:
     iteration has ended or close() was called (None when the decode failed). Leaving the loop early and dropping the
     stream cancels the decode; so does close(), which also waits for it, and leaving a with statement.
     """
+
+    __reduce_ex__ = only_here
 
     def __init__(self, run: "Callable[[Callable[[str], bool]], Completion]", *scopes: Any) -> None:
         self._feed = Feed(run, *scopes)

@@ -9,7 +9,7 @@ from typing import Any, List, Mapping, Optional, Sequence, Union
 from . import _native
 from ._native import PathLike
 from .decode import _to_ids
-from .handles import Handle, using
+from .handles import Handle, only_here, using
 from .session import require_file
 
 __all__ = ["TextStream", "Tokenizer", "render_chat"]
@@ -97,6 +97,8 @@ def render_chat(tokenizer: "Tokenizer", messages: Union[str, Sequence[Message]],
 class Tokenizer:
     """A byte-level BPE tokenizer. Immutable; may be shared between threads. Open one with from_pte, from_folder or
     from_packed. Ids without a token decode to nothing."""
+
+    __reduce_ex__ = only_here
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
@@ -223,6 +225,8 @@ class Tokenizer:
 
 class TextStream:
     """Holds back bytes of unfinished characters; used by one thread at a time."""
+
+    __reduce_ex__ = only_here
 
     def __init__(self, tokenizer: Tokenizer, skip_special: bool = True) -> None:
         self._tokenizer = tokenizer

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,16 +196,31 @@ static bool has_kind(const char *path, mode_t kind)
     return stat(path, &st) == 0 && (st.st_mode & S_IFMT) == kind;
 }
 
+enum { SILENCE = 10 }; /* seconds */
+
+/* Until something can be read, or the end is there; a writer that is silent for too long is not waited for. */
+static dlx_status wait_for_input(int fd, const char *path, dlx_error *err)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n;
+    while ((n = poll(&p, 1, 1000 * SILENCE)) < 0 && errno == EINTR) {}
+    if (n > 0) return DLX_OK;
+    if (n < 0) return dlx_fail_errno(err, "wait for", path);
+    return dlx_fail(err, DLX_E_IO, "nothing came from '%s' for %d seconds; is it a pipe that somebody writes to?", path,
+                    SILENCE);
+}
+
 /* All that comes until the end, which nobody knows before. */
 static dlx_status read_to_end(char **out, size_t *size, int fd, const char *path, size_t limit, dlx_error *err)
 {
     size_t n = 0, room = 4096;
     char *p = malloc(room + 1);
     while (p) {
-        ssize_t got = read(fd, p + n, room - n);
-        if (got < 0 && errno == EINTR) continue;
+        dlx_status s = wait_for_input(fd, path, err);
+        ssize_t got = s == DLX_OK ? read(fd, p + n, room - n) : -1;
+        if (s == DLX_OK && got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
         if (got < 0) {
-            dlx_status s = dlx_fail_errno(err, "read", path);
+            if (s == DLX_OK) s = dlx_fail_errno(err, "read", path);
             free(p);
             return s;
         }
@@ -232,7 +248,8 @@ dlx_status dlx_read_text(char **out, size_t *size, const char *path, size_t limi
     *out = NULL;
     *size = 0;
     if (dlx_is_file(path)) return dlx_read_file(out, size, path, limit, err);
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    /* Without O_NONBLOCK a FIFO that nobody writes to would be waited for here, for ever. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return dlx_fail_errno(err, "open", path);
     dlx_status s = read_to_end(out, size, fd, path, limit, err);
     close(fd);

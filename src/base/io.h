@@ -56,7 +56,8 @@ dlx_status dlx_file_unchanged(const dlx_file *file, dlx_error *err);
 
 /* Reads a whole regular file of at most `limit` bytes into malloc'd memory with a NUL behind it. */
 dlx_status dlx_read_file(char **out, size_t *size, const char *path, size_t limit, dlx_error *err);
-/* The same of whatever can be read: a pipe, too, whose writer is waited for. */
+/* The same of whatever can be read: a pipe, too, whose writer is waited for, unless it is silent for ten seconds, or
+ * not there. */
 dlx_status dlx_read_text(char **out, size_t *size, const char *path, size_t limit, dlx_error *err);
 
 bool dlx_is_folder(const char *path);

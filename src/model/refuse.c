@@ -54,13 +54,21 @@ static const char *method_of(const json_t *quantization, bool mlx)
     return mlx || json_object_get(quantization, "group_size") ? "MLX" : "an unnamed method";
 }
 
+/* Tools that took the quantisation away leave such an object behind. */
+static bool says_nothing(const json_t *quantization)
+{
+    const char *method = json_string_value(json_object_get(quantization, "quant_method"));
+    if (method) return !strcmp(method, "none");
+    return json_is_object(quantization) && !json_object_size(quantization);
+}
+
 dlx_status dlx_refuse_quantised(const dlx_config_files *f, dlx_error *err)
 {
     static const char *const keys[] = {"quantization", "quantization_config"}; /* MLX writes the first, or both */
     for (size_t i = 0; i < DLX_COUNT(keys); i++) {
         const json_t *v = dlx_config_value(f, keys[i]), *bits = json_object_get(v, "bits");
         char width[80] = "";
-        if (!v) continue;
+        if (!v || says_nothing(v)) continue;
         if (json_is_integer(bits)) snprintf(width, sizeof width, " with %s bits", dlx_config_found(bits).s);
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "'%s/config.json': key '%s' says that the checkpoint is quantised by %.60s%s; weights in "

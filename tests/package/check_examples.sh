@@ -36,6 +36,18 @@ done >"$scratch/lines"
 got=$("$@" "$examples/example_batch" "$model" <"$scratch/lines")
 expect batch "$(for i in 1 2 3; do printf '632\nactor, ivy, shop, velvet\n18400 g\np-e-a-r\n'; done)" "$got"
 
+if [ -w /dev/full ]; then
+    for name in complete chat batch; do
+        prompt=
+        [ $name = complete ] && prompt="Spell pear."
+        if "$@" "$examples/example_$name" "$model" ${prompt:+"$prompt"} <"$scratch/lines" >/dev/full 2>"$scratch/err"; then
+            echo "$name lost its answers in silence" >&2
+            exit 1
+        fi
+        grep -q 'could not be written$' "$scratch/err"
+    done
+fi
+
 for name in complete chat batch; do
     failing "$@" "$examples/example_$name" "$scratch/no-such.pte" prompt
     failing "$@" "$examples/example_$name"

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -322,6 +323,22 @@ def test_a_fifo_does_not_block(tmp_path, checkpoint, model):
         os.unlink(checkpoint / name)
         os.rename(tmp_path / name, checkpoint / name)
     fail("export", "--hf-model-path", fifo, "--output-path", tmp_path / "m.pte")
+    for name in ("chat_template.jinja", "additional_chat_templates/tool_use.jinja"):
+        (checkpoint / name).parent.mkdir(exist_ok=True)
+        (checkpoint / name).unlink(missing_ok=True)
+        os.mkfifo(checkpoint / name)
+        for command in (("export", checkpoint, tmp_path / "m.pte"), ("tokenize", checkpoint, "x", "--chat")):
+            message = fail(*command)
+            assert name in message and "is not a regular file" in message
+        os.unlink(checkpoint / name)
+    # Whoever names a pipe is waited for, but not for ever.
+    message = fail("export", checkpoint, tmp_path / "m.pte", "--chat-template", fifo)
+    assert f"nothing came from '{fifo}' for 10 seconds" in message
+    writer = threading.Thread(target=fifo.write_text, args=("say {{ messages[0].content }}",))
+    writer.start()
+    run("export", checkpoint, tmp_path / "m.pte", "--chat-template", fifo)
+    writer.join()
+    assert run("tokenize", tmp_path / "m.pte", "say hi") == run("tokenize", tmp_path / "m.pte", "--chat", "hi")
 
 
 def test_text_may_come_through_a_pipe(model):

@@ -1,5 +1,7 @@
 """Closing models, workspaces, batchers and sessions while something is open in them or runs on them."""
+import copy
 import gc
+import pickle
 import threading
 import time
 
@@ -189,3 +191,16 @@ def test_callbacks_run_on_the_callers_thread(model):
                       [[float(i == 9) for i in range(model.facts.vocab_size)]] * len(call.rows))[1],
         PROMPT, facts=model.facts, max_new_tokens=4)
     assert seen == {threading.main_thread()}
+
+
+def test_nothing_native_is_copied(model):
+    """A copy would be a second owner, whose end closes the first."""
+    with model.workspace(max_sessions=1) as workspace:
+        for thing in (model, model.session(), workspace, Batcher(workspace), model.tokenizer(), diffulex_edge.ThreadPool(1),
+                      diffulex_edge.TextStream(model.tokenizer()), model.stream(PROMPT, max_new_tokens=1)):
+            for make in (copy.copy, copy.deepcopy, pickle.dumps):
+                with pytest.raises(TypeError, match=f"a {type(thing).__name__} cannot be copied or pickled; open another one"):
+                    make(thing)
+    completion = model.generate(PROMPT, max_new_tokens=1)
+    for plain in (model.facts, completion):
+        assert repr(pickle.loads(pickle.dumps(plain))) == repr(copy.deepcopy(plain)) == repr(plain)

@@ -217,10 +217,15 @@ def test_files_that_are_something_else(model, tmp_path):
     for other in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(ValueError, match="is a folder, a device or a pipe"):
             model.generate_file(source, other, **SHORT)
-    target.write_text("a diary\n")
-    with pytest.raises(ValueError, match="line 1, was not written by generate_file"):
+    # Without an end of the line, too: only the beginning of an answer of ours is an answer that was cut short.
+    for text in ("a diary\n", "a diary", '{"api_key": "secret"}', '{"key": "x"}', '{"prompt": "a", "answer": "b"}', "\0" * 9):
+        target.write_text(text)
+        with pytest.raises(ValueError, match="line 1, (was not written by generate_file|answers another prompt)"):
+            model.generate_file(source, target, chat=False, **SHORT)
+        assert target.read_text() == text
+    target.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in before) + b"one more")
+    with pytest.raises(ValueError, match="line 10, was not written by generate_file"):
         model.generate_file(source, target, chat=False, **SHORT)
-    assert target.read_text() == "a diary\n"
     model.generate_file(source, target, chat=False, resume=False, **SHORT)
     assert read(target) == before
     for line, words in (("{", "line 2 is no JSON"), ("[1]", "line 2 is no object, but list"), ("{}", "line 2 has none of"),
@@ -231,6 +236,17 @@ def test_files_that_are_something_else(model, tmp_path):
     assert not (tmp_path / "other.jsonl").exists()
     with pytest.raises(FileNotFoundError):
         model.generate_file(tmp_path / "nowhere", target)
+
+
+def test_wrong_arguments_write_no_file(model, tmp_path):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_prompts(source)
+    for wrong, words in ((dict(tempersture=3), "there is no decode option 'tempersture'"), (dict(temperature=-1), "temperature"),
+                         (dict(batch_size=0), "batch_size is 0"), (dict(batch_size=-3), "batch_size is -3"),
+                         (dict(stop=[""]), "stop string"), (dict(options={"tempersture": 1}), "tempersture")):
+        with pytest.raises(ValueError, match=words):
+            model.generate_file(source, target, chat=False, **wrong)
+        assert not target.exists()
 
 
 def test_two_cannot_write_to_one_file(model, tmp_path, monkeypatch):

@@ -208,6 +208,8 @@ static void equivalent_configurations_are_taken(void **state)
         {TINY("sdar"), {{CONFIG, "mask_token_id", NULL}, {CONFIG, "model_type", "\"renamed\""}}},
         {TINY("fast_dllm_v2"), {{CONFIG, "bd_size", NULL}, {CONFIG, "layer_types", NULL}}},
         {TINY("fast_dllm_v2"), {{CONFIG, "mask_token_id", "1372"}}},
+        {TINY("dream"), {{CONFIG, "quantization_config", "{}"}, {CONFIG, "quantization", "null"}}},
+        {TINY("llada"), {{CONFIG, "quantization_config", "{\"quant_method\": \"none\"}"}}},
     };
     for (size_t i = 0; i < DLX_COUNT(cases); i++) {
         dlx_model_facts was = facts_with(cases[i].folder, NULL, 0, NULL);
@@ -508,7 +510,7 @@ static const struct {
     {TINY("dream"),
      DLX_E_UNSUPPORTED,
      {"'quantization_config'", "by an unnamed method", "let the export quantise"},
-     {{CONFIG, "quantization_config", "{}"}}},
+     {{CONFIG, "quantization_config", "{\"bits\": null}"}}},
     {TINY("sdar"),
      DLX_E_UNSUPPORTED,
      {"'quantization_config'", "by GPTQ with 8 bits", "float32"},

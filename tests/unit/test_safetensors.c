@@ -86,6 +86,9 @@ static void lying_headers_are_refused(void **state)
     expect("{\"a\":" T("F32", "[1]", "[-4,0]") "}", 4, DLX_E_FORMAT, "lies at bytes -4 to 0");
     expect("{\"a\":" T("F32", "[1]", "[4,0]") "}", 4, DLX_E_FORMAT, "lies at bytes 4 to 0");
     expect("{\"a\":" T("F32", "[2]", "[0,8]") "}", 7, DLX_E_FORMAT, "the file has 7");
+    expect("{\"a\":" T("F32", "[2]", "[0,8]") "}", 7, DLX_E_FORMAT, "it was cut short, fetch it again");
+    expect("{\"a\":" T("F8_E4M3", "[4]", "[0,4]") "}", 4, DLX_E_UNSUPPORTED, "Fetch the one that it was made from");
+    expect("{\"a\":" T("F64", "[1]", "[0,8]") "}", 8, DLX_E_UNSUPPORTED, "I64 and BOOL");
     expect("{\"a\":" T("F32", "[3]", "[0,8]") "}", 8, DLX_E_FORMAT, "takes 12 bytes by shape and type F32, but has 8");
     expect("{\"a\":" T("F32", "[1]", "[0,4]") ",\"a\":" T("F32", "[1]", "[4,8]") "}", 8, DLX_E_FORMAT, "duplicate");
     expect("{\"a\":" T("F32", "[2]", "[0,8]") ",\"b\":" T("F32", "[1]", "[4,8]") "}", 8, DLX_E_FORMAT,

@@ -34,8 +34,8 @@ static dlx_status read_length(uint64_t *length, const dlx_file *file, const char
     *length = 0;
     DLX_TRY(dlx_file_read(file, 0, data, size < sizeof data ? (size_t)size : sizeof data, err));
     if (size < LENGTH_BYTES)
-        return dlx_fail(err, DLX_E_FORMAT, "'%s' has %llu bytes; a safetensors file has at least 8", path,
-                        (unsigned long long)size);
+        return dlx_fail(err, DLX_E_FORMAT, "'%s' has %llu bytes; a safetensors file has at least 8: fetch it again",
+                        path, (unsigned long long)size);
     if (size >= sizeof lfs - 1 && !memcmp(data, lfs, sizeof lfs - 1))
         return dlx_fail(err, DLX_E_FORMAT, "'%s' is a git-lfs pointer, not the weights; fetch them with `git lfs pull`",
                         path);
@@ -79,9 +79,14 @@ static dlx_status read_dtype(const reader *r, const json_t *entry, dlx_st_tensor
         t->dtype = (dlx_dtype)i;
         return DLX_OK;
     }
-    return dlx_fail(r->err, DLX_E_UNSUPPORTED,
-                    "'%s': tensor '%s' has type %s; supported are F32, F16, BF16, I8, U8, I32, I64 and BOOL", r->path,
-                    t->name, text);
+    return dlx_fail(
+        r->err, DLX_E_UNSUPPORTED,
+        "'%s': tensor '%s' has type %s; supported are F32, F16 and BF16 for weights, and I8, U8, I32, I64 and "
+        "BOOL%s",
+        r->path, t->name, text,
+        text[0] == 'F' && strcmp(text, "F64") != 0
+            ? ": is the checkpoint quantised? Fetch the one that it was made from"
+            : "");
 }
 
 /* The shape, and in t->bytes the size that it asks for. */
@@ -122,8 +127,9 @@ static dlx_status read_offsets(const reader *r, const json_t *entry, dlx_st_tens
     json_int_t begin = json_integer_value(first), end = json_integer_value(second);
     if (begin < 0 || end < begin || (uint64_t)end > r->size)
         return dlx_fail(r->err, DLX_E_FORMAT,
-                        "'%s': tensor '%s' lies at bytes %lld to %lld; the file has %llu behind its header", r->path,
-                        t->name, (long long)begin, (long long)end, (unsigned long long)r->size);
+                        "'%s': tensor '%s' lies at bytes %lld to %lld; the file has %llu behind its header: it was cut "
+                        "short, fetch it again",
+                        r->path, t->name, (long long)begin, (long long)end, (unsigned long long)r->size);
     if ((uint64_t)(end - begin) != t->bytes)
         return dlx_fail(r->err, DLX_E_FORMAT, "'%s': tensor '%s' takes %llu bytes by shape and type %s, but has %llu",
                         r->path, t->name, (unsigned long long)t->bytes, dlx_st_dtype_name(t->dtype),

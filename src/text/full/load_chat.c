@@ -36,11 +36,13 @@ static dlx_status compile(dlx_jinja **out, const char *text, size_t n, const cha
     return status == DLX_OK ? DLX_OK : dlx_fail_prefix(err, status, "'%s'", file);
 }
 
-static dlx_status compile_file(dlx_jinja **out, const char *path, dlx_error *err)
+/* A pipe is taken from whoever names one, but does not stand for a file of the folder. */
+static dlx_status compile_file(dlx_jinja **out, const char *path, bool of_folder, dlx_error *err)
 {
     char *text;
     size_t n;
-    DLX_TRY(dlx_read_text(&text, &n, path, MAX_TEMPLATE, err));
+    DLX_TRY(of_folder ? dlx_read_file(&text, &n, path, MAX_TEMPLATE, err)
+                      : dlx_read_text(&text, &n, path, MAX_TEMPLATE, err));
     dlx_status status = dlx_check_fetched(text, n, path, err);
     if (status == DLX_OK) status = compile(out, text, n, path, err);
     free(text);
@@ -97,9 +99,9 @@ static dlx_status compile_named(const chat_loader *l, const char *name, dlx_jinj
     char path[MAX_PATH_BYTES];
     bool fine = *name && !strchr(name, '/'), has_default, has_named = false;
     DLX_TRY(find_file(l, path, "", "chat_template", ".jinja", &has_default));
-    if (has_default && strcmp(name, "default") == 0) return compile_file(out, path, l->err);
+    if (has_default && strcmp(name, "default") == 0) return compile_file(out, path, true, l->err);
     if (fine) DLX_TRY(find_file(l, path, "additional_chat_templates/", name, ".jinja", &has_named));
-    if (has_named) return compile_file(out, path, l->err);
+    if (has_named) return compile_file(out, path, true, l->err);
     return has_default ? DLX_OK : compile_config(l, name, out); /* a file replaces all that the configuration has */
 }
 
@@ -109,7 +111,7 @@ static dlx_status read_wanted(const chat_loader *l, const char *wanted)
     if (strcmp(wanted, "none") == 0) return DLX_OK;
     DLX_TRY(compile_named(l, wanted, &l->t->chat));
     if (l->t->chat) return DLX_OK;
-    if (dlx_exists(wanted) && !dlx_is_folder(wanted)) return compile_file(&l->t->chat, wanted, l->err);
+    if (dlx_exists(wanted) && !dlx_is_folder(wanted)) return compile_file(&l->t->chat, wanted, false, l->err);
     return dlx_fail(l->err, DLX_E_INVALID,
                     "chat template '%s': is neither \"none\" nor a file, and '%s' has no template of this name", wanted,
                     l->folder);
