@@ -80,11 +80,21 @@ static void exports(void **state)
     static const struct {
         const char *family;
         bool int8;
-    } kinds[] = {{"sdar", true}, {"llada", false}, {"sdar", false}, {"fast_dllm_v2", true}};
+        const char *kv;
+        size_t methods; /* further ones */
+    } kinds[] = {{"sdar", true, "caller", 0},
+                 {"llada", false, "caller", 0},
+                 {"sdar", false, "state", 0},
+                 {"sdar", true, "explicit", 1},
+                 {"fast_dllm_v2", true, "caller", 1}};
+    static const int32_t rows[] = {8};
     for (size_t i = 0; i < DLX_COUNT(kinds); i++) {
         checkpoint_of(checkpoint, kinds[i].family);
         x.options = tiny_export(checkpoint, x.target.path, kinds[i].int8);
-        snprintf(what, sizeof what, "export %s %s", kinds[i].family, x.options.quantization);
+        x.options.kv = kinds[i].kv;
+        x.options.method_rows = rows;
+        x.options.n_method_rows = kinds[i].methods;
+        snprintf(what, sizeof what, "export %s %s %s", kinds[i].family, x.options.quantization, kinds[i].kv);
         every_request_fails(what, run_export, &x);
     }
     remove_target(&x.target);
