@@ -82,11 +82,10 @@ static void exports(void **state)
         bool int8;
         const char *kv;
         size_t methods; /* further ones */
-    } kinds[] = {{"sdar", true, "caller", 0},
-                 {"llada", false, "caller", 0},
+    } kinds[] = {{"sdar", true, "explicit", 0},
+                 {"llada", false, "caller", 1},
                  {"sdar", false, "state", 0},
-                 {"sdar", true, "explicit", 1},
-                 {"fast_dllm_v2", true, "caller", 1}};
+                 {"fast_dllm_v2", true, "caller", 0}};
     static const int32_t rows[] = {8};
     for (size_t i = 0; i < DLX_COUNT(kinds); i++) {
         checkpoint_of(checkpoint, kinds[i].family);
@@ -219,6 +218,25 @@ static void close_all(running *r)
     dlx_session_close(r->session);
     dlx_model_close(r->model);
     free(r->logits);
+}
+
+/* Decoders whose cache the runtime takes out of the program. */
+static void models_with_other_caches(void **state)
+{
+    static const char *const forms[] = {"explicit", "state"};
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(forms); i++) {
+        running r;
+        char checkpoint[1024], what[64];
+        dlx_error err = {0};
+        checkpoint_of(checkpoint, "sdar");
+        path_in(r.path, programs.folder, "other_cache.pte");
+        dlx_export_options o = tiny_export(checkpoint, r.path, true);
+        o.kv = forms[i];
+        if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+        snprintf(what, sizeof what, "open a model: %s", forms[i]);
+        every_request_fails(what, run_open_model, &r);
+    }
 }
 
 static void models_and_sessions(void **state)
@@ -784,6 +802,7 @@ int main(void)
         cmocka_unit_test(exports),
         cmocka_unit_test(finding_checkpoints),
         cmocka_unit_test(models_and_sessions),
+        cmocka_unit_test(models_with_other_caches),
         cmocka_unit_test(methods),
         cmocka_unit_test(reading_tokenizer_files),
         cmocka_unit_test(text_and_ids),
