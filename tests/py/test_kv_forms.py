@@ -33,7 +33,7 @@ def pte(tmp_path_factory):
     folder, paths = tmp_path_factory.mktemp("kv"), {}
 
     def export(model, form, quantization="none", **options):
-        key = "-".join(map(str, (model, form, quantization, *options.values())))
+        key = "-".join(str(x).replace("/", "_") for x in (model, form, quantization, *options.values()))
         if key not in paths:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -393,6 +393,24 @@ def test_every_scheme_answers_as_in_the_callers_form(pte, scheme, form):
     clear = top[:, 0] - top[:, 1] > 2 * worst
     assert float(worst.median()) < 5e-3 * float(want.max() - want.min())
     assert torch.equal(got.argmax(-1)[clear], want.argmax(-1)[clear]) and float(clear.float().mean()) > 0.8
+
+
+@pytest.mark.parametrize("form", ["explicit", "state"])
+@pytest.mark.parametrize("scheme", ["int4-g32", "int8-dynamic", "int8-static"])
+def test_weights_that_gptq_found_answer_as_in_the_callers_form(pte, tmp_path, scheme, form):
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps({"ids": [5 + 7 * i % 300 for i in range(48)]}) + "\n")
+    options = {"rounding": "gptq", "calibration": data, "calibration_samples": 4}
+    ids, width, _ = next(golden("sdar-tiny"))
+    caller, other = (pte("sdar-tiny", kv, scheme, **options) for kv in ("caller", form))
+    native = NativeSession(other).block_causal(ids, width)
+    assert torch.equal(native, NativeSession(caller).block_causal(ids, width))
+    rounded = NativeSession(pte("sdar-tiny", form, scheme, **({} if scheme != "int8-static" else {"calibration": data})))
+    assert not torch.equal(native, rounded.block_causal(ids, width))
+    want = StockRuntime(caller, CONTEXT).block_causal(ids, width)
+    got = (SixInputs if form == "explicit" else StateRuntime)(other).block_causal(ids, width)
+    worst = (got - want).abs().amax(-1)
+    assert float(worst.median()) < 5e-3 * float(want.max() - want.min())
 
 
 @pytest.mark.parametrize("embedding", ["int4", "int4-g32", "int8-dynamic"])

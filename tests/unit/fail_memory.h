@@ -460,7 +460,7 @@ static void every_request_fails(const char *what, operation run, void *ctx)
 }
 
 /* The operation makes no request at all. */
-static void no_request_is_made(const char *what, operation run, void *ctx)
+static inline void no_request_is_made(const char *what, operation run, void *ctx)
 {
     dlx_error err = {0};
     if (run_operation(run, ctx, 0, false, &err) != DLX_OK) fail_msg("%s: %s", what, err.message);

@@ -14,13 +14,15 @@ function(dlx_failing_calls name)
   endforeach()
 endfunction()
 
-dlx_unit_test(test_out_of_memory LIBS dlx_core COST 30)
-dlx_failing_calls(test_out_of_memory
-  malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat
-  dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow
-  pthread_create pthread_join pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy
-  pcre2_compile_8 pcre2_code_free_8 pcre2_jit_compile_8 pcre2_match_8 pcre2_match_context_create_8
-  pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
+foreach(name test_out_of_memory test_out_of_memory_export)
+  dlx_unit_test(${name} LIBS dlx_core COST 30)
+  dlx_failing_calls(${name}
+    malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat
+    dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow
+    pthread_create pthread_join pthread_mutex_init pthread_mutex_destroy pthread_cond_init pthread_cond_destroy
+    pcre2_compile_8 pcre2_code_free_8 pcre2_jit_compile_8 pcre2_match_8 pcre2_match_context_create_8
+    pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
+endforeach()
 
 dlx_unit_test(test_io_failures LIBS dlx_core COST 20)
 dlx_failing_calls(test_io_failures

@@ -75,7 +75,7 @@ static const char *const forms[] = {"caller", "state", "explicit"};
 
 /* ---- the weights ---- */
 
-enum { MOST_OF_A_METHOD = 96 << 10 }; /* instructions, payload, and of the explicit form rotary tables */
+enum { MOST_OF_A_METHOD = 128 << 10 }; /* instructions, payload, and of the explicit form rotary tables */
 
 static bool is_renamed(const char *key)
 {

@@ -1,5 +1,5 @@
 /*
- * Memory runs out at every place where the library asks for it: exporting, opening, tokenizing, templates, decoding,
+ * Memory runs out at every place where the library asks for it: opening, tokenizing, templates, decoding,
  * describing and writing. Each failure is DLX_E_NOMEM with a sentence, leaves nothing behind and breaks nothing: the
  * same call succeeds afterwards. A forward call asks for nothing.
  */
@@ -44,81 +44,6 @@ static int remove_programs(void **state)
     remove_copy(&programs);
     for (int kind = 0; kind < REQUEST_KINDS; kind++) assert_true(memory.seen[kind] > 0); /* the wrapping works */
     return 0;
-}
-
-/* ---- exporting --------------------------------------------------------------------------------------------------- */
-
-typedef struct exporting {
-    dlx_export_options options;
-    target target;
-} exporting;
-
-static dlx_status run_export(void *ctx, dlx_error *err)
-{
-    exporting *x = ctx;
-    dlx_export_result result;
-    dlx_status s;
-    poison(&result, sizeof result);
-    result.struct_size = sizeof result;
-    reset_target(&x->target, !x->target.exists); /* both are tried, in turns */
-    WATCHED(s, dlx_export(&x->options, &result, err));
-    if (s == DLX_OK) {
-        assert_target_written(&x->target, result.file_bytes);
-    } else {
-        assert_target_untouched(&x->target);
-        assert_zero(&result.file_bytes, sizeof result - sizeof result.struct_size);
-    }
-    return s;
-}
-
-static void exports(void **state)
-{
-    (void)state;
-    exporting x = {.target = new_target("model.pte")};
-    char checkpoint[1024], what[64];
-    /* Together: both layouts of tensor names, one file and shards, with biases and with norms of heads. */
-    static const struct {
-        const char *family;
-        bool int8;
-    } kinds[] = {{"sdar", true}, {"llada", false}, {"sdar", false}, {"fast_dllm_v2", true}};
-    for (size_t i = 0; i < DLX_COUNT(kinds); i++) {
-        checkpoint_of(checkpoint, kinds[i].family);
-        x.options = tiny_export(checkpoint, x.target.path, kinds[i].int8);
-        snprintf(what, sizeof what, "export %s %s", kinds[i].family, x.options.quantization);
-        every_request_fails(what, run_export, &x);
-    }
-    remove_target(&x.target);
-}
-
-static dlx_status run_resolve(void *ctx, dlx_error *err)
-{
-    char *folder = (char *)1;
-    dlx_status s;
-    WATCHED(s, dlx_resolve_checkpoint(&folder, ctx, err));
-    if (s != DLX_OK) assert_null(folder);
-    if (s == DLX_OK) assert_true(dlx_is_folder(folder) && strstr(folder, "snapshots/abc"));
-    free(folder);
-    return s;
-}
-
-/* A repository of the Hugging Face cache, by name and as a folder. */
-static void finding_checkpoints(void **state)
-{
-    (void)state;
-    copy cache = new_folder();
-    char path[1024], repository[1024], snapshot[1024];
-    path_in(repository, cache.folder, "models--org--name");
-    path_in(path, repository, "snapshots");
-    path_in(snapshot, path, "abc");
-    assert_int_equal(mkdir(repository, 0777) | mkdir(path, 0777) | mkdir(snapshot, 0777), 0);
-    setenv("HF_HUB_CACHE", cache.folder, 1);
-    every_request_fails("find the only snapshot", run_resolve, "org/name");
-    every_request_fails("find a checkpoint in a folder", run_resolve, repository);
-    path_in(path, repository, "refs");
-    assert_int_equal(mkdir(path, 0777), 0);
-    write_text(&cache, "models--org--name/refs/main", "abc\n");
-    every_request_fails("find the revision that refs/main names", run_resolve, "org/name");
-    remove_copy(&cache);
 }
 
 /* ---- models and sessions ----------------------------------------------------------------------------------------- */
@@ -209,6 +134,25 @@ static void close_all(running *r)
     dlx_session_close(r->session);
     dlx_model_close(r->model);
     free(r->logits);
+}
+
+/* Decoders whose cache the runtime takes out of the program. */
+static void models_with_other_caches(void **state)
+{
+    static const char *const forms[] = {"explicit", "state"};
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(forms); i++) {
+        running r;
+        char checkpoint[1024], what[64];
+        dlx_error err = {0};
+        checkpoint_of(checkpoint, "sdar");
+        path_in(r.path, programs.folder, "other_cache.pte");
+        dlx_export_options o = tiny_export(checkpoint, r.path, true);
+        o.kv = forms[i];
+        if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+        snprintf(what, sizeof what, "open a model: %s", forms[i]);
+        every_request_fails(what, run_open_model, &r);
+    }
 }
 
 static void models_and_sessions(void **state)
@@ -771,9 +715,8 @@ static void writing_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(exports),
-        cmocka_unit_test(finding_checkpoints),
         cmocka_unit_test(models_and_sessions),
+        cmocka_unit_test(models_with_other_caches),
         cmocka_unit_test(methods),
         cmocka_unit_test(reading_tokenizer_files),
         cmocka_unit_test(text_and_ids),

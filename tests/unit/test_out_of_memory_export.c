@@ -1,0 +1,107 @@
+/*
+ * Memory runs out at every place where exporting and finding checkpoints ask for it, as in test_out_of_memory.c: a
+ * sentence, an older file as it was, and the same call succeeds afterwards.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "fail_fixture.h"
+#include "fail_memory.h"
+
+#include "base/sizes.h"
+#include "model/checkpoint.h"
+
+typedef struct exporting {
+    dlx_export_options options;
+    target target;
+} exporting;
+
+static dlx_status run_export(void *ctx, dlx_error *err)
+{
+    exporting *x = ctx;
+    dlx_export_result result;
+    dlx_status s;
+    poison(&result, sizeof result);
+    result.struct_size = sizeof result;
+    reset_target(&x->target, !x->target.exists); /* both are tried, in turns */
+    WATCHED(s, dlx_export(&x->options, &result, err));
+    if (s == DLX_OK) {
+        assert_target_written(&x->target, result.file_bytes);
+    } else {
+        assert_target_untouched(&x->target);
+        assert_zero(&result.file_bytes, sizeof result - sizeof result.struct_size);
+    }
+    return s;
+}
+
+static void exports(void **state)
+{
+    (void)state;
+    exporting x = {.target = new_target("model.pte")};
+    char checkpoint[1024], what[64];
+    /* Together: both layouts of tensor names, one file and shards, with biases and with norms of heads. */
+    static const struct {
+        const char *family;
+        bool int8;
+        const char *kv;
+        size_t methods; /* further ones */
+    } kinds[] = {{"sdar", true, "explicit", 0},
+                 {"llada", false, "caller", 1},
+                 {"sdar", false, "state", 0},
+                 {"fast_dllm_v2", true, "caller", 0}};
+    static const int32_t rows[] = {8};
+    for (size_t i = 0; i < DLX_COUNT(kinds); i++) {
+        checkpoint_of(checkpoint, kinds[i].family);
+        x.options = tiny_export(checkpoint, x.target.path, kinds[i].int8);
+        x.options.kv = kinds[i].kv;
+        x.options.method_rows = rows;
+        x.options.n_method_rows = kinds[i].methods;
+        snprintf(what, sizeof what, "export %s %s %s", kinds[i].family, x.options.quantization, kinds[i].kv);
+        every_request_fails(what, run_export, &x);
+    }
+    remove_target(&x.target);
+}
+
+static dlx_status run_resolve(void *ctx, dlx_error *err)
+{
+    char *folder = (char *)1;
+    dlx_status s;
+    WATCHED(s, dlx_resolve_checkpoint(&folder, ctx, err));
+    if (s != DLX_OK) assert_null(folder);
+    if (s == DLX_OK) assert_true(dlx_is_folder(folder) && strstr(folder, "snapshots/abc"));
+    free(folder);
+    return s;
+}
+
+/* A repository of the Hugging Face cache, by name and as a folder. */
+static void finding_checkpoints(void **state)
+{
+    (void)state;
+    copy cache = new_folder();
+    char path[1024], repository[1024], snapshot[1024];
+    path_in(repository, cache.folder, "models--org--name");
+    path_in(path, repository, "snapshots");
+    path_in(snapshot, path, "abc");
+    assert_int_equal(mkdir(repository, 0777) | mkdir(path, 0777) | mkdir(snapshot, 0777), 0);
+    setenv("HF_HUB_CACHE", cache.folder, 1);
+    every_request_fails("find the only snapshot", run_resolve, "org/name");
+    every_request_fails("find a checkpoint in a folder", run_resolve, repository);
+    path_in(path, repository, "refs");
+    assert_int_equal(mkdir(path, 0777), 0);
+    write_text(&cache, "models--org--name/refs/main", "abc\n");
+    every_request_fails("find the revision that refs/main names", run_resolve, "org/name");
+    remove_copy(&cache);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exports),
+        cmocka_unit_test(finding_checkpoints),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
