@@ -42,8 +42,10 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_recipe recipe;
-    const char *metadata;           /* what the file says about it */
-    bool solves;                    /* weights are found by calibration */
+    const char *metadata; /* what the file says about it */
+    const dlx_rounding *rounding;
+    bool measures;                  /* ranges, on calibration data, */
+    dlx_observer observer;          /* by this rule */
     dlx_tokenizer *tokenizer;       /* of the folder, NULL: it has none */
     dlx_export_work work, measured; /* weights, ranges */
     char *ranges;                   /* of static activations, as they go into the file; NULL: there are none */
@@ -63,9 +65,9 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
-    bool measures;
-    DLX_TRY(dlx_export_measures(&measures, o, &x->recipe, err));
-    DLX_TRY(dlx_export_solves(&x->solves, o, measures, err));
+    DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
+    DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
+    x->recipe.clip = x->rounding->clips;
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, err));
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
@@ -183,11 +185,20 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
+    const dlx_rounding *r = x->rounding;
     dlx_methods *m = &x->methods;
-    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, m->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
-    dlx_methods_take_weights(m);
-    return dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, x->tokenizer, o, x->pool,
-                                  err);
+    bool solves = r->scales || r->solves, measures = x->measures && dlx_wants_ranges(m->graph);
+    dlx_calibration c = {.o = o};
+    dlx_status s = solves ? dlx_export_solvable(m->graph, r, err) : DLX_OK;
+    if (s == DLX_OK && (solves || measures))
+        s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->pool, err);
+    if (s == DLX_OK && solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
+    if (s == DLX_OK) dlx_methods_take_weights(m);
+    if (s == DLX_OK)
+        s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
+                                   x->pool, err);
+    dlx_calibration_free(&c);
+    return s;
 }
 
 static dlx_status build(exporter *x, dlx_error *err)

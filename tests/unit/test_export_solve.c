@@ -82,7 +82,7 @@ static dlx_export_options options_of(fixture *f, const char *quantization, const
     o.stage = on_stage;
     o.stage_ctx = o.notice_ctx = &f->w;
     o.notice = on_notice;
-    if (rounding && !strcmp(rounding, "gptq")) o.calibration = f->calibration;
+    if (rounding && strcmp(rounding, "nearest") != 0 && strcmp(rounding, "mse") != 0) o.calibration = f->calibration;
     if (o.calibration) o.calibration_samples = 40;
     return o;
 }
@@ -293,7 +293,7 @@ static void what_contradicts_itself_is_refused(void **state)
     dlx_error problem;
     dlx_export_options o = options_of(&f, "int8", "best");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
-    assert_string_equal(problem.message, "rounding 'best' is not known; expected nearest or gptq");
+    assert_string_equal(problem.message, "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq");
     o = options_of(&f, "none", "gptq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_non_null(strstr(problem.message, "nothing to do"));
@@ -309,7 +309,7 @@ static void what_contradicts_itself_is_refused(void **state)
         if (i == 3) o.calibration_seed = 4;
         if (i == 4) o.work_folder = f.work;
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
-        assert_non_null(strstr(problem.message, "rounding gptq uses it"));
+        assert_non_null(strstr(problem.message, "rounding gptq, awq and awq-gptq use it"));
     }
     o = options_of(&f, "int8", "gptq");
     o.calibration_samples = -1;
