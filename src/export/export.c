@@ -23,6 +23,7 @@
 #include "export/methods.h"
 #include "export/solve.h"
 #include "export/target.h"
+#include "export/tokenizer_folder.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -123,13 +124,6 @@ static void check_block_fits(const exporter *x)
     x->options.notice(x->options.notice_ctx, sentence);
 }
 
-static dlx_status folder_has(bool *there, const char *folder, const char *file, dlx_error *err)
-{
-    char path[4096];
-    *there = false;
-    return dlx_path_join(path, sizeof path, folder, file) ? dlx_fetched_file(there, path, err) : DLX_OK;
-}
-
 /* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table
  * behind them are padding that was never trained. */
 static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
@@ -141,12 +135,6 @@ static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
     return n < f->vocab_size ? n : f->vocab_size;
 }
 
-static dlx_status has_tokenizer(bool *there, const char *folder, dlx_error *err)
-{
-    DLX_TRY(folder_has(there, folder, "tokenizer.json", err));
-    return *there ? DLX_OK : folder_has(there, folder, "vocab.json", err);
-}
-
 /* A folder without a tokenizer gives a program for token ids only, which is said; one whose other files of a tokenizer
  * did not arrive is half fetched. */
 static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
@@ -156,9 +144,9 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
     const char *folder = x->checkpoint.folder;
     char sentence[1024];
     bool there;
-    DLX_TRY(has_tokenizer(&there, folder, err));
+    DLX_TRY(dlx_folder_has_tokenizer(&there, folder, err));
     if (there) return DLX_OK;
-    for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(folder_has(&there, folder, others[i], err));
+    for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(dlx_folder_fetched(&there, folder, others[i], err));
     if (!x->options.notice) return DLX_OK;
     snprintf(
         sentence, sizeof sentence,
@@ -171,14 +159,7 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
 
 static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 {
-    bool present;
-    DLX_TRY(has_tokenizer(&present, x->checkpoint.folder, err));
-    if (!present) return DLX_OK;
-    DLX_TRY(dlx_tokenizer_open_folder_with(&x->tokenizer, x->checkpoint.folder, x->options.chat_template, err));
-    dlx_tokenizer *t = x->tokenizer;
-    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
-    if (mask >= 0 && (uint32_t)mask < t->size && t->kind[mask]) t->mask_id = mask;
-    return DLX_OK;
+    return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
 }
 
 /* What needs calibration: weights that are solved, then ranges of activations. */
