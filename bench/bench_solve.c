@@ -136,15 +136,14 @@ static void find_scales(const options *o, const float *w, size_t n, size_t k, co
     memset(magnitude, 0, k * sizeof *magnitude);
     fill(x, TRIED * k, 3);
     dlx_inputs_add(magnitude, x, k, TRIED, k, on);
-    const dlx_awq_weights layer = {.w = w, .n = n};
+    const dlx_awq_weights layer = {.w = w, .n = n, .grid = {4, o->group}};
     const dlx_awq_search a = {.layer = &layer,
                               .layers = 1,
                               .k = k,
                               .magnitude = magnitude,
                               .x = x,
                               .x_stride = k,
-                              .rows = TRIED,
-                              .grid = {4, o->group}};
+                              .rows = TRIED};
     dlx_awq_result result;
     watch start = look();
     check(dlx_awq_find(s, &result, &a, on, "layer", &err), &err);

@@ -128,7 +128,12 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     if (s == DLX_OK && !v->asked) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (s != DLX_OK) return dlx_cli_fail(&err);
-    if (dlx_cli_export_report(&report, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err) != DLX_OK) {
+    s = dlx_cli_export_report(&report, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err);
+    if (s == DLX_E_LIMIT) { /* the file is good: it says the memory of all its positions instead */
+        dlx_cli_message("note: %s", err.message);
+        s = dlx_cli_export_report(&report, o->output_path, 0, &err);
+    }
+    if (s != DLX_OK) {
         dlx_cli_message("'%s' was written, but it cannot be described: %s", o->output_path, err.message);
         return DLX_CLI_FAILED;
     }
@@ -215,12 +220,13 @@ static const dlx_cli_option options[] = {
     {"quantization-config", DLX_CLI_TEXT, "FILE",
      "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
     {"exclude", DLX_CLI_TEXT, "LIST",
-     "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; * and "
-     "? "
-     "as in a shell",
+     "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; "
+     "patterns as in a shell",
      0, 0},
-    {"rounding", DLX_CLI_TEXT, "nearest|gptq",
-     "how weights of layers become int8 or int4: each on its own, or so that answers to calibration data change least",
+    {"rounding", DLX_CLI_TEXT, "NAME",
+     "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "
+     "answers "
+     "to calibration data change least), awq (inputs scaled by what that data makes of them), awq-gptq",
      0, 0},
     {"calibration", DLX_CLI_TEXT, "FILE",
      "that data as JSON lines: text, prompt and answer, messages or ids (default: the model writes it)", 0, 0},
@@ -234,7 +240,7 @@ static const dlx_cli_option options[] = {
     {"save-ranges", DLX_CLI_TEXT, "FILE", "where the ranges that int8-static measured are written too", 0, 0},
     {"ranges", DLX_CLI_TEXT, "FILE", "such a file, in place of measuring", 0, 0},
     {"work-folder", DLX_CLI_TEXT, "DIR",
-     "where an interrupted gptq goes on from, until the file is complete (default: FILE.work)", 0, 0},
+     "where an interrupted calibration goes on from, until the file is complete (default: FILE.work)", 0, 0},
     {"max-seq-len", DLX_CLI_INT, "N", "positions: prompt and answer together (default: the checkpoint's, at most 2048)",
      1, LONGEST},
     {"max-rows", DLX_CLI_INT, "N", "most rows of one pass (default: max-seq-len; explicit: a block)", 1, LONGEST},

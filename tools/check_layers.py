@@ -37,7 +37,7 @@ ROOMS = {
                                  "graph", "base"),
                       ("decode.h", "status.h", "text.h"), JSON, "measures a checkpoint by its layers"),
     "backends": Room("export", ("quant", "format", "graph", "base"), (), (), "graph to delegate payload"),
-    "quant": Room("export", ("format", "graph", "base"), (), (), "gives weights their forms"),
+    "quant": Room("export", ("solve", "format", "graph", "base"), (), (), "gives weights their forms"),
     "solve": Room("export", ("kernels", "base"), (), (), "finds quantised weights: GPTQ, AWQ"),
     "model": Room("export", ("format/json", "format", "graph", "base"), ("decode.h", "status.h"), JSON,
                   "families: config and tensors to graph"),

@@ -55,9 +55,12 @@ typedef struct dlx_export_options {
     const char *quantization_config;
     const char *exclude; /* "a, b": patterns, as above, of weights that stay float32, whatever else is said; or NULL */
     /*
-     * How weights of layers become int8 or int4: NULL or "nearest": each on its own; "gptq": so that the layers'
-     * answers to calibration data change least (GPTQ, with scales that clip where that costs least). That data is lines
-     * of JSON in the file `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
+     * How weights become int8 or int4: NULL or "nearest": each on its own; "mse": with the scale of each row or group
+     * that misses its weights least, which may clip. Those of layers with calibration data, the others as "mse":
+     * "gptq": so that the layers' answers to the data change least (GPTQ); "awq": inputs of the layers are scaled by
+     * what the data makes of them, and the scales folded into norms and neighbours (AWQ), then rounded; "awq-gptq":
+     * scaled, then GPTQ. Scales are not for int8-static (DLX_E_INVALID). The data is lines of JSON in the file
+     * `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
      * was cancelled or killed goes on from there when it is called again.
      */

@@ -8,21 +8,14 @@
 #include "solve/factor.h"
 #include "solve/grid.h"
 
-enum { INPUTS = 4 };
 static const float damping = 0.01f; /* the error is measured without it */
-
-/* Which of a layer's inputs a linear reads. */
-static const int reads[DLX_LAYER_LINEARS] = {
-    [DLX_LAYER_Q] = 0,    [DLX_LAYER_K] = 0,  [DLX_LAYER_V] = 0,    [DLX_LAYER_O] = 1,
-    [DLX_LAYER_GATE] = 2, [DLX_LAYER_UP] = 2, [DLX_LAYER_DOWN] = 3,
-};
 
 typedef struct meter {
     dlx_layerwise *w;
     dlx_kernels kernels;
     dlx_solve_on on;
-    dlx_hessian hessian[INPUTS];
-    dlx_factor factor[INPUTS];
+    dlx_hessian hessian[DLX_LINEAR_INPUTS];
+    dlx_factor factor[DLX_LINEAR_INPUTS];
     float *weights, *off; /* [n, k] of a linear, and what rounding takes from it */
     void *codes, *scales;
     size_t most; /* n * k of the largest linear of the layer */
@@ -31,15 +24,12 @@ typedef struct meter {
     dlx_error *err;
 } meter;
 
-static bool is_first(int linear)
-{
-    return !linear || reads[linear] != reads[linear - 1];
-}
-
 static dlx_status add_rows(void *ctx, const dlx_linear_rows *l, dlx_error *err)
 {
     meter *m = ctx;
-    return is_first(l->linear) ? dlx_hessian_add(&m->hessian[reads[l->linear]], l->x, l->n_in, l->rows, err) : DLX_OK;
+    return dlx_linear_first(l->linear)
+               ? dlx_hessian_add(&m->hessian[dlx_linear_input(l->linear)], l->x, l->n_in, l->rows, err)
+               : DLX_OK;
 }
 
 /* ---- one weight ------------------------------------------------------------------------------------------------- */
@@ -110,7 +100,7 @@ static bool measured(const dlx_weight_errors *w, const dlx_weight_form *f)
 static dlx_status measure_weight(meter *m, int linear)
 {
     const dlx_value *v = dlx_layerwise_weight(m->w, linear);
-    const dlx_factor *factor = &m->factor[reads[linear]];
+    const dlx_factor *factor = &m->factor[dlx_linear_input(linear)];
     dlx_weight_errors w = {.name = v->name, .tensor = v->source.tensor, .n = (size_t)v->dim[0], .k = (size_t)v->dim[1]};
     const dlx_weight_form *f;
     DLX_TRY(dlx_const_collect(v, m->on.pool, m->weights, m->err));
@@ -141,7 +131,7 @@ static dlx_status make_room(meter *m)
 
 static void leave_layer(meter *m)
 {
-    for (int i = 0; i < INPUTS; i++) {
+    for (int i = 0; i < DLX_LINEAR_INPUTS; i++) {
         dlx_hessian_free(&m->hessian[i]);
         dlx_factor_free(&m->factor[i]);
         m->factor[i] = (dlx_factor){.k = 0};
@@ -160,14 +150,16 @@ static dlx_status measure_layer(meter *m, int32_t layer)
     DLX_TRY(make_room(m));
     for (int i = 0; i < DLX_LAYER_LINEARS; i++) {
         const dlx_value *v = dlx_layerwise_weight(m->w, i);
-        if (is_first(i)) DLX_TRY(dlx_hessian_begin(&m->hessian[reads[i]], (size_t)v->dim[1], &m->on, v->name, m->err));
+        if (dlx_linear_first(i))
+            DLX_TRY(dlx_hessian_begin(&m->hessian[dlx_linear_input(i)], (size_t)v->dim[1], &m->on, v->name, m->err));
     }
     DLX_TRY(dlx_layerwise_run(m->w, DLX_LAYERWISE_ADVANCE, add_rows, m, m->err));
     for (int i = 0; i < DLX_LAYER_LINEARS; i++) {
         const dlx_value *v = dlx_layerwise_weight(m->w, i);
-        if (is_first(i)) {
-            DLX_TRY(dlx_hessian_finish(&m->hessian[reads[i]], m->err));
-            DLX_TRY(dlx_factor_make(&m->factor[reads[i]], &m->hessian[reads[i]], &o, &m->on, v->name, m->err));
+        if (dlx_linear_first(i)) {
+            DLX_TRY(dlx_hessian_finish(&m->hessian[dlx_linear_input(i)], m->err));
+            DLX_TRY(dlx_factor_make(&m->factor[dlx_linear_input(i)], &m->hessian[dlx_linear_input(i)], &o, &m->on,
+                                    v->name, m->err));
         }
         DLX_TRY(measure_weight(m, i));
     }

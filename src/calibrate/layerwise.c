@@ -1,5 +1,6 @@
 #include "calibrate/layerwise.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,11 @@ enum {
     LAYER_OUTPUTS = 3 + 2 * DLX_LAYER_LINEARS,
 };
 static const uint64_t default_memory = 1ull << 30;
+
+const dlx_linear_readers dlx_linear_inputs[DLX_LINEAR_INPUTS] = {{DLX_LAYER_Q, DLX_LAYER_O},
+                                                                 {DLX_LAYER_O, DLX_LAYER_GATE},
+                                                                 {DLX_LAYER_GATE, DLX_LAYER_DOWN},
+                                                                 {DLX_LAYER_DOWN, DLX_LAYER_LINEARS}};
 
 struct dlx_layerwise {
     const dlx_checkpoint *c;
@@ -43,6 +49,18 @@ struct dlx_layerwise {
     int32_t layer; /* -1: none */
     size_t node[DLX_LAYER_LINEARS];
 };
+
+int dlx_linear_input(int linear)
+{
+    int i = 0;
+    while (i + 1 < DLX_LINEAR_INPUTS && linear >= dlx_linear_inputs[i].end) i++;
+    return i;
+}
+
+bool dlx_linear_first(int linear)
+{
+    return dlx_linear_inputs[dlx_linear_input(linear)].first == linear;
+}
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
@@ -220,7 +238,7 @@ static dlx_status take_small(dlx_graph *g, dlx_error *err)
         bool packed = false;
         for (size_t k = 0; k < g->n_nodes; k++)
             packed = packed || (g->nodes[k].op == DLX_OP_LINEAR && g->nodes[k].in[1] == i);
-        if (v->kind != DLX_VALUE_CONST || packed || !v->source.file) continue;
+        if (v->kind != DLX_VALUE_CONST || packed || (!v->source.file && !v->source.tensor)) continue;
         dlx_shape shape = dlx_value_shape(v);
         size_t bytes = (size_t)dlx_shape_elements(&shape) * sizeof(float);
         void *data = dlx_arena_alloc(&g->arena, bytes);
@@ -229,13 +247,6 @@ static dlx_status take_small(dlx_graph *g, dlx_error *err)
         v->source = (dlx_const_source){.data = data, .bytes = bytes, .stored = DLX_F32};
     }
     return DLX_OK;
-}
-
-static dlx_status prepare(dlx_layerwise *w, dlx_graph *g, dlx_error *err)
-{
-    dlx_program_options o = {.limit = w->o.limit, .pool = w->o.pool};
-    DLX_TRY(take_small(g, err));
-    return dlx_program_prepare(&w->program, g, &o, err);
 }
 
 static dlx_status open_executor(dlx_layerwise *w, dlx_error *err)
@@ -273,14 +284,11 @@ static dlx_status bind_layer(dlx_layerwise *w, dlx_error *err)
                : dlx_fail(err, DLX_E_INTERNAL, "a layer has %zu linears; expected %d", n, DLX_LAYER_LINEARS);
 }
 
-dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err)
+/* Takes over *g. */
+static dlx_status load(dlx_layerwise *w, int32_t layer, dlx_graph *g, dlx_error *err)
 {
-    dlx_graph g;
-    unload(w);
-    dlx_graph_init(&g);
-    dlx_status s = dlx_build_layer(&g, w->c, layer, w->o.pass_rows, w->samples->longest, err);
-    if (s == DLX_OK) s = prepare(w, &g, err);
-    dlx_graph_free(&g);
+    dlx_program_options o = {.limit = w->o.limit, .pool = w->o.pool};
+    dlx_status s = dlx_program_prepare(&w->program, g, &o, err);
     if (s == DLX_OK) s = bind_layer(w, err);
     if (s == DLX_OK)
         w->layer = layer;
@@ -289,17 +297,37 @@ dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err)
     return s;
 }
 
+dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err)
+{
+    dlx_graph g;
+    unload(w);
+    dlx_graph_init(&g);
+    dlx_status s = dlx_build_layer(&g, w->c, layer, w->o.pass_rows, w->samples->longest, err);
+    if (s == DLX_OK) s = take_small(&g, err);
+    if (s == DLX_OK) s = load(w, layer, &g, err);
+    dlx_graph_free(&g);
+    return s;
+}
+
 dlx_status dlx_layerwise_load_graph(dlx_layerwise *w, int32_t layer, dlx_graph *g, dlx_error *err)
 {
-    dlx_program_options o = {.limit = w->o.limit, .pool = w->o.pool};
     unload(w);
-    dlx_status s = dlx_program_prepare(&w->program, g, &o, err);
-    if (s == DLX_OK) s = bind_layer(w, err);
-    if (s == DLX_OK)
-        w->layer = layer;
-    else
-        unload(w);
-    return s;
+    return load(w, layer, g, err);
+}
+
+float *dlx_layerwise_small(dlx_layerwise *w, const char *name, size_t *n)
+{
+    const dlx_graph *g = &w->program.g;
+    char whole[64];
+    snprintf(whole, sizeof whole, "layers.%d.%s", w->layer, name);
+    for (size_t i = 0; i < g->n_values; i++) {
+        const dlx_value *v = &g->values[i];
+        if (v->kind != DLX_VALUE_CONST || !v->name || strcmp(v->name, whole) || v->rank != 1) continue;
+        *n = (size_t)v->dim[0];
+        /* take_small's memory, or a copy of it: constant for those who run the program. */
+        return (float *)(uintptr_t)v->source.data;
+    }
+    return NULL;
 }
 
 const dlx_value *dlx_layerwise_weight(const dlx_layerwise *w, int linear)
@@ -531,6 +559,7 @@ dlx_status dlx_layerwise_head(dlx_layerwise *w, const uint8_t *wanted, dlx_logit
 {
     int64_t all = w->c->lm_head->dim[0], most = (int64_t)(HEAD_BYTES / (w->width * sizeof(float)));
     if (most < 1) most = 1;
+    dlx_program_options o = {.limit = w->o.limit, .pool = w->o.pool};
     dlx_status s = DLX_OK;
     for (int64_t first = 0, n; s == DLX_OK && first < all; first += n) {
         dlx_graph g;
@@ -538,7 +567,8 @@ dlx_status dlx_layerwise_head(dlx_layerwise *w, const uint8_t *wanted, dlx_logit
         unload(w);
         dlx_graph_init(&g);
         s = dlx_build_head(&g, w->c, w->o.pass_rows, first, n, err);
-        if (s == DLX_OK) s = prepare(w, &g, err);
+        if (s == DLX_OK) s = take_small(&g, err);
+        if (s == DLX_OK) s = dlx_program_prepare(&w->program, &g, &o, err);
         dlx_graph_free(&g);
         if (s == DLX_OK) s = open_executor(w, err);
         if (s == DLX_OK) s = head_piece(w, wanted, first, n, visit, ctx, err);

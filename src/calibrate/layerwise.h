@@ -61,6 +61,18 @@ typedef struct dlx_linear_rows {
 /* Linears of a pass come in the order of dlx_layer_linear. Those that share an input get the same x. */
 typedef dlx_status (*dlx_linear_fn)(void *ctx, const dlx_linear_rows *rows, dlx_error *err);
 
+/* Linears [first, end) that read the same rows: the norm's before attention, attention's, the MLP's norm's, and the
+ * products of gate and up. */
+enum { DLX_LINEAR_INPUTS = 4 };
+typedef struct dlx_linear_readers {
+    int first, end;
+} dlx_linear_readers;
+extern const dlx_linear_readers dlx_linear_inputs[DLX_LINEAR_INPUTS];
+/* The one that a linear reads, */
+int dlx_linear_input(int linear);
+/* and whether it is the first of those that do: the visitor that rows of inputs are taken from. */
+bool dlx_linear_first(int linear);
+
 /* Reads the weights of a layer, in place of those of another. */
 dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err);
 /* A layer in other forms, in place of that of the checkpoint: hidden [T,width], positions [T], keys and values [P,..]
@@ -69,6 +81,9 @@ dlx_status dlx_layerwise_load(dlx_layerwise *w, int32_t layer, dlx_error *err);
 dlx_status dlx_layerwise_load_graph(dlx_layerwise *w, int32_t layer, dlx_graph *g, dlx_error *err);
 /* Replaces weights of the loaded layer: [n_out, n_in]. */
 dlx_status dlx_layerwise_replace(dlx_layerwise *w, int linear, const float *weights, dlx_error *err);
+/* A norm's weights or a bias of the loaded layer [*n], by its name behind the layer's ("attn_norm.weight", "v.bias");
+ * NULL: it has none. They may be changed; those of a linear's bias count from its next dlx_layerwise_replace on. */
+float *dlx_layerwise_small(dlx_layerwise *w, const char *name, size_t *n);
 /* The constant behind a linear of the loaded layer: its name, shape and source. */
 const dlx_value *dlx_layerwise_weight(const dlx_layerwise *w, int linear);
 

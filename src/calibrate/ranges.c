@@ -71,21 +71,14 @@ typedef struct meter {
     dlx_pool *pool;
     dlx_histogram *of; /* [2 * DLX_LAYER_LINEARS] input and output of each linear */
     dlx_histogram *scratch;
-    const float *last;             /* input that was counted last */
-    int shares[DLX_LAYER_LINEARS]; /* the linear whose input is this one's */
 } meter;
 
 static dlx_status measure_linear(void *ctx, const dlx_linear_rows *l, dlx_error *err)
 {
     meter *m = ctx;
     (void)err;
-    if (l->linear > 0 && l->x == m->last) {
-        m->shares[l->linear] = m->shares[l->linear - 1];
-    } else {
-        m->shares[l->linear] = l->linear;
+    if (dlx_linear_first(l->linear))
         dlx_histogram_add(&m->of[2 * l->linear], l->x, l->rows * l->n_in, m->pool, m->scratch);
-    }
-    m->last = l->x;
     dlx_histogram_add(&m->of[2 * l->linear + 1], l->y, l->rows * l->n_out, m->pool, m->scratch);
     return DLX_OK;
 }
@@ -99,7 +92,8 @@ static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32
     for (int i = 0; i < DLX_LAYER_LINEARS; i++)
         for (int output = 0; output < 2; output++) {
             name_of(name, sizeof name, layer, i, output);
-            DLX_TRY(add(r, name, dlx_observed(&m->of[2 * (output ? i : m->shares[i]) + output], r->observer), err));
+            int from = output ? i : dlx_linear_inputs[dlx_linear_input(i)].first;
+            DLX_TRY(add(r, name, dlx_observed(&m->of[2 * from + output], r->observer), err));
         }
     return DLX_OK;
 }

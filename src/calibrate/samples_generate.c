@@ -310,3 +310,10 @@ dlx_status dlx_samples_generate(dlx_samples *out, const dlx_checkpoint *c, const
     if (s != DLX_OK && err) *err = local;
     return s;
 }
+
+dlx_status dlx_samples_make(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
+                            const dlx_samples_options *options, const dlx_layerwise_options *run, dlx_error *err)
+{
+    return path ? dlx_samples_read(out, path, c, tokenizer, options, err)
+                : dlx_samples_generate(out, c, tokenizer, options, run, err);
+}

@@ -19,5 +19,8 @@ enum { DLX_WRITTEN_TEXTS = 32, DLX_WRITTEN_TOKENS = 64 }; /* at most; each text 
  * DLX_E_UNSUPPORTED. */
 dlx_status dlx_samples_generate(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                                 const dlx_samples_options *options, const dlx_layerwise_options *run, dlx_error *err);
+/* dlx_samples_read of `path`, or without one (NULL) dlx_samples_generate. */
+dlx_status dlx_samples_make(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
+                            const dlx_samples_options *options, const dlx_layerwise_options *run, dlx_error *err);
 
 #endif

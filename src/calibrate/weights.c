@@ -7,16 +7,8 @@
 #include "base/io.h"
 #include "base/memory.h"
 #include "base/sizes.h"
+#include "calibrate/scales.h"
 #include "quant/quant.h"
-
-/* Linears that read the same rows. */
-static const struct {
-    int first, end;
-} inputs[] = {{DLX_LAYER_Q, DLX_LAYER_O},
-              {DLX_LAYER_O, DLX_LAYER_GATE},
-              {DLX_LAYER_GATE, DLX_LAYER_DOWN},
-              {DLX_LAYER_DOWN, DLX_LAYER_LINEARS}};
-enum { INPUTS = 4 };
 
 typedef struct solver {
     const dlx_weights_options *o;
@@ -25,13 +17,14 @@ typedef struct solver {
     dlx_kernels kernels;
     dlx_solve_on on;
     int32_t layer;
-    dlx_hessian hessian[INPUTS];
-    bool wanted[INPUTS]; /* by this run over the samples */
-    dlx_grid grid[DLX_LAYER_LINEARS];
-    bool becomes[DLX_LAYER_LINEARS]; /* something else than it is */
-    /* What is written of the layer: codes and scales of each linear, in memory until all are there. */
+    dlx_hessian hessian[DLX_LINEAR_INPUTS];
+    bool wanted[DLX_LINEAR_INPUTS]; /* by this run over the samples */
+    dlx_layer_grids grids;
+    dlx_layer_scales scales; /* none: NULLs */
+    /* What is written of the layer: codes and scales of each linear, and what scales were folded into; in memory until
+     * all are there. */
     dlx_arena arena;
-    dlx_st_tensor tensors[2 * DLX_LAYER_LINEARS];
+    dlx_st_tensor tensors[2 * DLX_LAYER_LINEARS + DLX_SCALED_SMALL];
     size_t n_tensors;
     dlx_error *err;
 } solver;
@@ -46,16 +39,15 @@ static dlx_status no_memory(solver *s, const char *name)
 static dlx_status add_rows(void *ctx, const dlx_linear_rows *l, dlx_error *err)
 {
     solver *s = ctx;
-    for (int i = 0; i < INPUTS; i++)
-        if (inputs[i].first == l->linear && s->wanted[i])
-            return dlx_hessian_add(&s->hessian[i], l->x, l->n_in, l->rows, err);
-    return DLX_OK;
+    int i = dlx_linear_input(l->linear);
+    if (!dlx_linear_first(l->linear) || !s->wanted[i]) return DLX_OK;
+    return dlx_hessian_add(&s->hessian[i], l->x, l->n_in, l->rows, err);
 }
 
 static bool any_becomes(const solver *s, int i)
 {
-    for (int k = inputs[i].first; k < inputs[i].end; k++)
-        if (s->becomes[k]) return true;
+    for (int k = dlx_linear_inputs[i].first; k < dlx_linear_inputs[i].end; k++)
+        if (s->grids.becomes[k]) return true;
     return false;
 }
 
@@ -65,7 +57,7 @@ static dlx_status collect(solver *s, int first, int end)
     bool any = false;
     memset(s->wanted, 0, sizeof s->wanted);
     for (int i = first; i < end; i++) {
-        const dlx_value *v = dlx_layerwise_weight(s->w, inputs[i].first);
+        const dlx_value *v = dlx_layerwise_weight(s->w, dlx_linear_inputs[i].first);
         if (!any_becomes(s, i)) continue;
         any = s->wanted[i] = true;
         DLX_TRY(dlx_hessian_begin(&s->hessian[i], (size_t)v->dim[1], &s->on, v->name, s->err));
@@ -107,16 +99,20 @@ static dlx_status make_room(solver *s, dlx_gridded *out, dlx_grid g, const dlx_v
     return DLX_OK;
 }
 
+/* `f` NULL: they are rounded. */
 static dlx_status solve_linear(solver *s, int linear, const dlx_factor *f, float *weights)
 {
     const dlx_value *v = dlx_layerwise_weight(s->w, linear);
     size_t n = (size_t)v->dim[0], k = (size_t)v->dim[1];
-    dlx_gptq_options o = {.grid = s->grid[linear], .clip = s->o->clip, .static_groups = s->o->static_groups};
-    dlx_gptq_result result, *wanted = s->o->solved ? &result : NULL;
+    dlx_gptq_options o = {.grid = s->grids.grid[linear], .clip = s->o->clip, .static_groups = s->o->static_groups};
+    const float *importance = s->scales.importance[dlx_linear_input(linear)];
+    dlx_gptq_result result = {0}, *wanted = s->o->solved ? &result : NULL;
     dlx_gridded gridded;
     DLX_TRY(dlx_const_collect(v, s->on.pool, weights, s->err));
+    dlx_layer_scales_fold(&s->scales, linear, weights, n, k, &s->on);
     DLX_TRY(make_room(s, &gridded, o.grid, v));
-    DLX_TRY(dlx_gptq(&gridded, wanted, f, weights, n, &o, &s->on, v->name, s->err));
+    DLX_TRY(f ? dlx_gptq(&gridded, wanted, f, weights, n, &o, &s->on, v->name, s->err)
+              : dlx_grid_round(&gridded, weights, n, k, o.grid, o.clip, importance, &s->on, v->name, s->err));
     dlx_grid_restore(weights, &gridded, n, k, o.grid, &s->on);
     DLX_TRY(dlx_layerwise_replace(s->w, linear, weights, s->err));
     if (!wanted) return DLX_OK;
@@ -125,31 +121,57 @@ static dlx_status solve_linear(solver *s, int linear, const dlx_factor *f, float
                          .k = k,
                          .grid = o.grid,
                          .relative = result.energy > 0 ? result.error / result.energy : 0,
-                         .damping = f->damping};
+                         .damping = f ? f->damping : 0};
     s->o->solved(s->o->solved_ctx, &solved);
     return DLX_OK;
 }
 
 /* The linears that read input i. */
-static dlx_status solve_input(solver *s, int i)
+static dlx_status solve_readers(solver *s, int i, const dlx_factor *f)
 {
-    const char *name = dlx_layerwise_weight(s->w, inputs[i].first)->name;
-    dlx_factor f;
+    dlx_linear_readers r = dlx_linear_inputs[i];
     size_t most = 0;
-    if (!s->wanted[i]) return DLX_OK;
-    for (int k = inputs[i].first; k < inputs[i].end; k++) {
+    for (int k = r.first; k < r.end; k++) {
         const dlx_value *v = dlx_layerwise_weight(s->w, k);
         size_t all = (size_t)v->dim[0] * (size_t)v->dim[1];
-        if (s->becomes[k] && all > most) most = all;
+        if (s->grids.becomes[k] && all > most) most = all;
     }
-    DLX_TRY(dlx_factor_make(&f, &s->hessian[i], &s->o->factor, &s->on, name, s->err));
     float *weights = dlx_mem_array(NULL, most, sizeof *weights);
-    dlx_status status = weights ? DLX_OK : no_memory(s, name);
-    for (int k = inputs[i].first; status == DLX_OK && k < inputs[i].end; k++)
-        if (s->becomes[k]) status = solve_linear(s, k, &f, weights);
+    dlx_status status = weights ? DLX_OK : no_memory(s, dlx_layerwise_weight(s->w, r.first)->name);
+    for (int k = r.first; status == DLX_OK && k < r.end; k++)
+        if (s->grids.becomes[k]) status = solve_linear(s, k, f, weights);
     dlx_mem_free(NULL, weights, most, sizeof *weights);
+    return status;
+}
+
+static dlx_status solve_input(solver *s, int i)
+{
+    const char *name = dlx_layerwise_weight(s->w, dlx_linear_inputs[i].first)->name;
+    dlx_factor f;
+    if (!any_becomes(s, i)) return DLX_OK;
+    if (s->o->round_only) return solve_readers(s, i, NULL);
+    DLX_TRY(dlx_factor_make(&f, &s->hessian[i], &s->o->factor, &s->on, name, s->err));
+    dlx_status status = solve_readers(s, i, &f);
     dlx_factor_free(&f);
     return status;
+}
+
+/* Norms and biases that scales were folded into, as they are now. */
+static dlx_status keep_small(solver *s)
+{
+    for (int i = 0; i < DLX_SCALED_SMALL; i++) {
+        char name[64];
+        size_t n;
+        const float *from = dlx_layerwise_small(s->w, dlx_scaled_small[i], &n);
+        if (!from || !dlx_layer_scales_changed(&s->scales, i)) continue;
+        snprintf(name, sizeof name, "layers.%d.%s", s->layer, dlx_scaled_small[i]);
+        char *kept = dlx_arena_strndup(&s->arena, name, strlen(name));
+        float *to = dlx_arena_array(&s->arena, n, sizeof *to);
+        if (!kept || !to) return no_memory(s, name);
+        memcpy(to, from, n * sizeof *to);
+        add_tensor(s, kept, DLX_F32, (int64_t)n, 0, to, (uint64_t)n * sizeof *to);
+    }
+    return DLX_OK;
 }
 
 /* ---- one layer -------------------------------------------------------------------------------------------------- */
@@ -159,8 +181,8 @@ static dlx_status choose_grids(solver *s)
     for (int i = 0; i < DLX_LAYER_LINEARS; i++) {
         const dlx_value *v = dlx_layerwise_weight(s->w, i);
         size_t n = (size_t)v->dim[0], k = (size_t)v->dim[1];
-        s->becomes[i] = s->o->grid(s->o->grid_ctx, v->name, n, k, &s->grid[i]);
-        if (s->becomes[i]) DLX_TRY(dlx_grid_check(s->grid[i], k, v->name, s->err));
+        s->grids.becomes[i] = s->o->grid(s->o->grid_ctx, v->name, n, k, &s->grids.grid[i]);
+        if (s->grids.becomes[i]) DLX_TRY(dlx_grid_check(s->grids.grid[i], k, v->name, s->err));
     }
     return DLX_OK;
 }
@@ -189,13 +211,18 @@ static dlx_status write_layer(solver *s)
     return status;
 }
 
-static dlx_status solve_layer(solver *s)
+static dlx_status solve_layer(solver *s, const dlx_checkpoint *c, uint64_t rows)
 {
+    bool one_by_one = s->o->one_by_one && !s->o->round_only;
     DLX_TRY(dlx_layerwise_load(s->w, s->layer, s->err));
     DLX_TRY(choose_grids(s));
-    if (!s->o->one_by_one) DLX_TRY(collect(s, 0, INPUTS));
-    for (int i = 0; i < INPUTS; i++) {
-        if (s->o->one_by_one) DLX_TRY(collect(s, i, i + 1));
+    if (s->o->scale_inputs) {
+        DLX_TRY(dlx_layer_scales_find(&s->scales, s->w, c, rows, &s->grids, s->o->clip, &s->on, s->err));
+        DLX_TRY(keep_small(s));
+    }
+    if (!one_by_one && !s->o->round_only) DLX_TRY(collect(s, 0, DLX_LINEAR_INPUTS));
+    for (int i = 0; i < DLX_LINEAR_INPUTS; i++) {
+        if (one_by_one) DLX_TRY(collect(s, i, i + 1));
         DLX_TRY(solve_input(s, i));
     }
     DLX_TRY(write_layer(s));
@@ -208,8 +235,9 @@ static dlx_status solve_all(solver *s, const dlx_checkpoint *c, const dlx_sample
     DLX_TRY(dlx_work_start(s->work, s->w, samples->rows, width, s->err));
     for (s->layer = s->work->done; s->layer < c->shape.layers; s->layer++) {
         s->n_tensors = 0;
-        dlx_status status = solve_layer(s);
-        for (int i = 0; i < INPUTS; i++) dlx_hessian_free(&s->hessian[i]);
+        dlx_status status = solve_layer(s, c, samples->rows);
+        dlx_layer_scales_free(&s->scales);
+        for (int i = 0; i < DLX_LINEAR_INPUTS; i++) dlx_hessian_free(&s->hessian[i]);
         dlx_arena_free(&s->arena);
         if (status != DLX_OK) return status;
         DLX_TRY(dlx_work_save(s->work, s->w, samples->rows, width, s->layer + 1, s->err));
@@ -262,6 +290,13 @@ void dlx_precomputed_close(dlx_precomputed *p)
     for (size_t i = 0; i < p->n; i++) dlx_safetensors_close(&p->files[i]);
     dlx_arena_free(&p->arena);
     memset(p, 0, sizeof *p);
+}
+
+size_t dlx_precomputed_count(const dlx_precomputed *p)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n; i++) n += p->files[i].n_tensors;
+    return n;
 }
 
 static const dlx_st_tensor *find(const dlx_precomputed *p, const char *name)

@@ -1,11 +1,17 @@
 /*
- * Weights of a checkpoint's layers onto a grid by GPTQ, layer by layer: the rows that go into a layer's linears, as
- * they are with all layers before it quantised, become Hessians; each linear is solved against its own; the layer is
- * run again with what its weights became, and the next one sees that.
+ * Weights of a checkpoint's layers onto a grid, layer by layer, each on the rows that come out of the layers before it
+ * as they have become. Of a layer, in this order, what is asked for:
  *
- * Codes and scales go to the work folder, a file for each layer, with the names that the exporter's graph gives them.
- * Memory beside that of dlx_layerwise: Hessians (k * k floats each; of all four inputs of a layer, or with `one_by_one`
- * of one at a time), the floats of one linear, and the codes of a layer until they are written.
+ *   scales   inputs are scaled (calibrate/scales.h), and the layer goes on with what they are folded into
+ *   codes    by GPTQ: the rows that go into its linears become Hessians, each linear is solved against its own. Or
+ *            rounded, with scales that clip where that costs least, inputs counting by the sum of their squares
+ *
+ * and the layer is run once more with what its weights became, for the next one.
+ *
+ * Codes and scales, and norms and biases that scales were folded into, go to the work folder, a file for each layer,
+ * with the names that the exporter's graph gives them. Memory beside that of dlx_layerwise: for GPTQ Hessians (k * k
+ * floats each; of all four inputs of a layer, or with `one_by_one` of one at a time) and the floats of one linear; for
+ * scales what dlx_layer_scales_find takes, before that; and the codes of a layer until they are written.
  */
 #ifndef DLX_CALIBRATE_WEIGHTS_H
 #define DLX_CALIBRATE_WEIGHTS_H
@@ -21,8 +27,9 @@ typedef struct dlx_solved {
     const char *name; /* "layers.3.down.weight" */
     size_t n, k;
     dlx_grid grid;
-    double relative; /* |X (w - q)|^2 / |X w|^2; 0 where X w is 0 */
-    float damping;   /* that was enough */
+    /* GPTQ: |X (w - q)|^2 / |X w|^2, 0 where X w is 0, and the damping that was enough. Rounded: 0 and 0. */
+    double relative;
+    float damping;
 } dlx_solved;
 
 typedef struct dlx_weights_options {
@@ -31,11 +38,13 @@ typedef struct dlx_weights_options {
     void *grid_ctx;
     void (*solved)(void *ctx, const dlx_solved *what); /* may be NULL */
     void *solved_ctx;
+    bool scale_inputs;
+    bool round_only; /* no GPTQ: needs scale_inputs, which knows how much inputs count */
     dlx_factor_options factor;
     dlx_clip clip;
     bool static_groups;
     /* A run over the samples for each of the four inputs of a layer: rows are those behind what the linears before have
-     * become already. Five runs a layer, else two. */
+     * become already. Five runs a layer, else two; scales take one more, rounding one less. */
     bool one_by_one;
 } dlx_weights_options;
 
@@ -55,6 +64,8 @@ typedef struct dlx_precomputed {
 /* Opens what is there of layers 0 .. layers - 1. */
 dlx_status dlx_precomputed_open(dlx_precomputed *out, const dlx_work *work, int32_t layers, dlx_error *err);
 void dlx_precomputed_close(dlx_precomputed *p); /* fine on zeros */
+/* How many tensors there are. */
+size_t dlx_precomputed_count(const dlx_precomputed *p);
 /* Every constant of the graph that has a precomputed tensor of its name and size is read from there. *n: how many. The
  * files must stay open as long as the graph's constants are read. */
 dlx_status dlx_precomputed_apply(const dlx_precomputed *p, dlx_graph *g, size_t *n, dlx_error *err);

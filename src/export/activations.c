@@ -5,19 +5,13 @@
 
 #include "quant/quant.h"
 
-static bool is_static(const dlx_recipe *r)
+dlx_status dlx_export_measures(bool *measures, dlx_observer *observer, const dlx_export_options *o,
+                               const dlx_recipe *recipe, dlx_error *err)
 {
-    bool yes = r->body->activations == DLX_QS8 || r->head->activations == DLX_QS8;
-    for (size_t i = 0; i < r->n_rules; i++) yes = yes || r->rules[i].form->activations == DLX_QS8;
-    return yes;
-}
-
-dlx_status dlx_export_measures(bool *measures, const dlx_export_options *o, const dlx_recipe *recipe, dlx_error *err)
-{
-    dlx_observer observer;
-    *measures = is_static(recipe) && !o->ranges;
-    DLX_TRY(dlx_observer_find(&observer, o->observer, err));
-    if (!is_static(recipe) && (o->ranges || o->save_ranges || o->observer))
+    bool is_static = dlx_recipe_is_static(recipe);
+    *measures = is_static && !o->ranges;
+    DLX_TRY(dlx_observer_find(observer, o->observer, err));
+    if (!is_static && (o->ranges || o->save_ranges || o->observer))
         return dlx_fail(err, DLX_E_INVALID,
                         "ranges of activations were asked for, but no weight is int8-static, which alone has them");
     if (o->ranges && o->observer)
@@ -27,67 +21,17 @@ dlx_status dlx_export_measures(bool *measures, const dlx_export_options *o, cons
     return DLX_OK;
 }
 
-typedef struct measuring {
-    const dlx_export_options *o;
-    const char *stage;
-    uint64_t done, total; /* rows through a layer; total 0: not known */
-} measuring;
-
-static bool tick(void *ctx, uint64_t rows)
-{
-    measuring *m = ctx;
-    m->done += rows;
-    return !m->o->stage || m->o->stage(m->o->stage_ctx, m->stage, m->done, m->total);
-}
-
 /* With the work folder, which is told apart by everything that ranges depend on. */
-static dlx_status measure_in(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
-                             const char *folder, dlx_observer observer, const dlx_layerwise_options *run, measuring *m,
-                             dlx_error *err)
+static dlx_status measure(dlx_ranges *out, dlx_export_work *work, dlx_calibration *c, dlx_observer observer,
+                          dlx_error *err)
 {
     static const char code[] = "ranges, 1";
-    uint64_t of_samples = dlx_samples_fingerprint(samples), print = dlx_work_checkpoint(c);
     const char *rule = dlx_observer_name(observer);
-    dlx_layerwise_options here = *run;
-    print = dlx_work_print(print, code, sizeof code);
-    print = dlx_work_print(print, rule, strlen(rule));
-    print = dlx_work_print(print, &of_samples, sizeof of_samples);
-    DLX_TRY(dlx_work_open(work, folder, print, err));
-    here.folder = folder;
-    m->stage = "ranges";
-    m->total = samples->rows * (uint64_t)c->shape.layers;
-    m->done = samples->rows * (uint64_t)work->done;
-    return dlx_ranges_measure(out, work, c, samples, observer, &here, err);
-}
-
-static dlx_status interrupted(const dlx_export_options *o, const dlx_work *work, dlx_error *err)
-{
-    if (!work->folder)
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was", o->output_path);
-    return dlx_fail(err, DLX_E_CANCELLED,
-                    "the export was cancelled; '%s' was left as it was, and what was found so far is in '%s': the same "
-                    "export goes on from there",
-                    o->output_path, work->folder);
-}
-
-static dlx_status measure(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                          const dlx_export_options *o, dlx_pool *pool, dlx_error *err)
-{
-    measuring m = {.o = o, .stage = "writing calibration texts"};
-    dlx_samples samples = {.n = 0};
-    dlx_layerwise_options run = dlx_layerwise_on(pool);
-    dlx_observer observer;
-    run.tick = tick;
-    run.tick_ctx = &m;
-    DLX_TRY(dlx_observer_find(&observer, o->observer, err));
-    char *folder = dlx_export_work_folder(o, ".ranges");
-    if (!folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory naming the work folder");
-    dlx_status s = dlx_export_samples(&samples, c, tokenizer, o, &run, err);
-    if (s == DLX_OK) s = measure_in(out, work, c, &samples, folder, observer, &run, &m, err);
-    if (s == DLX_E_CANCELLED) s = interrupted(o, work, err);
-    dlx_samples_free(&samples);
-    free(folder);
-    return s;
+    uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
+    DLX_TRY(dlx_calibration_work(work, c, dlx_work_print(print, rule, strlen(rule)), ".ranges", err));
+    dlx_stages_begin(&c->stages, "ranges", rows * (uint64_t)work->work.done, rows * (uint64_t)c->c->shape.layers);
+    dlx_status s = dlx_ranges_measure(out, &work->work, c->c, &c->samples, observer, &c->run, err);
+    return s == DLX_E_CANCELLED ? dlx_calibration_interrupted(c->o, work, err) : s;
 }
 
 static bool find(void *ctx, const char *name, float *low, float *high)
@@ -109,14 +53,14 @@ static dlx_status use(char **text, dlx_graph *graphs, size_t n, dlx_ranges *rang
 }
 
 dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *graphs, size_t n,
-                                  const dlx_checkpoint *c, const dlx_tokenizer *tokenizer, const dlx_export_options *o,
-                                  dlx_pool *pool, dlx_error *err)
+                                  const dlx_checkpoint *checkpoint, const dlx_export_options *o, dlx_observer observer,
+                                  dlx_calibration *c, dlx_pool *pool, dlx_error *err)
 {
     dlx_ranges ranges = {.n = 0};
     *text = NULL;
     if (!dlx_wants_ranges(graphs)) return DLX_OK;
-    dlx_status s = o->ranges ? dlx_ranges_read(&ranges, o->ranges, c, err)
-                             : measure(&ranges, &work->work, c, tokenizer, o, pool, err);
+    dlx_status s =
+        o->ranges ? dlx_ranges_read(&ranges, o->ranges, checkpoint, err) : measure(&ranges, work, c, observer, err);
     if (s != DLX_OK) return s;
     s = use(text, graphs, n, &ranges, o, pool, err);
     dlx_ranges_free(&ranges);

@@ -11,23 +11,22 @@
 
 #include "base/threads.h"
 #include "calibrate/ranges.h"
-#include "export/solve.h"
+#include "export/calibration.h"
 #include "graph/graph.h"
 #include "quant/recipe.h"
-#include "text/tokenizer.h"
 
-/* *measures: the recipe has static activations, and no file says their ranges. DLX_E_INVALID for options about ranges
- * that nothing would use, or a word that names no observer. */
-dlx_status dlx_export_measures(bool *measures, const dlx_export_options *options, const dlx_recipe *recipe,
-                               dlx_error *err);
+/* *measures: the recipe has static activations, and no file says their ranges; *observer: which ones those will be.
+ * DLX_E_INVALID for options about ranges that nothing would use, or a word that names no observer. */
+dlx_status dlx_export_measures(bool *measures, dlx_observer *observer, const dlx_export_options *options,
+                               const dlx_recipe *recipe, dlx_error *err);
 
 /*
  * Grids for n graphs of the same layers, after dlx_quantize (and with weights solved, where they are). Nothing happens
- * where the first needs none. *text: the ranges as they go into the program, malloc'd; NULL without any. `tokenizer`
- * may be NULL. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
+ * where the first needs none. *text: the ranges as they go into the program, malloc'd; NULL without any. `c` has begun
+ * where ranges are measured. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  */
 dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *graphs, size_t n,
-                                  const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                  const dlx_export_options *options, dlx_pool *pool, dlx_error *err);
+                                  const dlx_checkpoint *checkpoint, const dlx_export_options *options,
+                                  dlx_observer observer, dlx_calibration *c, dlx_pool *pool, dlx_error *err);
 
 #endif

@@ -131,6 +131,20 @@ static const dlx_kv_choice kv_forms[] = {
     {"state", "inside the program, as mutable buffers: generic ExecuTorch runners", DLX_KV_STATE},
 };
 
+static const dlx_rounding roundings[] = {
+    {.name = "nearest", .help = "each weight to the nearest code, the largest of a row or group to the last one"},
+    {.name = "mse", .help = "the same with the scale that misses a row or group least, which may clip", .clips = true},
+    {.name = "gptq",
+     .help = "codes of the layers chosen together, so that answers to calibration data change least",
+     .clips = true,
+     .solves = true},
+    {.name = "awq",
+     .help = "inputs of the layers scaled by what calibration data makes of them, then mse",
+     .clips = true,
+     .scales = true},
+    {.name = "awq-gptq", .help = "inputs scaled, then gptq", .clips = true, .scales = true, .solves = true},
+};
+
 static void add_name(char *names, size_t size, const char *name)
 {
     size_t n = strlen(names);
@@ -169,6 +183,19 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
     }
     return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%.100s' is not available; this build knows: %s", word,
                     names);
+}
+
+dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err)
+{
+    char names[256] = "";
+    *out = NULL;
+    for (size_t i = 0; i < DLX_COUNT(roundings); i++) {
+        add_name(names, sizeof names, roundings[i].name);
+        if (word && !dlx_word_in(roundings[i].name, word)) continue;
+        *out = &roundings[i];
+        return DLX_OK;
+    }
+    return dlx_fail(err, DLX_E_INVALID, "rounding '%.100s' is not known; expected one of: %s", word, names);
 }
 
 dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err)

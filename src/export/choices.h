@@ -5,6 +5,8 @@
 #ifndef DLX_EXPORT_CHOICES_H
 #define DLX_EXPORT_CHOICES_H
 
+#include <stdbool.h>
+
 #include "base/arena.h"
 #include "base/status.h"
 #include "format/pte.h"
@@ -38,10 +40,20 @@ typedef struct dlx_kv_choice {
     dlx_kv kv;
 } dlx_kv_choice;
 
+typedef struct dlx_rounding {
+    const char *name;
+    const char *help; /* one line: how weights become integers */
+    bool clips;       /* scales are those that miss the weights least, of head and embedding too */
+    bool scales;      /* inputs are scaled, for which calibration data is needed */
+    bool solves;      /* codes are chosen together, likewise */
+} dlx_rounding;
+
 /* The row that `word` names, '-' and '_' being the same; the first one for NULL. DLX_E_UNSUPPORTED lists the names. */
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);
 /* The same; DLX_E_UNSUPPORTED also when `backend` cannot write the scheme. */
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);
+/* The same, but DLX_E_INVALID. */
+dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err);
 /* The same. */
 dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err);
 

@@ -23,6 +23,7 @@
 #include "export/methods.h"
 #include "export/solve.h"
 #include "export/target.h"
+#include "export/tokenizer_folder.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -42,8 +43,10 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_recipe recipe;
-    const char *metadata;           /* what the file says about it */
-    bool solves;                    /* weights are found by calibration */
+    const char *metadata; /* what the file says about it */
+    const dlx_rounding *rounding;
+    bool measures;                  /* ranges, on calibration data, */
+    dlx_observer observer;          /* by this rule */
     dlx_tokenizer *tokenizer;       /* of the folder, NULL: it has none */
     dlx_export_work work, measured; /* weights, ranges */
     char *ranges;                   /* of static activations, as they go into the file; NULL: there are none */
@@ -63,9 +66,9 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
-    bool measures;
-    DLX_TRY(dlx_export_measures(&measures, o, &x->recipe, err));
-    DLX_TRY(dlx_export_solves(&x->solves, o, measures, err));
+    DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
+    DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
+    x->recipe.clip = x->rounding->clips;
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, err));
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
@@ -121,13 +124,6 @@ static void check_block_fits(const exporter *x)
     x->options.notice(x->options.notice_ctx, sentence);
 }
 
-static dlx_status folder_has(bool *there, const char *folder, const char *file, dlx_error *err)
-{
-    char path[4096];
-    *there = false;
-    return dlx_path_join(path, sizeof path, folder, file) ? dlx_fetched_file(there, path, err) : DLX_OK;
-}
-
 /* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table
  * behind them are padding that was never trained. */
 static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
@@ -139,12 +135,6 @@ static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
     return n < f->vocab_size ? n : f->vocab_size;
 }
 
-static dlx_status has_tokenizer(bool *there, const char *folder, dlx_error *err)
-{
-    DLX_TRY(folder_has(there, folder, "tokenizer.json", err));
-    return *there ? DLX_OK : folder_has(there, folder, "vocab.json", err);
-}
-
 /* A folder without a tokenizer gives a program for token ids only, which is said; one whose other files of a tokenizer
  * did not arrive is half fetched. */
 static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
@@ -154,9 +144,9 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
     const char *folder = x->checkpoint.folder;
     char sentence[1024];
     bool there;
-    DLX_TRY(has_tokenizer(&there, folder, err));
+    DLX_TRY(dlx_folder_has_tokenizer(&there, folder, err));
     if (there) return DLX_OK;
-    for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(folder_has(&there, folder, others[i], err));
+    for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(dlx_folder_fetched(&there, folder, others[i], err));
     if (!x->options.notice) return DLX_OK;
     snprintf(
         sentence, sizeof sentence,
@@ -169,25 +159,27 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
 
 static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 {
-    bool present;
-    DLX_TRY(has_tokenizer(&present, x->checkpoint.folder, err));
-    if (!present) return DLX_OK;
-    DLX_TRY(dlx_tokenizer_open_folder_with(&x->tokenizer, x->checkpoint.folder, x->options.chat_template, err));
-    dlx_tokenizer *t = x->tokenizer;
-    int32_t mask = x->checkpoint.facts.mask_id; /* what nobody's text may bring in */
-    if (mask >= 0 && (uint32_t)mask < t->size && t->kind[mask]) t->mask_id = mask;
-    return DLX_OK;
+    return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
 }
 
 /* What needs calibration: weights that are solved, then ranges of activations. */
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
+    const dlx_rounding *r = x->rounding;
     dlx_methods *m = &x->methods;
-    if (x->solves) DLX_TRY(dlx_export_solve(&x->work, m->graph, &x->checkpoint, x->tokenizer, o, x->pool, err));
-    dlx_methods_take_weights(m);
-    return dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, x->tokenizer, o, x->pool,
-                                  err);
+    bool solves = r->scales || r->solves, measures = x->measures && dlx_wants_ranges(m->graph);
+    dlx_calibration c = {.o = o};
+    dlx_status s = solves ? dlx_export_solvable(m->graph, r, err) : DLX_OK;
+    if (s == DLX_OK && (solves || measures))
+        s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->pool, err);
+    if (s == DLX_OK && solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
+    if (s == DLX_OK) dlx_methods_take_weights(m);
+    if (s == DLX_OK)
+        s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
+                                   x->pool, err);
+    dlx_calibration_free(&c);
+    return s;
 }
 
 static dlx_status build(exporter *x, dlx_error *err)

@@ -14,7 +14,9 @@
 #include "base/threads.h"
 #include "calibrate/form_errors.h"
 #include "calibrate/samples_generate.h"
+#include "export/stages.h"
 #include "export/target.h"
+#include "export/tokenizer_folder.h"
 #include "model/checkpoint.h"
 #include "solve/mix.h"
 
@@ -38,20 +40,12 @@ typedef struct reporter {
     weight *weights; /* [layers * linears] */
     size_t n;
     dlx_output output;
-    const char *stage;
-    uint64_t done, total;
+    dlx_stages stages;
 } reporter;
 
 static dlx_status no_memory(const reporter *r, dlx_error *err)
 {
     return dlx_fail(err, DLX_E_NOMEM, "out of memory reporting on '%s'", r->o.model_path);
-}
-
-static bool tick(void *ctx, uint64_t rows)
-{
-    reporter *r = ctx;
-    r->done += rows;
-    return !r->o.stage || r->o.stage(r->o.stage_ctx, r->stage, r->done, r->total);
 }
 
 /* ---- measuring -------------------------------------------------------------------------------------------------- */
@@ -84,13 +78,10 @@ static dlx_status take_samples(reporter *r, const dlx_layerwise_options *run, dl
     const dlx_quantize_report_options *o = &r->o;
     dlx_samples_options s = {.count = (size_t)o->count, .length = (int32_t)o->length, .seed = (uint64_t)o->seed};
     dlx_tokenizer *t = NULL;
-    dlx_error none;
     if (!s.count) s.count = DEFAULT_SAMPLES;
-    r->stage = "writing calibration texts";
-    /* A checkpoint without a tokenizer takes ids; whoever needs one says so. */
-    if (dlx_tokenizer_open_folder(&t, r->c.folder, &none) != DLX_OK) t = NULL;
-    dlx_status status = o->calibration ? dlx_samples_read(&r->samples, o->calibration, &r->c, t, &s, err)
-                                       : dlx_samples_generate(&r->samples, &r->c, t, &s, run, err);
+    dlx_stages_begin(&r->stages, "writing calibration texts", 0, 0);
+    DLX_TRY(dlx_checkpoint_tokenizer(&t, &r->c, NULL, err));
+    dlx_status status = dlx_samples_make(&r->samples, o->calibration, &r->c, t, &s, run, err);
     dlx_tokenizer_close(t);
     return status;
 }
@@ -201,12 +192,11 @@ static dlx_status report(reporter *r, dlx_error *err)
     r->root = json_pack("{s:O}", "tensors", r->tensors);
     if (!r->weights || !r->root) return no_memory(r, err);
     dlx_layerwise_options run = dlx_layerwise_on(r->pool);
-    run.tick = tick;
-    run.tick_ctx = r;
+    r->stages = (dlx_stages){.report = o->stage, .ctx = o->stage_ctx};
+    run.tick = dlx_stages_tick;
+    run.tick_ctx = &r->stages;
     DLX_TRY(take_samples(r, &run, err));
-    r->stage = "measuring";
-    r->done = 0;
-    r->total = r->samples.rows * (uint64_t)r->c.shape.layers;
+    dlx_stages_begin(&r->stages, "measuring", 0, r->samples.rows * (uint64_t)r->c.shape.layers);
     DLX_TRY(dlx_form_errors(&r->c, &r->samples, &run, take_weight, r, err));
     DLX_TRY(dlx_checkpoint_unchanged(&r->c, err));
     return o->max_bytes || o->max_error > 0 ? mix(r, err) : DLX_OK;

@@ -1,179 +1,138 @@
 #include "export/solve.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
-#include "calibrate/samples_generate.h"
 #include "graph/linear_kinds.h"
 
-enum { DEFAULT_SAMPLES = 64, RUNS = 2 /* of each layer over the samples */ };
+enum { VERSION = 2 };               /* of this code: folders of another one are begun anew */
 static const float damping = 0.01f; /* as in the published code of GPTQ */
-
-typedef struct task {
-    const dlx_graph *g;
-    const dlx_export_options *o;
-    const dlx_checkpoint *c;
-    const char *stage;
-    uint64_t done, total; /* rows through a layer; total 0: not known */
-    char *folder;         /* of the work */
-    bool begun;           /* something is in it that another call can use */
-} task;
 
 /* ---- what is asked for ------------------------------------------------------------------------------------------ */
 
-dlx_status dlx_export_solves(bool *yes, const dlx_export_options *o, bool measures, dlx_error *err)
+dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_options *o, const dlx_recipe *recipe,
+                               bool measures, dlx_error *err)
 {
-    const char *word = o->rounding ? o->rounding : "nearest";
-    *yes = !strcmp(word, "gptq");
-    if (!*yes && strcmp(word, "nearest") != 0)
-        return dlx_fail(err, DLX_E_INVALID, "rounding '%.100s' is not known; expected nearest or gptq", word);
-    if (o->calibration_samples < 0 || o->calibration_samples > INT32_MAX || o->calibration_length < 0 ||
-        o->calibration_length > INT32_MAX)
-        return dlx_fail(err, DLX_E_INVALID, "calibration_samples and calibration_length must be 0 to %d", INT32_MAX);
+    DLX_TRY(dlx_rounding_find(out, o->rounding, err));
+    DLX_TRY(dlx_calibration_check(o, err));
+    if ((*out)->scales && dlx_recipe_is_static(recipe))
+        return dlx_fail(err, DLX_E_INVALID,
+                        "rounding %s scales what goes into layers, but int8-static has ranges of it as it is; choose "
+                        "rounding gptq, or another form than int8-static",
+                        (*out)->name);
     bool asked =
         o->calibration || o->calibration_samples || o->calibration_length || o->calibration_seed || o->work_folder;
-    if (*yes || measures || !asked) return DLX_OK;
+    if ((*out)->scales || (*out)->solves || measures || !asked) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID,
-                    "calibration was asked for, but weights are rounded to nearest, which needs none; rounding gptq "
-                    "uses it, and quantization int8-static without a file of ranges");
+                    "calibration was asked for, but rounding %s needs none; rounding gptq, awq and awq-gptq use it, "
+                    "and quantization int8-static without a file of ranges",
+                    (*out)->name);
 }
 
-/* The grid that constant `name` of the graph is on; false when it is no weight of integers. */
-static bool find_grid(const dlx_graph *g, const char *name, dlx_grid *out)
+/* ---- the weights ------------------------------------------------------------------------------------------------ */
+
+/* A weight of integers, by its name in the graph. */
+typedef struct weight {
+    const char *name;
+    dlx_grid grid;
+} weight;
+
+typedef struct weights {
+    weight *list; /* [n] sorted by name; malloc'd */
+    size_t n;
+} weights;
+
+static bool is_weight(const dlx_value *v)
 {
+    return v->kind == DLX_VALUE_CONST && v->name && !strncmp(v->name, "layers.", 7) && v->scales != DLX_NONE &&
+           (v->dtype == DLX_I4 || v->dtype == DLX_I8);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const weight *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static dlx_status find_weights(weights *out, const dlx_graph *g, dlx_error *err)
+{
+    out->n = 0;
+    out->list = calloc(g->n_values + 1, sizeof *out->list);
+    if (!out->list) return dlx_fail(err, DLX_E_NOMEM, "out of memory listing the weights of a graph");
     for (size_t i = 0; i < g->n_values; i++) {
         const dlx_value *v = &g->values[i];
-        if (v->kind != DLX_VALUE_CONST || !v->name || strcmp(v->name, name)) continue;
-        *out = (dlx_grid){.bits = v->dtype == DLX_I4 ? 4 : 8, .group = (uint32_t)dlx_group_of(g, v)};
-        return (v->dtype == DLX_I4 || v->dtype == DLX_I8) && v->scales != DLX_NONE;
+        if (!is_weight(v)) continue;
+        out->list[out->n++] =
+            (weight){v->name, {.bits = v->dtype == DLX_I4 ? 4 : 8, .group = (uint32_t)dlx_group_of(g, v)}};
     }
-    return false;
+    qsort(out->list, out->n, sizeof *out->list, by_name);
+    return DLX_OK;
+}
+
+dlx_status dlx_export_solvable(const dlx_graph *g, const dlx_rounding *rounding, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_values; i++)
+        if (is_weight(&g->values[i])) return DLX_OK;
+    return dlx_fail(err, DLX_E_INVALID, "rounding %s has nothing to do: no weight of a layer becomes int8 or int4",
+                    rounding->name);
 }
 
 static bool grid_of(void *ctx, const char *name, size_t n, size_t k, dlx_grid *out)
 {
-    const task *t = ctx;
+    const weights *w = ctx;
+    const weight key = {.name = name}, *found = bsearch(&key, w->list, w->n, sizeof key, by_name);
     (void)n;
     (void)k;
-    return find_grid(t->g, name, out);
+    if (found) *out = found->grid;
+    return found != NULL;
 }
 
-/* Everything that the solvers' results depend on but samples. *weights: how many there are to solve. */
-static uint64_t print_of(const task *t, size_t *weights)
+/* Everything that the solvers' results depend on but samples. */
+static uint64_t print_of(const weights *w, const dlx_rounding *rounding, const dlx_checkpoint *c)
 {
-    uint64_t print = dlx_work_checkpoint(t->c);
-    print = dlx_work_print(print, "gptq, 1", 7); /* of this code */
-    *weights = 0;
-    for (size_t i = 0; i < t->g->n_values; i++) {
-        const dlx_value *v = &t->g->values[i];
-        dlx_grid grid;
-        if (v->kind != DLX_VALUE_CONST || !v->name || strncmp(v->name, "layers.", 7)) continue;
-        if (!find_grid(t->g, v->name, &grid)) continue;
-        const uint64_t numbers[] = {(uint64_t)grid.bits, grid.group};
-        print = dlx_work_print(print, v->name, strlen(v->name) + 1);
+    const uint64_t version = VERSION;
+    uint64_t print = dlx_work_checkpoint(c);
+    print = dlx_work_print(print, rounding->name, strlen(rounding->name) + 1);
+    print = dlx_work_print(print, &version, sizeof version);
+    for (size_t i = 0; i < w->n; i++) {
+        const uint64_t numbers[] = {(uint64_t)w->list[i].grid.bits, w->list[i].grid.group};
+        print = dlx_work_print(print, w->list[i].name, strlen(w->list[i].name) + 1);
         print = dlx_work_print(print, numbers, sizeof numbers);
-        ++*weights;
     }
     return print;
 }
 
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
-static bool tick(void *ctx, uint64_t rows)
+static dlx_status solve(dlx_export_work *out, dlx_graph *g, weights *w, const dlx_rounding *rounding,
+                        dlx_calibration *c, dlx_error *err)
 {
-    task *t = ctx;
-    t->done += rows;
-    return !t->o->stage || t->o->stage(t->o->stage_ctx, t->stage, t->done, t->total);
-}
-
-dlx_status dlx_export_samples(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                              const dlx_export_options *o, const dlx_layerwise_options *run, dlx_error *err)
-{
-    dlx_samples_options s = {.count = (size_t)o->calibration_samples,
-                             .length = (int32_t)o->calibration_length,
-                             .seed = (uint64_t)o->calibration_seed};
-    if (!s.count) s.count = DEFAULT_SAMPLES;
-    if (o->calibration) return dlx_samples_read(out, o->calibration, c, tokenizer, &s, err);
-    return dlx_samples_generate(out, c, tokenizer, &s, run, err);
-}
-
-static dlx_status solve(dlx_export_work *out, task *t, dlx_graph *g, const dlx_samples *samples,
-                        const dlx_layerwise_options *run, dlx_error *err)
-{
-    size_t weights, applied;
-    uint64_t of_samples = dlx_samples_fingerprint(samples), print = print_of(t, &weights);
-    const dlx_weights_options o = {
-        .grid = grid_of, .grid_ctx = t, .factor = {.damping = damping}, .clip = DLX_CLIP_MSE};
-    int32_t layers = t->c->shape.layers;
-    print = dlx_work_print(print, &of_samples, sizeof of_samples);
-    DLX_TRY(dlx_work_open(&out->work, t->folder, print, err));
-    dlx_layerwise_options here = *run;
-    here.folder = t->folder; /* large hidden states are beside the other files, not in memory that poses as /tmp */
-    t->begun = true;
-    t->stage = "gptq";
-    t->total = samples->rows * (uint64_t)layers * RUNS;
-    t->done = samples->rows * (uint64_t)out->work.done * RUNS;
-    DLX_TRY(dlx_weights_solve(&out->work, t->c, samples, &o, &here, err));
+    const dlx_weights_options o = {.grid = grid_of,
+                                   .grid_ctx = w,
+                                   .scale_inputs = rounding->scales,
+                                   .round_only = !rounding->solves,
+                                   .factor = {.damping = damping},
+                                   .clip = DLX_CLIP_MSE};
+    int32_t layers = c->c->shape.layers;
+    uint64_t runs = 1 + (uint64_t)rounding->scales + (uint64_t)rounding->solves, rows = c->samples.rows * runs;
+    size_t applied;
+    DLX_TRY(dlx_calibration_work(out, c, print_of(w, rounding, c->c), "", err));
+    dlx_stages_begin(&c->stages, rounding->name, rows * (uint64_t)out->work.done, rows * (uint64_t)layers);
+    DLX_TRY(dlx_weights_solve(&out->work, c->c, &c->samples, &o, &c->run, err));
     DLX_TRY(dlx_precomputed_open(&out->precomputed, &out->work, layers, err));
     DLX_TRY(dlx_precomputed_apply(&out->precomputed, g, &applied, err));
-    if (applied == 2 * weights) return DLX_OK;
-    return dlx_fail(err, DLX_E_INTERNAL, "%zu weights and scales were found for %zu weights", applied, weights);
+    size_t found = dlx_precomputed_count(&out->precomputed);
+    if (applied == found && found >= 2 * w->n) return DLX_OK;
+    return dlx_fail(err, DLX_E_INTERNAL, "of %zu weights %zu tensors were found, of which the graph has %zu", w->n,
+                    found, applied);
 }
 
-/* What an interruption leaves is worth a sentence. */
-static dlx_status interrupted(const task *t, dlx_error *err)
+dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_rounding *rounding, dlx_calibration *c,
+                            dlx_error *err)
 {
-    if (!t->begun)
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was", t->o->output_path);
-    return dlx_fail(err, DLX_E_CANCELLED,
-                    "the export was cancelled; '%s' was left as it was, and what was found so far is in '%s': the same "
-                    "export goes on from there",
-                    t->o->output_path, t->folder);
-}
-
-char *dlx_export_work_folder(const dlx_export_options *o, const char *end)
-{
-    const char *base = o->work_folder ? o->work_folder : o->output_path, *middle = o->work_folder ? "" : ".work";
-    size_t n = strlen(base) + strlen(middle) + strlen(end) + 1;
-    char *folder = malloc(n);
-    if (folder) snprintf(folder, n, "%s%s%s", base, middle, end);
-    return folder;
-}
-
-dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                            const dlx_export_options *options, dlx_pool *pool, dlx_error *err)
-{
-    dlx_samples samples = {.n = 0};
-    task t = {.g = g, .o = options, .c = c};
-    size_t weights;
-    (void)print_of(&t, &weights);
-    if (!weights)
-        return dlx_fail(err, DLX_E_INVALID,
-                        "rounding gptq has nothing to do: no weight of a layer becomes int8 or int4");
-    t.folder = dlx_export_work_folder(options, "");
-    if (!t.folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory naming the work folder");
-    dlx_layerwise_options run = dlx_layerwise_on(pool);
-    run.tick = tick;
-    run.tick_ctx = &t;
-    t.stage = "writing calibration texts";
-    dlx_status s = dlx_export_samples(&samples, c, tokenizer, options, &run, err);
-    if (s == DLX_OK) s = solve(out, &t, g, &samples, &run, err);
-    if (s == DLX_E_CANCELLED) s = interrupted(&t, err);
-    dlx_samples_free(&samples);
-    free(t.folder);
-    return s;
-}
-
-void dlx_export_work_close(dlx_export_work *w, bool done, const dlx_export_options *options)
-{
-    char sentence[DLX_ERROR_MESSAGE_SIZE];
-    dlx_error err;
-    dlx_precomputed_close(&w->precomputed);
-    if (w->work.folder && done && dlx_work_remove(&w->work, &err) != DLX_OK && options->notice) {
-        snprintf(sentence, sizeof sentence, "the export is complete, but its work folder is left: %.400s", err.message);
-        options->notice(options->notice_ctx, sentence);
-    }
-    dlx_work_close(&w->work);
+    weights w;
+    DLX_TRY(find_weights(&w, g, err));
+    dlx_status s = solve(out, g, &w, rounding, c, err);
+    free(w.list);
+    return s == DLX_E_CANCELLED ? dlx_calibration_interrupted(c->o, out, err) : s;
 }

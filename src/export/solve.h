@@ -7,36 +7,22 @@
 
 #include <stdbool.h>
 
-#include "diffulex_edge/export.h"
+#include "export/calibration.h"
+#include "export/choices.h"
+#include "quant/recipe.h"
 
-#include "base/threads.h"
-#include "calibrate/weights.h"
-#include "text/tokenizer.h"
-
-typedef struct dlx_export_work {
-    dlx_work work;
-    dlx_precomputed precomputed; /* files that the graph's constants are read from */
-} dlx_export_work;
-
-/* Whether the options ask for it: DLX_E_INVALID for a word that is none, or calibration that nothing uses. `measures`:
- * ranges are measured on it. */
-dlx_status dlx_export_solves(bool *yes, const dlx_export_options *options, bool measures, dlx_error *err);
-
-/* Where work lies until the output is complete, with `end` behind the name; malloc'd, NULL: out of memory. */
-char *dlx_export_work_folder(const dlx_export_options *options, const char *end);
-
-/* The calibration data that the options describe; `tokenizer` may be NULL. */
-dlx_status dlx_export_samples(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                              const dlx_export_options *options, const dlx_layerwise_options *run, dlx_error *err);
+/* The rounding that the options ask for. DLX_E_INVALID for a word that is none, for calibration that nothing uses, and
+ * for scaled inputs of weights whose ranges are of inputs as they are. `measures`: ranges are measured on it. */
+dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_options *options, const dlx_recipe *recipe,
+                               bool measures, dlx_error *err);
 
 /*
  * Solves the weights that the recipe made int8 or int4 in the layers of g, the graph after dlx_quantize, and has them
- * read from the work folder. `tokenizer` may be NULL. An interruption (DLX_E_CANCELLED) leaves a folder from which the
- * same call goes on.
+ * read from the work folder. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  */
-dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                            const dlx_export_options *options, dlx_pool *pool, dlx_error *err);
-/* The files are closed. With `done`, the folder goes too, or a notice says why it did not. Fine on zeros. */
-void dlx_export_work_close(dlx_export_work *w, bool done, const dlx_export_options *options);
+dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_rounding *rounding, dlx_calibration *c,
+                            dlx_error *err);
+/* DLX_E_INVALID: there is nothing to solve in g. */
+dlx_status dlx_export_solvable(const dlx_graph *g, const dlx_rounding *rounding, dlx_error *err);
 
 #endif

@@ -18,6 +18,7 @@
 #include "calibrate/layer_errors.h"
 #include "calibrate/samples_generate.h"
 #include "calibrate/spill.h"
+#include "export/stages.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -51,21 +52,12 @@ typedef struct validator {
     tally *tally;     /* [rows] */
     int64_t piece;    /* first column of those that come, */
     size_t at;        /* and the next row of them */
-    const char *stage;
-    uint64_t done, total;
+    dlx_stages stages;
 } validator;
 
 static dlx_status no_memory(const validator *v, dlx_error *err)
 {
     return dlx_fail(err, DLX_E_NOMEM, "out of memory validating '%s'", v->o.file_path);
-}
-
-static bool tick(void *ctx, uint64_t rows)
-{
-    validator *v = ctx;
-    v->done += rows;
-    if (v->total && v->done > v->total) v->done = v->total;
-    return !v->o.stage || v->o.stage(v->o.stage_ctx, v->stage, v->done, v->total);
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
@@ -118,9 +110,8 @@ static dlx_status take_samples(validator *v, const dlx_layerwise_options *run, d
                         most, v->o.file_path);
     dlx_tokenizer *t = NULL;
     if (dlx_pte_find_named(&v->pte, DLX_TOKENIZER_KEY)) DLX_TRY(dlx_tokenizer_open_pte(&t, v->o.file_path, err));
-    v->stage = "writing texts to validate with";
-    dlx_status status = v->o.samples ? dlx_samples_read(&v->samples, v->o.samples, &v->c, t, &s, err)
-                                     : dlx_samples_generate(&v->samples, &v->c, t, &s, run, err);
+    dlx_stages_begin(&v->stages, "writing texts to validate with", 0, 0);
+    dlx_status status = dlx_samples_make(&v->samples, v->o.samples, &v->c, t, &s, run, err);
     dlx_tokenizer_close(t);
     return status;
 }
@@ -172,7 +163,8 @@ static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *
     if (f.n_rows) DLX_TRY(dlx_session_forward(c->session, &f, err));
     DLX_TRY(dlx_spill_write(&v->logits, c->kept, (uint64_t)f.n_rows, c->logits, err));
     c->kept += (uint64_t)f.n_rows;
-    return tick(v, (uint64_t)s->n) ? DLX_OK : dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
+    return dlx_stages_tick(&v->stages, (uint64_t)s->n) ? DLX_OK
+                                                       : dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
 }
 
 static size_t most_wanted(const validator *v)
@@ -278,14 +270,13 @@ static dlx_status validate(validator *v, dlx_error *err)
     DLX_TRY(open_file(v, err));
     DLX_TRY(open_checkpoint(v, err));
     dlx_layerwise_options run = dlx_layerwise_on(v->pool);
-    run.tick = tick;
-    run.tick_ctx = v;
+    v->stages = (dlx_stages){.report = v->o.stage, .ctx = v->o.stage_ctx};
+    run.tick = dlx_stages_tick;
+    run.tick_ctx = &v->stages;
     DLX_TRY(take_samples(v, &run, err));
     DLX_TRY(choose_rows(v, err));
     run.pass_rows = v->facts->max_rows < PASS_ROWS ? v->facts->max_rows : PASS_ROWS;
-    v->stage = "validating";
-    v->done = 0;
-    v->total = v->samples.rows * (1 + RUNS * (uint64_t)v->c.shape.layers);
+    dlx_stages_begin(&v->stages, "validating", 0, v->samples.rows * (1 + RUNS * (uint64_t)v->c.shape.layers));
     DLX_TRY(run_file(v, err));
     DLX_TRY(run_checkpoint(v, &run, err));
     DLX_TRY(dlx_checkpoint_unchanged(&v->c, err));

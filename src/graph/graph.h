@@ -53,6 +53,7 @@ typedef struct dlx_const_source {
     uint64_t offset;
     const char *tensor; /* what the checkpoint calls it; not owned, NULL: it has no name there */
     uint32_t group;     /* of 4-bit rows: consecutive elements that share a scale; 0: whole rows */
+    bool clip;          /* of INT8 and INT4: the scale is smaller than that where it misses the floats less */
 } dlx_const_source;
 
 typedef struct dlx_value {

@@ -55,7 +55,8 @@ typedef dlx_status (*dlx_const_sink)(void *ctx, const void *bytes, size_t n, dlx
 /*
  * Hands the bytes of a constant to `sink`, front to back, in chunks of at most 1 MiB; converts on all threads of `pool`
  * (NULL: on the calling one). Of a source that is still in its file, 8 MiB are in memory at a time. A weight that holds
- * NaN or infinity is DLX_E_FORMAT.
+ * NaN or infinity is DLX_E_FORMAT. Scales that clip are looked for in rows and groups of at most 2^20 elements, which a
+ * thread then has as floats; longer rows have that of their largest magnitude.
  */
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err);
 /* The same into memory that has room for all of them. */

@@ -117,6 +117,7 @@ static dlx_status make(quantizer *q, uint32_t old, const dlx_weight_form *form, 
     if (form->stored != DLX_F32) {
         if (v.source.transform == DLX_CONST_PLAIN) v.source.stored = DLX_F32;
         v.source.group = form->group;
+        v.source.clip = q->recipe->clip && (form->stored == DLX_I8 || form->stored == DLX_I4);
         v.dtype = form->stored;
         v.source.transform = DLX_CONST_ROUND;
     }

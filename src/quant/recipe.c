@@ -175,3 +175,10 @@ dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph 
     return dlx_fail(err, DLX_E_INVALID, "'%.100s' names no weight of this model; the nearest names are %s",
                     rule->pattern, list);
 }
+
+bool dlx_recipe_is_static(const dlx_recipe *r)
+{
+    bool yes = r->body->activations == DLX_QS8 || r->head->activations == DLX_QS8;
+    for (size_t i = 0; i < r->n_rules; i++) yes = yes || r->rules[i].form->activations == DLX_QS8;
+    return yes;
+}

@@ -20,6 +20,7 @@ typedef struct dlx_recipe {
     const dlx_weight_form *body, *head, *table; /* of linear layers, of the head, of the embedding table */
     const dlx_recipe_rule *rules;               /* the first one that matches wins */
     size_t n_rules;
+    bool clip; /* scales of int8 and int4 are the ones that miss the weights least, not those of the largest ones */
 } dlx_recipe;
 
 /* What a weight is in the model. A table that is the head as well has both roles, and may have a form for each. */
@@ -42,6 +43,9 @@ dlx_status dlx_form_fits(const dlx_weight_form *form, const dlx_value *w, dlx_er
 /* DLX_E_INVALID for a rule that gave its form to no weight of graph g: what it matches instead, or the names nearest to
  * its pattern. Norms and biases are always float32: leaving them out is no mistake. */
 dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, dlx_error *err);
+
+/* Whether it makes any activations static. */
+bool dlx_recipe_is_static(const dlx_recipe *r);
 
 bool dlx_pattern_matches(const char *pattern, const char *name);
 

@@ -12,6 +12,7 @@
 #include "base/io.h"
 #include "base/sizes.h"
 #include "quant/rows.h"
+#include "solve/grid.h"
 
 enum {
     CHUNK_BYTES = 1 << 20,
@@ -37,6 +38,8 @@ typedef struct streamer {
     size_t count; /* rows, or elements of a run */
     bool scales_only, int4;
     float row_scale; /* of a run within a long row */
+    float
+        *clipped; /* [threads, columns] rows as floats, to look for their scales; NULL: the largest magnitude counts */
 } streamer;
 
 static const char *name_of(const streamer *s)
@@ -89,6 +92,19 @@ static dlx_status sink_scales(streamer *s, const float *scale, size_t n)
     uint16_t *half = (uint16_t *)(void *)s->chunk;
     for (size_t i = 0; i < n; i++) half[i] = dlx_f32_to_bf16(scale[i]);
     return s->sink(s->ctx, half, n * sizeof *half, s->err);
+}
+
+/* The scale of finite elements [columns] that misses them least. */
+static float clipped_scale(const streamer *s, const uint8_t *p, size_t thread)
+{
+    size_t columns = (size_t)s->columns;
+    float *w = s->clipped + thread * columns;
+    dlx_grid g = {.bits = s->int4 ? 4 : 8, .group = s->v->source.group};
+    if (s->stored == DLX_F32)
+        memcpy(w, p, columns * sizeof *w);
+    else
+        dlx_rows_widen(w, p, columns, s->stored);
+    return dlx_grid_scale(g, DLX_CLIP_MSE, w, NULL, columns);
 }
 
 /* The scale of what has that largest magnitude; the one place that chooses it. NaN: not finite. */
@@ -186,10 +202,10 @@ static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
 {
     streamer *s = arg;
     size_t columns = (size_t)s->columns;
-    (void)thread;
     for (size_t r = begin; r < end; r++) {
         const uint8_t *p = s->from + r * columns * s->width;
         s->scale[r] = chosen_scale(s, dlx_rows_max(p, columns, s->stored));
+        if (s->clipped && !isnan(s->scale[r])) s->scale[r] = clipped_scale(s, p, thread);
         if (!s->scales_only && !isnan(s->scale[r])) put_codes(s, r * columns, p, columns, s->scale[r]);
     }
 }
@@ -305,8 +321,10 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     s.chunk = malloc(CHUNK_BYTES);
     s.scale = malloc(MAX_ROWS * sizeof *s.scale);
     s.input = v->source.data ? NULL : malloc(SOURCE_BYTES);
+    bool clips = v->source.clip && v->source.transform > DLX_CONST_ROUND && s.columns && s.columns <= CHUNK_BYTES;
+    if (clips) s.clipped = malloc((size_t)dlx_pool_threads(pool) * (size_t)s.columns * sizeof *s.clipped);
     dlx_status status;
-    if (!s.chunk || !s.scale || (!s.input && !v->source.data))
+    if (!s.chunk || !s.scale || (!s.input && !v->source.data) || (clips && !s.clipped))
         status = dlx_fail(err, DLX_E_NOMEM, "out of memory converting '%s'", name_of(&s));
     else if (v->source.transform <= DLX_CONST_ROUND)
         status = stream_elements(&s);
@@ -315,6 +333,7 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     free(s.input);
     free(s.chunk);
     free(s.scale);
+    free(s.clipped);
     return status;
 }
 

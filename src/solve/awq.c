@@ -45,12 +45,12 @@ typedef struct search {
 static void deviations(const search *q, float *e, const float *w)
 {
     const dlx_awq_search *a = q->a;
-    size_t share = a->grid.group ? a->grid.group : a->k;
+    dlx_grid g = q->layer->grid;
+    size_t share = g.group ? g.group : a->k;
     for (size_t c = 0; c < a->k; c++) e[c] = w[c] * q->s[c];
     for (size_t first = 0; first < a->k; first += share) {
-        float scale = dlx_grid_scale(a->grid, a->clip, e + first, NULL, share);
-        for (size_t c = first; c < first + share; c++)
-            e[c] = dlx_grid_nearest(a->grid, e[c], scale) * scale / q->s[c] - w[c];
+        float scale = dlx_grid_scale(g, a->clip, e + first, NULL, share);
+        for (size_t c = first; c < first + share; c++) e[c] = dlx_grid_nearest(g, e[c], scale) * scale / q->s[c] - w[c];
     }
 }
 
@@ -105,8 +105,8 @@ static dlx_status check_search(const dlx_awq_search *a, const dlx_solve_on *on, 
 {
     DLX_TRY(dlx_solve_check_size(a->layers, a->k, name, err));
     DLX_TRY(dlx_solve_check_size(a->rows, a->k, name, err));
-    DLX_TRY(dlx_grid_check(a->grid, a->k, name, err));
     for (size_t l = 0; l < a->layers; l++) {
+        DLX_TRY(dlx_grid_check(a->layer[l].grid, a->k, name, err));
         DLX_TRY(dlx_solve_check_size(a->layer[l].n, a->k, name, err));
         DLX_TRY(dlx_solve_check(on, a->layer[l].w, a->layer[l].n, a->k, "weights", name, err));
     }

@@ -29,6 +29,7 @@ void dlx_inputs_add(double *sum, const float *x, size_t x_stride, size_t rows, s
 typedef struct dlx_awq_weights {
     const float *w; /* [n, k] */
     size_t n;
+    dlx_grid grid;
 } dlx_awq_weights;
 
 typedef struct dlx_awq_search {
@@ -38,7 +39,6 @@ typedef struct dlx_awq_search {
     const double *magnitude;
     const float *x; /* [rows, k] some of the calibration rows, on which candidates are tried */
     size_t x_stride, rows;
-    dlx_grid grid;
     dlx_clip clip; /* of the candidates; the search for clipped scales takes most of the time */
 } dlx_awq_search;
 

@@ -55,6 +55,25 @@ def test_the_official_runtime_agrees(model, scheme, lines, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "gptq.pte", "l.safetensors", "nearest.pte"]
 
 
+@pytest.mark.parametrize("rounding, model", [("mse", "llada-tiny"), ("awq", "llada-tiny"), ("awq-gptq", "dream-tiny"),
+                                             ("awq-gptq", "sdar-tiny"), ("awq", "fast_dllm_v2-tiny")])
+def test_scaled_and_clipped_files_are_plain_ones(rounding, model, lines, tmp_path):
+    """The same tensors as with rounding to nearest; scales of inputs have gone into norms and neighbours."""
+    path, nearest = tmp_path / "m.pte", tmp_path / "nearest.pte"
+    data = {} if rounding == "mse" else {"calibration": lines}
+    for file, keywords in ((path, {"rounding": rounding, **data}), (nearest, {})):
+        diffulex_edge.export_checkpoint(DATA / "checkpoints" / model, file, max_seq_len=128, quantization="int4", **keywords)
+    before, after = named_data(nearest), named_data(path)
+    assert {k: len(v) for k, v in before.items()} == {k: len(v) for k, v in after.items()}
+    changed = {k for k in before if before[k] != after[k]}
+    assert any("attn_norm" in k for k in changed) == any("mlp_norm" in k for k in changed) == (rounding != "mse")
+    assert not any("q_norm" in k or "q.bias" in k for k in changed)
+    assert any("v.bias" in k for k in changed) == (rounding != "mse" and any("v.bias" in k for k in before))
+    case = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"][0]
+    stock, native = logits_of_both(path, case, tmp_path)
+    agree(stock, native, False)
+
+
 def test_keywords_and_callbacks(lines, tmp_path):
     def export(**keywords):
         return diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte", max_seq_len=64,
@@ -91,8 +110,8 @@ def test_keywords_and_callbacks(lines, tmp_path):
 def test_mistakes_on_the_command_line(tmp_path):
     checkpoint, path = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
     assert fail("export", checkpoint, path, "--rounding", "best") == (
-        "rounding 'best' is not known; expected nearest or gptq")
-    assert "rounding gptq uses it" in fail("export", checkpoint, path, "--calibration-seed", 4)
+        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq")
+    assert "rounding gptq, awq and awq-gptq use it" in fail("export", checkpoint, path, "--calibration-seed", 4)
     bad = write_lines(tmp_path / "bad.jsonl", [{"question": "?"}])
     assert "bad.jsonl', line 1: it has none of" in fail("export", checkpoint, path, "--rounding", "gptq", "--calibration", bad)
     assert os.listdir(tmp_path) == ["bad.jsonl"]

@@ -1,6 +1,7 @@
 if(NOT DLX_RUNTIME_ONLY)
   dlx_unit_test(test_calibrate_form_errors LIBS dlx_core LABELS portable)
   dlx_unit_test(test_calibrate_layerwise LIBS dlx_core LABELS portable)
+  dlx_unit_test(test_calibrate_scales LIBS dlx_core LABELS long)
   dlx_unit_test(test_calibrate_samples LIBS dlx_core LABELS long COST 20)
   dlx_unit_test(test_calibrate_ranges LIBS dlx_core LABELS long)
   dlx_unit_test(test_calibrate_work LIBS dlx_core LABELS long)

@@ -116,7 +116,7 @@ static void run(const task *t)
     write_gridded(t, &solved, "codes", "scales");
     write_gridded(t, &rounded, "rounded", "rounded_scales");
     dlx_inputs_add(magnitude, x, t->k, t->rows, t->k, &t->on);
-    const dlx_awq_weights layer = {.w = w, .n = t->n};
+    const dlx_awq_weights layer = {.w = w, .n = t->n, .grid = t->gptq.grid};
     const dlx_awq_search a = {.layer = &layer,
                               .layers = 1,
                               .k = t->k,
@@ -124,7 +124,6 @@ static void run(const task *t)
                               .x = x,
                               .x_stride = t->k,
                               .rows = t->rows,
-                              .grid = t->gptq.grid,
                               .clip = t->gptq.clip};
     dlx_awq_result awq;
     check(dlx_awq_find(s, &awq, &a, &t->on, "w", &err), &err);

@@ -82,7 +82,7 @@ static dlx_export_options options_of(fixture *f, const char *quantization, const
     o.stage = on_stage;
     o.stage_ctx = o.notice_ctx = &f->w;
     o.notice = on_notice;
-    if (rounding && !strcmp(rounding, "gptq")) o.calibration = f->calibration;
+    if (rounding && strcmp(rounding, "nearest") != 0 && strcmp(rounding, "mse") != 0) o.calibration = f->calibration;
     if (o.calibration) o.calibration_samples = 40;
     return o;
 }
@@ -132,6 +132,47 @@ static double distance(const float *a, const float *b, size_t n)
     return sum;
 }
 
+/* The same with scaled inputs; '-' and '_' are the same. */
+static void check_scaled(fixture *f, const char *scheme, const float *exact, double by_rounding, uint64_t bytes)
+{
+    static const char *const names[] = {"awq-gptq", "awq_gptq"};
+    for (size_t i = 0; i < DLX_COUNT(names); i++) {
+        size_t n;
+        uint64_t size;
+        f->w = (watcher){.calls = 0};
+        float *logits = logits_of(f, scheme, names[i], &n, &size);
+        double off = distance(exact, logits, n);
+        assert_true(size == bytes);
+        assert_string_equal(f->w.stage, names[0]);
+        assert_true(f->w.done == f->w.total && f->w.total > 0);
+        assert_false(dlx_exists(f->work));
+        if (!(off < 0.8 * by_rounding)) fail_msg("%s: %g, by rounding %g", scheme, off, by_rounding);
+        free(logits);
+    }
+}
+
+/* What scales were folded into fits together in the file: with 8 bits and float activations little is lost, and a norm
+ * or bias that were left out would be seen. */
+static void scaled_inputs_are_folded_in_the_file(void **state)
+{
+    (void)state;
+    for (int k = 0; k < FAMILIES; k++) {
+        fixture f = open_fixture(families[k]);
+        size_t n;
+        uint64_t bytes[3];
+        write_ids(&f);
+        float *exact = logits_of(&f, "none", NULL, &n, &bytes[0]);
+        float *rounded = logits_of(&f, "int8-weight-only", NULL, &n, &bytes[1]);
+        float *scaled = logits_of(&f, "int8-weight-only", "awq", &n, &bytes[2]);
+        assert_string_equal(f.w.stage, "awq");
+        assert_true(f.w.done == f.w.total && f.w.total > 0 && bytes[1] == bytes[2]);
+        double by_rounding = distance(exact, rounded, n), off = distance(exact, scaled, n);
+        if (!(off > 0 && off < 2 * by_rounding)) fail_msg("%s: %g, by rounding %g", families[k], off, by_rounding);
+        free(exact), free(rounded), free(scaled);
+        remove_copy(&f.folder);
+    }
+}
+
 static void gptq_is_nearer_than_rounding(void **state)
 {
     static const char *const schemes[FAMILIES] = {"int4-g32", "int4", "int4-g32", "int4"};
@@ -152,7 +193,34 @@ static void gptq_is_nearer_than_rounding(void **state)
         assert_false(dlx_exists(f.work));
         double by_rounding = distance(exact, rounded, n), by_solving = distance(exact, solved, n);
         if (!(by_solving < 0.8 * by_rounding)) fail_msg("%s: %g, by rounding %g", families[k], by_solving, by_rounding);
+        check_scaled(&f, schemes[k], exact, by_rounding, bytes[1]);
         free(exact), free(rounded), free(solved);
+        remove_copy(&f.folder);
+    }
+}
+
+/* No data is asked for, and layers, table and head get other scales. */
+static void mse_needs_no_data(void **state)
+{
+    static const char *const recipes[] = {"{\"default\": \"int4\"}", "{\"embedding\": \"int4\"}",
+                                          "{\"head\": \"int4\"}"};
+    (void)state;
+    for (size_t k = 0; k < DLX_COUNT(recipes); k++) {
+        fixture f = open_fixture("sdar");
+        char recipe[1024], *file[2];
+        size_t n[2];
+        path_in(recipe, f.folder.folder, "recipe.json");
+        write_text(&f.folder, "recipe.json", recipes[k]);
+        for (int i = 0; i < 2; i++) {
+            dlx_export_options o = options_of(&f, k ? "none" : NULL, i ? "mse" : "nearest");
+            o.quantization_config = recipe;
+            CHECK(dlx_export(&o, NULL, err));
+            file[i] = file_of(f.output, &n[i]);
+        }
+        assert_int_equal(f.w.calls, 0);
+        assert_int_equal(n[0], n[1]);
+        assert_true(memcmp(file[0], file[1], n[0]) != 0);
+        free(file[0]), free(file[1]);
         remove_copy(&f.folder);
     }
 }
@@ -235,6 +303,8 @@ static void interruptions_leave_the_old_file_and_a_folder(void **state)
 {
     (void)state;
     check_interruptions("int4", "gptq", "");
+    check_interruptions("int4", "awq", "");
+    check_interruptions("int4", "awq-gptq", "");
     check_interruptions("int8-static", NULL, ".ranges");
 }
 
@@ -293,7 +363,8 @@ static void what_contradicts_itself_is_refused(void **state)
     dlx_error problem;
     dlx_export_options o = options_of(&f, "int8", "best");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
-    assert_string_equal(problem.message, "rounding 'best' is not known; expected nearest or gptq");
+    assert_string_equal(problem.message,
+                        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq");
     o = options_of(&f, "none", "gptq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_non_null(strstr(problem.message, "nothing to do"));
@@ -309,8 +380,16 @@ static void what_contradicts_itself_is_refused(void **state)
         if (i == 3) o.calibration_seed = 4;
         if (i == 4) o.work_folder = f.work;
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
-        assert_non_null(strstr(problem.message, "rounding gptq uses it"));
+        assert_non_null(strstr(problem.message, "rounding gptq, awq and awq-gptq use it"));
     }
+    for (int i = 0; i < 2; i++) {
+        o = options_of(&f, "int8-static", i ? "awq" : "awq-gptq");
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+        assert_non_null(strstr(problem.message, "int8-static has ranges of it as it is"));
+    }
+    o = options_of(&f, "none", "awq");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_non_null(strstr(problem.message, "rounding awq has nothing to do"));
     o = options_of(&f, "int8", "gptq");
     o.calibration_samples = -1;
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
@@ -330,6 +409,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gptq_is_nearer_than_rounding),
+        cmocka_unit_test(scaled_inputs_are_folded_in_the_file),
+        cmocka_unit_test(mse_needs_no_data),
         cmocka_unit_test(a_model_calibrates_itself),
         cmocka_unit_test(interruptions_leave_the_old_file_and_a_folder),
         cmocka_unit_test(what_was_measured_is_not_measured_again),

@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "format/safetensors.h"
 #include "quant/quant.h"
+#include "solve/grid.h"
 #include "tiny_decoder.h"
 #include "whole_file.h"
 #include "tensors_in_memory.h"
@@ -217,6 +218,64 @@ static void every_length_and_type_is_streamed(void **state)
 }
 
 /* Where the scale is subnormal it is coarse, and quotients leave -128 .. 127. */
+/* Rows, or groups of rows, whose scale is looked for: what solve/grid.c says of each; too long ones have that of their
+ * largest. */
+static void check_clipped(const dlx_st_tensor *t, dlx_grid g, dlx_pool *pool, size_t *smaller)
+{
+    bool four = g.bits == 4;
+    dlx_value rows = constant(t, four ? DLX_CONST_INT4_ROWS : DLX_CONST_INT8_ROWS),
+              scales = constant(t, four ? DLX_CONST_INT4_SCALES : DLX_CONST_INT8_ROW_SCALES);
+    size_t n = (size_t)t->dim[0], k = (size_t)t->dim[1], share = g.group ? g.group : k, all = n * k / share;
+    rows.dtype = four ? DLX_I4 : DLX_I8;
+    scales.rank = g.group ? 2 : 1;
+    scales.dim[1] = (int64_t)(k / share);
+    scales.dtype = g.group ? DLX_BF16 : DLX_F32;
+    rows.source.group = scales.source.group = (uint32_t)g.group;
+    rows.source.clip = scales.source.clip = true;
+    collected q = streamed(&rows, pool), s = streamed(&scales, pool);
+    float *w = malloc((share + 1) * sizeof *w);
+    assert_non_null(w);
+    assert_int_equal(s.n, all * (g.group ? 2 : 4));
+    for (size_t r = 0; r < all; r++) {
+        float scale;
+        uint16_t half;
+        for (size_t i = 0; i < share; i++) w[i] = element(t, r * share + i);
+        memcpy(&half, s.bytes + 2 * (g.group ? r : 0), 2);
+        memcpy(&scale, s.bytes + 4 * (g.group ? 0 : r), 4);
+        if (g.group) scale = dlx_bf16_to_f32(half);
+        float largest = dlx_grid_scale(g, DLX_CLIP_NONE, w, NULL, share);
+        float want = share > 1 << 20 ? largest : dlx_grid_scale(g, DLX_CLIP_MSE, w, NULL, share);
+        if (scale != want) fail_msg("row %zu of %zu: scale %g, expected %g", r, share, (double)scale, (double)want);
+        *smaller += want < largest;
+        for (size_t i = 0; i < share; i++)
+            if (dlx_grid_get(g, q.bytes, r * share + i) != (int)dlx_grid_nearest(g, w[i], want))
+                fail_msg("row %zu of %zu: code %zu differs", r, share, i);
+    }
+    free(w), free(q.bytes), free(s.bytes);
+}
+
+static void scales_that_clip_are_those_of_the_search(void **state)
+{
+    static const struct {
+        int64_t n, k;
+        dlx_grid g;
+    } cases[] = {{70, 96, {8, 0}},    {70, 96, {4, 0}},     {70, 96, {4, 32}},
+                 {700, 4096, {4, 0}}, {2, 1 << 20, {8, 0}}, {1, (1 << 20) + 2, {4, 0}}};
+    static const dlx_dtype types[] = {DLX_F32, DLX_BF16, DLX_F16};
+    dlx_pool *pool;
+    size_t smaller[3] = {0};
+    (void)state;
+    assert_int_equal(dlx_pool_create(&pool, 3, NULL), DLX_OK);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        for (size_t k = 0; k < 3; k++) {
+            dlx_st_tensor t = made_up(types[k], cases[i].n, cases[i].k, (uint32_t)(i * 3 + k));
+            check_clipped(&t, cases[i].g, i % 2 ? pool : NULL, &smaller[i % 3]);
+            free_made_up(&t);
+        }
+    assert_true(smaller[0] && smaller[1] && smaller[2]);
+    dlx_pool_free(pool);
+}
+
 static void tiny_rows_are_clamped(void **state)
 {
     static const uint32_t bits[2][3] = {{128, 0x80000000 | 129, 1}, {10, 0x80000000 | 3, 0}};
@@ -506,6 +565,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_those_of_pytorch),
         cmocka_unit_test(every_length_and_type_is_streamed),
+        cmocka_unit_test(scales_that_clip_are_those_of_the_search),
         cmocka_unit_test(tiny_rows_are_clamped),
         cmocka_unit_test(floats_keep_their_value),
         cmocka_unit_test(what_is_not_finite_is_refused),

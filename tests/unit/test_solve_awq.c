@@ -19,11 +19,11 @@ static inputs inputs_new(rng *r, size_t rows, size_t k, dlx_grid g, dlx_clip cli
     inputs in = {.x = rows_new(r, rows, k), .magnitude = doubles_new(1, k)};
     for (size_t l = 0; l < LAYERS; l++) {
         in.w[l] = weights_new(r, outputs[l], k);
-        in.layer[l] = (dlx_awq_weights){.w = in.w[l], .n = outputs[l]};
+        in.layer[l] = (dlx_awq_weights){.w = in.w[l], .n = outputs[l], .grid = g};
     }
     for (size_t m = 0; m < rows; m++) in.x[m * k] = in.x[m * k + k / 2] = 0; /* inputs that never come */
     dlx_inputs_add(in.magnitude, in.x, k, rows, k, on);
-    in.search = (dlx_awq_search){.layers = LAYERS, .k = k, .x_stride = k, .rows = rows, .grid = g, .clip = clip};
+    in.search = (dlx_awq_search){.layers = LAYERS, .k = k, .x_stride = k, .rows = rows, .clip = clip};
     return in;
 }
 
@@ -61,7 +61,7 @@ static void check_scales(const inputs *in, const float *s, double exponent)
 /* |X (q(w s) / s - w)|^2 / |X w|^2 over all layers. */
 static double candidate_error(const inputs *in, double exponent)
 {
-    size_t k = in->search.k, share = in->search.grid.group ? in->search.grid.group : k;
+    size_t k = in->search.k, share = in->layer[0].grid.group ? in->layer[0].grid.group : k;
     float *s = floats_new(1, k), *e = floats_new(1, k);
     double most = 0, least = INFINITY, error = 0, answers = 0;
     for (size_t c = 0; c < k; c++) most = fmax(most, in->magnitude[c]);
@@ -74,9 +74,9 @@ static double candidate_error(const inputs *in, double exponent)
             const float *w = in->w[l] + row * k;
             for (size_t c = 0; c < k; c++) e[c] = w[c] * s[c];
             for (size_t c = 0; c < k; c += share) {
-                float scale = dlx_grid_scale(in->search.grid, in->search.clip, e + c, NULL, share);
+                float scale = dlx_grid_scale(in->layer[l].grid, in->search.clip, e + c, NULL, share);
                 for (size_t i = c; i < c + share; i++)
-                    e[i] = dlx_grid_nearest(in->search.grid, e[i], scale) * scale / s[i] - w[i];
+                    e[i] = dlx_grid_nearest(in->layer[l].grid, e[i], scale) * scale / s[i] - w[i];
             }
             error += plain_energy(in->x, in->search.rows, e, 1, k);
             answers += plain_energy(in->x, in->search.rows, w, 1, k);
@@ -158,8 +158,8 @@ static void test_degenerate(void **state)
     dlx_solve_on on = {.kernels = &kernels};
     const float w[6] = {1, -1, 7, 1, 0, 3}, x[2] = {2, 3}, zeros[2] = {0};
     const double equal[2] = {5, 5}, none[2] = {0}, tiny[2] = {1, 1e-30};
-    const dlx_awq_weights layer = {.w = w, .n = 3};
-    dlx_awq_search a = {.layer = &layer, .layers = 1, .k = 2, .magnitude = equal, .x = x, .rows = 1, .grid = {4, 0}};
+    const dlx_awq_weights layer = {.w = w, .n = 3, .grid = {4, 0}};
+    dlx_awq_search a = {.layer = &layer, .layers = 1, .k = 2, .magnitude = equal, .x = x, .rows = 1};
     float s[2];
     dlx_awq_result result;
     dlx_error err = {0};
@@ -189,7 +189,7 @@ static void test_refusals(void **state)
 #define REFUSED(status, a, b)                                                                                          \
     check_refused(dlx_awq_find(s, &result, search_of(&in), &on, "mlp", &err), status, &err, a, b)
     REFUSED(DLX_E_INVALID, "mlp", "groups of 64");
-    in.search.grid.group = 32;
+    for (size_t l = 0; l < LAYERS; l++) in.layer[l].grid.group = 32;
     in.search.rows = 0;
     REFUSED(DLX_E_INVALID, "mlp", "0 x 96");
     in.search.rows = 9;

@@ -81,15 +81,14 @@ static dlx_status gptq(const layer *l, dlx_error *err)
 
 static dlx_status scales(const layer *l, dlx_error *err)
 {
-    const dlx_awq_weights w = {.w = l->w, .n = N};
+    const dlx_awq_weights w = {.w = l->w, .n = N, .grid = {4, 32}};
     const dlx_awq_search a = {.layer = &w,
                               .layers = 1,
                               .k = K,
                               .magnitude = l->magnitude,
                               .x = l->x,
                               .x_stride = K,
-                              .rows = ROWS,
-                              .grid = {4, 32}};
+                              .rows = ROWS};
     dlx_awq_result r;
     return dlx_awq_find(l->s, &r, &a, &l->on, "layer", err);
 }
@@ -197,15 +196,14 @@ static void test_stated_memory(void **state)
     check_taken("energy", 4.0 * OUT * wide + 1.1 * KiB * wide + 17 * KiB * threads);
     check_ok(dlx_gptq(&out.m, &result, &f, w, OUT, &o, &on, "layer", &err), &err);
     check_taken("GPTQ", 4.0 * OUT * wide + 2 * KiB * wide + 32 * KiB * threads);
-    const dlx_awq_weights weights = {.w = w, .n = OUT};
+    const dlx_awq_weights weights = {.w = w, .n = OUT, .grid = o.grid};
     const dlx_awq_search a = {.layer = &weights,
                               .layers = 1,
                               .k = WIDE,
                               .magnitude = magnitude,
                               .x = x,
                               .x_stride = WIDE,
-                              .rows = FEW,
-                              .grid = o.grid};
+                              .rows = FEW};
     check_ok(dlx_awq_find(s, &awq, &a, &on, "layer", &err), &err);
     check_taken("AWQ", 8.0 * FEW * wide + 65.0 * (wide + FEW) * threads + 16 * KiB);
     memory.armed = false;

@@ -106,8 +106,9 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                    does (docs/QUANTIZATION.md); its "default" stands in for quantization
     exclude        names of weights that stay float32, in the checkpoint or ours ("lm_head", "layers.0.down"), with * and
                    ? as in a shell
-    rounding       how weights of layers become int8 or int4: None or "nearest", each on its own; "gptq", so that answers
-                   to calibration data change least
+    rounding       how weights become int8 or int4: None or "nearest", each on its own; "mse", with scales that miss
+                   them least; "gptq", so that answers to calibration data change least; "awq", inputs of layers scaled
+                   by what that data makes of them; "awq-gptq", both
     calibration    that data: a file of JSON lines (docs/EXPORT.md); None: the model writes it
     calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
     calibration_seed   of masks, and of what the model writes

@@ -1,0 +1,55 @@
+/*
+ * Scales of a layer's inputs (AWQ, solve/awq.h), found on calibration rows and folded into the loaded layer, which
+ * answers as before:
+ *
+ *   inputs of    s goes into                           left out where
+ *   q, k, v      weight of the norm before attention   one of them keeps its floats
+ *   o            rows of v, and its bias               o or v keeps its floats
+ *   gate, up     weight of the norm before the MLP     one of them keeps its floats
+ *   down         rows of up                            down or up keeps its floats
+ *
+ * Query heads that share a key-value head share the scales of their outputs. (The head's inputs are not scaled: its
+ * norm is the last one, and its weight may be the embedding table.)
+ */
+#ifndef DLX_CALIBRATE_SCALES_H
+#define DLX_CALIBRATE_SCALES_H
+
+#include <stdbool.h>
+
+#include "calibrate/layerwise.h"
+#include "solve/awq.h"
+
+typedef struct dlx_layer_scales {
+    size_t k[DLX_LINEAR_INPUTS];
+    float *s[DLX_LINEAR_INPUTS]; /* [k] columns of weights times this; NULL: as they are */
+    float *rows_of_v;            /* [v_rows] rows of v are divided by this; NULL: as they are */
+    size_t v_rows;
+    float *importance[DLX_LINEAR_INPUTS]; /* [k] sum of x * x after scaling, above 0; NULL: nothing reads it */
+    double error[DLX_LINEAR_INPUTS];      /* of rounding, relative, on the rows that were tried: with s, */
+    double before[DLX_LINEAR_INPUTS];     /* and without */
+} dlx_layer_scales;
+
+/* Which linears of the layer get weights on a grid. */
+typedef struct dlx_layer_grids {
+    dlx_grid grid[DLX_LAYER_LINEARS];
+    bool becomes[DLX_LAYER_LINEARS];
+} dlx_layer_grids;
+
+/*
+ * Runs the samples [rows] through the loaded layer once, finds scales, and folds them into it. Takes the floats of the
+ * linears that read one input, 256 rows of each input, and what dlx_awq_find takes. A failure leaves *out empty.
+ */
+dlx_status dlx_layer_scales_find(dlx_layer_scales *out, dlx_layerwise *w, const dlx_checkpoint *c, uint64_t rows,
+                                 const dlx_layer_grids *grids, dlx_clip clip, const dlx_solve_on *on, dlx_error *err);
+void dlx_layer_scales_free(dlx_layer_scales *s); /* fine on zeros */
+
+/* The weights of a linear [n, k], as the checkpoint has them, with all that is folded into them. */
+void dlx_layer_scales_fold(const dlx_layer_scales *s, int linear, float *weights, size_t n, size_t k,
+                           const dlx_solve_on *on);
+
+/* Norms and biases of the loaded layer that scales were folded into, by their names behind the layer's. */
+enum { DLX_SCALED_SMALL = 3 };
+extern const char *const dlx_scaled_small[DLX_SCALED_SMALL];
+bool dlx_layer_scales_changed(const dlx_layer_scales *s, int small);
+
+#endif

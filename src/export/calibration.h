@@ -1,0 +1,47 @@
+/*
+ * What an export calibrates with: samples, made once for all that need them, and where work lies that another call can
+ * go on with.
+ */
+#ifndef DLX_EXPORT_CALIBRATION_H
+#define DLX_EXPORT_CALIBRATION_H
+
+#include "diffulex_edge/export.h"
+
+#include "base/threads.h"
+#include "calibrate/layerwise.h"
+#include "calibrate/weights.h"
+#include "export/stages.h"
+#include "text/tokenizer.h"
+
+typedef struct dlx_calibration {
+    const dlx_export_options *o;
+    const dlx_checkpoint *c;
+    dlx_samples samples;
+    dlx_layerwise_options run; /* ticks go to `stages` */
+    dlx_stages stages;
+} dlx_calibration;
+
+/* DLX_E_INVALID for numbers out of range. */
+dlx_status dlx_calibration_check(const dlx_export_options *options, dlx_error *err);
+/* The samples that the options describe; `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which
+ * is fine on zeros. */
+dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
+                                 const dlx_export_options *options, dlx_pool *pool, dlx_error *err);
+void dlx_calibration_free(dlx_calibration *c);
+
+/* Work of one kind, until the output is complete. */
+typedef struct dlx_export_work {
+    dlx_work work;
+    dlx_precomputed precomputed; /* files that the graph's constants are read from */
+} dlx_export_work;
+
+/* Opens it for the samples and everything else that `print` says results depend on; `end` is behind the folder's name.
+ * Large hidden states go there too, not to memory that poses as /tmp. */
+dlx_status dlx_calibration_work(dlx_export_work *out, dlx_calibration *c, uint64_t print, const char *end,
+                                dlx_error *err);
+/* DLX_E_CANCELLED with what an interruption leaves. */
+dlx_status dlx_calibration_interrupted(const dlx_export_options *options, const dlx_export_work *work, dlx_error *err);
+/* The files are closed. With `done`, the folder goes too, or a notice says why it did not. Fine on zeros. */
+void dlx_export_work_close(dlx_export_work *w, bool done, const dlx_export_options *options);
+
+#endif
