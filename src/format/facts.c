@@ -10,19 +10,21 @@ static const struct {
     const char *method;
     size_t offset;
     int64_t min, max;
+    bool unless_zero; /* a file says it only where it is not 0 */
 } numbers[] = {
-    {"get_vocab_size", offsetof(dlx_model_facts, vocab_size), 0, 1 << 24},
-    {"get_max_context_len", offsetof(dlx_model_facts, max_context), 0, 1 << 24},
-    {"get_max_seq_len", offsetof(dlx_model_facts, max_rows), 0, 1 << 24},
-    {"get_mask_id", offsetof(dlx_model_facts, mask_id), -1, 1 << 24},
-    {"get_attention_block", offsetof(dlx_model_facts, attn_block), 0, 1 << 24},
-    {"get_logits_shift", offsetof(dlx_model_facts, logits_shift), 0, 1},
-    {"get_block_length", offsetof(dlx_model_facts, block_length), 0, 1 << 24},
-    {"get_small_block_size", offsetof(dlx_model_facts, small_block_size), 0, 1 << 24},
-    {"get_bos_id", offsetof(dlx_model_facts, bos_id), -1, 1 << 24},
-    {"get_eos_id", offsetof(dlx_model_facts, eos_id), -1, 1 << 24},
-    {"get_pad_id", offsetof(dlx_model_facts, pad_id), -1, 1 << 24},
-    {"get_token_count", offsetof(dlx_model_facts, num_tokens), 0, 1 << 24},
+    {"get_vocab_size", offsetof(dlx_model_facts, vocab_size), 0, 1 << 24, false},
+    {"get_max_context_len", offsetof(dlx_model_facts, max_context), 0, 1 << 24, false},
+    {"get_max_seq_len", offsetof(dlx_model_facts, max_rows), 0, 1 << 24, false},
+    {"get_mask_id", offsetof(dlx_model_facts, mask_id), -1, 1 << 24, false},
+    {"get_attention_block", offsetof(dlx_model_facts, attn_block), 0, 1 << 24, false},
+    {"get_logits_shift", offsetof(dlx_model_facts, logits_shift), 0, 1, false},
+    {"get_block_length", offsetof(dlx_model_facts, block_length), 0, 1 << 24, false},
+    {"get_small_block_size", offsetof(dlx_model_facts, small_block_size), 0, 1 << 24, false},
+    {"get_bos_id", offsetof(dlx_model_facts, bos_id), -1, 1 << 24, false},
+    {"get_eos_id", offsetof(dlx_model_facts, eos_id), -1, 1 << 24, false},
+    {"get_pad_id", offsetof(dlx_model_facts, pad_id), -1, 1 << 24, false},
+    {"get_token_count", offsetof(dlx_model_facts, num_tokens), 0, 1 << 24, false},
+    {"get_calibrated_weights", offsetof(dlx_model_facts, calibrated), 0, 1, true},
 };
 
 static int32_t *field(dlx_model_facts *facts, size_t i)
@@ -79,6 +81,7 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     for (size_t i = 0; ok && i < DLX_COUNT(numbers); i++) {
         dlx_model_facts copy = *facts;
         v.u.i = *field(&copy, i);
+        if (numbers[i].unless_zero && !v.u.i) continue;
         ok = constant_method(&p[n++], arena, numbers[i].method, &v, 1);
     }
     dlx_evalue stops[DLX_MAX_STOP_IDS];
@@ -130,6 +133,18 @@ const char *dlx_facts_quantization(const dlx_pte *pte)
     return constant_text(pte, "get_quantization");
 }
 
+/* Bits of a weight of the layers: schemes are named by them ("int4-g32, mixed" has 4), but for "none". */
+static int32_t weight_bits(const char *quantization)
+{
+    static const struct {
+        const char *begin;
+        int32_t bits;
+    } words[] = {{"int4", 4}, {"int8", 8}, {"fp16", 16}, {"bf16", 16}, {"none", 32}};
+    for (size_t i = 0; i < DLX_COUNT(words); i++)
+        if (!strncmp(quantization, words[i].begin, strlen(words[i].begin))) return words[i].bits;
+    return 0;
+}
+
 static dlx_status read_stop_ids(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err)
 {
     const dlx_evalue *v;
@@ -161,5 +176,6 @@ dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error 
             "the file has format version %lld, this build reads up to %d: update diffulex-edge, or export again",
             (long long)version, DLX_FORMAT_VERSION);
     facts->family = dlx_family_from_name(constant_text(pte, "get_model_family"));
+    facts->weight_bits = weight_bits(dlx_facts_quantization(pte));
     return read_stop_ids(facts, pte, err);
 }
