@@ -71,8 +71,7 @@ class ModelFacts:
     pad_id: int = -1
     num_tokens: int = 0          # ids from here on have no token and are never chosen; 0: not known
     stop_ids: Tuple[int, ...] = ()  # ids that end an answer
-    weight_bits: int = 0         # bits of a weight of the layers; 0: not known. Thresholds of presets go by it
-    calibrated: int = 0          # 1: the codes of those weights were found by calibration
+    rounded_bits: int = 0        # bits that weights were rounded to; 0: not known, or found by calibration
 
     @classmethod
     def from_native(cls, facts: _native.ModelFacts) -> "ModelFacts":
@@ -99,8 +98,8 @@ class ModelFacts:
             eos_id=number("get_eos_id", -1), pad_id=number("get_pad_id", -1),
             num_tokens=number("get_token_count", 0),
             stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()),
-            weight_bits=next((bits for begin, bits in _BITS.items() if scheme.startswith(begin)), 0),
-            calibrated=number("get_calibrated_weights", 0))
+            rounded_bits=0 if number("get_calibrated_weights", 0) else next(
+                (bits for begin, bits in _BITS.items() if scheme.startswith(begin)), 0))
 
     def to_native(self) -> _native.ModelFacts:
         """As the library's structure."""

@@ -76,7 +76,7 @@ static const preset_row rows[] = {
 dlx_status dlx_options_apply_preset(dlx_decode_options *o, const char *usual, const dlx_model_facts *facts,
                                     dlx_error *err)
 {
-    bool rounded4 = facts->weight_bits == 4 && !facts->calibrated;
+    bool rounded4 = facts->rounded_bits == 4;
     for (size_t i = 0; i < DLX_COUNT(rows) && o->value[DLX_OPT_PRESET].given; i++) {
         if (strcmp(rows[i].usual, usual) || rows[i].preset != o->value[DLX_OPT_PRESET].i) continue;
         for (const preset_value *v = rows[i].values; v < rows[i].values + MOST_VALUES && v->name; v++) {

@@ -10,21 +10,19 @@ static const struct {
     const char *method;
     size_t offset;
     int64_t min, max;
-    bool unless_zero; /* a file says it only where it is not 0 */
 } numbers[] = {
-    {"get_vocab_size", offsetof(dlx_model_facts, vocab_size), 0, 1 << 24, false},
-    {"get_max_context_len", offsetof(dlx_model_facts, max_context), 0, 1 << 24, false},
-    {"get_max_seq_len", offsetof(dlx_model_facts, max_rows), 0, 1 << 24, false},
-    {"get_mask_id", offsetof(dlx_model_facts, mask_id), -1, 1 << 24, false},
-    {"get_attention_block", offsetof(dlx_model_facts, attn_block), 0, 1 << 24, false},
-    {"get_logits_shift", offsetof(dlx_model_facts, logits_shift), 0, 1, false},
-    {"get_block_length", offsetof(dlx_model_facts, block_length), 0, 1 << 24, false},
-    {"get_small_block_size", offsetof(dlx_model_facts, small_block_size), 0, 1 << 24, false},
-    {"get_bos_id", offsetof(dlx_model_facts, bos_id), -1, 1 << 24, false},
-    {"get_eos_id", offsetof(dlx_model_facts, eos_id), -1, 1 << 24, false},
-    {"get_pad_id", offsetof(dlx_model_facts, pad_id), -1, 1 << 24, false},
-    {"get_token_count", offsetof(dlx_model_facts, num_tokens), 0, 1 << 24, false},
-    {"get_calibrated_weights", offsetof(dlx_model_facts, calibrated), 0, 1, true},
+    {"get_vocab_size", offsetof(dlx_model_facts, vocab_size), 0, 1 << 24},
+    {"get_max_context_len", offsetof(dlx_model_facts, max_context), 0, 1 << 24},
+    {"get_max_seq_len", offsetof(dlx_model_facts, max_rows), 0, 1 << 24},
+    {"get_mask_id", offsetof(dlx_model_facts, mask_id), -1, 1 << 24},
+    {"get_attention_block", offsetof(dlx_model_facts, attn_block), 0, 1 << 24},
+    {"get_logits_shift", offsetof(dlx_model_facts, logits_shift), 0, 1},
+    {"get_block_length", offsetof(dlx_model_facts, block_length), 0, 1 << 24},
+    {"get_small_block_size", offsetof(dlx_model_facts, small_block_size), 0, 1 << 24},
+    {"get_bos_id", offsetof(dlx_model_facts, bos_id), -1, 1 << 24},
+    {"get_eos_id", offsetof(dlx_model_facts, eos_id), -1, 1 << 24},
+    {"get_pad_id", offsetof(dlx_model_facts, pad_id), -1, 1 << 24},
+    {"get_token_count", offsetof(dlx_model_facts, num_tokens), 0, 1 << 24},
 };
 
 static int32_t *field(dlx_model_facts *facts, size_t i)
@@ -70,10 +68,10 @@ static bool kv_methods(dlx_pte_plan *p, uint32_t *n, dlx_arena *arena, const cha
 }
 
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
-                           const char *quantization, const char *kv, dlx_error *err)
+                           const char *quantization, bool calibrated, const char *kv, dlx_error *err)
 {
     uint32_t n = 0;
-    dlx_pte_plan *p = dlx_arena_array(arena, DLX_COUNT(numbers) + 8, sizeof *p);
+    dlx_pte_plan *p = dlx_arena_array(arena, DLX_COUNT(numbers) + 9, sizeof *p);
     bool ok = p != NULL;
     dlx_evalue v = {.kind = DLX_EV_INT};
     *plans = NULL;
@@ -81,7 +79,6 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     for (size_t i = 0; ok && i < DLX_COUNT(numbers); i++) {
         dlx_model_facts copy = *facts;
         v.u.i = *field(&copy, i);
-        if (numbers[i].unless_zero && !v.u.i) continue;
         ok = constant_method(&p[n++], arena, numbers[i].method, &v, 1);
     }
     dlx_evalue stops[DLX_MAX_STOP_IDS];
@@ -92,6 +89,8 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     ok = ok && constant_method(&p[n++], arena, "get_model_family", &v, 1);
     v = text_value(quantization);
     ok = ok && constant_method(&p[n++], arena, "get_quantization", &v, 1);
+    v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = 1};
+    ok = ok && (!calibrated || constant_method(&p[n++], arena, "get_calibrated_weights", &v, 1));
     v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = DLX_FORMAT_VERSION};
     ok = ok && constant_method(&p[n++], arena, "get_format_version", &v, 1);
     v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = strcmp(kv, "explicit") != 0};
@@ -134,11 +133,11 @@ const char *dlx_facts_quantization(const dlx_pte *pte)
 }
 
 /* Bits of a weight of the layers: schemes are named by them ("int4-g32, mixed" has 4), but for "none". */
-static int32_t weight_bits(const char *quantization)
+static int64_t weight_bits(const char *quantization)
 {
     static const struct {
         const char *begin;
-        int32_t bits;
+        int64_t bits;
     } words[] = {{"int4", 4}, {"int8", 8}, {"fp16", 16}, {"bf16", 16}, {"none", 32}};
     for (size_t i = 0; i < DLX_COUNT(words); i++)
         if (!strncmp(quantization, words[i].begin, strlen(words[i].begin))) return words[i].bits;
@@ -176,6 +175,7 @@ dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error 
             "the file has format version %lld, this build reads up to %d: update diffulex-edge, or export again",
             (long long)version, DLX_FORMAT_VERSION);
     facts->family = dlx_family_from_name(constant_text(pte, "get_model_family"));
-    facts->weight_bits = weight_bits(dlx_facts_quantization(pte));
+    if (!dlx_pte_constant_int(pte, "get_calibrated_weights", 0))
+        facts->rounded_bits = weight_bits(dlx_facts_quantization(pte));
     return read_stop_ids(facts, pte, err);
 }

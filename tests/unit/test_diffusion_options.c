@@ -322,16 +322,14 @@ static void values_in_force(void **state)
     dlx_decode_options_free(mine);
 }
 
-/* The threshold that a preset comes to for weights of so many bits. */
-static const char *preset_threshold(int32_t attn_block, int32_t shift, int32_t bits, int32_t calibrated,
-                                    const char *options)
+/* The threshold that a preset comes to for weights that were rounded to so many bits. */
+static const char *preset_threshold(int32_t attn_block, int32_t shift, int32_t bits, const char *options)
 {
     static const int32_t prompt[] = {20, 21, 22};
     static char value[256];
     scripted_model m;
     model_init(&m, attn_block, shift, 1);
-    m.facts.weight_bits = bits;
-    m.facts.calibrated = calibrated;
+    m.facts.rounded_bits = bits;
     dlx_decode_options *mine = run_options(options);
     if (dlx_decode_option_in_force(&m.facts, mine, prompt, 3, "threshold", value, sizeof value, &err) != DLX_OK)
         fail_msg("%s: %s", options, err.message);
@@ -344,23 +342,21 @@ static void thresholds_of_presets(void **state)
     static const int32_t fine[] = {0, 8, 16, 32};
     (void)state;
     for (size_t i = 0; i < DLX_COUNT(fine); i++) {
-        assert_string_equal(preset_threshold(0, 0, fine[i], 0, "preset=balanced"), "0.9");
-        assert_string_equal(preset_threshold(0, 0, fine[i], 0, "preset=fast"), "0.8");
-        assert_string_equal(preset_threshold(4, 0, fine[i], 0, "preset=balanced"), "0.9");
-        assert_string_equal(preset_threshold(4, 0, fine[i], 0, "preset=fast"), "0.85");
+        assert_string_equal(preset_threshold(0, 0, fine[i], "preset=balanced"), "0.9");
+        assert_string_equal(preset_threshold(0, 0, fine[i], "preset=fast"), "0.8");
+        assert_string_equal(preset_threshold(4, 0, fine[i], "preset=balanced"), "0.9");
+        assert_string_equal(preset_threshold(4, 0, fine[i], "preset=fast"), "0.85");
     }
-    assert_string_equal(preset_threshold(0, 0, 4, 0, "preset=balanced"), "0.96");
-    assert_string_equal(preset_threshold(0, 0, 4, 0, "preset=fast"), "0.9");
-    assert_string_equal(preset_threshold(4, 0, 4, 0, "preset=balanced"), "0.96");
-    assert_string_equal(preset_threshold(4, 0, 4, 0, "preset=fast"), "0.9");
-    /* Codes that calibration found keep float32's, as do families that nothing is measured of. */
-    assert_string_equal(preset_threshold(0, 0, 4, 1, "preset=fast"), "0.8");
-    assert_string_equal(preset_threshold(4, 0, 4, 1, "preset=balanced"), "0.9");
-    assert_string_equal(preset_threshold(0, 1, 4, 0, "preset=fast"), "0.8");
-    assert_string_equal(preset_threshold(32, 1, 4, 0, "preset=balanced"), "0.9");
+    assert_string_equal(preset_threshold(0, 0, 4, "preset=balanced"), "0.96");
+    assert_string_equal(preset_threshold(0, 0, 4, "preset=fast"), "0.9");
+    assert_string_equal(preset_threshold(4, 0, 4, "preset=balanced"), "0.96");
+    assert_string_equal(preset_threshold(4, 0, 4, "preset=fast"), "0.9");
+    /* Families that nothing is measured of keep float32's. */
+    assert_string_equal(preset_threshold(0, 1, 4, "preset=fast"), "0.8");
+    assert_string_equal(preset_threshold(32, 1, 4, "preset=balanced"), "0.9");
     /* What a caller gives wins, and without a preset the published value stands. */
-    assert_string_equal(preset_threshold(4, 0, 4, 0, "preset=balanced threshold=0.7"), "0.7");
-    assert_string_equal(preset_threshold(4, 0, 4, 0, "algorithm=sdar.generate"), "0.85");
+    assert_string_equal(preset_threshold(4, 0, 4, "preset=balanced threshold=0.7"), "0.7");
+    assert_string_equal(preset_threshold(4, 0, 4, "algorithm=sdar.generate"), "0.85");
 }
 
 static void contradicts(int32_t attn_block, int32_t shift, const char *options, const char *part)
