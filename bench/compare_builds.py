@@ -17,42 +17,19 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
-
-CHUNK = 32
 
 
 def worker(path, threads, context):
     """Reads "rows" a line, answers with "milliseconds digest". Runs in its own process, with that tree's package."""
-    import ctypes
-    from diffulex_edge import Model, _native
+    from passes import Passes
 
-    model = Model(path, threads=threads)
-    session = model.session()
-    vocab, most = model.facts.vocab_size, model.facts.max_context
-    ids = [(i * 2654435761 >> 8) % vocab for i in range(most)]
-    buffer = (ctypes.c_float * (vocab * min(model.facts.max_rows, most)))()
-
-    def forward(start, n, store, wanted):
-        call = _native.ForwardCall(ids=(ctypes.c_int32 * n)(*ids[start:start + n]), n_ids=n, start=start,
-                                   n_context=1 if start else 0, attn_block=0, n_store=n if store else 0,
-                                   n_rows=n if wanted else 0,
-                                   logits=ctypes.cast(buffer, ctypes.POINTER(ctypes.c_float)) if wanted else None)
-        call.context[0] = _native.Span(0, start)
-        with session._borrow() as handle:
-            begin = time.perf_counter()
-            _native.call("dlx_session_forward", handle, ctypes.byref(call))
-            return (time.perf_counter() - begin) * 1e3
-
-    for p in range(0, context, CHUNK):
-        forward(p, min(CHUNK, context - p), True, False)
-    print("ready", model.kernels, flush=True)
+    passes = Passes(path, threads, context)
+    print("ready", passes.model.kernels, flush=True)
     for line in sys.stdin:
         rows = int(line)
-        took = forward(context, rows, False, True)
-        digest = hashlib.sha256(memoryview(buffer).cast("B")[:rows * vocab * 4]).hexdigest()[:16]
-        print(took, digest, flush=True)
+        took = passes.run(rows)
+        print(took, hashlib.sha256(passes.logits_of(rows)).hexdigest()[:16], flush=True)
 
 
 class Build:

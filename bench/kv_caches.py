@@ -12,19 +12,12 @@ threads.
 """
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 
 from diffulex_edge import Model
 
-
-def questions_of(path, count):
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-        if count and number == count:
-            break
-        question = json.loads(line)
-        yield question.get("messages") or question["prompt"], question["answer"]
+from heldout import paired, questions_of
 
 
 def answers(model, questions, kv_type, options):
@@ -41,18 +34,10 @@ def answers(model, questions, kv_type, options):
     return found
 
 
-def mcnemar(only_one, only_other):
-    """Probability of a split at least as uneven when both are equally good."""
-    n, least = only_one + only_other, min(only_one, only_other)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(least + 1)) / 2**n)
-
-
 def compare(base, other):
-    only_base = sum(a[0] and not b[0] for a, b in zip(base, other))
-    only_other = sum(b[0] and not a[0] for a, b in zip(base, other))
-    return {"right": sum(right for right, _, _ in other), "passes": sum(passes for _, _, passes in other),
-            "other_tokens": sum(a[1] != b[1] for a, b in zip(base, other)), "only_first_right": only_base,
-            "only_this_right": only_other, "p": mcnemar(only_base, only_other)}
+    wrong, wrong_other = ([i for i, (right, _, _) in enumerate(found) if not right] for found in (base, other))
+    return {"right": len(other) - len(wrong_other), "passes": sum(passes for _, _, passes in other),
+            "other_tokens": sum(a[1] != b[1] for a, b in zip(base, other)), **paired(wrong, wrong_other)}
 
 
 def option_of(text):

@@ -13,43 +13,21 @@ Runs of one thread count only compare with each other. Give a busy machine no ot
 """
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DEFAULT_PROGRAM = os.environ.get("DLX_CLI", str(ROOT / "build" / "release" / "cli" / "diffulex-edge"))
+import heldout
+from heldout import DEFAULT_PROGRAM, cores, positive, processor
+
 PRESETS = ("none", "exact", "balanced", "fast")
 SAME_IN_ALL_ROUNDS = ("questions", "right", "passes", "tokens")
 
 
-def cores():
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor():
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.machine()
-
-
 def evaluate(args, preset, options):
-    command = [args.program, "eval", str(args.pte), str(args.questions), "--json", "--threads", str(args.threads)]
-    if args.count:
-        command += ["--count", str(args.count)]
-    if preset != "none":
-        command += ["--preset", preset]
-    done = subprocess.run(command + options, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"presets.py: {preset}: {done.stderr.strip()}")
-    return json.loads(done.stdout)
+    preset_options = [] if preset == "none" else ["--preset", preset]
+    return heldout.evaluate(args.program, args.pte, args.questions, preset_options + options, args.count, args.threads,
+                            f"presets.py: {preset}")
 
 
 def measure(args, options):
@@ -88,13 +66,6 @@ def preset_names(text):
         if name not in PRESETS:
             raise argparse.ArgumentTypeError(f"'{name}' is none of {', '.join(PRESETS)}")
     return names
-
-
-def positive(text):
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("at least 1 is needed")
-    return value
 
 
 def main():

@@ -1,6 +1,7 @@
 /* Opening what decoding needs, and reporting what it did. */
 #include "running.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "input.h"
@@ -186,12 +187,26 @@ static void json_statistics(dlx_cli_json *j, const dlx_completion *completion, c
     dlx_cli_json_close(j, '}');
 }
 
+/* The threshold in force, from options, preset or algorithm; null where the algorithm has none. What it is does not
+ * depend on the prompt: a single mask stands for it. */
+static void json_threshold(dlx_cli_json *j, const dlx_cli_arguments *a, const dlx_cli_running *r)
+{
+    const int32_t prompt = r->facts->mask_id >= 0 ? r->facts->mask_id : 0;
+    char text[256];
+    dlx_status s = dlx_decode_option_in_force(r->facts, a->decode, &prompt, 1, "threshold", text, sizeof text, NULL);
+    if (s == DLX_OK && *text)
+        dlx_cli_json_number(j, "threshold", strtod(text, NULL), 6);
+    else
+        dlx_cli_json_text(j, "threshold", NULL);
+}
+
 void dlx_cli_json_completion(dlx_cli_json *j, const dlx_cli_arguments *a, const dlx_cli_running *r,
                              const dlx_completion *completion)
 {
     const dlx_generation *generation = dlx_completion_generation(completion);
     dlx_statistics s = statistics_of(completion);
     dlx_cli_json_text(j, "algorithm", dlx_generation_algorithm(generation));
+    json_threshold(j, a, r);
     dlx_cli_json_text(j, "finish_reason", dlx_completion_finish_reason(completion));
     dlx_cli_json_int(j, "num_forwards", dlx_generation_num_forwards(generation));
     json_timing(j, r, &s);

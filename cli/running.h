@@ -56,7 +56,7 @@ void dlx_cli_put_statistics(const dlx_completion *completion);
 /* "steps": [{block, forward, accepted, ms}, ...], and the keys of one of them. */
 void dlx_cli_json_steps(dlx_cli_json *j, const dlx_generation *generation);
 void dlx_cli_json_step(dlx_cli_json *j, const dlx_step *step);
-/* The keys algorithm, finish_reason, num_forwards, timing, statistics, options, seed. */
+/* The keys algorithm, threshold, finish_reason, num_forwards, timing, statistics, options, seed. */
 void dlx_cli_json_completion(dlx_cli_json *j, const dlx_cli_arguments *a, const dlx_cli_running *r,
                              const dlx_completion *completion);
 

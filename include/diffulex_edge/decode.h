@@ -54,6 +54,9 @@ typedef struct dlx_model_facts {
                                            the table, are never chosen. 0: not known, any id may be */
     int32_t num_stop_ids;
     int32_t stop_ids[DLX_MAX_STOP_IDS]; /* ids that end an answer, most specific first */
+    int64_t rounded_bits;               /* bits that weights of the layers were rounded to: 32, 16, 8 or 4; 0: not
+                                           known, or their codes were found by calibration. Thresholds of presets go
+                                           by it. (64 bits so that the structure ends without padding.) */
 } dlx_model_facts;
 
 /* Half-open range of absolute positions. Never grows. */

@@ -74,7 +74,7 @@ class ModelFacts(Sized):
         ("max_rows", c_int32), ("mask_id", c_int32), ("attn_block", c_int32), ("logits_shift", c_int32),
         ("block_length", c_int32), ("small_block_size", c_int32), ("bos_id", c_int32), ("eos_id", c_int32),
         ("pad_id", c_int32), ("num_tokens", c_int32), ("num_stop_ids", c_int32),
-        ("stop_ids", c_int32 * MAX_STOP_IDS),
+        ("stop_ids", c_int32 * MAX_STOP_IDS), ("rounded_bits", c_int64),
     ]
 
 

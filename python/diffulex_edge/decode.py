@@ -41,6 +41,9 @@ __all__ = [
 # Names of the model families; their numbers in the library are their places in this list.
 FAMILIES = ("unknown", "llada", "dream", "sdar", "fast_dllm_v2")
 
+# Bits of a weight of the layers by the beginning of the scheme's name.
+_BITS = {"int4": 4, "int8": 8, "fp16": 16, "bf16": 16, "none": 32}
+
 
 def family_name(name: str) -> str:
     """The family's own name for any accepted spelling ("fast_dllm" too); ValueError for names of no family."""
@@ -68,6 +71,7 @@ class ModelFacts:
     pad_id: int = -1
     num_tokens: int = 0          # ids from here on have no token and are never chosen; 0: not known
     stop_ids: Tuple[int, ...] = ()  # ids that end an answer
+    rounded_bits: int = 0        # bits that weights were rounded to; 0: not known, or found by calibration
 
     @classmethod
     def from_native(cls, facts: _native.ModelFacts) -> "ModelFacts":
@@ -84,6 +88,7 @@ class ModelFacts:
             values = metadata.get(name) or [otherwise]
             return int(values[0])
         family = str((metadata.get("get_model_family") or ["unknown"])[0])
+        scheme = str((metadata.get("get_quantization") or [""])[0])
         return cls(
             family=family if family in FAMILIES else "unknown", vocab_size=number("get_vocab_size", 0),
             max_context=number("get_max_context_len", 0), max_rows=number("get_max_seq_len", 0),
@@ -92,7 +97,9 @@ class ModelFacts:
             small_block_size=number("get_small_block_size", 0), bos_id=number("get_bos_id", -1),
             eos_id=number("get_eos_id", -1), pad_id=number("get_pad_id", -1),
             num_tokens=number("get_token_count", 0),
-            stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()))
+            stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()),
+            rounded_bits=0 if number("get_calibrated_weights", 0) else next(
+                (bits for begin, bits in _BITS.items() if scheme.startswith(begin)), 0))
 
     def to_native(self) -> _native.ModelFacts:
         """As the library's structure."""

@@ -18,8 +18,8 @@ class DecodeOptions(TypedDict, total=False):
 
     # decoding algorithm (default: the model family's) [every algorithm]
     algorithm: Optional[str]
-    # algorithm and acceptance rules that belong together; other options win over it (default: none) [every
-    # algorithm]
+    # algorithm and acceptance rules that belong together, for the quantisation of the file; other options win over
+    # it (default: none) [every algorithm]
     preset: Optional[str]
     # keep the published code's own lengths and stop rules, to the pass (default: true when an algorithm is named)
     # [every algorithm]

@@ -41,7 +41,8 @@ static const option_row rows[] = {
     {"algorithm", DLX_OPT_ALGORITHM, WORD, 0, 0, "all", ALGORITHM_WORDS,
      "decoding algorithm (default: the model family's)"},
     {"preset", DLX_OPT_PRESET, WORD, 0, 0, "all", "exact|balanced|fast",
-     "algorithm and acceptance rules that belong together; other options win over it (default: none)"},
+     "algorithm and acceptance rules that belong together, for the quantisation of the file; other options win over it "
+     "(default: none)"},
     {"published", DLX_OPT_PUBLISHED, BOOL, 0, 0, "all", NULL,
      "keep the published code's own lengths and stop rules, to the pass (default: true when an algorithm is named)"},
     {"max_new_tokens", DLX_OPT_MAX_NEW_TOKENS, INT, 0, MOST_TOKENS, "all", NULL,

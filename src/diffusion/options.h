@@ -80,7 +80,9 @@ dlx_status dlx_option_find(dlx_option_slot *slot, const char **words, bool *has,
 dlx_status dlx_options_set_default(dlx_decode_options *o, const char *name, const char *value, const char *algorithm,
                                    dlx_error *err);
 
-/* Sets what the preset in `o` says for models that decode with `usual` by default, wherever `o` says nothing itself. */
-dlx_status dlx_options_apply_preset(dlx_decode_options *o, const char *usual, dlx_error *err);
+/* Sets what the preset in `o` says for models that decode with `usual` by default and have such facts, wherever `o`
+ * says nothing itself. */
+dlx_status dlx_options_apply_preset(dlx_decode_options *o, const char *usual, const dlx_model_facts *facts,
+                                    dlx_error *err);
 
 #endif

@@ -119,7 +119,7 @@ static dlx_status choose_algorithm(dlx_settings *s, dlx_decode_options *o, const
 {
     const dlx_algorithm *usual = family_algorithm(f);
     bool named = dlx_given(o, DLX_OPT_ALGORITHM) && !dlx_given(o, DLX_OPT_PRESET);
-    DLX_TRY(dlx_options_apply_preset(o, usual->name, err));
+    DLX_TRY(dlx_options_apply_preset(o, usual->name, f, err));
     int64_t word = dlx_int_option(o, DLX_OPT_ALGORITHM, -1);
     const dlx_algorithm *a = word < 0 ? usual : algorithms[word];
     if (a->needs_mask && f->mask_id < 0)

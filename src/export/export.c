@@ -235,7 +235,8 @@ static dlx_status assemble(exporter *x, dlx_error *err)
     bool has_tokenizer;
     DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, &x->arena, err));
     DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->rounding->solves,
+                            x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
     blobs = dlx_arena_array(&x->arena, n_blobs + 2, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");

@@ -480,8 +480,8 @@ PROMPT = "repeat: one two three"
 def test_generate_keys_and_numbers(tiny):
     for model in MODELS:
         out = run_json("generate", tiny[model], "--prompt", PROMPT, "--max-new-tokens", "16", "--seed", "5")
-        assert list(out) == ["prompt_ids", "output_ids", "answer_ids", "generated_text", "algorithm", "finish_reason",
-                             "num_forwards", "timing", "statistics", "options", "seed", "steps"]
+        assert list(out) == ["prompt_ids", "output_ids", "answer_ids", "generated_text", "algorithm", "threshold",
+                             "finish_reason", "num_forwards", "timing", "statistics", "options", "seed", "steps"]
         assert out["seed"] == 5 and out["options"] == {"max_new_tokens": "16", "seed": "5"}
         assert out["output_ids"][:len(out["prompt_ids"])] == out["prompt_ids"]
         n = len(out["prompt_ids"])

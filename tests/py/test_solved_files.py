@@ -13,7 +13,7 @@ from oracles import oracle
 oracle("executorch.runtime", "agreement with the official runtime is")
 
 import diffulex_edge  # noqa: E402
-from program import CLI, DATA, DEMO, fail, run, start  # noqa: E402
+from program import CLI, DATA, DEMO, fail, run, run_json, start  # noqa: E402
 from pte_blobs import named_data  # noqa: E402
 from test_quantised_files import agree, logits_of_both  # noqa: E402
 
@@ -72,6 +72,26 @@ def test_scaled_and_clipped_files_are_plain_ones(rounding, model, lines, tmp_pat
     case = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"][0]
     stock, native = logits_of_both(path, case, tmp_path)
     agree(stock, native, False)
+
+
+def test_presets_know_how_weights_were_made(lines, tmp_path):
+    """4-bit weights that were rounded get surer thresholds; those that calibration found, and all others, do not."""
+    made = {"none": (), "int8-dynamic": (), "int4": (), "int4-g32": ("--rounding", "gptq", "--calibration", lines)}
+    for scheme, more in made.items():
+        file = tmp_path / "m.pte"
+        run("export", DATA / "checkpoints" / "sdar-tiny", file, "--quantization", scheme, *more)
+        metadata = diffulex_edge.inspect(file)["metadata"]
+        assert metadata.get("get_calibrated_weights") == ([1] if more else None)
+        with diffulex_edge.Model(file) as model:
+            facts = model.facts
+        assert facts.rounded_bits == (0 if more else 32 if scheme == "none" else int(scheme[3]))
+        assert diffulex_edge.ModelFacts.from_metadata(metadata) == facts
+        assert diffulex_edge.ModelFacts.from_native(facts.to_native()) == facts
+        for preset, usual, rounded in (("balanced", 0.9, 0.96), ("fast", 0.85, 0.9)):
+            out = run_json("generate", file, "--prompt", "a", "--max-new-tokens", 8, "--preset", preset)
+            assert out["threshold"] == (rounded if scheme == "int4" else usual)
+    out = run_json("generate", file, "--prompt", "a", "--max-new-tokens", 8, "--algorithm", "ar.generate")
+    assert out["threshold"] is None
 
 
 def test_keywords_and_callbacks(lines, tmp_path):

@@ -322,6 +322,43 @@ static void values_in_force(void **state)
     dlx_decode_options_free(mine);
 }
 
+/* The threshold that a preset comes to for weights that were rounded to so many bits. */
+static const char *preset_threshold(int32_t attn_block, int32_t shift, int32_t bits, const char *options)
+{
+    static const int32_t prompt[] = {20, 21, 22};
+    static char value[256];
+    scripted_model m;
+    model_init(&m, attn_block, shift, 1);
+    m.facts.rounded_bits = bits;
+    dlx_decode_options *mine = run_options(options);
+    if (dlx_decode_option_in_force(&m.facts, mine, prompt, 3, "threshold", value, sizeof value, &err) != DLX_OK)
+        fail_msg("%s: %s", options, err.message);
+    dlx_decode_options_free(mine);
+    return value;
+}
+
+static void thresholds_of_presets(void **state)
+{
+    static const int32_t fine[] = {0, 8, 16, 32};
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(fine); i++) {
+        assert_string_equal(preset_threshold(0, 0, fine[i], "preset=balanced"), "0.9");
+        assert_string_equal(preset_threshold(0, 0, fine[i], "preset=fast"), "0.8");
+        assert_string_equal(preset_threshold(4, 0, fine[i], "preset=balanced"), "0.9");
+        assert_string_equal(preset_threshold(4, 0, fine[i], "preset=fast"), "0.85");
+    }
+    assert_string_equal(preset_threshold(0, 0, 4, "preset=balanced"), "0.96");
+    assert_string_equal(preset_threshold(0, 0, 4, "preset=fast"), "0.9");
+    assert_string_equal(preset_threshold(4, 0, 4, "preset=balanced"), "0.96");
+    assert_string_equal(preset_threshold(4, 0, 4, "preset=fast"), "0.9");
+    /* Families that nothing is measured of keep float32's. */
+    assert_string_equal(preset_threshold(0, 1, 4, "preset=fast"), "0.8");
+    assert_string_equal(preset_threshold(32, 1, 4, "preset=balanced"), "0.9");
+    /* What a caller gives wins, and without a preset the published value stands. */
+    assert_string_equal(preset_threshold(4, 0, 4, "preset=balanced threshold=0.7"), "0.7");
+    assert_string_equal(preset_threshold(4, 0, 4, "algorithm=sdar.generate"), "0.85");
+}
+
 static void contradicts(int32_t attn_block, int32_t shift, const char *options, const char *part)
 {
     dlx_settings s;
@@ -447,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_contradictions),
         cmocka_unit_test(values_in_force),
+        cmocka_unit_test(thresholds_of_presets),
         cmocka_unit_test(test_facts_and_prompts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

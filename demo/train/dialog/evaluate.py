@@ -9,7 +9,6 @@ import collections
 import concurrent.futures
 import json
 import pathlib
-import random
 import time
 
 import torch
@@ -18,28 +17,9 @@ from dialog import data, tasks, tokenizer
 from dialog.model import SDAR
 from layers import load_weights
 
-QUOTA = {"add": 140, "sort": 100, "spell": 70, "reverse": 90, "letters": 40, "date": 120, "weekday": 40, "convert": 90,
-         "clock": 40, "refer add": 70, "refer sort": 70, "refer spell": 50, "refer date": 40, "refer convert": 40}
 GEN_LENGTH = 64
 STOP = (tokenizer.IM_END, tokenizer.EOT)
 GOLDEN = 40
-
-
-def heldout():
-    """1000 different dialogues; the task is that of the last question, earlier turns hold the right answers."""
-    dialogues, left, seen, entries = tasks.Dialogues(random.Random(2024), heldout=True), dict(QUOTA), set(), []
-    while len(entries) < sum(QUOTA.values()):
-        turns = dialogues.dialogue()
-        task, question, answer, _ = turns[-1]
-        earlier = [m for _, q, a, _ in turns[:-1] for m in (dict(role="user", content=q), dict(role="assistant", content=a))]
-        messages = earlier + [dict(role="user", content=question)]
-        key = json.dumps(messages)
-        if left.get(task, 0) and key not in seen and all(t[0] != "greet" for t in turns):
-            seen.add(key)
-            left[task] -= 1
-            entries.append(dict(messages=messages, answer=answer, task=task))
-    random.Random(7).shuffle(entries)
-    return entries
 
 
 def prompt_ids(messages):
@@ -119,7 +99,7 @@ def measure(net, entries, pool, rows=20, **rule):
                 wrong.append((i, said))
     hits = sum(map(sum, exact.values()))
     return dict(**rule, exact=round(hits / len(entries), 4),
-                exact_by_task={t: round(sum(exact[t]) / len(exact[t]), 4) for t in QUOTA if t in exact},
+                exact_by_task={t: round(sum(exact[t]) / len(exact[t]), 4) for t in tasks.QUOTA if t in exact},
                 tokens_per_denoising_pass=round(new / steps, 3), tokens_per_forward=round(new / calls, 3),
                 forwards=round(calls / len(entries), 2), seconds=round(time.time() - start, 1)), wrong
 
@@ -149,7 +129,7 @@ def main():
     args = ap.parse_args()
     torch.set_num_threads(1)
     pool = concurrent.futures.ThreadPoolExecutor(args.threads, initializer=lambda: torch.set_num_threads(1))
-    entries, nets = heldout(), dict(fp32=load(args.folder))
+    entries, nets = tasks.questions(), dict(fp32=load(args.folder))
     if args.quick:
         entries = entries[:args.quick]
         result, wrong = measure(nets["fp32"], entries, pool, per_step=1)

@@ -5,7 +5,9 @@ to training or to the held-out set is decided by a hash of its own, so the two n
 date with an offset or a quantity, in whichever turn it appears.
 """
 import hashlib
+import json
 import pathlib
+import random
 
 MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December"]
@@ -21,6 +23,10 @@ SHARE = 8                                                # one operand in so man
 MIX = {0: dict(add=26, sort=18, spell=7, reverse=10, letters=3, date=16, weekday=4, convert=10, clock=4, greet=2),
        600: dict(add=36, sort=20, spell=3, reverse=6, letters=2, date=16, weekday=2, convert=5, clock=8, greet=2)}
 
+
+# The held-out questions: how many of each task.
+QUOTA = {"add": 140, "sort": 100, "spell": 70, "reverse": 90, "letters": 40, "date": 120, "weekday": 40, "convert": 90,
+         "clock": 40, "refer add": 70, "refer sort": 70, "refer spell": 50, "refer date": 40, "refer convert": 40}
 
 def is_heldout(*operand):
     digest = hashlib.blake2b(repr(operand).encode(), digest_size=4).digest()
@@ -228,3 +234,23 @@ def conversion(unit, back, tenths):
     whole, tenth = divmod(tenths, 10)
     large, little = f"{whole}.{tenth} {big}" if tenth else f"{whole} {big}", f"{tenths * factor // 10} {small}"
     return (little, big, large) if back else (large, small, little)
+
+
+def questions(seed=2024, heldout=True, quota=None, without=()):
+    """Different dialogues, as many of each task as QUOTA says; the task is that of the last question, earlier turns hold
+    the right answers. The defaults give the held-out file; another seed gives others, but for those in `without`, a set
+    of messages as JSON."""
+    dialogues, left, seen, entries = Dialogues(random.Random(seed), heldout), dict(quota or QUOTA), set(without), []
+    wanted = sum(left.values())
+    while len(entries) < wanted:
+        turns = dialogues.dialogue()
+        task, question, answer, _ = turns[-1]
+        earlier = [m for _, q, a, _ in turns[:-1] for m in (dict(role="user", content=q), dict(role="assistant", content=a))]
+        messages = earlier + [dict(role="user", content=question)]
+        key = json.dumps(messages)
+        if left.get(task, 0) and key not in seen and all(t[0] != "greet" for t in turns):
+            seen.add(key)
+            left[task] -= 1
+            entries.append(dict(messages=messages, answer=answer, task=task))
+    random.Random(7).shuffle(entries)
+    return entries

@@ -63,3 +63,11 @@ def to_ids(puzzle, solution):
 
 def to_text(grid):
     return "".join("".join(".123456"[d] for d in row) + "\n" for row in grid.reshape(6, 6))
+
+
+def questions(seed=900, count=500, heldout=True):
+    """Puzzles, nearly the same number for each clue count 10..22; the defaults give the held-out file."""
+    each, more = divmod(count, 13)
+    parts = [generate(seed + c, each + (c < 10 + more), c, c, heldout) for c in range(10, 23)]
+    order = np.random.default_rng(7).permutation(count)
+    return [np.concatenate(grids)[order] for grids in zip(*parts)]

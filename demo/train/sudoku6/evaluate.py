@@ -8,7 +8,6 @@ import json
 import pathlib
 import time
 
-import numpy as np
 import torch
 
 from sudoku6 import data
@@ -51,13 +50,6 @@ def decode(net, prompt, block, per_step=None, threshold=None, trace=None):
     return x, forwards
 
 
-def heldout():
-    """500 puzzles, 38 or 39 for each clue count 10..22, from solutions that training never sees."""
-    parts = [data.generate(900 + c, 39 if c < 16 else 38, c, c, heldout=True) for c in range(10, 23)]
-    order = np.random.default_rng(7).permutation(500)
-    return [np.concatenate(grids)[order] for grids in zip(*parts)]
-
-
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("folder")
@@ -67,7 +59,7 @@ def main():
     args = ap.parse_args()
     torch.set_num_threads(1)
     pool = concurrent.futures.ThreadPoolExecutor(args.threads, initializer=lambda: torch.set_num_threads(1))
-    puzzle, solution = heldout()
+    puzzle, solution = data.questions()
     clues = (puzzle > 0).sum(1)[:args.n]
     ids = torch.from_numpy(data.to_ids(puzzle, solution))[:args.n]
     prompt, answer = ids[:, :data.PROMPT_LEN], ids[:, data.PROMPT_LEN:]
