@@ -193,7 +193,7 @@ static void gptq_is_nearer_than_rounding(void **state)
         assert_false(dlx_exists(f.work));
         double by_rounding = distance(exact, rounded, n), by_solving = distance(exact, solved, n);
         if (!(by_solving < 0.8 * by_rounding)) fail_msg("%s: %g, by rounding %g", families[k], by_solving, by_rounding);
-        check_scaled(&f, schemes[k], exact, by_rounding, bytes[1]);
+        check_scaled(&f, schemes[k], exact, by_rounding, bytes[2]);
         free(exact), free(rounded), free(solved);
         remove_copy(&f.folder);
     }
