@@ -17,6 +17,7 @@ case "${1:-}" in
 esac
 
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
+tests=$((jobs + 1)) # at a time: some of them wait
 logs=build/logs
 mkdir -p "$logs"
 export CTEST_OUTPUT_ON_FAILURE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
@@ -72,7 +73,7 @@ build() {
 tests() {
     local preset=$1
     shift
-    ctest --preset "$preset" --parallel "$jobs" "$@"
+    ctest --preset "$preset" --parallel "$tests" "$@"
     local status=$?
     left_out "$preset"
     return $status
@@ -103,14 +104,14 @@ python_environment() {
 
 python_tests() {
     DLX_BUILD_DIR=$PWD/build/release DLX_CLI=$PWD/build/release/cli/diffulex-edge PYTHONPATH=$PWD/python \
-        build/venv/bin/python -m pytest -q -rs -p no:cacheprovider -n "$jobs" --dist loadfile tests/py
+        build/venv/bin/python -m pytest -q -rs -p no:cacheprovider -n "$tests" --dist loadfile tests/py
 }
 
 # The thread sanitizer needs a layout of the address space that some kernels randomise away.
 thread_tests() {
     local fixed=()
     setarch -R true 2>/dev/null && fixed=(setarch -R)
-    "${fixed[@]}" ctest --preset tsan --parallel "$jobs"
+    "${fixed[@]}" ctest --preset tsan --parallel "$tests"
     local status=$?
     left_out tsan
     return $status

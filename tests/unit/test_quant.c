@@ -217,7 +217,6 @@ static void every_length_and_type_is_streamed(void **state)
     dlx_pool_free(pool);
 }
 
-/* Where the scale is subnormal it is coarse, and quotients leave -128 .. 127. */
 /* Rows, or groups of rows, whose scale is looked for: what solve/grid.c says of each; too long ones have that of their
  * largest. */
 static void check_clipped(const dlx_st_tensor *t, dlx_grid g, dlx_pool *pool, size_t *smaller)
@@ -260,7 +259,7 @@ static void scales_that_clip_are_those_of_the_search(void **state)
         int64_t n, k;
         dlx_grid g;
     } cases[] = {{70, 96, {8, 0}},    {70, 96, {4, 0}},     {70, 96, {4, 32}},
-                 {700, 4096, {4, 0}}, {2, 1 << 20, {8, 0}}, {1, (1 << 20) + 2, {4, 0}}};
+                 {300, 4096, {4, 0}}, {2, 1 << 20, {8, 0}}, {1, (1 << 20) + 2, {4, 0}}};
     static const dlx_dtype types[] = {DLX_F32, DLX_BF16, DLX_F16};
     dlx_pool *pool;
     size_t smaller[3] = {0};
@@ -268,6 +267,7 @@ static void scales_that_clip_are_those_of_the_search(void **state)
     assert_int_equal(dlx_pool_create(&pool, 3, NULL), DLX_OK);
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         for (size_t k = 0; k < 3; k++) {
+            if (DLX_SLOW && k != i % 3 && i > 2) continue; /* large ones of one type each */
             dlx_st_tensor t = made_up(types[k], cases[i].n, cases[i].k, (uint32_t)(i * 3 + k));
             check_clipped(&t, cases[i].g, i % 2 ? pool : NULL, &smaller[i % 3]);
             free_made_up(&t);
@@ -276,6 +276,7 @@ static void scales_that_clip_are_those_of_the_search(void **state)
     dlx_pool_free(pool);
 }
 
+/* Where the scale is subnormal it is coarse, and quotients leave -128 .. 127. */
 static void tiny_rows_are_clamped(void **state)
 {
     static const uint32_t bits[2][3] = {{128, 0x80000000 | 129, 1}, {10, 0x80000000 | 3, 0}};
