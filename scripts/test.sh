@@ -104,7 +104,7 @@ python_environment() {
 
 python_tests() {
     DLX_BUILD_DIR=$PWD/build/release DLX_CLI=$PWD/build/release/cli/diffulex-edge PYTHONPATH=$PWD/python \
-        build/venv/bin/python -m pytest -q -rs -p no:cacheprovider -n "$tests" --dist loadfile tests/py
+        build/venv/bin/python -m pytest -q -rs --durations=30 -p no:cacheprovider -n "$tests" --dist loadfile tests/py
 }
 
 # The thread sanitizer needs a layout of the address space that some kernels randomise away.

@@ -92,7 +92,8 @@ SINGLE = [
     "{{ ('%d %.1f'|safe) % (n, n) }}", "{{ ('%(a)s'|safe) % {'a': '<'} }}", "{{ ('%s'|safe) % [1, '<'] }}",
     "{{ ('%s'|safe|format('<')) ~ '<' }}", "{{ ('%x'|safe) % n }}", "{{ ('%c'|safe) % '<' }}",
     "{{ ('<{}>{:>4}'|safe).format(x, '<') }}", "{{ ('{}'|safe).format(x|safe) }}", "{{ ('{:>3}'|safe).format('<'|safe) }}",
-    "{{ ('{!r}'|safe).format('<') }}", "{{ (('%s'|safe) % '<') is escaped }} {{ ('%s' % '<') is escaped }}",
+    "{{ ('{!r}'|safe).format('<') }}", "{{ ('<'|e).join([x, '>', '&'|safe]) }} {{ '<'.join(['<', '>'|e]) }}",
+    "{{ ('|'|safe).join([]) is escaped }}{{ ('|'|safe).join(['<']) ~ '<' }}", "[{{ nothing|truncate(7, true, '..') }}]", "{{ (('%s'|safe) % '<') is escaped }} {{ ('%s' % '<') is escaped }}",
 ]
 
 

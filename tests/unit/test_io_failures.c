@@ -319,10 +319,11 @@ static void expect_sentence(const work *w, dlx_status s, int error, const dlx_er
         fail_msg("'%s' (%s) is not in: %s", path, strerror(error), err->message);
 }
 
-/* Where everything is slow, every third read is disturbed, with an older target or without: the weights' are alike. */
+/* Where everything is slow, every seventh read is disturbed, with an older target or without: the weights' are alike.
+ */
 static size_t step_of(call which)
 {
-    return DLX_SLOW && which == READ ? 3 : 1;
+    return DLX_SLOW && which == READ ? 7 : 1;
 }
 
 /* Every call of one kind fails once with `error`, with an older target and without; gives back how many there were. */

@@ -101,6 +101,8 @@ static bool filter_truncate(dlx_jx *x, const dlx_jv *v, const dlx_jv *a, dlx_jv 
     const dlx_jv_string *s, *end;
     dlx_jv dots, cut;
     int64_t length = 255, leeway = 5;
+    *out = *v;
+    if (v->type == DLX_JV_UNDEFINED) return true; /* which has no characters */
     if (!dlx_jx_need_string(x, v, "truncate", &s) || !dlx_jv_text(x, "...", 3, true, &dots) ||
         (a[0].type != DLX_JV_ABSENT && !dlx_jx_need_int(x, &a[0], "truncate", &length)) ||
         !dlx_jx_need_string(x, a[2].type == DLX_JV_ABSENT ? &dots : &a[2], "truncate", &end) ||

@@ -301,18 +301,22 @@ static bool call_partition(dlx_jx *x, const dlx_jv_string *s, bool back, const d
     return true;
 }
 
-static bool call_join(dlx_jx *x, const dlx_jv_string *by, const dlx_jv *v, dlx_jv *out)
+/* Between markup, what is none becomes some. */
+static bool call_join(dlx_jx *x, const dlx_jv *by, const dlx_jv *v, dlx_jv *out)
 {
     dlx_jv_list *list;
     dlx_jv_bytes *b = dlx_jv_new_bytes(x);
     if (!b || !dlx_jx_to_list(x, v, &list)) return false;
     for (size_t i = 0; i < list->n; i++) {
         const dlx_jv_string *s;
-        if (!dlx_jx_need_string(x, &list->v[i], "join", &s) || (i && !dlx_jv_bytes_string(x, b, by)) ||
-            !dlx_jv_bytes_string(x, b, s))
+        dlx_jv item = list->v[i];
+        if (!dlx_jx_need_string(x, &item, "join", &s) || (by->markup && !item.markup && !dlx_jv_escape(x, s, &item)) ||
+            (i && !dlx_jv_bytes_string(x, b, by->as.string)) || !dlx_jv_bytes_string(x, b, item.as.string))
             return false;
     }
-    return dlx_jv_bytes_end(x, b, 0, out);
+    if (!dlx_jv_bytes_end(x, b, 0, out)) return false;
+    out->markup = by->markup;
+    return true;
 }
 
 static bool call_pad(dlx_jx *x, const dlx_jv_string *s, uint32_t number, const dlx_jv *a, dlx_jv *out)
@@ -441,7 +445,6 @@ static bool call_string(dlx_jx *x, const dlx_jv_string *s, uint32_t number, cons
     case RFIND:
     case RINDEX: return call_find(x, s, number, a, out);
     case COUNT: return count_in_string(x, s, a, out);
-    case JOIN: return call_join(x, s, &a[0], out);
     case LSTRIP:
     case RSTRIP:
     case STRIP: return call_strip(x, s, number, a, out);
@@ -540,7 +543,8 @@ bool dlx_jx_call_method(dlx_jx *x, const dlx_jv *self, uint32_t number, const dl
         /* Python takes names only for these. */
         bool named = number == SPLIT || number == RSPLIT || number == SPLITLINES || number == EXPANDTABS;
         if (a->n_keywords && !named) return dlx_jx_fail(x, DLX_E_INVALID, "'%s' takes no names", m->name);
-        return call_string(x, self->as.string, number, bound, out);
+        return number == JOIN ? call_join(x, self, &bound[0], out)
+                              : call_string(x, self->as.string, number, bound, out);
     }
     if (a->n_keywords) return dlx_jx_fail(x, DLX_E_INVALID, "'%s' takes no names", m->name);
     switch (number) {
