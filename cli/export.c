@@ -225,8 +225,7 @@ static const dlx_cli_option options[] = {
      0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "
-     "answers "
-     "to calibration data change least), awq (inputs scaled by what that data makes of them), awq-gptq",
+     "answers to calibration data change least), awq (inputs scaled by what that data makes of them), awq-gptq",
      0, 0},
     {"calibration", DLX_CLI_TEXT, "FILE",
      "that data as JSON lines: text, prompt and answer, messages or ids (default: the model writes it)", 0, 0},

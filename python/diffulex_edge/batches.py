@@ -11,9 +11,15 @@ if TYPE_CHECKING:
     from .session import Model
     from .text import Tokenizer
 
-__all__ = ["complete_many"]
+__all__ = ["check_batch_size", "complete_many"]
 
 Result = Union[Completion, BaseException]
+
+
+def check_batch_size(batch_size: int) -> None:
+    """ValueError where nothing could decode."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; at least 1 is needed")
 
 
 def complete_many(model: "Model", prompts: Sequence[Sequence[int]], tokenizer: "Optional[Tokenizer]", batch_size: int,
@@ -25,8 +31,7 @@ def complete_many(model: "Model", prompts: Sequence[Sequence[int]], tokenizer: "
     on_done      called by the caller's thread as on_done(place, result) when one is finished, whichever comes first;
                  returning False ends all: what is not finished is a Cancelled
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; at least 1 is needed")
+    check_batch_size(batch_size)
     if not prompts:
         return []
     results: List[Result] = running.run(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from ._native import PathLike
-from .batches import complete_many
+from .batches import check_batch_size, complete_many
 from .completion import stop_strings
 from .decode import check_options
 from .errors import DlxError
@@ -122,8 +122,7 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, templat
                   decode: Mapping[str, Any], batch_size: int = 8, resume: bool = True, progress: Optional[bool] = None,
                   chat: Optional[bool] = None, stop: Any = None, keep_special: bool = False) -> FileStatistics:
     """See Model.generate_file. template, decode: its keywords for the chat template, and those of decoding"""
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; at least 1 is needed")
+    check_batch_size(batch_size)
     check_options(decode)
     stop_strings(stop)
     settings = {**decode, **template, "chat": chat, "stop": stop, "keep_special": keep_special}

@@ -289,8 +289,7 @@ static dlx_status take(binder *b, const dlx_st_tensor **out, const char *name, i
     if (t->dtype != DLX_F32 && t->dtype != DLX_F16 && t->dtype != DLX_BF16)
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "tensor '%s' in '%s' has type %s; expected f32, f16 or bf16: is the checkpoint quantised? "
-                        "Fetch the one that it "
-                        "was made from",
+                        "Fetch the one that it was made from",
                         name, t->file, dlx_dtype_name(t->dtype));
     b->taken[at] = true;
     *out = t;

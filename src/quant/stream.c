@@ -38,8 +38,7 @@ typedef struct streamer {
     size_t count; /* rows, or elements of a run */
     bool scales_only, int4;
     float row_scale; /* of a run within a long row */
-    float
-        *clipped; /* [threads, columns] rows as floats, to look for their scales; NULL: the largest magnitude counts */
+    float *clipped;  /* [threads, columns] rows as floats, to look for scales; NULL: the largest magnitude counts */
 } streamer;
 
 static const char *name_of(const streamer *s)

@@ -31,6 +31,7 @@
 #include <pcre2.h>
 
 #include "base/arena.h"
+#include "base/hash.h"
 #include "base/sizes.h"
 #include "diffulex_edge/status.h"
 
@@ -90,9 +91,9 @@ static void learn(size_t number)
     }
     int depth = backtrace(frame, DEPTH) - memory.outside;
     assert_true(depth > OWN);
-    uint64_t hash = 14695981039346656037u;
+    uint64_t hash = 0;
     for (int i = OWN; i < depth; i++)
-        if (!comes_again(frame, i)) hash = (hash ^ (uintptr_t)frame[i]) * 1099511628211u;
+        if (!comes_again(frame, i)) hash = dlx_fnv1a(hash, &frame[i], sizeof frame[i]);
     memory.record[number - 1] = (request){.path = hash, .number = number};
 }
 

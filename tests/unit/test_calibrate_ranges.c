@@ -3,6 +3,7 @@
  * linears against what a visitor sees; files of ranges, and what is refused of them.
  */
 #include "fail_fixture.h"
+#include "samples_check.h"
 
 #include <float.h>
 #include <math.h>
@@ -175,16 +176,7 @@ typedef struct fixture {
 static fixture open_fixture(const char *family)
 {
     fixture f = {.r = {.n = 0}};
-    char folder[1024];
-    int32_t ids[50];
-    dlx_samples_options o = {.length = 50};
-    checkpoint_of(folder, family);
-    CHECK(dlx_checkpoint_open(&f.c, folder, NULL, err));
-    CHECK(dlx_samples_begin(&f.s, &f.c, SAMPLES, err));
-    for (int i = 0; i < SAMPLES; i++) {
-        for (int p = 0; p < 50; p++) ids[p] = (p * 31 + i * 7) % 1000;
-        CHECK(dlx_samples_add(&f.s, &f.c, &o, ids, 50, 10, err));
-    }
+    open_samples(&f.c, &f.s, family, SAMPLES, 50, counted_id);
     return f;
 }
 

@@ -3,6 +3,7 @@
  * key-value heads); what is left out where a weight keeps its floats; and what they are worth.
  */
 #include "fail_fixture.h"
+#include "samples_check.h"
 
 #include <math.h>
 
@@ -25,18 +26,9 @@ typedef struct fixture {
 static fixture open_fixture(const char *family)
 {
     fixture f = {.most = 1};
-    char folder[1024];
-    int32_t ids[LENGTH];
-    dlx_samples_options o = {.length = LENGTH};
-    checkpoint_of(folder, family);
-    CHECK(dlx_checkpoint_open(&f.c, folder, NULL, err));
+    open_samples(&f.c, &f.s, family, SAMPLES, LENGTH, random_id);
     CHECK(dlx_pool_create(&f.pool, 2, err));
     dlx_kernels_init(&f.kernels, dlx_cpu_best_isa());
-    CHECK(dlx_samples_begin(&f.s, &f.c, SAMPLES, err));
-    for (int i = 0; i < SAMPLES; i++) {
-        for (int p = 0; p < LENGTH; p++) ids[p] = (int32_t)(dlx_samples_uniform(3, (uint64_t)i, (uint64_t)p) * 1000);
-        CHECK(dlx_samples_add(&f.s, &f.c, &o, ids, LENGTH, 10, err));
-    }
     for (int l = 0; l < DLX_LAYER_LINEARS; l++) {
         f.grids.grid[l] = (dlx_grid){4, 8};
         f.grids.becomes[l] = true;

@@ -3,6 +3,7 @@
  * was done and finds the same; folders of other runs, of other people, and damaged ones.
  */
 #include "fail_fixture.h"
+#include "samples_check.h"
 
 #include "base/io.h"
 #include "base/sizes.h"
@@ -30,18 +31,9 @@ static copy folder_of(const fixture *f)
 static fixture open_fixture(const char *family)
 {
     fixture f = {.parent = new_folder()};
-    char folder[1024];
-    int32_t ids[LENGTH];
-    dlx_samples_options o = {.length = LENGTH};
     path_in(f.folder, f.parent.folder, "m.pte.work");
-    checkpoint_of(folder, family);
-    CHECK(dlx_checkpoint_open(&f.c, folder, NULL, err));
+    open_samples(&f.c, &f.s, family, SAMPLES, LENGTH, counted_id);
     CHECK(dlx_pool_create(&f.pool, 1, err));
-    CHECK(dlx_samples_begin(&f.s, &f.c, SAMPLES, err));
-    for (int i = 0; i < SAMPLES; i++) {
-        for (int p = 0; p < LENGTH; p++) ids[p] = (p * 31 + i * 7) % 1000;
-        CHECK(dlx_samples_add(&f.s, &f.c, &o, ids, LENGTH, 10, err));
-    }
     return f;
 }
 

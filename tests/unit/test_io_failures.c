@@ -319,8 +319,7 @@ static void expect_sentence(const work *w, dlx_status s, int error, const dlx_er
         fail_msg("'%s' (%s) is not in: %s", path, strerror(error), err->message);
 }
 
-/* Where everything is slow, every seventh read is disturbed, with an older target or without: the weights' are alike.
- */
+/* Where everything is slow, every seventh read is disturbed, with an older target or not: weights' are alike. */
 static size_t step_of(call which)
 {
     return DLX_SLOW && which == READ ? 7 : 1;

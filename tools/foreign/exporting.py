@@ -61,17 +61,23 @@ def lower_methods(spec):
     return edge.to_executorch()
 
 
-def lower(name, spec):
-    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
-    from executorch.exir.passes import MemoryPlanningPass
-    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
-    from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+def made(spec):
+    """The module of a specification, with weights that are the same each time."""
     torch.manual_seed(3)
     module = spec["make"]().eval()
     for p in module.parameters():
         p.requires_grad_(False)
         if p.dim() > 1:
             p.normal_(0, 0.4)
+    return module
+
+
+def lower(name, spec):
+    from executorch.exir import EdgeCompileConfig, ExecutorchBackendConfig, to_edge_transform_and_lower
+    from executorch.exir.passes import MemoryPlanningPass
+    from executorch.exir.passes.init_mutable_pass import InitializedMutableBufferPass
+    from executorch.exir.passes.sym_shape_eval_pass import ConstraintBasedSymShapeEvalPass
+    module = made(spec)
     if spec["lowering"] in (*DYNAMIC, "w8"):
         module = with_integer_weights(module, spec["lowering"])
     calls = spec["calls"]()
@@ -104,12 +110,7 @@ def lower(name, spec):
 
 def export_llama(spec, path):
     """The official program writes the file; the module answers."""
-    torch.manual_seed(3)
-    module = spec["make"]().eval()
-    for p in module.parameters():
-        p.requires_grad_(False)
-        if p.dim() > 1:
-            p.normal_(0, 0.4)
+    module = made(spec)
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
         torch.save(module.state_dict(), folder / "weights.pth")

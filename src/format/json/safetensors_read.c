@@ -127,9 +127,9 @@ static dlx_status read_offsets(const reader *r, const json_t *entry, dlx_st_tens
     json_int_t begin = json_integer_value(first), end = json_integer_value(second);
     if (begin < 0 || end < begin || (uint64_t)end > r->size)
         return dlx_fail(r->err, DLX_E_FORMAT,
-                        "'%s': tensor '%s' lies at bytes %lld to %lld; the file has %llu behind its header: it was cut "
-                        "short, fetch it again",
-                        r->path, t->name, (long long)begin, (long long)end, (unsigned long long)r->size);
+                        "'%s': tensor '%s' lies at bytes %lld to %lld; the file has %llu behind its header%s", r->path,
+                        t->name, (long long)begin, (long long)end, (unsigned long long)r->size,
+                        begin < 0 || end < begin ? "" : ": it was cut short, fetch it again");
     if ((uint64_t)(end - begin) != t->bytes)
         return dlx_fail(r->err, DLX_E_FORMAT, "'%s': tensor '%s' takes %llu bytes by shape and type %s, but has %llu",
                         r->path, t->name, (unsigned long long)t->bytes, dlx_st_dtype_name(t->dtype),
