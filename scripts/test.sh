@@ -134,7 +134,7 @@ step docs release-build python3 tools/check_docs.py --cli build/release/cli/diff
 step python-environment "" python_environment
 step python-tests "release-build python-environment" python_tests
 step clang-build "" build clang
-step clang-tests clang-build tests clang -L unit -LE long
+step clang-tests clang-build tests clang -L unit -LE 'long|failures'
 step asan-build "" build asan
 step asan-tests asan-build tests asan
 step tsan-build "" build tsan

@@ -317,9 +317,10 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     streamer s = {.v = v, .pool = pool, .sink = sink, .ctx = ctx, .err = err};
     DLX_TRY(prepare(&s));
     if (!s.rows || (!s.columns && !s.scales_only)) return DLX_OK;
-    s.chunk = malloc(CHUNK_BYTES);
+    uint64_t elements = s.rows * (s.columns ? s.columns : 1), input = v->source.bytes; /* 4 bytes an element at most */
+    s.chunk = malloc(elements < CHUNK_BYTES / 4 ? (size_t)elements * 4 : CHUNK_BYTES);
     s.scale = malloc(MAX_ROWS * sizeof *s.scale);
-    s.input = v->source.data ? NULL : malloc(SOURCE_BYTES);
+    s.input = v->source.data ? NULL : malloc(input < SOURCE_BYTES ? (size_t)input + 1 : SOURCE_BYTES);
     bool clips = v->source.clip && v->source.transform > DLX_CONST_ROUND && s.columns && s.columns <= CHUNK_BYTES;
     if (clips) s.clipped = malloc((size_t)dlx_pool_threads(pool) * (size_t)s.columns * sizeof *s.clipped);
     dlx_status status;

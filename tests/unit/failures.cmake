@@ -15,7 +15,7 @@ function(dlx_failing_calls name)
 endfunction()
 
 foreach(name test_out_of_memory test_out_of_memory_export)
-  dlx_unit_test(${name} LIBS dlx_core COST 30)
+  dlx_unit_test(${name} LIBS dlx_core COST 30 LABELS failures)
   dlx_failing_calls(${name}
     malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat
     dlx_arena_alloc dlx_arena_array dlx_arena_strndup dlx_grow dlx_mem_grow
@@ -24,7 +24,7 @@ foreach(name test_out_of_memory test_out_of_memory_export)
     pcre2_match_context_free_8 pcre2_match_data_create_8 pcre2_match_data_free_8)
 endforeach()
 
-dlx_unit_test(test_io_failures LIBS dlx_core COST 20)
+dlx_unit_test(test_io_failures LIBS dlx_core COST 20 LABELS failures)
 dlx_failing_calls(test_io_failures
   open64 openat64 fstat64 pread64 write fsync close renameat linkat unlinkat fchmod fchown faccessat)
 

@@ -112,7 +112,7 @@ static void graphs(void **state)
 /* ---- reading and raising a program ------------------------------------------------------------------------------- */
 
 /* Where everything is slow each program has its share of the requests to refuse; they make nearly the same ones. */
-enum { STEP = DLX_SLOW ? 3 : 1 };
+enum { STEP = DLX_SLOW ? 7 : 1 };
 
 static size_t first_of(size_t program)
 {

@@ -319,7 +319,7 @@ static void interruptions_change_nothing(void **state)
         assert_int_equal(f.c.shape.layers, 2);
         run_once(&f, one_by_one, want, n);
         all[one_by_one] = f.ticks;
-        for (int stop = 1; stop <= all[one_by_one]; stop += (1 + one_by_one) * (DLX_SLOW ? 2 : 1))
+        for (int stop = 1; stop <= all[one_by_one]; stop += (1 + one_by_one) * (DLX_SLOW ? 3 : 1))
             run_twice(&f, one_by_one, stop, all[one_by_one], want, n);
         free(want[0]), free(want[1]);
         close_fixture(&f);

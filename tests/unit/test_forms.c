@@ -147,6 +147,7 @@ static void every_length_type_and_group_is_streamed(void **state)
     assert_int_equal(dlx_pool_create(&pool, 3, NULL), DLX_OK);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (size_t t = 0; t < 3; t++) {
+            if (DLX_SLOW && t != i % 3 && cases[i].n * cases[i].k > 100000) continue; /* large ones of one type each */
             matrix m = made_up(types[t], cases[i].n, cases[i].k, (uint32_t)(i * 3 + t));
             check_int4(&m, cases[i].group, i % 2 ? pool : NULL);
             free_matrix(&m);

@@ -184,6 +184,7 @@ static void attention_in_every_layout(void **state)
         for (int m = NO_MASK; m <= STARTED_CAUSAL; m++)
             for (unsigned axes = 0; axes < 16; axes++)
                 for (size_t s = 0; s < sets; s++) {
+                    if (DLX_SLOW && (i + axes + s) % 3) continue;
                     problem p = sizes[i];
                     p.mask = (mask_kind)m;
                     p.axes = axes;
