@@ -3,7 +3,9 @@
  *
  * decompose.c rewrites high-level operators into the primitives that the payload knows; emit.c gives ids to values,
  * writes the payload, and describes the method around it: `aten::embedding.out` gathers (token rows, RoPE rows), then
- * one delegate call. All constants are named data: XNNPACK keeps raw pointers to those it does not pack.
+ * one delegate call. Constants that XNNPACK packs when a program is loaded are named data. To all others it keeps raw
+ * pointers, while the runtime may free what it loaded for a delegate; they are tensors of the program and go into the call
+ * behind the inputs.
  */
 #ifndef DLX_BACKENDS_XNNPACK_H
 #define DLX_BACKENDS_XNNPACK_H
