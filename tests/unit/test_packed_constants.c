@@ -7,6 +7,9 @@
 #include "fail_fixture.h"
 
 #include "backends/xnnpack/xnnpack.h"
+#include "base/sizes.h"
+#include "foreign_graph.h"
+#include "format/keys.h"
 #include "format/pte.h"
 #include "format/xnnpack.h"
 #include "whole_file.h"
@@ -48,6 +51,7 @@ static bool packs(const dlx_xnn_graph *x, const dlx_xnn_node *n, int k)
 typedef struct seen {
     uint32_t packed; /* operands inside of delegates */
     uint32_t given;  /* constants of the program that delegate calls get */
+    char mark[DLX_KEY_MARK + 1];
 } seen;
 
 static void check_payload(const dlx_xnn_graph *x, const char *what)
@@ -71,6 +75,18 @@ static uint32_t check_keys(const dlx_xnn_graph *x)
     return used;
 }
 
+/* All keys of a file's delegates end with one mark. */
+static void check_marks(const dlx_xnn_graph *x, char mark[DLX_KEY_MARK + 1])
+{
+    for (uint32_t i = 1; i < x->n_constants; i++) {
+        const char *at = strrchr(x->constants[i].key, '#');
+        assert_non_null(at);
+        assert_int_equal(strlen(at), DLX_KEY_MARK);
+        if (!*mark) memcpy(mark, at, DLX_KEY_MARK + 1);
+        assert_string_equal(at, mark);
+    }
+}
+
 static void check_plan(const dlx_pte *pte, const dlx_pte_plan *plan, const char *what, seen *s)
 {
     for (uint32_t i = 0; i < plan->n_instructions; i++) {
@@ -84,6 +100,7 @@ static void check_plan(const dlx_pte *pte, const dlx_pte_plan *plan, const char 
             fail_msg("%s", err.message);
         check_payload(&x, what);
         s->packed += check_keys(&x);
+        check_marks(&x, s->mark);
         for (uint32_t k = 0; k < ins->n_args; k++) {
             const dlx_evalue *v = &plan->values[ins->args[k]];
             assert_int_equal(v->kind, DLX_EV_TENSOR);
@@ -95,7 +112,7 @@ static void check_plan(const dlx_pte *pte, const dlx_pte_plan *plan, const char 
 
 /* ---- exported programs ------------------------------------------------------------------------------------------- */
 
-static void check_file(const dlx_export_options *o, const char *family)
+static dlx_key_mark check_file(const dlx_export_options *o, const char *family)
 {
     whole_file file;
     dlx_arena arena;
@@ -112,6 +129,9 @@ static void check_file(const dlx_export_options *o, const char *family)
     assert_true(s.packed && s.given > 2); /* weights; norms, and the scale of attention */
     dlx_arena_free(&arena);
     free_whole_file(&file);
+    dlx_key_mark mark;
+    memcpy(mark.text, s.mark, sizeof mark.text);
+    return mark;
 }
 
 /* But those of larger groups, which do not divide such short rows. */
@@ -177,6 +197,81 @@ static void tables_of_4_bits(void **state)
     }
 }
 
+/* ---- two files in one cache -------------------------------------------------------------------------------------- */
+
+/* One number of one layer, the last one, to zero. */
+static bool change_one(void *ctx, dlx_st_tensor *t)
+{
+    (void)ctx;
+    if (strstr(t->name, "layers.1.mlp.down_proj.weight")) memset((uint8_t *)(uintptr_t)t->data + t->bytes - 2, 0, 2);
+    return true;
+}
+
+/* What a file of the same shapes, with one other number, is kept apart by; the same file has the same keys. */
+static void other_weights_have_other_keys(void **state)
+{
+    char path[1024];
+    dlx_key_mark mark[3];
+    (void)state;
+    copy c = copy_checkpoint(TINY("sdar"));
+    path_in(path, folder.folder, "marked.pte");
+    for (int i = 0; i < 3; i++) {
+        dlx_export_options o = tiny_export(c.folder, path, true);
+        if (i == 2) edit_tensors(&c, "model.safetensors", change_one, NULL, NULL);
+        mark[i] = check_file(&o, "sdar");
+    }
+    assert_string_equal(mark[0].text, mark[1].text);
+    assert_string_not_equal(mark[0].text, mark[2].text);
+    remove_copy(&c);
+}
+
+/* In the graph of a program constants have their names. */
+static void names_have_no_marks(void **state)
+{
+    char path[1024];
+    loaded l;
+    uint32_t names = 0;
+    (void)state;
+    path_in(path, folder.folder, "named.pte");
+    export_tiny(path, "sdar", true);
+    dlx_graph *g = load_file(&l, path);
+    for (size_t i = 0; i < g->n_values; i++) {
+        if (g->values[i].kind != DLX_VALUE_CONST || !g->values[i].name) continue;
+        names += !strcmp(g->values[i].name, "layers.1.down.weight") +
+                 !strcmp(g->values[i].name, "layers.1.down.weight.scales");
+        assert_null(strchr(g->values[i].name, '#'));
+    }
+    assert_int_equal(names, 2);
+    done(&l);
+}
+
+static void only_marks_are_taken_off(void **state)
+{
+    static const struct {
+        const char *key, *name;
+    } keys[] = {{"w#0123456789abcdef", "w"},
+                {"w#0123456789abcde", "w#0123456789abcde"},
+                {"w#0123456789abcdeF", "w#0123456789abcdeF"},
+                {"#0123456789abcdef", "#0123456789abcdef"},
+                {"w", "w"},
+                {"a#0123456789abcdef#0123456789abcdef", "a#0123456789abcdef"},
+                {"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", NULL},
+                {NULL, NULL}};
+    dlx_arena arena;
+    (void)state;
+    dlx_arena_init(&arena);
+    for (size_t i = 0; i < DLX_COUNT(keys); i++) {
+        const char *name = "?";
+        assert_int_equal(dlx_key_name(&name, &arena, keys[i].key, NULL), DLX_OK);
+        if (keys[i].name)
+            assert_string_equal(name, keys[i].name);
+        else
+            assert_null(name);
+    }
+    assert_string_equal(dlx_key_marked(&arena, "w", dlx_key_mark_of(255).text), "w#00000000000000ff");
+    dlx_arena_free(&arena);
+}
+
 /* ---- one graph --------------------------------------------------------------------------------------------------- */
 
 static const float numbers[64] = {1, 2, 3};
@@ -218,7 +313,7 @@ static void one_constant_may_be_both(void **state)
     y = node(&g, DLX_OP_LINEAR, (const uint32_t[]){y, wide}, 2);
     y = node(&g, DLX_OP_LINEAR, (const uint32_t[]){node(&g, DLX_OP_ADD, (const uint32_t[]){b, y}, 2), wide}, 2);
     assert_true(dlx_graph_output(&g, y));
-    if (dlx_xnnpack_lower(&plan, &blobs, &n_blobs, &arena, &g, &err) != DLX_OK) fail_msg("%s", err.message);
+    if (dlx_xnnpack_lower(&plan, &blobs, &n_blobs, &arena, &g, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
     for (uint32_t i = 0; i < n_blobs; i++) {
         if (blobs[i].kind != DLX_BLOB_NAMED) continue;
         named++;
@@ -241,6 +336,9 @@ int main(void)
         cmocka_unit_test(every_scheme),
         cmocka_unit_test(every_family_and_form_of_the_cache),
         cmocka_unit_test(tables_of_4_bits),
+        cmocka_unit_test(other_weights_have_other_keys),
+        cmocka_unit_test(names_have_no_marks),
+        cmocka_unit_test(only_marks_are_taken_off),
         cmocka_unit_test(one_constant_may_be_both),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_it);

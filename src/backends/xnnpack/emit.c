@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "format/keys.h"
 #include "graph/linear_kinds.h"
 
 /* XNNPACK may read this far past the end of an input. */
@@ -121,13 +122,16 @@ static void add_constant_blob(dlx_emitter *e, uint32_t id)
         .kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]), .user = &e->g->values[id], .alias_of = -1};
 }
 
-static uint32_t add_named(dlx_emitter *e, uint32_t id)
+static dlx_status add_named(dlx_emitter *e, uint32_t id, uint32_t *out)
 {
     const dlx_value *v = &e->g->values[id];
-    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = v->name, .size = value_bytes(v)};
+    const char *key = dlx_key_marked(e->arena, v->name, e->mark);
+    if (!key) return dlx_emit_no_memory(e);
+    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = key, .size = value_bytes(v)};
     e->blobs[e->n_blobs++] = (dlx_pte_blob){
-        .kind = DLX_BLOB_NAMED, .key = v->name, .size = value_bytes(v), .user = v, .alias_of = e->constant_blob[id]};
-    return e->x.n_constants++;
+        .kind = DLX_BLOB_NAMED, .key = key, .size = value_bytes(v), .user = v, .alias_of = e->constant_blob[id]};
+    *out = e->x.n_constants++;
+    return DLX_OK;
 }
 
 /* A graph input, or one without its dimension of 1 in front. */
@@ -244,10 +248,10 @@ static dlx_status payload_value(dlx_emitter *e, uint32_t id, uint32_t external, 
     for (int d = 0; d < v->rank; d++) x.dim[d] = (uint32_t)s->dim[d];
     bool packed = v->kind == DLX_VALUE_CONST && external == DLX_XNN_NONE;
     if (packed) {
-        x.constant = add_named(e, id);
+        DLX_TRY(add_named(e, id, &x.constant));
         if (v->scales != DLX_NONE) {
             dlx_shape scales = dlx_value_shape(&e->g->values[v->scales]);
-            x.scales = add_named(e, v->scales);
+            DLX_TRY(add_named(e, v->scales, &x.scales));
             x.num_scales = (uint32_t)dlx_shape_elements(&scales);
         }
     }
@@ -491,9 +495,9 @@ static dlx_status finish_plan(dlx_emitter *e, dlx_pte_plan *plan)
 }
 
 dlx_status dlx_xnnpack_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
-                             const dlx_graph *g, dlx_error *err)
+                             const dlx_graph *g, const char *mark, dlx_error *err)
 {
-    dlx_emitter e = {.g = g, .arena = arena, .err = err};
+    dlx_emitter e = {.g = g, .mark = mark, .arena = arena, .err = err};
     *blobs = NULL;
     *n_blobs = 0;
     DLX_TRY(allocate(&e));

@@ -11,6 +11,7 @@ enum { DLX_EMIT_ARENAS = 3, DLX_EMIT_OPERATORS = 8 };
 
 typedef struct dlx_emitter {
     const dlx_graph *g;
+    const char *mark; /* of the file, behind its keys; or NULL */
     dlx_arena *arena;
     dlx_error *err;
     dlx_shape *initial;     /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
