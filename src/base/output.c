@@ -328,6 +328,29 @@ dlx_status dlx_output_write(dlx_output *out, const void *data, size_t n, dlx_err
         out->buffered += n;
     }
     out->position += n;
+    if (out->digest) dlx_digest_add(out->digest, data, n);
+    return DLX_OK;
+}
+
+dlx_status dlx_output_rewrite(dlx_output *out, uint64_t offset, const void *data, size_t n, dlx_error *err)
+{
+    const uint8_t *p = data;
+    if (offset > out->position || n > out->position - offset)
+        return dlx_fail(err, DLX_E_INTERNAL, "'%s': %llu bytes at %llu were not written before", out->path,
+                        (unsigned long long)n, (unsigned long long)offset);
+    DLX_TRY(flush(out, err));
+    while (n) {
+        ssize_t w = pwrite(out->fd, p, n, (off_t)offset);
+        if (w < 0 && errno == EINTR) continue;
+        if (w <= 0) {
+            if (w == 0) errno = ENOSPC;
+            return dlx_fail(err, DLX_E_IO, "cannot write '%s' at %llu: %s", out->path, (unsigned long long)offset,
+                            strerror(errno));
+        }
+        p += w;
+        n -= (size_t)w;
+        offset += (uint64_t)w;
+    }
     return DLX_OK;
 }
 

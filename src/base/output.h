@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/digest.h"
 #include "base/status.h"
 
 /* Which file, whatever it is called. */
@@ -36,12 +37,15 @@ typedef struct dlx_output {
     uint64_t position;
     uint8_t *buffer; /* malloc'd write buffer */
     size_t buffered;
+    dlx_digest *digest; /* of all that is written, zeros of padding too, but not of what is rewritten; or NULL */
 } dlx_output;
 
 dlx_status dlx_output_open(dlx_output *out, const char *path, dlx_error *err);
 dlx_status dlx_output_write(dlx_output *out, const void *data, size_t n, dlx_error *err);
 /* Writes zeros up to `position`, which must not lie behind what was written. */
 dlx_status dlx_output_pad_to(dlx_output *out, uint64_t position, dlx_error *err);
+/* Other bytes in place of the n at `offset`, all of which were written before. */
+dlx_status dlx_output_rewrite(dlx_output *out, uint64_t offset, const void *data, size_t n, dlx_error *err);
 /* Flushes to the disk and gives the file its name; on failure nothing is left behind and an older target stays as it
  * was. */
 dlx_status dlx_output_commit(dlx_output *out, dlx_error *err);

@@ -22,7 +22,7 @@ typedef struct dlx_backend {
     dlx_status (*decompose)(dlx_graph *g, dlx_error *err);
     /* The method `forward` of a decomposed graph and the blobs behind it, as dlx_xnnpack_lower describes. */
     dlx_status (*lower)(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
-                        const dlx_graph *g, dlx_error *err);
+                        const dlx_graph *g, const char *mark, dlx_error *err);
 } dlx_backend;
 
 typedef struct dlx_scheme {

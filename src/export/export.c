@@ -25,6 +25,7 @@
 #include "export/target.h"
 #include "export/tokenizer_folder.h"
 #include "format/facts.h"
+#include "format/keys.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
 #include "quant/quant.h"
@@ -51,7 +52,9 @@ typedef struct exporter {
     dlx_export_work work, measured; /* weights, ranges */
     char *ranges;                   /* of static activations, as they go into the file; NULL: there are none */
     const dlx_kv_choice *kv;
-    uint64_t total; /* bytes of all blobs */
+    dlx_pte_blob packed_tokenizer; /* size 0: there is none */
+    dlx_digest digest;             /* of the file, with keys that have a mark of zeros */
+    uint64_t total;                /* bytes of all blobs */
     uint64_t done;
 } exporter;
 
@@ -210,11 +213,10 @@ static dlx_status build(exporter *x, dlx_error *err)
 }
 
 /* The tokenizer travels as named data; a checkpoint folder without one is exported for token ids only. */
-static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present, dlx_error *err)
+static dlx_status pack_tokenizer(exporter *x, dlx_error *err)
 {
     void *bytes;
     size_t n;
-    *present = false;
     if (!x->tokenizer) return DLX_OK;
     DLX_TRY(dlx_tokenizer_pack(x->tokenizer, &bytes, &n, err));
     x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, x->tokenizer);
@@ -222,19 +224,18 @@ static dlx_status pack_tokenizer(exporter *x, dlx_pte_blob *blob, bool *present,
     if (kept) memcpy(kept, bytes, n);
     dlx_free(bytes);
     if (!kept) return dlx_fail(err, DLX_E_NOMEM, "out of memory packing the tokenizer");
-    *blob = (dlx_pte_blob){.kind = DLX_BLOB_NAMED, .key = DLX_TOKENIZER_KEY, .size = n, .data = kept, .alias_of = -1};
-    *present = true;
+    x->packed_tokenizer =
+        (dlx_pte_blob){.kind = DLX_BLOB_NAMED, .key = DLX_TOKENIZER_KEY, .size = n, .data = kept, .alias_of = -1};
     return DLX_OK;
 }
 
-static dlx_status assemble(exporter *x, dlx_error *err)
+static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
 {
     dlx_pte_plan *lowered, *facts, *plans;
-    dlx_pte_blob *constants, tokenizer, *blobs;
+    dlx_pte_blob *constants, *blobs;
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
-    bool has_tokenizer;
-    DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, &x->arena, err));
-    DLX_TRY(pack_tokenizer(x, &tokenizer, &has_tokenizer, err));
+    dlx_key_mark mark = dlx_key_mark_of(digest);
+    DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, &x->arena, err));
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->rounding->solves,
                             x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
@@ -249,7 +250,7 @@ static dlx_status assemble(exporter *x, dlx_error *err)
                                         (uint32_t)x->methods.n, err));
         n_plans += DLX_METHOD_FACTS;
     }
-    if (has_tokenizer) blobs[n_blobs++] = tokenizer;
+    if (x->packed_tokenizer.size) blobs[n_blobs++] = x->packed_tokenizer;
     if (x->ranges)
         blobs[n_blobs++] = (dlx_pte_blob){.kind = DLX_BLOB_NAMED,
                                           .key = DLX_RANGES_KEY,
@@ -319,15 +320,26 @@ static dlx_status open_outputs(exporter *x, dlx_error *err)
     return s;
 }
 
+/* Weights are streamed once; what their keys are is known behind the last of them. */
+static dlx_status write_program(exporter *x, dlx_error *err)
+{
+    DLX_TRY(pack_tokenizer(x, err));
+    DLX_TRY(assemble(x, 0, err));
+    count_blobs(x);
+    x->output.digest = &x->digest;
+    DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
+    dlx_pte written = x->pte;
+    DLX_TRY(assemble(x, dlx_digest_end(&x->digest), err));
+    return dlx_pte_rewrite(&x->pte, &written, &x->output, err);
+}
+
 static dlx_status run(exporter *x, dlx_error *err)
 {
     DLX_TRY(check_options(x, err));
     DLX_TRY(open_outputs(x, err));
     DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(build(x, err));
-    DLX_TRY(assemble(x, err));
-    count_blobs(x);
-    DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
+    DLX_TRY(write_program(x, err));
     DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
     x->result.file_bytes = x->output.position;
     return dlx_output_commit(&x->output, err);

@@ -71,11 +71,15 @@ float dlx_fb_vec_f32(dlx_fb_vector v, uint32_t i);
 
 /* ---- writing ---- */
 
+enum { DLX_FBW_VTABLES = 64 }; /* a program has about 20, and those that find no place are written once more */
+
 typedef struct dlx_fbw {
     uint8_t *data; /* malloc'd */
     size_t size, capacity;
     size_t max_align;
-    bool failed; /* out of memory or over 2 GiB; all calls are harmless then */
+    bool failed;                    /* out of memory or over 2 GiB; all calls are harmless then */
+    size_t vtable[DLX_FBW_VTABLES]; /* [n_vtables] where they stand: tables of one shape share theirs */
+    size_t n_vtables;
 } dlx_fbw;
 
 /* A position inside the buffer of a field that will point to a child. */

@@ -1,7 +1,7 @@
 /*
  * Forward FlatBuffer writer: a parent is written before its children, and each child patches the reference that its
- * parent left for it. A table's vtable stands directly before the table. All multi-byte values are little-endian, which
- * is also what the supported machines are, so vectors are copied as they lie in memory.
+ * parent left for it. A table's vtable stands directly before the first table that has it. All multi-byte values are
+ * little-endian, which is also what the supported machines are, so vectors are copied as they lie in memory.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -96,6 +96,22 @@ static size_t field_size(const dlx_fbw_field *f)
     return f->size == DLX_FBW_REF ? 4 : f->size;
 }
 
+/* Where a vtable stands that begins with its own size: the same one as before, or another at the end. */
+static size_t put_vtable(dlx_fbw *w, const uint16_t *vtable)
+{
+    if (w->failed) return 0;
+    for (size_t i = 0; i < w->n_vtables; i++)
+        if (memcmp(w->data + w->vtable[i], vtable, 2) == 0 && memcmp(w->data + w->vtable[i], vtable, vtable[0]) == 0)
+            return w->vtable[i];
+    pad(w, 2, 0);
+    size_t at = w->size;
+    uint8_t *p = append(w, vtable[0]);
+    if (!p) return 0;
+    memcpy(p, vtable, vtable[0]);
+    if (w->n_vtables < DLX_FBW_VTABLES) w->vtable[w->n_vtables++] = at;
+    return at;
+}
+
 void dlx_fbw_put(dlx_fbw *w, dlx_fbw_ref from, dlx_fbw_table *t)
 {
     /* Fields by falling size, so that none needs padding; a table begins with the 4-byte distance to its vtable. */
@@ -111,16 +127,13 @@ void dlx_fbw_put(dlx_fbw *w, dlx_fbw_ref from, dlx_fbw_table *t)
             if (i + 1 > slots) slots = i + 1;
         }
     }
-    pad(w, 2, 0);
-    size_t vtable = w->size;
-    append(w, 4 + 2 * slots);
+    uint16_t shape[2 + DLX_FBW_MAX_SLOTS] = {(uint16_t)(4 + 2 * slots), (uint16_t)end};
+    memcpy(shape + 2, offset, 2 * slots);
+    size_t vtable = put_vtable(w, shape);
     pad(w, align, 0);
     size_t table = w->size;
     append(w, end);
     if (w->failed) return;
-    store(w, vtable, 4 + 2 * slots, 2);
-    store(w, vtable + 2, end, 2);
-    memcpy(w->data + vtable + 4, offset, 2 * slots);
     store(w, table, table - vtable, 4);
     for (size_t i = 0; i < slots; i++) {
         if (t->field[i].size == DLX_FBW_REF)

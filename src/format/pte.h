@@ -179,5 +179,8 @@ typedef dlx_status (*dlx_pte_stream_fn)(void *ctx, const dlx_pte_blob *blob, dlx
  * as ExecuTorch's own exporter). Blobs are written in the order of the array; constants must come first. The caller
  * commits the output. Every rule that dlx_pte_read checks must hold. */
 dlx_status dlx_pte_write(dlx_pte *pte, dlx_output *out, dlx_pte_stream_fn stream, void *ctx, dlx_error *err);
+/* Behind dlx_pte_write of `written`: the program part again, and the blobs that have their data, now those of `pte`. It
+ * must have the same layout: other keys, say, of the same length. */
+dlx_status dlx_pte_rewrite(dlx_pte *pte, const dlx_pte *written, dlx_output *out, dlx_error *err);
 
 #endif

@@ -346,24 +346,45 @@ static dlx_status write_blob(const dlx_pte_blob *b, dlx_output *out, dlx_pte_str
 static dlx_status write_file(writer *w, dlx_output *out, dlx_pte_stream_fn stream, void *ctx, dlx_error *err)
 {
     dlx_pte *pte = w->pte;
-    for (uint32_t i = 0; i < pte->n_blobs; i++) pte->blobs[i].offset += w->segment_base;
-    pte->program_size = w->fb.size;
-    pte->file_size = w->n_segments ? w->segment_base + w->segment_bytes : w->fb.size;
     DLX_TRY(dlx_output_write(out, w->fb.data, w->fb.size, err));
     for (uint32_t i = 0; i < pte->n_blobs; i++)
         if (!is_alias(&pte->blobs[i])) DLX_TRY(write_blob(&pte->blobs[i], out, stream, ctx, err));
     return dlx_output_pad_to(out, pte->file_size, err);
 }
 
-static dlx_status write_all(writer *w, dlx_output *out, dlx_pte_stream_fn stream, void *ctx, dlx_error *err)
+static bool same_layout(const dlx_pte *a, const dlx_pte *b)
 {
-    DLX_TRY(dlx_pte_verify(w->pte, out->path, err));
+    bool same = a->n_blobs == b->n_blobs && a->program_size == b->program_size && a->file_size == b->file_size;
+    for (uint32_t i = 0; same && i < a->n_blobs; i++)
+        same = a->blobs[i].offset == b->blobs[i].offset && a->blobs[i].size == b->blobs[i].size;
+    return same;
+}
+
+static dlx_status rewrite_file(writer *w, const dlx_pte *written, dlx_output *out, dlx_error *err)
+{
+    if (!same_layout(w->pte, written))
+        return dlx_fail(err, DLX_E_INTERNAL, "'%s': what is written again has another layout", out->path);
+    DLX_TRY(dlx_output_rewrite(out, 0, w->fb.data, w->fb.size, err));
+    for (uint32_t i = 0; i < w->pte->n_blobs; i++) {
+        const dlx_pte_blob *b = &w->pte->blobs[i];
+        if (b->data && !is_alias(b)) DLX_TRY(dlx_output_rewrite(out, b->offset, b->data, (size_t)b->size, err));
+    }
+    return DLX_OK;
+}
+
+static dlx_status prepare(writer *w, const dlx_output *out, dlx_error *err)
+{
+    dlx_pte *pte = w->pte;
+    DLX_TRY(dlx_pte_verify(pte, out->path, err));
     DLX_TRY(check_blobs(w, err));
-    dlx_pte sorted = *w->pte; /* refuses keys that stand twice */
+    dlx_pte sorted = *pte; /* refuses keys that stand twice */
     DLX_TRY(dlx_pte_index_named(&sorted, &w->arena, out->path, err));
     DLX_TRY(lay_out(w, err));
     DLX_TRY(build(w, err));
-    return write_file(w, out, stream, ctx, err);
+    for (uint32_t i = 0; i < pte->n_blobs; i++) pte->blobs[i].offset += w->segment_base;
+    pte->program_size = w->fb.size;
+    pte->file_size = w->n_segments ? w->segment_base + w->segment_bytes : w->fb.size;
+    return DLX_OK;
 }
 
 dlx_status dlx_pte_write(dlx_pte *pte, dlx_output *out, dlx_pte_stream_fn stream, void *ctx, dlx_error *err)
@@ -372,7 +393,19 @@ dlx_status dlx_pte_write(dlx_pte *pte, dlx_output *out, dlx_pte_stream_fn stream
         return dlx_fail(err, DLX_E_INVALID, "'%s': a program must stand at the start of its file", out->path);
     writer w = {.pte = pte};
     dlx_arena_init(&w.arena);
-    dlx_status s = write_all(&w, out, stream, ctx, err);
+    dlx_status s = prepare(&w, out, err);
+    if (s == DLX_OK) s = write_file(&w, out, stream, ctx, err);
+    dlx_fbw_free(&w.fb);
+    dlx_arena_free(&w.arena);
+    return s;
+}
+
+dlx_status dlx_pte_rewrite(dlx_pte *pte, const dlx_pte *written, dlx_output *out, dlx_error *err)
+{
+    writer w = {.pte = pte};
+    dlx_arena_init(&w.arena);
+    dlx_status s = prepare(&w, out, err);
+    if (s == DLX_OK) s = rewrite_file(&w, written, out, err);
     dlx_fbw_free(&w.fb);
     dlx_arena_free(&w.arena);
     return s;

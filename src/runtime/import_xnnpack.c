@@ -8,6 +8,7 @@
 
 #include "base/half.h"
 #include "base/sizes.h"
+#include "format/keys.h"
 #include "format/xnnpack.h"
 #include "graph/linear_kinds.h"
 #include "kernels/kernels.h"
@@ -34,12 +35,6 @@ static dlx_status no_static(delegate *d, uint32_t node)
                        "static quantisation is not supported, but of a FullyConnected with int8 weights per channel "
                        "between a Convert from float32 and one back; export in float32, or with activations that are "
                        "quantised dynamically");
-}
-
-/* Keys that are hashes of the data, as ExecuTorch's exporter writes them, are no names. */
-static const char *name_of(const char *key)
-{
-    return key && strlen(key) == 64 && strspn(key, "0123456789abcdef") == 64 ? NULL : key;
 }
 
 /* Our type for the elements of a constant. */
@@ -98,7 +93,9 @@ static dlx_status make_scales(delegate *d, const dlx_xnn_value *v, uint32_t *out
     } else if (groups) {
         DLX_TRY(round_scales(d, v, &source));
     }
-    *out = dlx_graph_const(d->im->g, v->scales ? name_of(c->key) : NULL, type, groups ? 2 : 1, dim, source);
+    const char *name;
+    DLX_TRY(dlx_key_name(&name, &d->im->g->arena, v->scales ? c->key : NULL, d->im->err));
+    *out = dlx_graph_const(d->im->g, name, type, groups ? 2 : 1, dim, source);
     return *out == DLX_NONE ? dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate") : DLX_OK;
 }
 
@@ -121,7 +118,9 @@ static dlx_status make_const(delegate *d, const dlx_xnn_value *v, uint32_t *out)
     /* Scales of a bias follow from those of inputs and weights, and are not read. */
     if (v->quant != DLX_XNN_Q_NONE && type != DLX_I32) DLX_TRY(make_scales(d, v, &scales));
     dlx_const_source source = {.data = c->data, .bytes = c->size, .stored = type, .file = c->file, .offset = c->offset};
-    *out = dlx_graph_const(g, name_of(c->key), type, v->rank, dim, source);
+    const char *name;
+    DLX_TRY(dlx_key_name(&name, &g->arena, c->key, d->im->err));
+    *out = dlx_graph_const(g, name, type, v->rank, dim, source);
     if (*out == DLX_NONE) return dlx_fail(d->im->err, DLX_E_NOMEM, "out of memory reading a delegate");
     g->values[*out].scales = scales;
     return DLX_OK;

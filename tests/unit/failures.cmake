@@ -26,7 +26,7 @@ endforeach()
 
 dlx_unit_test(test_io_failures LIBS dlx_core COST 20 LABELS failures)
 dlx_failing_calls(test_io_failures
-  open64 openat64 fstat64 pread64 write fsync close renameat linkat unlinkat fchmod fchown faccessat)
+  open64 openat64 fstat64 pread64 write pwrite64 fsync close renameat linkat unlinkat fchmod fchown faccessat)
 
 dlx_unit_test(test_allocator LIBS dlx_core)
 dlx_failing_calls(test_allocator malloc calloc realloc aligned_alloc strdup free)

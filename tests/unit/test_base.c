@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "base/digest.h"
 #include "base/half.h"
 #include "base/sizes.h"
 #include "base/text_buffer.h"
@@ -236,6 +237,32 @@ static void a_text_grows_and_is_handed_over(void **state)
     assert_false(t.failed);
 }
 
+static uint64_t digest_of(const uint8_t *bytes, size_t n, size_t piece)
+{
+    dlx_digest d = {.bytes = 0};
+    for (size_t i = 0; i < n; i += piece) dlx_digest_add(&d, bytes + i, n - i < piece ? n - i : piece);
+    return dlx_digest_end(&d);
+}
+
+/* The pieces do not matter; each bit does, and how many bytes there are. */
+static void digests_are_those_of_the_bytes(void **state)
+{
+    enum { N = 131 };
+    uint8_t bytes[N];
+    (void)state;
+    for (size_t i = 0; i < N; i++) bytes[i] = (uint8_t)(i * 37);
+    uint64_t whole = digest_of(bytes, N, N);
+    for (size_t piece = 1; piece < N; piece++) assert_true(digest_of(bytes, N, piece) == whole);
+    for (size_t i = 0; i < N; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            bytes[i] ^= (uint8_t)(1 << bit);
+            assert_true(digest_of(bytes, N, N) != whole);
+            bytes[i] ^= (uint8_t)(1 << bit);
+        }
+    memset(bytes, 0, N);
+    for (size_t n = 1; n <= N; n++) assert_true(digest_of(bytes, n, N) != digest_of(bytes, n - 1, N));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -243,6 +270,7 @@ int main(void)
         cmocka_unit_test(a_prefix_keeps_the_message),          cmocka_unit_test(halves_widen_exactly),
         cmocka_unit_test(halves_round_to_nearest_even),        cmocka_unit_test(bfloat16_rounds_to_nearest_even),
         cmocka_unit_test(json_strings_are_valid_utf8),         cmocka_unit_test(a_text_grows_and_is_handed_over),
+        cmocka_unit_test(digests_are_those_of_the_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

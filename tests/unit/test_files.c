@@ -291,6 +291,37 @@ static void padding_is_zeros(void **state)
     leave_place(&p);
 }
 
+/* Also what is still in the buffer; what was written last goes on behind it, and the digest is that of the first bytes.
+ */
+static void what_was_written_can_be_written_again(void **state)
+{
+    (void)state;
+    place p = new_place();
+    dlx_output out;
+    dlx_error err;
+    dlx_digest digest = {.bytes = 0}, expected = {.bytes = 0};
+    char *text;
+    size_t n;
+    assert_int_equal(dlx_output_open(&out, p.path, &err), DLX_OK);
+    out.digest = &digest;
+    assert_int_equal(dlx_output_write(&out, "one two", 7, &err), DLX_OK);
+    assert_int_equal(dlx_output_rewrite(&out, 4, "six", 3, &err), DLX_OK);
+    assert_int_equal(dlx_output_write(&out, " ten", 4, &err), DLX_OK);
+    assert_int_equal(dlx_output_rewrite(&out, 0, "ONE", 3, &err), DLX_OK);
+    assert_int_equal(dlx_output_pad_to(&out, 12, &err), DLX_OK);
+    assert_int_equal(dlx_output_rewrite(&out, 10, "abc", 3, &err), DLX_E_INTERNAL);
+    assert_int_equal(dlx_output_rewrite(&out, 13, "", 0, &err), DLX_E_INTERNAL);
+    assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
+    dlx_output_close(&out);
+    assert_int_equal(dlx_read_file(&text, &n, p.path, 2000, &err), DLX_OK);
+    assert_int_equal(n, 12);
+    assert_memory_equal(text, "ONE six ten", 12);
+    free(text);
+    dlx_digest_add(&expected, "one two ten", 12);
+    assert_true(dlx_digest_end(&digest) == dlx_digest_end(&expected));
+    leave_place(&p);
+}
+
 /* Until it is committed, an output is not seen; the older file lives on when it never is. */
 static void an_output_replaces_a_file_at_once_or_not_at_all(void **state)
 {
@@ -562,6 +593,7 @@ int main(void)
         cmocka_unit_test(a_file_that_shrinks_or_changes_is_an_error),
         cmocka_unit_test(what_is_no_file_is_not_read),
         cmocka_unit_test(padding_is_zeros),
+        cmocka_unit_test(what_was_written_can_be_written_again),
         cmocka_unit_test(an_output_replaces_a_file_at_once_or_not_at_all),
         cmocka_unit_test(two_outputs_of_one_name_do_not_meet),
         cmocka_unit_test(permissions_of_a_replaced_file_are_kept),

@@ -132,6 +132,45 @@ static void scalars_stand_at_multiples_of_their_size(void **state)
     dlx_fbw_free(&w);
 }
 
+/* Tables of the same slots, one behind the other: the second begins with the distance to the vtable of the first. Of
+ * more shapes than are remembered the last ones are written again. */
+static void tables_of_one_shape_share_a_vtable(void **state)
+{
+    enum { SHAPES = DLX_FBW_VTABLES + 8 };
+    dlx_fbw w;
+    dlx_fb_buffer b;
+    dlx_fb root;
+    dlx_fbw_table t = {0};
+    (void)state;
+    dlx_fbw_init(&w, "TEST", 0);
+    dlx_fbw_set_ref(&t, 11);
+    dlx_fbw_put(&w, dlx_fbw_root(&w), &t);
+    dlx_fbw_ref items = dlx_fbw_vector(&w, t.ref[11], 2 * SHAPES);
+    for (unsigned i = 0; i < 2 * SHAPES; i++) {
+        dlx_fbw_table item = {0};
+        for (int slot = 0; slot < 8; slot++)
+            if ((i % SHAPES + 1) >> slot & 1) dlx_fbw_set(&item, slot, 4, 100 * i + (unsigned)slot);
+        dlx_fbw_put(&w, dlx_fbw_item(items, i), &item);
+    }
+    assert_true(dlx_fbw_finish(&w));
+    assert_int_equal(dlx_fb_open(&b, w.data, w.size, "TEST", "test", NULL, &root), DLX_OK);
+    dlx_fb_vector tables = dlx_fb_vec(root, 11, 4);
+    assert_int_equal(tables.count, 2 * SHAPES);
+    for (unsigned i = 0; i < 2 * SHAPES; i++) {
+        dlx_fb item = dlx_fb_vec_table(tables, i);
+        for (int slot = 0; slot < 8; slot++) {
+            bool there = (i % SHAPES + 1) >> slot & 1;
+            assert_int_equal(dlx_fb_has(item, slot), there);
+            assert_int_equal(dlx_fb_u32(item, slot, 7), there ? 100 * i + (unsigned)slot : 7);
+        }
+        if (i < SHAPES) continue;
+        bool shared = item.vtable == dlx_fb_vec_table(tables, i - SHAPES).vtable;
+        assert_int_equal(shared, i - SHAPES < DLX_FBW_VTABLES - 1); /* the root has one too */
+    }
+    assert_int_equal(b.status, DLX_OK);
+    dlx_fbw_free(&w);
+}
+
 static void a_buffer_that_cannot_grow_stays_harmless(void **state)
 {
     (void)state;
@@ -287,6 +326,7 @@ int main(void)
         cmocka_unit_test(bytes_are_those_of_the_format),
         cmocka_unit_test(what_is_written_is_read),
         cmocka_unit_test(scalars_stand_at_multiples_of_their_size),
+        cmocka_unit_test(tables_of_one_shape_share_a_vtable),
         cmocka_unit_test(a_buffer_that_cannot_grow_stays_harmless),
         cmocka_unit_test(truncations_and_flipped_bits_are_survived),
         cmocka_unit_test(lies_are_named),

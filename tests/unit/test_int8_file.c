@@ -90,8 +90,11 @@ static void name_in_file(char key[64], const char *name)
 /* Weights of linear layers are named data, the tables that rows are gathered from are tensors of the method. */
 static const dlx_pte_blob *find_data(const dlx_pte *pte, const char *key)
 {
-    const dlx_pte_blob *found = dlx_pte_find_named(pte, key);
+    const dlx_pte_blob *found = NULL;
     const dlx_pte_plan *plan = &pte->plans[0];
+    size_t n = strlen(key);
+    for (uint32_t i = 0; i < pte->n_named; i++)
+        if (!strncmp(pte->named[i]->key, key, n) && pte->named[i]->key[n] == '#') found = pte->named[i];
     for (uint32_t i = 0; !found && i < plan->n_values; i++) {
         const dlx_evalue *v = &plan->values[i];
         if (v->kind == DLX_EV_TENSOR && v->u.tensor.blob != DLX_PTE_NO_BLOB && v->u.tensor.name &&

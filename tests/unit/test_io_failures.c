@@ -122,6 +122,12 @@ WRAPPED(ssize_t, write, int fd, const void *data, size_t n)
     return calls.error == HALF ? __real_write(fd, data, (n + 1) / 2) : -1;
 }
 
+WRAPPED(ssize_t, pwrite64, int fd, const void *data, size_t n, off_t at)
+{
+    if (!fails(WRITE, path_behind(fd))) return __real_pwrite64(fd, data, n, at);
+    return calls.error == HALF ? __real_pwrite64(fd, data, (n + 1) / 2, at) : -1;
+}
+
 WRAPPED(int, fsync, int fd)
 {
     return fails(SYNC, path_behind(fd)) ? -1 : __real_fsync(fd);

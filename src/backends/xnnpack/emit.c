@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "format/keys.h"
 #include "graph/linear_kinds.h"
 
 /* XNNPACK may read this far past the end of an input. */
@@ -27,6 +28,7 @@ static dlx_status allocate(dlx_emitter *e)
     size_t n = 2 * e->g->n_values + 1, nodes = 2 * e->g->n_nodes + 1, io = e->g->n_inputs + e->g->n_outputs;
     e->initial = dlx_arena_array(e->arena, n, sizeof *e->initial);
     e->xnn_id = dlx_arena_array(e->arena, n, sizeof *e->xnn_id);
+    e->packed_id = dlx_arena_array(e->arena, n, sizeof *e->packed_id);
     e->evalue = dlx_arena_array(e->arena, n, sizeof *e->evalue);
     e->constant_blob = dlx_arena_array(e->arena, n, sizeof *e->constant_blob);
     e->x.values = dlx_arena_array(e->arena, n, sizeof *e->x.values);
@@ -35,12 +37,13 @@ static dlx_status allocate(dlx_emitter *e)
     e->values = dlx_arena_array(e->arena, n + 16, sizeof *e->values);
     e->instructions = dlx_arena_array(e->arena, nodes + 4, sizeof *e->instructions);
     e->blobs = dlx_arena_array(e->arena, 2 * n + 1, sizeof *e->blobs);
-    e->args = dlx_arena_array(e->arena, nodes + io + 1, sizeof *e->args);
+    e->args = dlx_arena_array(e->arena, nodes + io + n, sizeof *e->args);
     e->operators = dlx_arena_array(e->arena, DLX_EMIT_OPERATORS, sizeof *e->operators);
-    if (!e->operators || !e->initial || !e->xnn_id || !e->evalue || !e->constant_blob || !e->x.values || !e->x.nodes ||
-        !e->x.constants || !e->values || !e->instructions || !e->blobs || !e->args)
+    if (!e->operators || !e->initial || !e->xnn_id || !e->packed_id || !e->evalue || !e->constant_blob ||
+        !e->x.values || !e->x.nodes || !e->x.constants || !e->values || !e->instructions || !e->blobs || !e->args)
         return dlx_emit_no_memory(e);
     memset(e->xnn_id, 0xFF, n * sizeof *e->xnn_id);
+    memset(e->packed_id, 0xFF, n * sizeof *e->packed_id);
     memset(e->evalue, 0xFF, n * sizeof *e->evalue);
     memset(e->constant_blob, 0xFF, n * sizeof *e->constant_blob);
     e->x.n_constants = 1; /* the schema's placeholder */
@@ -119,13 +122,16 @@ static void add_constant_blob(dlx_emitter *e, uint32_t id)
         .kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]), .user = &e->g->values[id], .alias_of = -1};
 }
 
-static uint32_t add_named(dlx_emitter *e, uint32_t id)
+static dlx_status add_named(dlx_emitter *e, uint32_t id, uint32_t *out)
 {
     const dlx_value *v = &e->g->values[id];
-    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = v->name, .size = value_bytes(v)};
+    const char *key = dlx_key_marked(e->arena, v->name, e->mark);
+    if (!key) return dlx_emit_no_memory(e);
+    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = key, .size = value_bytes(v)};
     e->blobs[e->n_blobs++] = (dlx_pte_blob){
-        .kind = DLX_BLOB_NAMED, .key = v->name, .size = value_bytes(v), .user = v, .alias_of = e->constant_blob[id]};
-    return e->x.n_constants++;
+        .kind = DLX_BLOB_NAMED, .key = key, .size = value_bytes(v), .user = v, .alias_of = e->constant_blob[id]};
+    *out = e->x.n_constants++;
+    return DLX_OK;
 }
 
 /* A graph input, or one without its dimension of 1 in front. */
@@ -232,6 +238,7 @@ static dlx_status payload_type(dlx_emitter *e, const dlx_value *v, dlx_xnn_value
     return DLX_OK;
 }
 
+/* An external value, one that the delegate computes, or a constant that it packs. */
 static dlx_status payload_value(dlx_emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
 {
     const dlx_value *v = &e->g->values[id];
@@ -239,31 +246,41 @@ static dlx_status payload_value(dlx_emitter *e, uint32_t id, uint32_t external, 
     dlx_xnn_value x = {.id = e->x.n_values, .rank = v->rank, .external_id = external, .flags = flags};
     DLX_TRY(payload_type(e, v, &x));
     for (int d = 0; d < v->rank; d++) x.dim[d] = (uint32_t)s->dim[d];
-    if (v->kind == DLX_VALUE_CONST) {
-        x.constant = add_named(e, id);
+    bool packed = v->kind == DLX_VALUE_CONST && external == DLX_XNN_NONE;
+    if (packed) {
+        DLX_TRY(add_named(e, id, &x.constant));
         if (v->scales != DLX_NONE) {
             dlx_shape scales = dlx_value_shape(&e->g->values[v->scales]);
-            x.scales = add_named(e, v->scales);
+            DLX_TRY(add_named(e, v->scales, &x.scales));
             x.num_scales = (uint32_t)dlx_shape_elements(&scales);
         }
     }
-    e->xnn_id[id] = x.id;
+    (packed ? e->packed_id : e->xnn_id)[id] = x.id;
     *out = x.id;
     e->x.values[e->x.n_values++] = x;
     return DLX_OK;
 }
 
-static dlx_status operand(dlx_emitter *e, uint32_t id, uint32_t *out)
+/*
+ * Does XNNPACK pack operand k, if it is a constant? Then it copies what it reads when the program is loaded, and never
+ * looks at the bytes again. Those are the filter and the bias of a fully connected layer whose filter is a constant
+ * itself and is not widened in every call.
+ */
+static bool is_packed(const dlx_graph *g, const dlx_node *n, int k)
 {
-    if (id == DLX_NONE) {
-        *out = DLX_XNN_NONE;
-        return DLX_OK;
-    }
-    if (e->xnn_id[id] != DLX_NONE) {
-        *out = e->xnn_id[id];
-        return DLX_OK;
-    }
-    return payload_value(e, id, DLX_XNN_NONE, 0, out);
+    if (n->op != DLX_OP_LINEAR || k < 1) return false;
+    const dlx_value *filter = &g->values[n->in[1]];
+    return filter->kind == DLX_VALUE_CONST && filter->dtype != DLX_BF16;
+}
+
+static dlx_status operand(dlx_emitter *e, const dlx_node *n, int k, uint32_t *out)
+{
+    uint32_t id = n->in[k];
+    *out = DLX_XNN_NONE;
+    if (id == DLX_NONE) return DLX_OK;
+    bool packed = e->g->values[id].kind == DLX_VALUE_CONST && is_packed(e->g, n, k);
+    *out = (packed ? e->packed_id : e->xnn_id)[id];
+    return *out == DLX_NONE ? payload_value(e, id, DLX_XNN_NONE, 0, out) : DLX_OK;
 }
 
 static const int node_types[DLX_OP_COUNT] = {
@@ -312,7 +329,8 @@ static void widen_filter(dlx_emitter *e, dlx_xnn_node *linear)
     dlx_xnn_node convert = {.type = DLX_XNN_CONVERT, .inputs = 1, .in = {linear->in[1]}, .out = e->x.n_values};
     wide.id = e->x.n_values;
     wide.datatype = DLX_XNN_FP32;
-    wide.constant = 0;
+    wide.external_id = DLX_XNN_NONE;
+    wide.flags = 0;
     e->x.values[e->x.n_values++] = wide;
     e->x.nodes[e->x.n_nodes++] = convert;
     linear->in[1] = wide.id;
@@ -337,14 +355,15 @@ static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
     if (!x.type)
         return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK has no operator %s (layer %d)", dlx_op_name(n->op),
                         (int)n->layer);
-    for (int k = 0; k < n->inputs; k++) DLX_TRY(operand(e, n->in[k], &x.in[k]));
+    for (int k = 0; k < n->inputs; k++) DLX_TRY(operand(e, n, k, &x.in[k]));
     if (n->op == DLX_OP_LINEAR && n->inputs == 2) {
         x.in[2] = DLX_XNN_NONE;
         x.inputs = 3;
     }
     dlx_dtype filter = n->op == DLX_OP_LINEAR ? e->g->values[n->in[1]].dtype : DLX_F32;
     if (filter == DLX_BF16) widen_filter(e, &x);
-    DLX_TRY(operand(e, n->out[0], &x.out));
+    x.out = e->xnn_id[n->out[0]];
+    if (x.out == DLX_NONE) DLX_TRY(payload_value(e, n->out[0], DLX_XNN_NONE, 0, &x.out));
     x.axis = n->attr.dtype == DLX_QS8 ? 0 : (uint32_t)n->attr.axis;
     dlx_xnn_node back = {0};
     if (n->op == DLX_OP_LINEAR && e->g->values[n->in[0]].dtype == DLX_QS8) x.out = emit_back(e, n, x.out, &back);
@@ -369,7 +388,30 @@ static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
     return DLX_OK;
 }
 
-/* External values: gathered rows and graph inputs that the delegate reads, then the graph's outputs. */
+/*
+ * Constants that XNNPACK reads in every call: norms, scales, numbers. It keeps pointers to them, and its weights cache
+ * frees what it has loaded by key as soon as the program is loaded, so they are tensors of the program, which live as
+ * long as it does, and come in like inputs.
+ */
+static dlx_status emit_constants(dlx_emitter *e)
+{
+    const dlx_graph *g = e->g;
+    uint32_t ignored;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        for (int k = 0; k < n->inputs && !dlx_emit_outside(g, n); k++) {
+            uint32_t id = n->in[k];
+            if (id == DLX_NONE || g->values[id].kind != DLX_VALUE_CONST || is_packed(g, n, k)) continue;
+            if (e->xnn_id[id] != DLX_NONE) continue;
+            add_constant_blob(e, id);
+            e->args[e->n_args] = (int32_t)dlx_emit_tensor(e, id);
+            DLX_TRY(payload_value(e, id, e->n_args++, DLX_XNN_FLAG_INPUT, &ignored));
+        }
+    }
+    return DLX_OK;
+}
+
+/* External values: gathered rows, graph inputs and constants that the delegate reads, then the graph's outputs. */
 static dlx_status emit_externals(dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
@@ -386,6 +428,7 @@ static dlx_status emit_externals(dlx_emitter *e)
         e->args[e->n_args] = (int32_t)t;
         DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_INPUT, &id));
     }
+    DLX_TRY(emit_constants(e));
     for (size_t i = 0; i < g->n_outputs; i++) {
         bool state = i >= g->n_outputs - g->n_states;
         uint32_t v = state ? dlx_emit_state_rows(e, i) : g->outputs[i];
@@ -400,8 +443,8 @@ static dlx_status emit_externals(dlx_emitter *e)
 
 static dlx_status emit_delegate(dlx_emitter *e)
 {
-    uint32_t payload = e->n_blobs++;
     DLX_TRY(emit_externals(e));
+    uint32_t payload = e->n_blobs++; /* behind the last constant */
     for (size_t i = 0; i < e->g->n_nodes; i++)
         if (!dlx_emit_outside(e->g, &e->g->nodes[i])) DLX_TRY(emit_node(e, &e->g->nodes[i]));
     void *bytes;
@@ -452,9 +495,9 @@ static dlx_status finish_plan(dlx_emitter *e, dlx_pte_plan *plan)
 }
 
 dlx_status dlx_xnnpack_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
-                             const dlx_graph *g, dlx_error *err)
+                             const dlx_graph *g, const char *mark, dlx_error *err)
 {
-    dlx_emitter e = {.g = g, .arena = arena, .err = err};
+    dlx_emitter e = {.g = g, .mark = mark, .arena = arena, .err = err};
     *blobs = NULL;
     *n_blobs = 0;
     DLX_TRY(allocate(&e));

@@ -11,10 +11,12 @@ enum { DLX_EMIT_ARENAS = 3, DLX_EMIT_OPERATORS = 8 };
 
 typedef struct dlx_emitter {
     const dlx_graph *g;
+    const char *mark; /* of the file, behind its keys; or NULL */
     dlx_arena *arena;
     dlx_error *err;
     dlx_shape *initial;     /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
     uint32_t *xnn_id;       /* [n_values] payload id of a graph value, DLX_NONE */
+    uint32_t *packed_id;    /* [n_values] that of a constant where XNNPACK packs it, DLX_NONE */
     uint32_t *evalue;       /* [n_values] EValue of a graph value, DLX_NONE */
     int32_t *constant_blob; /* [n_values] blob in the constant segment, -1 */
     dlx_xnn_graph x;
