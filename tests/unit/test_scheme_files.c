@@ -1,7 +1,7 @@
 /*
  * Every scheme from a checkpoint to logits, through a file: each tiny checkpoint is exported with each scheme that fits
- * it, and answers with the goldens of that scheme's own formulas (tests/data/schemes), on the reference kernels and the
- * best ones. No activation of the goldens lies near a rounding edge, so only sums of floats differ.
+ * it, and answers with the goldens of that scheme's own formulas (tests/data/schemes), on every kernel set that the
+ * machine has. No activation of the goldens lies near a rounding edge, so only sums of floats differ.
  */
 #include "checkpoint_copy.h"
 
