@@ -58,7 +58,10 @@ RECIPES = {
     "int4-g128": "--quantization int4-g128",
     "int4-g64": "--quantization int4-g64",
     "int4-g32": "--quantization int4-g32",
+    "int4-g32, mse": "--quantization int4-g32 --rounding mse",
     "int4-g32, gptq": f"--quantization int4-g32 --rounding gptq {CALIBRATED}",
+    "int4-g32, awq": f"--quantization int4-g32 --rounding awq {CALIBRATED}",
+    "int4-g32, awq-gptq": f"--quantization int4-g32 --rounding awq-gptq {CALIBRATED}",
 }
 
 # thresholds: those of float32's presets; rows, context: a pass of the decode
