@@ -13,6 +13,7 @@ observe, with the reason.
 import argparse
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -49,13 +50,13 @@ def load_plan(shop):
 def fresh_plan(shop, args):
     """The plan of the woven copy, which is made again when the tree or the choice changed."""
     plan = load_plan(shop)
-    if plan and (plan["count"], plan["seed"]) == (args.count, args.seed):
+    if plan and (plan["count"], plan["seed"], plan.get("files")) == (args.count, args.seed, args.file):
         class Key:
             def __init__(self, key):
                 self.key = key
         if plan["digest"] == shop.digest([Key(m["key"]) for m in plan["mutants"]]):
             return plan
-    return shop.weave(args.count, LEAST, args.seed, args.jobs, say)
+    return shop.weave(args.count, LEAST, args.seed, args.jobs, say, args.file)
 
 
 def chosen(plan, args):
@@ -100,7 +101,7 @@ def table(plan, results, equivalent):
 
 
 def report(shop, plan, args, equivalent):
-    campaign = Campaign(shop, plan, args.python, args.jobs, say, args.under)
+    campaign = Campaign(shop, plan, args.python, args.jobs, say, args.under, args.tests)
     out, lived, same = table(plan, campaign.results(), equivalent)
     for line in out:
         say(line)
@@ -122,6 +123,9 @@ def parse(argv):
     parser.add_argument("--count", type=int, default=COUNT, help=f"about so many mutants (default {COUNT})")
     parser.add_argument("--seed", type=int, default=SEED, help=f"another seed chooses others (default {SEED})")
     parser.add_argument("--room", action="append", help="only mutants of this room, e.g. text/full; can be repeated")
+    parser.add_argument("--file", action="append", metavar="PATTERN", help="take all mutants from such files, e.g. "
+                        "'src/quant/*'; can be repeated. A campaign of its own, for what was written since the last one")
+    parser.add_argument("--tests", metavar="EXPRESSION", help="run only tests whose names it matches")
     parser.add_argument("--only", help="only these numbers, e.g. 3,17")
     parser.add_argument("--jobs", type=int, default=2, help="mutants at a time (default 2)")
     parser.add_argument("--python", help="with pytest and the packages of tests/requirements-core.txt; default: "
@@ -132,6 +136,8 @@ def parse(argv):
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     args = parser.parse_args(argv)
     args.root = args.root.resolve()
+    if args.tests:
+        re.compile(args.tests)
     args.python = None if args.no_pytest else args.python or default_python(args.root)
     return args
 
@@ -141,7 +147,7 @@ def main(argv=None):
     shop = Workshop(args.root, args.root / "build" / "mutation")
     shop.folder.mkdir(parents=True, exist_ok=True)
     if args.command == "list":
-        sites, _ = shop.all_sites()
+        sites, _ = shop.all_sites(args.file)
         for s in sample(sites, args.count, LEAST, args.seed):
             if not args.room or s.room in args.room:
                 say(f"{s.file}:{s.line}: {s.what}")
@@ -153,7 +159,7 @@ def main(argv=None):
     else:
         plan = fresh_plan(shop, args)
     if args.command == "run":
-        campaign = Campaign(shop, plan, args.python, args.jobs, say, args.under)
+        campaign = Campaign(shop, plan, args.python, args.jobs, say, args.under, args.tests)
         if args.fresh:
             campaign.results_file.unlink(missing_ok=True)
         campaign.run(chosen(plan, args))

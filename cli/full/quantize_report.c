@@ -97,6 +97,8 @@ static int run(const dlx_cli_arguments *a)
                                      .length = dlx_cli_int(a, "calibration-length", 0),
                                      .seed = dlx_cli_int(a, "calibration-seed", 0),
                                      .recipe_path = dlx_cli_text(a, "output"),
+                                     .rounding = dlx_cli_text(a, "rounding"),
+                                     .work_folder = dlx_cli_text(a, "work-folder"),
                                      .stage = dlx_cli_on_stage,
                                      .stage_ctx = &stages};
     if (!o.model_path) return dlx_cli_usage(a->command, "quantize-report needs a checkpoint folder");
@@ -126,6 +128,14 @@ static const dlx_cli_option options[] = {
      "budget of the layers' weights with their scales, as 800M: the mix of forms with the least error", 0, 0},
     {"error", DLX_CLI_TEXT, "X", "budget of the mean error: the mix of forms with the fewest bytes", 0, 0},
     {"output", DLX_CLI_TEXT, "FILE", "where that mix goes, for export --quantization-config", 0, 0},
+    {"rounding", DLX_CLI_TEXT, "NAME",
+     "how weights become int8 or int4, as for export, which should be given the same: nearest (default), mse, gptq, "
+     "awq, awq-gptq",
+     0, 0},
+    {"work-folder", DLX_CLI_TEXT, "DIR",
+     "where an interrupted report goes on from, until it is complete (default: FILE.work beside --output, if there is "
+     "one)",
+     0, 0},
     {"calibration", DLX_CLI_TEXT, "FILE",
      "JSON lines: text, prompt and answer, messages or ids (default: the model writes them)", 0, 0},
     {"calibration-samples", DLX_CLI_INT, "N", "how many samples are made of it (default: 64)", 1, 1 << 20},
@@ -142,11 +152,11 @@ const dlx_cli_command dlx_cli_quantize_report = {
     .name = "quantize-report",
     .arguments = "DIR",
     .summary = "what each form costs each weight of a checkpoint, and a mix of forms",
-    .notes =
-        "DIR is a checkpoint folder, or org/name from the Hugging Face cache. Errors are |X (w - q)|^2 / |X w|^2 on "
-        "calibration data X.",
+    .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache. Errors are |y' - y|^2 / |y|^2, y "
+             "being the layer's answers to calibration data in float32 and y' those that the form computes.",
     .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
-                "diffulex-edge quantize-report DIR --size 800M --output mix.json\0",
+                "diffulex-edge quantize-report DIR --size 800M --output mix.json\0"
+                "diffulex-edge quantize-report DIR --size 800M --rounding gptq --output mix.json\0",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,

@@ -170,20 +170,26 @@ typedef struct dlx_quantize_report_options {
     int64_t count;           /* of samples; 0: 64 */
     int64_t length;          /* tokens of a sample at most; 0: 256, or the checkpoint's positions */
     int64_t seed;            /* of masks, and of what the model writes */
-    /* A budget for the weights of the layers' linears with their scales: bytes, or the mean over them of what rounding
-     * costs, |X (w - q)|^2 / |X w|^2. 0 and 0: no mix is proposed. */
+    /* A budget for the weights of the layers' linears with their scales: bytes, or the mean over them of what their
+     * form costs, |y' - y|^2 / |y|^2. 0 and 0: no mix is proposed. */
     uint64_t max_bytes;
     double max_error;
     const char *recipe_path; /* where the mix goes, a file for `quantization_config`; NULL: nowhere */
     dlx_stage_fn stage;      /* may be NULL; called by the reporting thread */
     void *stage_ctx;
+    const char *rounding; /* as for dlx_export: what errors are of, and the mix is for */
+    /* Where what was measured lies until the report is complete, as for dlx_export; NULL: `recipe_path` and ".work",
+     * or, without one, nowhere: then a report that was cancelled begins anew. */
+    const char *work_folder;
 } dlx_quantize_report_options;
 
 /*
  * What each form costs each weight of the layers, on calibration data, and the best mix under a budget:
- * {"tensors": [{"name": "layers.0.q", "tensor": "...", "shape": [n, k], "forms": [{"form": "int4-g32", "bytes": b,
- * "error": e}, ...]}, ...], "mix": {"bytes": b, "error": e, "recipe": {...}}}. Forms that store the same bytes appear
- * once. *json is NUL-terminated; free it with dlx_free. A budget that no mix meets is DLX_E_LIMIT.
+ * {"rounding": "nearest", "tensors": [{"name": "layers.0.q", "tensor": "...", "shape": [n, k], "forms": [{"form":
+ * "int4-g32", "bytes": b, "error": e}, ...]}, ...], "mix": {"bytes": b, "error": e, "recipe": {...}}}. Errors are
+ * |y' - y|^2 / |y|^2, y' being a layer's answers as the form computes them, on quantised activations where it has them,
+ * and y those in float32. Of forms that store the same bytes the mix has the first, int8-dynamic. *json is
+ * NUL-terminated; free it with dlx_free. A budget that no mix meets is DLX_E_LIMIT.
  */
 DLX_API dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char **json, dlx_error *err);
 

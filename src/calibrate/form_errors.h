@@ -1,12 +1,16 @@
 /*
  * What each form costs each weight of a checkpoint's layers: the squared error of a linear's answers to calibration
- * data when its weights are rounded to that form, everything else being float32. (What quantised activations cost is
- * not in it.)
+ * data when it is computed in that form, on quantised activations where the form has them, everything before it being
+ * float32.
+ *
+ * Weights are rounded, or solved on those rows, as an export with that rounding does; scales of inputs are looked for
+ * as if the whole layer took the form. Grids of static activations are those of the `mse` observer.
  */
 #ifndef DLX_CALIBRATE_FORM_ERRORS_H
 #define DLX_CALIBRATE_FORM_ERRORS_H
 
 #include "calibrate/layerwise.h"
+#include "calibrate/work.h"
 #include "quant/forms.h"
 
 enum { DLX_MOST_FORMS = 16 };
@@ -14,23 +18,36 @@ enum { DLX_MOST_FORMS = 16 };
 typedef struct dlx_form_error {
     const dlx_weight_form *form;
     uint64_t bytes; /* of weights and scales, in a file */
-    double error;   /* |X (w - q)|^2 */
+    double error;   /* |y' - y|^2 over all rows, y' computed in this form */
 } dlx_form_error;
 
 typedef struct dlx_weight_errors {
     const char *name;   /* "layers.3.down.weight" */
     const char *tensor; /* what the checkpoint calls it */
     size_t n, k;
-    double energy;                       /* |X w|^2 */
-    dlx_form_error form[DLX_MOST_FORMS]; /* [forms] those that fit, in the order of the table; one for all that store
-                                            the same bytes: the first */
+    double energy;                       /* |y - bias|^2 */
+    dlx_form_error form[DLX_MOST_FORMS]; /* [forms] those that fit, in the order of the table */
     size_t forms;
 } dlx_weight_errors;
-typedef dlx_status (*dlx_weight_errors_fn)(void *ctx, const dlx_weight_errors *w, dlx_error *err);
 
-/* Layer by layer, in the order of dlx_layer_linear. Memory beside that of dlx_layerwise: the four Hessians of a layer
- * (4 k * k bytes each), and twice the floats of one linear. */
-dlx_status dlx_form_errors(const dlx_checkpoint *c, const dlx_samples *samples, const dlx_layerwise_options *run,
-                           dlx_weight_errors_fn visit, void *ctx, dlx_error *err);
+typedef struct dlx_form_errors_options {
+    /* The rounding: scales that clip; inputs that are scaled (then there is no static form); codes by GPTQ. */
+    bool clip, scale_inputs, solve;
+    float damping;
+    /* Layer by layer, in the order of dlx_layer_linear; then `layer` (may be NULL), before the layer counts as done. */
+    dlx_status (*weight)(void *ctx, const dlx_weight_errors *w, dlx_error *err);
+    dlx_status (*layer)(void *ctx, int32_t done, dlx_error *err);
+    void *ctx;
+} dlx_form_errors_options;
+
+/* Runs over the samples that a layer of the checkpoint takes, for whoever shows how far the work is. */
+uint64_t dlx_form_errors_runs(const dlx_checkpoint *c, const dlx_form_errors_options *o);
+
+/*
+ * From layer work->done on (`work` NULL: from the first). Memory beside that of dlx_layerwise: the linears of a layer
+ * in all forms, 9 to 10 bytes a weight, and what solving a layer takes.
+ */
+dlx_status dlx_form_errors(dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
+                           const dlx_form_errors_options *o, const dlx_layerwise_options *run, dlx_error *err);
 
 #endif

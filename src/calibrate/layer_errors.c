@@ -7,6 +7,7 @@
 
 #include "base/sizes.h"
 #include "calibrate/spill.h"
+#include "graph/rewrite.h"
 #include "runtime/import.h"
 #include "runtime/raise.h"
 #include "runtime/raise_decoder.h"
@@ -36,52 +37,74 @@ static uint32_t in_front_of(const dlx_graph *g, int32_t layer, int32_t layers)
     return into_norm(g, name);
 }
 
-/* All but one layer goes. */
-static dlx_status cut(dlx_graph *g, int32_t layer, const dlx_model_shape *shape, dlx_error *err)
+/* The whole program, as its operators are run. */
+static dlx_status import(dlx_graph *g, const dlx_pte *pte, dlx_error *err)
 {
-    int32_t layers = shape->layers;
-    size_t pairs = 2 * (size_t)layers, pair = 2 * (size_t)layer;
-    uint32_t before = in_front_of(g, layer, layers), behind = in_front_of(g, layer + 1, layers);
+    bool decoder;
+    DLX_TRY(dlx_import_method(g, pte, "forward", NULL, err));
+    DLX_TRY(dlx_raise_decoder(g, &decoder, err));
+    return dlx_raise(g, err);
+}
+
+/* Values of a layer: its hidden states, and inputs and outputs of the whole program. */
+typedef struct layer_values {
+    uint32_t before, inputs[3], outputs[3];
+} layer_values;
+
+static dlx_status find_layer(layer_values *out, const dlx_graph *g, int32_t layer, const dlx_model_shape *shape,
+                             dlx_error *err)
+{
+    size_t pairs = 2 * (size_t)shape->layers, pair = 2 * (size_t)layer;
+    uint32_t before = in_front_of(g, layer, shape->layers), behind = in_front_of(g, layer + 1, shape->layers);
     if (g->n_inputs != 2 + pairs || g->n_outputs != 1 + pairs || before == DLX_NONE || behind == DLX_NONE)
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "the file has no layer %d of %d by the names that this library's exporter gives", layer,
-                        layers);
-    dlx_value hidden = g->values[before];
-    const dlx_value *keys = &g->values[g->inputs[2 + pair]];
-    if (hidden.rank != 2 || hidden.dim[1] != shape->hidden || keys->rank != 3 || keys->dim[1] != shape->kv_heads ||
+                        shape->layers);
+    const dlx_value *hidden = &g->values[before], *keys = &g->values[g->inputs[2 + pair]];
+    if (hidden->rank != 2 || hidden->dim[1] != shape->hidden || keys->rank != 3 || keys->dim[1] != shape->kv_heads ||
         keys->dim[2] != shape->head_dim)
         return dlx_fail(err, DLX_E_INVALID, "the file was made of another checkpoint: its layers have other sizes");
-    hidden.name = "hidden";
-    hidden.kind = DLX_VALUE_INPUT;
-    hidden.producer = DLX_NONE;
-    uint32_t in = dlx_graph_value(g, &hidden);
-    if (in == DLX_NONE) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading layer %d of a file", layer);
-    for (size_t i = 0; i < g->n_nodes; i++)
-        for (int k = 0; k < g->nodes[i].inputs; k++)
-            if (g->nodes[i].in[k] == before) g->nodes[i].in[k] = in;
-    const uint32_t inputs[] = {in, g->inputs[1], g->inputs[2 + pair], g->inputs[3 + pair]};
-    const uint32_t outputs[] = {behind, g->outputs[1 + pair], g->outputs[2 + pair]};
-    memcpy(g->inputs, inputs, sizeof inputs);
-    memcpy(g->outputs, outputs, sizeof outputs);
-    g->n_inputs = DLX_COUNT(inputs);
-    g->n_outputs = DLX_COUNT(outputs);
-    g->n_states = 0;
-    DLX_TRY(dlx_graph_prune(g, err));
-    return dlx_graph_verify(g, err);
+    *out = (layer_values){.before = before,
+                          .inputs = {g->inputs[1], g->inputs[2 + pair], g->inputs[3 + pair]},
+                          .outputs = {behind, g->outputs[1 + pair], g->outputs[2 + pair]}};
+    return DLX_OK;
 }
 
-static dlx_status load(dlx_layerwise *w, const dlx_pte *pte, int32_t layer, const dlx_model_shape *shape,
+/* The operators between hidden states in front of the layer and what it makes of them: into r->to. */
+static dlx_status copy_layer(dlx_rewrite *r, uint8_t *used, const layer_values *l, dlx_error *err)
+{
+    const dlx_graph *g = r->from;
+    const dlx_value *hidden = &g->values[l->before];
+    r->to.n_inputs = r->to.n_states = 0;
+    r->map[l->before] = dlx_graph_input(&r->to, "hidden", DLX_F32, 2, hidden->dim, hidden->dynamic);
+    if (r->map[l->before] == DLX_NONE) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading a layer of a file");
+    for (size_t i = 0; i < DLX_COUNT(l->inputs); i++) r->to.inputs[r->to.n_inputs++] = r->map[l->inputs[i]];
+    for (size_t i = 0; i < DLX_COUNT(l->outputs); i++) used[l->outputs[i]] = 1;
+    for (size_t i = g->n_nodes; i-- > 0;)
+        for (int k = 0; used[g->nodes[i].out[0]] && k < g->nodes[i].inputs; k++)
+            if (g->nodes[i].in[k] != DLX_NONE && g->nodes[i].out[0] != l->before) used[g->nodes[i].in[k]] = 1;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (used[g->nodes[i].out[0]] && g->nodes[i].out[0] != l->before) DLX_TRY(dlx_rewrite_copy(r, i, err));
+    for (size_t i = 0; i < DLX_COUNT(l->outputs); i++)
+        if (!dlx_graph_output(&r->to, r->map[l->outputs[i]]))
+            return dlx_fail(err, DLX_E_NOMEM, "out of memory reading a layer of a file");
+    return dlx_graph_verify(&r->to, err);
+}
+
+/* One layer of `whole`, whose constants it reads. */
+static dlx_status load(dlx_layerwise *w, const dlx_graph *whole, int32_t layer, const dlx_model_shape *shape,
                        dlx_error *err)
 {
-    dlx_graph g;
-    bool decoder;
-    dlx_graph_init(&g);
-    dlx_status s = dlx_import_method(&g, pte, "forward", NULL, err);
-    if (s == DLX_OK) s = dlx_raise_decoder(&g, &decoder, err);
-    if (s == DLX_OK) s = dlx_raise(&g, err);
-    if (s == DLX_OK) s = cut(&g, layer, shape, err);
-    if (s == DLX_OK) s = dlx_layerwise_load_graph(w, layer, &g, err);
-    dlx_graph_free(&g);
+    layer_values l;
+    dlx_rewrite r;
+    DLX_TRY(find_layer(&l, whole, layer, shape, err));
+    uint8_t *used = calloc(whole->n_values, 1);
+    if (!used) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading layer %d of a file", layer);
+    dlx_status s = dlx_rewrite_begin(&r, whole, err);
+    if (s == DLX_OK) s = copy_layer(&r, used, &l, err);
+    if (s == DLX_OK) s = dlx_layerwise_load_graph(w, layer, &r.to, err);
+    dlx_rewrite_abandon(&r);
+    free(used);
     return s;
 }
 
@@ -89,7 +112,7 @@ static dlx_status load(dlx_layerwise *w, const dlx_pte *pte, int32_t layer, cons
 
 typedef struct comparison {
     dlx_layerwise *w;
-    const dlx_pte *pte;
+    dlx_graph file_graph;
     uint64_t rows;
     size_t width;
     dlx_spill before, file;
@@ -144,7 +167,7 @@ static dlx_status compare_layer(comparison *c, double *error, int32_t layer, con
                                 dlx_error *err)
 {
     DLX_TRY(take_hidden(c, &c->before, err));
-    DLX_TRY(load(c->w, c->pte, layer, shape, err));
+    DLX_TRY(load(c->w, &c->file_graph, layer, shape, err));
     DLX_TRY(dlx_layerwise_run(c->w, DLX_LAYERWISE_ADVANCE, NULL, NULL, err));
     DLX_TRY(take_hidden(c, &c->file, err));
     DLX_TRY(put_hidden(c, &c->before, err));
@@ -157,19 +180,22 @@ dlx_status dlx_layer_errors(double *error, dlx_layerwise *w, const dlx_checkpoin
                             const dlx_samples *samples, const dlx_pte *pte, uint64_t bound, const char *folder,
                             dlx_error *err)
 {
-    comparison c = {.w = w, .pte = pte, .rows = samples->rows, .width = (size_t)checkpoint->shape.hidden};
+    comparison c = {.w = w, .rows = samples->rows, .width = (size_t)checkpoint->shape.hidden};
     c.before.fd = c.file.fd = -1;
+    dlx_graph_init(&c.file_graph);
     if (!bound) bound = default_bound;
     float *chunks = calloc(3 * ROWS * c.width, sizeof *chunks);
     dlx_status s = chunks ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory comparing '%s'", checkpoint->folder);
     for (size_t i = 0; chunks && i < 3; i++) c.chunk[i] = chunks + i * ROWS * c.width;
     if (s == DLX_OK) s = dlx_spill_open(&c.before, c.rows, c.width, bound, folder, err);
     if (s == DLX_OK) s = dlx_spill_open(&c.file, c.rows, c.width, bound, folder, err);
+    if (s == DLX_OK) s = import(&c.file_graph, pte, err);
     if (s == DLX_OK) s = dlx_layerwise_start(w, NULL, err);
     for (int32_t i = 0; s == DLX_OK && i < checkpoint->shape.layers; i++)
         s = compare_layer(&c, &error[i], i, &checkpoint->shape, err);
     dlx_spill_close(&c.before);
     dlx_spill_close(&c.file);
+    dlx_graph_free(&c.file_graph);
     free(chunks);
     return s;
 }

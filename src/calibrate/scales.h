@@ -24,7 +24,8 @@ typedef struct dlx_layer_scales {
     float *s[DLX_LINEAR_INPUTS]; /* [k] columns of weights times this; NULL: as they are */
     float *rows_of_v;            /* [v_rows] rows of v are divided by this; NULL: as they are */
     size_t v_rows;
-    float *importance[DLX_LINEAR_INPUTS]; /* [k] sum of x * x after scaling, above 0; NULL: nothing reads it */
+    float *importance[DLX_LINEAR_INPUTS]; /* [k] sum of x * x after scaling over the mean of all columns, plus 0.01;
+                                             NULL: nothing reads it */
     double error[DLX_LINEAR_INPUTS];      /* of rounding, relative, on the rows that were tried: with s, */
     double before[DLX_LINEAR_INPUTS];     /* and without */
 } dlx_layer_scales;

@@ -1,52 +1,17 @@
 /*
- * Weights of a checkpoint's layers onto a grid, layer by layer, each on the rows that come out of the layers before it
- * as they have become. Of a layer, in this order, what is asked for:
- *
- *   scales   inputs are scaled (calibrate/scales.h), and the layer goes on with what they are folded into
- *   codes    by GPTQ: the rows that go into its linears become Hessians, each linear is solved against its own. Or
- *            rounded, with scales that clip where that costs least, inputs counting by the sum of their squares
- *
- * and the layer is run once more with what its weights became, for the next one.
+ * Weights of a checkpoint's layers onto a grid, layer by layer (calibrate/layer_solve.h), each on the rows that come
+ * out of the layers before it as they have become; and the layer is run once more with what its weights became, for the
+ * next one.
  *
  * Codes and scales, and norms and biases that scales were folded into, go to the work folder, a file for each layer,
- * with the names that the exporter's graph gives them. Memory beside that of dlx_layerwise: for GPTQ Hessians (k * k
- * floats each; of all four inputs of a layer, or with `one_by_one` of one at a time) and the floats of one linear; for
- * scales what dlx_layer_scales_find takes, before that; and the codes of a layer until they are written.
+ * with the names that the exporter's graph gives them. Memory beside that of dlx_layerwise is that of solving a layer;
+ * codes are there until they are written.
  */
 #ifndef DLX_CALIBRATE_WEIGHTS_H
 #define DLX_CALIBRATE_WEIGHTS_H
 
-#include <stdbool.h>
-
-#include "calibrate/layerwise.h"
+#include "calibrate/layer_solve.h"
 #include "calibrate/work.h"
-#include "solve/gptq.h"
-
-/* What a linear became. */
-typedef struct dlx_solved {
-    const char *name; /* "layers.3.down.weight" */
-    size_t n, k;
-    dlx_grid grid;
-    /* GPTQ: |X (w - q)|^2 / |X w|^2, 0 where X w is 0, and the damping that was enough. Rounded: 0 and 0. */
-    double relative;
-    float damping;
-} dlx_solved;
-
-typedef struct dlx_weights_options {
-    /* The grid of a weight [n, k]; false: it stays as it is. */
-    bool (*grid)(void *ctx, const char *name, size_t n, size_t k, dlx_grid *out);
-    void *grid_ctx;
-    void (*solved)(void *ctx, const dlx_solved *what); /* may be NULL */
-    void *solved_ctx;
-    bool scale_inputs;
-    bool round_only; /* no GPTQ: needs scale_inputs, which knows how much inputs count */
-    dlx_factor_options factor;
-    dlx_clip clip;
-    bool static_groups;
-    /* A run over the samples for each of the four inputs of a layer: rows are those behind what the linears before have
-     * become already. Five runs a layer, else two; scales take one more, rounding one less. */
-    bool one_by_one;
-} dlx_weights_options;
 
 /* From layer work->done on. Interrupted by a tick (DLX_E_CANCELLED), it goes on there when it is called again. */
 dlx_status dlx_weights_solve(dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,

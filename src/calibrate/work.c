@@ -44,7 +44,9 @@ uint64_t dlx_work_checkpoint(const dlx_checkpoint *c)
 static bool is_ours(const char *name)
 {
     int end = 0;
-    if (!strcmp(name, states) || !strcmp(name, "ranges.json") || !strncmp(name, ".dlx-", 5)) return true;
+    if (!strcmp(name, states) || !strcmp(name, "ranges.json") || !strcmp(name, "report.json") ||
+        !strncmp(name, ".dlx-", 5))
+        return true;
     return sscanf(name, "layer-%*5[0-9].safetensors%n", &end) == 0 && end > 0 && !name[end];
 }
 

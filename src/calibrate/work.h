@@ -25,7 +25,8 @@ void dlx_work_close(dlx_work *w); /* fine on zeros; what is in the folder stays 
 /* The folder and all in it go, when the result of the work is where it belongs. */
 dlx_status dlx_work_remove(dlx_work *w, dlx_error *err);
 
-/* Path of a result, malloc'd. They are called "ranges.json", and "layer-NNNNN.safetensors". */
+/* Path of a result, malloc'd. They are called "ranges.json", "report.json",
+ * and "layer-NNNNN.safetensors". */
 dlx_status dlx_work_path(const dlx_work *w, const char *name, char **out, dlx_error *err);
 
 /* Hidden states behind layer done - 1 are in l: written, and `done` with them, in one step. */

@@ -3,6 +3,7 @@
  * as JSON, and as a recipe that an export takes.
  */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,17 +15,20 @@
 #include "base/threads.h"
 #include "calibrate/form_errors.h"
 #include "calibrate/samples_generate.h"
+#include "export/choices.h"
 #include "export/stages.h"
 #include "export/target.h"
 #include "export/tokenizer_folder.h"
 #include "model/checkpoint.h"
 #include "solve/mix.h"
 
-enum { DEFAULT_SAMPLES = 64 };
+enum { DEFAULT_SAMPLES = 64, VERSION = 1 /* of what is measured: folders of another one are begun anew */ };
+static const float damping = 0.01f;          /* as in an export */
+static const char results[] = "report.json"; /* in the work folder */
 
-/* What a mix chooses from: a weight's forms, those with a kernel that is fast where several store the same. */
+/* What a mix chooses from: a weight's forms, the first of those that store the same. */
 typedef struct weight {
-    char *name; /* without ".weight" */
+    const char *name; /* without ".weight" */
     dlx_mix_choice choice[DLX_MOST_FORMS];
     const dlx_weight_form *form[DLX_MOST_FORMS];
     size_t forms;
@@ -32,12 +36,13 @@ typedef struct weight {
 
 typedef struct reporter {
     dlx_quantize_report_options o;
-    dlx_arena arena;
+    const dlx_rounding *rounding;
     dlx_pool *pool;
     dlx_checkpoint c;
     dlx_samples samples;
-    json_t *root, *tensors;
-    weight *weights; /* [layers * linears] */
+    dlx_work work;          /* folder NULL: there is none */
+    json_t *root, *tensors; /* what was measured */
+    weight *weights;        /* [n] the same for the mix */
     size_t n;
     dlx_output output;
     dlx_stages stages;
@@ -52,23 +57,17 @@ static dlx_status no_memory(const reporter *r, dlx_error *err)
 
 static dlx_status take_weight(void *ctx, const dlx_weight_errors *e, dlx_error *err)
 {
-    reporter *r = ctx;
-    weight *w = &r->weights[r->n++];
+    const reporter *r = ctx;
     size_t length = strlen(e->name) - strlen(".weight");
-    w->name = dlx_arena_strndup(&r->arena, e->name, length);
-    if (!w->name) return no_memory(r, err);
     json_t *forms = json_array();
     bool lost = false;
-    w->forms = e->forms;
     for (size_t i = 0; i < e->forms; i++) {
         const dlx_form_error *f = &e->form[i];
         double error = e->energy > 0 ? f->error / e->energy : 0;
-        w->form[i] = f->form;
-        w->choice[i] = (dlx_mix_choice){.bytes = f->bytes, .error = error};
         lost |= json_array_append_new(forms, json_pack("{s:s, s:I, s:f}", "form", f->form->name, "bytes",
                                                        (json_int_t)f->bytes, "error", error)) != 0;
     }
-    json_t *entry = json_pack("{s:s, s:s?, s:[I, I], s:o}", "name", w->name, "tensor", e->tensor, "shape",
+    json_t *entry = json_pack("{s:s%, s:s?, s:[I, I], s:o}", "name", e->name, length, "tensor", e->tensor, "shape",
                               (json_int_t)e->n, (json_int_t)e->k, "forms", forms);
     return json_array_append_new(r->tensors, entry) || lost ? no_memory(r, err) : DLX_OK;
 }
@@ -86,7 +85,100 @@ static dlx_status take_samples(reporter *r, const dlx_layerwise_options *run, dl
     return status;
 }
 
+/* ---- the work folder -------------------------------------------------------------------------------------------- */
+
+/* What was measured so far. */
+static dlx_status save(void *ctx, int32_t done, dlx_error *err)
+{
+    const reporter *r = ctx;
+    char *path, *text;
+    dlx_output out;
+    (void)done;
+    if (!r->work.folder) return DLX_OK;
+    DLX_TRY(dlx_work_path(&r->work, results, &path, err));
+    text = json_dumps(r->tensors, JSON_COMPACT);
+    dlx_status s = text ? dlx_output_open(&out, path, err) : no_memory(r, err);
+    if (s == DLX_OK) {
+        s = dlx_output_write(&out, text, strlen(text), err);
+        if (s == DLX_OK) s = dlx_output_commit(&out, err);
+        dlx_output_close(&out);
+    }
+    free(text);
+    free(path);
+    return s;
+}
+
+/* What an earlier report measured: of a layer whose hidden states were not saved any more, again. */
+static dlx_status go_on(reporter *r, dlx_error *err)
+{
+    size_t wanted = (size_t)r->work.done * DLX_LAYER_LINEARS;
+    char *path;
+    if (!wanted) return DLX_OK;
+    DLX_TRY(dlx_work_path(&r->work, results, &path, err));
+    json_t *before = json_load_file(path, 0, NULL);
+    bool ok = json_array_size(before) >= wanted;
+    free(path);
+    for (size_t i = 0; ok && i < wanted; i++) ok = !json_array_append(r->tensors, json_array_get(before, i));
+    json_decref(before);
+    if (ok) return DLX_OK;
+    return dlx_fail(err, DLX_E_FORMAT, "'%s/%s' does not hold what was measured; remove the folder", r->work.folder,
+                    results);
+}
+
+static dlx_status open_work(reporter *r, dlx_error *err)
+{
+    const dlx_quantize_report_options *o = &r->o;
+    const uint64_t numbers[] = {VERSION, dlx_samples_fingerprint(&r->samples)};
+    const char *base = o->work_folder ? o->work_folder : o->recipe_path, *end = o->work_folder ? "" : ".work";
+    if (!base) return DLX_OK;
+    uint64_t print = dlx_work_print(dlx_work_checkpoint(&r->c), numbers, sizeof numbers);
+    print = dlx_work_print(print, r->rounding->name, strlen(r->rounding->name));
+    size_t n = strlen(base) + strlen(end) + 1;
+    char *folder = malloc(n);
+    if (!folder) return no_memory(r, err);
+    snprintf(folder, n, "%s%s", base, end);
+    dlx_status s = dlx_work_open(&r->work, folder, print, err);
+    free(folder);
+    return s == DLX_OK ? go_on(r, err) : s;
+}
+
+static dlx_status cancelled(const reporter *r, dlx_error *err)
+{
+    if (!r->work.folder) return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled", r->o.model_path);
+    return dlx_fail(err, DLX_E_CANCELLED,
+                    "the report on '%s' was cancelled; what was measured so far is in '%s': the same report goes on "
+                    "from there",
+                    r->o.model_path, r->work.folder);
+}
+
 /* ---- the mix ---------------------------------------------------------------------------------------------------- */
+
+/* What a mix chooses from, of what was measured. */
+static dlx_status take_choices(reporter *r, dlx_error *err)
+{
+    size_t i, k;
+    json_t *tensor, *entry;
+    r->weights = calloc(json_array_size(r->tensors), sizeof *r->weights);
+    if (!r->weights) return no_memory(r, err);
+    json_array_foreach(r->tensors, i, tensor)
+    {
+        weight *w = &r->weights[r->n++];
+        w->name = json_string_value(json_object_get(tensor, "name"));
+        json_array_foreach(json_object_get(tensor, "forms"), k, entry)
+        {
+            const char *word = json_string_value(json_object_get(entry, "form"));
+            const dlx_weight_form *f = word ? dlx_form_find(word) : NULL;
+            bool again = !f || !w->name || w->forms == DLX_MOST_FORMS;
+            for (size_t j = 0; !again && j < w->forms; j++) again = dlx_forms_store_alike(w->form[j], f);
+            if (again) continue;
+            w->form[w->forms] = f;
+            w->choice[w->forms++] =
+                (dlx_mix_choice){.bytes = (uint64_t)json_integer_value(json_object_get(entry, "bytes")),
+                                 .error = json_number_value(json_object_get(entry, "error"))};
+        }
+    }
+    return DLX_OK;
+}
 
 /* The form that most weights have. */
 static const dlx_weight_form *most_picked(const reporter *r, const size_t *picked)
@@ -150,6 +242,7 @@ static dlx_status write_recipe(reporter *r, const json_t *recipe, dlx_error *err
 static dlx_status mix(reporter *r, dlx_error *err)
 {
     dlx_mix_total total;
+    DLX_TRY(take_choices(r, err));
     size_t *picked = calloc(r->n, sizeof *picked);
     if (!picked) return no_memory(r, err);
     dlx_status s = choose(r, picked, &total, err);
@@ -179,27 +272,44 @@ static dlx_status check(const dlx_quantize_report_options *o, dlx_error *err)
     return DLX_OK;
 }
 
+static dlx_status measure(reporter *r, dlx_error *err)
+{
+    const dlx_form_errors_options o = {.clip = r->rounding->clips,
+                                       .scale_inputs = r->rounding->scales,
+                                       .solve = r->rounding->solves,
+                                       .damping = damping,
+                                       .weight = take_weight,
+                                       .layer = save,
+                                       .ctx = r};
+    dlx_layerwise_options run = dlx_layerwise_on(r->pool);
+    run.tick = dlx_stages_tick;
+    run.tick_ctx = &r->stages;
+    DLX_TRY(take_samples(r, &run, err));
+    DLX_TRY(open_work(r, err));
+    run.folder = r->work.folder;
+    uint64_t a_layer = r->samples.rows * dlx_form_errors_runs(&r->c, &o);
+    dlx_stages_begin(&r->stages, "measuring", a_layer * (uint64_t)r->work.done, a_layer * (uint64_t)r->c.shape.layers);
+    DLX_TRY(dlx_form_errors(r->work.folder ? &r->work : NULL, &r->c, &r->samples, &o, &run, err));
+    return dlx_checkpoint_unchanged(&r->c, err);
+}
+
 static dlx_status report(reporter *r, dlx_error *err)
 {
     const dlx_quantize_report_options *o = &r->o;
     const dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size, .mask_id = o->mask_id};
     DLX_TRY(check(o, err));
+    DLX_TRY(dlx_rounding_find(&r->rounding, o->rounding, err));
     if (o->recipe_path) DLX_TRY(dlx_target_open(&r->output, o->recipe_path, o->model_path, &o->calibration, 1, err));
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));
     DLX_TRY(dlx_checkpoint_open(&r->c, o->model_path, &c, err));
-    r->weights = dlx_arena_array(&r->arena, (size_t)r->c.shape.layers * DLX_LAYER_LINEARS, sizeof *r->weights);
     r->tensors = json_array();
-    r->root = json_pack("{s:O}", "tensors", r->tensors);
-    if (!r->weights || !r->root) return no_memory(r, err);
-    dlx_layerwise_options run = dlx_layerwise_on(r->pool);
+    r->root = json_pack("{s:s, s:O}", "rounding", r->rounding->name, "tensors", r->tensors);
+    if (!r->root) return no_memory(r, err);
     r->stages = (dlx_stages){.report = o->stage, .ctx = o->stage_ctx};
-    run.tick = dlx_stages_tick;
-    run.tick_ctx = &r->stages;
-    DLX_TRY(take_samples(r, &run, err));
-    dlx_stages_begin(&r->stages, "measuring", 0, r->samples.rows * (uint64_t)r->c.shape.layers);
-    DLX_TRY(dlx_form_errors(&r->c, &r->samples, &run, take_weight, r, err));
-    DLX_TRY(dlx_checkpoint_unchanged(&r->c, err));
-    return o->max_bytes || o->max_error > 0 ? mix(r, err) : DLX_OK;
+    dlx_status s = measure(r, err);
+    if (s == DLX_E_CANCELLED) return cancelled(r, err);
+    if (s == DLX_OK && (o->max_bytes || o->max_error > 0)) s = mix(r, err);
+    return s == DLX_OK && r->work.folder ? dlx_work_remove(&r->work, err) : s;
 }
 
 dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char **json, dlx_error *err)
@@ -210,18 +320,18 @@ dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char 
         return dlx_fail(err, DLX_E_INVALID, "dlx_quantize_report: options and a place for the text are needed");
     DLX_TRY(dlx_struct_in(&r.o, sizeof r.o, options, "dlx_quantize_report_options", err));
     r.output.fd = r.output.folder = -1;
-    dlx_arena_init(&r.arena);
     dlx_status s = report(&r, err);
     if (s == DLX_OK) {
         *json = json_dumps(r.root, JSON_PRESERVE_ORDER);
         if (!*json) s = no_memory(&r, err);
     }
     dlx_output_close(&r.output);
+    dlx_work_close(&r.work);
+    free(r.weights);
     json_decref(r.tensors);
     json_decref(r.root);
     dlx_samples_free(&r.samples);
     dlx_checkpoint_close(&r.c);
     dlx_pool_free(r.pool);
-    dlx_arena_free(&r.arena);
     return s;
 }

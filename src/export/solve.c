@@ -123,8 +123,10 @@ static dlx_status solve(dlx_export_work *out, dlx_graph *g, weights *w, const dl
     DLX_TRY(dlx_precomputed_apply(&out->precomputed, g, &applied, err));
     size_t found = dlx_precomputed_count(&out->precomputed);
     if (applied == found && found >= 2 * w->n) return DLX_OK;
-    return dlx_fail(err, DLX_E_INTERNAL, "of %zu weights %zu tensors were found, of which the graph has %zu", w->n,
-                    found, applied);
+    return dlx_fail(err, DLX_E_FORMAT,
+                    "the work folder '%s' has %zu tensors for %zu weights, %zu of them of this export: something "
+                    "changed it; remove it and export again",
+                    out->work.folder, found, w->n, applied);
 }
 
 dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_rounding *rounding, dlx_calibration *c,

@@ -3,7 +3,7 @@
  * checkpoint in float32, which runs layer by layer; and the error of each layer by itself.
  *
  * The file's logits come first and are kept (at most 256 MiB of them). Those of the checkpoint come in pieces of
- * columns, so distributions are summed up as they come.
+ * columns, so distributions are summed up as they come, rows on all threads.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -13,11 +13,11 @@
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
 
+#include "base/memory.h"
 #include "base/structs.h"
 #include "base/threads.h"
 #include "calibrate/layer_errors.h"
 #include "calibrate/samples_generate.h"
-#include "calibrate/spill.h"
 #include "export/stages.h"
 #include "format/facts.h"
 #include "format/pte.h"
@@ -45,13 +45,12 @@ typedef struct validator {
     dlx_checkpoint c;
     dlx_samples samples;
     dlx_layerwise *w;
-    uint8_t *wanted;  /* [samples.rows] */
-    size_t rows;      /* wanted ones */
-    dlx_spill logits; /* [rows, vocab] the file's */
-    float *row;       /* [vocab] */
-    tally *tally;     /* [rows] */
-    int64_t piece;    /* first column of those that come, */
-    size_t at;        /* and the next row of them */
+    uint8_t *wanted; /* [samples.rows] */
+    size_t rows;     /* wanted ones */
+    float *logits;   /* [rows, vocab] the file's */
+    tally *tally;    /* [rows] */
+    int64_t piece;   /* first column of those that come, */
+    size_t at;       /* and the next row of them */
     dlx_stages stages;
 } validator;
 
@@ -116,7 +115,8 @@ static dlx_status take_samples(validator *v, const dlx_layerwise_options *run, d
     return status;
 }
 
-/* Rows that predict masked tokens (of a model without masks: those of answers), or every n-th of them. */
+/* Rows that predict masked tokens (of a model without masks: those of answers), or every n-th of them, so that their
+ * logits can be kept: one at least. */
 static dlx_status choose_rows(validator *v, dlx_error *err)
 {
     const dlx_samples *s = &v->samples;
@@ -143,9 +143,8 @@ static dlx_status choose_rows(validator *v, dlx_error *err)
 typedef struct caller {
     dlx_session *session;
     int32_t *rows; /* [longest] */
-    float *logits; /* [longest of wanted, vocab] */
     uint64_t at;   /* the row of all samples that comes first, */
-    uint64_t kept; /* and the row of logits */
+    size_t kept;   /* and that of v->logits */
 } caller;
 
 static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *err)
@@ -155,78 +154,98 @@ static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *
                           .n_ids = s->n,
                           .attn_block = v->samples.attn_block,
                           .rows = c->rows,
-                          .logits = c->logits};
+                          .logits = v->logits + c->kept * (size_t)v->facts->vocab_size};
     for (int32_t p = 0; p < s->n; p++)
         if (v->wanted[c->at + (uint64_t)p]) c->rows[f.n_rows++] = p;
     c->at += (uint64_t)s->n;
     dlx_session_truncate(c->session, 0);
     if (f.n_rows) DLX_TRY(dlx_session_forward(c->session, &f, err));
-    DLX_TRY(dlx_spill_write(&v->logits, c->kept, (uint64_t)f.n_rows, c->logits, err));
-    c->kept += (uint64_t)f.n_rows;
+    c->kept += (size_t)f.n_rows;
     return dlx_stages_tick(&v->stages, (uint64_t)s->n) ? DLX_OK
                                                        : dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
 }
 
-static size_t most_wanted(const validator *v)
-{
-    size_t most = 0;
-    uint64_t row = 0;
-    for (size_t i = 0; i < v->samples.n; i++) {
-        size_t n = 0;
-        for (int32_t p = 0; p < v->samples.list[i].n; p++) n += v->wanted[row++];
-        most = n > most ? n : most;
-    }
-    return most;
-}
-
 static dlx_status run_file(validator *v, dlx_error *err)
 {
-    size_t vocab = (size_t)v->facts->vocab_size;
-    caller c = {.rows = calloc((size_t)v->samples.longest, sizeof *c.rows),
-                .logits = calloc(most_wanted(v) * vocab, sizeof *c.logits)};
-    dlx_status s = c.rows && c.logits ? DLX_OK : no_memory(v, err);
-    if (s == DLX_OK) s = dlx_spill_open(&v->logits, v->rows, vocab, KEPT_BYTES, NULL, err);
+    caller c = {.rows = calloc((size_t)v->samples.longest, sizeof *c.rows)};
+    v->logits = dlx_mem_array(NULL, v->rows * (size_t)v->facts->vocab_size, sizeof *v->logits);
+    dlx_status s = c.rows && v->logits ? DLX_OK : no_memory(v, err);
     if (s == DLX_OK) s = dlx_session_open(&c.session, v->model, 0, 0, err);
     for (size_t i = 0; s == DLX_OK && i < v->samples.n; i++) s = call(v, &c, &v->samples.list[i], err);
     dlx_session_close(c.session);
     free(c.rows);
-    free(c.logits);
     return s;
 }
 
 /* ---- comparing -------------------------------------------------------------------------------------------------- */
 
-static void add(tally *t, float r, float f, int64_t id)
+/* A larger logit was found: what the sums are relative to. */
+static void raise_most_r(tally *t, float most, int64_t id)
 {
-    if (r > t->most_r) {
-        double shrink = exp((double)t->most_r - (double)r);
-        t->sum_r *= shrink;
-        t->between *= shrink;
-        t->most_r = r;
-        t->best_r = id;
+    double shrink = exp((double)t->most_r - (double)most);
+    t->sum_r *= shrink;
+    t->between *= shrink;
+    t->most_r = most;
+    t->best_r = id;
+}
+
+static void raise_most_f(tally *t, float most, int64_t id)
+{
+    t->sum_f *= exp((double)t->most_f - (double)most);
+    t->most_f = most;
+    t->best_f = id;
+}
+
+static int64_t largest(const float *x, int64_t n)
+{
+    int64_t best = 0;
+    for (int64_t i = 1; i < n; i++)
+        if (x[i] > x[best]) best = i;
+    return best;
+}
+
+/* Logits first .. first + n - 1 of one row, n > 0. */
+static void add(tally *t, const float *r, const float *f, int64_t first, int64_t n)
+{
+    int64_t best_r = largest(r, n), best_f = largest(f, n);
+    if (r[best_r] > t->most_r) raise_most_r(t, r[best_r], first + best_r);
+    if (f[best_f] > t->most_f) raise_most_f(t, f[best_f], first + best_f);
+    for (int64_t i = 0; i < n; i++) {
+        double share = exp((double)r[i] - (double)t->most_r);
+        t->sum_r += share;
+        t->sum_f += exp((double)f[i] - (double)t->most_f);
+        t->between += share * ((double)r[i] - (double)f[i]);
     }
-    if (f > t->most_f) {
-        t->sum_f *= exp((double)t->most_f - (double)f);
-        t->most_f = f;
-        t->best_f = id;
+}
+
+typedef struct piece {
+    const validator *v;
+    const dlx_logits_rows *l;
+    int64_t n; /* columns that stand for tokens; the rest is padding */
+} piece;
+
+/* Rows of a piece, each by one thread. */
+static void add_rows(void *arg, size_t begin, size_t end, size_t thread)
+{
+    const piece *p = arg;
+    const validator *v = p->v;
+    (void)thread;
+    for (size_t r = begin; r < end; r++) {
+        const float *file = v->logits + (v->at + r) * (size_t)v->facts->vocab_size + (size_t)p->l->first;
+        add(&v->tally[v->at + r], p->l->logits + r * (size_t)p->l->n, file, p->l->first, p->n);
     }
-    double share = exp((double)r - (double)t->most_r);
-    t->sum_r += share;
-    t->sum_f += exp((double)f - (double)t->most_f);
-    t->between += share * ((double)r - (double)f);
 }
 
 static dlx_status take_logits(void *ctx, const dlx_logits_rows *l, dlx_error *err)
 {
     validator *v = ctx;
-    int64_t known = v->facts->num_tokens ? v->facts->num_tokens : v->facts->vocab_size; /* the rest is padding */
+    int64_t known = v->facts->num_tokens ? v->facts->num_tokens : v->facts->vocab_size;
+    piece p = {.v = v, .l = l, .n = known - l->first < l->n ? known - l->first : l->n};
+    (void)err;
     if (l->first != v->piece) v->at = 0;
     v->piece = l->first;
-    for (size_t r = 0; r < l->rows; r++, v->at++) {
-        DLX_TRY(dlx_spill_read(&v->logits, v->at, 1, v->row, err));
-        for (int64_t k = 0; k < l->n && l->first + k < known; k++)
-            add(&v->tally[v->at], l->logits[r * (size_t)l->n + (size_t)k], v->row[l->first + k], l->first + k);
-    }
+    if (p.n > 0) dlx_pool_for(v->pool, l->rows, 1, add_rows, &p);
+    v->at += l->rows;
     return DLX_OK;
 }
 
@@ -253,10 +272,9 @@ static void sum_up(validator *v)
 
 static dlx_status run_checkpoint(validator *v, const dlx_layerwise_options *run, dlx_error *err)
 {
-    v->row = calloc((size_t)v->facts->vocab_size, sizeof *v->row);
     v->tally = calloc(v->rows, sizeof *v->tally);
     v->result.layer_error = calloc((size_t)v->c.shape.layers, sizeof *v->result.layer_error);
-    if (!v->row || !v->tally || !v->result.layer_error) return no_memory(v, err);
+    if (!v->tally || !v->result.layer_error) return no_memory(v, err);
     for (size_t i = 0; i < v->rows; i++) v->tally[i].most_r = v->tally[i].most_f = -INFINITY;
     DLX_TRY(dlx_layerwise_open(&v->w, &v->c, &v->samples, run, err));
     DLX_TRY(dlx_layer_errors(v->result.layer_error, v->w, &v->c, &v->samples, &v->pte, 0, NULL, err));
@@ -288,9 +306,8 @@ static dlx_status validate(validator *v, dlx_error *err)
 static void release(validator *v)
 {
     dlx_layerwise_close(v->w);
-    dlx_spill_close(&v->logits);
+    dlx_mem_free(NULL, v->logits, v->rows * (size_t)(v->facts ? v->facts->vocab_size : 0), sizeof *v->logits);
     free(v->wanted);
-    free(v->row);
     free(v->tally);
     dlx_samples_free(&v->samples);
     dlx_checkpoint_close(&v->c);
@@ -308,7 +325,7 @@ dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out
         return dlx_fail(err, DLX_E_INVALID, "dlx_validate: options and a place for the result are needed");
     DLX_TRY(dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err));
     DLX_TRY(dlx_struct_in(&v.o, sizeof v.o, options, "dlx_validate_options", err));
-    v.file.fd = v.logits.fd = -1;
+    v.file.fd = -1;
     dlx_arena_init(&v.arena);
     dlx_status s = validate(&v, err);
     if (s == DLX_OK) s = dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err);

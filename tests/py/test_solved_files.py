@@ -74,6 +74,25 @@ def test_scaled_and_clipped_files_are_plain_ones(rounding, model, lines, tmp_pat
     agree(stock, native, False)
 
 
+@pytest.mark.parametrize("rounding, model", [("gptq", "llada-tiny"), ("awq", "fast_dllm_v2-tiny"), ("awq-gptq", "sdar-tiny")])
+def test_all_methods_have_the_weights_that_were_found(rounding, model, lines, tmp_path):
+    """Norms that scales went into, too: nothing is there for a single method, and each answers as a file of its own."""
+    one, more = tmp_path / "one.pte", tmp_path / "more.pte"
+    options = ("--quantization", "int4", "--rounding", rounding, "--calibration", lines, "--calibration-samples", 8)
+    validation = ("--validation-samples", 4, "--validation-length", 24)
+    figures = [run_json("export", DATA / "checkpoints" / model, path, *options, *rows, "--validate", *validation)["validation"]
+               for path, rows in ((one, ()), (more, ("--method-rows", "32,8")))]
+    assert figures[0] == figures[1]
+    assert run_json("export", DATA / "checkpoints" / model, more, "--validate-only", "--validation", lines, *validation)[
+        "validation"]["layer_errors"] == figures[0]["layer_errors"]
+    before, after = named_data(one), named_data(more)
+    assert all(after[name] == data for name, data in before.items())
+    assert not any("@" in name and ".weight" in name or "@" in name and ".bias" in name for name in after), sorted(after)
+    case = json.loads((DATA / "forward" / f"{model}.json").read_text())["cases"][0]
+    stock, native = logits_of_both(more, case, tmp_path)
+    agree(stock, native, False)
+
+
 def test_presets_know_how_weights_were_made(lines, tmp_path):
     """4-bit weights that were rounded get surer thresholds; those that calibration found, and all others, do not."""
     made = {"none": (), "int8-dynamic": (), "int4": (), "int4-g32": ("--rounding", "gptq", "--calibration", lines)}

@@ -466,8 +466,14 @@ static void writing_can_be_cancelled_or_impossible(void **state)
     dlx_samples_options o = {.count = 2};
     dlx_layerwise_options run = {.pool = pool, .tick = never};
     assert_int_equal(dlx_samples_generate(&f.s, &f.c, f.t, &o, &run, &problem), DLX_E_CANCELLED);
+    assert_int_equal(problem.status, DLX_E_CANCELLED);
+    assert_non_null(strstr(problem.message, "cancelled"));
     assert_int_equal(f.s.n, 0);
+    assert_int_equal(dlx_samples_generate(&f.s, &f.c, f.t, &o, &run, NULL), DLX_E_CANCELLED);
     run.tick = NULL;
+    assert_int_equal(dlx_samples_generate(&f.s, &f.c, f.t, &o, &run, NULL), DLX_OK);
+    assert_int_equal(f.s.n, 2);
+    dlx_samples_free(&f.s);
     f.c.facts.mask_id = -1;
     assert_int_equal(dlx_samples_generate(&f.s, &f.c, f.t, &o, &run, &problem), DLX_E_UNSUPPORTED);
     assert_non_null(strstr(problem.message, "no mask token"));

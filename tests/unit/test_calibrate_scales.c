@@ -19,8 +19,9 @@ typedef struct fixture {
     dlx_pool *pool;
     dlx_kernels kernels;
     dlx_layer_grids grids;
-    int scaled[DLX_LINEAR_INPUTS]; /* layers */
-    double most;                   /* of the ratio of two scales */
+    int scaled[DLX_LINEAR_INPUTS];     /* layers */
+    double *square[DLX_LINEAR_INPUTS]; /* [k] sums of x * x before scaling; malloc'd */
+    double most;                       /* of the ratio of two scales */
 } fixture;
 
 static fixture open_fixture(const char *family)
@@ -58,12 +59,40 @@ static dlx_status take_logits(void *ctx, const dlx_logits_rows *l, dlx_error *er
     return DLX_OK;
 }
 
+static dlx_status add_squares(void *ctx, const dlx_linear_rows *l, dlx_error *err)
+{
+    fixture *f = ctx;
+    double **sum = &f->square[dlx_linear_input(l->linear)];
+    (void)err;
+    if (!dlx_linear_first(l->linear)) return DLX_OK;
+    if (!*sum) *sum = calloc(l->n_in, sizeof **sum);
+    assert_non_null(*sum);
+    for (size_t i = 0; i < l->rows * l->n_in; i++) (*sum)[i % l->n_in] += (double)l->x[i] * (double)l->x[i];
+    return DLX_OK;
+}
+
+/* The squares of what the weights read then, relative to their mean, and a little for all. */
+static void check_importance(const fixture *f, const dlx_layer_scales *s, int i)
+{
+    double mean = 0;
+    for (size_t c = 0; c < s->k[i]; c++) {
+        double scale = s->s[i] ? (double)s->s[i][c] : 1;
+        mean += (f->square[i][c] /= scale * scale) / (double)s->k[i];
+    }
+    for (size_t c = 0; c < s->k[i]; c++) {
+        double want = f->square[i][c] / mean + 0.01, got = (double)s->importance[i][c];
+        if (!(fabs(got - want) <= 1e-5 * want)) fail_msg("input %d, column %zu: %g, expected %g", i, c, got, want);
+    }
+}
+
 static void look_at(fixture *f, const dlx_layer_scales *s)
 {
     for (int i = 0; i < DLX_LINEAR_INPUTS; i++) {
         double least = INFINITY, most = 0;
         if (f->grids.becomes[dlx_linear_inputs[i].first]) assert_non_null(s->importance[i]);
-        for (size_t c = 0; s->importance[i] && c < s->k[i]; c++) assert_true(s->importance[i][c] > 0);
+        if (s->importance[i]) check_importance(f, s, i);
+        free(f->square[i]);
+        f->square[i] = NULL;
         if (!s->s[i]) continue;
         f->scaled[i]++;
         assert_true(s->error[i] < s->before[i]);
@@ -92,6 +121,7 @@ static float *logits_of(fixture *f, bool scaled, size_t *n)
         dlx_layer_scales s = {.rows_of_v = NULL};
         CHECK(dlx_layerwise_load(w, layer, err));
         if (scaled) {
+            CHECK(dlx_layerwise_run(w, 0, add_squares, f, err));
             CHECK(dlx_layer_scales_find(&s, w, &f->c, f->s.rows, &f->grids, DLX_CLIP_NONE, &on, err));
             look_at(f, &s);
         }

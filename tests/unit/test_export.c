@@ -4,6 +4,8 @@
  */
 #include "fail_fixture.h"
 
+#include "base/sizes.h"
+
 enum {
     /* Of sdar-tiny: 2 layers of width 128, 6 query and 2 key heads of 32, 256 inner, 1280 words. */
     LAYER = 192 * 128 + 2 * 64 * 128 + 128 * 192 + 3 * 256 * 128,
@@ -252,6 +254,32 @@ static void wrong_options_are_refused(void **state)
     expect_refusal(o, DLX_E_IO, "no-such-folder");
 }
 
+/* What lies in a checkpoint's folder is not replaced, but for programs, under whatever names. */
+static void a_checkpoint_keeps_its_files(void **state)
+{
+    static const char *const kept[] = {"pte", "x", "mpte", "m.pte.txt", "m.PTE", "notes.txt"};
+    static const char *const replaced[] = {".pte", "m.pte", "m.txt.pte"};
+    (void)state;
+    copy c = copy_checkpoint(TINY("sdar"));
+    char path[1024];
+    dlx_error err = {0};
+    dlx_export_options o = tiny_export(c.folder, path, false);
+    for (size_t i = 0; i < DLX_COUNT(kept); i++) {
+        write_text(&c, kept[i], older);
+        path_in(path, c.folder, kept[i]);
+        assert_int_equal(dlx_export(&o, NULL, &err), DLX_E_INVALID);
+        if (!strstr(err.message, kept[i])) fail_msg("%s", err.message);
+        struct stat st;
+        assert_true(stat(path, &st) == 0 && st.st_size == (off_t)strlen(older));
+    }
+    for (size_t i = 0; i < DLX_COUNT(replaced); i++) {
+        write_text(&c, replaced[i], older);
+        path_in(path, c.folder, replaced[i]);
+        if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    }
+    remove_copy(&c);
+}
+
 static void a_folder_without_a_tokenizer_is_exported_for_ids(void **state)
 {
     (void)state;
@@ -287,6 +315,7 @@ int main(void)
         cmocka_unit_test(a_program_too_small_for_a_block_is_noticed),
         cmocka_unit_test(a_folder_without_a_tokenizer_is_noticed),
         cmocka_unit_test(wrong_options_are_refused),
+        cmocka_unit_test(a_checkpoint_keeps_its_files),
         cmocka_unit_test(a_folder_without_a_tokenizer_is_exported_for_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

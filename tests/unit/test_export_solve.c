@@ -354,6 +354,74 @@ static void an_output_that_is_cancelled_is_not_solved_again(void **state)
     remove_copy(&f.folder);
 }
 
+typedef struct left_out {
+    const char *name;
+    int n;
+} left_out;
+
+static bool leave_out(void *ctx, dlx_st_tensor *t)
+{
+    left_out *l = ctx;
+    if (strcmp(t->name, l->name) != 0) return true;
+    l->n++;
+    return false;
+}
+
+/* Whoever changed what was found so far: a tensor more than the graph has, one fewer than the weights need. */
+static void a_work_folder_that_somebody_changed_is_refused(void **state)
+{
+    static const float numbers[4] = {0};
+    const dlx_st_tensor stranger = {
+        .name = "stranger", .dtype = DLX_F32, .rank = 1, .dim = {4}, .data = (const uint8_t *)numbers, .bytes = 16};
+    (void)state;
+    for (int more = 0; more < 2; more++) {
+        fixture f = open_fixture("sdar");
+        dlx_export_options o = options_of(&f, "int4", "gptq");
+        dlx_error problem;
+        left_out l = {.name = more ? "" : "layers.0.down.weight"};
+        copy work;
+        assert_true(snprintf(work.folder, sizeof work.folder, "%s", f.work) < (int)sizeof work.folder);
+        o.progress = stop_writing;
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+        edit_tensors(&work, "layer-00000.safetensors", leave_out, &l, more ? &stranger : NULL);
+        assert_int_equal(l.n, !more);
+        o.progress = NULL;
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_FORMAT);
+        if (!strstr(problem.message, "m.pte.work' has") || !strstr(problem.message, "remove it"))
+            fail_msg("%s", problem.message);
+        assert_false(dlx_exists(f.output));
+        remove_copy(&f.folder);
+    }
+}
+
+static bool leave_a_note(void *ctx, uint64_t done, uint64_t total)
+{
+    copy work;
+    const fixture *f = ctx;
+    (void)done;
+    (void)total;
+    assert_true(snprintf(work.folder, sizeof work.folder, "%s", f->work) < (int)sizeof work.folder);
+    write_text(&work, "note", "somebody's");
+    return true;
+}
+
+/* A file of somebody else's that came meanwhile stays, and the export says so. */
+static void a_work_folder_that_cannot_go_is_noticed(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    dlx_export_options o = options_of(&f, "int4", "gptq");
+    char note[1100];
+    o.progress = leave_a_note;
+    o.progress_ctx = &f;
+    CHECK(dlx_export(&o, NULL, err));
+    assert_non_null(strstr(f.w.notice, "the export is complete, but its work folder is left: "));
+    assert_non_null(strstr(f.w.notice, "holds 'note'"));
+    snprintf(note, sizeof note, "%s/note", f.work);
+    assert_true(dlx_is_file(note) && dlx_is_file(f.output));
+    remove_copy(&f.folder);
+}
+
 /* ---- refusals --------------------------------------------------------------------------------------------------- */
 
 static void what_contradicts_itself_is_refused(void **state)
@@ -390,9 +458,14 @@ static void what_contradicts_itself_is_refused(void **state)
     o = options_of(&f, "none", "awq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_non_null(strstr(problem.message, "rounding awq has nothing to do"));
-    o = options_of(&f, "int8", "gptq");
-    o.calibration_samples = -1;
-    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    static const int64_t bad[][2] = {{-1, 0}, {(int64_t)INT32_MAX + 1, 0}, {4, -1}, {4, (int64_t)INT32_MAX + 1}};
+    for (size_t i = 0; i < DLX_COUNT(bad); i++) {
+        o = options_of(&f, "int8", "gptq");
+        o.calibration_samples = bad[i][0];
+        o.calibration_length = bad[i][1];
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+        assert_string_equal(problem.message, "calibration_samples and calibration_length must be 0 to 2147483647");
+    }
     o = options_of(&f, "int8", "gptq");
     o.calibration = "/nowhere.jsonl";
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_IO);
@@ -415,6 +488,8 @@ int main(void)
         cmocka_unit_test(interruptions_leave_the_old_file_and_a_folder),
         cmocka_unit_test(what_was_measured_is_not_measured_again),
         cmocka_unit_test(an_output_that_is_cancelled_is_not_solved_again),
+        cmocka_unit_test(a_work_folder_that_somebody_changed_is_refused),
+        cmocka_unit_test(a_work_folder_that_cannot_go_is_noticed),
         cmocka_unit_test(what_contradicts_itself_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -217,6 +217,33 @@ static void every_length_and_type_is_streamed(void **state)
     dlx_pool_free(pool);
 }
 
+/* From a file, the second pass reads every part of a long row again. */
+static void long_rows_of_a_file_are_read_twice(void **state)
+{
+    static const dlx_dtype types[] = {DLX_F32, DLX_BF16};
+    static const dlx_const_transform made[] = {DLX_CONST_INT8_ROWS, DLX_CONST_INT8_ROW_SCALES};
+    (void)state;
+    for (size_t k = 0; k < 4; k++) {
+        char path[] = "/tmp/dlx-long-rows-XXXXXX";
+        dlx_file file;
+        dlx_st_tensor t = made_up(types[k / 2], 2, 2500000, (uint32_t)k);
+        dlx_value here = constant(&t, made[k % 2]), there = here;
+        int fd = mkstemp(path);
+        assert_true(fd >= 0 && write(fd, t.data, (size_t)t.bytes) == (ssize_t)t.bytes);
+        close(fd);
+        assert_int_equal(dlx_file_open(&file, path, NULL), DLX_OK);
+        unlink(path);
+        there.source.data = NULL;
+        there.source.file = &file;
+        collected a = streamed(&here, NULL), b = streamed(&there, NULL);
+        assert_int_equal(a.n, b.n);
+        assert_memory_equal(a.bytes, b.bytes, a.n);
+        free(a.bytes), free(b.bytes);
+        dlx_file_close(&file);
+        free_made_up(&t);
+    }
+}
+
 /* Rows, or groups of rows, whose scale is looked for: what solve/grid.c says of each; too long ones have that of their
  * largest. */
 static void check_clipped(const dlx_st_tensor *t, dlx_grid g, dlx_pool *pool, size_t *smaller)
@@ -567,6 +594,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_those_of_pytorch),
         cmocka_unit_test(every_length_and_type_is_streamed),
+        cmocka_unit_test(long_rows_of_a_file_are_read_twice),
         cmocka_unit_test(scales_that_clip_are_those_of_the_search),
         cmocka_unit_test(tiny_rows_are_clamped),
         cmocka_unit_test(floats_keep_their_value),

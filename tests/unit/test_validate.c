@@ -6,7 +6,9 @@
 
 #include <math.h>
 
+#include "base/half.h"
 #include "calibrate/samples.h"
+#include "export/tokenizer_folder.h"
 
 typedef struct fixture {
     copy folder;
@@ -105,11 +107,11 @@ static void expect_figures(fixture *f)
     dlx_checkpoint c;
     dlx_tokenizer *t;
     dlx_samples samples;
-    const dlx_samples_options o = {.count = 9, .length = 48, .seed = 4};
+    const dlx_samples_options o = {.count = (size_t)f->o.count, .length = 48, .seed = 4};
     double sum = 0, most = 0;
     size_t rows = 0, same = 0;
     CHECK(dlx_checkpoint_open(&c, f->checkpoint, NULL, err));
-    CHECK(dlx_tokenizer_open_folder(&t, f->checkpoint, err));
+    CHECK(dlx_checkpoint_tokenizer(&t, &c, NULL, err));
     CHECK(dlx_samples_read(&samples, f->lines, &c, t, &o, err));
     size_t vocab = (size_t)c.facts.vocab_size;
     dlx_model_facts facts = {.struct_size = sizeof facts};
@@ -155,6 +157,66 @@ static void figures_are_those_of_logits(void **state)
         expect_figures(&f);
         close_fixture(&f);
     }
+}
+
+/* The tensor again with more rows, of noise; those behind `loud` are ten times as large. malloc'd data. */
+static void add_words(dlx_st_tensor *t, int64_t words, int64_t loud)
+{
+    uint64_t state = 1;
+    uint16_t *w = malloc((size_t)(words * t->dim[1]) * sizeof *w);
+    assert_true(w && t->dtype == DLX_BF16 && t->dim[0] < loud);
+    memcpy(w, t->data, (size_t)t->bytes);
+    for (int64_t i = t->dim[0] * t->dim[1]; i < words * t->dim[1]; i++) {
+        state = state * 6364136223846793005u + 1442695040888963407u;
+        float x = (float)(state >> 40) * 0x1p-24f - 0.5f;
+        w[i] = dlx_f32_to_bf16(x * (i / t->dim[1] < loud ? 0.1f : 1.0f));
+    }
+    t->data = (const uint8_t *)w;
+    t->dim[0] = words;
+    t->bytes = (uint64_t)(words * t->dim[1]) * sizeof *w;
+}
+
+typedef struct words {
+    int64_t n, loud;
+    void *data; /* of the table; malloc'd */
+} words;
+
+static bool enlarge_table(void *ctx, dlx_st_tensor *t)
+{
+    words *w = ctx;
+    if (!strcmp(t->name, "lm_head.weight")) return false;
+    if (strcmp(t->name, "model.embed_tokens.weight") != 0) return true;
+    add_words(t, w->n, w->loud);
+    w->data = (void *)(uintptr_t)t->data;
+    return true;
+}
+
+/* So many words that the checkpoint's head runs in two pieces (64 MiB of its floats at one time), and the likeliest of
+ * most rows are in the second. */
+static void a_head_of_several_pieces(void **state)
+{
+    enum { PIECE = (64 << 20) / (128 * 4), WORDS = PIECE + 96 };
+    words w = {.n = WORDS, .loud = WORDS - 48};
+    (void)state;
+    fixture f;
+    open_fixture(&f, "sdar");
+    copy c = copy_checkpoint(f.checkpoint);
+    memcpy(f.checkpoint, c.folder, sizeof c.folder);
+    edit_tensors(&c, "model.safetensors", enlarge_table, &w, NULL);
+    free(w.data);
+    edit_json(&c, "config.json", "vocab_size", "131168");
+    edit_json(&c, "config.json", "tie_word_embeddings", "true");
+    remove_file(&c, "tokenizer.json"); /* its size is that of the words which count */
+    remove_file(&c, "vocab.json");
+    write_text(&f.folder, "lines.jsonl",
+               "{\"ids\": [5, 3, 8, 120, 44, 17, 9, 300, 131100, 302, 303, 304], \"answer_start\": 4}\n");
+    f.o.count = 4;
+    export_with(&f, f.exact, "none", NULL, NULL);
+    export_with(&f, f.file, "int4-g32", NULL, NULL);
+    CHECK(dlx_validate(&f.o, &f.found, err));
+    expect_figures(&f);
+    remove_copy(&c);
+    close_fixture(&f);
 }
 
 /* ---- layers ----------------------------------------------------------------------------------------------------- */
@@ -267,11 +329,9 @@ static void it_can_be_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures_are_those_of_logits),
-        cmocka_unit_test(errors_are_of_their_layer),
-        cmocka_unit_test(a_file_of_floats_is_the_checkpoint),
-        cmocka_unit_test(what_is_no_such_file),
-        cmocka_unit_test(it_can_be_cancelled),
+        cmocka_unit_test(figures_are_those_of_logits), cmocka_unit_test(a_head_of_several_pieces),
+        cmocka_unit_test(errors_are_of_their_layer),   cmocka_unit_test(a_file_of_floats_is_the_checkpoint),
+        cmocka_unit_test(what_is_no_such_file),        cmocka_unit_test(it_can_be_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

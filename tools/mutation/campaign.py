@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -56,9 +57,10 @@ def kill_marked(mark):
 
 
 class Campaign:
-    def __init__(self, shop, plan, python, jobs, say, under=None):
+    def __init__(self, shop, plan, python, jobs, say, under=None, names=None):
         self.shop, self.plan, self.jobs, self.say = shop, plan, jobs, say
         self.under = under or 1e9  # tests that take longer are left out
+        self.names = names  # expression for those that run; None: all
         self.python = python  # None: no pytest
         self.mutants = plan["mutants"]
         self.known_file = shop.folder / "tests.json"
@@ -86,7 +88,7 @@ class Campaign:
                 command = [self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", f"not ({SLOW})",
                            f"tests/py/{file}"]
                 found.append(Test(file, "pytest", command, str(self.shop.tree), environment, 0))
-        return found
+        return [t for t in found if not self.names or re.search(self.names, t.name)]
 
     def run_test(self, test, limit, variables):
         """(how it failed or None, seconds)."""
@@ -172,7 +174,7 @@ class Campaign:
                     continue
                 holds = (r["source"] == self.shop.hashes.get(r["file"]) if r["killed"]
                          else r["tree"] == self.plan["digest"] and r["pytest"] >= bool(self.python)
-                         and r["under"] >= self.under)
+                         and r["under"] >= self.under and r.get("names") in (None, self.names))
                 if holds:
                     found[r["key"]] = r
         return found
@@ -191,7 +193,7 @@ class Campaign:
                 break
         result = {"key": m["key"], "file": m["file"], "room": m["room"], "killed": killed, "tests": len(tried),
                   "source": self.shop.hashes[m["file"]], "tree": self.plan["digest"], "pytest": bool(self.python),
-                  "under": self.under}
+                  "under": self.under, "names": self.names}
         with self.lock:
             with open(self.results_file, "a", encoding="utf-8") as f:
                 f.write(json.dumps(result) + "\n")

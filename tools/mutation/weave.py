@@ -5,6 +5,7 @@ that the compiler includes before everything else, so that no line moves. The sa
 environment variable DLX_MUTANT which mutant is alive, `trace` notes which places are reached and changes nothing.
 """
 import concurrent.futures
+import fnmatch
 import hashlib
 import json
 import os
@@ -121,9 +122,12 @@ class Workshop:
                 h.update(f.encode() + b"\0" + self.files[f])
         return h.hexdigest()[:16]
 
-    def all_sites(self):
+    def all_sites(self, patterns=None):
+        """Those of files that match one of the patterns; None: of all."""
         finder = Finder(self.texts)
-        sites = [s for f in self.texts if not f.startswith("include/") for s in finder.sites(f, room_of(f))]
+        files = [f for f in self.texts if not f.startswith("include/")
+                 and (not patterns or any(fnmatch.fnmatch(f, p) for p in patterns))]
+        sites = [s for f in files for s in finder.sites(f, room_of(f))]
         return sites, finder.unread
 
     # ---- the copy
@@ -211,9 +215,9 @@ class Workshop:
 
     # ---- all together
 
-    def weave(self, count, least, seed, jobs, say):
+    def weave(self, count, least, seed, jobs, say, patterns=None):
         """Chooses mutants, weaves them and builds both copies. Mutants that do not compile are replaced by others."""
-        sites, unread = self.all_sites()
+        sites, unread = self.all_sites(patterns)
         say(f"{len(sites)} places for mutants, {len(unread)} statements not understood")
         self.copy([])
         self.configure("build", 0)
@@ -241,7 +245,8 @@ class Workshop:
         output = self.build("trace", jobs)
         if output:
             raise RuntimeError(f"the trace build failed:\n{output[-5000:]}")
-        plan = {"digest": self.digest(mutants), "count": count, "seed": seed, "mutants": [s._asdict() for s in mutants]}
+        plan = {"digest": self.digest(mutants), "count": count, "seed": seed, "files": patterns,
+                "mutants": [s._asdict() for s in mutants]}
         (self.folder / "plan.json").write_text(json.dumps(plan, indent=1))
         say(f"{len(mutants)} mutants woven into {self.tree}")
         return plan

@@ -11,18 +11,23 @@ __all__ = ["quantize_report"]
 
 
 def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: float = 0.0,
-                    recipe_path: Optional[PathLike] = None, calibration: Optional[PathLike] = None, count: int = 0,
-                    length: int = 0, seed: int = 0, model_type: Optional[str] = None, block_size: int = 0,
+                    recipe_path: Optional[PathLike] = None, rounding: Optional[str] = None,
+                    calibration: Optional[PathLike] = None, count: int = 0, length: int = 0, seed: int = 0,
+                    work_folder: Optional[PathLike] = None, model_type: Optional[str] = None, block_size: int = 0,
                     mask_id: int = 0, stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> Dict[str, Any]:
     """What each form costs each weight of a checkpoint's layers, and the best mix of forms under a budget:
-    {"tensors": [{"name", "tensor", "shape", "forms": [{"form", "bytes", "error"}, ...]}, ...], "mix": {"bytes", "error",
-    "recipe"}}; "error" is |X (w - q)|^2 / |X w|^2 on calibration data X, that of the mix the mean over weights.
+    {"rounding", "tensors": [{"name", "tensor", "shape", "forms": [{"form", "bytes", "error"}, ...]}, ...], "mix": {"bytes",
+    "error", "recipe"}}; "error" is |y' - y|^2 / |y|^2, y being a layer's answers to calibration data in float32 and y' those
+    that the form computes, on quantised activations where it has them; that of the mix is the mean over weights.
 
     max_bytes, max_error   a budget, one of them, for these weights with their scales; without one there is no mix
     recipe_path    where the mix goes, as a file for export_checkpoint's quantization_config
+    rounding       how weights become int8 or int4, as for export_checkpoint: what errors are of, and the mix is for
     calibration    a file of JSON lines (docs/EXPORT.md); None: the model writes it
     count, length  how many samples, and most tokens of one; 0: 64, 256
     seed           of masks, and of what the model writes
+    work_folder    where what was measured lies until the report is complete, so that one that was interrupted goes on; None:
+                   recipe_path and ".work", or, without one, nowhere
     stage          called as stage(name, done, total) in rows; total 0: not known; returning False cancels (Cancelled)
 
     model_type, block_size and mask_id are those of export_checkpoint. LimitError when no mix meets the budget.
@@ -33,6 +38,8 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     options.block_size, options.mask_id = block_size, mask_id
     options.calibration = _native.optional_path(calibration)
     options.count, options.length, options.seed = count, length, seed
+    options.rounding = rounding.encode() if rounding else None
+    options.work_folder = _native.optional_path(work_folder)
     options.max_bytes, options.max_error = max_bytes, max_error
     options.recipe_path = _native.optional_path(recipe_path)
     report: Dict[str, Any] = running.run(lambda job: _report(job, options, stage))
