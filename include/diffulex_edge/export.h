@@ -61,6 +61,8 @@ typedef struct dlx_export_options {
      * what the data makes of them, and the scales folded into norms and neighbours (AWQ), then rounded; "awq-gptq":
      * scaled, then GPTQ. Scales are not for int8-static (DLX_E_INVALID). The data is lines of JSON in the file
      * `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
+     * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find: DLX_E_INVALID, or with
+     * quantization_config, which may be a mix of floats, a notice.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
      * was cancelled or killed goes on from there when it is called again.
      */

@@ -46,6 +46,7 @@ typedef struct exporter {
     dlx_recipe recipe;
     const char *metadata; /* what the file says about it */
     const dlx_rounding *rounding;
+    bool solves;                    /* there are weights that the rounding finds on calibration data */
     bool measures;                  /* ranges, on calibration data, */
     dlx_observer observer;          /* by this rule */
     dlx_tokenizer *tokenizer;       /* of the folder, NULL: it has none */
@@ -171,12 +172,12 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     const dlx_export_options *o = &x->options;
     const dlx_rounding *r = x->rounding;
     dlx_methods *m = &x->methods;
-    bool solves = r->scales || r->solves, measures = x->measures && dlx_wants_ranges(m->graph);
+    bool measures = x->measures && dlx_wants_ranges(m->graph);
     dlx_calibration c = {.o = o};
-    dlx_status s = solves ? dlx_export_solvable(m->graph, r, err) : DLX_OK;
-    if (s == DLX_OK && (solves || measures))
+    dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
+    if (s == DLX_OK && (x->solves || measures))
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->pool, err);
-    if (s == DLX_OK && solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
+    if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
     if (s == DLX_OK) dlx_methods_take_weights(m);
     if (s == DLX_OK)
         s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
@@ -236,8 +237,8 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     dlx_key_mark mark = dlx_key_mark_of(digest);
     DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, &x->arena, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->rounding->solves,
-                            x->kv->name, err));
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata,
+                            x->solves && x->rounding->solves, x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
     blobs = dlx_arena_array(&x->arena, n_blobs + 2, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");

@@ -1,5 +1,6 @@
 #include "export/solve.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,12 +70,20 @@ static dlx_status find_weights(weights *out, const dlx_graph *g, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_export_solvable(const dlx_graph *g, const dlx_rounding *rounding, dlx_error *err)
+dlx_status dlx_export_solves(bool *solves, const dlx_graph *g, const dlx_rounding *rounding,
+                             const dlx_export_options *options, dlx_error *err)
 {
-    for (size_t i = 0; i < g->n_values; i++)
-        if (is_weight(&g->values[i])) return DLX_OK;
-    return dlx_fail(err, DLX_E_INVALID, "rounding %s has nothing to do: no weight of a layer becomes int8 or int4",
-                    rounding->name);
+    static const char nothing[] = "rounding %s has nothing to do: no weight of a layer becomes int8 or int4";
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    *solves = false;
+    if (!rounding->scales && !rounding->solves) return DLX_OK;
+    for (size_t i = 0; i < g->n_values && !*solves; i++) *solves = is_weight(&g->values[i]);
+    if (*solves) return DLX_OK;
+    if (!options->quantization_config) return dlx_fail(err, DLX_E_INVALID, nothing, rounding->name);
+    if (!options->notice) return DLX_OK;
+    snprintf(sentence, sizeof sentence, nothing, rounding->name);
+    options->notice(options->notice_ctx, sentence);
+    return DLX_OK;
 }
 
 static bool grid_of(void *ctx, const char *name, size_t n, size_t k, dlx_grid *out)

@@ -55,6 +55,18 @@ def test_a_mix_is_exported_with_the_same_rounding(rounding, tmp_path):
     assert sum(l["bytes"] for l in summary["linears"]) - summary["parts"]["head"] == report["mix"]["bytes"] <= 230_000
 
 
+@pytest.mark.parametrize("rounding", ("gptq", "awq"))
+def test_a_mix_of_floats_is_exported_with_the_same_rounding(rounding, tmp_path):
+    recipe, path, model = tmp_path / "mix.json", tmp_path / "m.pte", DATA / "checkpoints" / "sdar-tiny"
+    mix = run_json("quantize-report", model, "--rounding", rounding, "--error", "1e-12", "--output", recipe, *FEW)["mix"]
+    assert {mix["recipe"]["default"], *(r["scheme"] for r in mix["recipe"]["tensors"])} <= {"none", "fp16", "bf16"}
+    export = start("export", model, path, "--quantization-config", recipe, "--rounding", rounding, *FEW, "--json")
+    assert export.returncode == 0 and f"rounding {rounding} has nothing to do" in export.stderr, export.stderr
+    summary = json.loads(export.stdout)
+    assert sum(l["bytes"] for l in summary["linears"]) - summary["parts"]["head"] == mix["bytes"]
+    assert "nothing to do" in fail("export", model, path, "--quantization", "none", "--rounding", rounding)
+
+
 def test_an_interrupted_report_goes_on(tmp_path):
     what = ("quantize-report", DEMO, "--rounding", "gptq", "--calibration-samples", 16, "--calibration-length", 48)
     whole = run_json(*what, "--size", "2M")

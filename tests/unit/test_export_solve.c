@@ -478,6 +478,38 @@ static void what_contradicts_itself_is_refused(void **state)
     remove_copy(&f.folder);
 }
 
+/* A mix may leave all layers floats: the file is that of the recipe alone, and says what it is. */
+static void a_recipe_may_leave_nothing_to_solve(void **state)
+{
+    static const char *const words[] = {"nearest", "gptq", "awq", "awq-gptq"};
+    (void)state;
+    fixture f = open_fixture("sdar");
+    char recipe[1024], *want = NULL;
+    size_t n, m;
+    path_in(recipe, f.folder.folder, "recipe.json");
+    write_text(&f.folder, "recipe.json", "{\"default\": \"fp16\", \"head\": \"int8-dynamic\", \"tensors\": []}");
+    for (size_t i = 0; i < DLX_COUNT(words); i++) {
+        dlx_export_options o = options_of(&f, NULL, words[i]);
+        o.quantization_config = recipe;
+        CHECK(dlx_export(&o, NULL, err));
+        assert_int_equal(f.w.calls, 0);
+        assert_false(dlx_exists(f.work));
+        if (i) assert_non_null(strstr(f.w.notice, words[i]));
+        if (i) assert_non_null(strstr(f.w.notice, "has nothing to do"));
+        char *got = file_of(f.output, &m);
+        if (i) {
+            assert_true(m == n && !memcmp(got, want, n)); /* of nearest: all is rounded alike */
+            free(got);
+        } else {
+            want = got;
+            n = m;
+        }
+        f.w = (watcher){.calls = 0};
+    }
+    free(want);
+    remove_copy(&f.folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +523,7 @@ int main(void)
         cmocka_unit_test(a_work_folder_that_somebody_changed_is_refused),
         cmocka_unit_test(a_work_folder_that_cannot_go_is_noticed),
         cmocka_unit_test(what_contradicts_itself_is_refused),
+        cmocka_unit_test(a_recipe_may_leave_nothing_to_solve),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
