@@ -10,7 +10,7 @@
 #include "json.h"
 #include "output.h"
 
-enum { LONGEST = 1 << 24, MOST_METHODS = 7 };
+enum { LONGEST = 1 << 24 };
 
 static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
@@ -102,7 +102,7 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
 }
 
 /* "512,32": the rows of further methods, into the array behind o->method_rows. */
-static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, int32_t rows[MOST_METHODS])
+static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, int32_t rows[DLX_MOST_METHOD_ROWS])
 {
     const char *list = dlx_cli_text(a, "method-rows");
     o->method_rows = rows;
@@ -112,8 +112,8 @@ static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, i
         if (end == at || (*end && *end != ',') || n < 1 || n > LONGEST)
             return dlx_cli_usage(
                 a->command, "--method-rows is '%s'; expected whole numbers of 1 to %d, comma separated", list, LONGEST);
-        if (o->n_method_rows == MOST_METHODS)
-            return dlx_cli_usage(a->command, "--method-rows has more than %d numbers", MOST_METHODS);
+        if (o->n_method_rows == DLX_MOST_METHOD_ROWS)
+            return dlx_cli_usage(a->command, "--method-rows has more than %d numbers", DLX_MOST_METHOD_ROWS);
         rows[o->n_method_rows++] = (int32_t)n;
     }
     return DLX_CLI_OK;
@@ -170,7 +170,7 @@ static int run(const dlx_cli_arguments *a)
     dlx_cli_stages stages = {.last = dlx_cli_seconds()};
     dlx_export_options o = dlx_export_options_default();
     dlx_cli_validation v;
-    int32_t rows[MOST_METHODS];
+    int32_t rows[DLX_MOST_METHOD_ROWS];
     int status = take_options(&o, a);
     if (status == DLX_CLI_OK) status = take_method_rows(&o, a, rows);
     if (status == DLX_CLI_OK) status = dlx_cli_validation_read(&v, a);

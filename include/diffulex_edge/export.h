@@ -26,6 +26,9 @@ typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
  * stage that is named ("gptq"; the string lives during the call). total 0: not known. Return false to cancel. */
 typedef bool (*dlx_stage_fn)(void *ctx, const char *stage, uint64_t done, uint64_t total);
 
+/* Of dlx_export_options; a later version may take more. */
+#define DLX_MOST_METHOD_ROWS 7
+
 typedef struct dlx_export_options {
     size_t struct_size;       /* sizeof(dlx_export_options) */
     const char *model_path;   /* checkpoint folder, or "org/name" resolved read-only in the Hugging Face cache */
@@ -93,9 +96,8 @@ typedef struct dlx_export_options {
      * runtimes that plan memory for the most rows of a call; this library's sessions take what they need from `forward`
      * alone. NULL and 0: `forward` is the only one.
      */
-    const int32_t
-        *method_rows; /* [n_method_rows], at most 7, each 1 to the context, all different, also from max_rows */
-    size_t n_method_rows;
+    const int32_t *method_rows; /* [n_method_rows], each 1 to the context, all different, also from max_rows */
+    size_t n_method_rows;       /* at most DLX_MOST_METHOD_ROWS */
 } dlx_export_options;
 
 typedef struct dlx_export_result {

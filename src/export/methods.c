@@ -32,9 +32,9 @@ dlx_status dlx_methods_init(dlx_methods *m, dlx_arena *arena, const dlx_model_fa
     memset(m, 0, sizeof *m);
     if (n_more && !more)
         return dlx_fail(err, DLX_E_INVALID, "method_rows: %zu numbers were announced, but there is no list", n_more);
-    if (n_more >= DLX_MOST_METHODS)
+    if (n_more > DLX_MOST_METHOD_ROWS)
         return dlx_fail(err, DLX_E_INVALID, "method_rows: %zu further methods were asked for; at most %d may be",
-                        n_more, DLX_MOST_METHODS - 1);
+                        n_more, DLX_MOST_METHOD_ROWS);
     for (size_t i = 0; i <= n_more; i++) {
         int32_t rows = i ? more[i - 1] : facts->max_rows;
         char name[32];

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "diffulex_edge/decode.h"
+#include "diffulex_edge/export.h"
 
 #include "base/arena.h"
 #include "base/status.h"
@@ -16,7 +17,7 @@
 #include "format/pte.h"
 #include "graph/graph.h"
 
-enum { DLX_MOST_METHODS = 8 };
+enum { DLX_MOST_METHODS = 1 + DLX_MOST_METHOD_ROWS };
 
 typedef struct dlx_methods {
     size_t n;
