@@ -145,69 +145,73 @@ static const dlx_rounding roundings[] = {
     {.name = "awq-gptq", .help = "inputs scaled, then gptq", .clips = true, .scales = true, .solves = true},
 };
 
-static void add_name(char *names, size_t size, const char *name)
+/* Rows that begin with their name, and where they have some, with other names behind it. */
+typedef struct table {
+    const void *rows;
+    size_t n, size; /* of a row */
+    bool aliases;
+} table;
+
+#define TABLE(list, others)                                                                                            \
+    (table)                                                                                                            \
+    {                                                                                                                  \
+        .rows = (list), .n = DLX_COUNT(list), .size = sizeof *(list), .aliases = (others)                              \
+    }
+
+/* The row that `word` names, the first one for NULL; NULL: there is none, and `names` lists them. */
+static const void *find_row(const table *t, const char *word, char names[256])
 {
-    size_t n = strlen(names);
-    snprintf(names + n, size - n, "%s%s", n ? ", " : "", name);
+    names[0] = '\0';
+    for (size_t i = 0; i < t->n; i++) {
+        const char *row = (const char *)t->rows + i * t->size, *name[2] = {NULL, ""};
+        memcpy(name, row, (t->aliases ? 2 : 1) * sizeof *name);
+        if (!word || dlx_word_in(name[0], word) || dlx_word_in(name[1], word)) return row;
+        size_t n = strlen(names);
+        snprintf(names + n, 256 - n, "%s%s", n ? ", " : "", name[0]);
+    }
+    return NULL;
 }
 
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err)
 {
-    char names[256] = "";
-    *out = NULL;
-    for (size_t i = 0; i < DLX_COUNT(backends); i++) {
-        const dlx_backend *b = &backends[i];
-        if (!word || dlx_word_in(b->name, word) || dlx_word_in(b->aliases, word)) {
-            *out = b;
-            return DLX_OK;
-        }
-        add_name(names, sizeof names, b->name);
-    }
+    const table t = TABLE(backends, true);
+    char names[256];
+    *out = find_row(&t, word, names);
+    if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%.100s' is not available; this build writes: %s", word, names);
 }
 
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err)
 {
-    char names[256] = "";
+    const table t = TABLE(schemes, true);
+    char names[256];
+    const dlx_scheme *s = find_row(&t, word, names);
     *out = NULL;
-    for (size_t i = 0; i < DLX_COUNT(schemes); i++) {
-        const dlx_scheme *s = &schemes[i];
-        add_name(names, sizeof names, s->name);
-        if (word && !dlx_word_in(s->name, word) && !dlx_word_in(s->aliases, word)) continue;
-        if (!dlx_word_in(s->backends, backend->name))
-            return dlx_fail(err, DLX_E_UNSUPPORTED,
-                            "quantization '%s' cannot be written by backend '%s'; it is for: %s", s->name,
-                            backend->name, s->backends);
-        *out = s;
-        return DLX_OK;
-    }
-    return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%.100s' is not available; this build knows: %s", word,
-                    names);
+    if (!s)
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%.100s' is not available; this build knows: %s", word,
+                        names);
+    if (!dlx_word_in(s->backends, backend->name))
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%s' cannot be written by backend '%s'; it is for: %s",
+                        s->name, backend->name, s->backends);
+    *out = s;
+    return DLX_OK;
 }
 
 dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err)
 {
-    char names[256] = "";
-    *out = NULL;
-    for (size_t i = 0; i < DLX_COUNT(roundings); i++) {
-        add_name(names, sizeof names, roundings[i].name);
-        if (word && !dlx_word_in(roundings[i].name, word)) continue;
-        *out = &roundings[i];
-        return DLX_OK;
-    }
+    const table t = TABLE(roundings, false);
+    char names[256];
+    *out = find_row(&t, word, names);
+    if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID, "rounding '%.100s' is not known; expected one of: %s", word, names);
 }
 
 dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err)
 {
-    char names[256] = "";
-    *out = NULL;
-    for (size_t i = 0; i < DLX_COUNT(kv_forms); i++) {
-        add_name(names, sizeof names, kv_forms[i].name);
-        if (word && !dlx_word_in(kv_forms[i].name, word)) continue;
-        *out = &kv_forms[i];
-        return DLX_OK;
-    }
+    const table t = TABLE(kv_forms, false);
+    char names[256];
+    *out = find_row(&t, word, names);
+    if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED, "kv '%.100s' is not available; this build knows: %s", word, names);
 }
 

@@ -111,9 +111,7 @@ static dlx_status only_snapshot(char revision[MOST_REVISION], const char *snapsh
     revision[0] = '\0';
     DIR *d = opendir(snapshots);
     if (!d && errno == ENOENT) return DLX_OK;
-    if (!d)
-        return dlx_fail(err, errno == ENOMEM ? DLX_E_NOMEM : DLX_E_IO, "cannot read '%s': %s", snapshots,
-                        strerror(errno));
+    if (!d) return dlx_fail_errno(err, "read", snapshots);
     size_t found = 0;
     for (struct dirent *e; (e = readdir(d)) != NULL;)
         if (e->d_name[0] != '.' && strlen(e->d_name) < MOST_REVISION && found++ == 0) strcpy(revision, e->d_name);
