@@ -152,7 +152,9 @@ class QuantizationResult:
 
 
 class BaseQuantizer:
-    """What all quantisers have in common."""
+    """What all quantisers have in common. One with a dtype decides that itself."""
+
+    dtype: Optional[QuantizationDtype] = None
 
     def is_available(self) -> bool:
         """Whether quantize can be called: always."""
@@ -160,7 +162,8 @@ class BaseQuantizer:
 
     def settings(self, config: Optional[QuantizationConfig]) -> QuantizationConfig:
         """The configuration that quantize works by, made of the one that it was given."""
-        return QuantizationConfig() if config is None else config
+        config = QuantizationConfig() if config is None else config
+        return config if self.dtype is None else config.as_dtype(self.dtype)
 
     def quantize(self, model: PathLike, config: Optional[QuantizationConfig] = None, *,
                  output_path: Optional[PathLike] = None, **keywords: Any) -> QuantizationResult:

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .._native import PathLike
-from .base import BaseQuantizer, QuantizationConfig, QuantizationDtype
+from .base import BaseQuantizer, QuantizationDtype
 
 __all__ = ["FP16Quantizer", "convert_to_fp16", "is_fp16_available"]
 
@@ -11,9 +11,7 @@ __all__ = ["FP16Quantizer", "convert_to_fp16", "is_fp16_available"]
 class FP16Quantizer(BaseQuantizer):
     """Weights in float16, activations in float32."""
 
-    def settings(self, config: Optional[QuantizationConfig]) -> QuantizationConfig:
-        """As config says, in float16."""
-        return (QuantizationConfig() if config is None else config).as_dtype(QuantizationDtype.FP16)
+    dtype = QuantizationDtype.FP16
 
 
 def convert_to_fp16(model: PathLike, *, output_path: Optional[PathLike] = None, **keywords: Any) -> Path:

@@ -35,12 +35,14 @@ class INT4Config:
 class INT4Quantizer(BaseQuantizer):
     """Weights of layers in 4 bits, activations quantised while running. Takes an INT4Config as well."""
 
+    dtype = QuantizationDtype.INT4
+
     def settings(self, config: Union[QuantizationConfig, INT4Config, None]) -> QuantizationConfig:
         """As config says, in int4."""
         if isinstance(config, INT4Config):
             return QuantizationConfig(dtype=QuantizationDtype.INT4, group_size=config.group_size,
                                       exclude_layers=tuple(config.preserve_layers))
-        return (QuantizationConfig() if config is None else config).as_dtype(QuantizationDtype.INT4)
+        return super().settings(config)
 
     def quantize(self, model: PathLike, config: Union[QuantizationConfig, INT4Config, None] = None, *,
                  output_path: Optional[PathLike] = None, fallback_to_int8: bool = False,

@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .._native import PathLike
-from .base import BaseQuantizer, QuantizationConfig, QuantizationDtype
+from .base import BaseQuantizer, QuantizationDtype
 
 __all__ = ["INT8Quantizer", "convert_to_int8", "is_int8_available"]
 
@@ -11,9 +11,7 @@ __all__ = ["INT8Quantizer", "convert_to_int8", "is_int8_available"]
 class INT8Quantizer(BaseQuantizer):
     """Weights in int8, activations as the configuration's mode says: int8-dynamic, -static or -weight-only."""
 
-    def settings(self, config: Optional[QuantizationConfig]) -> QuantizationConfig:
-        """As config says, in int8."""
-        return (QuantizationConfig() if config is None else config).as_dtype(QuantizationDtype.INT8)
+    dtype = QuantizationDtype.INT8
 
 
 def convert_to_int8(model: PathLike, *, output_path: Optional[PathLike] = None, **keywords: Any) -> Path:
