@@ -41,9 +41,6 @@ __all__ = [
 # Names of the model families; their numbers in the library are their places in this list.
 FAMILIES = ("unknown", "llada", "dream", "sdar", "fast_dllm_v2")
 
-# Bits of a weight of the layers by the beginning of the scheme's name.
-_BITS = {"int4": 4, "int8": 8, "fp16": 16, "bf16": 16, "none": 32}
-
 
 def family_name(name: str) -> str:
     """The family's own name for any accepted spelling ("fast_dllm" too); ValueError for names of no family."""
@@ -88,7 +85,6 @@ class ModelFacts:
             values = metadata.get(name) or [otherwise]
             return int(values[0])
         family = str((metadata.get("get_model_family") or ["unknown"])[0])
-        scheme = str((metadata.get("get_quantization") or [""])[0])
         return cls(
             family=family if family in FAMILIES else "unknown", vocab_size=number("get_vocab_size", 0),
             max_context=number("get_max_context_len", 0), max_rows=number("get_max_seq_len", 0),
@@ -98,8 +94,7 @@ class ModelFacts:
             eos_id=number("get_eos_id", -1), pad_id=number("get_pad_id", -1),
             num_tokens=number("get_token_count", 0),
             stop_ids=tuple(int(i) for i in metadata.get("get_eos_ids") or ()),
-            rounded_bits=0 if number("get_calibrated_weights", 0) else next(
-                (bits for begin, bits in _BITS.items() if scheme.startswith(begin)), 0))
+            rounded_bits=number("get_rounded_bits", 0))
 
     def to_native(self) -> _native.ModelFacts:
         """As the library's structure."""

@@ -30,7 +30,6 @@ uint64_t dlx_work_checkpoint(const dlx_checkpoint *c)
     uint64_t print = dlx_work_print(0, facts, sizeof facts);
     for (size_t i = 0; i < c->n_files; i++) {
         const dlx_file *file = c->files[i].file;
-        if (!file) continue;
         print = dlx_work_print(print, &file->size, sizeof file->size);
         print = dlx_work_print(print, file->changed, sizeof file->changed);
     }

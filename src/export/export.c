@@ -237,8 +237,8 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     dlx_key_mark mark = dlx_key_mark_of(digest);
     DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, &x->arena, err));
-    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata,
-                            x->solves && x->rounding->solves, x->kv->name, err));
+    x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->recipe.body);
+    DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
     blobs = dlx_arena_array(&x->arena, n_blobs + 2, sizeof *blobs);
     if (!plans || !blobs) return dlx_fail(err, DLX_E_NOMEM, "out of memory assembling the program");

@@ -68,7 +68,7 @@ static bool kv_methods(dlx_pte_plan *p, uint32_t *n, dlx_arena *arena, const cha
 }
 
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
-                           const char *quantization, bool calibrated, const char *kv, dlx_error *err)
+                           const char *quantization, const char *kv, dlx_error *err)
 {
     uint32_t n = 0;
     dlx_pte_plan *p = dlx_arena_array(arena, DLX_COUNT(numbers) + 9, sizeof *p);
@@ -89,8 +89,8 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     ok = ok && constant_method(&p[n++], arena, "get_model_family", &v, 1);
     v = text_value(quantization);
     ok = ok && constant_method(&p[n++], arena, "get_quantization", &v, 1);
-    v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = 1};
-    ok = ok && (!calibrated || constant_method(&p[n++], arena, "get_calibrated_weights", &v, 1));
+    v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = facts->rounded_bits};
+    ok = ok && constant_method(&p[n++], arena, "get_rounded_bits", &v, 1);
     v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = DLX_FORMAT_VERSION};
     ok = ok && constant_method(&p[n++], arena, "get_format_version", &v, 1);
     v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = strcmp(kv, "explicit") != 0};
@@ -132,18 +132,6 @@ const char *dlx_facts_quantization(const dlx_pte *pte)
     return constant_text(pte, "get_quantization");
 }
 
-/* Bits of a weight of the layers: schemes are named by them ("int4-g32, mixed" has 4), but for "none". */
-static int64_t weight_bits(const char *quantization)
-{
-    static const struct {
-        const char *begin;
-        int64_t bits;
-    } words[] = {{"int4", 4}, {"int8", 8}, {"fp16", 16}, {"bf16", 16}, {"none", 32}};
-    for (size_t i = 0; i < DLX_COUNT(words); i++)
-        if (!strncmp(quantization, words[i].begin, strlen(words[i].begin))) return words[i].bits;
-    return 0;
-}
-
 static dlx_status read_stop_ids(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err)
 {
     const dlx_evalue *v;
@@ -175,7 +163,9 @@ dlx_status dlx_facts_read(dlx_model_facts *facts, const dlx_pte *pte, dlx_error 
             "the file has format version %lld, this build reads up to %d: update diffulex-edge, or export again",
             (long long)version, DLX_FORMAT_VERSION);
     facts->family = dlx_family_from_name(constant_text(pte, "get_model_family"));
-    if (!dlx_pte_constant_int(pte, "get_calibrated_weights", 0))
-        facts->rounded_bits = weight_bits(dlx_facts_quantization(pte));
+    facts->rounded_bits = dlx_pte_constant_int(pte, "get_rounded_bits", 0);
+    if (facts->rounded_bits < 0 || facts->rounded_bits > 32)
+        return dlx_fail(err, DLX_E_FORMAT, "metadata get_rounded_bits is %lld; expected 0 to 32",
+                        (long long)facts->rounded_bits);
     return read_stop_ids(facts, pte, err);
 }

@@ -17,10 +17,10 @@ enum { DLX_FORMAT_VERSION = 1 };
 /* Ranges that int8-static was made with: the JSON of calibrate/ranges.h. */
 #define DLX_RANGES_KEY "dlx.ranges"
 
-/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic"; calibrated: its weights were found by
- * calibration. kv: the form of the cache, "caller", "explicit" or "state". */
+/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic"; kv: the form of the cache, "caller", "explicit"
+ * or "state". */
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
-                           const char *quantization, bool calibrated, const char *kv, dlx_error *err);
+                           const char *quantization, const char *kv, dlx_error *err);
 
 /* The two facts of a program whose decoder is there in n methods: their names, and the most rows of a call of each. */
 enum { DLX_METHOD_FACTS = 2 };

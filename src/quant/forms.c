@@ -1,5 +1,6 @@
 #include "quant/forms.h"
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/sizes.h"
@@ -42,6 +43,13 @@ const dlx_weight_form *dlx_form_find(const char *word)
 const dlx_weight_form *dlx_form_at(size_t i)
 {
     return i < DLX_COUNT(forms) ? &forms[i] : NULL;
+}
+
+int64_t dlx_form_bits(const dlx_weight_form *form)
+{
+    uint64_t bytes = 0;
+    (void)dlx_dtype_bytes(form->stored, CHAR_BIT, &bytes); /* of so many weights: bits of one */
+    return (int64_t)bytes;
 }
 
 bool dlx_forms_store_alike(const dlx_weight_form *a, const dlx_weight_form *b)

@@ -23,6 +23,8 @@ typedef struct dlx_weight_form {
 const dlx_weight_form *dlx_form_find(const char *word);
 /* The i-th form; NULL past the end. */
 const dlx_weight_form *dlx_form_at(size_t i);
+/* Bits of a weight, without scales. */
+int64_t dlx_form_bits(const dlx_weight_form *form);
 /* Whether two forms store the same bytes, however they are multiplied. */
 bool dlx_forms_store_alike(const dlx_weight_form *a, const dlx_weight_form *b);
 

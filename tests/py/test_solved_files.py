@@ -100,10 +100,10 @@ def test_presets_know_how_weights_were_made(lines, tmp_path):
         file = tmp_path / "m.pte"
         run("export", DATA / "checkpoints" / "sdar-tiny", file, "--quantization", scheme, *more)
         metadata = diffulex_edge.inspect(file)["metadata"]
-        assert metadata.get("get_calibrated_weights") == ([1] if more else None)
+        assert metadata["get_rounded_bits"] == [0 if more else 32 if scheme == "none" else int(scheme[3])]
         with diffulex_edge.Model(file) as model:
             facts = model.facts
-        assert facts.rounded_bits == (0 if more else 32 if scheme == "none" else int(scheme[3]))
+        assert [facts.rounded_bits] == metadata["get_rounded_bits"]
         assert diffulex_edge.ModelFacts.from_metadata(metadata) == facts
         assert diffulex_edge.ModelFacts.from_native(facts.to_native()) == facts
         for preset, usual, rounded in (("balanced", 0.9, 0.96), ("fast", 0.85, 0.9)):

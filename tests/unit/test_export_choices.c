@@ -15,6 +15,7 @@
 
 #include "base/arena.h"
 #include "base/io.h"
+#include "base/sizes.h"
 #include "export/choices.h"
 #include "format/facts.h"
 #include "format/pte.h"
@@ -283,9 +284,37 @@ static void test_counts_and_metadata(void **state)
     rmdir(folder);
 }
 
+/* What a file says of its weights, as an export writes it; numbers that no file has are refused. */
+static void rounded_bits_are_read_as_written(void **state)
+{
+    static const int64_t bits[] = {0, 4, 32, 33, -1};
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(bits); i++) {
+        dlx_arena arena;
+        dlx_pte pte = {.n_plans = 0};
+        dlx_pte_plan *plans;
+        dlx_error err = {0};
+        dlx_model_facts f = {.struct_size = sizeof f, .family = DLX_FAMILY_SDAR, .rounded_bits = bits[i]}, read;
+        dlx_arena_init(&arena);
+        assert_int_equal(dlx_facts_write(&plans, &pte.n_plans, &arena, &f, "none", "caller", &err), DLX_OK);
+        pte.plans = plans;
+        bool good = i < 3;
+        assert_int_equal(dlx_facts_read(&read, &pte, &err), good ? DLX_OK : DLX_E_FORMAT);
+        if (good) assert_int_equal(read.rounded_bits, bits[i]);
+        if (!good) assert_non_null(strstr(err.message, "metadata get_rounded_bits is "));
+        dlx_arena_free(&arena);
+    }
+    for (size_t i = 0; dlx_form_at(i); i++) {
+        const dlx_weight_form *form = dlx_form_at(i);
+        bool four = !strncmp(form->name, "int4", 4), eight = !strncmp(form->name, "int8", 4);
+        assert_int_equal(dlx_form_bits(form), four ? 4 : eight ? 8 : strcmp(form->name, "none") ? 16 : 32);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rounded_bits_are_read_as_written),
         cmocka_unit_test(test_backends),
         cmocka_unit_test(test_schemes),
         cmocka_unit_test(test_spellings),

@@ -134,7 +134,7 @@ static inline void write_tiny_file(const char *path, int what)
     alter_primitives(&g, what);
     if (dlx_xnnpack_lower(&plans[0], &pte.blobs, &pte.n_blobs, &arena, &g, NULL, &err) != DLX_OK)
         fail_msg("%s", err.message);
-    assert_int_equal(dlx_facts_write(&facts, &n_facts, &arena, &f, "none", false, "caller", &err), DLX_OK);
+    assert_int_equal(dlx_facts_write(&facts, &n_facts, &arena, &f, "none", "caller", &err), DLX_OK);
     memcpy(plans + 1, facts, n_facts * sizeof *facts);
     pte.n_plans = n_facts + 1;
     assert_int_equal(dlx_output_open(&out, path, &err), DLX_OK);
