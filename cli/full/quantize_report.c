@@ -156,7 +156,7 @@ const dlx_cli_command dlx_cli_quantize_report = {
              "being the layer's answers to calibration data in float32 and y' those that the form computes.",
     .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
                 "diffulex-edge quantize-report DIR --size 800M --output mix.json\0"
-                "diffulex-edge quantize-report DIR --size 800M --rounding gptq --output mix.json\0",
+                "diffulex-edge quantize-report DIR --size 1G --rounding gptq --output mix.json\0",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .least = 0,
