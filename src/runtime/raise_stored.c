@@ -23,18 +23,28 @@ static uint32_t widened(const dlx_graph *g, uint32_t v, dlx_dtype type)
     return known ? cast->in[0] : DLX_NONE;
 }
 
+/* The constant of n floats that v has as [n,1]; DLX_NONE: v is something else. */
+static uint32_t column(const dlx_graph *g, uint32_t v, int64_t n)
+{
+    const dlx_node *shaped = dlx_made_as(g, v, DLX_OP_RESHAPE);
+    const dlx_value *as = &g->values[v], *c = &g->values[shaped ? shaped->in[0] : v];
+    dlx_shape size = dlx_value_shape(c);
+    bool known = as->rank == 2 && as->dim[0] == n && as->dim[1] == 1 && c->kind == DLX_VALUE_CONST &&
+                 c->dtype == DLX_F32 && dlx_shape_elements(&size) == n && c->scales == DLX_NONE &&
+                 c->source.transform == DLX_CONST_PLAIN;
+    if (!known) return DLX_NONE;
+    return shaped ? shaped->in[0] : v;
+}
+
 /* float(int8 [n,k]) * floats [n,1] */
 static bool match_int8(const dlx_graph *g, uint32_t v, stored *s)
 {
     const dlx_node *product = dlx_made_as(g, v, DLX_OP_MUL);
     for (int k = 0; product && k < 2; k++) {
-        const dlx_value *f = &g->values[product->in[1 - k]];
         s->data = widened(g, product->in[k], DLX_I8);
-        s->scales = product->in[1 - k];
-        if (s->data != DLX_NONE && f->kind == DLX_VALUE_CONST && f->dtype == DLX_F32 && f->rank == 2 &&
-            f->dim[0] == g->values[s->data].dim[0] && f->dim[1] == 1 && f->scales == DLX_NONE &&
-            f->source.transform == DLX_CONST_PLAIN)
-            return true;
+        if (s->data == DLX_NONE) continue;
+        s->scales = column(g, product->in[1 - k], g->values[s->data].dim[0]);
+        if (s->scales != DLX_NONE) return true;
     }
     return false;
 }
@@ -60,13 +70,22 @@ static bool match_lookup(const dlx_graph *g, const dlx_node *n, stored *s)
     return n->op == DLX_OP_EMBEDDING && n->inputs == 2 && match_stored(g, n->in[0], s);
 }
 
-/* Weights of a linear layer: float16 as they are, int8 with their scales in a row. */
+/* The scales as [n], or as [n,1]. */
+static uint32_t scales_of(dlx_rewrite *r, const stored *s, int rank)
+{
+    dlx_value v = r->from->values[s->scales];
+    v.rank = (uint8_t)rank;
+    v.dim[0] = r->from->values[s->data].dim[0];
+    v.dim[1] = 1;
+    return dlx_graph_value(&r->to, &v);
+}
+
+/* Weights of a linear layer: float16 as they are, int8 with their scales. */
 static uint32_t weights_of(dlx_rewrite *r, const stored *s, dlx_error *err)
 {
     if (s->scales == DLX_NONE) return dlx_rewrite_value(r, s->data, err);
-    dlx_value scales = r->from->values[s->scales], rows = r->from->values[s->data];
-    scales.rank = 1;
-    rows.scales = dlx_graph_value(&r->to, &scales);
+    dlx_value rows = r->from->values[s->data];
+    rows.scales = scales_of(r, s, 1);
     uint32_t out = rows.scales == DLX_NONE ? DLX_NONE : dlx_graph_value(&r->to, &rows);
     if (out == DLX_NONE) dlx_fail(err, DLX_E_NOMEM, "out of memory preparing weights");
     return out;
@@ -81,8 +100,11 @@ static dlx_status make_linear(dlx_rewrite *r, const dlx_node *n, const stored *s
 static dlx_status make_lookup(dlx_rewrite *r, const dlx_node *n, const stored *s, dlx_error *err)
 {
     bool scaled = s->scales != DLX_NONE;
-    uint32_t in[3] = {dlx_rewrite_value(r, s->data, err), dlx_rewrite_value(r, n->in[1], err),
-                      dlx_rewrite_value(r, s->scales, err)};
+    uint32_t in[3] = {dlx_rewrite_value(r, s->data, err), dlx_rewrite_value(r, n->in[1], err)};
+    if (scaled) {
+        in[2] = scales_of(r, s, 2);
+        if (in[2] == DLX_NONE) return dlx_fail(err, DLX_E_NOMEM, "out of memory preparing a table");
+    }
     uint32_t rows = dlx_graph_node(&r->to, DLX_OP_EMBEDDING, in, scaled ? 3 : 2, NULL, n->layer, err);
     dlx_attr attr = {.f = {1.0f, 0.0f}};
     if (!scaled) rows = dlx_graph_node(&r->to, DLX_OP_CONVERT, &rows, 1, &attr, n->layer, err);
