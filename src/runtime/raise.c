@@ -271,6 +271,7 @@ dlx_status dlx_raise_attentions(dlx_graph *g, bool *any, dlx_error *err)
 dlx_status dlx_raise(dlx_graph *g, dlx_error *err)
 {
     dlx_graph_skip_copies(g);
+    DLX_TRY(dlx_raise_stored(g, err));
     DLX_TRY(dlx_raise_constants(g, err));
     for (size_t i = 0; i < g->n_nodes; i++)
         (void)(raise_rms_norm(g, i) || dlx_raise_rope(g, i) || raise_silu_mul(g, i) || raise_embedding(g, i) ||

@@ -26,7 +26,7 @@ dlx_status dlx_raise_sdpa(dlx_graph *g, dlx_error *err);
 /* Node i as the last one of a lookup in a table of 4-bit codes. */
 bool dlx_raise_int4_embedding(dlx_graph *g, size_t i);
 
-/* Node i as a bias behind a linear layer of float rows and int8 or bfloat16 weights, which files add for themselves. */
+/* Node i as a bias behind a linear layer of float rows and int8, float16 or bfloat16 weights, which files add for themselves. */
 bool dlx_raise_bias(dlx_graph *g, size_t i);
 
 /* Node i as the last one of a rotary embedding. */
@@ -38,6 +38,10 @@ dlx_status dlx_raise_attentions(dlx_graph *g, bool *any, dlx_error *err);
 
 /* The part of dlx_raise that comes first: constants in the form that fused operators want. */
 dlx_status dlx_raise_constants(dlx_graph *g, dlx_error *err);
+
+/* The part of dlx_raise, and of dlx_raise_decoder, that comes before that: products with float16 and int8 weights that
+ * the program widens in every call become linear layers over what is stored. */
+dlx_status dlx_raise_stored(dlx_graph *g, dlx_error *err);
 
 /*
  * Row demand: puts a ROW_SELECT in front of the row-wise operators that end in output `output`, so that only the rows

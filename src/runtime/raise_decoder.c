@@ -246,6 +246,7 @@ dlx_status dlx_raise_decoder(dlx_graph *g, bool *raised, dlx_error *err)
     *raised = false;
     if (!worth_trying(g)) return DLX_OK;
     dlx_graph_skip_copies(g);
+    DLX_TRY(dlx_raise_stored(g, err));
     DLX_TRY(raise_first(g, err));
     dlx_error local = {0};
     dlx_decoder d = {.r = {.from = g}, .old = g, .new_positions = DLX_NONE, .err = &local};

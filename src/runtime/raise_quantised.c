@@ -124,7 +124,7 @@ bool dlx_raise_bias(dlx_graph *g, size_t i)
             bias->dim[0] != g->values[n->in[1]].dim[0] || !dlx_single_use(g, add->in[k]))
             continue;
         dlx_linear_kind kind = dlx_linear_kind_of(g, &g->values[n->in[0]], &g->values[n->in[1]]);
-        if (kind != DLX_LINEAR_F32_QC8W && kind != DLX_LINEAR_F32_BF16W) continue;
+        if (kind != DLX_LINEAR_F32_QC8W && kind != DLX_LINEAR_F32_F16W && kind != DLX_LINEAR_F32_BF16W) continue;
         uint32_t in[3] = {n->in[0], n->in[1], add->in[1 - k]};
         dlx_raise_into(g, i, DLX_OP_LINEAR, in, 3, 0.0f);
         return true;
