@@ -26,7 +26,8 @@ dlx_status dlx_raise_sdpa(dlx_graph *g, dlx_error *err);
 /* Node i as the last one of a lookup in a table of 4-bit codes. */
 bool dlx_raise_int4_embedding(dlx_graph *g, size_t i);
 
-/* Node i as a bias behind a linear layer of float rows and int8, float16 or bfloat16 weights, which files add for themselves. */
+/* Node i as a bias behind a linear layer of float rows and int8, float16 or bfloat16 weights, which files add for
+ * themselves. */
 bool dlx_raise_bias(dlx_graph *g, size_t i);
 
 /* Node i as the last one of a rotary embedding. */
