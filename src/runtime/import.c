@@ -432,6 +432,11 @@ static dlx_status import_output(dlx_importer *im, uint32_t i, uint32_t *out)
             "method '%s' returns the text '%.120s', which is no tensor; a description of the file (inspect) "
             "has it",
             im->plan->name, v->u.s.text);
+    case DLX_EV_NULL:
+        return dlx_fail(im->err, DLX_E_UNSUPPORTED,
+                        "method '%s': output %u is nothing (None), as where a program keeps no cache: have the program "
+                        "return tensors only, or export the checkpoint again with 'diffulex-edge export'",
+                        im->plan->name, i);
     default: break;
     }
     return dlx_fail(im->err, DLX_E_UNSUPPORTED, "method '%s': output %u is neither a tensor nor a number",

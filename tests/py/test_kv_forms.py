@@ -266,7 +266,8 @@ for slots in (None, 32, {CONTEXT}):
 
 # ---- the six inputs in sessions --------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("name", ["six_inputs", "six_inputs_single_head", "six_inputs_portable"])
+@pytest.mark.parametrize("name", ["six_inputs", "six_inputs_single_head", "six_inputs_portable", "six_inputs_float16",
+                                  "six_inputs_int8"])
 def test_programs_of_the_originals_contract_run_in_sessions(name):
     """As PyTorch's exporter writes them: logits of the official runtime under right masks, in calls of a block and in one."""
     path = DATA / "foreign" / f"{name}.pte"
@@ -368,6 +369,44 @@ for family, model in models.items():
         assert relative(NativeSession(path).block_causal(ids, stock.rows), want) < 1e-5
         rows = diffulex_edge.Model(path).session().forward(ids, attn_block=stock.rows)
         assert relative(torch.from_numpy(numpy.array(rows)), want) < 1e-5
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="needs a checkout of the original system: set DIFFULEX_CHECKOUT to its folder")
+@pytest.mark.parametrize("quantization", ["fp16", "weight_only_int8"])
+@pytest.mark.parametrize("family", ["sdar", "dream", "fast_dllm_v2"])
+def test_quantised_files_that_the_original_exported_run_in_sessions(tmp_path, family, quantization):
+    """Its other int8 types write the same. Activations are floats in both, so logits agree as those of float32 files do."""
+    program = f"""
+import sys, torch
+sys.path.insert(0, {CHECKOUT!r})
+from diffulex_edge.model.dream_edge import DreamEdge, DreamEdgeConfig
+from diffulex_edge.model.sdar_edge import SDAREdge, SDAREdgeConfig
+from diffulex_edge.model import fast_dllm_v2_edge as fast
+from diffulex_edge.export import BackendType, DiffuLexExporter, ExportConfig, QuantizationType
+from pathlib import Path
+torch.manual_seed(0)
+sizes = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+             intermediate_size=48, max_position_embeddings=32)
+name = next(n for n in dir(fast) if n.endswith("EdgeConfig"))
+model = {{"sdar": lambda: SDAREdge(SDAREdgeConfig(**sizes)), "dream": lambda: DreamEdge(DreamEdgeConfig(**sizes)),
+          "fast_dllm_v2": lambda: getattr(fast, name[:-6])(getattr(fast, name)(**sizes, bd_size=8))}}[{family!r}]().eval()
+config = ExportConfig(output_path=Path({str(tmp_path / "x.pte")!r}), backend=BackendType("xnnpack"),
+                      quantization=QuantizationType({quantization!r}), memory_planning="linear_scan", max_seq_len=32)
+result = DiffuLexExporter(config).export(model, model.get_export_inputs(batch_size=1, seq_len=6))
+assert result.success, result.error_message
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    path = tmp_path / "x.pte"
+    stock = SixInputs(path)
+    ids = [(7 * i + 3) % 64 for i in range(24)]
+    want = stock.block_causal(ids, stock.rows)
+    assert relative(NativeSession(path).block_causal(ids, stock.rows), want) < 1e-5
+    shifted = family != "sdar"
+    answers = [decode(runner(path), ids[:6], 12, min(4, stock.rows), 63, shifted=shifted)
+               for runner in (SixInputs, NativeSession)]
+    assert answers[0] == answers[1]
 
 
 # ---- every scheme ----------------------------------------------------------------------------------------------------

@@ -375,6 +375,7 @@ static void refusals_name_what_is_missing(void **state)
         {"convolution", NULL, {"Conv2d", "no such operator", ""}},
         {"padding", NULL, {"StaticConstantPad", "no such operator", ""}},
         {"mlp_static_int8", NULL, {"FullyConnected", "static quantisation is not supported", "dynamically"}},
+        {"returns_none", NULL, {"output 1 is nothing", "return tensors only", "'diffulex-edge export'"}},
         {"two_methods", NULL, {"no method 'forward'", "'encode'", "'decode'"}},
         {"two_methods", "get_name", {"returns the text 'two'", "inspect", ""}},
     };

@@ -3,6 +3,7 @@
  * one fact changed stays as it is.
  */
 #include "foreign_graph.h"
+#include "graph/rewrite.h"
 #include "runtime/raise_decoder.h"
 
 enum { CACHE = 2, MASK, INSERT, KEEP };
@@ -153,6 +154,50 @@ static void the_head_mixes_rows(dlx_graph *g)
     find(g, DLX_OP_MEAN, 0)->attr.axis = 1;
 }
 
+/* The n-th product with the widened weights of a linear layer, [m,k] x [k,n]. */
+static dlx_node *product(dlx_graph *g, size_t nth)
+{
+    dlx_graph_skip_copies(g);
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == DLX_OP_BMM && g->values[g->nodes[i].out[0]].rank == 2 && nth-- == 0) return &g->nodes[i];
+    fail_msg("there is no such product");
+    return NULL;
+}
+
+/* A square matrix that is not turned: its columns are another layer's rows. */
+static void weights_are_not_turned(dlx_graph *g)
+{
+    for (size_t i = 0; i < 8; i++) {
+        dlx_node *n = product(g, i), *turn = made_by(g, n->in[1]);
+        const dlx_value *w = &g->values[turn->in[0]];
+        if (w->dim[0] != w->dim[1]) continue;
+        n->in[1] = turn->in[0];
+        return;
+    }
+    fail_msg("no weights are square");
+}
+
+static void weights_are_a_result(dlx_graph *g)
+{
+    dlx_node *turn = made_by(g, product(g, 0)->in[1]);
+    dlx_node *widened = made_by(g, turn->in[0]);
+    if (widened->op == DLX_OP_MUL) widened = made_by(g, widened->in[0]);
+    g->values[widened->in[0]].source.transform = DLX_CONST_ROUND; /* of other bytes than its own */
+}
+
+static void scales_are_added(dlx_graph *g)
+{
+    made_by(g, made_by(g, product(g, 0)->in[1])->in[0])->op = DLX_OP_ADD;
+}
+
+/* One number for all rows is no row of scales. */
+static void one_scale_is_for_all(dlx_graph *g)
+{
+    dlx_node *scaled = made_by(g, made_by(g, product(g, 0)->in[1])->in[0]);
+    dlx_node *column = made_by(g, scaled->in[1]);
+    g->values[column->in[0]].dim[0] = g->values[column->out[0]].dim[0] = 1;
+}
+
 static const struct {
     const char *program;
     void (*change)(dlx_graph *g);
@@ -182,6 +227,14 @@ static const struct {
     {"six_inputs_single_head", values_are_stored_as_keys, false},
     {"six_inputs_portable", the_mask_is_another_layers, false},
     {"six_inputs_portable", every_slot_stays, false},
+    {"six_inputs_float16", nothing, true},
+    {"six_inputs_float16", weights_are_not_turned, false},
+    {"six_inputs_float16", weights_are_a_result, false},
+    {"six_inputs_float16", no_mask_is_added, false},
+    {"six_inputs_int8", nothing, true},
+    {"six_inputs_int8", weights_are_a_result, false},
+    {"six_inputs_int8", scales_are_added, false},
+    {"six_inputs_int8", one_scale_is_for_all, false},
 };
 
 static void every_fact_is_compared(void **state)

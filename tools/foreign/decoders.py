@@ -276,6 +276,37 @@ class SixInputs(nn.Module):
         return self.head(self.norm(x)), updated
 
 
+class Stored(nn.Module):
+    """A linear layer, or a table, whose numbers are stored as float16 or as int8 rows with scales, and widened in every
+    call."""
+
+    def __init__(self, of, dtype):
+        super().__init__()
+        weight, self.table = of.weight.detach(), isinstance(of, nn.Embedding)
+        scale = None
+        if dtype is torch.int8:
+            scale = weight.abs().amax(1) / 127
+            weight = (weight / scale[:, None]).round()
+        self.register_buffer("scale", scale)
+        self.register_buffer("weight", weight.to(dtype))
+        self.register_buffer("bias", None if getattr(of, "bias", None) is None else of.bias.detach())
+
+    def forward(self, x):
+        w = self.weight.float()
+        if self.scale is not None:
+            w = w * self.scale.view(-1, 1)
+        return F.embedding(x, w) if self.table else F.linear(x, w, self.bias)
+
+
+def stored(module, dtype):
+    for name, child in module.named_children():
+        if isinstance(child, (nn.Linear, nn.Embedding)):
+            setattr(module, name, Stored(child, dtype))
+        else:
+            stored(child, dtype)
+    return module
+
+
 def six_inputs_calls(layers, kv, rows):
     """A block behind three slots that is stored, and one behind that block that is not."""
     out = []
@@ -303,6 +334,16 @@ def six_inputs_single_head():
 @program(lambda: six_inputs_calls(2, HEADS, 2), lowering="portable")
 def six_inputs_portable():
     return SixInputs(kv=HEADS)
+
+
+@program(lambda: six_inputs_calls(1, KV, 4))
+def six_inputs_float16():
+    return stored(SixInputs(layers=1, bias=True), torch.float16)
+
+
+@program(lambda: six_inputs_calls(1, KV, 4))
+def six_inputs_int8():
+    return stored(SixInputs(layers=1, bias=True), torch.int8)
 
 
 def llama(layers=2, custom=False, **settings):

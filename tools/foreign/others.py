@@ -37,6 +37,12 @@ def padding():
     return Function(lambda x: F.pad(x, (1, 2, 0, 1), value=3.0))
 
 
+@program(lambda: [floats((3, 4))], folder="others")
+def returns_none():
+    """Where a decoder keeps no cache, some return None in its place."""
+    return Function(lambda x: (x + 1, None))
+
+
 @program(lambda: [floats((3, 12))], folder="others", lowering="static")
 def mlp_static_int8():
     return mlp()
