@@ -2,9 +2,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,7 +15,7 @@
 #include "base/sizes.h"
 #include "format/safetensors.h"
 
-enum { ROWS_AT_ONCE = 256 };
+enum { ROWS_AT_ONCE = 256, MOST_TRIES = 100 };
 static const char states[] = "hidden.safetensors";
 
 /* ---- fingerprints ----------------------------------------------------------------------------------------------- */
@@ -78,6 +80,39 @@ static dlx_status each_file(const dlx_work *w, bool remove_it, dlx_error *err)
     return s;
 }
 
+/* Whether that is still the folder of this name: another run may have removed it when it was done. */
+static bool is_there(int fd, const char *folder)
+{
+    struct stat opened, named;
+    return fstat(fd, &opened) == 0 && stat(folder, &named) == 0 && opened.st_dev == named.st_dev &&
+           opened.st_ino == named.st_ino;
+}
+
+/* Makes the folder unless it is there, and keeps others out of it. */
+static dlx_status hold(dlx_work *w, dlx_error *err)
+{
+    for (int tries = 0; tries < MOST_TRIES; tries++) {
+        if (mkdir(w->folder, 0777) != 0 && errno != EEXIST)
+            return dlx_fail_errno(err, "make the work folder", w->folder);
+        int fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT) continue;
+        if (fd < 0) return dlx_fail_errno(err, "open the work folder", w->folder);
+        bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+        if (!taken && is_there(fd, w->folder)) {
+            w->held = fd + 1;
+            return DLX_OK;
+        }
+        close(fd);
+        if (taken)
+            return dlx_fail(
+                err, DLX_E_INVALID,
+                "another export or report is at work in '%s'; wait until it has ended, or name another work "
+                "folder",
+                w->folder);
+    }
+    return dlx_fail(err, DLX_E_IO, "the work folder '%s' is removed again and again by somebody else", w->folder);
+}
+
 /* ---- hidden states ---------------------------------------------------------------------------------------------- */
 
 /* The tensor's name says whose they are: "fingerprint.done". */
@@ -129,8 +164,7 @@ dlx_status dlx_work_open(dlx_work *out, const char *folder, uint64_t fingerprint
     saved s;
     *out = (dlx_work){.folder = strdup(folder), .fingerprint = fingerprint};
     if (!out->folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening the work folder '%s'", folder);
-    dlx_status status = DLX_OK;
-    if (mkdir(folder, 0777) != 0 && errno != EEXIST) status = dlx_fail_errno(err, "make the work folder", folder);
+    dlx_status status = hold(out, err);
     if (status == DLX_OK) status = each_file(out, false, err);
     if (status == DLX_OK && open_saved(&s, out)) {
         out->done = s.done;
@@ -144,6 +178,7 @@ dlx_status dlx_work_open(dlx_work *out, const char *folder, uint64_t fingerprint
 
 void dlx_work_close(dlx_work *w)
 {
+    if (w->held) close(w->held - 1);
     free(w->folder);
     *w = (dlx_work){.folder = NULL};
 }

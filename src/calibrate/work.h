@@ -14,12 +14,14 @@
 
 typedef struct dlx_work {
     char *folder; /* malloc'd */
+    int held;     /* descriptor of the folder, which is locked, plus 1; 0: none */
     uint64_t fingerprint;
     int32_t done; /* layers that need not be run again */
 } dlx_work;
 
 /* Makes the folder unless it is there. done: what an earlier run with this fingerprint left; 0 otherwise. A folder that
- * holds anything else than such files is DLX_E_INVALID: it is somebody's. */
+ * holds anything else than such files is DLX_E_INVALID: it is somebody's. So is one that is open already, here or in
+ * another process: results of two runs would be mixed. Where the file system knows no locks, nobody can tell. */
 dlx_status dlx_work_open(dlx_work *out, const char *folder, uint64_t fingerprint, dlx_error *err);
 void dlx_work_close(dlx_work *w); /* fine on zeros; what is in the folder stays */
 /* The folder and all in it go, when the result of the work is where it belongs. */

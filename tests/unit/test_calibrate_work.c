@@ -174,6 +174,35 @@ static void folders_of_others_are_left_alone(void **state)
     close_fixture(&f);
 }
 
+/* Results of two runs would be mixed: whoever comes second is told, and what the first has is left alone. */
+static void one_run_at_a_time(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_work first, second;
+    dlx_error problem;
+    char hidden[1024];
+    path_in(hidden, f.folder, "hidden.safetensors");
+    leave_behind(&f, 77);
+    CHECK(dlx_work_open(&first, f.folder, 77, err));
+    for (uint64_t print = 77; print < 79; print++) {
+        assert_int_equal(dlx_work_open(&second, f.folder, print, &problem), DLX_E_INVALID);
+        assert_non_null(strstr(problem.message, "another export or report is at work in '"));
+        assert_non_null(strstr(problem.message, f.folder));
+        assert_true(dlx_exists(hidden));
+    }
+    dlx_work_close(&first);
+    CHECK(dlx_work_open(&second, f.folder, 77, err));
+    assert_int_equal(second.done, 1);
+    CHECK(dlx_work_remove(&second, err));
+    CHECK(dlx_work_open(&first, f.folder, 77, err)); /* a new folder, though the old one is still held */
+    assert_int_equal(first.done, 0);
+    dlx_work_close(&second);
+    CHECK(dlx_work_remove(&first, err));
+    dlx_work_close(&first);
+    close_fixture(&f);
+}
+
 /* A checkpoint's folder, by mistake: its files stay, whatever they are called. */
 static void a_checkpoint_is_no_work_folder(void **state)
 {
@@ -226,9 +255,13 @@ static void fingerprints_tell_checkpoints_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interrupted_at_every_pass),      cmocka_unit_test(another_run_begins_anew),
-        cmocka_unit_test(what_is_damaged_is_made_anew),   cmocka_unit_test(folders_of_others_are_left_alone),
-        cmocka_unit_test(a_checkpoint_is_no_work_folder), cmocka_unit_test(fingerprints_tell_checkpoints_apart),
+        cmocka_unit_test(interrupted_at_every_pass),
+        cmocka_unit_test(another_run_begins_anew),
+        cmocka_unit_test(what_is_damaged_is_made_anew),
+        cmocka_unit_test(folders_of_others_are_left_alone),
+        cmocka_unit_test(one_run_at_a_time),
+        cmocka_unit_test(a_checkpoint_is_no_work_folder),
+        cmocka_unit_test(fingerprints_tell_checkpoints_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
