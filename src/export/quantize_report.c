@@ -16,14 +16,19 @@
 #include "calibrate/form_errors.h"
 #include "calibrate/samples_generate.h"
 #include "export/choices.h"
+#include "export/solve.h"
 #include "export/stages.h"
 #include "export/target.h"
 #include "export/tokenizer_folder.h"
+#include "format/json/json_file.h"
 #include "model/checkpoint.h"
 #include "solve/mix.h"
 
-enum { DEFAULT_SAMPLES = 64, VERSION = 1 /* of what is measured: folders of another one are begun anew */ };
-static const float damping = 0.01f;          /* as in an export */
+enum {
+    DEFAULT_SAMPLES = 64,
+    MOST_BYTES = 64 << 20,
+    VERSION = 1 /* of what is measured: folders of another one are begun anew */
+};
 static const char results[] = "report.json"; /* in the work folder */
 
 /* What a mix chooses from: a weight's forms, the first of those that store the same. */
@@ -87,23 +92,32 @@ static dlx_status take_samples(reporter *r, const dlx_layerwise_options *run, dl
 
 /* ---- the work folder -------------------------------------------------------------------------------------------- */
 
+/* The whole file: a value, and what comes behind it. */
+static dlx_status write_json(const reporter *r, dlx_output *out, const json_t *value, size_t flags, const char *end,
+                             dlx_error *err)
+{
+    char *text = json_dumps(value, flags);
+    if (!text) return no_memory(r, err);
+    dlx_status s = dlx_output_write(out, text, strlen(text), err);
+    if (s == DLX_OK) s = dlx_output_write(out, end, strlen(end), err);
+    free(text);
+    return s == DLX_OK ? dlx_output_commit(out, err) : s;
+}
+
 /* What was measured so far. */
 static dlx_status save(void *ctx, int32_t done, dlx_error *err)
 {
     const reporter *r = ctx;
-    char *path, *text;
+    char *path;
     dlx_output out;
     (void)done;
     if (!r->work.folder) return DLX_OK;
     DLX_TRY(dlx_work_path(&r->work, results, &path, err));
-    text = json_dumps(r->tensors, JSON_COMPACT);
-    dlx_status s = text ? dlx_output_open(&out, path, err) : no_memory(r, err);
+    dlx_status s = dlx_output_open(&out, path, err);
     if (s == DLX_OK) {
-        s = dlx_output_write(&out, text, strlen(text), err);
-        if (s == DLX_OK) s = dlx_output_commit(&out, err);
+        s = write_json(r, &out, r->tensors, JSON_COMPACT, "", err);
         dlx_output_close(&out);
     }
-    free(text);
     free(path);
     return s;
 }
@@ -115,7 +129,8 @@ static dlx_status go_on(reporter *r, dlx_error *err)
     char *path;
     if (!wanted) return DLX_OK;
     DLX_TRY(dlx_work_path(&r->work, results, &path, err));
-    json_t *before = json_load_file(path, 0, NULL);
+    json_t *before = NULL;
+    (void)dlx_json_load(&before, path, MOST_BYTES, NULL);
     bool ok = json_array_size(before) >= wanted;
     free(path);
     for (size_t i = 0; ok && i < wanted; i++) ok = !json_array_append(r->tensors, json_array_get(before, i));
@@ -229,16 +244,6 @@ static dlx_status choose(reporter *r, size_t *picked, dlx_mix_total *total, dlx_
     return s;
 }
 
-static dlx_status write_recipe(reporter *r, const json_t *recipe, dlx_error *err)
-{
-    char *text = json_dumps(recipe, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    if (!text) return no_memory(r, err);
-    dlx_status s = dlx_output_write(&r->output, text, strlen(text), err);
-    if (s == DLX_OK) s = dlx_output_write(&r->output, "\n", 1, err);
-    free(text);
-    return s == DLX_OK ? dlx_output_commit(&r->output, err) : s;
-}
-
 static dlx_status mix(reporter *r, dlx_error *err)
 {
     dlx_mix_total total;
@@ -252,7 +257,8 @@ static dlx_status mix(reporter *r, dlx_error *err)
     json_t *entry = json_pack("{s:I, s:f, s:O}", "bytes", (json_int_t)total.bytes, "error", total.error / (double)r->n,
                               "recipe", recipe);
     if (!recipe || !entry || json_object_set_new(r->root, "mix", entry)) s = no_memory(r, err);
-    if (s == DLX_OK && r->o.recipe_path) s = write_recipe(r, recipe, err);
+    if (s == DLX_OK && r->o.recipe_path)
+        s = write_json(r, &r->output, recipe, JSON_INDENT(2) | JSON_PRESERVE_ORDER, "\n", err);
     json_decref(recipe);
     return s;
 }
@@ -277,7 +283,7 @@ static dlx_status measure(reporter *r, dlx_error *err)
     const dlx_form_errors_options o = {.clip = r->rounding->clips,
                                        .scale_inputs = r->rounding->scales,
                                        .solve = r->rounding->solves,
-                                       .damping = damping,
+                                       .damping = DLX_EXPORT_DAMPING,
                                        .weight = take_weight,
                                        .layer = save,
                                        .ctx = r};

@@ -6,8 +6,7 @@
 
 #include "graph/linear_kinds.h"
 
-enum { VERSION = 2 };               /* of this code: folders of another one are begun anew */
-static const float damping = 0.01f; /* as in the published code of GPTQ */
+enum { VERSION = 2 }; /* of this code: folders of another one are begun anew */
 
 /* ---- what is asked for ------------------------------------------------------------------------------------------ */
 
@@ -120,7 +119,7 @@ static dlx_status solve(dlx_export_work *out, dlx_graph *g, weights *w, const dl
                                    .grid_ctx = w,
                                    .scale_inputs = rounding->scales,
                                    .round_only = !rounding->solves,
-                                   .factor = {.damping = damping},
+                                   .factor = {.damping = DLX_EXPORT_DAMPING},
                                    .clip = DLX_CLIP_MSE};
     int32_t layers = c->c->shape.layers;
     uint64_t runs = 1 + (uint64_t)rounding->scales + (uint64_t)rounding->solves, rows = c->samples.rows * runs;

@@ -11,6 +11,8 @@
 #include "export/choices.h"
 #include "quant/recipe.h"
 
+#define DLX_EXPORT_DAMPING 0.01f /* as in the published code of GPTQ */
+
 /* The rounding that the options ask for. DLX_E_INVALID for a word that is none, for calibration that nothing uses, and
  * for scaled inputs of weights whose ranges are of inputs as they are. `measures`: ranges are measured on it. */
 dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_options *options, const dlx_recipe *recipe,

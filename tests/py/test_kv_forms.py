@@ -237,6 +237,14 @@ def test_the_originals_way_to_decode_gives_the_tokens_of_exact_logits(pte, model
         assert len(exact) == len(prompt) + 14 and facts.mask_id not in exact[len(prompt):]
 
 
+def without_ours(program):
+    """Runs it where our package is not found."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
+
+
 @pytest.mark.skipif(not CHECKOUT, reason="needs a checkout of the original system: set DIFFULEX_CHECKOUT to its folder")
 @pytest.mark.parametrize("model", MODELS)
 def test_the_originals_engine_decodes_the_tokens_of_exact_logits(pte, model):
@@ -253,9 +261,7 @@ for slots in (None, 32, {CONTEXT}):
                                        temperature=0.0)
     print(engine.generate([5, 7, 9, 11, 13, 15], config))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = without_ours(program)
     got = [json.loads(line) for line in done.stdout.strip().splitlines()[-3:]]
     facts = diffulex_edge.Model(pte(model, "caller")).facts
     shifted = model in ("dream-tiny", "fast_dllm_v2-tiny")
@@ -335,32 +341,37 @@ def test_memory_of_a_session_is_that_of_layout_a(pte):
     assert stated[0]["kv_cache"] == stated[1]["kv_cache"] and stated[0]["packed"] == stated[1]["packed"]
 
 
-@pytest.mark.skipif(not CHECKOUT, reason="needs a checkout of the original system: set DIFFULEX_CHECKOUT to its folder")
-def test_files_that_the_original_exported_run_in_sessions(tmp_path):
-    program = f"""
+def in_the_original(program):
+    """Runs it with the original's package, where models = {family: function that makes a small one}."""
+    prelude = f"""
 import sys, torch
 sys.path.insert(0, {CHECKOUT!r})
 from diffulex_edge.model.dream_edge import DreamEdge, DreamEdgeConfig
 from diffulex_edge.model.sdar_edge import SDAREdge, SDAREdgeConfig
 from diffulex_edge.model import fast_dllm_v2_edge as fast
-from diffulex_edge.backends.base import BackendConfig
-from diffulex_edge.backends.xnnpack_backend import XNNPACKBackend
 torch.manual_seed(0)
 sizes = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
              intermediate_size=48, max_position_embeddings=32)
 name = next(n for n in dir(fast) if n.endswith("EdgeConfig"))
-models = {{"sdar": SDAREdge(SDAREdgeConfig(**sizes)), "dream": DreamEdge(DreamEdgeConfig(**sizes)),
-           "fast_dllm_v2": getattr(fast, name[:-6])(getattr(fast, name)(**sizes, bd_size=8))}}
-for family, model in models.items():
+models = {{"sdar": lambda: SDAREdge(SDAREdgeConfig(**sizes)), "dream": lambda: DreamEdge(DreamEdgeConfig(**sizes)),
+           "fast_dllm_v2": lambda: getattr(fast, name[:-6])(getattr(fast, name)(**sizes, bd_size=8))}}
+"""
+    without_ours(prelude + program)
+
+
+@pytest.mark.skipif(not CHECKOUT, reason="needs a checkout of the original system: set DIFFULEX_CHECKOUT to its folder")
+def test_files_that_the_original_exported_run_in_sessions(tmp_path):
+    in_the_original(f"""
+from diffulex_edge.backends.base import BackendConfig
+from diffulex_edge.backends.xnnpack_backend import XNNPACKBackend
+for family, make in models.items():
+    model = make()
     # The default planner fails with current packages.
     backend = XNNPACKBackend(BackendConfig(memory_planning="linear_scan"))
     result = backend.export(model.eval(), model.get_export_inputs(batch_size=1, seq_len=6))
     assert result.success, result.error_message
     open({str(tmp_path)!r} + f"/{{family}}.pte", "wb").write(result.buffer)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
-    assert done.returncode == 0, done.stderr[-2000:]
+""")
     for family in ("sdar", "dream", "fast_dllm_v2"):
         path = tmp_path / f"{family}.pte"
         stock = SixInputs(path)
@@ -376,28 +387,15 @@ for family, model in models.items():
 @pytest.mark.parametrize("family", ["sdar", "dream", "fast_dllm_v2"])
 def test_quantised_files_that_the_original_exported_run_in_sessions(tmp_path, family, quantization):
     """Its other int8 types write the same. Activations are floats in both, so logits agree as those of float32 files do."""
-    program = f"""
-import sys, torch
-sys.path.insert(0, {CHECKOUT!r})
-from diffulex_edge.model.dream_edge import DreamEdge, DreamEdgeConfig
-from diffulex_edge.model.sdar_edge import SDAREdge, SDAREdgeConfig
-from diffulex_edge.model import fast_dllm_v2_edge as fast
+    in_the_original(f"""
 from diffulex_edge.export import BackendType, DiffuLexExporter, ExportConfig, QuantizationType
 from pathlib import Path
-torch.manual_seed(0)
-sizes = dict(vocab_size=64, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
-             intermediate_size=48, max_position_embeddings=32)
-name = next(n for n in dir(fast) if n.endswith("EdgeConfig"))
-model = {{"sdar": lambda: SDAREdge(SDAREdgeConfig(**sizes)), "dream": lambda: DreamEdge(DreamEdgeConfig(**sizes)),
-          "fast_dllm_v2": lambda: getattr(fast, name[:-6])(getattr(fast, name)(**sizes, bd_size=8))}}[{family!r}]().eval()
 config = ExportConfig(output_path=Path({str(tmp_path / "x.pte")!r}), backend=BackendType("xnnpack"),
                       quantization=QuantizationType({quantization!r}), memory_planning="linear_scan", max_seq_len=32)
+model = models[{family!r}]().eval()
 result = DiffuLexExporter(config).export(model, model.get_export_inputs(batch_size=1, seq_len=6))
 assert result.success, result.error_message
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
-    assert done.returncode == 0, done.stderr[-2000:]
+""")
     path = tmp_path / "x.pte"
     stock = SixInputs(path)
     ids = [(7 * i + 3) % 64 for i in range(24)]

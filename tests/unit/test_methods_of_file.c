@@ -4,23 +4,8 @@
  */
 #include "fail_fixture.h"
 #include "format/pte.h"
+#include "shared_folder.h"
 #include "whole_file.h"
-
-static copy folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = new_folder();
-    return 0;
-}
-
-static int remove_it(void **state)
-{
-    (void)state;
-    remove_copy(&folder);
-    return 0;
-}
 
 /* An export of `family`, [n] further methods. */
 static dlx_status try_export(const char *name, const char *family, const char *kv, bool int8, int32_t max_rows,

@@ -12,23 +12,8 @@
 #include "format/keys.h"
 #include "format/pte.h"
 #include "format/xnnpack.h"
+#include "shared_folder.h"
 #include "whole_file.h"
-
-static copy folder;
-
-static int make_folder(void **state)
-{
-    (void)state;
-    folder = new_folder();
-    return 0;
-}
-
-static int remove_it(void **state)
-{
-    (void)state;
-    remove_copy(&folder);
-    return 0;
-}
 
 /* ---- the rule ---------------------------------------------------------------------------------------------------- */
 
