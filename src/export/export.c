@@ -298,10 +298,11 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
                     ranges ? "; ranges are in " : "", ranges ? ranges : "");
 }
 
-static dlx_status stream_blob(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err)
+static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
 {
     blob_sink sink = {.x = ctx, .out = out};
-    return dlx_const_stream(blob->user, sink.x->pool, write_chunk, &sink, err);
+    (void)size;
+    return dlx_const_stream(user, sink.x->pool, write_chunk, &sink, err);
 }
 
 /* The outputs, before anything is read. Ranges are written on their way and the program at the end, so they are no one
@@ -328,7 +329,7 @@ static dlx_status write_program(exporter *x, dlx_error *err)
     DLX_TRY(assemble(x, 0, err));
     count_blobs(x);
     x->output.digest = &x->digest;
-    DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_blob, x, err));
+    DLX_TRY(dlx_pte_write(&x->pte, &x->output, stream_constant, x, err));
     dlx_pte written = x->pte;
     DLX_TRY(assemble(x, dlx_digest_end(&x->digest), err));
     return dlx_pte_rewrite(&x->pte, &written, &x->output, err);

@@ -108,9 +108,18 @@ typedef struct dlx_pte_operator {
     const char *name, *overload; /* "aten::embedding", "out" */
 } dlx_pte_operator;
 
+/* An option of a delegate, for its runtime. */
+typedef struct dlx_pte_spec {
+    const char *key;
+    const void *value; /* [size] */
+    uint32_t size;
+} dlx_pte_spec;
+
 typedef struct dlx_pte_delegate {
     const char *id; /* "XnnpackBackend" */
     int32_t blob;
+    const dlx_pte_spec *specs; /* [n_specs] */
+    uint32_t n_specs;
 } dlx_pte_delegate;
 
 typedef struct dlx_pte_plan {
@@ -136,15 +145,24 @@ typedef enum dlx_blob_kind {
     DLX_BLOB_NAMED,    /* named data, a segment of its own */
 } dlx_blob_kind;
 
+/* Bytes that stand behind each other in a blob: `data`, or NULL to have them streamed for `user`. */
+typedef struct dlx_pte_piece {
+    const void *data;
+    const void *user;
+    uint64_t size;
+} dlx_pte_piece;
+
 typedef struct dlx_pte_blob {
     dlx_blob_kind kind;
     const char *key; /* NAMED only */
     uint64_t size;
     const void *data; /* read: the bytes, or NULL when they are still in `file`. write: or NULL to have them streamed */
-    const dlx_file *file; /* read: where the bytes are, at `offset` */
-    const void *user;     /* write: for the stream callback */
-    int32_t alias_of;     /* write, NAMED only: index of a CONSTANT blob whose bytes this key shares, else -1 */
-    uint64_t offset;      /* absolute offset in the file (read: filled in; write: filled in by dlx_pte_write) */
+    const dlx_file *file;        /* read: where the bytes are, at `offset` */
+    const void *user;            /* write: for the stream callback */
+    const dlx_pte_piece *pieces; /* write: [n_pieces] in place of data and user, `size` bytes together; or NULL */
+    uint32_t n_pieces;
+    int32_t alias_of; /* write, NAMED only: index of a CONSTANT blob whose bytes this key shares, else -1 */
+    uint64_t offset;  /* absolute offset in the file (read: filled in; write: filled in by dlx_pte_write) */
 } dlx_pte_blob;
 
 typedef struct dlx_pte {
@@ -172,8 +190,8 @@ const dlx_evalue *dlx_pte_constant(const dlx_pte *pte, const char *name, uint32_
 /* Int / Bool (as 0, 1) output 0 of a constant method, or dflt. */
 int64_t dlx_pte_constant_int(const dlx_pte *pte, const char *name, int64_t dflt);
 
-/* Writes exactly blob->size bytes of a blob whose data is NULL. */
-typedef dlx_status (*dlx_pte_stream_fn)(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err);
+/* Writes exactly `size` bytes for the `user` of a blob or piece whose data is NULL. */
+typedef dlx_status (*dlx_pte_stream_fn)(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err);
 
 /* Lays out and writes the file (identifier ET12, extended header, segments aligned to 128, constants to 16, version 0,
  * as ExecuTorch's own exporter). Blobs are written in the order of the array; constants must come first. The caller

@@ -348,10 +348,27 @@ static dlx_status read_operators(reader *r, dlx_fb t, dlx_pte_plan *plan)
     return r->buffer.status;
 }
 
+static dlx_status read_specs(reader *r, dlx_fb t, dlx_pte_delegate *delegate)
+{
+    dlx_fb_vector v = dlx_fb_vec(t, DELEGATE_SPECS, 4);
+    dlx_pte_spec *specs = take(r, v.count, sizeof *specs);
+    for (uint32_t i = 0; specs && i < v.count; i++) {
+        dlx_fb spec = dlx_fb_vec_table(v, i);
+        dlx_fb_vector value = dlx_fb_vec(spec, SPEC_VALUE, 1);
+        specs[i] = (dlx_pte_spec){
+            .key = dlx_fb_string(spec, SPEC_KEY, NULL), .value = r->buffer.data + value.start, .size = value.count};
+        if (r->buffer.status != DLX_OK) return r->buffer.status;
+    }
+    delegate->specs = specs;
+    delegate->n_specs = specs ? v.count : 0;
+    return r->buffer.status;
+}
+
 static dlx_status read_delegate(reader *r, dlx_fb t, dlx_pte_delegate *delegate)
 {
     uint64_t offset = 0, size = 0;
     delegate->id = dlx_fb_string(t, DELEGATE_ID, NULL);
+    DLX_TRY(read_specs(r, t, delegate));
     dlx_fb reference = dlx_fb_table(t, DELEGATE_PROCESSED);
     int location = dlx_fb_i8(reference, REFERENCE_LOCATION, PTE_INLINE);
     uint32_t index = dlx_fb_u32(reference, REFERENCE_INDEX, 0);

@@ -70,6 +70,7 @@ enum { MOVE_FROM, MOVE_TO };
 enum { JUMP_CONDITION, JUMP_TARGET };
 enum { FREE_VALUE };
 enum { DELEGATE_ID, DELEGATE_PROCESSED, DELEGATE_SPECS };
+enum { SPEC_KEY, SPEC_VALUE }; /* CompileSpec */
 enum { REFERENCE_LOCATION, REFERENCE_INDEX };
 enum { BUFFER_BYTES }; /* Buffer, BackendDelegateInlineData */
 enum { SEGMENT_OFFSET, SEGMENT_SIZE };

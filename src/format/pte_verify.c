@@ -150,6 +150,10 @@ static dlx_status verify_tables(const dlx_pte *pte, const dlx_pte_plan *plan, dl
     for (uint32_t i = 0; i < plan->n_delegates; i++) {
         const dlx_pte_delegate *d = &plan->delegates[i];
         if (!d->id || !d->id[0]) return dlx_fail(err, DLX_E_FORMAT, "delegate %u has no backend name", i);
+        for (uint32_t k = 0; k < d->n_specs; k++)
+            if (!d->specs[k].key || (d->specs[k].size && !d->specs[k].value))
+                return dlx_fail(err, DLX_E_FORMAT, "option %u of delegate %u ('%s') has no name or no value", k, i,
+                                d->id);
         if (d->blob < 0 || (uint32_t)d->blob >= pte->n_blobs || pte->blobs[d->blob].kind != DLX_BLOB_DELEGATE)
             return dlx_fail(err, DLX_E_FORMAT, "delegate %u ('%s') has no payload", i, d->id);
     }

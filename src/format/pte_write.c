@@ -40,6 +40,11 @@ static dlx_status check_blobs(writer *w, dlx_error *err)
             return dlx_fail(err, DLX_E_UNSUPPORTED, "blob %u is an initial value; files are written without them", i);
         if (b->kind == DLX_BLOB_CONSTANT)
             return dlx_fail(err, DLX_E_INTERNAL, "blob %u is a constant behind other blobs; constants come first", i);
+        uint64_t pieces = 0;
+        for (uint32_t k = 0; b->pieces && k < b->n_pieces; k++) pieces += b->pieces[k].size;
+        if (b->pieces && pieces != b->size)
+            return dlx_fail(err, DLX_E_INTERNAL, "the pieces of blob %u have %llu bytes; %llu were announced", i,
+                            (unsigned long long)pieces, (unsigned long long)b->size);
         if (b->kind != DLX_BLOB_NAMED || b->alias_of < 0) continue;
         if ((uint32_t)b->alias_of >= w->n_constants || b->size > pte->blobs[b->alias_of].size)
             return dlx_fail(err, DLX_E_INTERNAL,
@@ -200,6 +205,16 @@ static void put_strings(writer *w, dlx_fbw_ref from, const char *first, const ch
     dlx_fbw_string(&w->fb, table.ref[1], second);
 }
 
+static void put_spec(writer *w, dlx_fbw_ref from, const dlx_pte_spec *spec)
+{
+    dlx_fbw_table table = {0};
+    dlx_fbw_set_ref(&table, SPEC_KEY);
+    dlx_fbw_set_ref(&table, SPEC_VALUE);
+    dlx_fbw_put(&w->fb, from, &table);
+    dlx_fbw_string(&w->fb, table.ref[SPEC_KEY], spec->key);
+    put_vector(w, table.ref[SPEC_VALUE], spec->value, spec->size, 1);
+}
+
 static void put_delegate(writer *w, dlx_fbw_ref from, const dlx_pte_delegate *delegate)
 {
     dlx_fbw_table table = {0}, reference = {0};
@@ -211,7 +226,8 @@ static void put_delegate(writer *w, dlx_fbw_ref from, const dlx_pte_delegate *de
     dlx_fbw_set(&reference, REFERENCE_LOCATION, 1, PTE_SEGMENT);
     dlx_fbw_set(&reference, REFERENCE_INDEX, 4, blob_segment(w, (uint32_t)delegate->blob));
     dlx_fbw_put(&w->fb, table.ref[DELEGATE_PROCESSED], &reference);
-    dlx_fbw_vector(&w->fb, table.ref[DELEGATE_SPECS], 0);
+    dlx_fbw_ref specs = dlx_fbw_vector(&w->fb, table.ref[DELEGATE_SPECS], delegate->n_specs);
+    for (uint32_t i = 0; i < delegate->n_specs; i++) put_spec(w, dlx_fbw_item(specs, i), &delegate->specs[i]);
 }
 
 static void put_plan(writer *w, dlx_fbw_ref from, const dlx_pte_plan *plan)
@@ -327,20 +343,36 @@ static dlx_status build(writer *w, dlx_error *err)
 
 /* ---- file ---- */
 
-static dlx_status write_blob(const dlx_pte_blob *b, dlx_output *out, dlx_pte_stream_fn stream, void *ctx,
-                             dlx_error *err)
+/* What a blob without pieces is: one. */
+static dlx_pte_piece only_piece(const dlx_pte_blob *b)
 {
-    DLX_TRY(dlx_output_pad_to(out, b->offset, err));
-    if (b->size == 0) return DLX_OK;
-    if (b->data) return dlx_output_write(out, b->data, (size_t)b->size, err);
+    return (dlx_pte_piece){.data = b->data, .user = b->user, .size = b->size};
+}
+
+static dlx_status write_piece(const dlx_pte_piece *p, const dlx_pte_blob *b, dlx_output *out, dlx_pte_stream_fn stream,
+                              void *ctx, dlx_error *err)
+{
+    uint64_t begin = out->position;
+    if (p->size == 0) return DLX_OK;
+    if (p->data) return dlx_output_write(out, p->data, (size_t)p->size, err);
     if (!stream) return dlx_fail(err, DLX_E_INTERNAL, "a blob of %llu bytes has no data", (unsigned long long)b->size);
-    DLX_TRY(stream(ctx, b, out, err));
-    if (out->position - b->offset == b->size) return DLX_OK;
+    DLX_TRY(stream(ctx, p->user, p->size, out, err));
+    if (out->position - begin == p->size) return DLX_OK;
     return dlx_fail(err, DLX_E_INTERNAL, "%s '%s' gave %llu bytes; %llu were announced",
                     b->kind == DLX_BLOB_NAMED      ? "named data"
                     : b->kind == DLX_BLOB_CONSTANT ? "a constant"
                                                    : "a delegate",
-                    b->key ? b->key : "", (unsigned long long)(out->position - b->offset), (unsigned long long)b->size);
+                    b->key ? b->key : "", (unsigned long long)(out->position - begin), (unsigned long long)p->size);
+}
+
+static dlx_status write_blob(const dlx_pte_blob *b, dlx_output *out, dlx_pte_stream_fn stream, void *ctx,
+                             dlx_error *err)
+{
+    const dlx_pte_piece whole = only_piece(b), *pieces = b->pieces ? b->pieces : &whole;
+    uint32_t n = b->pieces ? b->n_pieces : 1;
+    DLX_TRY(dlx_output_pad_to(out, b->offset, err));
+    for (uint32_t i = 0; i < n; i++) DLX_TRY(write_piece(&pieces[i], b, out, stream, ctx, err));
+    return DLX_OK;
 }
 
 static dlx_status write_file(writer *w, dlx_output *out, dlx_pte_stream_fn stream, void *ctx, dlx_error *err)
@@ -367,7 +399,10 @@ static dlx_status rewrite_file(writer *w, const dlx_pte *written, dlx_output *ou
     DLX_TRY(dlx_output_rewrite(out, 0, w->fb.data, w->fb.size, err));
     for (uint32_t i = 0; i < w->pte->n_blobs; i++) {
         const dlx_pte_blob *b = &w->pte->blobs[i];
-        if (b->data && !is_alias(b)) DLX_TRY(dlx_output_rewrite(out, b->offset, b->data, (size_t)b->size, err));
+        const dlx_pte_piece whole = only_piece(b), *pieces = b->pieces ? b->pieces : &whole;
+        uint64_t at = b->offset;
+        for (uint32_t k = 0; k < (b->pieces ? b->n_pieces : 1) && !is_alias(b); at += pieces[k++].size)
+            if (pieces[k].data) DLX_TRY(dlx_output_rewrite(out, at, pieces[k].data, (size_t)pieces[k].size, err));
     }
     return DLX_OK;
 }

@@ -7,7 +7,7 @@ target_link_libraries(dlx_pte_sample PUBLIC dlx_flags dlx_format_archive PkgConf
 dlx_unit_test(test_flatbuffer MODULES base LIBS dlx_format_archive)
 dlx_unit_test(test_pte MODULES base LIBS dlx_pte_sample)
 dlx_unit_test(test_pte_initial MODULES base LIBS dlx_pte_sample)
-dlx_unit_test(test_pte_rewrite MODULES base LIBS dlx_pte_sample)
+dlx_unit_test(test_pte_write MODULES base LIBS dlx_pte_sample)
 dlx_unit_test(test_xnnpack MODULES base LIBS dlx_pte_sample)
 
 # Writes the program that tests/py/test_format_official.py loads.

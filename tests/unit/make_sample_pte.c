@@ -128,7 +128,7 @@ static dlx_status write_program(dlx_output *out, const void *payload, size_t pay
                          outputs[] = {A, L};
     static const int64_t arenas[] = {0, T * K * 4 + 64};
     static const dlx_pte_operator embedding = {"aten::embedding", "out"};
-    static const dlx_pte_delegate delegate = {"XnnpackBackend", 1};
+    static const dlx_pte_delegate delegate = {.id = "XnnpackBackend", .blob = 1};
     const dlx_instruction instructions[] = {
         {.kind = DLX_INS_KERNEL, .index = 0, .n_args = 7, .args = gather},
         {.kind = DLX_INS_DELEGATE, .index = 0, .n_args = 3, .args = call},

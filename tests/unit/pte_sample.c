@@ -103,8 +103,10 @@ void pte_sample_make(pte_sample *s)
     make_instructions(s);
     s->operators[0] = (dlx_pte_operator){"aten::_local_scalar_dense", ""};
     s->operators[1] = (dlx_pte_operator){"aten::add", "out"};
-    s->delegates[0] = (dlx_pte_delegate){"XnnpackBackend", B_FIRST};
-    s->delegates[1] = (dlx_pte_delegate){"OtherBackend", B_SECOND};
+    s->delegates[0] = (dlx_pte_delegate){.id = "XnnpackBackend", .blob = B_FIRST};
+    s->specs[0] = (dlx_pte_spec){"compute_units", "all", 3};
+    s->specs[1] = (dlx_pte_spec){.key = "nothing"};
+    s->delegates[1] = (dlx_pte_delegate){.id = "OtherBackend", .blob = B_SECOND, .specs = s->specs, .n_specs = 2};
     s->number = (dlx_evalue){.kind = DLX_EV_INT, .u.i = (int64_t)1 << 40};
     s->plans[0] = (dlx_pte_plan){.name = "forward",
                                  .values = s->values,
@@ -173,6 +175,15 @@ static void walk_value(const dlx_pte *pte, const dlx_pte_plan *plan, const dlx_e
     if (t->memory_id) assert_true(t->memory_offset + t->bytes <= (uint64_t)plan->buffer_sizes[t->memory_id]);
 }
 
+static void walk_delegate(const dlx_pte *pte, const dlx_pte_delegate *d)
+{
+    assert_int_equal(pte->blobs[d->blob].kind, DLX_BLOB_DELEGATE);
+    for (uint32_t i = 0; i < d->n_specs; i++) {
+        (void)strlen(d->specs[i].key);
+        touch(d->specs[i].value, d->specs[i].size);
+    }
+}
+
 void pte_sample_walk(const dlx_pte *pte)
 {
     for (uint32_t p = 0; p < pte->n_plans; p++) {
@@ -181,8 +192,7 @@ void pte_sample_walk(const dlx_pte *pte)
         for (uint32_t i = 0; i < plan->n_values; i++) walk_value(pte, plan, &plan->values[i]);
         for (uint32_t i = 0; i < plan->n_inputs; i++) touch(&plan->values[plan->inputs[i]], sizeof *plan->values);
         for (uint32_t i = 0; i < plan->n_outputs; i++) touch(&plan->values[plan->outputs[i]], sizeof *plan->values);
-        for (uint32_t i = 0; i < plan->n_delegates; i++)
-            assert_int_equal(pte->blobs[plan->delegates[i].blob].kind, DLX_BLOB_DELEGATE);
+        for (uint32_t i = 0; i < plan->n_delegates; i++) walk_delegate(pte, &plan->delegates[i]);
         for (uint32_t i = 0; i < plan->n_instructions; i++) {
             const dlx_instruction *ins = &plan->instructions[i];
             if (ins->kind == DLX_INS_KERNEL) (void)strlen(plan->operators[ins->index].name);
@@ -201,4 +211,15 @@ const void *pte_sample_named(void *ctx, const char *key, uint64_t *size)
     const dlx_pte_blob *b = dlx_pte_find_named(ctx, key);
     *size = b ? b->size : 0;
     return b ? b->data : NULL;
+}
+
+void pte_sample_same_specs(const dlx_pte_delegate *a, const dlx_pte_delegate *b)
+{
+    assert_int_equal(a->n_specs, b->n_specs);
+    for (uint32_t i = 0; i < a->n_specs; i++) {
+        const dlx_pte_spec *s = &a->specs[i], *t = &b->specs[i];
+        assert_string_equal(s->key, t->key);
+        assert_int_equal(s->size, t->size);
+        if (s->size) assert_memory_equal(s->value, t->value, s->size);
+    }
 }

@@ -43,6 +43,7 @@ typedef struct pte_sample {
     dlx_instruction instructions[I_COUNT];
     dlx_pte_operator operators[2];
     dlx_pte_delegate delegates[2];
+    dlx_pte_spec specs[2];
     int64_t sizes[3];
     int64_t ints[2], bools[3], tensors[2], optional[3];
     double doubles[2];
@@ -61,5 +62,8 @@ void pte_sample_walk(const dlx_pte *pte);
 
 /* A dlx_xnn_named_fn over a program: ctx is the dlx_pte. */
 const void *pte_sample_named(void *ctx, const char *key, uint64_t *size);
+
+/* That two delegates have the same options. */
+void pte_sample_same_specs(const dlx_pte_delegate *a, const dlx_pte_delegate *b);
 
 #endif

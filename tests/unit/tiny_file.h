@@ -18,11 +18,11 @@
 
 enum { MAX_ROWS = TINY_ROWS, CONTEXT = TINY_CONTEXT };
 
-static inline dlx_status stream_plain(void *ctx, const dlx_pte_blob *blob, dlx_output *out, dlx_error *err)
+static inline dlx_status stream_plain(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
 {
-    const dlx_value *v = blob->user;
+    const dlx_value *v = user;
     (void)ctx;
-    return dlx_output_write(out, v->source.data, (size_t)blob->size, err);
+    return dlx_output_write(out, v->source.data, (size_t)size, err);
 }
 
 /* What a file is to be: the plain decoder, or one that differs in a way that the runtime must notice. */
