@@ -86,7 +86,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
 static int32_t default_rows(const exporter *x, int32_t context)
 {
     int32_t block = x->checkpoint.facts.attn_block, rows = context;
-    if (x->kv->kv == DLX_KV_EXPLICIT) rows = block ? block : DEFAULT_EXPLICIT_ROWS;
+    if (x->kv->kv == DLX_KV_EXPLICIT || x->kv->kv == DLX_KV_FIXED || x->kv->kv == DLX_KV_FIXED_F16)
+        rows = block ? block : DEFAULT_EXPLICIT_ROWS;
     if (x->kv->kv == DLX_KV_STATE && block) rows = block > DEFAULT_STATE_ROWS ? block : DEFAULT_STATE_ROWS;
     return rows < context ? rows : context;
 }

@@ -189,7 +189,11 @@ static dlx_status infer_attention(const dlx_node *node, const dlx_shape *in, dlx
     if (!bad && cached)
         bad = in[3].rank != 3 || in[4].rank != 3 || in[3].dim[0] != in[4].dim[0] || in[3].dim[1] != k->dim[1] ||
               in[4].dim[1] != k->dim[1] || in[3].dim[2] != k->dim[2] || in[4].dim[2] != k->dim[2];
-    if (bad) return dlx_shape_refused(node, "needs q [T,H,D], k and v [T,K,D], caches [P,K,D], K dividing H", err);
+    if (!bad && node->inputs == 6 && node->in[5] != DLX_NONE)
+        bad = !cached || in[5].rank != 2 || in[5].dim[0] != q->dim[0] || in[5].dim[1] != in[3].dim[0] + q->dim[0];
+    if (bad)
+        return dlx_shape_refused(
+            node, "needs q [T,H,D], k and v [T,K,D], caches [P,K,D], K dividing H, and with those a mask [T,P+T]", err);
     out->rank = 2;
     out->dim[0] = q->dim[0];
     if (__builtin_mul_overflow(q->dim[1], q->dim[2], &out->dim[1]))

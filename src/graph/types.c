@@ -175,9 +175,9 @@ static const char *own_rule(const dlx_graph *g, const dlx_node *n)
             return "converts only f32 to qd8 and qs8, and f16, bf16, i8 and u8 to f32";
         return dlx_node_dtype(g, n) == DLX_QS8 && !dlx_grid8_ok(dlx_grid8_of(n)) ? grid_sentence : NULL;
     case DLX_OP_CAST:
-        if (((first == DLX_F16 || first == DLX_BF16) && n->attr.dtype != DLX_F32) || n->attr.dtype == DLX_F16 ||
-            n->attr.dtype == DLX_BF16 || n->attr.dtype == DLX_QD8 || n->attr.dtype == DLX_QS8 ||
-            !dlx_dtype_size(n->attr.dtype))
+        if (n->attr.dtype == DLX_F16) return first == DLX_F32 ? NULL : "only f32 becomes f16";
+        if (((first == DLX_F16 || first == DLX_BF16) && n->attr.dtype != DLX_F32) || n->attr.dtype == DLX_BF16 ||
+            n->attr.dtype == DLX_QD8 || n->attr.dtype == DLX_QS8 || !dlx_dtype_size(n->attr.dtype))
             return "does not convert between these types";
         return NULL;
     case DLX_OP_LINEAR: return linear_rule(g, n);

@@ -265,7 +265,8 @@ static dlx_builder begin(dlx_graph *g, const dlx_checkpoint *c, dlx_kv kv, int32
 {
     /* A bound of 1 would say that the dimension does not vary: which one does is not in the file, so readers go by
      * size. The facts keep the bound that was asked for. */
-    int32_t least = kv == DLX_KV_EXPLICIT ? 1 : 2; /* there nothing varies */
+    bool varies = kv == DLX_KV_CALLER || kv == DLX_KV_STATE;
+    int32_t least = varies ? 2 : 1;
     dlx_builder b = {.g = g,
                      .c = c,
                      .rows = rows < least ? least : rows,

@@ -12,12 +12,12 @@ uint32_t dlx_build_row_input(dlx_builder *b, const char *name)
 }
 
 /* k_N or v_N [context,K,D], or a varying part of that. */
-static uint32_t cache_input(dlx_builder *b, int i, unsigned dynamic)
+static uint32_t cache_input(dlx_builder *b, int i, dlx_dtype type, unsigned dynamic)
 {
     char name[24];
     int64_t dim[3] = {b->context, b->c->shape.kv_heads, b->c->shape.head_dim};
     snprintf(name, sizeof name, "%c_%d", "kv"[i], b -> layer);
-    return dlx_build_made(b, dlx_graph_input(b->g, name, DLX_F32, 3, dim, dynamic));
+    return dlx_build_made(b, dlx_graph_input(b->g, name, type, 3, dim, dynamic));
 }
 
 /* DLX_NONE outputs are found by the caller. */
@@ -37,7 +37,7 @@ static uint32_t attend(dlx_builder *b, uint32_t q, uint32_t k, uint32_t v)
 
 void dlx_build_cache_inputs(dlx_builder *b)
 {
-    for (int i = 0; i < 2; i++) b->cache[b->layer][i] = cache_input(b, i, 1);
+    for (int i = 0; i < 2; i++) b->cache[b->layer][i] = cache_input(b, i, DLX_F32, 1);
 }
 
 static void caller_inputs(dlx_builder *b)
@@ -70,7 +70,7 @@ static void state_inputs(dlx_builder *b)
     uint32_t tokens = dlx_build_made(b, dlx_graph_input(b->g, "tokens", DLX_I64, 2, dim, 2));
     b->positions = dlx_build_row_input(b, "positions");
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
-        for (int i = 0; i < 2; i++) b->state[b->layer][i] = cache_input(b, i, 0);
+        for (int i = 0; i < 2; i++) b->state[b->layer][i] = cache_input(b, i, DLX_F32, 0);
     b->g->n_states = 2 * (size_t)b->c->shape.layers;
     b->layer = -1;
     b->tokens = dlx_build_reshape(b, tokens, 1, (const int64_t[]){-1});
@@ -94,6 +94,44 @@ static void state_outputs(dlx_builder *b, uint32_t logits)
     b->layer = -1;
 }
 
+/* ---- by the caller, in shapes that never vary ---- */
+
+static void fixed_inputs(dlx_builder *b)
+{
+    const int64_t rows = b->rows, mask[2] = {rows, b->context + rows};
+    dlx_attr unit = {.f = {1.0f, 0.0f}};
+    b->tokens = dlx_build_made(b, dlx_graph_input(b->g, "tokens", DLX_I64, 1, &rows, 0));
+    b->positions = dlx_build_made(b, dlx_graph_input(b->g, "positions", DLX_I64, 1, &rows, 0));
+    b->seen = dlx_build_made(b, dlx_graph_input(b->g, "mask", DLX_F32, 2, mask, 0));
+    for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
+        for (int i = 0; i < 2; i++) b->cache[b->layer][i] = cache_input(b, i, b->kv->cache, 0);
+    for (b->layer = 0; b->layer < b->c->shape.layers && b->kv->cache != DLX_F32; b->layer++)
+        for (int i = 0; i < 2; i++) {
+            uint32_t *cached = &b->cache[b->layer][i];
+            *cached = dlx_build_made(b, dlx_build_node(b, DLX_OP_CONVERT, cached, 1, &unit));
+        }
+    b->layer = -1;
+}
+
+/* Over all cached rows and this call's, as far as the mask lets them be seen. */
+static uint32_t fixed_attend(dlx_builder *b, uint32_t q, uint32_t k, uint32_t v)
+{
+    uint32_t in[6] = {q, k, v, b->cache[b->layer][0], b->cache[b->layer][1], b->seen};
+    return dlx_build_node(b, DLX_OP_ATTENTION, in, 6, &(dlx_attr){.f = {dlx_build_scale(b), 0}});
+}
+
+static void fixed_outputs(dlx_builder *b, uint32_t logits)
+{
+    dlx_attr stored = {.dtype = b->kv->cache};
+    output(b, logits);
+    for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
+        for (int i = 0; i < 2; i++) {
+            uint32_t *fresh = &b->fresh[b->layer][i];
+            output(b, stored.dtype == DLX_F32 ? *fresh : dlx_build_node(b, DLX_OP_CAST, fresh, 1, &stored));
+        }
+    b->layer = -1;
+}
+
 const dlx_kv_rules dlx_kv_forms[] = {
     [DLX_KV_CALLER] = {.inputs = caller_inputs, .attend = attend, .outputs = caller_outputs},
     [DLX_KV_EXPLICIT] = {.batch = true,
@@ -101,4 +139,6 @@ const dlx_kv_rules dlx_kv_forms[] = {
                          .attend = dlx_explicit_attend,
                          .outputs = dlx_explicit_outputs},
     [DLX_KV_STATE] = {.batch = true, .inputs = state_inputs, .attend = attend, .outputs = state_outputs},
+    [DLX_KV_FIXED] = {.cache = DLX_F32, .inputs = fixed_inputs, .attend = fixed_attend, .outputs = fixed_outputs},
+    [DLX_KV_FIXED_F16] = {.cache = DLX_F16, .inputs = fixed_inputs, .attend = fixed_attend, .outputs = fixed_outputs},
 };

@@ -21,6 +21,7 @@ typedef struct dlx_builder {
     uint32_t (*cache)[2];       /* [layers] caches by caller: inputs; states: the rows before this call's */
     uint32_t (*fresh)[2];       /* [layers] keys and values of this call's rows [T,K,D] */
     uint32_t (*state)[2];       /* [layers] states [S,K,D] */
+    uint32_t seen;              /* fixed: the mask */
     uint32_t whole;             /* explicit: the cache that comes in */
     dlx_explicit_mask mask;     /* and the other inputs */
     uint32_t (*taps)[2]; /* [DLX_LAYER_LINEARS] what goes into the linears of a layer and comes out; NULL: not asked */
@@ -30,7 +31,8 @@ typedef struct dlx_builder {
 
 /* A form of the cache (dlx_kv). Each function leaves its failure in b->err. */
 struct dlx_kv_rules {
-    bool batch; /* tokens, and logits, have a dimension of 1 in front */
+    bool batch;      /* tokens, and logits, have a dimension of 1 in front */
+    dlx_dtype cache; /* fixed: of what comes in and goes out */
     /* All graph inputs. */
     void (*inputs)(dlx_builder *b);
     /* Attention of rows q [T,H,D] over the cache and k, v [T,K,D] -> [T,H*D]. */

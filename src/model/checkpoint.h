@@ -81,6 +81,8 @@ typedef enum dlx_kv {
     DLX_KV_CALLER,   /* its rows come in, layer by layer, and new rows go out: layout A */
     DLX_KV_EXPLICIT, /* comes in and goes out as one tensor, with masks and matrices: the six inputs */
     DLX_KV_STATE,    /* stays inside the program */
+    DLX_KV_FIXED,    /* all of it comes in, with a mask, and new rows go out; no shape varies */
+    DLX_KV_FIXED_F16 /* the same in float16 */
 } dlx_kv;
 
 /*
@@ -95,10 +97,13 @@ typedef enum dlx_kv {
  *   inputs   input_ids [1,B], positions [1,B] I64, kv_cache [L,2,1,K,M,D], attention_mask [L,1,1,B,M+B],
  *            insert_matrix [L,1,1,M,B], keep_mask [L,1,1,M,1]
  *   outputs  logits [1,B,V], kv_cache [L,2,1,K,M,D]
- * Constants are named like "layers.0.q.weight", "layers.0.q.bias",
- * "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight", "rope.cos", "rope.sin" ([max_context,
- * D]; sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the published code does). RoPE tables are
- * allocated in g->arena. When tied, LINEAR and EMBEDDING share one constant value.
+ * Fixed, T being max_rows and P max_context, nothing varies:
+ *   inputs   tokens [T], positions [T] I64, mask [T,P+T] F32, which is added to scores, k_0 [P,K,D], v_0, ... (F32,
+ * F16) outputs  logits [T,V], k_0 [T,K,D], v_0 [T,K,D], ... (of the caches' type) Constants are named like
+ * "layers.0.q.weight", "layers.0.q.bias", "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight",
+ * "rope.cos", "rope.sin" ([max_context, D]; sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the
+ * published code does). RoPE tables are allocated in g->arena. When tied, LINEAR and EMBEDDING share one constant
+ * value.
  */
 dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, dlx_kv kv, int32_t max_rows, int32_t max_context,
                            dlx_error *err);

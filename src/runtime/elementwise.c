@@ -270,6 +270,10 @@ static void run_cast(void *arg, size_t begin, size_t end, size_t thread)
     size_t n = dlx_inner(&l->out);
     dlx_dtype to = l->n->attr.dtype;
     (void)thread;
+    if (to == DLX_F16) {
+        l->ex->p->k.f32_to_f16((uint16_t *)l->y + begin * n, (const float *)l->x[0] + begin * n, (end - begin) * n);
+        return;
+    }
     for (size_t i = begin * n; i < end * n; i++) {
         if (l->type == DLX_F32)
             store_float(l->y, i, to, ((const float *)l->x[0])[i]);

@@ -273,15 +273,18 @@ static dlx_status import_convert(delegate *d, uint32_t node, const uint32_t *in,
         *out = in[0];
         return x->kind == DLX_VALUE_CONST ? DLX_OK : dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
     }
+    if (from->datatype == DLX_XNN_FP32 && x->dtype == DLX_F32 && to->datatype == DLX_XNN_FP16)
+        return dlx_import_node(d->im, DLX_OP_CAST, in, 1, &(dlx_attr){.dtype = DLX_F16}, out);
     if (from->datatype == DLX_XNN_FP32 && to->datatype == DLX_XNN_FP32)
         return dlx_import_node(d->im, DLX_OP_COPY, in, 1, &attr, out);
     if (from->datatype == DLX_XNN_FP32 && x->dtype == DLX_F32 && is_grid(to, &attr))
         return dlx_import_node(d->im, DLX_OP_CONVERT, in, 1, &attr, out);
     if (to->quant == DLX_XNN_Q_PER_TENSOR || from->quant == DLX_XNN_Q_PER_TENSOR) return no_static(d, node);
-    return dlx_fail(d->im->err, DLX_E_UNSUPPORTED,
-                    "XNNPACK delegate, node %u (Convert): from %s to %s; float32 to int8 (dynamic), and float16, "
-                    "bfloat16, int8 and uint8 to float32 are supported",
-                    node, dlx_xnn_datatype_name(from->datatype), dlx_xnn_datatype_name(to->datatype));
+    return dlx_fail(
+        d->im->err, DLX_E_UNSUPPORTED,
+        "XNNPACK delegate, node %u (Convert): from %s to %s; float32 to int8 (dynamic) and float16, and float16, "
+        "bfloat16, int8 and uint8 to float32 are supported",
+        node, dlx_xnn_datatype_name(from->datatype), dlx_xnn_datatype_name(to->datatype));
 }
 
 static dlx_status add_bias(delegate *d, uint32_t bias, uint32_t *out)

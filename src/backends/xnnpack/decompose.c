@@ -110,6 +110,15 @@ static uint32_t expand_rope(expansion *x, const uint32_t *in)
     return binary(x, DLX_OP_ADD, binary(x, DLX_OP_MUL, in[0], cos), binary(x, DLX_OP_MUL, swapped, sin));
 }
 
+/* Scores [K, H/K * T, S] with the mask [T, S] added for each head. */
+static uint32_t masked(expansion *x, uint32_t scores, uint32_t mask, int64_t heads, int64_t kv)
+{
+    const dlx_value *m = &x->r.to.values[mask];
+    const int64_t by_head[4] = {kv, heads / kv, m->dim[0], m->dim[1]}, merged[3] = {kv, -1, m->dim[1]};
+    uint32_t split = shaped(x, DLX_OP_RESHAPE, scores, 4, by_head);
+    return shaped(x, DLX_OP_RESHAPE, binary(x, DLX_OP_ADD, split, mask), 3, merged);
+}
+
 static uint32_t expand_attention(expansion *x, const dlx_node *n, const uint32_t *in)
 {
     const dlx_value *q = &x->r.to.values[in[0]], *k = &x->r.to.values[in[1]];
@@ -127,7 +136,9 @@ static uint32_t expand_attention(expansion *x, const dlx_node *n, const uint32_t
     rows = shaped(x, DLX_OP_RESHAPE, binary(x, DLX_OP_MUL, rows, scale), 3, merged);
     keys = shaped(x, DLX_OP_TRANSPOSE, keys, 3, kv_major);
     values = shaped(x, DLX_OP_TRANSPOSE, values, 3, kv_major);
-    uint32_t weights = unary(x, DLX_OP_SOFTMAX, bmm(x, rows, keys, true));
+    uint32_t scores = bmm(x, rows, keys, true);
+    if (n->inputs == 6 && in[5] != DLX_NONE) scores = masked(x, scores, in[5], heads, kv);
+    uint32_t weights = unary(x, DLX_OP_SOFTMAX, scores);
     uint32_t out = shaped(x, DLX_OP_RESHAPE, bmm(x, weights, values, false), 4, unmerged);
     return shaped(x, DLX_OP_RESHAPE, shaped(x, DLX_OP_TRANSPOSE, out, 4, by_row), 2, flat);
 }

@@ -317,6 +317,7 @@ static const int node_types[DLX_OP_COUNT] = {
 
 static int node_type(const dlx_node *n)
 {
+    if (n->op == DLX_OP_CAST && n->attr.dtype == DLX_F16) return DLX_XNN_CONVERT;
     static const int concat[] = {DLX_XNN_CONCATENATE2, DLX_XNN_CONCATENATE3, DLX_XNN_CONCATENATE4,
                                  DLX_XNN_CONCATENATE5};
     return n->op == DLX_OP_CONCAT ? concat[n->inputs - 2] : node_types[n->op];
@@ -424,7 +425,7 @@ static dlx_status emit_externals(dlx_emitter *e)
     for (size_t i = 0; i < g->n_inputs; i++) {
         bool state = i >= g->n_inputs - g->n_states;
         uint32_t v = state ? dlx_emit_state_part(e, i) : g->inputs[i], t = dlx_emit_tensor(e, v);
-        if (g->values[v].dtype != DLX_F32) continue;
+        if (g->values[v].dtype != DLX_F32 && g->values[v].dtype != DLX_F16) continue;
         e->args[e->n_args] = (int32_t)t;
         DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_INPUT, &id));
     }
