@@ -17,7 +17,8 @@ static const dlx_backend backends[] = {
         .aliases = "",
         .help = "one XNNPACK delegate: processors with x86-64 or 64-bit Arm",
         .decompose = dlx_xnnpack_decompose,
-        .lower = dlx_xnnpack_lower,
+        .homes = &dlx_xnnpack_home,
+        .n_homes = 1,
     },
 };
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "backends/lower.h"
 #include "base/arena.h"
 #include "base/status.h"
 #include "format/pte.h"
@@ -20,9 +21,9 @@ typedef struct dlx_backend {
     const char *help;    /* one line: what it writes, for which machines */
     /* High-level operators to those that the backend has; in place. */
     dlx_status (*decompose)(dlx_graph *g, dlx_error *err);
-    /* The method `forward` of a decomposed graph and the blobs behind it, as dlx_xnnpack_lower describes. */
-    dlx_status (*lower)(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
-                        const dlx_graph *g, const char *mark, dlx_error *err);
+    /* Who may take nodes of a decomposed graph: itself, then XNNPACK. */
+    const dlx_home *homes; /* [n_homes] */
+    size_t n_homes;
 } dlx_backend;
 
 typedef struct dlx_scheme {

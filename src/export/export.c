@@ -237,7 +237,8 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     dlx_pte_blob *constants, *blobs;
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     dlx_key_mark mark = dlx_key_mark_of(digest);
-    DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, &x->arena, err));
+    DLX_TRY(
+        dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, x->pool, &x->arena, err));
     x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->recipe.body);
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
@@ -263,21 +264,22 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     return DLX_OK;
 }
 
+static void count_constant(dlx_export_result *r, const dlx_value *v, uint64_t bytes)
+{
+    bool quantised = dlx_const_is_quantised(v);
+    *(quantised ? &r->quantised_tensors : &r->float_tensors) += 1;
+    *(quantised ? &r->quantised_bytes : &r->float_bytes) += bytes;
+}
+
 static void count_blobs(exporter *x)
 {
     for (uint32_t i = 0; i < x->pte.n_blobs; i++) {
         const dlx_pte_blob *b = &x->pte.blobs[i];
-        const dlx_value *v = b->user;
         if (b->alias_of >= 0) continue;
         x->total += b->size;
-        if (!v) continue;
-        if (dlx_const_is_quantised(v)) {
-            x->result.quantised_tensors++;
-            x->result.quantised_bytes += b->size;
-        } else {
-            x->result.float_tensors++;
-            x->result.float_bytes += b->size;
-        }
+        if (b->user) count_constant(&x->result, b->user, b->size);
+        for (uint32_t k = 0; k < b->n_pieces; k++)
+            if (b->pieces[k].user) count_constant(&x->result, b->pieces[k].user, b->pieces[k].size);
     }
 }
 

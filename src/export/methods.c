@@ -173,7 +173,8 @@ static dlx_status point_to(dlx_pte_plan *plan, const lowered *of, dlx_arena *are
 }
 
 dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob **blobs, uint32_t *n_blobs,
-                             const dlx_backend *backend, const char *mark, dlx_arena *arena, dlx_error *err)
+                             const dlx_backend *backend, const char *mark, dlx_pool *pool, dlx_arena *arena,
+                             dlx_error *err)
 {
     lowered of[DLX_MOST_METHODS] = {{0}};
     size_t total = 1;
@@ -182,8 +183,10 @@ dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob 
     if (!*plans) return no_memory(err);
     DLX_TRY(rename_others(m, err));
     for (size_t k = 0; k < m->n; k++) {
-        DLX_TRY(backend->lower(&(*plans)[k], &of[k].blobs, &of[k].n_blobs, arena, &m->graph[k], mark, err));
-        (*plans)[k].name = m->name[k];
+        const dlx_lower_request request = {.how = {.method = m->name[k], .mark = mark, .pool = pool},
+                                           .homes = backend->homes,
+                                           .n_homes = backend->n_homes};
+        DLX_TRY(dlx_lower(&(*plans)[k], &of[k].blobs, &of[k].n_blobs, arena, &m->graph[k], &request, err));
         of[k].place = dlx_arena_array(arena, (size_t)of[k].n_blobs + 1, sizeof *of[k].place);
         if (!of[k].place) return no_memory(err);
         total += of[k].n_blobs;

@@ -43,6 +43,7 @@ void dlx_methods_take_weights(dlx_methods *m);
  * (format/keys.h).
  */
 dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob **blobs, uint32_t *n_blobs,
-                             const dlx_backend *backend, const char *mark, dlx_arena *arena, dlx_error *err);
+                             const dlx_backend *backend, const char *mark, dlx_pool *pool, dlx_arena *arena,
+                             dlx_error *err);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "lower_to_xnnpack.h"
 #include "backends/xnnpack/xnnpack.h"
 #include "format/xnnpack.h"
 #include "runtime/import.h"
@@ -35,7 +36,7 @@ static void lower(lowered *l)
 {
     dlx_error err = {0};
     dlx_arena_init(&l->arena);
-    if (dlx_xnnpack_lower(&l->plan, &l->pte.blobs, &l->pte.n_blobs, &l->arena, &l->g, NULL, &err) != DLX_OK)
+    if (lower_to_xnnpack(&l->plan, &l->pte.blobs, &l->pte.n_blobs, &l->arena, &l->g, &err) != DLX_OK)
         fail_msg("%s", err.message);
     l->pte.plans = &l->plan;
     l->pte.n_plans = 1;

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "lower_to_xnnpack.h"
 #include "backends/xnnpack/xnnpack.h"
 #include "format/xnnpack.h"
 #include "graph/linear_kinds.h"
@@ -60,7 +61,7 @@ static void build(lowered *l)
     if (dlx_quantize_static(g, &ranges, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
     materialise(g);
     dlx_arena_init(&l->arena);
-    if (dlx_xnnpack_lower(&l->plan, &l->pte.blobs, &l->pte.n_blobs, &l->arena, g, NULL, &err) != DLX_OK)
+    if (lower_to_xnnpack(&l->plan, &l->pte.blobs, &l->pte.n_blobs, &l->arena, g, &err) != DLX_OK)
         fail_msg("%s", err.message);
     l->pte.plans = &l->plan;
     l->pte.n_plans = 1;

@@ -4,6 +4,7 @@
  * behind XNNPACK's back (XNNWeightsCache::finalize_for_runtime of 1.4.1 and 1.5.1), and the delegate's own bytes are
  * freed in all builds (XnnpackBackend::init).
  */
+#include "lower_to_xnnpack.h"
 #include "fail_fixture.h"
 
 #include "backends/xnnpack/xnnpack.h"
@@ -298,7 +299,7 @@ static void one_constant_may_be_both(void **state)
     y = node(&g, DLX_OP_LINEAR, (const uint32_t[]){y, wide}, 2);
     y = node(&g, DLX_OP_LINEAR, (const uint32_t[]){node(&g, DLX_OP_ADD, (const uint32_t[]){b, y}, 2), wide}, 2);
     assert_true(dlx_graph_output(&g, y));
-    if (dlx_xnnpack_lower(&plan, &blobs, &n_blobs, &arena, &g, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+    if (lower_to_xnnpack(&plan, &blobs, &n_blobs, &arena, &g, &err) != DLX_OK) fail_msg("%s", err.message);
     for (uint32_t i = 0; i < n_blobs; i++) {
         if (blobs[i].kind != DLX_BLOB_NAMED) continue;
         named++;

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "lower_to_xnnpack.h"
 #include "tiny_decoder.h"
 
 #include "backends/xnnpack/xnnpack.h"
@@ -132,8 +133,7 @@ static inline void write_tiny_file(const char *path, int what)
     alter_layer(&g, what);
     assert_int_equal(dlx_xnnpack_decompose(&g, &err), DLX_OK);
     alter_primitives(&g, what);
-    if (dlx_xnnpack_lower(&plans[0], &pte.blobs, &pte.n_blobs, &arena, &g, NULL, &err) != DLX_OK)
-        fail_msg("%s", err.message);
+    if (lower_to_xnnpack(&plans[0], &pte.blobs, &pte.n_blobs, &arena, &g, &err) != DLX_OK) fail_msg("%s", err.message);
     assert_int_equal(dlx_facts_write(&facts, &n_facts, &arena, &f, "none", "caller", &err), DLX_OK);
     memcpy(plans + 1, facts, n_facts * sizeof *facts);
     pte.n_plans = n_facts + 1;

@@ -13,6 +13,7 @@
 typedef struct expansion {
     dlx_rewrite r;
     int32_t layer;
+    dlx_takes_node_fn keeps; /* or NULL */
     dlx_error *err;
 } expansion;
 
@@ -232,6 +233,7 @@ static dlx_status expand(expansion *x, size_t i)
         in[k] = dlx_rewrite_value(&x->r, n->in[k], x->err);
         if (in[k] == DLX_NONE && n->in[k] != DLX_NONE) return DLX_E_NOMEM;
     }
+    if (x->keeps && x->keeps(x->r.from, n)) return dlx_rewrite_copy(&x->r, i, x->err);
     switch (n->op) {
     case DLX_OP_RMS_NORM: out = expand_rms_norm(x, n, in); break;
     case DLX_OP_ROPE: out = expand_rope(x, in); break;
@@ -253,8 +255,13 @@ static dlx_status expand(expansion *x, size_t i)
 
 dlx_status dlx_xnnpack_decompose(dlx_graph *g, dlx_error *err)
 {
+    return dlx_xnnpack_decompose_others(g, NULL, err);
+}
+
+dlx_status dlx_xnnpack_decompose_others(dlx_graph *g, dlx_takes_node_fn keeps, dlx_error *err)
+{
     dlx_error local = {0};
-    expansion x = {.err = &local};
+    expansion x = {.keeps = keeps, .err = &local};
     dlx_status s = dlx_rewrite_begin(&x.r, g, &local);
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) s = expand(&x, i);
     if (s == DLX_OK) s = dlx_rewrite_finish(&x.r, g, &local);

@@ -1,51 +1,57 @@
 /*
- * A decomposed graph as one ExecuTorch method: gathers, then a single delegate call; emit_states.c adds what states
- * need around it. Ids of payload values are the order in which nodes first mention them; external ids are positions in
- * the delegate call's argument list, inputs before outputs.
+ * A part of a decomposed graph as a payload of the XNNPACK delegate. Ids of payload values are the order in which nodes
+ * first mention them; external ids are positions in the delegate call's argument list, inputs before outputs.
  */
-#include "backends/xnnpack/emitter.h"
+#include "backends/xnnpack/xnnpack.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sizes.h"
 #include "format/keys.h"
+#include "format/xnnpack.h"
 #include "graph/linear_kinds.h"
-
-/* XNNPACK may read this far past the end of an input. */
-enum { ARENA_SLACK = 64, ARENA_ALIGN = 64 };
 
 /* What FullyConnected nodes say about float16 weights with a float32 bias. */
 enum { FP32_BIAS = 0x80 };
 
-dlx_status dlx_emit_no_memory(const dlx_emitter *e)
+typedef struct emitter {
+    const dlx_graph *g;
+    const dlx_part *part;
+    const char *mark; /* of the file, behind its keys; or NULL */
+    dlx_arena *arena;
+    dlx_error *err;
+    dlx_shape *initial;  /* [n_values] shapes with every dynamic dimension 1: what the payload declares */
+    uint32_t *xnn_id;    /* [n_values] payload id of a graph value, DLX_NONE */
+    uint32_t *packed_id; /* [n_values] that of a constant where XNNPACK packs it, DLX_NONE */
+    dlx_xnn_graph x;
+    uint32_t *args; /* delegate call */
+    uint32_t n_args;
+    dlx_named_constant *named;
+    uint32_t n_named;
+} emitter;
+
+static dlx_status no_memory(const emitter *e)
 {
     return dlx_fail(e->err, DLX_E_NOMEM, "out of memory lowering a graph of %zu nodes to XNNPACK", e->g->n_nodes);
 }
 
-static dlx_status allocate(dlx_emitter *e)
+static dlx_status allocate(emitter *e)
 {
-    size_t n = 2 * e->g->n_values + 1, nodes = 2 * e->g->n_nodes + 1, io = e->g->n_inputs + e->g->n_outputs;
+    size_t n = 2 * e->g->n_values + 1, nodes = 2 * e->part->n_nodes + 1;
     e->initial = dlx_arena_array(e->arena, n, sizeof *e->initial);
     e->xnn_id = dlx_arena_array(e->arena, n, sizeof *e->xnn_id);
     e->packed_id = dlx_arena_array(e->arena, n, sizeof *e->packed_id);
-    e->evalue = dlx_arena_array(e->arena, n, sizeof *e->evalue);
-    e->constant_blob = dlx_arena_array(e->arena, n, sizeof *e->constant_blob);
     e->x.values = dlx_arena_array(e->arena, n, sizeof *e->x.values);
     e->x.nodes = dlx_arena_array(e->arena, nodes, sizeof *e->x.nodes);
     e->x.constants = dlx_arena_array(e->arena, n + 1, sizeof *e->x.constants);
-    e->values = dlx_arena_array(e->arena, n + 16, sizeof *e->values);
-    e->instructions = dlx_arena_array(e->arena, nodes + 4, sizeof *e->instructions);
-    e->blobs = dlx_arena_array(e->arena, 2 * n + 1, sizeof *e->blobs);
-    e->args = dlx_arena_array(e->arena, nodes + io + n, sizeof *e->args);
-    e->operators = dlx_arena_array(e->arena, DLX_EMIT_OPERATORS, sizeof *e->operators);
-    if (!e->operators || !e->initial || !e->xnn_id || !e->packed_id || !e->evalue || !e->constant_blob ||
-        !e->x.values || !e->x.nodes || !e->x.constants || !e->values || !e->instructions || !e->blobs || !e->args)
-        return dlx_emit_no_memory(e);
+    e->args = dlx_arena_array(e->arena, n, sizeof *e->args);
+    e->named = dlx_arena_array(e->arena, n, sizeof *e->named);
+    if (!e->initial || !e->xnn_id || !e->packed_id || !e->x.values || !e->x.nodes || !e->x.constants || !e->args ||
+        !e->named)
+        return no_memory(e);
     memset(e->xnn_id, 0xFF, n * sizeof *e->xnn_id);
     memset(e->packed_id, 0xFF, n * sizeof *e->packed_id);
-    memset(e->evalue, 0xFF, n * sizeof *e->evalue);
-    memset(e->constant_blob, 0xFF, n * sizeof *e->constant_blob);
     e->x.n_constants = 1; /* the schema's placeholder */
     for (size_t i = 0; i < e->g->n_inputs; i++) {
         const dlx_value *v = &e->g->values[e->g->inputs[i]];
@@ -56,138 +62,17 @@ static dlx_status allocate(dlx_emitter *e)
     return dlx_graph_infer(e->g, e->initial, e->err);
 }
 
-uint32_t dlx_emit_evalue(dlx_emitter *e, dlx_evalue v)
-{
-    e->values[e->n_values] = v;
-    return e->n_values++;
-}
-
-static uint64_t value_bytes(const dlx_value *v)
-{
-    dlx_shape s = dlx_value_shape(v);
-    uint64_t bytes = 0;
-    dlx_dtype_bytes(v->dtype, (uint64_t)dlx_shape_elements(&s), &bytes);
-    return bytes;
-}
-
-uint32_t dlx_emit_tensor(dlx_emitter *e, uint32_t id)
-{
-    if (e->evalue[id] != DLX_NONE) return e->evalue[id];
-    const dlx_value *v = &e->g->values[id];
-    dlx_evalue t = {.kind = DLX_EV_TENSOR};
-    bool pairs = v->dtype == DLX_I4; /* bytes to whoever gathers them */
-    t.u.tensor = (dlx_pte_tensor){.scalar_type = dlx_scalar_type_from_dtype(pairs ? DLX_U8 : v->dtype),
-                                  .rank = v->rank,
-                                  .dynamic = v->dynamic != 0,
-                                  .blob = e->constant_blob[id],
-                                  .bytes = value_bytes(v),
-                                  .name = v->kind == DLX_VALUE_TEMP ? NULL : v->name};
-    for (int d = 0; d < v->rank; d++) t.u.tensor.sizes[d] = (int32_t)v->dim[d];
-    if (pairs) t.u.tensor.sizes[v->rank - 1] /= 2;
-    return e->evalue[id] = dlx_emit_evalue(e, t);
-}
-
-void dlx_emit_plan(dlx_emitter *e, uint32_t evalue, uint32_t arena)
-{
-    dlx_pte_tensor *t = &e->values[evalue].u.tensor;
-    t->memory_id = arena;
-    t->memory_offset = e->arena_bytes[arena];
-    e->arena_bytes[arena] = dlx_align_up(e->arena_bytes[arena] + t->bytes, ARENA_ALIGN);
-}
-
-dlx_status dlx_emit_kernel(dlx_emitter *e, const char *name, const char *overload, const int32_t *args, uint32_t n)
-{
-    int32_t op = 0, *kept = dlx_arena_array(e->arena, n, sizeof *kept);
-    if (!kept) return dlx_emit_no_memory(e);
-    memcpy(kept, args, n * sizeof *kept);
-    for (; op < (int32_t)e->n_operators; op++)
-        if (!strcmp(e->operators[op].name, name)) break;
-    if (op == (int32_t)e->n_operators) e->operators[e->n_operators++] = (dlx_pte_operator){name, overload};
-    e->instructions[e->n_instructions++] =
-        (dlx_instruction){.kind = DLX_INS_KERNEL, .index = op, .n_args = n, .args = kept};
-    return DLX_OK;
-}
-
-bool dlx_emit_outside(const dlx_graph *g, const dlx_node *n)
-{
-    return n->op == DLX_OP_EMBEDDING || n->op == DLX_OP_NARROW || n->op == DLX_OP_INDEX_PUT ||
-           g->values[n->out[0]].dtype == DLX_I64;
-}
-
-static void add_constant_blob(dlx_emitter *e, uint32_t id)
-{
-    if (e->constant_blob[id] >= 0) return;
-    e->constant_blob[id] = (int32_t)e->n_blobs;
-    e->blobs[e->n_blobs++] = (dlx_pte_blob){
-        .kind = DLX_BLOB_CONSTANT, .size = value_bytes(&e->g->values[id]), .user = &e->g->values[id], .alias_of = -1};
-}
-
-static dlx_status add_named(dlx_emitter *e, uint32_t id, uint32_t *out)
+static dlx_status add_named(emitter *e, uint32_t id, uint32_t *out)
 {
     const dlx_value *v = &e->g->values[id];
     const char *key = dlx_key_marked(e->arena, v->name, e->mark);
-    if (!key) return dlx_emit_no_memory(e);
-    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = key, .size = value_bytes(v)};
-    e->blobs[e->n_blobs++] = (dlx_pte_blob){
-        .kind = DLX_BLOB_NAMED, .key = key, .size = value_bytes(v), .user = v, .alias_of = e->constant_blob[id]};
+    dlx_shape s = dlx_value_shape(v);
+    uint64_t bytes = 0;
+    if (!key) return no_memory(e);
+    dlx_dtype_bytes(v->dtype, (uint64_t)dlx_shape_elements(&s), &bytes);
+    e->x.constants[e->x.n_constants] = (dlx_xnn_constant){.key = key, .size = bytes};
+    e->named[e->n_named++] = (dlx_named_constant){.key = key, .value = id};
     *out = e->x.n_constants++;
-    return DLX_OK;
-}
-
-/* A graph input, or one without its dimension of 1 in front. */
-static bool is_ids(const dlx_graph *g, uint32_t v)
-{
-    const dlx_node *flat = dlx_made_as(g, v, DLX_OP_RESHAPE);
-    return g->values[v].kind == DLX_VALUE_INPUT ||
-           (flat && g->values[v].rank == 1 && g->values[flat->in[0]].kind == DLX_VALUE_INPUT);
-}
-
-/* Ids that come with a dimension of 1 in front. */
-static dlx_status emit_flat_ids(dlx_emitter *e)
-{
-    const dlx_graph *g = e->g;
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *n = &g->nodes[i];
-        const dlx_value *v = &g->values[n->out[0]];
-        if (n->op != DLX_OP_RESHAPE || v->dtype != DLX_I64 || v->rank != 1 || !is_ids(g, n->out[0])) continue;
-        int64_t *items = dlx_arena_array(e->arena, 1, sizeof *items);
-        if (!items) return dlx_emit_no_memory(e);
-        items[0] = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
-        dlx_evalue sizes = {.kind = DLX_EV_INT_LIST, .u.list = {.count = 1, .ints = items}};
-        int32_t args[4] = {(int32_t)dlx_emit_tensor(e, n->in[0]), (int32_t)dlx_emit_evalue(e, sizes)};
-        args[2] = args[3] = (int32_t)dlx_emit_tensor(e, n->out[0]);
-        dlx_emit_plan(e, (uint32_t)args[2], 1);
-        DLX_TRY(dlx_emit_kernel(e, "aten::view_copy", "out", args, 4));
-    }
-    return DLX_OK;
-}
-
-static dlx_status emit_gathers(dlx_emitter *e)
-{
-    const dlx_graph *g = e->g;
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *n = &g->nodes[i];
-        if (n->op != DLX_OP_EMBEDDING) continue;
-        if (g->values[n->in[0]].kind != DLX_VALUE_CONST || !is_ids(g, n->in[1]) || n->inputs != 2)
-            return dlx_fail(e->err, DLX_E_UNSUPPORTED,
-                            "XNNPACK: an embedding must gather rows of a constant by a graph input");
-        add_constant_blob(e, n->in[0]);
-    }
-    uint32_t padding = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_INT, .u.i = -1});
-    uint32_t no = dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = false});
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *n = &g->nodes[i];
-        if (n->op != DLX_OP_EMBEDDING) continue;
-        int32_t args[7];
-        uint32_t out = dlx_emit_tensor(e, n->out[0]);
-        dlx_emit_plan(e, out, 1);
-        args[0] = (int32_t)dlx_emit_tensor(e, n->in[0]);
-        args[1] = (int32_t)dlx_emit_tensor(e, n->in[1]);
-        args[2] = (int32_t)padding;
-        args[3] = args[4] = (int32_t)no;
-        args[5] = args[6] = (int32_t)out;
-        DLX_TRY(dlx_emit_kernel(e, "aten::embedding", "out", args, 7));
-    }
     return DLX_OK;
 }
 
@@ -200,7 +85,7 @@ static void set_grid(dlx_xnn_value *x, dlx_grid8 grid)
 }
 
 /* Type and quantisation of a graph value in the payload. */
-static dlx_status payload_type(dlx_emitter *e, const dlx_value *v, dlx_xnn_value *x)
+static dlx_status payload_type(emitter *e, const dlx_value *v, dlx_xnn_value *x)
 {
     dlx_scaling scaling = dlx_scaling_of(e->g, v);
     x->scale = 1.0f;
@@ -239,7 +124,7 @@ static dlx_status payload_type(dlx_emitter *e, const dlx_value *v, dlx_xnn_value
 }
 
 /* An external value, one that the delegate computes, or a constant that it packs. */
-static dlx_status payload_value(dlx_emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
+static dlx_status payload_value(emitter *e, uint32_t id, uint32_t external, uint32_t flags, uint32_t *out)
 {
     const dlx_value *v = &e->g->values[id];
     const dlx_shape *s = &e->initial[id];
@@ -273,7 +158,7 @@ static bool is_packed(const dlx_graph *g, const dlx_node *n, int k)
     return filter->kind == DLX_VALUE_CONST && filter->dtype != DLX_BF16;
 }
 
-static dlx_status operand(dlx_emitter *e, const dlx_node *n, int k, uint32_t *out)
+static dlx_status operand(emitter *e, const dlx_node *n, int k, uint32_t *out)
 {
     uint32_t id = n->in[k];
     *out = DLX_XNN_NONE;
@@ -324,7 +209,7 @@ static int node_type(const dlx_node *n)
 }
 
 /* XNNPACK has no product of floats with bfloat16 weights on all machines, but widens them, exactly, in every call. */
-static void widen_filter(dlx_emitter *e, dlx_xnn_node *linear)
+static void widen_filter(emitter *e, dlx_xnn_node *linear)
 {
     dlx_xnn_value wide = e->x.values[linear->in[1]]; /* ids are indices */
     dlx_xnn_node convert = {.type = DLX_XNN_CONVERT, .inputs = 1, .in = {linear->in[1]}, .out = e->x.n_values};
@@ -338,7 +223,7 @@ static void widen_filter(dlx_emitter *e, dlx_xnn_node *linear)
 }
 
 /* Results of statically quantised rows are int8, and become floats in a Convert behind. Returns their value. */
-static uint32_t emit_back(dlx_emitter *e, const dlx_node *linear, uint32_t out, dlx_xnn_node *convert)
+static uint32_t emit_back(emitter *e, const dlx_node *linear, uint32_t out, dlx_xnn_node *convert)
 {
     dlx_xnn_value q = e->x.values[out]; /* ids are indices */
     q.id = e->x.n_values;
@@ -350,12 +235,9 @@ static uint32_t emit_back(dlx_emitter *e, const dlx_node *linear, uint32_t out, 
     return q.id;
 }
 
-static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
+static dlx_status emit_node(emitter *e, const dlx_node *n)
 {
     dlx_xnn_node x = {.type = node_type(n), .inputs = n->inputs};
-    if (!x.type)
-        return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK has no operator %s (layer %d)", dlx_op_name(n->op),
-                        (int)n->layer);
     for (int k = 0; k < n->inputs; k++) DLX_TRY(operand(e, n, k, &x.in[k]));
     if (n->op == DLX_OP_LINEAR && n->inputs == 2) {
         x.in[2] = DLX_XNN_NONE;
@@ -389,126 +271,80 @@ static dlx_status emit_node(dlx_emitter *e, const dlx_node *n)
     return DLX_OK;
 }
 
+/* An argument of the call. */
+static dlx_status external(emitter *e, uint32_t id, uint32_t flag)
+{
+    uint32_t ignored;
+    e->args[e->n_args] = id;
+    return payload_value(e, id, e->n_args++, flag, &ignored);
+}
+
 /*
  * Constants that XNNPACK reads in every call: norms, scales, numbers. It keeps pointers to them, and its weights cache
  * frees what it has loaded by key as soon as the program is loaded, so they are tensors of the program, which live as
  * long as it does, and come in like inputs.
  */
-static dlx_status emit_constants(dlx_emitter *e)
+static dlx_status emit_constants(emitter *e)
 {
     const dlx_graph *g = e->g;
-    uint32_t ignored;
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *n = &g->nodes[i];
-        for (int k = 0; k < n->inputs && !dlx_emit_outside(g, n); k++) {
+    for (size_t i = 0; i < e->part->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[e->part->nodes[i]];
+        for (int k = 0; k < n->inputs; k++) {
             uint32_t id = n->in[k];
             if (id == DLX_NONE || g->values[id].kind != DLX_VALUE_CONST || is_packed(g, n, k)) continue;
-            if (e->xnn_id[id] != DLX_NONE) continue;
-            add_constant_blob(e, id);
-            e->args[e->n_args] = (int32_t)dlx_emit_tensor(e, id);
-            DLX_TRY(payload_value(e, id, e->n_args++, DLX_XNN_FLAG_INPUT, &ignored));
+            if (e->xnn_id[id] == DLX_NONE) DLX_TRY(external(e, id, DLX_XNN_FLAG_INPUT));
         }
     }
     return DLX_OK;
 }
 
-/* External values: gathered rows, graph inputs and constants that the delegate reads, then the graph's outputs. */
-static dlx_status emit_externals(dlx_emitter *e)
+static dlx_status emit_externals(emitter *e)
 {
-    const dlx_graph *g = e->g;
-    uint32_t id;
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        if (g->nodes[i].op != DLX_OP_EMBEDDING) continue;
-        e->args[e->n_args] = (int32_t)dlx_emit_tensor(e, g->nodes[i].out[0]);
-        DLX_TRY(payload_value(e, g->nodes[i].out[0], e->n_args++, DLX_XNN_FLAG_INPUT, &id));
-    }
-    for (size_t i = 0; i < g->n_inputs; i++) {
-        bool state = i >= g->n_inputs - g->n_states;
-        uint32_t v = state ? dlx_emit_state_part(e, i) : g->inputs[i], t = dlx_emit_tensor(e, v);
-        if (g->values[v].dtype != DLX_F32 && g->values[v].dtype != DLX_F16) continue;
-        e->args[e->n_args] = (int32_t)t;
-        DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_INPUT, &id));
-    }
+    const dlx_part *p = e->part;
+    for (size_t i = 0; i < p->n_inputs; i++) DLX_TRY(external(e, p->inputs[i], DLX_XNN_FLAG_INPUT));
     DLX_TRY(emit_constants(e));
-    for (size_t i = 0; i < g->n_outputs; i++) {
-        bool state = i >= g->n_outputs - g->n_states;
-        uint32_t v = state ? dlx_emit_state_rows(e, i) : g->outputs[i];
-        if (e->xnn_id[v] != DLX_NONE)
-            return dlx_fail(e->err, DLX_E_UNSUPPORTED, "XNNPACK: graph output %zu is an input or another output", i);
-        e->args[e->n_args] = (int32_t)dlx_emit_tensor(e, v);
-        DLX_TRY(payload_value(e, v, e->n_args++, DLX_XNN_FLAG_OUTPUT, &id));
-    }
+    for (size_t i = 0; i < p->n_outputs; i++) DLX_TRY(external(e, p->outputs[i], DLX_XNN_FLAG_OUTPUT));
     e->x.num_externs = e->n_args;
     return DLX_OK;
 }
 
-static dlx_status emit_delegate(dlx_emitter *e)
+static dlx_status write_payload(emitter *e, dlx_pte_piece *out)
 {
-    DLX_TRY(emit_externals(e));
-    uint32_t payload = e->n_blobs++; /* behind the last constant */
-    for (size_t i = 0; i < e->g->n_nodes; i++)
-        if (!dlx_emit_outside(e->g, &e->g->nodes[i])) DLX_TRY(emit_node(e, &e->g->nodes[i]));
     void *bytes;
     size_t size;
     DLX_TRY(dlx_xnn_write(&e->x, &bytes, &size, e->err));
     void *kept = dlx_arena_alloc(e->arena, size);
     if (kept) memcpy(kept, bytes, size);
     free(bytes);
-    if (!kept) return dlx_emit_no_memory(e);
-    e->blobs[payload] = (dlx_pte_blob){.kind = DLX_BLOB_DELEGATE, .size = size, .data = kept, .alias_of = -1};
-    e->instructions[e->n_instructions++] =
-        (dlx_instruction){.kind = DLX_INS_DELEGATE, .index = 0, .n_args = e->n_args, .args = e->args};
+    if (!kept) return no_memory(e);
+    *out = (dlx_pte_piece){.data = kept, .size = size};
     return DLX_OK;
 }
 
-static dlx_status finish_plan(dlx_emitter *e, dlx_pte_plan *plan)
+static bool takes(const dlx_graph *g, const dlx_node *n)
 {
-    const dlx_graph *g = e->g;
-    uint32_t n_inputs = (uint32_t)(g->n_inputs - g->n_states), n_outputs = (uint32_t)(g->n_outputs - g->n_states);
-    int32_t *inputs = dlx_arena_array(e->arena, g->n_inputs + 1, sizeof *inputs);
-    int32_t *outputs = dlx_arena_array(e->arena, g->n_outputs + 1, sizeof *outputs);
-    int64_t *sizes = dlx_arena_array(e->arena, DLX_EMIT_ARENAS, sizeof *sizes);
-    dlx_pte_delegate *delegate = dlx_arena_alloc(e->arena, sizeof *delegate);
-    if (!inputs || !outputs || !sizes || !delegate) return dlx_emit_no_memory(e);
-    for (size_t i = 0; i < n_inputs; i++) inputs[i] = (int32_t)e->evalue[g->inputs[i]];
-    for (size_t i = 0; i < n_outputs; i++) outputs[i] = (int32_t)e->evalue[g->outputs[i]];
-    uint32_t arenas = e->arena_bytes[2] ? 3 : 2;
-    for (uint32_t i = 1; i < arenas; i++) sizes[i] = (int64_t)(e->arena_bytes[i] + ARENA_SLACK);
-    *delegate = (dlx_pte_delegate){.id = "XnnpackBackend"};
-    for (uint32_t i = 0; i < e->n_blobs; i++)
-        if (e->blobs[i].kind == DLX_BLOB_DELEGATE) delegate->blob = (int32_t)i;
-    *plan = (dlx_pte_plan){.name = "forward",
-                           .values = e->values,
-                           .n_values = e->n_values,
-                           .inputs = inputs,
-                           .n_inputs = n_inputs,
-                           .outputs = outputs,
-                           .n_outputs = n_outputs,
-                           .operators = e->operators,
-                           .n_operators = e->n_operators,
-                           .delegates = delegate,
-                           .n_delegates = 1,
-                           .instructions = e->instructions,
-                           .n_instructions = e->n_instructions,
-                           .buffer_sizes = sizes,
-                           .n_buffer_sizes = arenas};
-    return DLX_OK;
+    (void)g;
+    return node_type(n) != 0;
 }
 
-dlx_status dlx_xnnpack_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs, dlx_arena *arena,
-                             const dlx_graph *g, const char *mark, dlx_error *err)
+static dlx_status lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_part *part, const dlx_lowering *how,
+                             dlx_error *err)
 {
-    dlx_emitter e = {.g = g, .mark = mark, .arena = arena, .err = err};
-    *blobs = NULL;
-    *n_blobs = 0;
+    emitter e = {.g = part->g, .part = part, .mark = how->mark, .arena = arena, .err = err};
+    dlx_pte_piece *payload = dlx_arena_alloc(arena, sizeof *payload);
+    if (!payload) return no_memory(&e);
     DLX_TRY(allocate(&e));
-    DLX_TRY(emit_flat_ids(&e));
-    DLX_TRY(emit_gathers(&e));
-    DLX_TRY(dlx_emit_parts(&e));
-    DLX_TRY(emit_delegate(&e));
-    DLX_TRY(dlx_emit_puts(&e));
-    DLX_TRY(finish_plan(&e, plan));
-    *blobs = e.blobs;
-    *n_blobs = e.n_blobs;
+    DLX_TRY(emit_externals(&e));
+    for (size_t i = 0; i < part->n_nodes; i++) DLX_TRY(emit_node(&e, &part->g->nodes[part->nodes[i]]));
+    DLX_TRY(write_payload(&e, payload));
+    *out = (dlx_delegate){.id = "XnnpackBackend",
+                          .pieces = payload,
+                          .n_pieces = 1,
+                          .args = e.args,
+                          .n_args = e.n_args,
+                          .named = e.named,
+                          .n_named = e.n_named};
     return DLX_OK;
 }
+
+const dlx_home dlx_xnnpack_home = {.name = "XNNPACK", .takes = takes, .lower_part = lower_part};

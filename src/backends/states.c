@@ -4,12 +4,12 @@
  * of stored rows; nothing is copied. Behind the delegate call `aten::index_put_` writes the new rows to their
  * positions. Core operators only, so every runtime has them.
  */
-#include "backends/xnnpack/emitter.h"
+#include "backends/emitter.h"
 
 static dlx_status refuse(const dlx_emitter *e)
 {
     return dlx_fail(e->err, DLX_E_UNSUPPORTED,
-                    "XNNPACK: a state must be read from its first row to the first of the positions, and end with rows "
+                    "a state must be read from its first row to the first of the positions, and end with rows "
                     "put at those positions");
 }
 
@@ -106,7 +106,7 @@ dlx_status dlx_emit_parts(dlx_emitter *e)
     DLX_TRY(emit_sizes(e, &g->values[s.part->in[0]], stored, &sizes));
     format = (int32_t)dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_NULL});
     for (size_t i = g->n_inputs - g->n_states; i < g->n_inputs; i++) {
-        uint32_t whole = dlx_emit_tensor(e, g->inputs[i]), part = dlx_emit_tensor(e, dlx_emit_state_part(e, i));
+        uint32_t whole = dlx_emit_tensor(e, g->inputs[i]), part = dlx_emit_tensor(e, part_of(g, g->inputs[i])->out[0]);
         dlx_emit_plan(e, whole, 2);
         e->values[part].u.tensor.memory_id = e->values[whole].u.tensor.memory_id;
         e->values[part].u.tensor.memory_offset = e->values[whole].u.tensor.memory_offset;
@@ -132,20 +132,11 @@ dlx_status dlx_emit_puts(dlx_emitter *e)
     int32_t added = (int32_t)dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = false});
     for (size_t i = 0; i < g->n_states; i++) {
         int32_t state = (int32_t)dlx_emit_tensor(e, g->inputs[g->n_inputs - g->n_states + i]);
-        int32_t rows = (int32_t)dlx_emit_tensor(e, dlx_emit_state_rows(e, g->n_outputs - g->n_states + i));
+        const dlx_node *put = dlx_made_as(g, g->outputs[g->n_outputs - g->n_states + i], DLX_OP_INDEX_PUT);
+        int32_t rows = (int32_t)dlx_emit_tensor(e, put->in[1]);
         const int32_t args[5] = {state, places, rows, added, state};
         dlx_emit_plan(e, (uint32_t)rows, 1);
         DLX_TRY(dlx_emit_kernel(e, "aten::index_put_", "", args, 5));
     }
     return DLX_OK;
-}
-
-uint32_t dlx_emit_state_part(const dlx_emitter *e, size_t input)
-{
-    return part_of(e->g, e->g->inputs[input])->out[0];
-}
-
-uint32_t dlx_emit_state_rows(const dlx_emitter *e, size_t output)
-{
-    return dlx_made_as(e->g, e->g->outputs[output], DLX_OP_INDEX_PUT)->in[1];
 }
