@@ -54,6 +54,10 @@ typedef struct dlx_const_source {
     const char *tensor; /* what the checkpoint calls it; not owned, NULL: it has no name there */
     uint32_t group;     /* of 4-bit rows: consecutive elements that share a scale; 0: whole rows */
     bool clip;          /* of INT8 and INT4: the scale is smaller than that where it misses the floats less */
+    /* Of INT8 and INT4: scales are rounded to F16, at least 2^-24, before codes are made of them; their values are F16.
+     */
+    bool f16_scales;
+    bool signed_nibbles; /* of I4 values: halves of bytes are in two's complement, not their numbers + 8 */
 } dlx_const_source;
 
 typedef struct dlx_value {

@@ -78,18 +78,26 @@ static void put_codes(streamer *s, size_t first, const uint8_t *p, size_t n, flo
         dlx_int8_quantize((int8_t *)s->chunk + first, p, n, s->stored, scale);
 }
 
+/* n bytes of nibbles in the chunk: numbers + 8 into two's complement, where that is asked for. */
+static void sign_nibbles(streamer *s, size_t n)
+{
+    for (size_t i = 0; s->v->source.signed_nibbles && i < n; i++) s->chunk[i] ^= 0x88;
+}
+
 /* Hands over n rows of codes. */
 static dlx_status sink_codes(streamer *s, size_t n)
 {
+    if (s->int4) sign_nibbles(s, n / 2);
     return s->sink(s->ctx, s->chunk, s->int4 ? n / 2 : n, s->err);
 }
 
-/* Hands over n scales; those of groups as BF16, which they are exactly. */
+/* Hands over n scales; those of groups as BF16, or where that is asked for all as F16, which they are exactly. */
 static dlx_status sink_scales(streamer *s, const float *scale, size_t n)
 {
     if (s->v->dtype == DLX_F32) return s->sink(s->ctx, scale, n * sizeof *scale, s->err);
+    bool f16 = s->v->dtype == DLX_F16;
     uint16_t *half = (uint16_t *)(void *)s->chunk;
-    for (size_t i = 0; i < n; i++) half[i] = dlx_f32_to_bf16(scale[i]);
+    for (size_t i = 0; i < n; i++) half[i] = f16 ? dlx_f32_to_f16(scale[i]) : dlx_f32_to_bf16(scale[i]);
     return s->sink(s->ctx, half, n * sizeof *half, s->err);
 }
 
@@ -110,6 +118,14 @@ static float clipped_scale(const streamer *s, const uint8_t *p, size_t thread)
 static float chosen_scale(const streamer *s, float max)
 {
     return s->int4 ? dlx_int4_scale(max, s->v->source.group ? DLX_BF16 : DLX_F32) : dlx_int8_scale(max);
+}
+
+/* The scale as it is kept: F16 has none that are smaller, and none above 65504. */
+static float kept_scale(const streamer *s, float scale)
+{
+    if (!s->v->source.f16_scales || isnan(scale)) return scale;
+    float half = dlx_f16_to_f32(dlx_f32_to_f16(scale));
+    return half < 0x1p-24f ? 0x1p-24f : half > 65504.0f ? 65504.0f : half;
 }
 
 /* ---- runs of elements: copied, widened or rounded, or part of a row too long for one chunk ---- */
@@ -190,6 +206,11 @@ static dlx_status stream_elements(streamer *s)
         if (kind != RUN_CHECK || s->v->dtype == DLX_F32) run(s, n, kind, &max);
         if (isnan(max)) return not_finite(s, 0);
         if (kind == RUN_ROUND && !dlx_rows_fit(max, s->v->dtype)) return beyond(s, max);
+        if (kind == RUN_CHECK && s->v->source.signed_nibbles && s->v->dtype == DLX_I4) {
+            memcpy(s->chunk, s->from, n);
+            sign_nibbles(s, n);
+            s->from = s->chunk;
+        }
         DLX_TRY(s->sink(s->ctx, kind == RUN_CHECK ? s->from : s->chunk, n * out_width, s->err));
     }
     return DLX_OK;
@@ -205,6 +226,7 @@ static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
         const uint8_t *p = s->from + r * columns * s->width;
         s->scale[r] = chosen_scale(s, dlx_rows_max(p, columns, s->stored));
         if (s->clipped && !isnan(s->scale[r])) s->scale[r] = clipped_scale(s, p, thread);
+        s->scale[r] = kept_scale(s, s->scale[r]);
         if (!s->scales_only && !isnan(s->scale[r])) put_codes(s, r * columns, p, columns, s->scale[r]);
     }
 }
@@ -237,7 +259,7 @@ static dlx_status stream_long_rows(streamer *s)
             run(s, n, RUN_CHECK, &max);
         }
         if (isnan(max)) return not_finite(s, row);
-        s->row_scale = chosen_scale(s, max);
+        s->row_scale = kept_scale(s, chosen_scale(s, max));
         if (s->scales_only) {
             DLX_TRY(sink_scales(s, &s->row_scale, 1));
             continue;
@@ -272,7 +294,10 @@ static bool prepare_rows(streamer *s, uint64_t elements)
     const dlx_const_source *c = &s->v->source;
     s->int4 = c->transform == DLX_CONST_INT4_ROWS || c->transform == DLX_CONST_INT4_SCALES;
     s->scales_only = c->transform == DLX_CONST_INT8_ROW_SCALES || c->transform == DLX_CONST_INT4_SCALES;
-    dlx_dtype made = s->scales_only ? (c->group ? DLX_BF16 : DLX_F32) : s->int4 ? DLX_I4 : DLX_I8;
+    dlx_dtype made = !s->scales_only ? (s->int4 ? DLX_I4 : DLX_I8)
+                     : c->f16_scales ? DLX_F16
+                     : c->group      ? DLX_BF16
+                                     : DLX_F32;
     if (s->v->dtype != made || !is_float(s->stored) || (c->group && (!s->int4 || s->v->rank != 2))) return false;
     s->rows = s->v->rank ? (uint64_t)s->v->dim[0] : 1;
     if (c->group) s->rows = s->scales_only ? elements : elements / c->group;

@@ -1,0 +1,56 @@
+/*
+ * CoreML backend: a part of a graph becomes an ML Program inside the payload of ExecuTorch's CoreMLBackend, or a model
+ * package in a folder.
+ *
+ * Everything is computed in float16; inputs and outputs have the types of the graph's values. Weights are float16, int8
+ * with a scale for each row, or int4 with one for each row or group. Activations are float16 in any case: where the
+ * graph quantises them in front of a linear layer, that is left out, which computes the same with less error.
+ */
+#ifndef DLX_BACKENDS_COREML_H
+#define DLX_BACKENDS_COREML_H
+
+#include "backends/part.h"
+#include "base/arena.h"
+#include "base/status.h"
+#include "base/threads.h"
+
+/* The oldest system that is to run it. */
+typedef enum dlx_coreml_target {
+    DLX_COREML_IOS18, /* macOS 15: int4 */
+    DLX_COREML_IOS17, /* macOS 14 */
+    DLX_COREML_IOS16, /* macOS 13 */
+    DLX_COREML_TARGETS
+} dlx_coreml_target;
+
+/* Zeros are the defaults. */
+typedef struct dlx_coreml_options {
+    dlx_coreml_target target;
+    const char *compute_units; /* "cpu_only", "cpu_and_gpu", "cpu_and_ne", "all"; NULL: "cpu_and_ne" */
+} dlx_coreml_options;
+
+/* "iOS18"; NULL outside the list. */
+const char *dlx_coreml_target_name(dlx_coreml_target target);
+/* Of a name, case aside; false: there is no such target. */
+bool dlx_coreml_target_find(const char *name, dlx_coreml_target *out);
+/* Whether the runtime knows these compute units. */
+bool dlx_coreml_units_ok(const char *units);
+
+/* dlx_takes_node_fn: fixed shapes and float numbers; int4 weights even where the target has none. */
+bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n);
+
+/*
+ * dlx_lower_part_fn; how->options is dlx_coreml_options. Arguments are the part's inputs and outputs in their order.
+ * The payload is a model package, whose identifier on the device is a digest of the mark and of what the part is.
+ * DLX_E_UNSUPPORTED, with one sentence, for a weight that the target has no form for.
+ */
+dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_part *part, const dlx_lowering *how,
+                                 dlx_error *err);
+
+/*
+ * The part as a model package: FOLDER/Manifest.json and what it names. The folder is made, its parent must be there. A
+ * package that is there already is replaced, the manifest last; on failure no file is there that was not, and none that
+ * was is changed but for files that were complete by then.
+ */
+dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how, dlx_error *err);
+
+#endif
