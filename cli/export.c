@@ -32,7 +32,7 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r, co
     dlx_cli_json_text(&j, "output_path", o->output_path);
     dlx_cli_json_text(&j, "backend", o->backend);
     dlx_cli_json_text(&j, "quantization", r->quantization);
-    dlx_cli_json_text(&j, "kv", o->kv);
+    dlx_cli_json_text(&j, "kv", r->kv);
     dlx_cli_json_int(&j, "file_bytes", (int64_t)r->file_bytes);
     dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
     dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
@@ -76,9 +76,7 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
-    dlx_kv_info kv = {.struct_size = sizeof kv};
-    if (dlx_export_kv_info(0, &kv)) o->kv = kv.name;
-    if (dlx_cli_text(a, "kv")) o->kv = dlx_cli_text(a, "kv");
+    o->kv = dlx_cli_text(a, "kv");
     if (dlx_cli_text(a, "backend")) o->backend = dlx_cli_text(a, "backend");
     o->quantization_config = dlx_cli_text(a, "quantization-config");
     o->quantization = dlx_cli_text(a, "quantization");
@@ -94,6 +92,9 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     o->calibration_samples = dlx_cli_int(a, "calibration-samples", 0);
     o->calibration_length = dlx_cli_int(a, "calibration-length", 0);
     o->calibration_seed = dlx_cli_int(a, "calibration-seed", 0);
+    o->delegate_layers = (int32_t)dlx_cli_int(a, "delegate-layers", 0);
+    o->minimum_deployment_target = dlx_cli_text(a, "minimum-deployment-target");
+    o->compute_units = dlx_cli_text(a, "compute-units");
     o->work_folder = dlx_cli_text(a, "work-folder");
     o->observer = dlx_cli_text(a, "observer");
     o->ranges = dlx_cli_text(a, "ranges");
@@ -246,6 +247,12 @@ static const dlx_cli_option options[] = {
     {"method-rows", DLX_CLI_TEXT, "LIST",
      "further methods of the same weights, forward_N for passes of at most N rows, comma separated", 0, 0},
     {"kv", DLX_CLI_TEXT, "FORM", "who keeps keys and values between calls, one of the forms below", 0, 0},
+    {"minimum-deployment-target", DLX_CLI_TEXT, "iOS16|iOS17|iOS18",
+     "coreml: the oldest system that is to run the file (default: iOS18)", 0, 0},
+    {"compute-units", DLX_CLI_TEXT, "cpu_only|cpu_and_gpu|cpu_and_ne|all",
+     "coreml: what it may run on (default: cpu_and_ne)", 0, 0},
+    {"delegate-layers", DLX_CLI_INT, "N", "coreml: decoder layers of one delegate at most (default: all in one)", 1,
+     LONGEST},
     {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
     {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},
     {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,

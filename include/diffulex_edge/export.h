@@ -98,6 +98,11 @@ typedef struct dlx_export_options {
      */
     const int32_t *method_rows; /* [n_method_rows], each 1 to the context, all different, also from max_rows */
     size_t n_method_rows;       /* at most DLX_MOST_METHOD_ROWS */
+    /* What only some backends know (docs/BACKENDS.md); asked for with another one, each is DLX_E_INVALID. */
+    int32_t delegate_layers;               /* coreml: decoder layers of one delegate at most; 0: all in one */
+    const char *minimum_deployment_target; /* coreml: the oldest system that is to run the file: "iOS16", "iOS17",
+                                              "iOS18"; NULL: "iOS18" */
+    const char *compute_units; /* coreml: "cpu_only", "cpu_and_gpu", "cpu_and_ne", "all"; NULL: "cpu_and_ne" */
 } dlx_export_options;
 
 typedef struct dlx_export_result {
@@ -108,6 +113,7 @@ typedef struct dlx_export_result {
     double seconds;
     int32_t quantised_tensors, float_tensors;
     char quantization[64]; /* what the file says: the scheme, and "mixed" behind it where parts differ from it */
+    char kv[32];           /* the form of the cache */
 } dlx_export_result;
 
 static inline dlx_export_options dlx_export_options_default(void)

@@ -5,20 +5,36 @@
 
 #include "diffulex_edge/export.h"
 
+#include "backends/coreml/coreml.h"
 #include "backends/xnnpack/xnnpack.h"
 #include "base/sizes.h"
 #include "base/structs.h"
+#include "export/backend_options.h"
 #include "quant/forms.h"
 
-/* The first row of each table is the default. */
+static dlx_status decompose_for_coreml(dlx_graph *g, dlx_error *err)
+{
+    return dlx_xnnpack_decompose_others(g, dlx_coreml_takes, err);
+}
+
+/* The first row of each table that fits the others is the default. */
 static const dlx_backend backends[] = {
     {
         .name = "xnnpack",
         .aliases = "",
         .help = "one XNNPACK delegate: processors with x86-64 or 64-bit Arm",
         .decompose = dlx_xnnpack_decompose,
-        .homes = &dlx_xnnpack_home,
-        .n_homes = 1,
+        .home = &dlx_xnnpack_home,
+        .kv = "caller, explicit, state, fixed, fixed-fp16",
+    },
+    {
+        .name = "coreml",
+        .aliases = "",
+        .help = "Core ML delegates, float16: Apple's Neural Engine and GPU, in the official runtime",
+        .decompose = decompose_for_coreml,
+        .home = &dlx_coreml_home,
+        .kv = "fixed-fp16, fixed",
+        .options = dlx_export_coreml_options,
     },
 };
 
@@ -45,10 +61,10 @@ static const dlx_scheme schemes[] = {
     },
     {
         .name = "int8-weight-only",
-        .aliases = "weight-only-int8",
-        .help = "int8 weights, one scale a row; float32 activations",
+        .aliases = "weight-only-int8, int8",
+        .help = "int8 weights, one scale a row; float activations",
         .metadata = "int8-weight-only",
-        .backends = "xnnpack",
+        .backends = "xnnpack, coreml",
         .body = "int8-weight-only",
         .head = "int8-weight-only",
         .table = "int8-weight-only",
@@ -94,11 +110,51 @@ static const dlx_scheme schemes[] = {
         .table = "int8-dynamic",
     },
     {
+        .name = "int4-weight-only",
+        .aliases = "int4",
+        .help = "4-bit weights, one scale a row; head and embedding int8; float16 activations",
+        .metadata = "int4-weight-only",
+        .backends = "coreml",
+        .body = "int4",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
+        .name = "int4-g32-weight-only",
+        .aliases = "int4-g32",
+        .help = "4-bit weights, a scale for each 32 of a row; the rest as for int4-weight-only",
+        .metadata = "int4-g32-weight-only",
+        .backends = "coreml",
+        .body = "int4-g32",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
+        .name = "int4-g64-weight-only",
+        .aliases = "int4-g64",
+        .help = "the same for each 64",
+        .metadata = "int4-g64-weight-only",
+        .backends = "coreml",
+        .body = "int4-g64",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
+        .name = "int4-g128-weight-only",
+        .aliases = "int4-g128",
+        .help = "the same for each 128",
+        .metadata = "int4-g128-weight-only",
+        .backends = "coreml",
+        .body = "int4-g128",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
         .name = "fp16",
         .aliases = "float16",
-        .help = "float16 weights, float32 activations",
+        .help = "float16 weights, float activations",
         .metadata = "fp16",
-        .backends = "xnnpack",
+        .backends = "xnnpack, coreml",
         .body = "fp16",
         .head = "fp16",
         .table = "fp16",
@@ -148,6 +204,8 @@ static const dlx_rounding roundings[] = {
     {.name = "awq-gptq", .help = "inputs scaled, then gptq", .clips = true, .scales = true, .solves = true},
 };
 
+enum { NAMES = 512 };
+
 /* Rows that begin with their name, and where they have some, with other names behind it. */
 typedef struct table {
     const void *rows;
@@ -162,7 +220,7 @@ typedef struct table {
     }
 
 /* The row that `word` names, the first one for NULL; NULL: there is none, and `names` lists them. */
-static const void *find_row(const table *t, const char *word, char names[256])
+static const void *find_row(const table *t, const char *word, char names[NAMES])
 {
     names[0] = '\0';
     for (size_t i = 0; i < t->n; i++) {
@@ -170,7 +228,7 @@ static const void *find_row(const table *t, const char *word, char names[256])
         memcpy(name, row, (t->aliases ? 2 : 1) * sizeof *name);
         if (!word || dlx_word_in(name[0], word) || dlx_word_in(name[1], word)) return row;
         size_t n = strlen(names);
-        snprintf(names + n, 256 - n, "%s%s", n ? ", " : "", name[0]);
+        snprintf(names + n, NAMES - n, "%s%s", n ? ", " : "", name[0]);
     }
     return NULL;
 }
@@ -178,44 +236,68 @@ static const void *find_row(const table *t, const char *word, char names[256])
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err)
 {
     const table t = TABLE(backends, true);
-    char names[256];
+    char names[NAMES];
     *out = find_row(&t, word, names);
     if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%.100s' is not available; this build writes: %s", word, names);
 }
 
+/* What a backend writes comes first: a word may name one scheme for one backend, and another for others. */
+static const dlx_scheme *scheme_named(const char *word, const dlx_backend *backend)
+{
+    for (size_t i = 0; i < DLX_COUNT(schemes); i++) {
+        const dlx_scheme *s = &schemes[i];
+        bool named = !word || dlx_word_in(s->name, word) || dlx_word_in(s->aliases, word);
+        if (named && dlx_word_in(s->backends, backend->name)) return s;
+    }
+    return NULL;
+}
+
+/* Names of the schemes that a backend writes. */
+static void list_schemes(char names[NAMES], const dlx_backend *backend)
+{
+    size_t n = 0;
+    names[0] = '\0';
+    for (size_t i = 0; i < DLX_COUNT(schemes) && n < NAMES; i++)
+        if (dlx_word_in(schemes[i].backends, backend->name))
+            n += (size_t)snprintf(names + n, NAMES - n, "%s%s", n ? ", " : "", schemes[i].name);
+}
+
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err)
 {
     const table t = TABLE(schemes, true);
-    char names[256];
+    char names[NAMES];
+    *out = scheme_named(word, backend);
+    if (*out) return DLX_OK;
     const dlx_scheme *s = find_row(&t, word, names);
-    *out = NULL;
     if (!s)
         return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%.100s' is not available; this build knows: %s", word,
                         names);
-    if (!dlx_word_in(s->backends, backend->name))
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%s' cannot be written by backend '%s'; it is for: %s",
-                        s->name, backend->name, s->backends);
-    *out = s;
-    return DLX_OK;
+    list_schemes(names, backend);
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%s' cannot be written by backend '%s', which writes: %s",
+                    s->name, backend->name, names);
 }
 
 dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err)
 {
     const table t = TABLE(roundings, false);
-    char names[256];
+    char names[NAMES];
     *out = find_row(&t, word, names);
     if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID, "rounding '%.100s' is not known; expected one of: %s", word, names);
 }
 
-dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err)
+dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, const dlx_backend *backend, dlx_error *err)
 {
     const table t = TABLE(kv_forms, false);
-    char names[256];
-    *out = find_row(&t, word, names);
-    if (*out) return DLX_OK;
-    return dlx_fail(err, DLX_E_UNSUPPORTED, "kv '%.100s' is not available; this build knows: %s", word, names);
+    char names[NAMES], own[32];
+    snprintf(own, sizeof own, "%.*s", (int)strcspn(backend->kv, ","), backend->kv);
+    *out = find_row(&t, word ? word : own, names);
+    if (!*out)
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "kv '%.100s' is not available; this build knows: %s", word, names);
+    if (dlx_word_in(backend->kv, (*out)->name)) return DLX_OK;
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "kv '%s' cannot be written by backend '%s', which writes: %s", (*out)->name,
+                    backend->name, backend->kv);
 }
 
 bool dlx_export_backend_info(size_t i, dlx_backend_info *out)

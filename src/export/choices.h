@@ -7,6 +7,8 @@
 
 #include <stdbool.h>
 
+#include "diffulex_edge/export.h"
+
 #include "backends/lower.h"
 #include "base/arena.h"
 #include "base/status.h"
@@ -21,14 +23,15 @@ typedef struct dlx_backend {
     const char *help;    /* one line: what it writes, for which machines */
     /* High-level operators to those that the backend has; in place. */
     dlx_status (*decompose)(dlx_graph *g, dlx_error *err);
-    /* Who may take nodes of a decomposed graph: itself, then XNNPACK. */
-    const dlx_home *homes; /* [n_homes] */
-    size_t n_homes;
+    const dlx_home *home; /* what it takes of a decomposed graph; the rest goes to XNNPACK */
+    const char *kv;       /* names of the forms of the cache that it can write, "a, b"; the first is its default */
+    /* Its own options, in memory from `arena`; NULL: it has none. */
+    dlx_status (*options)(const void **out, dlx_arena *arena, const dlx_export_options *o, dlx_error *err);
 } dlx_backend;
 
 typedef struct dlx_scheme {
     const char *name;
-    const char *aliases;  /* as above */
+    const char *aliases;  /* as above; one that stands in several rows means the first that the backend writes */
     const char *help;     /* one line: what becomes of weights and activations */
     const char *metadata; /* what the file says (get_quantization); files are read by it, so it never changes */
     const char *backends; /* names of the backends that can write it, "a, b" */
@@ -55,8 +58,8 @@ dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);
 /* The same, but DLX_E_INVALID. */
 dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err);
-/* The same. */
-dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, dlx_error *err);
+/* The same; NULL is the backend's default, and a form that it cannot write DLX_E_UNSUPPORTED. */
+dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, const dlx_backend *backend, dlx_error *err);
 
 /* What is asked for beyond a backend's name: the members of dlx_export_options that decide about weights. */
 typedef struct dlx_recipe_request {

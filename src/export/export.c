@@ -19,6 +19,7 @@
 #include "base/structs.h"
 #include "base/threads.h"
 #include "export/activations.h"
+#include "export/backend_options.h"
 #include "export/choices.h"
 #include "export/methods.h"
 #include "export/solve.h"
@@ -43,6 +44,7 @@ typedef struct exporter {
     dlx_pte pte;
     dlx_output output;
     const dlx_backend *backend;
+    const void *backend_options;
     dlx_recipe recipe;
     const char *metadata; /* what the file says about it */
     const dlx_rounding *rounding;
@@ -66,6 +68,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         return dlx_fail(err, DLX_E_INVALID, "export: no checkpoint folder was given");
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
     DLX_TRY(dlx_backend_find(&x->backend, o->backend, err));
+    DLX_TRY(dlx_backend_options_check(x->backend->name, o, err));
+    if (x->backend->options) DLX_TRY(x->backend->options(&x->backend_options, &x->arena, o, err));
     const dlx_recipe_request request = {
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
@@ -73,7 +77,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
     x->recipe.clip = x->rounding->clips;
-    DLX_TRY(dlx_kv_find(&x->kv, o->kv, err));
+    DLX_TRY(dlx_kv_find(&x->kv, o->kv, x->backend, err));
+    snprintf(x->result.kv, sizeof x->result.kv, "%s", x->kv->name);
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)
@@ -237,8 +242,12 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     dlx_pte_blob *constants, *blobs;
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     dlx_key_mark mark = dlx_key_mark_of(digest);
-    DLX_TRY(
-        dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, x->pool, &x->arena, err));
+    const dlx_methods_target to = {.backend = x->backend,
+                                   .options = x->backend_options,
+                                   .delegate_layers = x->options.delegate_layers,
+                                   .mark = mark.text,
+                                   .pool = x->pool};
+    DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, &to, &x->arena, err));
     x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->recipe.body);
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/xnnpack/xnnpack.h"
+
 static dlx_status no_memory(dlx_error *err)
 {
     return dlx_fail(err, DLX_E_NOMEM, "out of memory putting methods together");
@@ -173,19 +175,21 @@ static dlx_status point_to(dlx_pte_plan *plan, const lowered *of, dlx_arena *are
 }
 
 dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob **blobs, uint32_t *n_blobs,
-                             const dlx_backend *backend, const char *mark, dlx_pool *pool, dlx_arena *arena,
-                             dlx_error *err)
+                             const dlx_methods_target *to, dlx_arena *arena, dlx_error *err)
 {
     lowered of[DLX_MOST_METHODS] = {{0}};
+    dlx_home homes[2] = {*to->backend->home, dlx_xnnpack_home};
     size_t total = 1;
+    homes[0].layers = to->delegate_layers;
     *n_blobs = 0;
     *plans = dlx_arena_array(arena, m->n, sizeof **plans);
     if (!*plans) return no_memory(err);
     DLX_TRY(rename_others(m, err));
     for (size_t k = 0; k < m->n; k++) {
-        const dlx_lower_request request = {.how = {.method = m->name[k], .mark = mark, .pool = pool},
-                                           .homes = backend->homes,
-                                           .n_homes = backend->n_homes};
+        const dlx_lower_request request = {
+            .how = {.method = m->name[k], .mark = to->mark, .pool = to->pool, .options = to->options},
+            .homes = homes,
+            .n_homes = to->backend->home == &dlx_xnnpack_home ? 1 : 2};
         DLX_TRY(dlx_lower(&(*plans)[k], &of[k].blobs, &of[k].n_blobs, arena, &m->graph[k], &request, err));
         of[k].place = dlx_arena_array(arena, (size_t)of[k].n_blobs + 1, sizeof *of[k].place);
         if (!of[k].place) return no_memory(err);

@@ -36,14 +36,20 @@ void dlx_methods_free(dlx_methods *m);
  * too. */
 void dlx_methods_take_weights(dlx_methods *m);
 
+/* What the graphs are lowered to. */
+typedef struct dlx_methods_target {
+    const dlx_backend *backend;
+    const void *options; /* the backend's; NULL: it has none */
+    int32_t delegate_layers;
+    const char *mark; /* the file's (format/keys.h) */
+    dlx_pool *pool;
+} dlx_methods_target;
+
 /*
  * The decomposed graphs as plans, [m->n], and one list of blobs for all of them, in the order that dlx_pte_write wants:
  * constants of one name and the same bytes are there once, and where the bytes differ those of the later graph get
- * "@" and the method's name behind theirs. A single graph gives what the backend made of it. `mark` is the file's
- * (format/keys.h).
- */
+ * "@" and the method's name behind theirs. A single graph gives what the backend made of it.  */
 dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob **blobs, uint32_t *n_blobs,
-                             const dlx_backend *backend, const char *mark, dlx_pool *pool, dlx_arena *arena,
-                             dlx_error *err);
+                             const dlx_methods_target *to, dlx_arena *arena, dlx_error *err);
 
 #endif

@@ -93,7 +93,7 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     ok = ok && constant_method(&p[n++], arena, "get_rounded_bits", &v, 1);
     v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = DLX_FORMAT_VERSION};
     ok = ok && constant_method(&p[n++], arena, "get_format_version", &v, 1);
-    v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = strcmp(kv, "explicit") != 0};
+    v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = !strcmp(kv, "caller") || !strcmp(kv, "state")};
     ok = ok && constant_method(&p[n++], arena, "enable_dynamic_shape", &v, 1);
     ok = ok && (!strcmp(kv, "caller") || kv_methods(p, &n, arena, kv));
     if (!ok) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing the model");

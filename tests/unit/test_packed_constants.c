@@ -130,6 +130,7 @@ static void every_scheme(void **state)
         for (size_t k = 0; dlx_export_scheme_info(k, &info); k++) {
             char checkpoint[1024], path[1024];
             if (!strcmp(info.name, "int4-g128") || !strcmp(info.name, "int4-g64")) continue;
+            if (strncmp(info.backends, "xnnpack", 7)) continue;
             checkpoint_of(checkpoint, both[i]);
             path_in(path, folder.folder, "scheme.pte");
             dlx_export_options o = tiny_export(checkpoint, path, true);
