@@ -156,7 +156,8 @@ static void attention_unmasked(maker *m)
 static void silu_mul(maker *m)
 {
     const int64_t dim[2] = {4, 16};
-    output(m, binary(m, DLX_OP_SILU_MUL, input(m, "a", DLX_F32, 2, dim), input(m, "b", DLX_F32, 2, dim)));
+    uint32_t a = input(m, "a", DLX_F32, 2, dim), b = input(m, "b", DLX_F32, 2, dim);
+    output(m, binary(m, DLX_OP_SILU_MUL, a, b));
 }
 
 /* Outputs of more than one piece, the last of which is smaller, and a layer that shares the weights. */
@@ -382,7 +383,10 @@ int main(int argc, char **argv)
     m.folder = argv[1];
     dlx_arena_init(&m.arena);
     dlx_graph_init(&m.g);
-    if (mkdir(m.folder, 0777) != 0) perror(m.folder);
+    if (mkdir(m.folder, 0777) != 0) {
+        perror(m.folder);
+        return 1;
+    }
     dlx_checkpoint c = {0};
     if (op) {
         build_op(&m, argv[4]);
