@@ -3,7 +3,6 @@ native checks and blob reader of coremltools, its types and shapes of every oper
 compute. No Apple hardware, no compiler of ML Programs and no Neural Engine is here: what these would do is NOT checked."""
 import filecmp
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ ct = oracle("coremltools", "the CoreML backend is")
 oracle("executorch.backends.apple.coreml.executorchcoreml", "CoreML payloads are")
 from safetensors.numpy import load_file  # noqa: E402
 
-from coreml_part import CoremlPart, unflatten  # noqa: E402
+from coreml_part import CoremlFile, CoremlPart, make  # noqa: E402
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
@@ -30,12 +29,12 @@ HALF = 2.0**-11  # relative error of rounding to float16
 def part(tmp_path_factory):
     folder, made = tmp_path_factory.mktemp("coreml"), {}
 
-    def make(*args):
+    def of(*args):
         if args not in made:
-            made[args] = CoremlPart(folder / "-".join(Path(str(a)).name for a in args), *args)
+            made[args] = CoremlPart(folder / "-".join(args), *args)
         return made[args]
 
-    return make
+    return of
 
 
 def relative(x, wanted):
@@ -53,8 +52,7 @@ def noise(*shape, scale=1.0, seed=0):
 @pytest.mark.parametrize("name", OPERATORS)
 def test_the_official_parser_and_coremltools_read_the_files(part, name):
     p = part("iOS18", "op", name)
-    package = p.files / "model.mlpackage"
-    written = p.folder / "model.mlpackage"
+    package, written = p.package, p.folder / "model.mlpackage"
     files = [f.relative_to(written) for f in written.rglob("*") if f.is_file()]
     assert len(files) == 3
     assert filecmp.cmpfiles(written, package, map(str, files), shallow=False) == (list(map(str, files)), [], [])
@@ -273,15 +271,30 @@ def test_simple_operators(part):
 # ---- models ----
 
 
+@pytest.fixture(scope="module")
+def fixed(tmp_path_factory):
+    folder, made = tmp_path_factory.mktemp("models"), {}
+
+    def of(model, rows, context, form="fp16", cache="f32", target="iOS18", layers=0):
+        key = "-".join(map(str, (model, rows, context, form, cache, target, layers)))
+        if key not in made:
+            make(folder / key, target, "model", DATA / "checkpoints" / model, form, rows, context, cache, layers)
+            made[key] = CoremlFile(folder / key / "model.pte", folder / key / "delegates")
+        return Fixed(made[key])
+
+    return of
+
+
 class Fixed:
     """Calls of a fixed program: rows that are not there are masked, caches are kept here."""
 
-    def __init__(self, part, rows, context, cache):
-        self.part, self.rows, self.context = part, rows, context
-        shape = next(i["dim"] for i in part.about["inputs"] if i["name"] == "k_0")
-        layers = sum(i["name"].startswith("k_") for i in part.about["inputs"] if i["name"])
-        self.names = [f"{kind}_{layer}" for layer in range(layers) for kind in "kv"]
-        self.caches = {name: np.full(shape, 7.0, cache) for name in self.names}  # what was never written must not count
+    def __init__(self, file):
+        self.file = file
+        (self.rows, slots), _ = file.input("mask")
+        self.context = slots - self.rows
+        self.names = [name for name in file.input_names() if name[:2] in ("k_", "v_")]
+        # What was never written must not count, whatever it is.
+        self.caches = {name: np.full(*file.input(name)[:1], 7.0).astype(file.input(name)[1]) for name in self.names}
 
     def forward(self, tokens, positions, cached, sees=None):
         """Logits of tokens, which see the cached positions and those tokens that `sees` [T,T] says, or all; and new rows."""
@@ -291,7 +304,7 @@ class Fixed:
         mask[np.arange(self.rows), self.context + np.arange(self.rows)] = 0
         given = {"tokens": np.zeros(self.rows, np.int64), "positions": np.zeros(self.rows, np.int64), "mask": mask, **self.caches}
         given["tokens"][:n], given["positions"][:n] = tokens, positions
-        logits, *rows = self.part.with_gathers(given)
+        logits, *rows = self.file(*[given[name] for name in self.file.input_names()])
         return logits[:n], {name: x[:n] for name, x in zip(self.names, rows, strict=True)}
 
     def commit(self, rows, positions):
@@ -306,11 +319,6 @@ def sees(attention, n):
     return block[None] <= block[:, None]
 
 
-def fixed(part, model, rows, context, form="fp16", cache="f32", target="iOS18"):
-    p = part(target, "model", DATA / "checkpoints" / model, form, rows, context, cache)
-    return Fixed(p, rows, context, {"f32": np.float32, "f16": np.float16}[cache])
-
-
 def golden(model):
     return json.loads((DATA / "forward" / f"{model}.json").read_text()), load_file(DATA / "forward" / f"{model}.safetensors")
 
@@ -321,9 +329,10 @@ def agrees(logits, wanted):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_models_give_the_golden_logits(part, model):
-    program = fixed(part, model, 50, 56)
-    program.part.program.check_declared_types()
+def test_models_give_the_golden_logits(fixed, model):
+    program = fixed(model, 50, 56)
+    (delegate,) = program.file.delegates
+    delegate.program.check_declared_types()
     cases, tensors = golden(model)
     for case in cases["cases"]:
         n = len(case["input_ids"])
@@ -333,14 +342,15 @@ def test_models_give_the_golden_logits(part, model):
 
 @pytest.mark.parametrize("cache", ["f32", "f16"])
 @pytest.mark.parametrize("model", MODELS)
-def test_models_prefill_denoise_and_commit(part, model, cache):
-    program = fixed(part, model, 32, 80, cache=cache)
+def test_models_prefill_denoise_and_commit(fixed, model, cache):
+    program = fixed(model, 32, 80, cache=cache)
     cases, tensors = golden(model)
     cached = cases["cached"]
     prefix, chunk, part_ids, start = cached["prefix_ids"], cached["chunk_ids"], cached["part_ids"], cached["part_start"]
     n, m = len(prefix), len(chunk)
     block = BLOCK.get(model)
     _, rows = program.forward(prefix, range(n), (), sees(f"({block})" if block else "full", n))
+    assert all(x.dtype == {"f32": np.float32, "f16": np.float16}[cache] for x in rows.values())
     k = np.stack([rows[name] for name in program.names[::2]]).transpose(0, 2, 1, 3)
     v = np.stack([rows[name] for name in program.names[1::2]]).transpose(0, 2, 1, 3)
     assert relative(k, tensors["cached.prefix.k"]) < 2e-3 and relative(v, tensors["cached.prefix.v"]) < 2e-3
@@ -355,17 +365,35 @@ def test_models_prefill_denoise_and_commit(part, model, cache):
     agrees(logits, tensors["cached.part"])
 
 
-@pytest.mark.parametrize("form", ["int8-dynamic", "int8-weight-only", "int4", "int4-g32"])
-def test_quantised_models_are_those_of_their_weights(part, form):
-    """Against the same program with the weights that the form stores, as float16."""
-    model = "sdar-tiny"
-    if form == "int8-dynamic":  # rows stay float16: nothing but the weights differs between the two
-        one, two = (fixed(part, model, 32, 40, f).part for f in ("int8-dynamic", "int8-weight-only"))
-        assert (one.files / "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin").read_bytes() == (
-            two.files / "model.mlpackage/Data/com.apple.CoreML/weights/weight.bin").read_bytes()
-    cases, tensors = golden(model)
+@pytest.mark.parametrize("layers", [1, 2])
+def test_several_delegates_are_the_same_program(fixed, layers):
+    """What passes between them is float32, and float16 numbers are: nothing is lost."""
+    ids = golden("llada-tiny")[0]["cases"][0]["input_ids"]
+    one, more = fixed("llada-tiny", 40, 48), fixed("llada-tiny", 40, 48, layers=layers)
+    assert len(more.file.delegates) == {1: 3, 2: 2}[layers]
+    assert len({d.metadata["identifier"] for d in more.file.delegates}) == len(more.file.delegates)
+    logits, rows = more.forward(ids, range(len(ids)), ())
+    wanted, wanted_rows = one.forward(ids, range(len(ids)), ())
+    assert (logits == wanted).all() and all((rows[name] == wanted_rows[name]).all() for name in rows)
+
+
+def weights_file(program):
+    (delegate,) = program.file.delegates
+    return (delegate.package / "Data/com.apple.CoreML/weights/weight.bin").read_bytes()
+
+
+@pytest.mark.parametrize("form, most", [("int8-dynamic", 0.02), ("int4", 0.4), ("int4-g32", 0.3)])
+def test_quantised_models(fixed, form, most):
+    cases, tensors = golden("sdar-tiny")
     case = cases["cases"][0]
     n = len(case["input_ids"])
-    logits, _ = fixed(part, model, 32, 40, form).forward(case["input_ids"], range(n), (), sees(case["attention"], n))
-    error = relative(logits, tensors[case["name"]])
-    assert 1e-3 < error < {"int8-dynamic": 0.02, "int8-weight-only": 0.02, "int4": 0.4, "int4-g32": 0.3}[form]
+    program = fixed("sdar-tiny", 32, 40, form)
+    logits, _ = program.forward(case["input_ids"], range(n), (), sees(case["attention"], n))
+    assert 1e-3 < relative(logits, tensors[case["name"]]) < most
+
+
+def test_rows_stay_float16_where_a_form_would_quantise_them(fixed):
+    """Nothing but the weights counts: the two forms are one program."""
+    one, two = fixed("sdar-tiny", 32, 40, "int8-dynamic"), fixed("sdar-tiny", 32, 40, "int8-weight-only")
+    assert weights_file(one) == weights_file(two)
+    assert one.file.delegates[0].program.operators() == two.file.delegates[0].program.operators()
