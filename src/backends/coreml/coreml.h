@@ -9,7 +9,7 @@
 #ifndef DLX_BACKENDS_COREML_H
 #define DLX_BACKENDS_COREML_H
 
-#include "backends/part.h"
+#include "backends/lower.h"
 #include "base/arena.h"
 #include "base/status.h"
 #include "base/threads.h"
@@ -45,6 +45,9 @@ bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n);
  */
 dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_part *part, const dlx_lowering *how,
                                  dlx_error *err);
+
+/* Both, for all layers in one delegate. */
+extern const dlx_home dlx_coreml_home;
 
 /*
  * The part as a model package: FOLDER/Manifest.json and what it names. The folder is made, its parent must be there. A
