@@ -3,11 +3,11 @@
  * (tests/py/test_coreml.py):
  *
  *   make_coreml_part FOLDER TARGET op NAME [FORM]
- *   make_coreml_part FOLDER TARGET model CHECKPOINT FORM ROWS CONTEXT CACHE     (CACHE: f32 or f16)
+ *   make_coreml_part FOLDER TARGET model CHECKPOINT FORM ROWS CONTEXT CACHE LAYERS     (CACHE: f32 or f16)
  *
- * into FOLDER: payload.bin, model.mlpackage, and part.json with the types of arguments, the delegate's options and the
- * float constants of the graph before they took a form, each in a file of its own. What the program would gather in
- * front of the delegate is left to whoever runs it: "gathers" names the tables.
+ * Of an operator, into FOLDER: payload.bin, model.mlpackage, and part.json with the delegate's options and the float
+ * constants of the graph before they took a form, each in a file of its own. Of a model: model.pte, with so many layers
+ * to a delegate, or 0.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 
 #include "backends/coreml/coreml.h"
+#include "backends/partition.h"
 #include "base/output.h"
 #include "base/text_buffer.h"
 #include "model/checkpoint.h"
@@ -156,7 +157,8 @@ static void attention_unmasked(maker *m)
 static void silu_mul(maker *m)
 {
     const int64_t dim[2] = {4, 16};
-    output(m, binary(m, DLX_OP_SILU_MUL, input(m, "a", DLX_F32, 2, dim), input(m, "b", DLX_F32, 2, dim)));
+    uint32_t a = input(m, "a", DLX_F32, 2, dim), b = input(m, "b", DLX_F32, 2, dim);
+    output(m, binary(m, DLX_OP_SILU_MUL, a, b));
 }
 
 /* Outputs of more than one piece, the last of which is smaller, and a layer that shares the weights. */
@@ -259,17 +261,7 @@ static void put_value(maker *m, uint32_t id)
     dlx_put(&m->json, "]}");
 }
 
-static void put_values(maker *m, const char *key, const uint32_t *ids, size_t n)
-{
-    dlx_put(&m->json, "\"%s\":[", key);
-    for (size_t i = 0; i < n; i++) {
-        dlx_put(&m->json, "%s", i ? "," : "");
-        put_value(m, ids[i]);
-    }
-    dlx_put(&m->json, "],\n");
-}
-
-/* Float constants and graph inputs and outputs, as they are before weights take a form. */
+/* Float constants, as they are before weights take a form. */
 static void describe_graph(maker *m)
 {
     dlx_put(&m->json, "{\"constants\":[");
@@ -284,45 +276,13 @@ static void describe_graph(maker *m)
 
 /* ---- parts ---- */
 
-static bool is_in(const uint32_t *list, size_t n, uint32_t v)
-{
-    for (size_t i = 0; i < n; i++)
-        if (list[i] == v) return true;
-    return false;
-}
-
 static void make_part(maker *m, dlx_part *part)
 {
-    const dlx_graph *g = &m->g;
-    uint32_t *nodes = dlx_arena_array(&m->arena, g->n_nodes + 1, sizeof *nodes);
-    uint32_t *inputs = dlx_arena_array(&m->arena, g->n_values + 1, sizeof *inputs);
-    if (!nodes || !inputs) stop(m, "out of memory");
-    *part = (dlx_part){.g = g, .nodes = nodes, .inputs = inputs, .outputs = g->outputs, .n_outputs = g->n_outputs};
-    for (uint32_t i = 0; i < g->n_nodes; i++)
-        if (g->nodes[i].op != DLX_OP_EMBEDDING) nodes[part->n_nodes++] = i;
-    for (uint32_t v = 0; v < g->n_values; v++) {
-        bool outside = g->values[v].kind == DLX_VALUE_INPUT ||
-                       (g->values[v].producer != DLX_NONE && g->nodes[g->values[v].producer].op == DLX_OP_EMBEDDING);
-        bool read = false;
-        for (size_t i = 0; outside && i < part->n_nodes; i++)
-            read = read || is_in(g->nodes[nodes[i]].in, g->nodes[nodes[i]].inputs, v);
-        if (read) inputs[part->n_inputs++] = v;
-    }
-}
-
-static void put_gathers(maker *m)
-{
-    const dlx_graph *g = &m->g;
-    dlx_put(&m->json, "\"gathers\":[");
-    for (size_t i = 0, n = 0; i < g->n_nodes; i++) {
-        if (g->nodes[i].op != DLX_OP_EMBEDDING) continue;
-        dlx_put(&m->json, "%s{\"value\":%u,\"table\":", n++ ? "," : "", g->nodes[i].out[0]);
-        dlx_put_json(&m->json, g->values[g->nodes[i].in[0]].name);
-        dlx_put(&m->json, ",\"by\":");
-        dlx_put_json(&m->json, g->values[g->nodes[i].in[1]].name);
-        dlx_put(&m->json, "}");
-    }
-    dlx_put(&m->json, "],\n");
+    dlx_partition p;
+    const dlx_home home = {.name = "CoreML", .takes = dlx_coreml_takes};
+    need(m, dlx_partition_make(&p, &m->arena, &m->g, &home, 1, &m->err), "partitioning");
+    if (p.n_parts != 1) stop(m, "the operators are not one part");
+    *part = p.parts[0].part;
 }
 
 static void put_specs(maker *m, const dlx_delegate *d)
@@ -348,15 +308,12 @@ static void write_payload(maker *m, const dlx_delegate *d)
     dlx_output_close(&out);
 }
 
-static void write_all(maker *m)
+static void write_part(maker *m)
 {
     dlx_part part;
     dlx_delegate delegate;
     const dlx_lowering how = {.method = "forward", .mark = "#0123456789abcdef", .options = &m->options};
     make_part(m, &part);
-    put_values(m, "inputs", part.inputs, part.n_inputs);
-    put_values(m, "outputs", part.outputs, part.n_outputs);
-    put_gathers(m);
     need(m, dlx_coreml_lower_part(&delegate, &m->arena, &part, &how, &m->err), "lowering");
     put_specs(m, &delegate);
     write_payload(m, &delegate);
@@ -371,30 +328,72 @@ static void write_all(maker *m)
     free(text);
 }
 
+/* ---- models ---- */
+
+static dlx_status stream(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
+{
+    (void)ctx;
+    (void)size;
+    return dlx_const_stream(user, NULL, put, out, err);
+}
+
+static void write_program(maker *m, int32_t layers)
+{
+    const dlx_home home = {
+        .name = "CoreML", .takes = dlx_coreml_takes, .lower_part = dlx_coreml_lower_part, .layers = layers};
+    const dlx_lower_request request = {
+        .how = {.method = "forward", .mark = "#0123456789abcdef", .options = &m->options},
+        .homes = &home,
+        .n_homes = 1};
+    dlx_pte_plan plan;
+    dlx_pte pte = {.plans = &plan, .n_plans = 1};
+    dlx_output out;
+    need(m, dlx_lower(&plan, &pte.blobs, &pte.n_blobs, &m->arena, &m->g, &request, &m->err), "lowering");
+    need(m, dlx_output_open(&out, path_in(m, "model.pte"), &m->err), "the program");
+    need(m, dlx_pte_write(&pte, &out, stream, NULL, &m->err), "the program");
+    need(m, dlx_output_commit(&out, &m->err), "the program");
+    dlx_output_close(&out);
+}
+
+static void make_op(maker *m, const char *name, const char *form)
+{
+    build_op(m, name);
+    describe_graph(m);
+    if (form) quantise(m, form);
+    write_part(m);
+}
+
+static void make_model(maker *m, char **args)
+{
+    dlx_checkpoint c;
+    dlx_kv kv = strcmp(args[4], "f16") ? DLX_KV_FIXED : DLX_KV_FIXED_F16;
+    need(m, dlx_checkpoint_open(&c, args[0], NULL, &m->err), "the checkpoint");
+    need(m, dlx_build_graph(&m->g, &c, kv, atoi(args[2]), atoi(args[3]), &m->err), "the graph");
+    quantise(m, args[1]);
+    write_program(m, atoi(args[5]));
+    dlx_checkpoint_close(&c);
+}
+
 int main(int argc, char **argv)
 {
-    bool op = argc >= 5 && argc <= 6 && !strcmp(argv[3], "op"), model = argc == 9 && !strcmp(argv[3], "model");
+    bool op = argc >= 5 && argc <= 6 && !strcmp(argv[3], "op"), model = argc == 10 && !strcmp(argv[3], "model");
     maker m = {.seed = 12345};
     if ((!op && !model) || !dlx_coreml_target_find(argv[2], &m.options.target)) {
-        fprintf(stderr, "usage: %s FOLDER TARGET op NAME [FORM] | model CHECKPOINT FORM ROWS CONTEXT CACHE\n", argv[0]);
+        fprintf(stderr, "usage: %s FOLDER TARGET op NAME [FORM] | model CHECKPOINT FORM ROWS CONTEXT CACHE LAYERS\n",
+                argv[0]);
         return 2;
     }
     m.folder = argv[1];
     dlx_arena_init(&m.arena);
     dlx_graph_init(&m.g);
-    if (mkdir(m.folder, 0777) != 0) perror(m.folder);
-    dlx_checkpoint c = {0};
-    if (op) {
-        build_op(&m, argv[4]);
-    } else {
-        dlx_kv kv = strcmp(argv[8], "f16") ? DLX_KV_FIXED : DLX_KV_FIXED_F16;
-        need(&m, dlx_checkpoint_open(&c, argv[4], NULL, &m.err), "the checkpoint");
-        need(&m, dlx_build_graph(&m.g, &c, kv, atoi(argv[6]), atoi(argv[7]), &m.err), "the graph");
+    if (mkdir(m.folder, 0777) != 0) {
+        perror(m.folder);
+        return 1;
     }
-    describe_graph(&m);
-    if (model || argc == 6) quantise(&m, argv[5]);
-    write_all(&m);
-    if (model) dlx_checkpoint_close(&c);
+    if (op)
+        make_op(&m, argv[4], argc == 6 ? argv[5] : NULL);
+    else
+        make_model(&m, argv + 4);
     dlx_graph_free(&m.g);
     dlx_arena_free(&m.arena);
     return 0;

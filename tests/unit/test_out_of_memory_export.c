@@ -12,8 +12,11 @@
 #include "fail_fixture.h"
 #include "fail_memory.h"
 
+#include "backends/coreml/coreml.h"
+#include "backends/partition.h"
 #include "base/sizes.h"
 #include "model/checkpoint.h"
+#include "quant/quant.h"
 
 typedef struct exporting {
     dlx_export_options options;
@@ -97,11 +100,73 @@ static void finding_checkpoints(void **state)
     remove_copy(&cache);
 }
 
+typedef struct lowering {
+    dlx_part part;
+    dlx_lowering how;
+    char package[1024];
+} lowering;
+
+static dlx_status run_lower(void *ctx, dlx_error *err)
+{
+    lowering *l = ctx;
+    dlx_delegate d;
+    dlx_arena arena;
+    dlx_status s;
+    poison(&d, sizeof d);
+    dlx_arena_init(&arena);
+    WATCHED(s, dlx_coreml_lower_part(&d, &arena, &l->part, &l->how, err));
+    if (s != DLX_OK) assert_zero(&d, sizeof d);
+    if (s == DLX_OK) assert_int_equal(d.n_args, l->part.n_inputs + l->part.n_outputs);
+    dlx_arena_free(&arena);
+    return s;
+}
+
+static dlx_status run_package(void *ctx, dlx_error *err)
+{
+    lowering *l = ctx;
+    struct stat st;
+    dlx_status s;
+    WATCHED(s, dlx_coreml_package(l->package, &l->part, &l->how, err));
+    if (s == DLX_OK)
+        remove_tree(l->package);
+    else
+        assert_int_not_equal(stat(l->package, &st), 0);
+    return s;
+}
+
+static void parts_become_coreml_programs(void **state)
+{
+    (void)state;
+    copy c = new_folder();
+    lowering l = {.how = {.method = "forward", .mark = "#0123456789abcdef"}};
+    dlx_checkpoint checkpoint;
+    dlx_graph g;
+    dlx_arena arena;
+    dlx_partition parts;
+    const dlx_weight_form *form = dlx_form_find("int4-g32");
+    path_in(l.package, c.folder, "model.mlpackage");
+    dlx_graph_init(&g);
+    dlx_arena_init(&arena);
+    CHECK(dlx_checkpoint_open(&checkpoint, TINY("sdar"), NULL, err));
+    CHECK(dlx_build_graph(&g, &checkpoint, DLX_KV_FIXED_F16, 4, 8, err));
+    CHECK(dlx_quantize(&g, &(dlx_recipe){.body = form, .head = form, .table = dlx_form_find("none")}, err));
+    CHECK(dlx_partition_make(&parts, &arena, &g, &dlx_coreml_home, 1, err));
+    assert_int_equal(parts.n_parts, 1);
+    l.part = parts.parts[0].part;
+    every_request_fails("lower a part to CoreML", run_lower, &l);
+    every_request_fails("write a model package", run_package, &l);
+    dlx_arena_free(&arena);
+    dlx_graph_free(&g);
+    dlx_checkpoint_close(&checkpoint);
+    remove_copy(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exports),
         cmocka_unit_test(finding_checkpoints),
+        cmocka_unit_test(parts_become_coreml_programs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n);
 dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_part *part, const dlx_lowering *how,
                                  dlx_error *err);
 
-/* The home of both. */
+/* Both, for all layers in one delegate. */
 extern const dlx_home dlx_coreml_home;
 
 /*

@@ -110,4 +110,4 @@ dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_
     return DLX_OK;
 }
 
-const dlx_home dlx_coreml_home = {.name = "Core ML", .takes = dlx_coreml_takes, .lower_part = dlx_coreml_lower_part};
+const dlx_home dlx_coreml_home = {.name = "CoreML", .takes = dlx_coreml_takes, .lower_part = dlx_coreml_lower_part};

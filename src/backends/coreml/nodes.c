@@ -64,10 +64,22 @@ static bool takes_attention(const dlx_graph *g, const dlx_node *n)
     return caches && q->rank == 3 && k->rank == 3 && q->dim[1] % k->dim[1] == 0;
 }
 
+/* Quantised rows that linear layers of ours alone read: nothing but these can do without their being quantised. */
+static bool rows_are_ours(const dlx_graph *g, uint32_t rows)
+{
+    for (size_t i = 0; i < g->n_outputs; i++)
+        if (g->outputs[i] == rows) return false;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].inputs; k++)
+            if (g->nodes[i].in[k] == rows && !dlx_coreml_takes(g, &g->nodes[i])) return false;
+    return true;
+}
+
 static bool takes_conversion(const dlx_graph *g, const dlx_node *n)
 {
     dlx_dtype from = g->values[n->in[0]].dtype, to = g->values[n->out[0]].dtype;
-    return is_float(from) && (is_float(to) || (n->op == DLX_OP_CONVERT && to == DLX_QD8));
+    if (n->op == DLX_OP_CONVERT && to == DLX_QD8) return is_float(from) && rows_are_ours(g, n->out[0]);
+    return is_float(from) && is_float(to);
 }
 
 static bool takes_op(const dlx_graph *g, const dlx_node *n)

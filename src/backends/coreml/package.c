@@ -22,6 +22,7 @@ typedef struct package {
     const char *path[FOLDERS];
     int made; /* the first of the folders that were not there; FOLDERS: all were */
     dlx_output file[FILES];
+    const char *appeared[FILES]; /* paths of files that were committed and were not there before */
     dlx_pool *pool;
     dlx_error *err;
 } package;
@@ -59,17 +60,22 @@ static dlx_status write_weights(package *p, const dlx_coreml_program *program)
 static dlx_status write_package(package *p, const char *folder, const dlx_part *part, const dlx_coreml_options *options)
 {
     dlx_coreml_program program;
+    const char *fresh[FILES] = {NULL};
     DLX_TRY(dlx_coreml_compile(&program, &p->arena, part, options, p->err));
     DLX_TRY(make_folders(p, folder));
     for (int i = 0; i < FILES; i++) {
         const char *path = dlx_arena_path(&p->arena, folder, files[i]);
         if (!path) return dlx_fail(p->err, DLX_E_NOMEM, "out of memory writing package '%s'", folder);
         DLX_TRY(dlx_output_open(&p->file[i], path, p->err));
+        if (!p->file[i].replaces) fresh[i] = path;
     }
     DLX_TRY(write_weights(p, &program));
     DLX_TRY(dlx_output_write(&p->file[MODEL], program.model, program.model_size, p->err));
     DLX_TRY(dlx_output_write(&p->file[MANIFEST], dlx_coreml_manifest, strlen(dlx_coreml_manifest), p->err));
-    for (int i = 0; i < FILES; i++) DLX_TRY(dlx_output_commit(&p->file[i], p->err));
+    for (int i = 0; i < FILES; i++) {
+        DLX_TRY(dlx_output_commit(&p->file[i], p->err));
+        p->appeared[i] = fresh[i];
+    }
     return DLX_OK;
 }
 
@@ -82,7 +88,9 @@ dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dl
     dlx_arena_init(&p.arena);
     dlx_status s = write_package(&p, folder, part, options);
     for (int i = 0; i < FILES; i++) dlx_output_close(&p.file[i]);
-    /* Those that hold a file stay. */
+    for (int i = 0; s != DLX_OK && i < FILES; i++)
+        if (p.appeared[i]) (void)unlink(p.appeared[i]);
+    /* Those that hold a file of others stay. */
     for (int i = FOLDERS - 1; s != DLX_OK && i >= p.made; i--)
         if (p.path[i]) (void)rmdir(p.path[i]);
     dlx_arena_free(&p.arena);
