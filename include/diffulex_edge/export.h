@@ -19,7 +19,7 @@ extern "C" {
 /* done and total are bytes of output; return false to cancel (the target file is left as it was). */
 typedef bool (*dlx_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 
-/* One sentence (valid during the call) about a file that is written all the same, and that its user should know. */
+/* One sentence (valid during the call) about work that goes on all the same, and that its user should know. */
 typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
 
 /* Work in front of the first byte of output: `done` of `total` rows of calibration data went through a layer, in the
@@ -185,6 +185,9 @@ typedef struct dlx_quantize_report_options {
     /* Where what was measured lies until the report is complete, as for dlx_export; NULL: `recipe_path` and ".work",
      * or, without one, nowhere: then a report that was cancelled begins anew. */
     const char *work_folder;
+    dlx_notice_fn notice; /* may be NULL; called by the reporting thread: a sentence about a work folder that is not
+                             gone on with */
+    void *notice_ctx;
 } dlx_quantize_report_options;
 
 /*
@@ -193,7 +196,8 @@ typedef struct dlx_quantize_report_options {
  * "int4-g32", "bytes": b, "error": e}, ...]}, ...], "mix": {"bytes": b, "error": e, "recipe": {...}}}. Errors are
  * |y' - y|^2 / |y|^2, y' being a layer's answers as the form computes them, on quantised activations where it has them,
  * and y those in float32. Of forms that store the same bytes the mix has the first, int8-dynamic. *json is
- * NUL-terminated; free it with dlx_free. A budget that no mix meets is DLX_E_LIMIT.
+ * NUL-terminated; free it with dlx_free. A budget of bytes that no mix meets is DLX_E_LIMIT
+ * before anything is measured. When something fails behind the last layer, the work folder stays.
  */
 DLX_API dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char **json, dlx_error *err);
 

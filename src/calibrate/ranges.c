@@ -210,25 +210,22 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
 /* ---- measuring all ---------------------------------------------------------------------------------------------- */
 
 /* What was found so far, to the work folder and back. */
-static dlx_status keep(const dlx_ranges *r, const dlx_work *work, dlx_error *err)
+static dlx_status keep(const dlx_ranges *r, dlx_work *work, dlx_error *err)
 {
-    char *path;
-    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
-    dlx_status s = dlx_ranges_write(r, path, err);
-    free(path);
-    return s;
+    char *text;
+    DLX_TRY(dlx_ranges_text(r, &text, err));
+    dlx_work_keep(work, text);
+    return DLX_OK;
 }
 
 static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
 {
-    char *path;
-    json_t *root = NULL;
+    json_t *root;
+    const char *text = work->results ? work->results : "";
     if (!work->done) return DLX_OK;
-    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
-    dlx_status s = dlx_json_load(&root, path, MOST_BYTES, err);
-    if (s == DLX_OK) s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, path, err);
+    DLX_TRY(dlx_json_parse(&root, text, strlen(text), work->folder, err));
+    dlx_status s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, work->folder, err);
     json_decref(root);
-    free(path);
     return s;
 }
 

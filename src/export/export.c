@@ -295,10 +295,7 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
     if (!x->options.progress || x->options.progress(x->options.progress_ctx, x->done, x->total)) return DLX_OK;
-    const char *weights = x->work.work.folder, *ranges = x->measured.work.folder;
-    return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s%s%s",
-                    x->options.output_path, weights ? "; solved weights are in " : "", weights ? weights : "",
-                    ranges ? "; ranges are in " : "", ranges ? ranges : "");
+    return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled");
 }
 
 static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
@@ -350,6 +347,23 @@ static dlx_status run(exporter *x, dlx_error *err)
     return dlx_output_commit(&x->output, err);
 }
 
+/* What a cancelled export leaves. */
+static dlx_status say_cancelled(const exporter *x, dlx_error *err)
+{
+    const dlx_work *of[] = {&x->work.work, &x->measured.work};
+    const char *folder[] = {NULL, NULL};
+    size_t n = 0;
+    for (size_t i = 0; i < DLX_COUNT(of); i++)
+        if (of[i]->done) folder[n++] = of[i]->folder;
+    if (!n)
+        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was",
+                        x->options.output_path);
+    return dlx_fail(err, DLX_E_CANCELLED,
+                    "the export was cancelled; '%s' was left as it was, and what was found so far is in '%s'%s%s%s: "
+                    "the same export goes on from there",
+                    x->options.output_path, folder[0], n > 1 ? " and '" : "", n > 1 ? folder[1] : "", n > 1 ? "'" : "");
+}
+
 static double seconds(void)
 {
     struct timespec t;
@@ -368,6 +382,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
     dlx_status s = run(&x, err);
+    if (s == DLX_E_CANCELLED) s = say_cancelled(&x, err);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
     dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);

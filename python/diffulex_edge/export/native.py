@@ -1,11 +1,10 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import warnings
 from ctypes import byref, c_int32
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
 from .._native import PathLike
-from .calls import call_with_stages
+from .calls import call_with_stages, tell
 
 __all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms",
            "export_schemes"]
@@ -150,11 +149,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.kv = _native.optional_text(kv)
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
-    for sentence in notices:
-        if notice is None:
-            warnings.warn(sentence.decode(), stacklevel=2)
-        else:
-            notice(sentence.decode())
+    tell(notices, notice)
     return statistics
 
 
