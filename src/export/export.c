@@ -129,17 +129,6 @@ static void check_block_fits(const exporter *x)
     x->options.notice(x->options.notice_ctx, sentence);
 }
 
-/* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table
- * behind them are padding that was never trained. */
-static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
-{
-    const int32_t named[] = {f->mask_id, f->bos_id, f->eos_id, f->pad_id};
-    int32_t n = dlx_tokenizer_size(t);
-    for (size_t i = 0; i < DLX_COUNT(named); i++) n = named[i] >= n ? named[i] + 1 : n;
-    for (int32_t i = 0; i < f->num_stop_ids; i++) n = f->stop_ids[i] >= n ? f->stop_ids[i] + 1 : n;
-    return n < f->vocab_size ? n : f->vocab_size;
-}
-
 /* A folder without a tokenizer gives a program for token ids only, which is said; one whose other files of a tokenizer
  * did not arrive is half fetched. */
 static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
@@ -221,7 +210,7 @@ static dlx_status pack_tokenizer(exporter *x, dlx_error *err)
     size_t n;
     if (!x->tokenizer) return DLX_OK;
     DLX_TRY(dlx_tokenizer_pack(x->tokenizer, &bytes, &n, err));
-    x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, x->tokenizer);
+    x->checkpoint.facts.num_tokens = dlx_samples_ids(&x->checkpoint.facts, x->tokenizer);
     void *kept = dlx_arena_alloc(&x->arena, n);
     if (kept) memcpy(kept, bytes, n);
     dlx_free(bytes);
