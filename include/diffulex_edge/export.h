@@ -52,8 +52,9 @@ typedef struct dlx_export_options {
      * Path of a JSON file that gives parts of the model other forms than the scheme does, or NULL: {"default": scheme,
      * "embedding": form, "head": form, "tensors": [{"pattern": p, "scheme": form}, ...]}, every key optional; "default"
      * stands in for `quantization`, the first pattern that matches a weight counts. Patterns are of names in the
-     * checkpoint ("model.layers.*.mlp.down_proj") or of ours ("layers.0.down"), '*' and '?' as in a shell. Keys, words
-     * and patterns that there is nothing for are DLX_E_INVALID, a form that does not fit a weight DLX_E_UNSUPPORTED.
+     * checkpoint ("model.layers.*.mlp.down_proj") or of ours ("layers.0.down"); '*' is any text, '?' any character.
+     * Keys, words and patterns that there is nothing for are DLX_E_INVALID, a form that does not fit a weight
+     * DLX_E_UNSUPPORTED.
      */
     const char *quantization_config;
     const char *exclude; /* "a, b": patterns, as above, of weights that stay float32, whatever else is said; or NULL */
@@ -64,8 +65,8 @@ typedef struct dlx_export_options {
      * what the data makes of them, and the scales folded into norms and neighbours (AWQ), then rounded; "awq-gptq":
      * scaled, then GPTQ. Scales are not for int8-static (DLX_E_INVALID). The data is lines of JSON in the file
      * `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
-     * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find: DLX_E_INVALID, or with
-     * quantization_config, which may be a mix of floats, a notice.
+     * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find, and nothing for "mse"
+     * where no weight does: DLX_E_INVALID, or with quantization_config, which may be a mix of floats, a notice.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
      * was cancelled or killed goes on from there when it is called again.
      */
@@ -107,7 +108,8 @@ typedef struct dlx_export_result {
     uint64_t float_bytes;     /* bytes of constants that stayed float */
     double seconds;
     int32_t quantised_tensors, float_tensors;
-    char quantization[64]; /* what the file says: the scheme, and "mixed" behind it where parts differ from it */
+    char quantization[64]; /* what the file says: the scheme that its layers have, and "mixed" behind it where parts
+                              differ */
 } dlx_export_result;
 
 static inline dlx_export_options dlx_export_options_default(void)

@@ -13,8 +13,6 @@
 #include "calibrate/work.h"
 #include "quant/forms.h"
 
-enum { DLX_MOST_FORMS = 16 };
-
 typedef struct dlx_form_error {
     const dlx_weight_form *form;
     uint64_t bytes; /* of weights and scales, in a file */

@@ -8,6 +8,11 @@
 
 enum { DEFAULT_SAMPLES = 64 };
 
+bool dlx_calibration_asked(const dlx_export_options *o)
+{
+    return o->calibration || o->calibration_samples || o->calibration_length || o->calibration_seed || o->work_folder;
+}
+
 dlx_status dlx_calibration_check(const dlx_export_options *o, dlx_error *err)
 {
     if (o->calibration_samples >= 0 && o->calibration_samples <= INT32_MAX && o->calibration_length >= 0 &&

@@ -21,6 +21,8 @@ typedef struct dlx_calibration {
     dlx_stages stages;
 } dlx_calibration;
 
+/* Whether the options say anything about calibration. */
+bool dlx_calibration_asked(const dlx_export_options *options);
 /* DLX_E_INVALID for numbers out of range. */
 dlx_status dlx_calibration_check(const dlx_export_options *options, dlx_error *err);
 /* The samples that the options describe; `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which

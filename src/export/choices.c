@@ -200,6 +200,13 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
     return DLX_OK;
 }
 
+const dlx_scheme *dlx_scheme_of_body(const dlx_weight_form *form)
+{
+    size_t i = 0;
+    while (i + 1 < DLX_COUNT(schemes) && dlx_form_find(schemes[i].body) != form) i++;
+    return &schemes[i];
+}
+
 dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err)
 {
     const table t = TABLE(roundings, false);

@@ -44,7 +44,9 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_recipe recipe;
-    const char *metadata; /* what the file says about it */
+    const dlx_scheme *scheme;    /* that it is of */
+    const char *metadata;        /* what the file says of its weights */
+    const dlx_weight_form *body; /* the form of layers that it names */
     const dlx_rounding *rounding;
     bool solves;                    /* there are weights that the rounding finds on calibration data */
     bool measures;                  /* ranges, on calibration data, */
@@ -68,8 +70,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_backend_find(&x->backend, o->backend, err));
     const dlx_recipe_request request = {
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
-    DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
-    snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
+    DLX_TRY(dlx_recipe_make(&x->recipe, &x->scheme, &x->arena, &request, x->backend, err));
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
     x->recipe.clip = x->rounding->clips;
@@ -156,6 +157,17 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
     return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
 }
 
+/* What was asked for and has no use, as no weight took a form that needs it. */
+static void notice_unused(const exporter *x, bool calibrates)
+{
+    const dlx_export_options *o = &x->options;
+    if (!calibrates && dlx_calibration_asked(o))
+        o->notice(o->notice_ctx, "calibration was asked for, but no weight of a layer took a form that uses it");
+    if ((o->ranges || o->save_ranges || o->observer) && !dlx_wants_ranges(x->methods.graph))
+        o->notice(o->notice_ctx, "ranges of activations were asked for, but no weight is int8-static, which alone has "
+                                 "them: none were read or written");
+}
+
 /* What needs calibration: weights that are solved, then ranges of activations. */
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
@@ -165,6 +177,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     bool measures = x->measures && dlx_wants_ranges(m->graph);
     dlx_calibration c = {.o = o};
     dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
+    if (s == DLX_OK && o->notice) notice_unused(x, x->solves || measures);
     if (s == DLX_OK && (x->solves || measures))
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->pool, err);
     if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
@@ -174,6 +187,26 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
                                    x->pool, err);
     dlx_calibration_free(&c);
     return s;
+}
+
+static void notice_idle_rule(void *ctx, const char *pattern)
+{
+    const dlx_export_options *o = ctx;
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    if (!o->notice) return;
+    snprintf(sentence, sizeof sentence,
+             "'%.200s' names nothing that takes a form: what it leaves out is float32 in every file", pattern);
+    o->notice(o->notice_ctx, sentence);
+}
+
+/* The first method's weights, and what the file will say of them. */
+static dlx_status quantize(exporter *x, dlx_graph *g, dlx_error *err)
+{
+    dlx_forms_given given = {.idle = notice_idle_rule, .ctx = &x->options};
+    DLX_TRY(dlx_quantize_telling(g, &x->recipe, &given, err));
+    DLX_TRY(dlx_recipe_describe(&x->metadata, &x->body, &x->arena, x->scheme, &given, err));
+    snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
+    return DLX_OK;
 }
 
 static dlx_status build(exporter *x, dlx_error *err)
@@ -190,7 +223,7 @@ static dlx_status build(exporter *x, dlx_error *err)
     for (size_t i = 0; i < m->n; i++) {
         DLX_TRY(
             dlx_build_graph(&m->graph[i], &x->checkpoint, x->kv->kv, m->rows[i], x->checkpoint.facts.max_context, err));
-        DLX_TRY(dlx_quantize(&m->graph[i], &x->recipe, err));
+        DLX_TRY(i ? dlx_quantize(&m->graph[i], &x->recipe, err) : quantize(x, &m->graph[i], err));
         DLX_TRY(dlx_graph_verify(&m->graph[i], err));
     }
     DLX_TRY(calibrate(x, err));
@@ -228,7 +261,7 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     dlx_key_mark mark = dlx_key_mark_of(digest);
     DLX_TRY(
         dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, x->backend, mark.text, x->pool, &x->arena, err));
-    x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->recipe.body);
+    x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->body);
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
     blobs = dlx_arena_array(&x->arena, n_blobs + 2, sizeof *blobs);

@@ -11,7 +11,7 @@ typedef struct watcher {
     int calls, most; /* the call that is refused; 0: none */
     uint64_t done, total;
     char stage[64];
-    char notice[512];
+    char notice[1024]; /* all of them */
 } watcher;
 
 static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total)
@@ -28,7 +28,8 @@ static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total
 static void on_notice(void *ctx, const char *sentence)
 {
     watcher *w = ctx;
-    snprintf(w->notice, sizeof w->notice, "%s", sentence);
+    size_t n = strlen(w->notice);
+    snprintf(w->notice + n, sizeof w->notice - n, "%s\n", sentence);
 }
 
 static const char chats[] =
@@ -567,6 +568,11 @@ static void what_contradicts_itself_is_refused(void **state)
     o = options_of(&f, "none", "gptq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_non_null(strstr(problem.message, "nothing to do"));
+    o = options_of(&f, "none", "mse");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_string_equal(problem.message, "rounding mse has nothing to do: no weight becomes int8 or int4");
+    o = options_of(&f, "fp16", "mse");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     o = options_of(&f, "int8", "gptq");
     o.exclude = "layers.*";
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
@@ -627,6 +633,7 @@ static void a_recipe_may_leave_nothing_to_solve(void **state)
         assert_false(dlx_exists(f.work));
         if (i) assert_non_null(strstr(f.w.notice, words[i]));
         if (i) assert_non_null(strstr(f.w.notice, "has nothing to do"));
+        if (i) assert_non_null(strstr(f.w.notice, "calibration was asked for, but no weight of a layer took a form"));
         char *got = file_of(f.output, &m);
         if (i) {
             assert_true(m == n && !memcmp(got, want, n)); /* of nearest: all is rounded alike */
@@ -638,6 +645,45 @@ static void a_recipe_may_leave_nothing_to_solve(void **state)
         f.w = (watcher){.calls = 0};
     }
     free(want);
+    remove_copy(&f.folder);
+}
+
+/* What stays float has no scales that mse could find; the head has some here, so that it has something to do. */
+static void mse_is_told_when_there_is_nothing(void **state)
+{
+    static const char *const recipes[] = {"{\"default\": \"fp16\"}", "{\"default\": \"fp16\", \"head\": \"int8\"}"};
+    (void)state;
+    fixture f = open_fixture("sdar");
+    char recipe[1024];
+    path_in(recipe, f.folder.folder, "recipe.json");
+    for (size_t i = 0; i < DLX_COUNT(recipes); i++) {
+        dlx_export_options o = options_of(&f, NULL, "mse");
+        write_text(&f.folder, "recipe.json", recipes[i]);
+        o.quantization_config = recipe;
+        f.w = (watcher){.calls = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        assert_string_equal(f.w.notice, i ? "" : "rounding mse has nothing to do: no weight becomes int8 or int4\n");
+    }
+    remove_copy(&f.folder);
+}
+
+/* A recipe that speaks of int8-static and gives it to none. */
+static void ranges_that_nothing_has_are_noticed(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    char recipe[1024], ranges[1024];
+    path_in(recipe, f.folder.folder, "recipe.json");
+    path_in(ranges, f.folder.folder, "ranges.json");
+    write_text(&f.folder, "recipe.json",
+               "{\"default\": \"int8-static\", \"tensors\": [{\"pattern\": \"layers.*\", \"scheme\": \"int8\"}]}");
+    dlx_export_options o = options_of(&f, NULL, NULL);
+    o.quantization_config = recipe;
+    o.save_ranges = ranges;
+    CHECK(dlx_export(&o, NULL, err));
+    assert_non_null(strstr(f.w.notice, "no weight is int8-static, which alone has them: none were read or written"));
+    assert_false(dlx_exists(ranges));
+    assert_int_equal(f.w.calls, 0);
     remove_copy(&f.folder);
 }
 
@@ -658,6 +704,8 @@ int main(void)
         cmocka_unit_test(a_work_folder_that_cannot_go_is_noticed),
         cmocka_unit_test(what_contradicts_itself_is_refused),
         cmocka_unit_test(a_recipe_may_leave_nothing_to_solve),
+        cmocka_unit_test(mse_is_told_when_there_is_nothing),
+        cmocka_unit_test(ranges_that_nothing_has_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

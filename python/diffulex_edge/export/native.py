@@ -104,7 +104,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     quantization_config   a JSON file that gives the head, the embedding or single tensors other forms than the scheme
                    does (docs/QUANTIZATION.md); its "default" stands in for quantization
     exclude        names of weights that stay float32, in the checkpoint or ours ("lm_head", "layers.0.down"), with * and
-                   ? as in a shell
+                   ? standing for any text and any character
     rounding       how weights become int8 or int4: None or "nearest", each on its own; "mse", with scales that miss
                    them least; "gptq", so that answers to calibration data change least; "awq", inputs of layers scaled
                    by what that data makes of them; "awq-gptq", both
