@@ -58,12 +58,6 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
     dlx_cli_export_report_text(report);
 }
 
-static void on_notice(void *ctx, const char *sentence)
-{
-    (void)ctx;
-    dlx_cli_message("note: %s", sentence);
-}
-
 /* Everything that the command line says about the export; the exit status. */
 static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
 {
@@ -179,7 +173,7 @@ static int run(const dlx_cli_arguments *a)
     o.stage = dlx_cli_on_stage;
     o.progress = on_progress;
     o.stage_ctx = o.progress_ctx = &stages;
-    o.notice = on_notice;
+    o.notice = dlx_cli_on_notice;
     dlx_cli_catch_interrupts();
     status = v.only ? validate_file(a, &o, &v) : export_file(a, &o, &v);
     if (status == DLX_CLI_OK) status = dlx_cli_validation_judge(&v);
@@ -221,8 +215,8 @@ static const dlx_cli_option options[] = {
     {"quantization-config", DLX_CLI_TEXT, "FILE",
      "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
     {"exclude", DLX_CLI_TEXT, "LIST",
-     "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; "
-     "patterns as in a shell",
+     "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; * is "
+     "any text, ? any character",
      0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "

@@ -100,7 +100,8 @@ static int run(const dlx_cli_arguments *a)
                                      .rounding = dlx_cli_text(a, "rounding"),
                                      .work_folder = dlx_cli_text(a, "work-folder"),
                                      .stage = dlx_cli_on_stage,
-                                     .stage_ctx = &stages};
+                                     .stage_ctx = &stages,
+                                     .notice = dlx_cli_on_notice};
     if (!o.model_path) return dlx_cli_usage(a->command, "quantize-report needs a checkpoint folder");
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
     if (size && error) return dlx_cli_usage(a->command, "--size and --error cannot be combined");

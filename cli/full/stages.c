@@ -23,3 +23,9 @@ bool dlx_cli_on_stage(void *ctx, const char *stage, uint64_t done, uint64_t tota
     s->last = now;
     return !dlx_cli_interrupted();
 }
+
+void dlx_cli_on_notice(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    dlx_cli_message("note: %s", sentence);
+}

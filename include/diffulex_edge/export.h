@@ -19,7 +19,7 @@ extern "C" {
 /* done and total are bytes of output; return false to cancel (the target file is left as it was). */
 typedef bool (*dlx_progress_fn)(void *ctx, uint64_t done, uint64_t total);
 
-/* One sentence (valid during the call) about a file that is written all the same, and that its user should know. */
+/* One sentence (valid during the call) about work that goes on all the same, and that its user should know. */
 typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
 
 /* Work in front of the first byte of output: `done` of `total` rows of calibration data went through a layer, in the
@@ -52,8 +52,9 @@ typedef struct dlx_export_options {
      * Path of a JSON file that gives parts of the model other forms than the scheme does, or NULL: {"default": scheme,
      * "embedding": form, "head": form, "tensors": [{"pattern": p, "scheme": form}, ...]}, every key optional; "default"
      * stands in for `quantization`, the first pattern that matches a weight counts. Patterns are of names in the
-     * checkpoint ("model.layers.*.mlp.down_proj") or of ours ("layers.0.down"), '*' and '?' as in a shell. Keys, words
-     * and patterns that there is nothing for are DLX_E_INVALID, a form that does not fit a weight DLX_E_UNSUPPORTED.
+     * checkpoint ("model.layers.*.mlp.down_proj") or of ours ("layers.0.down"); '*' is any text, '?' any character.
+     * Keys, words and patterns that there is nothing for are DLX_E_INVALID, a form that does not fit a weight
+     * DLX_E_UNSUPPORTED.
      */
     const char *quantization_config;
     const char *exclude; /* "a, b": patterns, as above, of weights that stay float32, whatever else is said; or NULL */
@@ -64,8 +65,8 @@ typedef struct dlx_export_options {
      * what the data makes of them, and the scales folded into norms and neighbours (AWQ), then rounded; "awq-gptq":
      * scaled, then GPTQ. Scales are not for int8-static (DLX_E_INVALID). The data is lines of JSON in the file
      * `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
-     * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find: DLX_E_INVALID, or with
-     * quantization_config, which may be a mix of floats, a notice.
+     * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find, and nothing for "mse"
+     * where no weight does: DLX_E_INVALID, or with quantization_config, which may be a mix of floats, a notice.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
      * was cancelled or killed goes on from there when it is called again.
      */
@@ -112,7 +113,8 @@ typedef struct dlx_export_result {
     uint64_t float_bytes;     /* bytes of constants that stayed float */
     double seconds;
     int32_t quantised_tensors, float_tensors;
-    char quantization[64]; /* what the file says: the scheme, and "mixed" behind it where parts differ from it */
+    char quantization[64]; /* what the file says: the scheme that its layers have, and "mixed" behind it where parts
+                              differ */
     char kv[32];           /* the form of the cache */
 } dlx_export_result;
 
@@ -191,6 +193,9 @@ typedef struct dlx_quantize_report_options {
     /* Where what was measured lies until the report is complete, as for dlx_export; NULL: `recipe_path` and ".work",
      * or, without one, nowhere: then a report that was cancelled begins anew. */
     const char *work_folder;
+    dlx_notice_fn notice; /* may be NULL; called by the reporting thread: a sentence about a work folder that is not
+                             gone on with */
+    void *notice_ctx;
 } dlx_quantize_report_options;
 
 /*
@@ -199,7 +204,8 @@ typedef struct dlx_quantize_report_options {
  * "int4-g32", "bytes": b, "error": e}, ...]}, ...], "mix": {"bytes": b, "error": e, "recipe": {...}}}. Errors are
  * |y' - y|^2 / |y|^2, y' being a layer's answers as the form computes them, on quantised activations where it has them,
  * and y those in float32. Of forms that store the same bytes the mix has the first, int8-dynamic. *json is
- * NUL-terminated; free it with dlx_free. A budget that no mix meets is DLX_E_LIMIT.
+ * NUL-terminated; free it with dlx_free. A budget of bytes that no mix meets is DLX_E_LIMIT
+ * before anything is measured. When something fails behind the last layer, the work folder stays.
  */
 DLX_API dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char **json, dlx_error *err);
 

@@ -235,7 +235,8 @@ class QuantizeReportOptions(Sized):
         ("struct_size", c_size_t), ("model_path", c_char_p), ("model_type", c_char_p), ("block_size", c_int32),
         ("mask_id", c_int32), ("calibration", c_char_p), ("count", c_int64), ("length", c_int64), ("seed", c_int64),
         ("max_bytes", c_uint64), ("max_error", c_double), ("recipe_path", c_char_p), ("stage", STAGE_FN),
-        ("stage_ctx", c_void_p), ("rounding", c_char_p), ("work_folder", c_char_p),
+        ("stage_ctx", c_void_p), ("rounding", c_char_p), ("work_folder", c_char_p), ("notice", NOTICE_FN),
+        ("notice_ctx", c_void_p),
     ]
 
 

@@ -338,6 +338,28 @@ uint64_t dlx_form_errors_runs(const dlx_checkpoint *c, const dlx_form_errors_opt
     return runs;
 }
 
+uint64_t dlx_form_errors_least(const dlx_checkpoint *c, size_t *n)
+{
+    const size_t hidden = (size_t)c->shape.hidden, wide = (size_t)c->shape.intermediate;
+    const size_t rows = (size_t)c->shape.heads * (size_t)c->shape.head_dim;
+    const size_t kv = (size_t)c->shape.kv_heads * (size_t)c->shape.head_dim;
+    const size_t shape[DLX_LAYER_LINEARS][2] = {{rows, hidden}, {kv, hidden},   {kv, hidden},  {hidden, rows},
+                                                {wide, hidden}, {wide, hidden}, {hidden, wide}};
+    const dlx_weight_form *f;
+    uint64_t layer = 0;
+    for (int l = 0; l < DLX_LAYER_LINEARS; l++) {
+        uint64_t least = UINT64_MAX;
+        for (size_t i = 0; (f = dlx_form_at(i)) != NULL; i++) {
+            if (is_integer(f) && !grid_fits(f, shape[l][1])) continue;
+            uint64_t bytes = bytes_of(f, shape[l][0], shape[l][1]);
+            least = bytes < least ? bytes : least;
+        }
+        layer += least;
+    }
+    *n = (size_t)c->shape.layers * DLX_LAYER_LINEARS;
+    return layer * (uint64_t)c->shape.layers;
+}
+
 static dlx_status allocate(meter *m)
 {
     size_t threads = (size_t)dlx_pool_threads(m->run->pool);

@@ -13,8 +13,6 @@
 #include "calibrate/work.h"
 #include "quant/forms.h"
 
-enum { DLX_MOST_FORMS = 16 };
-
 typedef struct dlx_form_error {
     const dlx_weight_form *form;
     uint64_t bytes; /* of weights and scales, in a file */
@@ -42,6 +40,10 @@ typedef struct dlx_form_errors_options {
 
 /* Runs over the samples that a layer of the checkpoint takes, for whoever shows how far the work is. */
 uint64_t dlx_form_errors_runs(const dlx_checkpoint *c, const dlx_form_errors_options *o);
+
+/* The fewest bytes that all weights can have together, each in the smallest of the forms that fit its shape. *n: how
+ * many they are. */
+uint64_t dlx_form_errors_least(const dlx_checkpoint *c, size_t *n);
 
 /*
  * From layer work->done on (`work` NULL: from the first). Memory beside that of dlx_layerwise: the linears of a layer

@@ -1,6 +1,5 @@
 #include "calibrate/ranges.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,16 +135,27 @@ static dlx_status not_ranges(const char *path, const char *what, dlx_error *err)
     return dlx_fail(err, DLX_E_FORMAT, "'%s' is no file of ranges: %s", path, what);
 }
 
+/* Beyond that the squares of numbers are no float32: norms and attention over them end in infinities. */
+static const float most_magnitude = 0x1p64f;
+
+static dlx_status no_range(const json_t *pair, const char *path, const char *name, dlx_error *err)
+{
+    char *found = json_dumps(pair, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+    dlx_status s = dlx_fail(err, DLX_E_FORMAT,
+                            "'%s': the range of '%.100s' is %.60s; expected [low, high], two numbers that have 0 "
+                            "between them, of magnitude 1.8e19 at most",
+                            path, name, found ? found : "nothing");
+    free(found);
+    return s;
+}
+
 static dlx_status read_bounds(dlx_bounds *out, const json_t *pair, const char *path, const char *name, dlx_error *err)
 {
     const json_t *low = json_array_get(pair, 0), *high = json_array_get(pair, 1);
     *out = (dlx_bounds){(float)json_number_value(low), (float)json_number_value(high)};
-    if (json_array_size(pair) == 2 && json_is_number(low) && json_is_number(high) && isfinite(out->low) &&
-        isfinite(out->high) && out->low <= 0 && out->high >= 0)
-        return DLX_OK;
-    return dlx_fail(err, DLX_E_FORMAT,
-                    "'%s': the range of '%.100s' is not [low, high] with two finite numbers that have 0 between them",
-                    path, name);
+    bool ok = json_array_size(pair) == 2 && json_is_number(low) && json_is_number(high) &&
+              out->low >= -most_magnitude && out->low <= 0 && out->high >= 0 && out->high <= most_magnitude;
+    return ok ? DLX_OK : no_range(pair, path, name, err);
 }
 
 /* Those of layers 0 .. layers - 1. */
@@ -210,25 +220,22 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
 /* ---- measuring all ---------------------------------------------------------------------------------------------- */
 
 /* What was found so far, to the work folder and back. */
-static dlx_status keep(const dlx_ranges *r, const dlx_work *work, dlx_error *err)
+static dlx_status keep(const dlx_ranges *r, dlx_work *work, dlx_error *err)
 {
-    char *path;
-    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
-    dlx_status s = dlx_ranges_write(r, path, err);
-    free(path);
-    return s;
+    char *text;
+    DLX_TRY(dlx_ranges_text(r, &text, err));
+    dlx_work_keep(work, text);
+    return DLX_OK;
 }
 
 static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
 {
-    char *path;
-    json_t *root = NULL;
+    json_t *root;
+    const char *text = work->results ? work->results : "";
     if (!work->done) return DLX_OK;
-    DLX_TRY(dlx_work_path(work, "ranges.json", &path, err));
-    dlx_status s = dlx_json_load(&root, path, MOST_BYTES, err);
-    if (s == DLX_OK) s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, path, err);
+    DLX_TRY(dlx_json_parse(&root, text, strlen(text), work->folder, err));
+    dlx_status s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, work->folder, err);
     json_decref(root);
-    free(path);
     return s;
 }
 

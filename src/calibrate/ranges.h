@@ -38,8 +38,8 @@ void dlx_ranges_free(dlx_ranges *ranges); /* fine on zeros */
 const dlx_tensor_range *dlx_ranges_find(const dlx_ranges *ranges, const char *name);
 
 /* {"ranges": 1, "observer": "mse", "samples": 128, "rows": 20480, "tensors": {"layers.0.down.input": [-1.5, 2.25],
- * ...}} Reading gives back the same floats. A file that is no such thing, or of another checkpoint (other names than
- * its layers have), is DLX_E_FORMAT with what is wrong. */
+ * ...}} Reading gives back the same floats, whose magnitude is at most 2^64. A file that is no such thing, or of
+ * another checkpoint (other names than its layers have), is DLX_E_FORMAT with what is wrong. */
 dlx_status dlx_ranges_write(const dlx_ranges *ranges, const char *path, dlx_error *err);
 dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err);
 /* The same text in memory, malloc'd. */

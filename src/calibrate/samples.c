@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "base/sizes.h"
+
 enum { DEFAULT_COUNT = 128, MOST_COUNT = 1 << 20, DEFAULT_LENGTH = 256 };
 
 /* splitmix64's finaliser (Steele, Lea, Flood 2014). */
@@ -63,6 +65,15 @@ uint64_t dlx_samples_fingerprint(const dlx_samples *s)
         for (int32_t p = 0; p < s->list[i].n; p++) hash = mix(hash ^ (uint32_t)s->list[i].ids[p]);
     }
     return hash;
+}
+
+int32_t dlx_samples_ids(const dlx_model_facts *f, const dlx_tokenizer *t)
+{
+    const int32_t named[] = {f->mask_id, f->bos_id, f->eos_id, f->pad_id};
+    int32_t n = t ? dlx_tokenizer_size(t) : f->vocab_size;
+    for (size_t i = 0; i < DLX_COUNT(named); i++) n = named[i] >= n ? named[i] + 1 : n;
+    for (int32_t i = 0; i < f->num_stop_ids; i++) n = f->stop_ids[i] >= n ? f->stop_ids[i] + 1 : n;
+    return n < f->vocab_size ? n : f->vocab_size;
 }
 
 /* ---- masks ------------------------------------------------------------------------------------------------------ */

@@ -51,7 +51,8 @@ typedef struct dlx_samples_options {
  *   {"messages": [...], "tools": [...]?, "answer": "..."}
  *   {"ids": [...], "answer_start": n?}
  * Other keys are not looked at. A text that is too long gives a piece of it; a prompt that is too long loses its front.
- * `tokenizer` may be NULL: then only ids are taken. Errors name file and line.
+ * `tokenizer` may be NULL: then only ids are taken. Ids that have no token, and answers that consist of masks, are
+ * errors. Errors name file and line.
  */
 dlx_status dlx_samples_read(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                             const dlx_samples_options *options, dlx_error *err);
@@ -59,6 +60,10 @@ void dlx_samples_free(dlx_samples *samples); /* fine on zeros */
 
 /* Changes with everything that the samples hold. */
 uint64_t dlx_samples_fingerprint(const dlx_samples *samples);
+
+/* How many ids have a token: the tokenizer's (NULL: those of the table), and those that the configuration names
+ * besides. The rows of the table behind them are padding that was never trained. */
+int32_t dlx_samples_ids(const dlx_model_facts *facts, const dlx_tokenizer *tokenizer);
 
 /* ---- for those who make samples --------------------------------------------------------------------------------- */
 

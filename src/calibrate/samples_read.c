@@ -1,4 +1,5 @@
 /* Calibration data from a file of JSON lines. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,6 +24,13 @@ static dlx_status wrong(const reader *r, const char *what)
     return dlx_fail(r->err, DLX_E_FORMAT, "'%s', line %zu: %s", r->path, r->line, what);
 }
 
+/* The same in front of what a tokenizer or a template says. */
+static dlx_status at_line(const reader *r, dlx_status s)
+{
+    if (s == DLX_OK || s == DLX_E_NOMEM || !r->err) return s;
+    return dlx_fail_prefix(r->err, s == DLX_E_INVALID ? DLX_E_FORMAT : s, "'%s', line %zu", r->path, r->line);
+}
+
 static dlx_status no_memory(const reader *r)
 {
     return dlx_fail(r->err, DLX_E_NOMEM, "out of memory reading '%s'", r->path);
@@ -45,8 +53,10 @@ static dlx_status put_text(reader *r, const json_t *text, int flags)
 {
     int32_t *ids;
     size_t n;
-    DLX_TRY(dlx_tokenizer_encode(r->t, json_string_value(text), json_string_length(text), flags, &ids, &n, r->err));
-    dlx_status s = append(r, ids, n);
+    dlx_status s =
+        dlx_tokenizer_encode(r->t, json_string_value(text), json_string_length(text), flags, &ids, &n, r->err);
+    if (s != DLX_OK) return at_line(r, s);
+    s = append(r, ids, n);
     free(ids);
     return s;
 }
@@ -68,8 +78,9 @@ static dlx_status put_chat(reader *r, const json_t *messages, const json_t *tool
     dlx_chat_options o = {.struct_size = sizeof o, .add_generation_prompt = asks, .tools = tool_text};
     int32_t *ids = NULL;
     size_t n = 0;
-    dlx_status s = text && (!tools || tool_text) ? dlx_chat_encode_json(r->t, text, strlen(text), &o, &ids, &n, r->err)
-                                                 : no_memory(r);
+    dlx_status s = text && (!tools || tool_text)
+                       ? at_line(r, dlx_chat_encode_json(r->t, text, strlen(text), &o, &ids, &n, r->err))
+                       : no_memory(r);
     if (s == DLX_OK) s = append(r, ids, n);
     free(ids);
     free(text);
@@ -114,16 +125,26 @@ static dlx_status read_messages(reader *r, const json_t *line, const json_t *mes
     return put_answer(r, answer);
 }
 
+static dlx_status no_id(const reader *r, const json_t *id, size_t i, int32_t end)
+{
+    const char *kind = json_is_integer(id) ? "" : dlx_json_type_name(id);
+    char number[32] = "";
+    if (json_is_integer(id)) snprintf(number, sizeof number, "%lld", (long long)json_integer_value(id));
+    return dlx_fail(r->err, DLX_E_FORMAT,
+                    "'%s', line %zu: entry %zu of its \"ids\" is %s%s; expected token ids of this model, 0 to %d",
+                    r->path, r->line, i + 1, number, kind, end - 1);
+}
+
 static dlx_status read_ids(reader *r, const json_t *line, const json_t *ids)
 {
     const json_t *start = json_object_get(line, "answer_start");
+    int32_t end = dlx_samples_ids(&r->c->facts, r->t);
     if (!json_is_array(ids)) return wrong(r, "its \"ids\" are no list");
     for (size_t i = 0; i < json_array_size(ids); i++) {
         const json_t *id = json_array_get(ids, i);
         json_int_t number = json_integer_value(id);
         int32_t known = (int32_t)number;
-        if (!json_is_integer(id) || number < 0 || number >= r->c->facts.vocab_size)
-            return wrong(r, "its \"ids\" hold something that is no token id of the checkpoint");
+        if (!json_is_integer(id) || number < 0 || number >= end) return no_id(r, id, i, end);
         DLX_TRY(append(r, &known, 1));
     }
     if (dlx_json_absent(start)) return DLX_OK;
@@ -158,7 +179,7 @@ typedef struct line {
 
 static size_t trimmed(const char *text, size_t n)
 {
-    while (n && strchr(" \t\r", text[n - 1])) n--;
+    while (n && (text[n - 1] == ' ' || text[n - 1] == '\t' || text[n - 1] == '\r')) n--;
     return n;
 }
 
@@ -185,17 +206,25 @@ static dlx_status find_lines(line **out, size_t *n_out, const char *text, size_t
     return dlx_fail(err, DLX_E_FORMAT, "'%s' has no line to calibrate with", path);
 }
 
+/* Whether nothing is left to mask. */
+static bool is_masked(const reader *r)
+{
+    int32_t mask = r->c->facts.mask_id;
+    bool all = mask >= 0;
+    for (size_t i = r->answer; i < r->n; i++) all = all && r->ids[i] == mask;
+    return all;
+}
+
 static dlx_status add_line(dlx_samples *out, reader *r, const line *l, const dlx_samples_options *o)
 {
     json_t *root;
-    char what[1200];
     r->line = l->number;
     r->n = r->answer = 0;
-    snprintf(what, sizeof what, "'%.1000s', line %zu", r->path, l->number);
-    DLX_TRY(dlx_json_parse(&root, l->text, l->n, what, r->err));
+    DLX_TRY(dlx_json_parse_line(&root, l->text, l->n, r->path, l->number, r->err));
     dlx_status s = read_line(r, root);
     json_decref(root);
     if (s == DLX_OK && r->answer >= r->n) s = wrong(r, "there is nothing in it that could be masked");
+    if (s == DLX_OK && is_masked(r)) s = wrong(r, "what could be masked in it consists of mask tokens");
     if (s == DLX_OK) s = dlx_samples_add(out, r->c, o, r->ids, r->n, r->answer, r->err);
     free(r->ids);
     r->ids = NULL;

@@ -79,21 +79,10 @@ static int wider_first(const void *a, const void *b)
     return wx != wy ? (wx < wy) - (wx > wy) : strcmp(x->name, y->name);
 }
 
-static void name_file(char out[40], int32_t layer)
-{
-    snprintf(out, 40, "layer-%05d.safetensors", layer);
-}
-
 static dlx_status write_layer(solver *s)
 {
-    char name[40], *path;
-    name_file(name, s->layer);
-    if (!s->n_tensors) return DLX_OK;
-    qsort(s->tensors, s->n_tensors, sizeof *s->tensors, wider_first);
-    DLX_TRY(dlx_work_path(s->work, name, &path, s->err));
-    dlx_status status = dlx_safetensors_write(path, s->tensors, s->n_tensors, s->err);
-    free(path);
-    return status;
+    if (s->n_tensors) qsort(s->tensors, s->n_tensors, sizeof *s->tensors, wider_first);
+    return dlx_work_write_layer(s->work, s->tensors, s->n_tensors, s->err);
 }
 
 /* ---- layers ----------------------------------------------------------------------------------------------------- */
@@ -152,9 +141,8 @@ dlx_status dlx_precomputed_open(dlx_precomputed *out, const dlx_work *work, int3
     out->files = dlx_arena_array(&out->arena, (size_t)layers, sizeof *out->files);
     if (!out->files) s = dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", work->folder);
     for (int32_t i = 0; s == DLX_OK && i < layers; i++) {
-        char name[40], *path;
-        name_file(name, i);
-        s = dlx_work_path(work, name, &path, err);
+        char *path;
+        s = dlx_work_layer_path(work, i, &path, err);
         if (s != DLX_OK) break;
         if (dlx_is_file(path)) s = dlx_safetensors_open(&out->files[out->n], &out->arena, path, err);
         if (s == DLX_OK && out->files[out->n].file) out->n++;

@@ -13,9 +13,8 @@
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/sizes.h"
-#include "format/safetensors.h"
 
-enum { ROWS_AT_ONCE = 256, MOST_TRIES = 100 };
+enum { ROWS_AT_ONCE = 256, MOST_TRIES = 100, CHUNK = 1 << 16 };
 static const char states[] = "hidden.safetensors";
 
 /* ---- fingerprints ----------------------------------------------------------------------------------------------- */
@@ -40,24 +39,34 @@ uint64_t dlx_work_checkpoint(const dlx_checkpoint *c)
 
 /* ---- the folder ------------------------------------------------------------------------------------------------- */
 
-/* The names that a calibration gives; nothing else is ever removed. An output that was being written when a process was
- * killed begins with ".dlx-". */
-static bool is_ours(const char *name)
+static bool is_layer(const char *name)
 {
     int end = 0;
-    if (!strcmp(name, states) || !strcmp(name, "ranges.json") || !strcmp(name, "report.json") ||
-        !strncmp(name, ".dlx-", 5))
-        return true;
     return sscanf(name, "layer-%*5[0-9].safetensors%n", &end) == 0 && end > 0 && !name[end];
 }
 
-dlx_status dlx_work_path(const dlx_work *w, const char *name, char **out, dlx_error *err)
+/* The names that a calibration gives, or gave in earlier versions; nothing else is ever removed. An output that was
+ * being written when a process was killed begins with ".dlx-". */
+static bool is_ours(const char *name)
+{
+    return !strcmp(name, states) || !strcmp(name, "ranges.json") || !strcmp(name, "report.json") ||
+           !strncmp(name, ".dlx-", 5) || is_layer(name);
+}
+
+static dlx_status path_of(const dlx_work *w, const char *name, char **out, dlx_error *err)
 {
     size_t n = strlen(w->folder) + strlen(name) + 2;
     *out = malloc(n);
     if (!*out) return dlx_fail(err, DLX_E_NOMEM, "out of memory naming a file in '%s'", w->folder);
     snprintf(*out, n, "%s/%s", w->folder, name);
     return DLX_OK;
+}
+
+dlx_status dlx_work_layer_path(const dlx_work *w, int32_t layer, char **out, dlx_error *err)
+{
+    char name[40];
+    snprintf(name, sizeof name, "layer-%05d.safetensors", layer);
+    return path_of(w, name, out, err);
 }
 
 /* Whether all files are ours; with remove_it they go. */
@@ -113,9 +122,24 @@ static dlx_status hold(dlx_work *w, dlx_error *err)
     return dlx_fail(err, DLX_E_IO, "the work folder '%s' is removed again and again by somebody else", w->folder);
 }
 
-/* ---- hidden states ---------------------------------------------------------------------------------------------- */
+/* What this run does not go on with makes room for what it found. */
+static dlx_status make_room(dlx_work *w, dlx_error *err)
+{
+    if (!w->replaces) return DLX_OK;
+    DLX_TRY(each_file(w, true, err));
+    w->replaces = false;
+    return DLX_OK;
+}
 
-/* The tensor's name says whose they are: "fingerprint.done". */
+/* ---- what was saved --------------------------------------------------------------------------------------------- */
+
+/*
+ * The file of hidden states holds, in this order,
+ *   "fingerprint.done"  the states, F32 [rows, width]
+ *   "results"           a text, U8; not there when nothing was kept
+ *   "layers"            the digest of each layer's file, U8 [8 * done]
+ *   "digest"            of all bytes of the file before it, U8 [8]
+ */
 static void name_states(char out[48], uint64_t fingerprint, int32_t done)
 {
     snprintf(out, 48, "%016llx.%d", (unsigned long long)fingerprint, done);
@@ -124,7 +148,8 @@ static void name_states(char out[48], uint64_t fingerprint, int32_t done)
 typedef struct saved {
     dlx_arena arena;
     dlx_safetensors st;
-    int32_t done;
+    uint64_t fingerprint;
+    int32_t done; /* 0: it says nothing of itself */
 } saved;
 
 static void close_saved(saved *s)
@@ -133,70 +158,256 @@ static void close_saved(saved *s)
     dlx_arena_free(&s->arena);
 }
 
-/* Whether there are hidden states of this fingerprint. What cannot be read counts as nothing: it is made anew. */
-static bool open_saved(saved *s, const dlx_work *w)
+static const dlx_st_tensor *find(const saved *s, const char *name)
+{
+    for (size_t i = 0; i < s->st.n_tensors; i++)
+        if (!strcmp(s->st.tensors[i].name, name)) return &s->st.tensors[i];
+    return NULL;
+}
+
+/* Opens what there is, which may be anything. */
+static dlx_status open_saved(saved *s, const dlx_work *w, dlx_error *err)
 {
     char *path, name[48];
-    int done = 0;
+    unsigned long long fingerprint;
+    int done;
     *s = (saved){.done = 0};
     dlx_arena_init(&s->arena);
-    if (dlx_work_path(w, states, &path, NULL) != DLX_OK) return false;
-    bool there = dlx_safetensors_open(&s->st, &s->arena, path, NULL) == DLX_OK;
+    DLX_TRY(path_of(w, states, &path, err));
+    dlx_status status = dlx_safetensors_open(&s->st, &s->arena, path, err);
     free(path);
-    if (there && s->st.n_tensors == 1) {
-        const dlx_st_tensor *t = &s->st.tensors[0];
-        const char *dot = strchr(t->name, '.');
-        if (dot && sscanf(dot + 1, "%d", &done) == 1 && done > 0) {
-            name_states(name, w->fingerprint, done);
-            if (!strcmp(name, t->name) && t->dtype == DLX_F32 && t->rank == 2) s->done = done;
-        }
-    }
-    if (s->done) return true;
-    if (there)
-        close_saved(s);
-    else
+    if (status != DLX_OK) {
         dlx_arena_free(&s->arena);
-    return false;
+        return status;
+    }
+    if (!s->st.n_tensors || sscanf(s->st.tensors[0].name, "%16llx.%d", &fingerprint, &done) != 2 || done < 1)
+        return DLX_OK;
+    name_states(name, fingerprint, done);
+    const dlx_st_tensor *t = &s->st.tensors[0];
+    if (strcmp(name, t->name) || t->dtype != DLX_F32 || t->rank != 2) return DLX_OK;
+    s->fingerprint = fingerprint;
+    s->done = done;
+    return DLX_OK;
+}
+
+/* Of the first n bytes. */
+static dlx_status digest_of(uint64_t *out, const dlx_file *file, uint64_t n, dlx_error *err)
+{
+    uint8_t chunk[CHUNK];
+    dlx_digest d = {.bytes = 0};
+    for (uint64_t at = 0, some; at < n; at += some) {
+        some = n - at < CHUNK ? n - at : CHUNK;
+        DLX_TRY(dlx_file_read(file, at, chunk, (size_t)some, err));
+        dlx_digest_add(&d, chunk, (size_t)some);
+    }
+    *out = dlx_digest_end(&d);
+    return DLX_OK;
+}
+
+static dlx_status read_whole(void *out, const dlx_st_tensor *t, dlx_error *err)
+{
+    return dlx_file_read(t->source, t->offset, out, (size_t)t->bytes, err);
+}
+
+/* Whether the file is as it was written. */
+static bool is_whole(const saved *s)
+{
+    const dlx_st_tensor *t = find(s, "digest");
+    uint64_t said, is;
+    return t && t->bytes == sizeof said && s->st.file->size == t->offset + t->bytes &&
+           read_whole(&said, t, NULL) == DLX_OK && digest_of(&is, s->st.file, t->offset, NULL) == DLX_OK && said == is;
+}
+
+static dlx_status layer_is_whole(bool *same, const dlx_work *w, int32_t layer, uint64_t digest, dlx_error *err)
+{
+    char *path;
+    dlx_file file;
+    uint64_t is = 0;
+    DLX_TRY(dlx_work_layer_path(w, layer, &path, err));
+    bool there = dlx_exists(path);
+    *same = !digest && !there;
+    if (digest && there && dlx_file_open(&file, path, NULL) == DLX_OK) {
+        *same = digest_of(&is, &file, file.size, NULL) == DLX_OK && is == digest;
+        dlx_file_close(&file);
+    }
+    free(path);
+    return DLX_OK;
+}
+
+static dlx_status room_for(dlx_work *w, int32_t layers, dlx_error *err)
+{
+    size_t before = w->room;
+    if (dlx_grow(&w->digest, &w->room, (size_t)layers, sizeof *w->digest))
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory keeping count of layers in '%s'", w->folder);
+    memset(w->digest + before, 0, (w->room - before) * sizeof *w->digest);
+    return DLX_OK;
+}
+
+/* Takes over what is this run's. `damaged` names a file that is not as it was written; NULL: all are. */
+static dlx_status take_over(dlx_work *w, const saved *s, const char **damaged, char name[40], dlx_error *err)
+{
+    const dlx_st_tensor *results = find(s, "results"), *layers = find(s, "layers");
+    *damaged = states;
+    if (!layers || layers->bytes != (uint64_t)s->done * sizeof *w->digest) return DLX_OK;
+    DLX_TRY(room_for(w, s->done, err));
+    DLX_TRY(read_whole(w->digest, layers, err));
+    if (results) {
+        w->results = calloc((size_t)results->bytes + 1, 1);
+        if (!w->results) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading what is in '%s'", w->folder);
+        DLX_TRY(read_whole(w->results, results, err));
+    }
+    for (int32_t i = 0; i < s->done; i++) {
+        bool whole;
+        DLX_TRY(layer_is_whole(&whole, w, i, w->digest[i], err));
+        if (whole) continue;
+        snprintf(name, 40, "layer-%05d.safetensors", i);
+        *damaged = name;
+        return DLX_OK;
+    }
+    *damaged = NULL;
+    w->done = s->done;
+    return DLX_OK;
+}
+
+static void begin_anew(dlx_work *w)
+{
+    free(w->results);
+    w->results = NULL;
+    w->replaces = true;
+}
+
+static void say_damaged(dlx_work *w, const char *name)
+{
+    begin_anew(w);
+    snprintf(w->notice, sizeof w->notice,
+             "'%s' in the work folder '%.250s' is not as it was written, so what is there is of no use: all layers are "
+             "done anew",
+             name, w->folder);
+}
+
+static void say_others(dlx_work *w, int32_t done)
+{
+    begin_anew(w);
+    snprintf(w->notice, sizeof w->notice,
+             "the work folder '%.200s' holds %d %s of another run, with other options, data or checkpoint, or of "
+             "another version of this program; this one begins anew and replaces that when its first layer is done: "
+             "name another work folder to keep it",
+             w->folder, done, done == 1 ? "layer" : "layers");
+}
+
+/* There are no hidden states: nothing was done, or they were taken away. */
+static dlx_status look_without_states(dlx_work *w, dlx_error *err)
+{
+    char *path;
+    DLX_TRY(dlx_work_layer_path(w, 1, &path, err));
+    if (dlx_exists(path)) say_damaged(w, states);
+    free(path);
+    w->replaces = true;
+    return DLX_OK;
+}
+
+/* What an earlier run left. */
+static dlx_status look(dlx_work *w, dlx_error *err)
+{
+    saved s;
+    char *path, name[40];
+    const char *damaged = states;
+    DLX_TRY(path_of(w, states, &path, err));
+    bool there = dlx_exists(path);
+    free(path);
+    if (!there) return look_without_states(w, err);
+    dlx_error why = {0};
+    dlx_status status = open_saved(&s, w, &why);
+    if (status == DLX_E_NOMEM) return dlx_fail(err, status, "%s", why.message);
+    if (status != DLX_OK) {
+        say_damaged(w, states);
+        return DLX_OK;
+    }
+    bool older = s.done && s.st.n_tensors == 1; /* without digests */
+    if (older || (is_whole(&s) && s.done && s.fingerprint != w->fingerprint))
+        say_others(w, s.done);
+    else if (is_whole(&s) && s.done)
+        status = take_over(w, &s, &damaged, name, err);
+    if (status == DLX_OK && !w->done && !w->replaces) say_damaged(w, damaged);
+    close_saved(&s);
+    return status;
 }
 
 dlx_status dlx_work_open(dlx_work *out, const char *folder, uint64_t fingerprint, dlx_error *err)
 {
-    saved s;
     *out = (dlx_work){.folder = strdup(folder), .fingerprint = fingerprint};
     if (!out->folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening the work folder '%s'", folder);
     dlx_status status = hold(out, err);
     if (status == DLX_OK) status = each_file(out, false, err);
-    if (status == DLX_OK && open_saved(&s, out)) {
-        out->done = s.done;
-        close_saved(&s);
-    } else if (status == DLX_OK) {
-        status = each_file(out, true, err);
-    }
+    if (status == DLX_OK) status = look(out, err);
+    out->is_open = status == DLX_OK;
     if (status != DLX_OK) dlx_work_close(out);
     return status;
 }
 
+/* Whether there is nothing in the folder that anybody could go on with. */
+static bool is_idle(const dlx_work *w)
+{
+    return w->is_open && !w->done && (!w->replaces || !*w->notice) && is_there(w->held - 1, w->folder);
+}
+
 void dlx_work_close(dlx_work *w)
 {
+    if (is_idle(w) && each_file(w, true, NULL) == DLX_OK) (void)rmdir(w->folder);
     if (w->held) close(w->held - 1);
     free(w->folder);
+    free(w->results);
+    free(w->digest);
     *w = (dlx_work){.folder = NULL};
 }
 
 dlx_status dlx_work_remove(dlx_work *w, dlx_error *err)
 {
     DLX_TRY(each_file(w, true, err));
+    w->is_open = false;
     return rmdir(w->folder) == 0 ? DLX_OK : dlx_fail_errno(err, "remove the work folder", w->folder);
 }
 
-static dlx_status write_states(dlx_output *out, const dlx_layerwise *l, uint64_t rows, size_t width, const char *name,
-                               dlx_error *err)
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
+
+static dlx_status write_tensors(dlx_output *out, const dlx_st_tensor *tensors, size_t n, dlx_error *err)
+{
+    DLX_TRY(dlx_safetensors_write_header(out, tensors, n, err));
+    for (size_t i = 0; i < n; i++) DLX_TRY(dlx_output_write(out, tensors[i].data, (size_t)tensors[i].bytes, err));
+    return dlx_output_commit(out, err);
+}
+
+dlx_status dlx_work_write_layer(dlx_work *w, const dlx_st_tensor *tensors, size_t n, dlx_error *err)
+{
+    char *path;
+    dlx_output out;
+    dlx_digest digest = {.bytes = 0};
+    DLX_TRY(make_room(w, err));
+    DLX_TRY(room_for(w, w->done + 1, err));
+    w->digest[w->done] = 0;
+    if (!n) return DLX_OK;
+    DLX_TRY(dlx_work_layer_path(w, w->done, &path, err));
+    dlx_status s = dlx_output_open(&out, path, err);
+    if (s == DLX_OK) {
+        out.digest = &digest;
+        s = write_tensors(&out, tensors, n, err);
+        dlx_output_close(&out);
+    }
+    free(path);
+    w->digest[w->done] = dlx_digest_end(&digest);
+    return s;
+}
+
+void dlx_work_keep(dlx_work *w, char *results)
+{
+    free(w->results);
+    w->results = results;
+}
+
+static dlx_status write_states(dlx_output *out, const dlx_layerwise *l, uint64_t rows, size_t width, dlx_error *err)
 {
     float *buffer = calloc((size_t)ROWS_AT_ONCE * width, sizeof *buffer);
-    dlx_st_tensor t = {
-        .name = name, .dtype = DLX_F32, .rank = 2, .dim = {(int64_t)rows, (int64_t)width}, .bytes = rows * width * 4};
-    dlx_status s = buffer ? dlx_safetensors_write_header(out, &t, 1, err)
-                          : dlx_fail(err, DLX_E_NOMEM, "out of memory saving hidden states");
+    dlx_status s = buffer ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory saving hidden states");
     for (uint64_t at = 0, n; s == DLX_OK && at < rows; at += n) {
         n = rows - at < ROWS_AT_ONCE ? rows - at : ROWS_AT_ONCE;
         s = dlx_layerwise_hidden(l, at, n, buffer, err);
@@ -206,16 +417,47 @@ static dlx_status write_states(dlx_output *out, const dlx_layerwise *l, uint64_t
     return s;
 }
 
+static dlx_st_tensor bytes_of(const char *name, size_t n)
+{
+    return (dlx_st_tensor){.name = name, .dtype = DLX_U8, .rank = 1, .dim = {(int64_t)n}, .bytes = n};
+}
+
+static dlx_status write_all(const dlx_work *w, dlx_output *out, const dlx_layerwise *l, uint64_t rows, size_t width,
+                            int32_t done, dlx_error *err)
+{
+    char name[48];
+    dlx_digest digest = {.bytes = 0};
+    size_t n = 0, text = w->results ? strlen(w->results) : 0, layers = (size_t)done * sizeof *w->digest;
+    name_states(name, w->fingerprint, done);
+    dlx_st_tensor t[4] = {{.name = name,
+                           .dtype = DLX_F32,
+                           .rank = 2,
+                           .dim = {(int64_t)rows, (int64_t)width},
+                           .bytes = rows * width * sizeof(float)}};
+    n++;
+    if (text) t[n++] = bytes_of("results", text);
+    t[n++] = bytes_of("layers", layers);
+    t[n++] = bytes_of("digest", sizeof(uint64_t));
+    out->digest = &digest;
+    DLX_TRY(dlx_safetensors_write_header(out, t, n, err));
+    DLX_TRY(write_states(out, l, rows, width, err));
+    if (text) DLX_TRY(dlx_output_write(out, w->results, text, err));
+    DLX_TRY(dlx_output_write(out, w->digest, layers, err));
+    uint64_t all = dlx_digest_end(&digest);
+    DLX_TRY(dlx_output_write(out, &all, sizeof all, err));
+    return dlx_output_commit(out, err);
+}
+
 dlx_status dlx_work_save(dlx_work *w, const dlx_layerwise *l, uint64_t rows, size_t width, int32_t done, dlx_error *err)
 {
-    char *path, name[48];
+    char *path;
     dlx_output out;
-    name_states(name, w->fingerprint, done);
-    DLX_TRY(dlx_work_path(w, states, &path, err));
+    DLX_TRY(make_room(w, err));
+    DLX_TRY(room_for(w, done, err));
+    DLX_TRY(path_of(w, states, &path, err));
     dlx_status s = dlx_output_open(&out, path, err);
     if (s == DLX_OK) {
-        s = write_states(&out, l, rows, width, name, err);
-        if (s == DLX_OK) s = dlx_output_commit(&out, err);
+        s = write_all(w, &out, l, rows, width, done, err);
         dlx_output_close(&out);
     }
     free(path);
@@ -245,8 +487,7 @@ dlx_status dlx_work_start(const dlx_work *w, dlx_layerwise *l, uint64_t rows, si
     saved s;
     DLX_TRY(dlx_layerwise_start(l, NULL, err));
     if (!w->done) return DLX_OK;
-    if (!open_saved(&s, w))
-        return dlx_fail(err, DLX_E_IO, "the hidden states in '%s' are gone; remove the folder", w->folder);
+    DLX_TRY(open_saved(&s, w, err));
     dlx_status status = s.done == w->done ? read_states(&s, l, rows, width, err)
                                           : dlx_fail(err, DLX_E_IO, "somebody else works in '%s'", w->folder);
     close_saved(&s);

@@ -30,8 +30,7 @@ static dlx_status measure(dlx_ranges *out, dlx_export_work *work, dlx_calibratio
     uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
     DLX_TRY(dlx_calibration_work(work, c, dlx_work_print(print, rule, strlen(rule)), ".ranges", err));
     dlx_stages_begin(&c->stages, "ranges", rows * (uint64_t)work->work.done, rows * (uint64_t)c->c->shape.layers);
-    dlx_status s = dlx_ranges_measure(out, &work->work, c->c, &c->samples, observer, &c->run, err);
-    return s == DLX_E_CANCELLED ? dlx_calibration_interrupted(c->o, work, err) : s;
+    return dlx_ranges_measure(out, &work->work, c->c, &c->samples, observer, &c->run, err);
 }
 
 static bool find(void *ctx, const char *name, float *low, float *high)

@@ -8,6 +8,11 @@
 
 enum { DEFAULT_SAMPLES = 64 };
 
+bool dlx_calibration_asked(const dlx_export_options *o)
+{
+    return o->calibration || o->calibration_samples || o->calibration_length || o->calibration_seed || o->work_folder;
+}
+
 dlx_status dlx_calibration_check(const dlx_export_options *o, dlx_error *err)
 {
     if (o->calibration_samples >= 0 && o->calibration_samples <= INT32_MAX && o->calibration_length >= 0 &&
@@ -27,8 +32,7 @@ dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, 
     out->run.tick = dlx_stages_tick;
     out->run.tick_ctx = &out->stages;
     dlx_stages_begin(&out->stages, "writing calibration texts", 0, 0);
-    dlx_status status = dlx_samples_make(&out->samples, o->calibration, c, tokenizer, &s, &out->run, err);
-    return status == DLX_E_CANCELLED ? dlx_calibration_interrupted(o, NULL, err) : status;
+    return dlx_samples_make(&out->samples, o->calibration, c, tokenizer, &s, &out->run, err);
 }
 
 void dlx_calibration_free(dlx_calibration *c)
@@ -55,17 +59,8 @@ dlx_status dlx_calibration_work(dlx_export_work *out, dlx_calibration *c, uint64
     dlx_status s = dlx_work_open(&out->work, folder, dlx_work_print(print, &of_samples, sizeof of_samples), err);
     free(folder);
     c->run.folder = out->work.folder;
+    if (*out->work.notice && c->o->notice) c->o->notice(c->o->notice_ctx, out->work.notice);
     return s;
-}
-
-dlx_status dlx_calibration_interrupted(const dlx_export_options *o, const dlx_export_work *work, dlx_error *err)
-{
-    if (!work || !work->work.folder)
-        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was", o->output_path);
-    return dlx_fail(err, DLX_E_CANCELLED,
-                    "the export was cancelled; '%s' was left as it was, and what was found so far is in '%s': the same "
-                    "export goes on from there",
-                    o->output_path, work->work.folder);
 }
 
 void dlx_export_work_close(dlx_export_work *w, bool done, const dlx_export_options *options)

@@ -21,6 +21,8 @@ typedef struct dlx_calibration {
     dlx_stages stages;
 } dlx_calibration;
 
+/* Whether the options say anything about calibration. */
+bool dlx_calibration_asked(const dlx_export_options *options);
 /* DLX_E_INVALID for numbers out of range. */
 dlx_status dlx_calibration_check(const dlx_export_options *options, dlx_error *err);
 /* The samples that the options describe; `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which
@@ -36,11 +38,10 @@ typedef struct dlx_export_work {
 } dlx_export_work;
 
 /* Opens it for the samples and everything else that `print` says results depend on; `end` is behind the folder's name.
+ * What it holds and cannot be gone on with is noticed.
  * Large hidden states go there too, not to memory that poses as /tmp. */
 dlx_status dlx_calibration_work(dlx_export_work *out, dlx_calibration *c, uint64_t print, const char *end,
                                 dlx_error *err);
-/* DLX_E_CANCELLED with what an interruption leaves. */
-dlx_status dlx_calibration_interrupted(const dlx_export_options *options, const dlx_export_work *work, dlx_error *err);
 /* The files are closed. With `done`, the folder goes too, or a notice says why it did not. Fine on zeros. */
 void dlx_export_work_close(dlx_export_work *w, bool done, const dlx_export_options *options);
 

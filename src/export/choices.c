@@ -278,6 +278,17 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
                     s->name, backend->name, names);
 }
 
+const dlx_scheme *dlx_scheme_of_body(const dlx_weight_form *form, const dlx_backend *backend)
+{
+    const dlx_scheme *any = NULL;
+    for (size_t i = 0; i < DLX_COUNT(schemes); i++) {
+        if (dlx_form_find(schemes[i].body) != form) continue;
+        if (dlx_word_in(schemes[i].backends, backend->name)) return &schemes[i];
+        if (!any) any = &schemes[i];
+    }
+    return any;
+}
+
 dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err)
 {
     const table t = TABLE(roundings, false);

@@ -56,7 +56,9 @@ typedef struct dlx_rounding {
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);
 /* The same; DLX_E_UNSUPPORTED also when `backend` cannot write the scheme. */
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);
-/* The same, but DLX_E_INVALID. */
+/* The first whose layers have that form, of the backend's if it has one: every form has one. */
+const dlx_scheme *dlx_scheme_of_body(const dlx_weight_form *form, const dlx_backend *backend);
+/* As above, but DLX_E_INVALID. */
 dlx_status dlx_rounding_find(const dlx_rounding **out, const char *word, dlx_error *err);
 /* The same; NULL is the backend's default, and a form that it cannot write DLX_E_UNSUPPORTED. */
 dlx_status dlx_kv_find(const dlx_kv_choice **out, const char *word, const dlx_backend *backend, dlx_error *err);
@@ -70,10 +72,19 @@ typedef struct dlx_recipe_request {
 
 /*
  * The recipe for a request, in memory from `arena`. Rules: the excluded ones, then those of the file in its order.
- * *metadata is what the file of the program says: the scheme's word, and "mixed"
- * behind it when something differs from it. DLX_E_INVALID for words and keys that do not exist, with those that do.
+ * *scheme is the one that rules and roles differ from. DLX_E_INVALID for words and keys that do not exist, with those
+ * that do.
  */
-dlx_status dlx_recipe_make(dlx_recipe *out, const char **metadata, dlx_arena *arena, const dlx_recipe_request *request,
-                           const dlx_backend *backend, dlx_error *err);
+dlx_status dlx_recipe_make(dlx_recipe *out, const dlx_scheme **scheme, dlx_arena *arena,
+                           const dlx_recipe_request *request, const dlx_backend *backend, dlx_error *err);
+
+/*
+ * What the file of a program says of its weights, by what they were given: the word of the scheme that was asked for,
+ * or, where no weight of a layer took its form, of the one that is named after the form that most of them took; and
+ * "mixed" behind it when something differs from that. *body: its form of layers. Text from `arena`, or static.
+ */
+dlx_status dlx_recipe_describe(const char **metadata, const dlx_weight_form **body, dlx_arena *arena,
+                               const dlx_scheme *asked, const dlx_backend *backend, const dlx_forms_given *given,
+                               dlx_error *err);
 
 #endif

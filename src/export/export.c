@@ -46,7 +46,9 @@ typedef struct exporter {
     const dlx_backend *backend;
     const void *backend_options;
     dlx_recipe recipe;
-    const char *metadata; /* what the file says about it */
+    const dlx_scheme *scheme;    /* that it is of */
+    const char *metadata;        /* what the file says of its weights */
+    const dlx_weight_form *body; /* the form of layers that it names */
     const dlx_rounding *rounding;
     bool solves;                    /* there are weights that the rounding finds on calibration data */
     bool measures;                  /* ranges, on calibration data, */
@@ -72,8 +74,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     if (x->backend->options) DLX_TRY(x->backend->options(&x->backend_options, &x->arena, o, err));
     const dlx_recipe_request request = {
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
-    DLX_TRY(dlx_recipe_make(&x->recipe, &x->metadata, &x->arena, &request, x->backend, err));
-    snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
+    DLX_TRY(dlx_recipe_make(&x->recipe, &x->scheme, &x->arena, &request, x->backend, err));
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
     x->recipe.clip = x->rounding->clips;
@@ -134,17 +135,6 @@ static void check_block_fits(const exporter *x)
     x->options.notice(x->options.notice_ctx, sentence);
 }
 
-/* How many ids have a token: the tokenizer's, and those that the configuration names besides. The rows of the table
- * behind them are padding that was never trained. */
-static int32_t count_tokens(const dlx_model_facts *f, const dlx_tokenizer *t)
-{
-    const int32_t named[] = {f->mask_id, f->bos_id, f->eos_id, f->pad_id};
-    int32_t n = dlx_tokenizer_size(t);
-    for (size_t i = 0; i < DLX_COUNT(named); i++) n = named[i] >= n ? named[i] + 1 : n;
-    for (int32_t i = 0; i < f->num_stop_ids; i++) n = f->stop_ids[i] >= n ? f->stop_ids[i] + 1 : n;
-    return n < f->vocab_size ? n : f->vocab_size;
-}
-
 /* A folder without a tokenizer gives a program for token ids only, which is said; one whose other files of a tokenizer
  * did not arrive is half fetched. */
 static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
@@ -172,6 +162,17 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
     return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
 }
 
+/* What was asked for and has no use, as no weight took a form that needs it. */
+static void notice_unused(const exporter *x, bool calibrates)
+{
+    const dlx_export_options *o = &x->options;
+    if (!calibrates && dlx_calibration_asked(o))
+        o->notice(o->notice_ctx, "calibration was asked for, but no weight of a layer took a form that uses it");
+    if ((o->ranges || o->save_ranges || o->observer) && !dlx_wants_ranges(x->methods.graph))
+        o->notice(o->notice_ctx, "ranges of activations were asked for, but no weight is int8-static, which alone has "
+                                 "them: none were read or written");
+}
+
 /* What needs calibration: weights that are solved, then ranges of activations. */
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
@@ -181,6 +182,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     bool measures = x->measures && dlx_wants_ranges(m->graph);
     dlx_calibration c = {.o = o};
     dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
+    if (s == DLX_OK && o->notice) notice_unused(x, x->solves || measures);
     if (s == DLX_OK && (x->solves || measures))
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->pool, err);
     if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
@@ -190,6 +192,26 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
                                    x->pool, err);
     dlx_calibration_free(&c);
     return s;
+}
+
+static void notice_idle_rule(void *ctx, const char *pattern)
+{
+    const dlx_export_options *o = ctx;
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    if (!o->notice) return;
+    snprintf(sentence, sizeof sentence,
+             "'%.200s' names nothing that takes a form: what it leaves out is float32 in every file", pattern);
+    o->notice(o->notice_ctx, sentence);
+}
+
+/* The first method's weights, and what the file will say of them. */
+static dlx_status quantize(exporter *x, dlx_graph *g, dlx_error *err)
+{
+    dlx_forms_given given = {.idle = notice_idle_rule, .ctx = &x->options};
+    DLX_TRY(dlx_quantize_telling(g, &x->recipe, &given, err));
+    DLX_TRY(dlx_recipe_describe(&x->metadata, &x->body, &x->arena, x->scheme, x->backend, &given, err));
+    snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
+    return DLX_OK;
 }
 
 static dlx_status build(exporter *x, dlx_error *err)
@@ -206,7 +228,7 @@ static dlx_status build(exporter *x, dlx_error *err)
     for (size_t i = 0; i < m->n; i++) {
         DLX_TRY(
             dlx_build_graph(&m->graph[i], &x->checkpoint, x->kv->kv, m->rows[i], x->checkpoint.facts.max_context, err));
-        DLX_TRY(dlx_quantize(&m->graph[i], &x->recipe, err));
+        DLX_TRY(i ? dlx_quantize(&m->graph[i], &x->recipe, err) : quantize(x, &m->graph[i], err));
         DLX_TRY(dlx_graph_verify(&m->graph[i], err));
     }
     DLX_TRY(calibrate(x, err));
@@ -226,7 +248,7 @@ static dlx_status pack_tokenizer(exporter *x, dlx_error *err)
     size_t n;
     if (!x->tokenizer) return DLX_OK;
     DLX_TRY(dlx_tokenizer_pack(x->tokenizer, &bytes, &n, err));
-    x->checkpoint.facts.num_tokens = count_tokens(&x->checkpoint.facts, x->tokenizer);
+    x->checkpoint.facts.num_tokens = dlx_samples_ids(&x->checkpoint.facts, x->tokenizer);
     void *kept = dlx_arena_alloc(&x->arena, n);
     if (kept) memcpy(kept, bytes, n);
     dlx_free(bytes);
@@ -248,7 +270,7 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
                                    .mark = mark.text,
                                    .pool = x->pool};
     DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, &to, &x->arena, err));
-    x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->recipe.body);
+    x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->body);
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
     plans = dlx_arena_array(&x->arena, n_plans + n_facts + DLX_METHOD_FACTS, sizeof *plans);
     blobs = dlx_arena_array(&x->arena, n_blobs + 2, sizeof *blobs);
@@ -304,10 +326,7 @@ static dlx_status write_chunk(void *ctx, const void *bytes, size_t n, dlx_error 
     DLX_TRY(dlx_output_write(sink->out, bytes, n, err));
     x->done += n;
     if (!x->options.progress || x->options.progress(x->options.progress_ctx, x->done, x->total)) return DLX_OK;
-    const char *weights = x->work.work.folder, *ranges = x->measured.work.folder;
-    return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was%s%s%s%s",
-                    x->options.output_path, weights ? "; solved weights are in " : "", weights ? weights : "",
-                    ranges ? "; ranges are in " : "", ranges ? ranges : "");
+    return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled");
 }
 
 static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
@@ -359,6 +378,23 @@ static dlx_status run(exporter *x, dlx_error *err)
     return dlx_output_commit(&x->output, err);
 }
 
+/* What a cancelled export leaves. */
+static dlx_status say_cancelled(const exporter *x, dlx_error *err)
+{
+    const dlx_work *of[] = {&x->work.work, &x->measured.work};
+    const char *folder[] = {NULL, NULL};
+    size_t n = 0;
+    for (size_t i = 0; i < DLX_COUNT(of); i++)
+        if (of[i]->done) folder[n++] = of[i]->folder;
+    if (!n)
+        return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was",
+                        x->options.output_path);
+    return dlx_fail(err, DLX_E_CANCELLED,
+                    "the export was cancelled; '%s' was left as it was, and what was found so far is in '%s'%s%s%s: "
+                    "the same export goes on from there",
+                    x->options.output_path, folder[0], n > 1 ? " and '" : "", n > 1 ? folder[1] : "", n > 1 ? "'" : "");
+}
+
 static double seconds(void)
 {
     struct timespec t;
@@ -377,6 +413,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
     dlx_status s = run(&x, err);
+    if (s == DLX_E_CANCELLED) s = say_cancelled(&x, err);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
     dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);

@@ -26,10 +26,8 @@
 
 enum {
     DEFAULT_SAMPLES = 64,
-    MOST_BYTES = 64 << 20,
     VERSION = 1 /* of what is measured: folders of another one are begun anew */
 };
-static const char results[] = "report.json"; /* in the work folder */
 
 /* What a mix chooses from: a weight's forms, the first of those that store the same. */
 typedef struct weight {
@@ -107,37 +105,29 @@ static dlx_status write_json(const reporter *r, dlx_output *out, const json_t *v
 /* What was measured so far. */
 static dlx_status save(void *ctx, int32_t done, dlx_error *err)
 {
-    const reporter *r = ctx;
-    char *path;
-    dlx_output out;
+    reporter *r = ctx;
     (void)done;
     if (!r->work.folder) return DLX_OK;
-    DLX_TRY(dlx_work_path(&r->work, results, &path, err));
-    dlx_status s = dlx_output_open(&out, path, err);
-    if (s == DLX_OK) {
-        s = write_json(r, &out, r->tensors, JSON_COMPACT, "", err);
-        dlx_output_close(&out);
-    }
-    free(path);
-    return s;
+    char *text = json_dumps(r->tensors, JSON_COMPACT);
+    if (!text) return no_memory(r, err);
+    dlx_work_keep(&r->work, text);
+    return DLX_OK;
 }
 
 /* What an earlier report measured: of a layer whose hidden states were not saved any more, again. */
 static dlx_status go_on(reporter *r, dlx_error *err)
 {
     size_t wanted = (size_t)r->work.done * DLX_LAYER_LINEARS;
-    char *path;
-    if (!wanted) return DLX_OK;
-    DLX_TRY(dlx_work_path(&r->work, results, &path, err));
+    const char *text = r->work.results ? r->work.results : "";
     json_t *before = NULL;
-    (void)dlx_json_load(&before, path, MOST_BYTES, NULL);
+    if (!wanted) return DLX_OK;
+    DLX_TRY(dlx_json_parse(&before, text, strlen(text), r->work.folder, err));
     bool ok = json_array_size(before) >= wanted;
-    free(path);
     for (size_t i = 0; ok && i < wanted; i++) ok = !json_array_append(r->tensors, json_array_get(before, i));
     json_decref(before);
     if (ok) return DLX_OK;
-    return dlx_fail(err, DLX_E_FORMAT, "'%s/%s' does not hold what was measured; remove the folder", r->work.folder,
-                    results);
+    return dlx_fail(err, DLX_E_FORMAT, "the work folder '%s' does not hold what was measured; remove it",
+                    r->work.folder);
 }
 
 static dlx_status open_work(reporter *r, dlx_error *err)
@@ -154,12 +144,13 @@ static dlx_status open_work(reporter *r, dlx_error *err)
     snprintf(folder, n, "%s%s", base, end);
     dlx_status s = dlx_work_open(&r->work, folder, print, err);
     free(folder);
+    if (*r->work.notice && o->notice) o->notice(o->notice_ctx, r->work.notice);
     return s == DLX_OK ? go_on(r, err) : s;
 }
 
 static dlx_status cancelled(const reporter *r, dlx_error *err)
 {
-    if (!r->work.folder) return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled", r->o.model_path);
+    if (!r->work.done) return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled", r->o.model_path);
     return dlx_fail(err, DLX_E_CANCELLED,
                     "the report on '%s' was cancelled; what was measured so far is in '%s': the same report goes on "
                     "from there",
@@ -263,7 +254,28 @@ static dlx_status mix(reporter *r, dlx_error *err)
     return s;
 }
 
+/* When it fails, what was measured is not lost. */
+static dlx_status mix_or_say(reporter *r, dlx_error *err)
+{
+    dlx_error why = {0};
+    dlx_status s = mix(r, &why);
+    if (s == DLX_OK) return DLX_OK;
+    if (!r->work.folder) return dlx_fail(err, s, "%s", why.message);
+    return dlx_fail(err, s, "%.300s; what was measured is in '%s': the same report goes on from there", why.message,
+                    r->work.folder);
+}
+
 /* ---- all together ----------------------------------------------------------------------------------------------- */
+
+/* What no measurement changes. */
+static dlx_status check_size(const reporter *r, dlx_error *err)
+{
+    size_t n;
+    uint64_t least = dlx_form_errors_least(&r->c, &n);
+    if (!r->o.max_bytes || r->o.max_bytes >= least) return DLX_OK;
+    return dlx_fail(err, DLX_E_LIMIT, "%llu bytes are too few for %zu tensors, their smallest forms have %llu",
+                    (unsigned long long)r->o.max_bytes, n, (unsigned long long)least);
+}
 
 static dlx_status check(const dlx_quantize_report_options *o, dlx_error *err)
 {
@@ -308,13 +320,14 @@ static dlx_status report(reporter *r, dlx_error *err)
     if (o->recipe_path) DLX_TRY(dlx_target_open(&r->output, o->recipe_path, o->model_path, &o->calibration, 1, err));
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));
     DLX_TRY(dlx_checkpoint_open(&r->c, o->model_path, &c, err));
+    DLX_TRY(check_size(r, err));
     r->tensors = json_array();
     r->root = json_pack("{s:s, s:O}", "rounding", r->rounding->name, "tensors", r->tensors);
     if (!r->root) return no_memory(r, err);
     r->stages = (dlx_stages){.report = o->stage, .ctx = o->stage_ctx};
     dlx_status s = measure(r, err);
     if (s == DLX_E_CANCELLED) return cancelled(r, err);
-    if (s == DLX_OK && (o->max_bytes || o->max_error > 0)) s = mix(r, err);
+    if (s == DLX_OK && (o->max_bytes || o->max_error > 0)) s = mix_or_say(r, err);
     return s == DLX_OK && r->work.folder ? dlx_work_remove(&r->work, err) : s;
 }
 

@@ -170,30 +170,60 @@ static dlx_status make(maker *m, const dlx_scheme **scheme, const json_t *root, 
     return root ? read_overrides(m, root) : DLX_OK;
 }
 
-/* Whether something is not as the scheme has it. */
-static bool is_mixed(const dlx_recipe *r, const dlx_scheme *s)
+dlx_status dlx_recipe_make(dlx_recipe *out, const dlx_scheme **scheme, dlx_arena *arena,
+                           const dlx_recipe_request *request, const dlx_backend *backend, dlx_error *err)
 {
-    return r->n_rules || r->head != dlx_form_find(s->head) || r->table != dlx_form_find(s->table);
-}
-
-dlx_status dlx_recipe_make(dlx_recipe *out, const char **metadata, dlx_arena *arena, const dlx_recipe_request *request,
-                           const dlx_backend *backend, dlx_error *err)
-{
-    const dlx_scheme *scheme;
     maker m = {.arena = arena, .path = request->config, .err = err};
     json_t *root = NULL;
     dlx_status s = request->config ? open_file(&m, &root) : DLX_OK;
-    if (s == DLX_OK) s = make(&m, &scheme, root, request, backend);
+    if (s == DLX_OK) s = make(&m, scheme, root, request, backend);
     json_decref(root);
-    if (s != DLX_OK) return s;
-    *out = m.recipe;
-    *metadata = scheme->metadata;
-    if (!is_mixed(out, scheme)) return DLX_OK;
+    if (s == DLX_OK) *out = m.recipe;
+    return s;
+}
+
+/* ---- what became of it ---- */
+
+/* Whether weights of that role took another form. */
+static bool differs(const dlx_forms_given *given, dlx_weight_role role, const char *name)
+{
+    const dlx_weight_form *f, *of = dlx_form_find(name);
+    for (size_t i = 0; (f = dlx_form_at(i)) != NULL; i++)
+        if (given->elements[role][i] && f != of && !(role == DLX_ROLE_TABLE && dlx_forms_store_alike(f, of)))
+            return true;
+    return false;
+}
+
+/* The form that most of the layers' weights took, the recipe's where any has it. */
+static const dlx_weight_form *body_of(const dlx_forms_given *given, const dlx_scheme *asked)
+{
+    const uint64_t *of = given->elements[DLX_ROLE_BODY];
+    const dlx_weight_form *f, *best = dlx_form_find(asked->body);
+    uint64_t most = 0;
+    if (of[dlx_form_place(best)]) return best;
+    for (size_t i = 0; (f = dlx_form_at(i)) != NULL; i++) {
+        if (of[i] <= most) continue;
+        most = of[i];
+        best = f;
+    }
+    return best;
+}
+
+dlx_status dlx_recipe_describe(const char **metadata, const dlx_weight_form **body, dlx_arena *arena,
+                               const dlx_scheme *asked, const dlx_backend *backend, const dlx_forms_given *given,
+                               dlx_error *err)
+{
+    *body = body_of(given, asked);
+    const dlx_scheme *s = *body == dlx_form_find(asked->body) ? asked : dlx_scheme_of_body(*body, backend);
+    *metadata = s->metadata;
+    if (!differs(given, DLX_ROLE_BODY, s->body) && !differs(given, DLX_ROLE_HEAD, s->head) &&
+        !differs(given, DLX_ROLE_TABLE, s->table))
+        return DLX_OK;
     static const char mixed[] = ", mixed";
-    size_t n = strlen(scheme->metadata) + sizeof mixed;
+    size_t n = strlen(s->metadata) + sizeof mixed;
     char *text = dlx_arena_alloc(arena, n);
-    if (!text) return no_memory(&m);
-    snprintf(text, n, "%s%s", scheme->metadata, mixed);
+    if (!text) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing a recipe");
+    snprintf(text, n, "%s%s", s->metadata, mixed);
     *metadata = text;
     return DLX_OK;
 }

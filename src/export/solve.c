@@ -20,9 +20,7 @@ dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_option
                         "rounding %s scales what goes into layers, but int8-static has ranges of it as it is; choose "
                         "rounding gptq, or another form than int8-static",
                         (*out)->name);
-    bool asked =
-        o->calibration || o->calibration_samples || o->calibration_length || o->calibration_seed || o->work_folder;
-    if ((*out)->scales || (*out)->solves || measures || !asked) return DLX_OK;
+    if ((*out)->scales || (*out)->solves || measures || !dlx_calibration_asked(o)) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID,
                     "calibration was asked for, but rounding %s needs none; rounding gptq, awq and awq-gptq use it, "
                     "and quantization int8-static without a file of ranges",
@@ -72,15 +70,16 @@ static dlx_status find_weights(weights *out, const dlx_graph *g, dlx_error *err)
 dlx_status dlx_export_solves(bool *solves, const dlx_graph *g, const dlx_rounding *rounding,
                              const dlx_export_options *options, dlx_error *err)
 {
-    static const char nothing[] = "rounding %s has nothing to do: no weight of a layer becomes int8 or int4";
+    static const char nothing[] = "rounding %s has nothing to do: no weight%s becomes int8 or int4";
     char sentence[DLX_ERROR_MESSAGE_SIZE];
-    *solves = false;
-    if (!rounding->scales && !rounding->solves) return DLX_OK;
-    for (size_t i = 0; i < g->n_values && !*solves; i++) *solves = is_weight(&g->values[i]);
-    if (*solves) return DLX_OK;
-    if (!options->quantization_config) return dlx_fail(err, DLX_E_INVALID, nothing, rounding->name);
+    bool layers = rounding->scales || rounding->solves, any = !layers && !rounding->clips;
+    for (size_t i = 0; i < g->n_values && !any; i++) any = layers ? is_weight(&g->values[i]) : g->values[i].source.clip;
+    *solves = layers && any;
+    if (any) return DLX_OK;
+    const char *of = layers ? " of a layer" : "";
+    if (!options->quantization_config) return dlx_fail(err, DLX_E_INVALID, nothing, rounding->name, of);
     if (!options->notice) return DLX_OK;
-    snprintf(sentence, sizeof sentence, nothing, rounding->name);
+    snprintf(sentence, sizeof sentence, nothing, rounding->name, of);
     options->notice(options->notice_ctx, sentence);
     return DLX_OK;
 }
@@ -144,5 +143,5 @@ dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_roundi
     DLX_TRY(find_weights(&w, g, err));
     dlx_status s = solve(out, g, &w, rounding, c, err);
     free(w.list);
-    return s == DLX_E_CANCELLED ? dlx_calibration_interrupted(c->o, out, err) : s;
+    return s;
 }

@@ -24,8 +24,9 @@ dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_option
  */
 dlx_status dlx_export_solve(dlx_export_work *out, dlx_graph *g, const dlx_rounding *rounding, dlx_calibration *c,
                             dlx_error *err);
-/* Whether the rounding finds weights of g by calibration. Where it would, but no weight of a layer becomes int8 or
- * int4: DLX_E_INVALID, or with a recipe of a file, which may be a mix that leaves them floats, a notice. */
+/* Whether the rounding finds weights of g by calibration. Where it is to do better than the nearest code, but no weight
+ * (of a layer, for what calibrates) becomes int8 or int4: DLX_E_INVALID, or with a recipe of a file, which may be a mix
+ * that leaves them floats, a notice. */
 dlx_status dlx_export_solves(bool *solves, const dlx_graph *g, const dlx_rounding *rounding,
                              const dlx_export_options *options, dlx_error *err);
 

@@ -45,6 +45,13 @@ const dlx_weight_form *dlx_form_at(size_t i)
     return i < DLX_COUNT(forms) ? &forms[i] : NULL;
 }
 
+_Static_assert(DLX_COUNT(forms) <= DLX_MOST_FORMS, "whoever keeps something of each form has room for these");
+
+size_t dlx_form_place(const dlx_weight_form *form)
+{
+    return (size_t)(form - forms);
+}
+
 int64_t dlx_form_bits(const dlx_weight_form *form)
 {
     uint64_t bytes = 0;

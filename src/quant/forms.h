@@ -19,10 +19,14 @@ typedef struct dlx_weight_form {
     uint32_t group;        /* of I4: inputs that share a scale (BF16); 0: a row has one (F32) */
 } dlx_weight_form;
 
+enum { DLX_MOST_FORMS = 16 }; /* that the table may have */
+
 /* The form that `word` names, '-' and '_' being the same; NULL: there is none. */
 const dlx_weight_form *dlx_form_find(const char *word);
 /* The i-th form; NULL past the end. */
 const dlx_weight_form *dlx_form_at(size_t i);
+/* Its place in the table. */
+size_t dlx_form_place(const dlx_weight_form *form);
 /* Bits of a weight, without scales. */
 int64_t dlx_form_bits(const dlx_weight_form *form);
 /* Whether two forms store the same bytes, however they are multiplied. */

@@ -18,6 +18,7 @@ typedef struct quantizer {
     uint32_t *as_qd8;    /* [from->n_values] the value's CONVERT to QD8, DLX_NONE */
     uint32_t *as_weight; /* [from->n_values] the constant in its form, as what it is used for; DLX_NONE */
     uint32_t *as_table;
+    dlx_forms_given *given;
     dlx_error *err; /* never NULL */
 } quantizer;
 
@@ -75,6 +76,12 @@ static const dlx_weight_form *form_of(quantizer *q, uint32_t old, dlx_weight_rol
     for (size_t i = 0; i < q->recipe->n_rules; i++)
         q->used[i] = q->used[i] || dlx_rule_matches(&q->recipe->rules[i], names);
     return dlx_recipe_form(q->recipe, names, role);
+}
+
+static void count(quantizer *q, uint32_t old, const dlx_weight_form *form, dlx_weight_role role)
+{
+    const dlx_value *v = &q->r.from->values[old];
+    q->given->elements[role][dlx_form_place(form)] += (uint64_t)v->dim[0] * (uint64_t)v->dim[1];
 }
 
 /* A head belongs to no decoder layer, or shares its weight with the embedding. */
@@ -157,6 +164,7 @@ static dlx_status give_linear(quantizer *q, const dlx_node *n)
     const dlx_weight_form *form = form_of(q, n->in[1], role_of(q, n));
     uint32_t in[DLX_MAX_INPUTS];
     dlx_attr attr = n->attr;
+    count(q, n->in[1], form, role_of(q, n));
     if (form->activations == DLX_QS8) attr.dtype = DLX_QS8;
     in[0] = dlx_rewrite_value(&q->r, n->in[0], q->err);
     if (in[0] == DLX_NONE) return q->err->status;
@@ -179,6 +187,7 @@ static dlx_status give_embedding(quantizer *q, const dlx_node *n)
 {
     const dlx_weight_form *form = form_of(q, n->in[0], DLX_ROLE_TABLE);
     uint32_t in[3];
+    count(q, n->in[0], form, DLX_ROLE_TABLE);
     DLX_TRY(table_of(q, n->in[0], form, &in[0]));
     in[1] = dlx_rewrite_value(&q->r, n->in[1], q->err);
     in[2] = q->r.to.values[in[0]].scales;
@@ -218,15 +227,24 @@ static dlx_status quantise_graph(quantizer *q, dlx_graph *g)
     DLX_TRY(allocate(q, g->n_values ? g->n_values : 1));
     find_uses(g, q->uses);
     for (size_t i = 0; i < g->n_nodes; i++) DLX_TRY(quantise_node(q, i));
-    for (size_t i = 0; i < q->recipe->n_rules; i++)
-        if (!q->used[i]) DLX_TRY(dlx_rule_without_weight(&q->recipe->rules[i], g, q->err));
+    for (size_t i = 0; i < q->recipe->n_rules; i++) {
+        if (q->used[i]) continue;
+        DLX_TRY(dlx_rule_without_weight(&q->recipe->rules[i], g, q->err));
+        if (q->given->idle) q->given->idle(q->given->ctx, q->recipe->rules[i].pattern);
+    }
     return dlx_rewrite_finish(&q->r, g, q->err);
 }
 
 dlx_status dlx_quantize(dlx_graph *g, const dlx_recipe *recipe, dlx_error *err)
 {
+    dlx_forms_given given = {.idle = NULL};
+    return dlx_quantize_telling(g, recipe, &given, err);
+}
+
+dlx_status dlx_quantize_telling(dlx_graph *g, const dlx_recipe *recipe, dlx_forms_given *given, dlx_error *err)
+{
     dlx_error local = {0};
-    quantizer q = {.recipe = recipe, .err = &local};
+    quantizer q = {.recipe = recipe, .given = given, .err = &local};
     dlx_status s = quantise_graph(&q, g);
     free(q.used);
     free(q.uses);

@@ -172,8 +172,9 @@ dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph 
         size_t n = strlen(list);
         snprintf(list + n, sizeof list - n, "%s%.60s", i ? ", " : "", best.name[i]);
     }
-    return dlx_fail(err, DLX_E_INVALID, "'%.100s' names no weight of this model; the nearest names are %s",
-                    rule->pattern, list);
+    return dlx_fail(err, DLX_E_INVALID, "'%.100s' names no weight of this model; the nearest names are %s%s",
+                    rule->pattern, list,
+                    strpbrk(rule->pattern, "[]") ? "; of patterns only '*' and '?' are known" : "");
 }
 
 bool dlx_recipe_is_static(const dlx_recipe *r)

@@ -40,6 +40,13 @@ const dlx_weight_form *dlx_recipe_form(const dlx_recipe *r, const char *const *n
 /* DLX_E_UNSUPPORTED, with what to do, when the form cannot hold the matrix w [n,k]. */
 dlx_status dlx_form_fits(const dlx_weight_form *form, const dlx_value *w, dlx_error *err);
 
+/* What weights were given: how many elements of each role took a form, which is at its place in the table. */
+typedef struct dlx_forms_given {
+    uint64_t elements[DLX_WEIGHT_ROLES][DLX_MOST_FORMS];
+    void (*idle)(void *ctx, const char *pattern); /* of a rule that leaves out what is float32 anyway; may be NULL */
+    void *ctx;
+} dlx_forms_given;
+
 /* DLX_E_INVALID for a rule that gave its form to no weight of graph g: what it matches instead, or the names nearest to
  * its pattern. Norms and biases are always float32: leaving them out is no mistake. */
 dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, dlx_error *err);

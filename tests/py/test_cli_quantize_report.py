@@ -1,14 +1,24 @@
 """quantize-report: errors of forms, mixes under budgets, exports of them, and reports that were interrupted."""
 import json
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
 
+import diffulex_edge
 from program import CLI, DATA, DEMO, fail, run, run_json, start
 
 FEW = ("--calibration-samples", 8, "--calibration-length", 40)
+
+
+def results_in(work):
+    """What a report has in its work folder."""
+    data = (work / "hidden.safetensors").read_bytes()
+    n = int.from_bytes(data[:8], "little")
+    begin, end = json.loads(data[8:8 + n])["results"]["data_offsets"]
+    return json.loads(data[8 + n + begin:8 + n + end])
 
 
 def mean_error(report, recipe):
@@ -80,21 +90,53 @@ def test_an_interrupted_report_goes_on(tmp_path):
     error = report.communicate(timeout=60)[1]
     assert report.returncode == 130 and "goes on from there" in error, error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mix.json.work"]
-    # What was measured is not measured again: a mark in it comes out.
-    measured = json.loads((work / "report.json").read_text())
+    # What was measured is not measured again.
+    measured, seen = results_in(work), []
     layers = len(measured) // 7
     assert 0 < layers < len(whole["tensors"]) // 7 and measured == whole["tensors"][:7 * layers]
-    measured[0]["forms"][1]["bytes"] += 1
-    (work / "report.json").write_text(json.dumps(measured))
-    mended = run_json(*what, "--error", "0.5", "--work-folder", work)
-    assert mended["tensors"][0]["forms"][1]["bytes"] == whole["tensors"][0]["forms"][1]["bytes"] + 1
-    mended["tensors"][0]["forms"][1]["bytes"] -= 1
+    mended = diffulex_edge.quantize_report(DEMO, rounding="gptq", count=16, length=48, max_error=0.5, work_folder=work,
+                                           stage=lambda name, done, total: seen.append((name, done, total)))
     assert mended["tensors"] == whole["tensors"]
+    assert seen and all(name != "measuring" or done > layers * total * 7 // len(whole["tensors"]) for name, done, total in seen)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("model", ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny"))
+def test_a_budget_that_no_form_meets_is_refused_before_anything_is_measured(model, tmp_path):
+    """The shapes alone say so; and the sentence's number is one that is met."""
+    stages, model = [], DATA / "checkpoints" / model
+
+    def report(**budget):
+        return diffulex_edge.quantize_report(model, count=8, length=40, stage=lambda *stage: stages.append(stage), **budget)
+    with pytest.raises(diffulex_edge.LimitError, match="1000 bytes are too few for") as refused:
+        report(max_bytes=1000, recipe_path=tmp_path / "mix.json")
+    assert stages == [] and list(tmp_path.iterdir()) == []
+    least = int(str(refused.value).split()[-1])
+    assert report(max_bytes=least)["mix"]["bytes"] == least and stages
+    with pytest.raises(diffulex_edge.LimitError, match="too few"):
+        report(max_bytes=least - 1)
+
+
+def test_what_was_measured_survives_a_failure_behind_it(tmp_path):
+    model, few, mix, work = DATA / "checkpoints" / "sdar-tiny", {"count": 8, "length": 40}, tmp_path / "to" / "mix.json", tmp_path / "w"
+    mix.parent.mkdir()
+
+    def take_the_place_away(name, done, total):
+        if total and done == total:
+            shutil.rmtree(mix.parent)
+    with pytest.raises(OSError, match=r"mix.json'.*; what was measured is in '.*/w': the same report goes on"):
+        diffulex_edge.quantize_report(model, max_error=0.01, recipe_path=mix, rounding="awq", work_folder=work,
+                                      stage=take_the_place_away, **few)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["w"]
+    mix.parent.mkdir()
+    stages = []
+    report = diffulex_edge.quantize_report(model, max_error=0.02, recipe_path=mix, rounding="awq", work_folder=work,
+                                           stage=lambda *stage: stages.append(stage), **few)
+    assert report["mix"]["error"] <= 0.02 and not [s for s in stages if s[0] == "measuring"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["to"] and mix.is_file()
+
+
 def test_a_work_folder_of_another_report_is_begun_anew(tmp_path):
-    import diffulex_edge
     work, few = tmp_path / "work", {"count": 8, "length": 40}
     model, seen = DATA / "checkpoints" / "dream-tiny", []
 
@@ -106,14 +148,38 @@ def test_a_work_folder_of_another_report_is_begun_anew(tmp_path):
         seen.clear()
         with pytest.raises(diffulex_edge.Cancelled, match="goes on from there"):
             diffulex_edge.quantize_report(model, rounding=rounding, work_folder=work, stage=stop, **few)
-        assert seen[-1][1] * 2 >= seen[-1][2] > 0 and (work / "report.json").is_file()
-    assert diffulex_edge.quantize_report(model, rounding="gptq", work_folder=work, **few) == whole
+        assert seen[-1][1] * 2 >= seen[-1][2] > 0 and len(results_in(work)) == 7
+    notices = []
+    assert diffulex_edge.quantize_report(model, rounding="gptq", work_folder=work, notice=notices.append, **few) == whole
+    assert len(notices) == 1 and "holds 1 layer of another run" in notices[0]
     assert not work.exists()
     with pytest.raises(diffulex_edge.Cancelled):
         diffulex_edge.quantize_report(model, rounding="gptq", work_folder=work, stage=stop, **few)
-    (work / "report.json").write_text("[]")
-    with pytest.raises(diffulex_edge.FormatError, match="remove the folder"):
-        diffulex_edge.quantize_report(model, rounding="gptq", work_folder=work, **few)
+    hidden = work / "hidden.safetensors"
+    hidden.write_bytes(hidden.read_bytes().replace(b'"int8-dynamic"', b'"int8-Dynamic"', 1))
+    with pytest.warns(UserWarning, match="is not as it was written"):
+        assert diffulex_edge.quantize_report(model, rounding="gptq", work_folder=work, **few) == whole
+
+
+def test_a_damaged_folder_is_noticed_on_the_command_line(tmp_path):
+    work, what = tmp_path / "work", ("quantize-report", DATA / "checkpoints" / "dream-tiny", *FEW)
+    work.mkdir()
+    (work / "hidden.safetensors").write_bytes(b"half")
+    done = start(*what, "--work-folder", work)
+    assert done.returncode == 0 and done.stdout == run(*what)
+    assert f"diffulex-edge: note: 'hidden.safetensors' in the work folder '{work}' is not as it was written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_measured_nothing_leaves_no_folder(tmp_path):
+    for folder in ("new", "there"):
+        work = tmp_path / folder
+        if folder == "there":
+            work.mkdir()
+        with pytest.raises(diffulex_edge.Cancelled) as cancelled:
+            diffulex_edge.quantize_report(DATA / "checkpoints" / "dream-tiny", count=8, length=40, work_folder=work,
+                                          stage=lambda name, *_: name != "measuring")
+        assert str(cancelled.value).endswith("was cancelled") and not work.exists()
 
 
 @pytest.mark.parametrize("budget", (1_300_000, 2_000_000, 5_000_000))
@@ -133,7 +199,6 @@ def test_a_mix_under_a_size(budget, tmp_path):
 
 
 def test_python_says_the_same(tmp_path):
-    import diffulex_edge
     recipe = tmp_path / "mix.json"
     report = diffulex_edge.quantize_report(DATA / "checkpoints" / "sdar-tiny", max_bytes=300_000, recipe_path=recipe,
                                            count=8, length=40, stage=lambda *_: None)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 import diffulex_edge  # noqa: E402
 from layout_a import StockRuntime  # noqa: E402
-from program import DATA, fail, run, run_json  # noqa: E402
+from program import DATA, fail, run, run_json, start  # noqa: E402
 from pte_blobs import named_data  # noqa: E402
 
 MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
@@ -290,7 +290,13 @@ def test_mistakes_in_a_recipe_are_named(tmp_path):
         tmp_path, {"default": "int4-g128"})
     assert not (tmp_path / "m.pte").exists()
     # Norms are float32 anyway.
-    run("export", DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte", "--exclude", "*norm*", "--max-seq-len", 64)
+    done = start("export", DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte", "--exclude", "*norm*", "--max-seq-len", 64)
+    assert done.returncode == 0 and "note: '*norm*' names nothing that takes a form: " in done.stderr
+
+
+def test_help_says_what_patterns_are():
+    said = " ".join(run("export", "--help").split())
+    assert "layers.0.down, ...; * is any text, ? any character" in said and "as in a shell" not in said
 
 
 def test_a_weight_beyond_halves_is_refused(tmp_path):

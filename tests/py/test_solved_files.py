@@ -123,11 +123,14 @@ def test_keywords_and_callbacks(lines, tmp_path):
 
     with pytest.raises(KeyError, match="gptq"):
         export(calibration=lines, stage=broken)
+    with pytest.raises(diffulex_edge.Cancelled, match="was left as it was$"):
+        export(calibration=lines, stage=lambda *_: False)
+    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl"]
     with pytest.raises(diffulex_edge.Cancelled, match="goes on from there"):
-        export(calibration=lines, stage=lambda *_: False, work_folder=tmp_path / "work")
-    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "m.pte.work", "work"]
+        export(calibration=lines, stage=lambda name, done, total: 2 * done <= total, work_folder=tmp_path / "work")
+    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "work"]
     export(calibration=lines, work_folder=tmp_path / "work")
-    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "m.pte", "m.pte.work"]
+    assert sorted(os.listdir(tmp_path)) == ["chats.jsonl", "m.pte"]
     first = (tmp_path / "m.pte").read_bytes()
     export(calibration=lines)
     assert (tmp_path / "m.pte").read_bytes() == first

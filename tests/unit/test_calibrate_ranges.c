@@ -314,7 +314,15 @@ static void bad_files_are_refused(void **state)
         {"layers.1.up.input", "layers.2.up.input", "has no range of 'layers.1.up.input'", DLX_E_FORMAT},
         {"\"layers.0.k.input\": [", "\"layers.0.k.input\": [0, ", "the range of 'layers.0.k.input'", DLX_E_FORMAT},
         {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [1", "the range of 'layers.0.k.input'", DLX_E_FORMAT},
-        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [-1e39, 1], \"x\": [-", "'layers.0.k.input'", DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [-1e39, 1], \"x\": [-", "is [-1e39, 1]", DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [-2e19, 1], \"x\": [-", "is [-2e19, 1]; expected",
+         DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [0, 1e38], \"x\": [-", "of magnitude 1.8e19", DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [1, -1], \"x\": [-", "is [1, -1]; expected", DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [\"a\", 1], \"x\": [-", "is [\"a\", 1]", DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [-", "\"layers.0.k.input\": [NaN, -", "JSON has no NaN and no infinities",
+         DLX_E_FORMAT},
+        {"\"layers.0.k.input\": [", "\"layers.0.k.input\": [-Infinity, ", "no NaN and no infinities", DLX_E_FORMAT},
         {"\"layers.0.k.input\"", "\"more\": [0, 0], \"layers.0.k.input\"", "measured on another", DLX_E_FORMAT},
     };
     (void)state;

@@ -215,17 +215,25 @@ static void what_is_too_long_is_cut(void **state)
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
-static dlx_status read_text(fixture *f, const char *text, size_t count, bool tokenizer, dlx_error *err)
+static dlx_status read_bytes(fixture *f, const char *bytes, size_t n, size_t count, bool tokenizer, dlx_error *err)
 {
     copy c = new_folder();
     char path[1024];
-    write_text(&c, "calibration.jsonl", text);
     path_in(path, c.folder, "calibration.jsonl");
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, n, file), n);
+    assert_int_equal(fclose(file), 0);
     dlx_samples_options o = {.count = count, .length = 60, .seed = 3};
     dlx_samples_free(&f->s);
     dlx_status s = dlx_samples_read(&f->s, path, &f->c, tokenizer ? f->t : NULL, &o, err);
     remove_copy(&c);
     return s;
+}
+
+static dlx_status read_text(fixture *f, const char *text, size_t count, bool tokenizer, dlx_error *err)
+{
+    return read_bytes(f, text, strlen(text), count, tokenizer, err);
 }
 
 /* Sample i is `prompt`, unmasked, and behind it `answer` where it is not masked. */
@@ -313,7 +321,12 @@ static void bad_lines_are_named(void **state)
         const char *line, *words;
         bool without_tokenizer;
     } bad[] = {
-        {"{\"text\": ", "line 2 is not valid JSON", false},
+        {"{\"text\": ", "calibration.jsonl', line 2 is not valid JSON: column 8: ", false},
+        {"{\"text\": \"a\" b}", "calibration.jsonl', line 2 is not valid JSON: column 14: '}' expected near 'b'",
+         false},
+        {"{\"text\": \"a\\u0000\"}", ": \\u0000 is a NUL, which no text here may hold", false},
+        {"{\"ids\": [NaN]}", ": JSON has no NaN and no infinities", false},
+        {"{\"ids\": [-Infinity]}", ": JSON has no NaN and no infinities", false},
         {"[1]", "line 2: it is no JSON object", false},
         {"{\"question\": \"?\"}", "line 2: it has none of \"text\"", false},
         {"{\"text\": 5}", "is no text", false},
@@ -328,9 +341,17 @@ static void bad_lines_are_named(void **state)
         {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"answer\": \"b\", \"tools\": 1}",
          "\"tools\" are no list", false},
         {"{\"ids\": 4}", "\"ids\" are no list", false},
-        {"{\"ids\": [4, -1]}", "no token id", false},
-        {"{\"ids\": [4, 100000000000]}", "no token id", false},
-        {"{\"ids\": [4, 1.5]}", "no token id", false},
+        {"{\"ids\": [4, -1]}", "line 2: entry 2 of its \"ids\" is -1; expected token ids of this model, 0 to 1226",
+         false},
+        {"{\"ids\": [4, 100000000000]}", "entry 2 of its \"ids\" is 100000000000; expected", false},
+        {"{\"ids\": [4, 1.5]}", "entry 2 of its \"ids\" is a real number; expected", false},
+        {"{\"ids\": [4, 5, 1227]}", "entry 3 of its \"ids\" is 1227; expected token ids of this model, 0 to 1226",
+         false},
+        {"{\"ids\": [4, 5, 1280]}", "is 1280; expected token ids of this model, 0 to 1279", true},
+        {"{\"ids\": [1226, 1226]}", "line 2: what could be masked in it consists of mask tokens", false},
+        {"{\"ids\": [4, 1226], \"answer_start\": 1}", "what could be masked in it consists of mask tokens", false},
+        {"{\"messages\": [{\"role\": 5, \"content\": \"a\"}], \"answer\": \"b\"}",
+         "calibration.jsonl', line 2: ", false},
         {"{\"ids\": [4, 5], \"answer_start\": 3}", "\"answer_start\" is no place", false},
         {"{\"ids\": [4, 5], \"answer_start\": 2}", "nothing in it that could be masked", false},
         {"{\"ids\": [4, 5], \"answer_start\": -1}", "\"answer_start\" is no place", false},
@@ -346,6 +367,17 @@ static void bad_lines_are_named(void **state)
         if (!strstr(problem.message, bad[i].words) || !strstr(problem.message, "calibration.jsonl"))
             fail_msg("%s: %s", bad[i].line, problem.message);
         assert_int_equal(f.s.n, 0);
+    }
+    CHECK(read_text(&f, "{\"ids\": [4, 1226, 5]}\n{\"ids\": [4, 1226]}\n", 2, true, err)); /* masks among others */
+    CHECK(read_text(&f, "{\"ids\": [4, 5, 1227]}\n", 1, false, err)); /* without a tokenizer nobody knows */
+    static const char nuls[][40] = {"{\"text\": \"a\"}\n{\"text\": \"b\"}\0", "{\"text\": \"a\"}\n{\"text\": \"\0b\"}",
+                                    "{\"text\": \"a\"}\n\0\n"};
+    for (size_t i = 0; i < DLX_COUNT(nuls); i++) {
+        size_t n = sizeof nuls[i];
+        while (i && !nuls[i][n - 1]) n--;
+        assert_int_equal(read_bytes(&f, nuls[i], n, 2, true, &problem), DLX_E_FORMAT);
+        if (!strstr(problem.message, "calibration.jsonl', line 2") || !strstr(problem.message, "there is a NUL byte"))
+            fail_msg("%s", problem.message);
     }
     assert_int_equal(read_text(&f, " \n\n", 1, true, &problem), DLX_E_FORMAT);
     assert_non_null(strstr(problem.message, "no line"));

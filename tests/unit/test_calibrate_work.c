@@ -8,6 +8,7 @@
 #include "base/io.h"
 #include "base/sizes.h"
 #include "calibrate/ranges.h"
+#include "format/safetensors.h"
 
 enum { SAMPLES = 6, LENGTH = 40 };
 
@@ -86,8 +87,10 @@ static void interrupted_at_every_pass(void **state)
             assert_int_equal(work.done, 0);
             assert_int_equal(measure(&f, &work, &first, &got, NULL), DLX_E_CANCELLED);
             dlx_work_close(&work);
+            assert_int_equal(dlx_exists(f.folder), stop > passes); /* nothing is done: nothing is left */
             CHECK(dlx_work_open(&work, f.folder, 77, err));
             assert_int_equal(work.done, (stop - 1) / passes);
+            assert_string_equal(work.notice, "");
             CHECK(measure(&f, &work, &second, &got, err));
             assert_string_equal(got, want);
             assert_int_equal(second.calls, all.calls - (stop - 1) / passes * passes);
@@ -113,41 +116,112 @@ static void leave_behind(fixture *f, uint64_t fingerprint)
     dlx_work_close(&work);
 }
 
+/* A measurement with fingerprint 78 in a folder whose work it cannot go on with, which it says in these words. */
+static void check_begun_anew(fixture *f, const char *words)
+{
+    dlx_work work;
+    char *want, *got;
+    counter all = {0}, again = {0};
+    CHECK(measure(f, NULL, &all, &want, err));
+    CHECK(dlx_work_open(&work, f->folder, 78, err));
+    assert_int_equal(work.done, 0);
+    if (!strstr(work.notice, words) || !strstr(work.notice, f->folder)) fail_msg("%s: %s", words, work.notice);
+    CHECK(measure(f, &work, &again, &got, err));
+    assert_int_equal(again.calls, all.calls);
+    assert_string_equal(got, want);
+    free(got), free(want);
+    dlx_work_close(&work);
+    CHECK(dlx_work_open(&work, f->folder, 78, err));
+    assert_int_equal(work.done, f->c.shape.layers);
+    assert_string_equal(work.notice, "");
+    CHECK(dlx_work_remove(&work, err));
+    dlx_work_close(&work);
+}
+
+/* Another run's work is replaced when there is something to replace it with, and not before. */
 static void another_run_begins_anew(void **state)
 {
     (void)state;
     fixture f = open_fixture("dream");
     dlx_work work;
-    char path[1024];
+    char *text;
+    counter first = {.most = 1};
+    copy folder = folder_of(&f);
     leave_behind(&f, 77);
-    path_in(path, f.folder, "ranges.json");
-    assert_true(dlx_exists(path));
     CHECK(dlx_work_open(&work, f.folder, 78, err));
     assert_int_equal(work.done, 0);
-    assert_false(dlx_exists(path));
+    assert_non_null(strstr(work.notice, "holds 1 layer of another run"));
+    assert_int_equal(measure(&f, &work, &first, &text, NULL), DLX_E_CANCELLED);
     dlx_work_close(&work);
+    CHECK(dlx_work_open(&work, f.folder, 77, err));
+    assert_int_equal(work.done, 1);
+    dlx_work_close(&work);
+    check_begun_anew(&f, "holds 1 layer of another run");
+    /* As earlier versions left it: without digests, results beside it. */
+    const dlx_st_tensor old = {.name = "000000000000004e.2",
+                               .dtype = DLX_F32,
+                               .rank = 2,
+                               .dim = {1, 1},
+                               .data = (const uint8_t *)"abcd",
+                               .bytes = 4};
+    char path[1024];
+    assert_int_equal(mkdir(f.folder, 0700), 0);
+    path_in(path, f.folder, "hidden.safetensors");
+    CHECK(dlx_safetensors_write(path, &old, 1, err));
+    write_text(&folder, "ranges.json", "{}");
+    check_begun_anew(&f, "or of another version of this program");
+    assert_false(dlx_exists(f.folder));
     close_fixture(&f);
 }
 
-static void what_is_damaged_is_made_anew(void **state)
+static void write_bytes(const char *path, const char *bytes, size_t n)
 {
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void check_refused(const fixture *f, size_t at)
+{
+    dlx_work work;
+    CHECK(dlx_work_open(&work, f->folder, 78, err));
+    if (work.done) fail_msg("damaged at %zu, it was taken", at);
+    assert_null(work.results);
+    assert_non_null(strstr(work.notice, "'hidden.safetensors' in the work folder"));
+    dlx_work_close(&work);
+}
+
+/* One byte is another, or the file is shorter, wherever that is. */
+static void what_is_damaged_is_not_taken(void **state)
+{
+    enum { STEP = 1543, HEAD = 400 };
     (void)state;
     fixture f = open_fixture("dream");
+    char path[1024], *bytes;
     dlx_work work;
-    copy folder = folder_of(&f);
-    leave_behind(&f, 77);
-    write_text(&folder, "hidden.safetensors", "no such thing");
-    CHECK(dlx_work_open(&work, f.folder, 77, err));
-    assert_int_equal(work.done, 0);
-    dlx_work_close(&work);
-    leave_behind(&f, 77);
-    write_text(&folder, "ranges.json", "{\"tensors\": {}}");
-    CHECK(dlx_work_open(&work, f.folder, 77, err));
+    size_t n;
+    leave_behind(&f, 78);
+    path_in(path, f.folder, "hidden.safetensors");
+    CHECK(dlx_read_file(&bytes, &n, path, 1 << 24, err));
+    for (size_t at = 0; at < n; at += at < HEAD || at + 1200 > n ? 1 : STEP) {
+        bytes[at] ^= 0x10;
+        write_bytes(path, bytes, n);
+        check_refused(&f, at);
+        bytes[at] ^= 0x10;
+    }
+    for (size_t length = 0; length < n; length += length < 16 ? 1 : STEP) {
+        write_bytes(path, bytes, length);
+        check_refused(&f, length);
+    }
+    write_bytes(path, bytes, n);
+    CHECK(dlx_work_open(&work, f.folder, 78, err));
     assert_int_equal(work.done, 1);
-    counter c = {0};
-    char *text;
-    assert_int_equal(measure(&f, &work, &c, &text, NULL), DLX_E_FORMAT);
     dlx_work_close(&work);
+    free(bytes);
+    write_bytes(path, "no such thing", 13);
+    check_begun_anew(&f, "is not as it was written");
+    assert_false(dlx_exists(f.folder));
     close_fixture(&f);
 }
 
@@ -257,7 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(interrupted_at_every_pass),
         cmocka_unit_test(another_run_begins_anew),
-        cmocka_unit_test(what_is_damaged_is_made_anew),
+        cmocka_unit_test(what_is_damaged_is_not_taken),
         cmocka_unit_test(folders_of_others_are_left_alone),
         cmocka_unit_test(one_run_at_a_time),
         cmocka_unit_test(a_checkpoint_is_no_work_folder),

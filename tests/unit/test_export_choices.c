@@ -303,6 +303,80 @@ static void test_counts_and_metadata(void **state)
     rmdir(folder);
 }
 
+static char noticed[512];
+
+static void on_notice(void *ctx, const char *sentence)
+{
+    (void)ctx;
+    snprintf(noticed, sizeof noticed, "%s", sentence);
+}
+
+/* The scheme's name is that of what is in the file, whatever was asked for. */
+static void files_say_what_they_hold(void **state)
+{
+    static const struct {
+        const char *quantization, *config, *exclude, *says;
+        int64_t bits;
+        const char *notice;
+    } cases[] = {
+        {"int4", NULL, "layers.*", "none, mixed", 32, ""},
+        {"int4", NULL, "*", "none", 32, ""},
+        {"int4", NULL, "layers.*.o, layers.*.down", "int4, mixed", 4, ""},
+        {"int8", NULL, "lm_head", "int8-dynamic, mixed", 8, ""},
+        {"int8", NULL, "layers.*.attn_norm", "int8-dynamic", 8, "'layers.*.attn_norm' names nothing that takes a form"},
+        {NULL, "{\"default\": \"int4\", \"tensors\": [{\"pattern\": \"layers.*\", \"scheme\": \"int8\"}]}", NULL,
+         "int8-dynamic", 8, ""},
+        {NULL,
+         "{\"default\": \"int4\", \"tensors\": [{\"pattern\": \"layers.*.mlp*\", \"scheme\": \"none\"}, "
+         "{\"pattern\": \"*.mlp.*\", \"scheme\": \"fp16\"}, {\"pattern\": \"layers.*\", \"scheme\": \"int8\"}]}",
+         NULL, "fp16, mixed", 16, "'layers.*.mlp*' names nothing that takes a form"},
+        {NULL, "{\"default\": \"int4\", \"tensors\": [{\"pattern\": \"layers.0.q\", \"scheme\": \"int4\"}]}", NULL,
+         "int4", 4, ""},
+        {NULL, "{\"default\": \"int8-weight-only\", \"embedding\": \"int8\"}", NULL, "int8-weight-only", 8, ""},
+        {NULL, "{\"default\": \"int8-weight-only\", \"head\": \"int8\"}", NULL, "int8-weight-only, mixed", 8, ""},
+    };
+    (void)state;
+    char output[] = "/tmp/dlx-choices-XXXXXX", config[] = "/tmp/dlx-choices-XXXXXX";
+    int fd[2] = {mkstemp(output), mkstemp(config)};
+    assert_true(fd[0] >= 0 && fd[1] >= 0);
+    for (size_t i = 0; i < DLX_COUNT(cases); i++) {
+        dlx_error err = {0};
+        dlx_arena arena;
+        dlx_pte pte;
+        whole_file file;
+        dlx_model_facts facts;
+        dlx_export_result r = {.struct_size = sizeof r};
+        dlx_export_options o = dlx_export_options_default();
+        o.model_path = DLX_TEST_DATA "/checkpoints/dream-tiny";
+        o.output_path = output;
+        o.quantization = cases[i].quantization;
+        o.exclude = cases[i].exclude;
+        o.notice = on_notice;
+        if (cases[i].config) {
+            o.quantization_config = config;
+            FILE *f = fopen(config, "wb");
+            assert_non_null(f);
+            assert_true(fputs(cases[i].config, f) >= 0 && fclose(f) == 0);
+        }
+        noticed[0] = '\0';
+        if (dlx_export(&o, &r, &err) != DLX_OK) fail_msg("%zu: %s", i, err.message);
+        if (strcmp(r.quantization, cases[i].says) || strncmp(noticed, cases[i].notice, strlen(cases[i].notice)))
+            fail_msg("%zu: %s, %s", i, r.quantization, noticed);
+        assert_int_equal(!*noticed, !*cases[i].notice);
+        dlx_arena_init(&arena);
+        assert_int_equal(read_whole_file(&file, output, NULL), DLX_OK);
+        assert_int_equal(dlx_pte_read(&pte, &arena, file.data, file.size, output, &err), DLX_OK);
+        assert_string_equal(dlx_facts_quantization(&pte), cases[i].says);
+        assert_int_equal(dlx_facts_read(&facts, &pte, &err), DLX_OK);
+        assert_int_equal(facts.rounded_bits, cases[i].bits);
+        dlx_arena_free(&arena);
+        free_whole_file(&file);
+    }
+    for (int i = 0; i < 2; i++) close(fd[i]);
+    assert_int_equal(remove(output), 0);
+    assert_int_equal(remove(config), 0);
+}
+
 /* What a file says of its weights, as an export writes it; numbers that no file has are refused. */
 static void rounded_bits_are_read_as_written(void **state)
 {
@@ -341,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_a_backend_that_lacks_a_scheme),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_counts_and_metadata),
+        cmocka_unit_test(files_say_what_they_hold),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,7 @@ typedef struct watcher {
     int calls, most; /* the call that is refused; 0: none */
     uint64_t done, total;
     char stage[64];
-    char notice[512];
+    char notice[1024]; /* all of them */
 } watcher;
 
 static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total)
@@ -28,7 +28,8 @@ static bool on_stage(void *ctx, const char *stage, uint64_t done, uint64_t total
 static void on_notice(void *ctx, const char *sentence)
 {
     watcher *w = ctx;
-    snprintf(w->notice, sizeof w->notice, "%s", sentence);
+    size_t n = strlen(w->notice);
+    snprintf(w->notice + n, sizeof w->notice - n, "%s\n", sentence);
 }
 
 static const char chats[] =
@@ -279,15 +280,17 @@ static void check_interruptions(const char *scheme, const char *rounding, const 
         write_text(&f.folder, "m.pte", older);
         f.w = (watcher){.most = stop};
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+        int layers = (stop - 1) / (calls / 3);
         assert_non_null(strstr(problem.message, "m.pte' was left as it was"));
-        assert_non_null(strstr(problem.message, sentence));
+        assert_true(!strstr(problem.message, sentence) == !layers);
+        assert_true(!strstr(problem.message, "what was found") == !layers);
         char *got = file_of(f.output, &m);
         assert_string_equal(got, older);
         free(got);
-        assert_true(dlx_is_folder(folder));
+        assert_int_equal(dlx_exists(folder), layers > 0);
         f.w = (watcher){.most = 0};
         CHECK(dlx_export(&o, NULL, err));
-        int layers = (stop - 1) / (calls / 3);
+        assert_string_equal(f.w.notice, "");
         assert_int_equal(f.w.calls, calls - layers * (calls / 3));
         got = file_of(f.output, &m);
         assert_int_equal(m, n);
@@ -320,7 +323,8 @@ static void what_was_measured_is_not_measured_again(void **state)
     o.calibration = f.calibration;
     o.progress = stop_writing;
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
-    assert_non_null(strstr(problem.message, "ranges are in"));
+    assert_non_null(strstr(problem.message, "was found so far is in '"));
+    assert_non_null(strstr(problem.message, "m.pte.work.ranges': the same export goes on"));
     assert_true(dlx_is_folder(folder));
     o.progress = NULL;
     f.w = (watcher){.most = 0};
@@ -342,7 +346,7 @@ static void an_output_that_is_cancelled_is_not_solved_again(void **state)
     o.work_folder = folder;
     o.progress = stop_writing;
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
-    assert_non_null(strstr(problem.message, "solved weights are in"));
+    assert_non_null(strstr(problem.message, "elsewhere': the same export goes on"));
     assert_true(dlx_is_folder(folder));
     assert_false(dlx_exists(f.work));
     o.progress = NULL;
@@ -367,8 +371,140 @@ static bool leave_out(void *ctx, dlx_st_tensor *t)
     return false;
 }
 
-/* Whoever changed what was found so far: a tensor more than the graph has, one fewer than the weights need. */
-static void a_work_folder_that_somebody_changed_is_refused(void **state)
+/* Weights and ranges: both folders are named when both hold something. */
+static void both_folders_are_named(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    dlx_export_options o = options_of(&f, "int8-static", "gptq");
+    dlx_error problem;
+    o.progress = stop_writing;
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+    assert_non_null(strstr(problem.message, "m.pte.work' and '"));
+    assert_non_null(strstr(problem.message, "m.pte.work.ranges': the same export goes on"));
+    remove_copy(&f.folder);
+}
+
+typedef enum damage { FLIP_FIRST, FLIP_MIDDLE, FLIP_LAST, CUT, CUT_TO_NOTHING, GONE, DAMAGES } damage;
+
+static void damage_file(const char *path, damage how)
+{
+    size_t n;
+    char *bytes = file_of(path, &n);
+    size_t at = how == FLIP_FIRST ? 9 : how == FLIP_MIDDLE ? n / 2 : n - 1;
+    if (how <= FLIP_LAST) bytes[at] ^= 1;
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    if (how == CUT) n -= 3;
+    if (how == CUT_TO_NOTHING) n = 0;
+    assert_int_equal(fwrite(bytes, 1, n, f), n);
+    assert_int_equal(fclose(f), 0);
+    if (how == GONE) assert_int_equal(remove(path), 0);
+    free(bytes);
+}
+
+/* An export that was stopped when all but its last layer was done, whose folder somebody or some disk changed: the
+ * same file as without all that, and a sentence. */
+static void check_damaged(fixture *f, const dlx_export_options *o, const char *folder, const char *name)
+{
+    dlx_error problem;
+    char path[1200];
+    size_t n, m;
+    f->w = (watcher){.most = 0};
+    CHECK(dlx_export(o, NULL, err));
+    char *want = file_of(f->output, &n);
+    int calls = f->w.calls;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    for (int how = 0; how < DAMAGES; how += DLX_SLOW ? 3 : 1) {
+        assert_int_equal(remove(f->output), 0);
+        f->w = (watcher){.most = calls};
+        assert_int_equal(dlx_export(o, NULL, &problem), DLX_E_CANCELLED);
+        damage_file(path, (damage)how);
+        f->w = (watcher){.most = 0};
+        CHECK(dlx_export(o, NULL, err));
+        if (!strstr(f->w.notice, name) || !strstr(f->w.notice, "is not as it was written"))
+            fail_msg("%s, %d: '%s'", name, how, f->w.notice);
+        assert_int_equal(f->w.calls, calls);
+        char *got = file_of(f->output, &m);
+        assert_true(m == n && !memcmp(got, want, n));
+        assert_false(dlx_exists(folder));
+        free(got);
+    }
+    free(want);
+}
+
+static void damaged_work_folders_are_not_gone_on_with(void **state)
+{
+    static const char *const names[] = {"hidden.safetensors", "layer-00000.safetensors", "layer-00001.safetensors"};
+    (void)state;
+    fixture f = open_fixture("dream");
+    char ranges[1100];
+    dlx_export_options o = options_of(&f, "int4", "gptq");
+    o.calibration_samples = 12;
+    for (size_t i = 0; i < DLX_COUNT(names); i++) check_damaged(&f, &o, f.work, names[i]);
+    snprintf(ranges, sizeof ranges, "%s.ranges", f.work);
+    o = options_of(&f, "int8-static", NULL);
+    o.calibration = f.calibration;
+    o.calibration_samples = 12;
+    for (int how = 0; how < DAMAGES; how++) {
+        if (how == GONE) continue; /* then there is nothing */
+        dlx_error problem;
+        f.w = (watcher){.most = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        f.w = (watcher){.most = f.w.calls};
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+        char path[1200];
+        snprintf(path, sizeof path, "%s/hidden.safetensors", ranges);
+        damage_file(path, (damage)how);
+        f.w = (watcher){.most = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        assert_non_null(strstr(f.w.notice, "is not as it was written"));
+    }
+    remove_copy(&f.folder);
+}
+
+/* Whoever adds a file of a layer that has none. */
+static void a_file_too_many_is_noticed(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    dlx_error problem;
+    dlx_export_options o = options_of(&f, "int4", "gptq");
+    copy work;
+    o.exclude = "layers.0.*";
+    CHECK(dlx_export(&o, NULL, err));
+    f.w = (watcher){.most = f.w.calls};
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
+    assert_true(snprintf(work.folder, sizeof work.folder, "%s", f.work) < (int)sizeof work.folder);
+    write_text(&work, "layer-00000.safetensors", "a stranger's");
+    f.w = (watcher){.most = 0};
+    CHECK(dlx_export(&o, NULL, err));
+    assert_non_null(strstr(f.w.notice, "'layer-00000.safetensors' in the work folder"));
+    remove_copy(&f.folder);
+}
+
+typedef struct intruder {
+    const fixture *f;
+    left_out left;
+    const dlx_st_tensor *more;
+    bool done;
+} intruder;
+
+/* While the second layer is solved, somebody changes what was found of the first. */
+static bool intrude(void *ctx, const char *stage, uint64_t done, uint64_t total)
+{
+    intruder *x = ctx;
+    copy work;
+    (void)stage;
+    if (x->done || done < total / 2) return true;
+    assert_true(snprintf(work.folder, sizeof work.folder, "%s", x->f->work) < (int)sizeof work.folder);
+    edit_tensors(&work, "layer-00000.safetensors", leave_out, &x->left, x->more);
+    x->done = true;
+    return true;
+}
+
+/* A tensor more than the graph has, one fewer than the weights need. */
+static void a_work_folder_that_somebody_changes_meanwhile_is_refused(void **state)
 {
     static const float numbers[4] = {0};
     const dlx_st_tensor stranger = {
@@ -376,17 +512,13 @@ static void a_work_folder_that_somebody_changed_is_refused(void **state)
     (void)state;
     for (int more = 0; more < 2; more++) {
         fixture f = open_fixture("sdar");
+        intruder x = {.f = &f, .left = {.name = more ? "" : "layers.0.down.weight"}, .more = more ? &stranger : NULL};
         dlx_export_options o = options_of(&f, "int4", "gptq");
         dlx_error problem;
-        left_out l = {.name = more ? "" : "layers.0.down.weight"};
-        copy work;
-        assert_true(snprintf(work.folder, sizeof work.folder, "%s", f.work) < (int)sizeof work.folder);
-        o.progress = stop_writing;
-        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_CANCELLED);
-        edit_tensors(&work, "layer-00000.safetensors", leave_out, &l, more ? &stranger : NULL);
-        assert_int_equal(l.n, !more);
-        o.progress = NULL;
+        o.stage = intrude;
+        o.stage_ctx = &x;
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_FORMAT);
+        assert_true(x.done && x.left.n == !more);
         if (!strstr(problem.message, "m.pte.work' has") || !strstr(problem.message, "remove it"))
             fail_msg("%s", problem.message);
         assert_false(dlx_exists(f.output));
@@ -436,6 +568,11 @@ static void what_contradicts_itself_is_refused(void **state)
     o = options_of(&f, "none", "gptq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_non_null(strstr(problem.message, "nothing to do"));
+    o = options_of(&f, "none", "mse");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_string_equal(problem.message, "rounding mse has nothing to do: no weight becomes int8 or int4");
+    o = options_of(&f, "fp16", "mse");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     o = options_of(&f, "int8", "gptq");
     o.exclude = "layers.*";
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
@@ -496,6 +633,7 @@ static void a_recipe_may_leave_nothing_to_solve(void **state)
         assert_false(dlx_exists(f.work));
         if (i) assert_non_null(strstr(f.w.notice, words[i]));
         if (i) assert_non_null(strstr(f.w.notice, "has nothing to do"));
+        if (i) assert_non_null(strstr(f.w.notice, "calibration was asked for, but no weight of a layer took a form"));
         char *got = file_of(f.output, &m);
         if (i) {
             assert_true(m == n && !memcmp(got, want, n)); /* of nearest: all is rounded alike */
@@ -510,6 +648,45 @@ static void a_recipe_may_leave_nothing_to_solve(void **state)
     remove_copy(&f.folder);
 }
 
+/* What stays float has no scales that mse could find; the head has some here, so that it has something to do. */
+static void mse_is_told_when_there_is_nothing(void **state)
+{
+    static const char *const recipes[] = {"{\"default\": \"fp16\"}", "{\"default\": \"fp16\", \"head\": \"int8\"}"};
+    (void)state;
+    fixture f = open_fixture("sdar");
+    char recipe[1024];
+    path_in(recipe, f.folder.folder, "recipe.json");
+    for (size_t i = 0; i < DLX_COUNT(recipes); i++) {
+        dlx_export_options o = options_of(&f, NULL, "mse");
+        write_text(&f.folder, "recipe.json", recipes[i]);
+        o.quantization_config = recipe;
+        f.w = (watcher){.calls = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        assert_string_equal(f.w.notice, i ? "" : "rounding mse has nothing to do: no weight becomes int8 or int4\n");
+    }
+    remove_copy(&f.folder);
+}
+
+/* A recipe that speaks of int8-static and gives it to none. */
+static void ranges_that_nothing_has_are_noticed(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("sdar");
+    char recipe[1024], ranges[1024];
+    path_in(recipe, f.folder.folder, "recipe.json");
+    path_in(ranges, f.folder.folder, "ranges.json");
+    write_text(&f.folder, "recipe.json",
+               "{\"default\": \"int8-static\", \"tensors\": [{\"pattern\": \"layers.*\", \"scheme\": \"int8\"}]}");
+    dlx_export_options o = options_of(&f, NULL, NULL);
+    o.quantization_config = recipe;
+    o.save_ranges = ranges;
+    CHECK(dlx_export(&o, NULL, err));
+    assert_non_null(strstr(f.w.notice, "no weight is int8-static, which alone has them: none were read or written"));
+    assert_false(dlx_exists(ranges));
+    assert_int_equal(f.w.calls, 0);
+    remove_copy(&f.folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,10 +697,15 @@ int main(void)
         cmocka_unit_test(interruptions_leave_the_old_file_and_a_folder),
         cmocka_unit_test(what_was_measured_is_not_measured_again),
         cmocka_unit_test(an_output_that_is_cancelled_is_not_solved_again),
-        cmocka_unit_test(a_work_folder_that_somebody_changed_is_refused),
+        cmocka_unit_test(both_folders_are_named),
+        cmocka_unit_test(damaged_work_folders_are_not_gone_on_with),
+        cmocka_unit_test(a_file_too_many_is_noticed),
+        cmocka_unit_test(a_work_folder_that_somebody_changes_meanwhile_is_refused),
         cmocka_unit_test(a_work_folder_that_cannot_go_is_noticed),
         cmocka_unit_test(what_contradicts_itself_is_refused),
         cmocka_unit_test(a_recipe_may_leave_nothing_to_solve),
+        cmocka_unit_test(mse_is_told_when_there_is_nothing),
+        cmocka_unit_test(ranges_that_nothing_has_are_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

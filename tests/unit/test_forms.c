@@ -515,6 +515,8 @@ static void rules_for_nothing_are_named(void **state)
                    "'model.down_prj' names no weight of this model; the nearest names are model.down_proj, ");
     rule.pattern = "lm_haed";
     expect_refused(&r, DLX_E_INVALID, "the nearest names are lm_head, ");
+    rule.pattern = "lm_[gh]ead";
+    expect_refused(&r, DLX_E_INVALID, "; of patterns only '*' and '?' are known");
     rule = (dlx_recipe_rule){"down", dlx_form_find("int8-dynamic")};
     dlx_graph g;
     quantise(&g, &r);

@@ -1,10 +1,11 @@
 """Calls of the library that say how far they are in stages: dlx_export, dlx_validate, dlx_quantize_report."""
+import warnings
 from ctypes import byref
 from typing import Any, Callable, List, Optional
 
 from .. import _native, running
 
-__all__ = ["Stage", "call_with_stages"]
+__all__ = ["Stage", "call_with_stages", "tell"]
 
 Stage = Callable[[str, int, int], Optional[bool]]
 
@@ -23,3 +24,12 @@ def call_with_stages(job: running.Job, function: str, options: Any, out: Any, st
     if failure:
         raise failure[0]
     _native.check(status, error)
+
+
+def tell(notices: List[bytes], notice: Optional[Callable[[str], Any]]) -> None:
+    """What a call of the library noticed, to whoever asked for it; else warnings, of the line that called the package."""
+    for sentence in notices:
+        if notice is None:
+            warnings.warn(sentence.decode(), stacklevel=3)
+        else:
+            notice(sentence.decode())

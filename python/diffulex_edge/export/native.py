@@ -1,11 +1,10 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import warnings
 from ctypes import byref, c_int32
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
 from .._native import PathLike
-from .calls import call_with_stages
+from .calls import call_with_stages, tell
 
 __all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms",
            "export_schemes"]
@@ -105,7 +104,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     quantization_config   a JSON file that gives the head, the embedding or single tensors other forms than the scheme
                    does (docs/QUANTIZATION.md); its "default" stands in for quantization
     exclude        names of weights that stay float32, in the checkpoint or ours ("lm_head", "layers.0.down"), with * and
-                   ? as in a shell
+                   ? standing for any text and any character
     rounding       how weights become int8 or int4: None or "nearest", each on its own; "mse", with scales that miss
                    them least; "gptq", so that answers to calibration data change least; "awq", inputs of layers scaled
                    by what that data makes of them; "awq-gptq", both
@@ -150,11 +149,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.kv = _native.optional_text(kv)
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
-    for sentence in notices:
-        if notice is None:
-            warnings.warn(sentence.decode(), stacklevel=2)
-        else:
-            notice(sentence.decode())
+    tell(notices, notice)
     return statistics
 
 

@@ -1,11 +1,11 @@
 """What quantisation costs a checkpoint: dlx_quantize_report as a Python function."""
 import json
 from ctypes import c_void_p
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from .. import _native, running
 from .._native import PathLike
-from .calls import call_with_stages
+from .calls import call_with_stages, tell
 
 __all__ = ["quantize_report"]
 
@@ -14,7 +14,8 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
                     recipe_path: Optional[PathLike] = None, rounding: Optional[str] = None,
                     calibration: Optional[PathLike] = None, count: int = 0, length: int = 0, seed: int = 0,
                     work_folder: Optional[PathLike] = None, model_type: Optional[str] = None, block_size: int = 0,
-                    mask_id: int = 0, stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> Dict[str, Any]:
+                    mask_id: int = 0, stage: Optional[Callable[[str, int, int], Optional[bool]]] = None,
+                    notice: Optional[Callable[[str], Any]] = None) -> Dict[str, Any]:
     """What each form costs each weight of a checkpoint's layers, and the best mix of forms under a budget:
     {"rounding", "tensors": [{"name", "tensor", "shape", "forms": [{"form", "bytes", "error"}, ...]}, ...], "mix": {"bytes",
     "error", "recipe"}}; "error" is |y' - y|^2 / |y|^2, y being a layer's answers to calibration data in float32 and y' those
@@ -29,8 +30,10 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     work_folder    where what was measured lies until the report is complete, so that one that was interrupted goes on; None:
                    recipe_path and ".work", or, without one, nowhere
     stage          called as stage(name, done, total) in rows; total 0: not known; returning False cancels (Cancelled)
+    notice         called behind the report with a sentence about a work folder that was not gone on with; None: a UserWarning
 
-    model_type, block_size and mask_id are those of export_checkpoint. LimitError when no mix meets the budget.
+    model_type, block_size and mask_id are those of export_checkpoint. LimitError, before anything is measured, when no
+    mix meets the budget.
     """
     options = _native.QuantizeReportOptions()
     options.model_path = _native.encode_path(model_path)
@@ -42,12 +45,15 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     options.work_folder = _native.optional_path(work_folder)
     options.max_bytes, options.max_error = max_bytes, max_error
     options.recipe_path = _native.optional_path(recipe_path)
-    report: Dict[str, Any] = running.run(lambda job: _report(job, options, stage))
+    notices: List[bytes] = []
+    report: Dict[str, Any] = running.run(lambda job: _report(job, options, stage, notices))
+    tell(notices, notice)
     return report
 
 
 def _report(job: running.Job, options: _native.QuantizeReportOptions,
-            stage: Optional[Callable[[str, int, int], Optional[bool]]]) -> Dict[str, Any]:
+            stage: Optional[Callable[[str, int, int], Optional[bool]]], notices: List[bytes]) -> Dict[str, Any]:
+    options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
     out = c_void_p()
     call_with_stages(job, "dlx_quantize_report", options, out, stage)
     return dict(json.loads(_native.take_bytes(out).decode()))

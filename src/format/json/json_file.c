@@ -2,20 +2,56 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/fetched.h"
 #include "base/io.h"
 
+/* What the parser says is wrong, or, where its own words help nobody, better ones. */
+static const char *reason_of(const json_error_t *e, const char *text, size_t n)
+{
+    const char *nul = memchr(text, '\0', n);
+    size_t at = e->position > 0 ? (size_t)e->position : 0;
+    if (nul && (size_t)(nul - text) <= at) return "there is a NUL byte, which no text holds";
+    if (json_error_code(e) == json_error_null_character || json_error_code(e) == json_error_null_byte_in_key)
+        return "\\u0000 is a NUL, which no text here may hold";
+    if (strstr(e->text, "near 'NaN'") || strstr(e->text, "near 'Infinity'") ||
+        (at < n && n - at >= 8 && !memcmp(text + at, "Infinity", 8)))
+        return "JSON has no NaN and no infinities";
+    return e->text;
+}
+
+/* One value; `e` says what is wrong otherwise. */
+static json_t *parse(const char *text, size_t n, json_error_t *e)
+{
+    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES, e);
+    if (value || json_error_code(e) != json_error_numeric_overflow) return value;
+    return json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
+}
+
+static dlx_status no_memory(const char *what, size_t n, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory parsing %s (%zu bytes of JSON)", what, n);
+}
+
 dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err)
 {
     json_error_t e;
-    *out = json_loadb(text, n, JSON_REJECT_DUPLICATES, &e);
-    if (!*out && json_error_code(&e) == json_error_numeric_overflow)
-        *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, &e);
+    *out = parse(text, n, &e);
     if (*out) return DLX_OK;
-    if (json_error_code(&e) == json_error_out_of_memory)
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory parsing %s (%zu bytes of JSON)", what, n);
-    return dlx_fail(err, DLX_E_FORMAT, "%s is not valid JSON: line %d, column %d: %s", what, e.line, e.column, e.text);
+    if (json_error_code(&e) == json_error_out_of_memory) return no_memory(what, n, err);
+    return dlx_fail(err, DLX_E_FORMAT, "%s is not valid JSON: line %d, column %d: %s", what, e.line, e.column,
+                    reason_of(&e, text, n));
+}
+
+dlx_status dlx_json_parse_line(json_t **out, const char *text, size_t n, const char *path, size_t line, dlx_error *err)
+{
+    json_error_t e;
+    *out = parse(text, n, &e);
+    if (*out) return DLX_OK;
+    if (json_error_code(&e) == json_error_out_of_memory) return no_memory(path, n, err);
+    return dlx_fail(err, DLX_E_FORMAT, "'%s', line %zu is not valid JSON: column %d: %s", path, line, e.column,
+                    reason_of(&e, text, n));
 }
 
 dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error *err)

@@ -19,6 +19,9 @@ dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error
 /* The same for n bytes in memory; `what` stands for the file in messages, e.g. "'model.safetensors': header". */
 dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err);
 
+/* The same for a line of a file, the line-th from 1, which holds no end of a line. */
+dlx_status dlx_json_parse_line(json_t **out, const char *text, size_t n, const char *path, size_t line, dlx_error *err);
+
 /* "an object", "a string", ...: for messages that say what was found. */
 const char *dlx_json_type_name(const json_t *value);
 
