@@ -17,7 +17,7 @@
 #include "solve/awq.h"
 #include "solve/gptq.h"
 
-enum { PIECE = 2048, TRIED = 128 /* rows on which scales are tried */ };
+enum { PIECE = 2048, TRIED = 256 /* rows on which scales are tried */ };
 
 typedef struct options {
     size_t hidden, inter, kv, layers, rows, group;
@@ -143,7 +143,8 @@ static void find_scales(const options *o, const float *w, size_t n, size_t k, co
                               .magnitude = magnitude,
                               .x = x,
                               .x_stride = k,
-                              .rows = TRIED};
+                              .rows = TRIED,
+                              .clip = o->clip};
     dlx_awq_result result;
     watch start = look();
     check(dlx_awq_find(s, &result, &a, on, "layer", &err), &err);

@@ -37,7 +37,7 @@ ROOMS = {
                                  "graph", "base"),
                       ("decode.h", "status.h", "text.h"), JSON, "measures a checkpoint by its layers"),
     "backends": Room("export", ("quant", "format", "graph", "base"), (), (), "graph to delegate payload"),
-    "quant": Room("export", ("solve", "format", "graph", "base"), (), (), "gives weights their forms"),
+    "quant": Room("export", ("solve", "format", "graph", "kernels", "base"), (), (), "gives weights their forms"),
     "solve": Room("export", ("kernels", "base"), (), (), "finds quantised weights: GPTQ, AWQ"),
     "model": Room("export", ("format/json", "format", "graph", "base"), ("decode.h", "status.h"), JSON,
                   "families: config and tensors to graph"),
@@ -56,10 +56,10 @@ ROOMS = {
     "base": Room("both", (), ("allocator.h", "decode.h", "status.h", "threads.h"), (), "status, arena, checked sizes, files, threads"),
 }
 
-# The halves meet in graph/ and format/ only, with three exceptions: a tokenizer is packed into the .pte, solvers multiply
+# The halves meet in graph/ and format/ only, with three exceptions: a tokenizer is packed into the .pte, solvers compute
 # with the run half's kernels, and calibration runs the graph that model/ builds on the executor of runtime/, over texts.
-CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels"), ("calibrate", "runtime"),
-             ("calibrate", "kernels"), ("calibrate", "text"), ("calibrate", "text/full")}
+CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels"), ("quant", "kernels"),
+             ("calibrate", "runtime"), ("calibrate", "kernels"), ("calibrate", "text"), ("calibrate", "text/full")}
 
 # Headers that a room must not see although it may see their folder: diffusion/ knows no tensors, files or threads.
 FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/dtype.h", "pthread.h", "threads.h")}

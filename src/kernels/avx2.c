@@ -5,6 +5,7 @@
 #include "kernels/vec_avx2.h"
 
 #include "kernels/elementwise_template.h"
+#include "kernels/grid_template.h"
 #include "kernels/tile_template.h"
 
 #include "kernels/gemm_f32_template.h"
@@ -19,6 +20,7 @@
 void dlx_kernels_set_avx2(dlx_kernels *k)
 {
     set_elementwise(k);
+    set_grid(k);
     set_gemm_f32(k);
     set_gemm_qd8(k);
     set_gemm_qd4(k);

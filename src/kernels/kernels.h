@@ -17,6 +17,7 @@
 
 #include "base/dtype.h"
 #include "base/status.h"
+#include "kernels/grid.h"
 
 typedef enum dlx_isa {
     DLX_ISA_REF = 0,
@@ -141,6 +142,11 @@ typedef struct dlx_kernels {
     bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
     /* The record of n numbers (kernels/kv8.h). False when none stands for them: NaN, infinities, 2^127 and beyond. */
     bool (*quantize_kv8)(uint8_t *record, const float *x, size_t n);
+    /* What solvers search with (kernels/grid.h), the same bits in every instruction set. Adds what n weights cost, the
+     * first of which belongs to part 0, and sums the parts; `importance` [n] or NULL: all 1. */
+    void (*grid_errors)(dlx_grid_tries *t, const float *w, const float *importance, size_t n);
+    /* y = code * scale; y may be w. */
+    void (*grid_round)(float *y, const float *w, size_t n, float scale, float low, float high);
 
     dlx_quantizer qd8; /* rows as quantize_qd8 makes them */
     /* Rows of one scale and zero point (kernels/qd8.h), into a block of qd8.size bytes, else like qd8.quantize. */

@@ -116,6 +116,23 @@ static bool quantize_kv8(uint8_t *record, const float *x, size_t n)
     return fits;
 }
 
+static void grid_errors(dlx_grid_tries *t, const float *w, const float *importance, size_t n)
+{
+    for (size_t c = 0; c < DLX_GRID_TRIES; c++) {
+        for (size_t i = 0; i < n; i++) {
+            float miss = w[i] - dlx_grid_code(w[i], t->scale[c], t->low, t->high) * t->scale[c];
+            t->part[i % DLX_GRID_PARTS][c] += importance ? importance[i] * (miss * miss) : miss * miss;
+        }
+        t->error[c] = 0;
+        for (size_t p = 0; p < DLX_GRID_PARTS; p++) t->error[c] += (double)t->part[p][c];
+    }
+}
+
+static void grid_round(float *y, const float *w, size_t n, float scale, float low, float high)
+{
+    for (size_t i = 0; i < n; i++) y[i] = dlx_grid_code(w[i], scale, low, high) * scale;
+}
+
 void dlx_kernels_set_ref(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -130,6 +147,8 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->f16_to_f32 = f16_to_f32;
     k->f32_to_f16 = f32_to_f16;
     k->quantize_kv8 = quantize_kv8;
+    k->grid_errors = grid_errors;
+    k->grid_round = grid_round;
     dlx_ref_set_gemm_f32(k);
     dlx_ref_set_gemm_qd8(k);
     k->attention_queries = 1;

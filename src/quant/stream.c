@@ -11,6 +11,7 @@
 #include "base/half.h"
 #include "base/io.h"
 #include "base/sizes.h"
+#include "kernels/kernels.h"
 #include "quant/rows.h"
 #include "solve/grid.h"
 
@@ -37,8 +38,9 @@ typedef struct streamer {
     const uint8_t *from;
     size_t count; /* rows, or elements of a run */
     bool scales_only, int4;
-    float row_scale; /* of a run within a long row */
-    float *clipped;  /* [threads, columns] rows as floats, to look for scales; NULL: the largest magnitude counts */
+    float row_scale;     /* of a run within a long row */
+    float *clipped;      /* [threads, columns] rows as floats, to look for scales; NULL: the largest magnitude counts */
+    dlx_kernels kernels; /* where scales are looked for */
 } streamer;
 
 static const char *name_of(const streamer *s)
@@ -111,7 +113,7 @@ static float clipped_scale(const streamer *s, const uint8_t *p, size_t thread)
         memcpy(w, p, columns * sizeof *w);
     else
         dlx_rows_widen(w, p, columns, s->stored);
-    return dlx_grid_scale(g, DLX_CLIP_MSE, w, NULL, columns);
+    return dlx_grid_scale(&s->kernels, g, DLX_CLIP_MSE, w, NULL, columns);
 }
 
 /* The scale of what has that largest magnitude; the one place that chooses it. NaN: not finite. */
@@ -347,6 +349,7 @@ dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink s
     s.scale = malloc(MAX_ROWS * sizeof *s.scale);
     s.input = v->source.data ? NULL : malloc(input < SOURCE_BYTES ? (size_t)input + 1 : SOURCE_BYTES);
     bool clips = v->source.clip && v->source.transform > DLX_CONST_ROUND && s.columns && s.columns <= CHUNK_BYTES;
+    if (clips) dlx_kernels_init(&s.kernels, dlx_cpu_best_isa());
     if (clips) s.clipped = malloc((size_t)dlx_pool_threads(pool) * (size_t)s.columns * sizeof *s.clipped);
     dlx_status status;
     if (!s.chunk || !s.scale || (!s.input && !v->source.data) || (clips && !s.clipped))

@@ -5,7 +5,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { ROWS = 16, COLUMNS = 64 };
+enum {
+    ROWS = 64,   /* of weights that are multiplied together: the inputs come from the cache once for all of them */
+    SUMMED = 16, /* of them that are summed together */
+    BATCH = 4,   /* times ROWS a thread, after which a candidate may be given up */
+    COLUMNS = 64,
+};
 
 typedef struct inputs_job {
     double *sum;
@@ -36,22 +41,25 @@ typedef struct search {
     void *packed;   /* the rows of inputs, as weights of a product */
     float *e;       /* [threads, ROWS, k] */
     float *y;       /* [threads, ROWS, rows] */
-    double *part;   /* of every ROWS rows of a layer's weights */
+    double *part;   /* of every SUMMED rows of a layer's weights */
     const float *s; /* [k]; NULL: the weights themselves */
     const dlx_awq_weights *layer;
+    size_t block; /* the first ROWS rows of the layer's that are next */
 } search;
 
 /* e [k] = dequantised(w * s) / s - w. */
 static void deviations(const search *q, float *e, const float *w)
 {
+    const dlx_kernels *kernels = q->on->kernels;
     const dlx_awq_search *a = q->a;
     dlx_grid g = q->layer->grid;
     size_t share = g.group ? g.group : a->k;
-    for (size_t c = 0; c < a->k; c++) e[c] = w[c] * q->s[c];
+    kernels->mul(e, w, q->s, a->k);
     for (size_t first = 0; first < a->k; first += share) {
-        float scale = dlx_grid_scale(g, a->clip, e + first, NULL, share);
-        for (size_t c = first; c < first + share; c++) e[c] = dlx_grid_nearest(g, e[c], scale) * scale / q->s[c] - w[c];
+        float scale = dlx_grid_scale(kernels, g, a->clip, e + first, NULL, share);
+        kernels->grid_round(e + first, e + first, share, scale, dlx_grid_low(g), dlx_grid_high(g));
     }
+    for (size_t c = 0; c < a->k; c++) e[c] = e[c] / q->s[c] - w[c];
 }
 
 static void try_rows(void *arg, size_t begin, size_t end, size_t thread)
@@ -60,30 +68,45 @@ static void try_rows(void *arg, size_t begin, size_t end, size_t thread)
     const dlx_awq_search *a = q->a;
     const dlx_gemm *gemm = &q->on->kernels->gemm_f32;
     float *e = q->e + thread * ROWS * a->k, *y = q->y + thread * ROWS * a->rows;
-    for (size_t i = begin; i < end; i++) {
+    for (size_t i = q->block + begin; i < q->block + end; i++) {
         size_t first = i * ROWS, n = q->layer->n - first < ROWS ? q->layer->n - first : ROWS;
         const float *w = q->layer->w + first * a->k;
         for (size_t m = 0; m < n && q->s; m++) deviations(q, e + m * a->k, w + m * a->k);
         gemm->run(y, a->rows, q->s ? e : w, a->k, n, q->packed, (dlx_gemm_shape){.n_out = a->rows, .n_in = a->k}, 0,
                   (a->rows + gemm->strip - 1) / gemm->strip);
-        double sum = 0;
-        for (size_t m = 0; m < n * a->rows; m++) sum += (double)y[m] * (double)y[m];
-        q->part[i] = sum;
+        for (size_t m = 0; m < n; m += SUMMED) {
+            size_t stop = m + SUMMED < n ? m + SUMMED : n;
+            double sum = 0;
+            for (size_t c = m * a->rows; c < stop * a->rows; c++) sum += (double)y[c] * (double)y[c];
+            q->part[(first + m) / SUMMED] = sum;
+        }
     }
 }
 
-/* With s NULL: the answers themselves. */
-static double energy_of(search *q, const float *s)
+static size_t parts_of(size_t n, size_t rows)
 {
+    return (n + rows - 1) / rows;
+}
+
+/* Over `scale`. With s NULL: of the answers themselves. The sum only grows, so it ends where it is no less than
+ * `least`: nothing that follows changes who wins. */
+static double energy_of(search *q, const float *s, double scale, double least)
+{
+    size_t most = BATCH * (size_t)dlx_pool_threads(q->on->pool);
     double total = 0;
     q->s = s;
     for (size_t l = 0; l < q->a->layers; l++) {
         q->layer = &q->a->layer[l];
-        size_t parts = (q->layer->n + ROWS - 1) / ROWS;
-        dlx_pool_for(q->on->pool, parts, 1, try_rows, q);
-        for (size_t i = 0; i < parts; i++) total += q->part[i];
+        size_t blocks = parts_of(q->layer->n, ROWS), summed = 0, end;
+        for (q->block = 0; q->block < blocks; q->block = end) {
+            end = q->block + most < blocks ? q->block + most : blocks;
+            dlx_pool_for(q->on->pool, end - q->block, 1, try_rows, q);
+            for (; summed < parts_of(q->layer->n, SUMMED) && summed < end * (ROWS / SUMMED); summed++)
+                total += q->part[summed];
+            if (total / scale >= least) return total / scale;
+        }
     }
-    return total;
+    return total / scale;
 }
 
 static void scales_of(float *s, const double *magnitude, size_t k, double exponent)
@@ -125,11 +148,11 @@ static dlx_status try_all(search *q, float *s, float *candidate, dlx_awq_result 
                           dlx_error *err)
 {
     size_t k = q->a->k;
-    double answers = energy_of(q, NULL);
+    double answers = energy_of(q, NULL, 1, INFINITY), scale = answers > 0 ? answers : 1;
     for (int i = 0; i <= DLX_AWQ_STEPS; i++) {
         double exponent = (double)i / DLX_AWQ_STEPS;
         scales_of(candidate, q->a->magnitude, k, exponent);
-        double error = energy_of(q, candidate) / (answers > 0 ? answers : 1);
+        double error = energy_of(q, candidate, scale, i > 0 ? result->error : INFINITY);
         if (i == 0) result->before = error;
         if (i > 0 && !(error < result->error)) continue;
         result->error = error;
@@ -166,7 +189,7 @@ dlx_status dlx_awq_find(float *s, dlx_awq_result *result, const dlx_awq_search *
     q.packed = dlx_mem_array(NULL, packed, 1);
     q.e = dlx_mem_array(NULL, threads * ROWS * a->k, sizeof *q.e);
     q.y = dlx_mem_array(NULL, threads * ROWS * a->rows, sizeof *q.y);
-    q.part = dlx_mem_array(NULL, (most + ROWS - 1) / ROWS, sizeof *q.part);
+    q.part = dlx_mem_array(NULL, parts_of(most, SUMMED), sizeof *q.part);
     dlx_status status = DLX_OK;
     if (candidate && q.packed && q.e && q.y && q.part && pack_inputs(&q))
         status = try_all(&q, s, candidate, result, name, err);
@@ -177,7 +200,7 @@ dlx_status dlx_awq_find(float *s, dlx_awq_result *result, const dlx_awq_search *
     dlx_mem_free(NULL, q.packed, packed, 1);
     dlx_mem_free(NULL, q.e, threads * ROWS * a->k, sizeof *q.e);
     dlx_mem_free(NULL, q.y, threads * ROWS * a->rows, sizeof *q.y);
-    dlx_mem_free(NULL, q.part, (most + ROWS - 1) / ROWS, sizeof *q.part);
+    dlx_mem_free(NULL, q.part, parts_of(most, SUMMED), sizeof *q.part);
     if (status != DLX_OK) *result = (dlx_awq_result){0};
     return status;
 }

@@ -14,6 +14,7 @@ enum { BLOCK = DLX_SWEEP_BLOCK };
 
 typedef struct solver {
     const dlx_factor *f;
+    const dlx_kernels *kernels;
     const dlx_gptq_options *o;
     const dlx_gridded *out;
     const float *w;  /* [n, k] */
@@ -66,7 +67,7 @@ static float moving_scale(const solver *s, const float *e, const float *y, size_
         add_scaled(open, s->inside + (first - lo + a) * BLOCK + (first - lo), -open[a], a);
     }
     if (dlx_solve_not_finite(w, group)) return NAN;
-    return dlx_grid_scale(s->o->grid, s->o->clip, w, s->cost + first, group);
+    return dlx_grid_scale(s->kernels, s->o->grid, s->o->clip, w, s->cost + first, group);
 }
 
 /* y [hi - lo]: what decided inputs ask of the block's. False where numbers left float32. */
@@ -110,7 +111,8 @@ static void find_scales(void *arg, size_t begin, size_t end, size_t thread)
     (void)thread;
     for (size_t row = begin; row < end; row++)
         for (size_t c = 0; c < s->k; c += share) {
-            float scale = dlx_grid_scale(s->o->grid, s->o->clip, s->w + row * s->k + c, s->importance + c, share);
+            float scale =
+                dlx_grid_scale(s->kernels, s->o->grid, s->o->clip, s->w + row * s->k + c, s->importance + c, share);
             dlx_grid_put_scale(s->out, s->o->grid, s->k, row, c / share, scale);
         }
 }
@@ -184,6 +186,7 @@ dlx_status dlx_gptq(const dlx_gridded *out, dlx_gptq_result *result, const dlx_f
     solver *s = dlx_mem_zeroed(NULL, 1, sizeof *s);
     if (!s) return dlx_fail(err, DLX_E_NOMEM, "'%s': no memory to solve", name);
     s->f = f;
+    s->kernels = on->kernels;
     s->o = o;
     s->out = out;
     s->w = w;

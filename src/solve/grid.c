@@ -1,12 +1,13 @@
-/* Scales and codes. Sums over weights are kept in lanes, so that compilers can use vectors and every build adds in the
- * same order. */
+/* Scales and codes. */
 #include "solve/grid.h"
 
 #include <float.h>
+#include <math.h>
+#include <string.h>
 
 #include "base/half.h"
 
-enum { LANES = 16, SHARES = 21, SHARE_STEPS = 40 };
+enum { SHARES = 21, SHARE_STEPS = 40, TRIES = DLX_GRID_TRIES, PIECE = 128 };
 
 dlx_status dlx_grid_check(dlx_grid g, size_t k, const char *name, dlx_error *err)
 {
@@ -47,64 +48,73 @@ static float largest(const float *w, size_t n)
     return dlx_bits_to_f32((uint32_t)most);
 }
 
-static inline float squared(dlx_grid g, float w, float scale)
+/* ---- the search for the scale that misses least ------------------------------------------------------------------ */
+
+/*
+ * Scales are tried side by side, the greatest first (kernels/grid.h). Rounding is monotone, so no part of what a scale
+ * costs, and no sum of parts, becomes less by another weight. So scales are given up once all that are tried together
+ * cost no less than the least that one before them does, and the choice is still what all sums to their ends would
+ * make.
+ */
+typedef struct search {
+    const dlx_kernels *kernels;
+    const float *w, *importance; /* [n] */
+    size_t n, largest;           /* the place of a weight of the largest magnitude */
+    double least;
+    dlx_grid_tries t;
+} search;
+
+/* Whether the largest weight alone costs each of the scales no less than the least. What is cut costs more with each
+ * smaller scale. */
+static bool cut_too_far(const search *q)
 {
-    float d = w - dlx_grid_nearest(g, w, scale) * scale;
-    return d * d;
+    float w = q->w[q->largest], scale = q->t.scale[0], code = dlx_grid_code(w, scale, q->t.low, q->t.high);
+    float miss = w - code * scale, error = miss * miss;
+    if (q->importance) error = q->importance[q->largest] * error;
+    return (code == q->t.low || code == q->t.high) && !((double)error < q->least);
 }
 
-static double total(const float part[LANES])
+/* What the scales cost, or false: none of them less than the least. */
+static bool find_errors(search *q)
 {
-    double sum = 0;
-    for (size_t i = 0; i < LANES; i++) sum += (double)part[i];
-    return sum;
+    bool open = true;
+    if (cut_too_far(q)) return false;
+    memset(q->t.part, 0, sizeof q->t.part);
+    for (size_t i = 0; i < q->n && open; i += PIECE) {
+        size_t n = q->n - i < PIECE ? q->n - i : PIECE;
+        q->kernels->grid_errors(&q->t, q->w + i, q->importance ? q->importance + i : NULL, n);
+        open = false;
+        for (size_t c = 0; c < TRIES; c++) open |= q->t.error[c] < q->least;
+    }
+    return open;
 }
 
-static double plain_error(dlx_grid g, const float *w, size_t n, float scale)
+float dlx_grid_scale(const dlx_kernels *kernels, dlx_grid g, dlx_clip clip, const float *w, const float *importance,
+                     size_t n)
 {
-    float part[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) part[l] += squared(g, w[i + l], scale);
-    for (size_t l = 0; i < n; i++, l++) part[l] += squared(g, w[i], scale);
-    return total(part);
-}
-
-static double weighted_error(dlx_grid g, const float *w, const float *importance, size_t n, float scale)
-{
-    float part[LANES] = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++) part[l] += importance[i + l] * squared(g, w[i + l], scale);
-    for (size_t l = 0; i < n; i++, l++) part[l] += importance[i] * squared(g, w[i], scale);
-    return total(part);
-}
-
-/* The grid is a constant in each of the calls below, so that its limits are known to the loops. */
-static double error_of(dlx_grid g, const float *w, const float *importance, size_t n, float scale)
-{
-    const dlx_grid eight = {.bits = 8}, four = {.bits = 4};
-    if (importance)
-        return g.bits == 8 ? weighted_error(eight, w, importance, n, scale)
-                           : weighted_error(four, w, importance, n, scale);
-    return g.bits == 8 ? plain_error(eight, w, n, scale) : plain_error(four, w, n, scale);
-}
-
-float dlx_grid_scale(dlx_grid g, dlx_clip clip, const float *w, const float *importance, size_t n)
-{
-    float whole = largest(w, n) / (g.bits == 8 ? 127.0f : 7.0f);
-    float best = stored(g, whole);
+    float most = largest(w, n), whole = most / dlx_grid_high(g), best = stored(g, whole);
     if (clip == DLX_CLIP_NONE || !(whole >= FLT_MIN)) return best;
-    double least = error_of(g, w, importance, n, best);
-    float tried = best;
-    for (int i = 1; i < SHARES && least > 0; i++) {
-        float scale = stored(g, whole * ((float)(SHARE_STEPS - i) / (float)SHARE_STEPS));
-        if (scale == tried) continue; /* BF16 has few numbers */
-        tried = scale;
-        double error = error_of(g, w, importance, n, scale);
-        if (!(error < least)) continue;
-        least = error;
-        best = scale;
+    search q; /* not all zeros first: this runs for every 32 weights */
+    q.kernels = kernels;
+    q.w = w;
+    q.importance = importance;
+    q.n = n;
+    q.largest = 0;
+    q.least = INFINITY;
+    q.t.low = dlx_grid_low(g);
+    q.t.high = dlx_grid_high(g);
+    while (fabsf(w[q.largest]) != most) q.largest++;
+    for (int first = 0; first < SHARES; first += TRIES) {
+        for (int c = 0; c < TRIES; c++) {
+            int share = first + c < SHARES ? first + c : SHARES - 1;
+            q.t.scale[c] = stored(g, whole * ((float)(SHARE_STEPS - share) / (float)SHARE_STEPS));
+        }
+        if (!find_errors(&q)) continue;
+        for (int c = 0; c < TRIES; c++) {
+            if (!(q.t.error[c] < q.least)) continue;
+            q.least = q.t.error[c];
+            best = q.t.scale[c];
+        }
     }
     return best;
 }
@@ -125,6 +135,7 @@ float dlx_grid_get_scale(const dlx_gridded *m, dlx_grid g, size_t k, size_t row,
 /* ---- whole matrices ---------------------------------------------------------------------------------------------- */
 
 typedef struct grid_job {
+    const dlx_kernels *kernels;
     const dlx_gridded *m;
     const float *w, *importance;
     float *restored;
@@ -142,7 +153,7 @@ static void round_rows(void *arg, size_t begin, size_t end, size_t thread)
         uint8_t *codes = (uint8_t *)j->m->codes + row * bytes;
         for (size_t c = 0; c < j->k; c += share) {
             const float *w = j->w + row * j->k + c;
-            float scale = dlx_grid_scale(j->g, j->clip, w, j->importance ? j->importance + c : NULL, share);
+            float scale = dlx_grid_scale(j->kernels, j->g, j->clip, w, j->importance ? j->importance + c : NULL, share);
             dlx_grid_put_scale(j->m, j->g, j->k, row, c / share, scale);
             for (size_t i = 0; i < share; i++) dlx_grid_put(j->g, codes, c + i, dlx_grid_nearest(j->g, w[i], scale));
         }
@@ -156,7 +167,7 @@ dlx_status dlx_grid_round(const dlx_gridded *out, const float *w, size_t n, size
     DLX_TRY(dlx_grid_check(g, k, name, err));
     DLX_TRY(dlx_solve_check(on, w, n, k, "weights", name, err));
     if (importance) DLX_TRY(dlx_solve_check(on, importance, 1, k, "importance of inputs", name, err));
-    grid_job j = {.m = out, .w = w, .importance = importance, .k = k, .g = g, .clip = clip};
+    grid_job j = {.kernels = on->kernels, .m = out, .w = w, .importance = importance, .k = k, .g = g, .clip = clip};
     dlx_pool_for(on->pool, n, 4, round_rows, &j);
     return DLX_OK;
 }

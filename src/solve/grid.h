@@ -39,18 +39,25 @@ dlx_status dlx_grid_check(dlx_grid g, size_t k, const char *name, dlx_error *err
 size_t dlx_grid_row_bytes(dlx_grid g, size_t k);  /* of codes */
 size_t dlx_grid_row_scales(dlx_grid g, size_t k); /* scales of a row */
 
-/* The scale for n finite weights that share one; what the file's type can hold, never 0. `importance` [n] is positive
- * or NULL: all the same. */
-float dlx_grid_scale(dlx_grid g, dlx_clip clip, const float *w, const float *importance, size_t n);
+/* The scale for n > 0 finite weights that share one; what the file's type can hold, never 0. `importance` [n] is not
+ * negative, or NULL: all the same. The same bits with all kernels. */
+float dlx_grid_scale(const dlx_kernels *kernels, dlx_grid g, dlx_clip clip, const float *w, const float *importance,
+                     size_t n);
+
+static inline float dlx_grid_low(dlx_grid g)
+{
+    return g.bits == 8 ? -128.0f : -8.0f;
+}
+
+static inline float dlx_grid_high(dlx_grid g)
+{
+    return g.bits == 8 ? 127.0f : 7.0f;
+}
 
 /* The code for w as a float. */
 static inline float dlx_grid_nearest(dlx_grid g, float w, float scale)
 {
-    const float low = g.bits == 8 ? -128.0f : -8.0f, high = g.bits == 8 ? 127.0f : 7.0f;
-    float x = w / scale;
-    x = x < low ? low : x;
-    x = x > high ? high : x;
-    return x + 12582912.0f - 12582912.0f; /* 1.5 * 2^23: no bit behind the point is left */
+    return dlx_grid_code(w, scale, dlx_grid_low(g), dlx_grid_high(g));
 }
 
 /* Element `column` of a row of codes; with 4 bits the other half of its byte stays. */

@@ -16,7 +16,7 @@
 #include "kernels/kernels.h"
 
 typedef struct dlx_solve_on {
-    const dlx_kernels *kernels; /* of these gemm_f32 */
+    const dlx_kernels *kernels; /* of these gemm_f32, mul, grid_errors and grid_round */
     dlx_pool *pool;             /* NULL: the calling thread alone */
 } dlx_solve_on;
 

@@ -260,6 +260,8 @@ static void check_clipped(const dlx_st_tensor *t, dlx_grid g, dlx_pool *pool, si
     rows.source.clip = scales.source.clip = true;
     collected q = streamed(&rows, pool), s = streamed(&scales, pool);
     float *w = malloc((share + 1) * sizeof *w);
+    dlx_kernels kernels;
+    dlx_kernels_init(&kernels, DLX_ISA_REF);
     assert_non_null(w);
     assert_int_equal(s.n, all * (g.group ? 2 : 4));
     for (size_t r = 0; r < all; r++) {
@@ -269,8 +271,8 @@ static void check_clipped(const dlx_st_tensor *t, dlx_grid g, dlx_pool *pool, si
         memcpy(&half, s.bytes + 2 * (g.group ? r : 0), 2);
         memcpy(&scale, s.bytes + 4 * (g.group ? 0 : r), 4);
         if (g.group) scale = dlx_bf16_to_f32(half);
-        float largest = dlx_grid_scale(g, DLX_CLIP_NONE, w, NULL, share);
-        float want = share > 1 << 20 ? largest : dlx_grid_scale(g, DLX_CLIP_MSE, w, NULL, share);
+        float largest = dlx_grid_scale(&kernels, g, DLX_CLIP_NONE, w, NULL, share);
+        float want = share > 1 << 20 ? largest : dlx_grid_scale(&kernels, g, DLX_CLIP_MSE, w, NULL, share);
         if (scale != want) fail_msg("row %zu of %zu: scale %g, expected %g", r, share, (double)scale, (double)want);
         *smaller += want < largest;
         for (size_t i = 0; i < share; i++)

@@ -78,7 +78,7 @@ static void published_row(int *codes, float *scales, bool moving, dlx_grid g, do
         if (moving && column % g.group == 0) {
             float now[128];
             for (size_t c = 0; c < g.group; c++) now[c] = (float)w[column + c];
-            float scale = dlx_grid_scale(g, DLX_CLIP_NONE, now, NULL, g.group);
+            float scale = dlx_grid_scale(NULL, g, DLX_CLIP_NONE, now, NULL, g.group);
             for (size_t c = 0; c < g.group; c++) scales[column + c] = scale;
         }
         double scale = (double)scales[column], low = g.bits == 8 ? -128 : -8;
@@ -143,7 +143,7 @@ static void check_against_published(const layer *l, const dlx_factor *f, const d
     for (size_t row = 0; row < l->n; row++) {
         for (size_t c = 0; c < k; c++) w[c] = (double)l->w[row * k + c];
         for (size_t c = 0; c < k && !moving; c++)
-            scales[c] = dlx_grid_scale(g, DLX_CLIP_NONE, l->w + row * k + c / share * share, NULL, share);
+            scales[c] = dlx_grid_scale(NULL, g, DLX_CLIP_NONE, l->w + row * k + c / share * share, NULL, share);
         published_row(codes, scales, moving, g, w, order, u, k);
         bool differs = false;
         for (size_t c = 0; c < k && !differs; c++) {

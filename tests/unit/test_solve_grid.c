@@ -176,6 +176,58 @@ static void test_as_exported(void **state)
     free(w);
 }
 
+/* Every share's cost to its end, in the order of sums that kernels/grid.h states. */
+static float full_search(dlx_grid g, const float *w, const float *importance, size_t n)
+{
+    float whole = max_scale(g, w, n), best = as_stored(g, whole);
+    double least = INFINITY;
+    if (!(whole >= 0x1p-126f)) return best;
+    for (int i = 0; i <= 20; i++) {
+        float scale = as_stored(g, whole * ((float)(40 - i) / 40.0f)), part[16] = {0};
+        double error = 0;
+        for (size_t c = 0; c < n; c++) {
+            float miss = w[c] - (float)code_of(g, w[c], scale) * scale;
+            part[c % 16] += importance ? importance[c] * (miss * miss) : miss * miss;
+        }
+        for (size_t p = 0; p < 16; p++) error += (double)part[p];
+        if (!(error < least)) continue;
+        least = error;
+        best = scale;
+    }
+    return best;
+}
+
+/* Giving up early changes no choice, whatever set of kernels tries them. */
+static void test_same_choice(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {1, 2, 6, 16, 31, 32, 64, 128, 129, 200, 384, 1000, 3000};
+    dlx_kernels kernels[8];
+    size_t sets = all_kernels(kernels), among[4] = {0};
+    rng r = {26};
+    for (size_t i = 0; i < DLX_COUNT(sizes); i++)
+        for (int kind = -30; kind < FILL_KINDS; kind++)
+            for (int how = 0; how < 8; how++) {
+                size_t n = sizes[i];
+                dlx_grid g = {.bits = how & 1 ? 8 : 4, .group = how & 2 ? n : 0};
+                float *w = weights_new(&r, n, 1), *importance = floats_new(1, n);
+                if (kind >= 0) fill(&r, w, n, kind);
+                for (size_t c = 0; c < n; c++) importance[c] = c % 17 == 3 ? 0.0f : expf(4.0f * rng_f32(&r));
+                if (kind < -20) w[n / 2] *= 3.0f;
+                float want = full_search(g, w, how & 4 ? importance : NULL, n);
+                for (size_t s = 0; s < sets; s++) {
+                    float got = dlx_grid_scale(&kernels[s], g, DLX_CLIP_MSE, w, how & 4 ? importance : NULL, n);
+                    if (got != want)
+                        fail_msg("%s: %zu weights of kind %d, %d: %a, expected %a", kernels[s].name, n, kind, how,
+                                 (double)got, (double)want);
+                }
+                if (kind < 0) among[(size_t)((1.0f - want / max_scale(g, w, n)) * 40.0f) / 7]++;
+                free(w);
+                free(importance);
+            }
+    assert_true(among[0] && among[1] && among[2]); /* scales of all rounds win now and then */
+}
+
 /* On weights as layers have them, clipping 4 bits pays: how much is part of what the header promises. */
 static void test_clipping_pays(void **state)
 {
@@ -235,8 +287,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding), cmocka_unit_test(test_odd_rows),
-                                       cmocka_unit_test(test_as_exported), cmocka_unit_test(test_clipping_pays),
-                                       cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_rounding),      cmocka_unit_test(test_odd_rows),
+                                       cmocka_unit_test(test_as_exported),   cmocka_unit_test(test_same_choice),
+                                       cmocka_unit_test(test_clipping_pays), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
