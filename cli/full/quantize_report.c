@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "full/stages.h"
+#include "full/text_inputs.h"
 #include "output.h"
 
 /* "800000000", "800M", "0.8G". */
@@ -92,7 +93,7 @@ static int run(const dlx_cli_arguments *a)
                                      .model_type = dlx_cli_text(a, "model-type"),
                                      .block_size = (int32_t)dlx_cli_int(a, "block-size", 0),
                                      .mask_id = (int32_t)dlx_cli_int(a, "mask-id", 0),
-                                     .calibration = dlx_cli_text(a, "calibration"),
+                                     .calibration = dlx_cli_text_input(a, "calibration"),
                                      .count = dlx_cli_int(a, "calibration-samples", 0),
                                      .length = dlx_cli_int(a, "calibration-length", 0),
                                      .seed = dlx_cli_int(a, "calibration-seed", 0),

@@ -75,16 +75,15 @@ def quantize_model(model: PathLike, dtype: Union[str, QuantizationDtype] = "int8
     QuantizationConfig says more.
 
     model        a checkpoint folder, or "org/name" in the Hugging Face cache
-    dtype        "fp16"; "int8"; "int4", in groups of 32 with activations quantised while running
+    dtype        "fp16"; "int8"; "int4", in groups of 32 with activations quantised while running; "fp32", which is none
     mode         "weight_only", "dynamic" or "static"; None: "weight_only", and for int4, which has no other, "dynamic"
     output_path  None: NAME-SCHEME.pte in the current folder
-    keywords     of export_checkpoint: max_seq_len, max_rows, progress, ...
+    keywords     of export_checkpoint (max_seq_len, calibration_samples, progress, ...) and settings of QuantizationConfig
+                 (group_size, exclude_layers, ...); scheme, or quantization, stands in for dtype and mode
 
-    ValueError for other words, and for fp32, which is no quantisation: export_checkpoint(quantization="none") writes it.
+    ValueError for other words.
     """
     kind = QuantizationDtype(dtype.lower() if isinstance(dtype, str) else dtype)
-    if kind is QuantizationDtype.FP32:
-        raise ValueError("fp32 is no quantisation; export_checkpoint(..., quantization='none') writes float32")
     if mode is None:
         mode = "dynamic" if kind is QuantizationDtype.INT4 else "weight_only"
     config = QuantizationConfig(dtype=kind, mode=mode)  # type: ignore[arg-type]
