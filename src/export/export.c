@@ -181,6 +181,12 @@ static dlx_status prepare_validation(exporter *x, dlx_error *err)
     dlx_samples_text text = {.path = NULL};
     bool shared = v && calibration && (!path || !strcmp(path, calibration));
     if (!v) return DLX_OK;
+    if (!x->kv->in_sessions)
+        return dlx_fail(
+            err, DLX_E_UNSUPPORTED,
+            "a file of the form '%s' cannot be validated, because no session of this library runs it; leave "
+            "the validation out, or validate a file of another form, whose weights are the same",
+            x->kv->name);
     if (shared)
         DLX_TRY(dlx_samples_text_read(&x->calibration, calibration, err));
     else if (path)

@@ -402,6 +402,9 @@ static void what_is_wrong_is_told_before_anything_is_written(void **state)
     o.max_rows = 1;
     expect_nothing(&f, &o, DLX_E_LIMIT, "takes 1 row");
     o.max_rows = 0;
+    o.kv = "fixed";
+    expect_nothing(&f, &o, DLX_E_UNSUPPORTED, "no session of this library runs it");
+    o.kv = NULL;
     static const char *const wrong[][2] = {
         {"{\"ids\": [5, 99999]}\n", "line 1: its \"ids\" hold something that is no token id"},
         {"{\"text\": \"a\"}\nno JSON\n", "line 2"},
