@@ -282,7 +282,8 @@ const dlx_cli_command dlx_cli_export = {
     .name = "export",
     .arguments = "DIR FILE",
     .summary = "turns a checkpoint folder into a .pte",
-    .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
+    .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write. "
+             "Where an option names a file with text to read, - is the standard input.",
     .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
                 "diffulex-edge export DIR model.pte --validate-only\0"
                 "diffulex-edge export org/name model.pte --quantization none\0"

@@ -154,7 +154,8 @@ const dlx_cli_command dlx_cli_quantize_report = {
     .arguments = "DIR",
     .summary = "what each form costs each weight of a checkpoint, and a mix of forms",
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache. Errors are |y' - y|^2 / |y|^2, y "
-             "being the layer's answers to calibration data in float32 and y' those that the form computes.",
+             "being the layer's answers to calibration data in float32 and y' those that the form computes. "
+             "--calibration - is the standard input.",
     .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
                 "diffulex-edge quantize-report DIR --size 800M --output mix.json\0"
                 "diffulex-edge quantize-report DIR --size 1G --rounding gptq --output mix.json\0",

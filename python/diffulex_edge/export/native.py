@@ -184,6 +184,6 @@ def _export(job: running.Job, options: _native.ExportOptions, how: Optional[_nat
         call_with_stages(job, "dlx_export", [options], [result], stage, failure)
     else:
         call_with_stages(job, "dlx_export_validated", [options, how], [result, found], stage, failure)
-    names = [name for name in ExportStatistics._fields if name not in ("quantization", "validation")]
-    return ExportStatistics(*(getattr(result, name) for name in names), result.quantization.decode(),
-                            None if how is None else validation_of(found))
+    values = {name: getattr(result, name) for name in ExportStatistics._fields if name not in ("quantization", "validation")}
+    return ExportStatistics(**values, quantization=result.quantization.decode(),
+                            validation=None if how is None else validation_of(found))

@@ -103,11 +103,11 @@ def verify_quantization_accuracy(original_model: PathLike, quantized_model: Unio
     from ..export.validation import validate_export
     file = quantized_model.model if isinstance(quantized_model, QuantizationResult) else quantized_model
     if example_inputs is None or not isinstance(example_inputs, (list, tuple)):
-        return validate_export(original_model, file, samples=example_inputs).kl_mean <= tolerance  # type: ignore[arg-type]
+        return validate_export(original_model, file, validation=example_inputs).kl_mean <= tolerance  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as folder:
         samples = Path(folder) / "samples.jsonl"
         samples.write_text("".join(json.dumps({"ids": [int(i) for i in ids]}) + "\n" for ids in example_inputs), "utf-8")
-        return validate_export(original_model, file, samples=samples).kl_mean <= tolerance
+        return validate_export(original_model, file, validation=samples).kl_mean <= tolerance
 
 
 def get_model_compression_ratio(original_model: PathLike, quantized_model: Union[PathLike, QuantizationResult]) -> float:
