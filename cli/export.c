@@ -7,6 +7,7 @@
 #include "full/export_report.h"
 #include "full/export_validate.h"
 #include "full/stages.h"
+#include "full/text_inputs.h"
 #include "json.h"
 #include "output.h"
 
@@ -72,17 +73,17 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
     o->kv = dlx_cli_text(a, "kv");
     if (dlx_cli_text(a, "backend")) o->backend = dlx_cli_text(a, "backend");
-    o->quantization_config = dlx_cli_text(a, "quantization-config");
+    o->quantization_config = dlx_cli_text_input(a, "quantization-config");
     o->quantization = dlx_cli_text(a, "quantization");
     o->exclude = dlx_cli_text(a, "exclude");
     o->model_type = dlx_cli_text(a, "model-type");
-    o->chat_template = dlx_cli_text(a, "chat-template");
+    o->chat_template = dlx_cli_text_input(a, "chat-template");
     o->max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
     o->max_rows = (int32_t)dlx_cli_int(a, "max-rows", 0);
     o->block_size = (int32_t)dlx_cli_int(a, "block-size", 0);
     o->mask_id = dlx_cli_int(a, "mask-id", 0);
     o->rounding = dlx_cli_text(a, "rounding");
-    o->calibration = dlx_cli_text(a, "calibration");
+    o->calibration = dlx_cli_text_input(a, "calibration");
     o->calibration_samples = dlx_cli_int(a, "calibration-samples", 0);
     o->calibration_length = dlx_cli_int(a, "calibration-length", 0);
     o->calibration_seed = dlx_cli_int(a, "calibration-seed", 0);
@@ -91,9 +92,10 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     o->compute_units = dlx_cli_text(a, "compute-units");
     o->work_folder = dlx_cli_text(a, "work-folder");
     o->observer = dlx_cli_text(a, "observer");
-    o->ranges = dlx_cli_text(a, "ranges");
+    o->ranges = dlx_cli_text_input(a, "ranges");
     o->save_ranges = dlx_cli_text(a, "save-ranges");
-    return DLX_CLI_OK;
+    static const char *const texts[] = {"quantization-config", "calibration", "ranges", "chat-template", "validation"};
+    return dlx_cli_check_text_inputs(a, texts, sizeof texts / sizeof *texts);
 }
 
 /* "512,32": the rows of further methods, into the array behind o->method_rows. */
@@ -114,30 +116,40 @@ static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, i
     return DLX_CLI_OK;
 }
 
+/* The parts and the memory of the file that was written, in *out; the same. */
+static int describe(json_t **out, const dlx_cli_arguments *a, const dlx_export_options *o)
+{
+    dlx_error err;
+    dlx_status s = dlx_cli_export_report(out, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err);
+    if (s == DLX_E_LIMIT) { /* the file is good: it says the memory of all its positions instead */
+        dlx_cli_message("note: %s", err.message);
+        s = dlx_cli_export_report(out, o->output_path, 0, &err);
+    }
+    if (s == DLX_OK) return DLX_CLI_OK;
+    dlx_cli_message("'%s' was written, but it cannot be described: %s", o->output_path, err.message);
+    return DLX_CLI_FAILED;
+}
+
 static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
 {
     dlx_export_result result = {.struct_size = sizeof result};
+    dlx_cli_stages stages = {.first = 0};
+    dlx_validate_options how = dlx_cli_validation_options(a, &stages);
     dlx_error err;
     json_t *report;
-    dlx_status s = dlx_export(o, &result, &err);
-    if (s == DLX_OK && !v->asked) dlx_cli_output_is_there();
-    dlx_cli_progress_end();
-    if (s != DLX_OK) return dlx_cli_fail(&err);
-    s = dlx_cli_export_report(&report, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err);
-    if (s == DLX_E_LIMIT) { /* the file is good: it says the memory of all its positions instead */
-        dlx_cli_message("note: %s", err.message);
-        s = dlx_cli_export_report(&report, o->output_path, 0, &err);
-    }
-    if (s != DLX_OK) {
-        dlx_cli_message("'%s' was written, but it cannot be described: %s", o->output_path, err.message);
-        return DLX_CLI_FAILED;
-    }
     bool json = dlx_cli_flag(a, "json", false);
+    dlx_status s = v->asked ? dlx_export_validated(o, &how, &result, &v->found, &err) : dlx_export(o, &result, &err);
+    if (s == DLX_OK) dlx_cli_output_is_there();
+    dlx_cli_progress_end();
+    if (!result.file_bytes) return dlx_cli_fail(&err);
+    int status = describe(&report, a, o);
+    if (status != DLX_CLI_OK) return s == DLX_OK ? status : dlx_cli_fail(&err);
     if (!json) put_summary(o, &result, report, !o->quantization_config && !o->quantization);
-    int status = v->asked ? dlx_cli_validation_run(v, a, o->model_path, o->output_path) : DLX_CLI_OK;
-    if (status == DLX_CLI_OK && json)
+    if (s != DLX_OK)
+        status = dlx_cli_fail(&err);
+    else if (json)
         put_json(o, &result, report, v);
-    else if (status == DLX_CLI_OK && v->asked)
+    else if (v->asked)
         dlx_cli_validation_text(v);
     json_decref(report);
     return status;
@@ -271,7 +283,8 @@ const dlx_cli_command dlx_cli_export = {
     .name = "export",
     .arguments = "DIR FILE",
     .summary = "turns a checkpoint folder into a .pte",
-    .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write.",
+    .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache; FILE is the .pte to write. "
+             "Where an option names a file with text to read, - is the standard input.",
     .examples = "diffulex-edge export path/to/checkpoint model.pte\0"
                 "diffulex-edge export DIR model.pte --validate-only\0"
                 "diffulex-edge export org/name model.pte --quantization none\0"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "full/stages.h"
+#include "full/text_inputs.h"
 #include "output.h"
 
 static bool is_among(const char *const *names, size_t n, const char *name)
@@ -22,6 +22,7 @@ int dlx_cli_validation_read(dlx_cli_validation *v, const dlx_cli_arguments *a)
     const char *max = dlx_cli_text(a, "max-kl");
     char *end;
     *v = (dlx_cli_validation){.only = dlx_cli_flag(a, "validate-only", false), .max_kl = -1};
+    v->found.struct_size = sizeof v->found;
     v->asked = v->only || dlx_cli_flag(a, "validate", false);
     for (size_t i = 0; v->only && i < a->command->n_options; i++) {
         const char *name = a->command->options[i].name;
@@ -38,21 +39,25 @@ int dlx_cli_validation_read(dlx_cli_validation *v, const dlx_cli_arguments *a)
     return dlx_cli_usage(a->command, "--max-kl takes a number from 0 on, not '%s'", max);
 }
 
+dlx_validate_options dlx_cli_validation_options(const dlx_cli_arguments *a, dlx_cli_stages *stages)
+{
+    return (dlx_validate_options){.struct_size = sizeof(dlx_validate_options),
+                                  .samples = dlx_cli_text_input(a, "validation"),
+                                  .count = dlx_cli_int(a, "validation-samples", 0),
+                                  .length = dlx_cli_int(a, "validation-length", 0),
+                                  /* not what weights were found with */
+                                  .seed = dlx_cli_int(a, "calibration-seed", 0) + 1,
+                                  .stage = dlx_cli_on_stage,
+                                  .stage_ctx = stages};
+}
+
 int dlx_cli_validation_run(dlx_cli_validation *v, const dlx_cli_arguments *a, const char *model, const char *file)
 {
     dlx_cli_stages stages = {.first = 0};
     dlx_error err;
-    dlx_validate_options o = {.struct_size = sizeof o,
-                              .model_path = model,
-                              .file_path = file,
-                              .samples = dlx_cli_text(a, "validation"),
-                              .count = dlx_cli_int(a, "validation-samples", 0),
-                              .length = dlx_cli_int(a, "validation-length", 0),
-                              .seed = dlx_cli_int(a, "calibration-seed", 0) + 1, /* not what weights were found with */
-                              .stage = dlx_cli_on_stage,
-                              .stage_ctx = &stages};
-    if (!o.samples) o.samples = dlx_cli_text(a, "calibration");
-    v->found.struct_size = sizeof v->found;
+    dlx_validate_options o = dlx_cli_validation_options(a, &stages);
+    o.model_path = model;
+    o.file_path = file;
     dlx_status s = dlx_validate(&o, &v->found, &err);
     dlx_cli_progress_end();
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);

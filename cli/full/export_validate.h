@@ -5,6 +5,7 @@
 #include "diffulex_edge/export.h"
 
 #include "arguments.h"
+#include "full/stages.h"
 #include "json.h"
 
 typedef struct dlx_cli_validation {
@@ -15,7 +16,9 @@ typedef struct dlx_cli_validation {
 
 /* What the command line asks for, before anything is done. Anything but DLX_CLI_OK was reported. */
 int dlx_cli_validation_read(dlx_cli_validation *v, const dlx_cli_arguments *a);
-/* Runs it; the same. dlx_cli_validation_free in any case. */
+/* The options of the library for it. What they point to is of the command line, and `stages`. */
+dlx_validate_options dlx_cli_validation_options(const dlx_cli_arguments *a, dlx_cli_stages *stages);
+/* Runs it with a file that is there; as dlx_cli_validation_read. dlx_cli_validation_free in any case. */
 int dlx_cli_validation_run(dlx_cli_validation *v, const dlx_cli_arguments *a, const char *model, const char *file);
 void dlx_cli_validation_free(dlx_cli_validation *v);
 

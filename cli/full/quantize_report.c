@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "full/stages.h"
+#include "full/text_inputs.h"
 #include "output.h"
 
 /* "800000000", "800M", "0.8G". */
@@ -92,7 +93,7 @@ static int run(const dlx_cli_arguments *a)
                                      .model_type = dlx_cli_text(a, "model-type"),
                                      .block_size = (int32_t)dlx_cli_int(a, "block-size", 0),
                                      .mask_id = (int32_t)dlx_cli_int(a, "mask-id", 0),
-                                     .calibration = dlx_cli_text(a, "calibration"),
+                                     .calibration = dlx_cli_text_input(a, "calibration"),
                                      .count = dlx_cli_int(a, "calibration-samples", 0),
                                      .length = dlx_cli_int(a, "calibration-length", 0),
                                      .seed = dlx_cli_int(a, "calibration-seed", 0),
@@ -154,7 +155,8 @@ const dlx_cli_command dlx_cli_quantize_report = {
     .arguments = "DIR",
     .summary = "what each form costs each weight of a checkpoint, and a mix of forms",
     .notes = "DIR is a checkpoint folder, or org/name from the Hugging Face cache. Errors are |y' - y|^2 / |y|^2, y "
-             "being the layer's answers to calibration data in float32 and y' those that the form computes.",
+             "being the layer's answers to calibration data in float32 and y' those that the form computes. "
+             "--calibration - is the standard input.",
     .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
                 "diffulex-edge quantize-report DIR --size 800M --output mix.json\0"
                 "diffulex-edge quantize-report DIR --size 1G --rounding gptq --output mix.json\0",

@@ -167,8 +167,19 @@ typedef struct dlx_validation {
 } dlx_validation;
 
 /* Takes memory for the file as a model, one layer as floats, and hidden states as an export with gptq. DLX_E_INVALID:
- * the file is not of this checkpoint, by what both say of themselves. */
+ * the file is not of this checkpoint, by what both say of themselves (the sentence has what differs), or by weights
+ * that have nothing in common: most layers are further from the checkpoint's than layers that do nothing. */
 DLX_API dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err);
+
+/*
+ * dlx_export, then dlx_validate of what it wrote. What is wrong with `how` is told before anything is written: numbers,
+ * and samples, which are read then, once, so that they may come from a pipe. Its model_path and file_path are not
+ * looked at; `samples` NULL are options->calibration, or, without that, what the model writes. `result` may be NULL.
+ * Where the validation itself fails or is cancelled, the file is in place and complete: the sentence says so, *result
+ * is filled (file_bytes is not 0), and *validation is not.
+ */
+DLX_API dlx_status dlx_export_validated(const dlx_export_options *options, const dlx_validate_options *how,
+                                        dlx_export_result *result, dlx_validation *validation, dlx_error *err);
 
 /* ---- what quantisation costs ------------------------------------------------------------------------------------ */
 

@@ -418,12 +418,14 @@ FUNCTIONS = {
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
     "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
     "dlx_validate": (c_int, [POINTER(ValidateOptions), POINTER(Validation), _ERR]),
+    "dlx_export_validated": (c_int, [POINTER(ExportOptions), POINTER(ValidateOptions), POINTER(ExportResult),
+                                     POINTER(Validation), _ERR]),
     "dlx_quantize_report": (c_int, [POINTER(QuantizeReportOptions), _HANDLE, _ERR]),
 }
 
 # What a build of the run half alone lacks.
 EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_kv_info",
-               "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate",
+               "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate", "dlx_export_validated",
                "dlx_quantize_report")
 
 

@@ -243,16 +243,44 @@ static dlx_status read_to_end(char **out, size_t *size, int fd, const char *path
     return DLX_OK;
 }
 
-dlx_status dlx_read_text(char **out, size_t *size, const char *path, size_t limit, dlx_error *err)
+size_t dlx_byte_order_mark(const char *text, size_t n)
 {
-    *out = NULL;
-    *size = 0;
+    static const char mark[] = "\xEF\xBB\xBF";
+    return n >= sizeof mark - 1 && !memcmp(text, mark, sizeof mark - 1) ? sizeof mark - 1 : 0;
+}
+
+/* What editors and shells of other systems put in front of a text. */
+static dlx_status take_mark_off(char *text, size_t *size, const char *path, dlx_error *err)
+{
+    size_t mark = dlx_byte_order_mark(text, *size);
+    if (*size >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2)))
+        return dlx_fail(err, DLX_E_FORMAT, "'%s' is text in UTF-16; UTF-8 is expected", path);
+    *size -= mark;
+    if (mark) memmove(text, text + mark, *size + 1);
+    return DLX_OK;
+}
+
+static dlx_status read_any(char **out, size_t *size, const char *path, size_t limit, dlx_error *err)
+{
     if (dlx_is_file(path)) return dlx_read_file(out, size, path, limit, err);
     /* Without O_NONBLOCK a FIFO that nobody writes to would be waited for here, for ever. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return dlx_fail_errno(err, "open", path);
     dlx_status s = read_to_end(out, size, fd, path, limit, err);
     close(fd);
+    return s;
+}
+
+dlx_status dlx_read_text(char **out, size_t *size, const char *path, size_t limit, dlx_error *err)
+{
+    *out = NULL;
+    *size = 0;
+    DLX_TRY(read_any(out, size, path, limit, err));
+    dlx_status s = take_mark_off(*out, size, path, err);
+    if (s == DLX_OK) return DLX_OK;
+    free(*out);
+    *out = NULL;
+    *size = 0;
     return s;
 }
 

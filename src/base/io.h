@@ -56,8 +56,11 @@ dlx_status dlx_file_unchanged(const dlx_file *file, dlx_error *err);
 
 /* Reads a whole regular file of at most `limit` bytes into malloc'd memory with a NUL behind it. */
 dlx_status dlx_read_file(char **out, size_t *size, const char *path, size_t limit, dlx_error *err);
-/* The same of whatever can be read: a pipe, too, whose writer is waited for, unless it is silent for ten seconds, or
- * not there. */
+/* How many of the n bytes are a byte-order mark, which is no part of a text in UTF-8: 3 or 0. */
+size_t dlx_byte_order_mark(const char *text, size_t n);
+/* A text that somebody wrote, without its byte-order mark; text in UTF-16 is DLX_E_FORMAT. It comes from whatever can
+ * be read: from a pipe, too, which is read once, and whose writer is waited for, unless it is silent for ten seconds,
+ * or not there. */
 dlx_status dlx_read_text(char **out, size_t *size, const char *path, size_t limit, dlx_error *err);
 
 bool dlx_is_folder(const char *path);

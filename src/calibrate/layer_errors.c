@@ -37,13 +37,42 @@ static uint32_t in_front_of(const dlx_graph *g, int32_t layer, int32_t layers)
     return into_norm(g, name);
 }
 
-/* The whole program, as its operators are run. */
-static dlx_status import(dlx_graph *g, const dlx_pte *pte, dlx_error *err)
+static void read_sizes(dlx_file_layers *f)
+{
+    const dlx_graph *g = &f->graph;
+    const dlx_value *hidden = NULL;
+    if (g->n_inputs == g->n_outputs + 1 && g->n_inputs >= 4 && g->n_inputs % 2 == 0) {
+        const dlx_value *keys = &g->values[g->inputs[2]];
+        uint32_t first = into_norm(g, "layers.0.attn_norm.weight");
+        f->rows = (int32_t)g->values[g->inputs[0]].dim[0];
+        f->layers = (int32_t)((g->n_inputs - 2) / 2);
+        f->kv_heads = keys->rank == 3 ? (int32_t)keys->dim[1] : 0;
+        f->head_dim = keys->rank == 3 ? (int32_t)keys->dim[2] : 0;
+        hidden = first != DLX_NONE ? &g->values[first] : NULL;
+    }
+    if (hidden && hidden->rank == 2) f->hidden = (int32_t)hidden->dim[1];
+    for (size_t i = g->n_nodes; i-- > 0;) {
+        const dlx_value *x = &g->values[g->nodes[i].in[0]];
+        if (g->nodes[i].op == DLX_OP_ATTENTION && x->rank == 3) f->heads = (int32_t)x->dim[1];
+        if (g->nodes[i].op == DLX_OP_SILU_MUL && x->rank == 2) f->intermediate = (int32_t)x->dim[1];
+    }
+}
+
+dlx_status dlx_file_layers_read(dlx_file_layers *out, const dlx_pte *pte, dlx_error *err)
 {
     bool decoder;
-    DLX_TRY(dlx_import_method(g, pte, "forward", NULL, err));
-    DLX_TRY(dlx_raise_decoder(g, &decoder, err));
-    return dlx_raise(g, err);
+    *out = (dlx_file_layers){.layers = 0};
+    dlx_graph_init(&out->graph);
+    DLX_TRY(dlx_import_method(&out->graph, pte, "forward", NULL, err));
+    DLX_TRY(dlx_raise_decoder(&out->graph, &decoder, err));
+    DLX_TRY(dlx_raise(&out->graph, err));
+    read_sizes(out);
+    return DLX_OK;
+}
+
+void dlx_file_layers_free(dlx_file_layers *layers)
+{
+    dlx_graph_free(&layers->graph);
 }
 
 /* Values of a layer: its hidden states, and inputs and outputs of the whole program. */
@@ -112,7 +141,7 @@ static dlx_status load(dlx_layerwise *w, const dlx_graph *whole, int32_t layer, 
 
 typedef struct comparison {
     dlx_layerwise *w;
-    dlx_graph file_graph;
+    const dlx_graph *program; /* the file's */
     uint64_t rows;
     size_t width;
     dlx_spill before, file;
@@ -167,7 +196,7 @@ static dlx_status compare_layer(comparison *c, double *error, int32_t layer, con
                                 dlx_error *err)
 {
     DLX_TRY(take_hidden(c, &c->before, err));
-    DLX_TRY(load(c->w, &c->file_graph, layer, shape, err));
+    DLX_TRY(load(c->w, c->program, layer, shape, err));
     DLX_TRY(dlx_layerwise_run(c->w, DLX_LAYERWISE_ADVANCE, NULL, NULL, err));
     DLX_TRY(take_hidden(c, &c->file, err));
     DLX_TRY(put_hidden(c, &c->before, err));
@@ -177,25 +206,22 @@ static dlx_status compare_layer(comparison *c, double *error, int32_t layer, con
 }
 
 dlx_status dlx_layer_errors(double *error, dlx_layerwise *w, const dlx_checkpoint *checkpoint,
-                            const dlx_samples *samples, const dlx_pte *pte, uint64_t bound, const char *folder,
+                            const dlx_samples *samples, const dlx_file_layers *file, uint64_t bound, const char *folder,
                             dlx_error *err)
 {
-    comparison c = {.w = w, .rows = samples->rows, .width = (size_t)checkpoint->shape.hidden};
+    comparison c = {.w = w, .program = &file->graph, .rows = samples->rows, .width = (size_t)checkpoint->shape.hidden};
     c.before.fd = c.file.fd = -1;
-    dlx_graph_init(&c.file_graph);
     if (!bound) bound = default_bound;
     float *chunks = calloc(3 * ROWS * c.width, sizeof *chunks);
     dlx_status s = chunks ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory comparing '%s'", checkpoint->folder);
     for (size_t i = 0; chunks && i < 3; i++) c.chunk[i] = chunks + i * ROWS * c.width;
     if (s == DLX_OK) s = dlx_spill_open(&c.before, c.rows, c.width, bound, folder, err);
     if (s == DLX_OK) s = dlx_spill_open(&c.file, c.rows, c.width, bound, folder, err);
-    if (s == DLX_OK) s = import(&c.file_graph, pte, err);
     if (s == DLX_OK) s = dlx_layerwise_start(w, NULL, err);
     for (int32_t i = 0; s == DLX_OK && i < checkpoint->shape.layers; i++)
         s = compare_layer(&c, &error[i], i, &checkpoint->shape, err);
     dlx_spill_close(&c.before);
     dlx_spill_close(&c.file);
-    dlx_graph_free(&c.file_graph);
     free(chunks);
     return s;
 }

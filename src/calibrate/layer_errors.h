@@ -7,6 +7,18 @@
 
 #include "calibrate/layerwise.h"
 #include "format/pte.h"
+#include "graph/graph.h"
+
+/* The decoder of an exported file as its operators are run, and its sizes; 0: the program does not tell. */
+typedef struct dlx_file_layers {
+    dlx_graph graph; /* reads the file's constants */
+    int32_t layers, hidden, heads, kv_heads, head_dim, intermediate;
+    int32_t rows; /* most of a call, as a session makes it */
+} dlx_file_layers;
+
+/* `pte` must outlive it. Free in any case. */
+dlx_status dlx_file_layers_read(dlx_file_layers *out, const dlx_pte *pte, dlx_error *err);
+void dlx_file_layers_free(dlx_file_layers *layers);
 
 /*
  * error[i] = |file - checkpoint| / |checkpoint - before|, lengths of the hidden states of all rows behind layer i, and
@@ -15,6 +27,6 @@
  * such layers by the names of this library's exporter is DLX_E_UNSUPPORTED.
  */
 dlx_status dlx_layer_errors(double *error, dlx_layerwise *w, const dlx_checkpoint *c, const dlx_samples *samples,
-                            const dlx_pte *pte, uint64_t bound, const char *folder, dlx_error *err);
+                            const dlx_file_layers *file, uint64_t bound, const char *folder, dlx_error *err);
 
 #endif

@@ -206,7 +206,7 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
 {
     json_t *root;
     memset(out, 0, sizeof *out);
-    DLX_TRY(dlx_json_load(&root, path, MOST_BYTES, err));
+    DLX_TRY(dlx_json_read(&root, path, MOST_BYTES, err));
     dlx_status s = begin(out, c, err);
     if (s == DLX_OK) s = read_root(out, root, c, path, err);
     json_decref(root);

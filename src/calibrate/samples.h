@@ -56,6 +56,19 @@ typedef struct dlx_samples_options {
  */
 dlx_status dlx_samples_read(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                             const dlx_samples_options *options, dlx_error *err);
+
+/* Such a file in memory, for those who make samples of it several times: a pipe can be read only once. */
+typedef struct dlx_samples_text {
+    const char *path; /* for messages; not owned. NULL: nothing was read */
+    char *text;       /* [size] */
+    size_t size;
+} dlx_samples_text;
+
+dlx_status dlx_samples_text_read(dlx_samples_text *out, const char *path, dlx_error *err);
+void dlx_samples_text_free(dlx_samples_text *text); /* fine on zeros */
+dlx_status dlx_samples_of(dlx_samples *out, const dlx_samples_text *text, const dlx_checkpoint *c,
+                          const dlx_tokenizer *tokenizer, const dlx_samples_options *options, dlx_error *err);
+
 void dlx_samples_free(dlx_samples *samples); /* fine on zeros */
 
 /* Changes with everything that the samples hold. */

@@ -285,6 +285,21 @@ static void free_writer(writer *w)
     free(w->sum);
 }
 
+static dlx_status check(dlx_samples_options *o, const dlx_checkpoint *c, dlx_error *err)
+{
+    DLX_TRY(dlx_samples_options_complete(o, c, err));
+    if (c->facts.mask_id >= 0) return DLX_OK;
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "checkpoint '%s' has no mask token and cannot write its own calibration data; give a file",
+                    c->folder);
+}
+
+dlx_status dlx_samples_can_generate(const dlx_checkpoint *c, const dlx_samples_options *options, dlx_error *err)
+{
+    dlx_samples_options o = *options;
+    return check(&o, c, err);
+}
+
 dlx_status dlx_samples_generate(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                                 const dlx_samples_options *options, const dlx_layerwise_options *run, dlx_error *err)
 {
@@ -292,11 +307,7 @@ dlx_status dlx_samples_generate(dlx_samples *out, const dlx_checkpoint *c, const
     dlx_error local = {0};
     writer w = {.c = c, .t = tokenizer, .o = &o, .run = run, .err = &local};
     memset(out, 0, sizeof *out);
-    DLX_TRY(dlx_samples_options_complete(&o, c, err));
-    if (c->facts.mask_id < 0)
-        return dlx_fail(err, DLX_E_UNSUPPORTED,
-                        "checkpoint '%s' has no mask token and cannot write its own calibration data; give a file",
-                        c->folder);
+    DLX_TRY(check(&o, c, err));
     w.known = tokenizer && dlx_tokenizer_size(tokenizer) < c->facts.vocab_size ? dlx_tokenizer_size(tokenizer)
                                                                                : c->facts.vocab_size;
     dlx_status s = write_texts(&w);

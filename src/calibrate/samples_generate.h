@@ -19,6 +19,8 @@ enum { DLX_WRITTEN_TEXTS = 32, DLX_WRITTEN_TOKENS = 64 }; /* at most; each text 
  * DLX_E_UNSUPPORTED. */
 dlx_status dlx_samples_generate(dlx_samples *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                                 const dlx_samples_options *options, const dlx_layerwise_options *run, dlx_error *err);
+/* Whether it would be refused, whatever the model writes. */
+dlx_status dlx_samples_can_generate(const dlx_checkpoint *c, const dlx_samples_options *options, dlx_error *err);
 /* dlx_samples_read of `path`, or without one (NULL) dlx_samples_generate. */
 dlx_status dlx_samples_make(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                             const dlx_samples_options *options, const dlx_layerwise_options *run, dlx_error *err);

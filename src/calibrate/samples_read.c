@@ -203,7 +203,7 @@ static dlx_status find_lines(line **out, size_t *n_out, const char *text, size_t
     *n_out = n;
     if (n) return DLX_OK;
     free(*out);
-    return dlx_fail(err, DLX_E_FORMAT, "'%s' has no line to calibrate with", path);
+    return dlx_fail(err, DLX_E_FORMAT, "'%s' has no line to read", path);
 }
 
 /* Whether nothing is left to mask. */
@@ -231,25 +231,45 @@ static dlx_status add_line(dlx_samples *out, reader *r, const line *l, const dlx
     return s;
 }
 
+dlx_status dlx_samples_text_read(dlx_samples_text *out, const char *path, dlx_error *err)
+{
+    *out = (dlx_samples_text){.path = path};
+    return dlx_read_text(&out->text, &out->size, path, most_bytes, err);
+}
+
+void dlx_samples_text_free(dlx_samples_text *t)
+{
+    free(t->text);
+    *t = (dlx_samples_text){.path = NULL};
+}
+
+dlx_status dlx_samples_of(dlx_samples *out, const dlx_samples_text *text, const dlx_checkpoint *c,
+                          const dlx_tokenizer *tokenizer, const dlx_samples_options *options, dlx_error *err)
+{
+    dlx_samples_options o = *options;
+    reader r = {.path = text->path, .c = c, .t = tokenizer, .err = err};
+    line *lines = NULL;
+    size_t n = 0;
+    memset(out, 0, sizeof *out);
+    DLX_TRY(dlx_samples_options_complete(&o, c, err));
+    DLX_TRY(find_lines(&lines, &n, text->text, text->size, text->path, err));
+    dlx_status s = dlx_samples_begin(out, c, o.count, err);
+    for (size_t i = 0; s == DLX_OK && i < o.count; i++)
+        s = add_line(out, &r, &lines[n < o.count ? i % n : i * n / o.count], &o);
+    free(lines);
+    if (s != DLX_OK) dlx_samples_free(out);
+    return s;
+}
+
 dlx_status dlx_samples_read(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                             const dlx_samples_options *options, dlx_error *err)
 {
     dlx_samples_options o = *options;
-    reader r = {.path = path, .c = c, .t = tokenizer, .err = err};
-    char *text;
-    line *lines = NULL;
-    size_t size, n = 0;
+    dlx_samples_text text;
     memset(out, 0, sizeof *out);
-    DLX_TRY(dlx_samples_options_complete(&o, c, err));
-    DLX_TRY(dlx_read_file(&text, &size, path, most_bytes, err));
-    dlx_status s = find_lines(&lines, &n, text, size, path, err);
-    if (s == DLX_OK) {
-        s = dlx_samples_begin(out, c, o.count, err);
-        for (size_t i = 0; s == DLX_OK && i < o.count; i++)
-            s = add_line(out, &r, &lines[n < o.count ? i % n : i * n / o.count], &o);
-        free(lines);
-    }
-    free(text);
-    if (s != DLX_OK) dlx_samples_free(out);
+    DLX_TRY(dlx_samples_options_complete(&o, c, err)); /* before anything is read */
+    DLX_TRY(dlx_samples_text_read(&text, path, err));
+    dlx_status s = dlx_samples_of(out, &text, c, tokenizer, &o, err);
+    dlx_samples_text_free(&text);
     return s;
 }

@@ -22,7 +22,8 @@ dlx_status dlx_calibration_check(const dlx_export_options *o, dlx_error *err)
 }
 
 dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                 const dlx_export_options *o, dlx_pool *pool, dlx_error *err)
+                                 const dlx_export_options *o, const dlx_samples_text *text, dlx_pool *pool,
+                                 dlx_error *err)
 {
     const dlx_samples_options s = {.count = o->calibration_samples ? (size_t)o->calibration_samples : DEFAULT_SAMPLES,
                                    .length = (int32_t)o->calibration_length,
@@ -32,6 +33,7 @@ dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, 
     out->run.tick = dlx_stages_tick;
     out->run.tick_ctx = &out->stages;
     dlx_stages_begin(&out->stages, "writing calibration texts", 0, 0);
+    if (text) return dlx_samples_of(&out->samples, text, c, tokenizer, &s, err);
     return dlx_samples_make(&out->samples, o->calibration, c, tokenizer, &s, &out->run, err);
 }
 

@@ -25,10 +25,12 @@ typedef struct dlx_calibration {
 bool dlx_calibration_asked(const dlx_export_options *options);
 /* DLX_E_INVALID for numbers out of range. */
 dlx_status dlx_calibration_check(const dlx_export_options *options, dlx_error *err);
-/* The samples that the options describe; `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which
+/* The samples that the options describe, of `text`, where the file that they name is in memory already (else NULL);
+ * `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which
  * is fine on zeros. */
 dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                 const dlx_export_options *options, dlx_pool *pool, dlx_error *err);
+                                 const dlx_export_options *options, const dlx_samples_text *text, dlx_pool *pool,
+                                 dlx_error *err);
 void dlx_calibration_free(dlx_calibration *c);
 
 /* Work of one kind, until the output is complete. */

@@ -183,11 +183,12 @@ static const dlx_scheme schemes[] = {
 };
 
 static const dlx_kv_choice kv_forms[] = {
-    {"caller", "the caller's, whose rows go in and come out: this runtime's sessions", DLX_KV_CALLER},
-    {"explicit", "one tensor in and out, with masks: the six inputs of the original Python engine", DLX_KV_EXPLICIT},
-    {"state", "inside the program, as mutable buffers: generic ExecuTorch runners", DLX_KV_STATE},
-    {"fixed", "the caller's, all of it, with a mask; no shape varies: accelerators", DLX_KV_FIXED},
-    {"fixed-fp16", "the same in float16", DLX_KV_FIXED_F16},
+    {"caller", "the caller's, whose rows go in and come out: this runtime's sessions", DLX_KV_CALLER, true},
+    {"explicit", "one tensor in and out, with masks: the six inputs of the original Python engine", DLX_KV_EXPLICIT,
+     true},
+    {"state", "inside the program, as mutable buffers: generic ExecuTorch runners", DLX_KV_STATE, true},
+    {"fixed", "the caller's, all of it, with a mask; no shape varies: accelerators", DLX_KV_FIXED, false},
+    {"fixed-fp16", "the same in float16", DLX_KV_FIXED_F16, false},
 };
 
 static const dlx_rounding roundings[] = {

@@ -42,6 +42,7 @@ typedef struct dlx_kv_choice {
     const char *name; /* also what the file says (get_kv_form) */
     const char *help; /* one line: who keeps the cache, for whom that is */
     dlx_kv kv;
+    bool in_sessions; /* this library's sessions run such a file */
 } dlx_kv_choice;
 
 typedef struct dlx_rounding {

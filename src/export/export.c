@@ -21,10 +21,12 @@
 #include "export/activations.h"
 #include "export/backend_options.h"
 #include "export/choices.h"
+#include "export/export.h"
 #include "export/methods.h"
 #include "export/solve.h"
 #include "export/target.h"
 #include "export/tokenizer_folder.h"
+#include "export/validate.h"
 #include "format/facts.h"
 #include "format/keys.h"
 #include "format/pte.h"
@@ -50,12 +52,15 @@ typedef struct exporter {
     const char *metadata;        /* what the file says of its weights */
     const dlx_weight_form *body; /* the form of layers that it names */
     const dlx_rounding *rounding;
-    bool solves;                    /* there are weights that the rounding finds on calibration data */
-    bool measures;                  /* ranges, on calibration data, */
-    dlx_observer observer;          /* by this rule */
-    dlx_tokenizer *tokenizer;       /* of the folder, NULL: it has none */
-    dlx_export_work work, measured; /* weights, ranges */
-    char *ranges;                   /* of static activations, as they go into the file; NULL: there are none */
+    bool solves;                          /* there are weights that the rounding finds on calibration data */
+    bool measures;                        /* ranges, on calibration data, */
+    dlx_observer observer;                /* by this rule */
+    dlx_tokenizer *tokenizer;             /* of the folder, NULL: it has none */
+    const dlx_validate_options *validate; /* what the file will be validated with, NULL: it will not, */
+    dlx_samples *samples;                 /* and where samples for it go */
+    dlx_samples_text calibration;         /* the data, where it was needed before it is calibrated with */
+    dlx_export_work work, measured;       /* weights, ranges */
+    char *ranges;                         /* of static activations, as they go into the file; NULL: there are none */
     const dlx_kv_choice *kv;
     dlx_pte_blob packed_tokenizer; /* size 0: there is none */
     dlx_digest digest;             /* of the file, with keys that have a mark of zeros */
@@ -173,6 +178,33 @@ static void notice_unused(const exporter *x, bool calibrates)
                                  "them: none were read or written");
 }
 
+/* Samples to validate the file with, before anything is written. Where they are of the calibration data, which may come
+ * from a pipe, that is read once. */
+static dlx_status prepare_validation(exporter *x, dlx_error *err)
+{
+    const dlx_validate_options *v = x->validate;
+    const char *path = v ? v->samples : NULL, *calibration = x->options.calibration;
+    dlx_samples_text text = {.path = NULL};
+    bool shared = v && calibration && (!path || !strcmp(path, calibration));
+    if (!v) return DLX_OK;
+    if (!x->kv->in_sessions)
+        return dlx_fail(
+            err, DLX_E_UNSUPPORTED,
+            "a file of the form '%s' cannot be validated, because no session of this library runs it; leave "
+            "the validation out, or validate a file of another form, whose weights are the same",
+            x->kv->name);
+    if (shared)
+        DLX_TRY(dlx_samples_text_read(&x->calibration, calibration, err));
+    else if (path)
+        DLX_TRY(dlx_samples_text_read(&text, path, err));
+    const dlx_samples_text *of = shared ? &x->calibration : path ? &text : NULL;
+    const dlx_model_facts *f = &x->checkpoint.facts;
+    int32_t rows = x->kv->kv == DLX_KV_EXPLICIT ? f->max_context : f->max_rows; /* a session cuts no call there */
+    dlx_status s = dlx_validate_prepare(x->samples, v, of, &x->checkpoint, x->tokenizer, rows, err);
+    dlx_samples_text_free(&text);
+    return s;
+}
+
 /* What needs calibration: weights that are solved, then ranges of activations. */
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
@@ -184,7 +216,8 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
     if (s == DLX_OK && o->notice) notice_unused(x, x->solves || measures);
     if (s == DLX_OK && (x->solves || measures))
-        s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->pool, err);
+        s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->calibration.path ? &x->calibration : NULL,
+                                  x->pool, err);
     if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
     if (s == DLX_OK) dlx_methods_take_weights(m);
     if (s == DLX_OK)
@@ -224,6 +257,7 @@ static dlx_status build(exporter *x, dlx_error *err)
     check_block_fits(x);
     DLX_TRY(check_tokenizer(x, err));
     DLX_TRY(open_tokenizer(x, err));
+    DLX_TRY(prepare_validation(x, err));
     dlx_methods *m = &x->methods;
     for (size_t i = 0; i < m->n; i++) {
         DLX_TRY(
@@ -341,7 +375,8 @@ static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dl
 static dlx_status open_outputs(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
-    const char *reading[] = {o->quantization_config, o->calibration, o->ranges, o->chat_template};
+    const char *validation = x->validate ? x->validate->samples : NULL;
+    const char *reading[] = {o->quantization_config, o->calibration, o->ranges, o->chat_template, validation};
     DLX_TRY(dlx_target_open(&x->output, o->output_path, o->model_path, reading, DLX_COUNT(reading), err));
     if (!o->save_ranges) return DLX_OK;
     if (!strcmp(o->save_ranges, o->output_path))
@@ -402,9 +437,13 @@ static double seconds(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err)
+dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_options *validate, dlx_samples *samples,
+                          dlx_export_result *result, dlx_error *err)
 {
-    exporter x = {.options = dlx_export_options_default(), .result = {.struct_size = sizeof x.result}};
+    exporter x = {.options = dlx_export_options_default(),
+                  .result = {.struct_size = sizeof x.result},
+                  .validate = validate,
+                  .samples = samples};
     double start = seconds();
     dlx_struct_clear(result, sizeof *result);
     if (!options) return dlx_fail(err, DLX_E_INVALID, "dlx_export: options are needed, a path at least");
@@ -418,6 +457,7 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
     dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);
     dlx_tokenizer_close(x.tokenizer);
+    dlx_samples_text_free(&x.calibration);
     dlx_pool_free(x.pool);
     dlx_methods_free(&x.methods);
     dlx_checkpoint_close(&x.checkpoint);
@@ -426,6 +466,11 @@ dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *resu
     x.result.seconds = seconds() - start;
     if (s == DLX_OK && result) s = dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err);
     return s;
+}
+
+dlx_status dlx_export(const dlx_export_options *options, dlx_export_result *result, dlx_error *err)
+{
+    return dlx_export_run(options, NULL, NULL, result, err);
 }
 
 dlx_status dlx_export_cache_folder(char **folder, dlx_error *err)

@@ -113,7 +113,7 @@ static dlx_status read_overrides(maker *m, const json_t *root)
 
 static dlx_status open_file(maker *m, json_t **root)
 {
-    DLX_TRY(dlx_json_load(root, m->path, FILE_LIMIT, m->err));
+    DLX_TRY(dlx_json_read(root, m->path, FILE_LIMIT, m->err));
     if (!json_is_object(*root))
         return dlx_fail(m->err, DLX_E_INVALID, "'%s' is %s; an object is expected", m->path, dlx_json_type_name(*root));
     return known_keys(m, *root, "", "default, embedding, head, tensors");

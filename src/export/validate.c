@@ -18,7 +18,9 @@
 #include "base/threads.h"
 #include "calibrate/layer_errors.h"
 #include "calibrate/samples_generate.h"
+#include "export/belongs.h"
 #include "export/stages.h"
+#include "export/validate.h"
 #include "format/facts.h"
 #include "format/pte.h"
 #include "model/checkpoint.h"
@@ -40,10 +42,12 @@ typedef struct validator {
     dlx_file file;
     dlx_arena arena;
     dlx_pte pte;
+    dlx_model_facts facts;
+    dlx_file_layers layers;
     dlx_model *model;
-    const dlx_model_facts *facts;
     dlx_checkpoint c;
     dlx_samples samples;
+    bool of_export; /* the samples are there, and the file was made of the checkpoint */
     dlx_layerwise *w;
     uint8_t *wanted; /* [samples.rows] */
     size_t rows;     /* wanted ones */
@@ -59,55 +63,97 @@ static dlx_status no_memory(const validator *v, dlx_error *err)
     return dlx_fail(err, DLX_E_NOMEM, "out of memory validating '%s'", v->o.file_path);
 }
 
+/* ---- samples ---------------------------------------------------------------------------------------------------- */
+
+static dlx_status check_numbers(const dlx_validate_options *o, dlx_error *err)
+{
+    if (o->count < 0 || o->count > INT32_MAX || o->length < 0 || o->length > INT32_MAX)
+        return dlx_fail(err, DLX_E_INVALID, "validation: count and length of samples must be 0 to %d", INT32_MAX);
+    return DLX_OK;
+}
+
+/* `most`: rows of a call of the file. */
+static dlx_status samples_options(dlx_samples_options *out, const dlx_validate_options *o, int32_t most, dlx_error *err)
+{
+    *out = (dlx_samples_options){.count = (size_t)o->count, .length = (int32_t)o->length, .seed = (uint64_t)o->seed};
+    if (!out->count) out->count = DLX_MASK_LEVELS;
+    if (!out->length) out->length = most < DEFAULT_LENGTH ? most : DEFAULT_LENGTH;
+    if (out->length >= 2 && out->length <= most) return DLX_OK;
+    if (most < 2)
+        return dlx_fail(err, DLX_E_LIMIT, "a call of '%s' takes %d row; to validate it takes 2 at least", o->file_path,
+                        most);
+    return dlx_fail(err, DLX_E_LIMIT,
+                    "samples of %d tokens were asked for; expected 2 to the %d rows of a call of '%s'", out->length,
+                    most, o->file_path);
+}
+
+/* Whether the logits that predict the token at position p are compared: it is masked, or, of a model without masks, of
+ * the answer. */
+static bool is_hidden(const dlx_samples *s, size_t i, int32_t p)
+{
+    return s->mask_id >= 0 ? s->list[i].ids[p] == s->mask_id : p >= s->list[i].answer;
+}
+
+static dlx_status nothing_masked(const dlx_validate_options *o, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_INVALID, "nothing is masked in the samples to validate '%s' with", o->file_path);
+}
+
+dlx_status dlx_validate_prepare(dlx_samples *out, const dlx_validate_options *o, const dlx_samples_text *text,
+                                const dlx_checkpoint *c, const dlx_tokenizer *tokenizer, int32_t rows, dlx_error *err)
+{
+    dlx_samples_options s;
+    size_t hidden = 0;
+    memset(out, 0, sizeof *out);
+    DLX_TRY(check_numbers(o, err));
+    DLX_TRY(samples_options(&s, o, rows, err));
+    if (!text) return dlx_samples_can_generate(c, &s, err);
+    DLX_TRY(dlx_samples_of(out, text, c, tokenizer, &s, err));
+    for (size_t i = 0; i < out->n; i++)
+        for (int32_t p = c->facts.logits_shift; p < out->list[i].n; p++) hidden += is_hidden(out, i, p);
+    return hidden ? DLX_OK : nothing_masked(o, err);
+}
+
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
 
 static dlx_status check(const dlx_validate_options *o, dlx_error *err)
 {
     if (!o->model_path || !*o->model_path || !o->file_path || !*o->file_path)
         return dlx_fail(err, DLX_E_INVALID, "dlx_validate: a checkpoint and the file that was made of it are needed");
-    if (o->count < 0 || o->count > INT32_MAX || o->length < 0 || o->length > INT32_MAX)
-        return dlx_fail(err, DLX_E_INVALID, "validation: count and length of samples must be 0 to %d", INT32_MAX);
-    return DLX_OK;
+    return check_numbers(o, err);
 }
 
-static dlx_status open_file(validator *v, dlx_error *err)
+/* What the file says of itself, and the checkpoint that it was made of. */
+static dlx_status open_both(validator *v, dlx_error *err)
 {
-    dlx_model_options m = dlx_model_options_default();
+    const dlx_file_said said = {.path = v->o.file_path, .facts = &v->facts, .layers = &v->layers};
     DLX_TRY(dlx_file_open(&v->file, v->o.file_path, err));
     DLX_TRY(dlx_pte_open(&v->pte, &v->arena, &v->file, err));
     if (!dlx_facts_are_ours(&v->pte))
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "'%s' was not written by this library's export; only such files can be validated",
                         v->o.file_path);
-    m.pool = v->pool;
-    DLX_TRY(dlx_model_open(&v->model, v->o.file_path, &m, err));
-    v->facts = dlx_model_get_facts(v->model);
-    return DLX_OK;
+    DLX_TRY(dlx_facts_read(&v->facts, &v->pte, err));
+    DLX_TRY(dlx_file_layers_read(&v->layers, &v->pte, err));
+    if (!strcmp(dlx_facts_kv(&v->pte), "explicit")) v->facts.max_rows = v->layers.rows;
+    return dlx_checkpoint_of_file(&v->c, v->o.model_path, &said, err);
 }
 
-/* As it was read for the export: what was overridden then stands in the file. */
-static dlx_status open_checkpoint(validator *v, dlx_error *err)
+static dlx_status open_model(validator *v, dlx_error *err)
 {
-    const dlx_model_facts *f = v->facts;
-    const dlx_checkpoint_options c = {
-        .model_type = dlx_family_name(f->family), .block_size = f->attn_block, .mask_id = f->mask_id};
-    DLX_TRY(dlx_checkpoint_open(&v->c, v->o.model_path, &c, err));
-    if (v->c.facts.vocab_size == f->vocab_size) return DLX_OK;
-    return dlx_fail(err, DLX_E_INVALID, "'%s' has logits of %d words, '%s' of %d: it was made of another checkpoint",
-                    v->o.file_path, f->vocab_size, v->c.folder, v->c.facts.vocab_size);
+    dlx_model_options m = dlx_model_options_default();
+    m.pool = v->pool;
+    DLX_TRY(dlx_model_open(&v->model, v->o.file_path, &m, err));
+    v->facts = *dlx_model_get_facts(v->model);
+    return DLX_OK;
 }
 
 static dlx_status take_samples(validator *v, const dlx_layerwise_options *run, dlx_error *err)
 {
-    int32_t most = v->facts->max_rows;
-    dlx_samples_options s = {.count = (size_t)v->o.count, .length = (int32_t)v->o.length, .seed = (uint64_t)v->o.seed};
-    if (!s.count) s.count = DLX_MASK_LEVELS;
-    if (!s.length) s.length = most < DEFAULT_LENGTH ? most : DEFAULT_LENGTH;
-    if (s.length > most || most < 2)
-        return dlx_fail(err, DLX_E_LIMIT,
-                        "samples of %d tokens were asked for; expected 2 to the %d rows of a call of '%s'", s.length,
-                        most, v->o.file_path);
+    dlx_samples_options s;
     dlx_tokenizer *t = NULL;
+    if (v->samples.n) return DLX_OK;
+    DLX_TRY(samples_options(&s, &v->o, v->facts.max_rows, err));
     if (dlx_pte_find_named(&v->pte, DLX_TOKENIZER_KEY)) DLX_TRY(dlx_tokenizer_open_pte(&t, v->o.file_path, err));
     dlx_stages_begin(&v->stages, "writing texts to validate with", 0, 0);
     dlx_status status = dlx_samples_make(&v->samples, v->o.samples, &v->c, t, &s, run, err);
@@ -121,21 +167,20 @@ static dlx_status choose_rows(validator *v, dlx_error *err)
 {
     const dlx_samples *s = &v->samples;
     size_t all = 0, step, n = 0;
-    uint64_t row = 0, most = KEPT_BYTES / ((uint64_t)v->facts->vocab_size * sizeof(float));
+    uint64_t row = 0, most = KEPT_BYTES / ((uint64_t)v->facts.vocab_size * sizeof(float));
     v->wanted = calloc(s->rows, 1);
     if (!v->wanted) return no_memory(v, err);
     for (size_t i = 0; i < s->n; row += (uint64_t)s->list[i++].n)
-        for (int32_t p = v->facts->logits_shift; p < s->list[i].n; p++) {
-            bool hidden = s->mask_id >= 0 ? s->list[i].ids[p] == s->mask_id : p >= s->list[i].answer;
-            v->wanted[row + (uint64_t)(p - v->facts->logits_shift)] = hidden;
+        for (int32_t p = v->facts.logits_shift; p < s->list[i].n; p++) {
+            bool hidden = is_hidden(s, i, p);
+            v->wanted[row + (uint64_t)(p - v->facts.logits_shift)] = hidden;
             all += hidden;
         }
     step = most && all > most ? (all + most - 1) / most : most ? 1 : all;
     for (uint64_t i = 0; i < s->rows; i++)
         if (v->wanted[i]) v->wanted[i] = n++ % step == 0;
     for (uint64_t i = 0; i < s->rows; i++) v->rows += v->wanted[i];
-    if (v->rows) return DLX_OK;
-    return dlx_fail(err, DLX_E_INVALID, "nothing is masked in the samples to validate '%s' with", v->o.file_path);
+    return v->rows ? DLX_OK : nothing_masked(&v->o, err);
 }
 
 /* ---- the file's logits ------------------------------------------------------------------------------------------ */
@@ -154,7 +199,7 @@ static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *
                           .n_ids = s->n,
                           .attn_block = v->samples.attn_block,
                           .rows = c->rows,
-                          .logits = v->logits + c->kept * (size_t)v->facts->vocab_size};
+                          .logits = v->logits + c->kept * (size_t)v->facts.vocab_size};
     for (int32_t p = 0; p < s->n; p++)
         if (v->wanted[c->at + (uint64_t)p]) c->rows[f.n_rows++] = p;
     c->at += (uint64_t)s->n;
@@ -168,7 +213,7 @@ static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *
 static dlx_status run_file(validator *v, dlx_error *err)
 {
     caller c = {.rows = calloc((size_t)v->samples.longest, sizeof *c.rows)};
-    v->logits = dlx_mem_array(NULL, v->rows * (size_t)v->facts->vocab_size, sizeof *v->logits);
+    v->logits = dlx_mem_array(NULL, v->rows * (size_t)v->facts.vocab_size, sizeof *v->logits);
     dlx_status s = c.rows && v->logits ? DLX_OK : no_memory(v, err);
     if (s == DLX_OK) s = dlx_session_open(&c.session, v->model, 0, 0, err);
     for (size_t i = 0; s == DLX_OK && i < v->samples.n; i++) s = call(v, &c, &v->samples.list[i], err);
@@ -231,7 +276,7 @@ static void add_rows(void *arg, size_t begin, size_t end, size_t thread)
     const validator *v = p->v;
     (void)thread;
     for (size_t r = begin; r < end; r++) {
-        const float *file = v->logits + (v->at + r) * (size_t)v->facts->vocab_size + (size_t)p->l->first;
+        const float *file = v->logits + (v->at + r) * (size_t)v->facts.vocab_size + (size_t)p->l->first;
         add(&v->tally[v->at + r], p->l->logits + r * (size_t)p->l->n, file, p->l->first, p->n);
     }
 }
@@ -239,7 +284,7 @@ static void add_rows(void *arg, size_t begin, size_t end, size_t thread)
 static dlx_status take_logits(void *ctx, const dlx_logits_rows *l, dlx_error *err)
 {
     validator *v = ctx;
-    int64_t known = v->facts->num_tokens ? v->facts->num_tokens : v->facts->vocab_size;
+    int64_t known = v->facts.num_tokens ? v->facts.num_tokens : v->facts.vocab_size;
     piece p = {.v = v, .l = l, .n = known - l->first < l->n ? known - l->first : l->n};
     (void)err;
     if (l->first != v->piece) v->at = 0;
@@ -277,7 +322,7 @@ static dlx_status run_checkpoint(validator *v, const dlx_layerwise_options *run,
     if (!v->tally || !v->result.layer_error) return no_memory(v, err);
     for (size_t i = 0; i < v->rows; i++) v->tally[i].most_r = v->tally[i].most_f = -INFINITY;
     DLX_TRY(dlx_layerwise_open(&v->w, &v->c, &v->samples, run, err));
-    DLX_TRY(dlx_layer_errors(v->result.layer_error, v->w, &v->c, &v->samples, &v->pte, 0, NULL, err));
+    DLX_TRY(dlx_layer_errors(v->result.layer_error, v->w, &v->c, &v->samples, &v->layers, 0, NULL, err));
     return dlx_layerwise_head(v->w, v->wanted, take_logits, v, err);
 }
 
@@ -285,52 +330,65 @@ static dlx_status validate(validator *v, dlx_error *err)
 {
     DLX_TRY(check(&v->o, err));
     DLX_TRY(dlx_thread_pool_create(&v->pool, 0, err));
-    DLX_TRY(open_file(v, err));
-    DLX_TRY(open_checkpoint(v, err));
+    DLX_TRY(open_both(v, err));
     dlx_layerwise_options run = dlx_layerwise_on(v->pool);
     v->stages = (dlx_stages){.report = v->o.stage, .ctx = v->o.stage_ctx};
     run.tick = dlx_stages_tick;
     run.tick_ctx = &v->stages;
     DLX_TRY(take_samples(v, &run, err));
     DLX_TRY(choose_rows(v, err));
-    run.pass_rows = v->facts->max_rows < PASS_ROWS ? v->facts->max_rows : PASS_ROWS;
+    DLX_TRY(open_model(v, err));
+    run.pass_rows = v->facts.max_rows < PASS_ROWS ? v->facts.max_rows : PASS_ROWS;
     dlx_stages_begin(&v->stages, "validating", 0, v->samples.rows * (1 + RUNS * (uint64_t)v->c.shape.layers));
     DLX_TRY(run_file(v, err));
     DLX_TRY(run_checkpoint(v, &run, err));
     DLX_TRY(dlx_checkpoint_unchanged(&v->c, err));
     DLX_TRY(dlx_file_unchanged(&v->file, err));
     sum_up(v);
-    return DLX_OK;
+    return v->of_export ? DLX_OK : dlx_weights_belong(&v->result, v->o.file_path, v->c.folder, err);
 }
 
 static void release(validator *v)
 {
     dlx_layerwise_close(v->w);
-    dlx_mem_free(NULL, v->logits, v->rows * (size_t)(v->facts ? v->facts->vocab_size : 0), sizeof *v->logits);
+    dlx_mem_free(NULL, v->logits, v->rows * (size_t)v->facts.vocab_size, sizeof *v->logits);
     free(v->wanted);
     free(v->tally);
     dlx_samples_free(&v->samples);
     dlx_checkpoint_close(&v->c);
     dlx_model_close(v->model);
+    dlx_file_layers_free(&v->layers);
     dlx_arena_free(&v->arena);
     dlx_file_close(&v->file);
     dlx_pool_free(v->pool);
 }
 
-dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err)
+dlx_status dlx_validate_run(const dlx_validate_options *options, dlx_samples *made, dlx_validation *out, dlx_error *err)
 {
-    validator v = {.o = {.struct_size = sizeof v.o}, .result = {.struct_size = sizeof v.result}, .piece = -1};
-    dlx_struct_clear(out, sizeof *out);
-    if (!options || !out)
-        return dlx_fail(err, DLX_E_INVALID, "dlx_validate: options and a place for the result are needed");
-    DLX_TRY(dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err));
-    DLX_TRY(dlx_struct_in(&v.o, sizeof v.o, options, "dlx_validate_options", err));
+    validator v = {.o = *options, .result = {.struct_size = sizeof v.result}, .piece = -1, .of_export = made != NULL};
+    if (made) {
+        v.samples = *made;
+        memset(made, 0, sizeof *made);
+    }
     v.file.fd = -1;
     dlx_arena_init(&v.arena);
+    dlx_graph_init(&v.layers.graph);
     dlx_status s = validate(&v, err);
     if (s == DLX_OK) s = dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err);
     bool taken = out->struct_size >= offsetof(dlx_validation, layer_error) + sizeof out->layer_error;
     if (s != DLX_OK || !taken) free(v.result.layer_error);
     release(&v);
     return s;
+}
+
+dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err)
+{
+    const dlx_validation none = {.struct_size = sizeof none};
+    dlx_validate_options o = {.struct_size = sizeof o};
+    dlx_struct_clear(out, sizeof *out);
+    if (!options || !out)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_validate: options and a place for the result are needed");
+    DLX_TRY(dlx_struct_out(out, &none, sizeof none, "dlx_validation", err));
+    DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_validate_options", err));
+    return dlx_validate_run(&o, NULL, out, err);
 }

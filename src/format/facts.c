@@ -132,6 +132,11 @@ const char *dlx_facts_quantization(const dlx_pte *pte)
     return constant_text(pte, "get_quantization");
 }
 
+const char *dlx_facts_kv(const dlx_pte *pte)
+{
+    return constant_text(pte, "get_kv_form");
+}
+
 static dlx_status read_stop_ids(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err)
 {
     const dlx_evalue *v;

@@ -36,5 +36,7 @@ bool dlx_facts_are_ours(const dlx_pte *pte);
 
 /* "none", "int8-dynamic", or "" when the file does not say. */
 const char *dlx_facts_quantization(const dlx_pte *pte);
+/* "caller", "explicit", "state", likewise. */
+const char *dlx_facts_kv(const dlx_pte *pte);
 
 #endif

@@ -1,5 +1,6 @@
 """diffulex_edge.quant: the original's names for quantising, on checkpoint folders."""
 import dataclasses
+import inspect
 import json
 import os
 import sys
@@ -65,7 +66,9 @@ def test_refusals_of_quantisers(tmp_path):
     out = tmp_path / "m.pte"
     for call, error, sentence in (
         (lambda: quant.quantize_model(SDAR, "int5", output_path=out), ValueError, "int5"),
-        (lambda: quant.quantize_model(SDAR, "fp32", output_path=out), ValueError, "quantization='none'"),
+        (lambda: quant.quantize_model(SDAR, scheme="int4", quantization="fp16", output_path=out), ValueError, "the same"),
+        (lambda: quant.quantize_model(SDAR, group_sise=64, output_path=out), TypeError, "group_sise"),
+        (lambda: quant.INT8Quantizer().quantize(SDAR, scheme="int4", output_path=out), ValueError, "scheme 'int4'"),
         (lambda: quant.quantize_model(SDAR, mode="none", output_path=out), ValueError, "none"),
         (lambda: quant.quantize_model(SDAR, "int4", "weight_only", output_path=out), ValueError, "int4 with mode"),
         (lambda: quant.quantize_model(object(), output_path=out), TypeError, "checkpoint folder"),
@@ -88,6 +91,10 @@ def test_refusals_of_quantisers(tmp_path):
     (lambda out: quant.quantize_model(SDAR, "int8", "dynamic", output_path=out), "qd8-qc8w"),
     (lambda out: quant.quantize_model(SDAR, QuantizationDtype.FP16, output_path=out), "f32-f16w"),
     (lambda out: quant.quantize_model(SDAR, "int4", output_path=out), "qd8-qb4w"),
+    (lambda out: quant.quantize_model(SDAR, "int4", group_size=0, output_path=out), "qd8-qc4w"),
+    (lambda out: quant.quantize_model(SDAR, scheme="int8-dynamic", output_path=out), "qd8-qc8w"),
+    (lambda out: quant.convert_to_int8(SDAR, preserve_activation_precision_layers=(), output_path=out), "qd8-qc8w"),
+    (lambda out: quant.INT4Quantizer().quantize(SDAR, quant.INT4Config(0), group_size=64, output_path=out).model, "qd8-qb4w"),
     (lambda out: quant.quantize_to_fp16(SDAR, output_path=out), "f32-f16w"),
     (lambda out: quant.quantize_to_int8(SDAR, output_path=out), "f32-qc8w"),
     (lambda out: quant.convert_to_int8(SDAR, output_path=out), "qd8-qc8w"),
@@ -105,6 +112,87 @@ def test_what_each_call_writes(call, kind, tmp_path):
     path = call(tmp_path / "m.pte")
     assert path == tmp_path / "m.pte"
     assert kinds(path) == {kind: 14, "f32-f32w": 1}     # the head stays float32
+
+
+def test_float32_is_no_quantisation_but_a_file(tmp_path):
+    assert kinds(quant.quantize_model(SDAR, "fp32", output_path=tmp_path / "m.pte")) == {"f32-f32w": 15}
+
+
+def keyword_values(tmp_path):
+    """For each keyword of export_checkpoint a value, and the settings of the export with which it has an effect."""
+    lines, ranges, template = tmp_path / "lines.jsonl", tmp_path / "ranges.json", tmp_path / "template.jinja"
+    recipe = tmp_path / "recipe.json"
+    lines.write_text('{"text": "It was a bright cold day in April, and the clocks were striking thirteen."}\n')
+    template.write_text("say {{ messages[0].content }}")
+    recipe.write_text('{"default": "int4-g64"}')
+    static = {"quantization": "int8-static", "calibration_samples": 2, "calibration_length": 16}
+    gptq = {"rounding": "gptq", "calibration_samples": 2, "calibration_length": 16}
+    diffulex_edge.export_checkpoint(SDAR, tmp_path / "static.pte", save_ranges=ranges, **static)
+    return {
+        "backend": ("xnnpack", {}), "quantization": ("int4-g32", {}), "model_type": ("sdar", {}), "max_seq_len": (64, {}),
+        "max_rows": (32, {}), "block_size": (8, {}), "mask_id": (3, {}), "chat_template": (template, {}),
+        "quantization_config": (recipe, {}), "exclude": (["layers.0.down"], {}), "rounding": ("mse", {}),
+        "calibration": (lines, gptq), "calibration_samples": (3, gptq), "calibration_length": (8, gptq),
+        "calibration_seed": (5, gptq), "work_folder": (tmp_path / "work", gptq), "kv": ("state", {}),
+        "observer": ("minmax", static), "ranges": (ranges, {"quantization": "int8-static"}),
+        "save_ranges": (tmp_path / "kept.json", static), "method_rows": ([8], {}), "validate": (True, {}),
+        "validation": (lines, {"validate": True}), "validation_samples": (3, {"validate": True}),
+        "validation_length": (16, {"validate": True}), "progress": (lambda done, total: True, {}),
+        "stage": (lambda name, done, total: True, gptq), "notice": (lambda sentence: None, {}),
+    }
+
+
+def test_every_keyword_of_an_export_reaches_it(tmp_path):
+    """quantize_model writes the file that export_checkpoint writes with the same keyword, the head being float32."""
+    values = keyword_values(tmp_path)
+    keywords = {name for name, parameter in inspect.signature(diffulex_edge.export_checkpoint).parameters.items()
+                if parameter.kind is parameter.KEYWORD_ONLY}
+    assert set(values) == keywords
+    mine, theirs = tmp_path / "mine.pte", tmp_path / "theirs.pte"
+    for keyword, (value, others) in values.items():
+        given = {**others, keyword: value}
+        wanted = {"quantization": "int8-weight-only", "max_seq_len": 128, **given}
+        wanted["exclude"] = ["lm_head", *given.get("exclude", ())]
+        if keyword == "quantization_config":
+            del wanted["quantization"]
+        diffulex_edge.export_checkpoint(SDAR, theirs, **wanted)
+        if keyword == "save_ranges":
+            kept = value.read_bytes()
+            value.unlink()
+        assert quant.quantize_model(SDAR, "int8", output_path=mine, **{"max_seq_len": 128, **given}) == mine
+        assert mine.read_bytes() == theirs.read_bytes(), keyword
+        assert keyword != "save_ranges" or value.read_bytes() == kept
+
+
+def test_keywords_count_more_than_the_configuration(tmp_path):
+    plain, out = tmp_path / "plain.pte", tmp_path / "m.pte"
+    config = QuantizationConfig("int4", rounding="gptq", calibration_samples=4)
+    quant.BaseQuantizer().quantize(SDAR, dataclasses.replace(config, rounding="mse"), output_path=plain)
+    quant.BaseQuantizer().quantize(SDAR, config, output_path=out, rounding="mse")
+    assert out.read_bytes() == plain.read_bytes() and config.rounding == "gptq"
+
+
+def test_a_notice_is_kept_and_passed_on(tmp_path):
+    heard = []
+    result = quant.INT8Quantizer().quantize(SDAR, output_path=tmp_path / "m.pte", max_rows=2, notice=heard.append)
+    assert len(heard) == 1 and "block" in heard[0] and result.warnings == heard
+
+
+def test_a_recipe_with_a_mark_and_from_a_pipe(tmp_path):
+    recipe, out, plain = tmp_path / "recipe.json", tmp_path / "m.pte", tmp_path / "plain.pte"
+    text = b'{"default": "int4-g64",\r\n "head": "int8-dynamic"}\r\n'
+    recipe.write_bytes(text)
+    config = QuantizationConfig(exclude_layers=(), recipe=recipe)
+    quant.BaseQuantizer().quantize(SDAR, config, output_path=plain)
+    recipe.write_bytes(b"\xef\xbb\xbf" + text)
+    quant.BaseQuantizer().quantize(SDAR, config, output_path=out)
+    assert out.read_bytes() == plain.read_bytes()
+    reader, writer = os.pipe()
+    os.write(writer, b"\xef\xbb\xbf" + text)
+    os.close(writer)
+    quant.BaseQuantizer().quantize(SDAR, dataclasses.replace(config, recipe=f"/dev/fd/{reader}"), output_path=out)
+    os.close(reader)
+    assert out.read_bytes() == plain.read_bytes()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

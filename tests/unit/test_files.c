@@ -257,6 +257,61 @@ static void what_is_no_file_is_not_read(void **state)
     leave_place(&p);
 }
 
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+static void expect_read(const char *path, dlx_status status, const char *want)
+{
+    dlx_error err = {0};
+    char *text;
+    size_t n;
+    assert_int_equal(dlx_read_text(&text, &n, path, 100000, &err), status);
+    if (status != DLX_OK) {
+        assert_null(text);
+        if (!strstr(err.message, want)) fail_msg("'%s' is not in '%s'", want, err.message);
+        return;
+    }
+    assert_string_equal(text, want);
+    assert_int_equal(n, strlen(want));
+    free(text);
+}
+
+/* As files, and through pipes, which do not tell their length. */
+static void texts_lose_their_byte_order_mark(void **state)
+{
+    static const char *const rows[][2] = {
+        {"", ""},
+        {"text", "text"},
+        {"\xEF\xBB\xBF", ""},
+        {"\xEF\xBB\xBFline\r\n", "line\r\n"},
+        {"\xEF\xBB\xBF\xEF\xBB\xBF", "\xEF\xBB\xBF"},
+        {"\xEF\xBB", "\xEF\xBB"},
+        {"in \xEF\xBB\xBF it", "in \xEF\xBB\xBF it"},
+        {"\xFF\xFE{", NULL},
+        {"\xFE\xFF{", NULL},
+    };
+    (void)state;
+    place p = new_place();
+    dlx_error err;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[64];
+        int ends[2];
+        dlx_status want = rows[i][1] ? DLX_OK : DLX_E_FORMAT;
+        assert_int_equal(write_text(p.path, rows[i][0], &err), DLX_OK);
+        expect_read(p.path, want, rows[i][1] ? rows[i][1] : "is text in UTF-16");
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(write(ends[1], rows[i][0], strlen(rows[i][0])), strlen(rows[i][0]));
+        close(ends[1]);
+        snprintf(path, sizeof path, "/dev/fd/%d", ends[0]);
+        expect_read(path, want, rows[i][1] ? rows[i][1] : "is text in UTF-16");
+        close(ends[0]);
+    }
+    expect_read(p.folder, DLX_E_IO, "Is a directory");
+    expect_read(in(&p, "missing"), DLX_E_IO, "cannot open");
+    expect_read("/dev/zero", DLX_E_LIMIT, "more than 100000 bytes");
+    unlink(p.path);
+    leave_place(&p);
+}
+
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
 static bool all_zero(const uint8_t *p, size_t n)
@@ -598,6 +653,7 @@ int main(void)
         cmocka_unit_test(two_outputs_of_one_name_do_not_meet),
         cmocka_unit_test(permissions_of_a_replaced_file_are_kept),
         cmocka_unit_test(links_are_followed),
+        cmocka_unit_test(texts_lose_their_byte_order_mark),
         cmocka_unit_test(what_is_no_file_is_not_replaced),
         cmocka_unit_test(names_may_be_as_long_as_the_system_allows),
         cmocka_unit_test(what_is_read_is_not_replaced),

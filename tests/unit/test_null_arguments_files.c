@@ -236,6 +236,16 @@ static void test_dlx_validate(void)
     CLEARED(dlx_validation, v, dlx_validate(&o, &v, &err));
 }
 
+static void test_dlx_export_validated(void)
+{
+    dlx_export_options o = {.struct_size = sizeof o, .model_path = g.checkpoint};
+    dlx_validate_options how = {.struct_size = sizeof how};
+    REFUSED(dlx_export_validated(&o, &how, NULL, NULL, &err));
+    CLEARED(dlx_validation, v, dlx_export_validated(NULL, &how, NULL, &v, &err));
+    CLEARED(dlx_validation, v, dlx_export_validated(&o, NULL, NULL, &v, &err));
+    CLEARED(dlx_validation, v, dlx_export_validated(&o, &how, NULL, &v, &err));
+}
+
 static void test_dlx_quantize_report(void)
 {
     dlx_quantize_report_options o = {.struct_size = sizeof o};
@@ -274,6 +284,7 @@ static const null_row rows[] = {
     ROW(dlx_export_cache_folder),
     ROW(dlx_export_find_checkpoint),
     ROW(dlx_validate),
+    ROW(dlx_export_validated),
     ROW(dlx_quantize_report),
 };
 

@@ -269,6 +269,20 @@ static void expect_refusal(fixture *f, dlx_status status, const char *sentence)
     assert_null(f->found.layer_error);
 }
 
+/* The same numbers, in other places. */
+static bool turn_around(void *ctx, dlx_st_tensor *t)
+{
+    (void)ctx;
+    uint16_t *w = (uint16_t *)(uintptr_t)t->data;
+    assert_int_equal(t->dtype, DLX_BF16);
+    for (size_t i = 0, k = (size_t)t->bytes / sizeof *w; i + 1 < k; i++) {
+        uint16_t kept = w[i];
+        w[i] = w[--k];
+        w[k] = kept;
+    }
+    return true;
+}
+
 static void what_is_no_such_file(void **state)
 {
     (void)state;
@@ -278,7 +292,10 @@ static void what_is_no_such_file(void **state)
     export_with(&f, f.file, "int8-dynamic", NULL, NULL);
     checkpoint_of(other, "sdar");
     f.o.model_path = other;
-    expect_refusal(&f, DLX_E_FORMAT, "'block_type' is missing");
+    expect_refusal(&f, DLX_E_INVALID,
+                   "the file has family llada, layers 3, hidden size 96, head size 16, intermediate size 192, "
+                   "vocabulary 1472; the checkpoint has family sdar, layers 2, hidden size 128, head size 32, "
+                   "intermediate size 256, vocabulary 1280");
     f.o.model_path = f.checkpoint;
     f.o.length = 65;
     expect_refusal(&f, DLX_E_LIMIT, "expected 2 to the 64 rows of a call");
@@ -289,6 +306,178 @@ static void what_is_no_such_file(void **state)
     expect_refusal(&f, DLX_E_IO, f.exact);
     close_fixture(&f);
 }
+
+/* The checkpoint again with other words, positions, or weights: what is said is that they do not belong together. */
+static void a_checkpoint_that_became_another(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, "sdar");
+    copy c = copy_checkpoint(f.checkpoint);
+    export_with(&f, f.file, "int4-g32", NULL, NULL);
+    f.o.model_path = c.folder;
+    CHECK(dlx_validate(&f.o, &f.found, err));
+    dlx_free(f.found.layer_error);
+    edit_json(&c, "config.json", "max_position_embeddings", "32");
+    expect_refusal(&f, DLX_E_INVALID, "the file has positions 64; the checkpoint has at most 32");
+    remove_copy(&c);
+    c = copy_checkpoint(f.checkpoint);
+    edit_json(&c, "config.json", "hidden_act", "\"gelu\""); /* broken, but not another */
+    expect_refusal(&f, DLX_E_UNSUPPORTED, "hidden_act");
+    remove_copy(&c);
+    c = copy_checkpoint(f.checkpoint);
+    f.o.model_path = c.folder;
+    edit_tensors(&c, "model.safetensors", turn_around, NULL, NULL);
+    expect_refusal(&f, DLX_E_INVALID, "the sizes are the same, the weights are not; 2 of 2 layers miss");
+    remove_copy(&c);
+    close_fixture(&f);
+}
+
+/* ---- behind an export -------------------------------------------------------------------------------------------- */
+
+typedef struct counter {
+    int progress, stages, most; /* most: stages until one is refused, 0: none is */
+} counter;
+
+static bool count_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    (void)done;
+    (void)total;
+    ((counter *)ctx)->progress++;
+    return true;
+}
+
+static bool count_stages(void *ctx, const char *stage, uint64_t done, uint64_t total)
+{
+    counter *c = ctx;
+    (void)stage;
+    (void)done;
+    (void)total;
+    return ++c->stages != c->most;
+}
+
+static dlx_export_options counted_export(const fixture *f, counter *c)
+{
+    dlx_export_options o = tiny_export(f->checkpoint, f->file, true);
+    o.progress = count_progress;
+    o.progress_ctx = c;
+    return o;
+}
+
+/* Nothing is written, and the older file stays. */
+static void expect_nothing(fixture *f, const dlx_export_options *o, dlx_status status, const char *sentence)
+{
+    dlx_export_result result = {.struct_size = sizeof result};
+    dlx_error err = {0};
+    char text[64] = "";
+    assert_int_equal(dlx_export_validated(o, &f->o, &result, &f->found, &err), status);
+    if (!strstr(err.message, sentence)) fail_msg("'%s' is not in '%s'", sentence, err.message);
+    assert_true(!result.file_bytes && !f->found.layer_error && !((counter *)o->progress_ctx)->progress);
+    FILE *file = fopen(f->file, "rb");
+    assert_non_null(file);
+    size_t n = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    assert_true(n == strlen("an older file") && !strcmp(text, "an older file"));
+}
+
+static void what_is_wrong_is_told_before_anything_is_written(void **state)
+{
+    (void)state;
+    fixture f;
+    counter c = {0};
+    open_fixture(&f, "llada");
+    write_text(&f.folder, "m.pte", "an older file");
+    dlx_export_options o = counted_export(&f, &c);
+    f.o.samples = f.exact;
+    expect_nothing(&f, &o, DLX_E_IO, "exact.pte");
+    f.o.samples = f.file;
+    expect_nothing(&f, &o, DLX_E_INVALID, "which is read");
+    f.o.samples = f.lines;
+    f.o.count = -1;
+    expect_nothing(&f, &o, DLX_E_INVALID, "count and length");
+    f.o.count = 3;
+    f.o.length = 65;
+    expect_nothing(&f, &o, DLX_E_LIMIT, "expected 2 to the 64 rows of a call");
+    f.o.length = 0;
+    o.max_rows = 1;
+    expect_nothing(&f, &o, DLX_E_LIMIT, "takes 1 row");
+    o.max_rows = 0;
+    o.kv = "fixed";
+    expect_nothing(&f, &o, DLX_E_UNSUPPORTED, "no session of this library runs it");
+    o.kv = NULL;
+    static const char *const wrong[][2] = {
+        {"{\"ids\": [5, 99999]}\n", "line 1: its \"ids\" hold something that is no token id"},
+        {"{\"text\": \"a\"}\nno JSON\n", "line 2"},
+        {"{\"prompt\": \"a\"}\n", "line 1"},
+        {"\n \r\n", "has no line to read"},
+        {"\xFF\xFE{", "is text in UTF-16"},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        write_text(&f.folder, "lines.jsonl", wrong[i][0]);
+        expect_nothing(&f, &o, DLX_E_FORMAT, wrong[i][1]);
+    }
+    close_fixture(&f);
+}
+
+/* The figures are those of the same file by itself; the samples come through a pipe. */
+static void an_export_is_validated(void **state)
+{
+    (void)state;
+    fixture f;
+    counter c = {0};
+    int ends[2];
+    char text[1024], through[64];
+    open_fixture(&f, "dream");
+    FILE *lines = fopen(f.lines, "rb");
+    assert_non_null(lines);
+    size_t n = fread(text, 1, sizeof text, lines);
+    fclose(lines);
+    assert_true(n > 0 && n < sizeof text && pipe(ends) == 0);
+    assert_int_equal(write(ends[1], text, n), n);
+    close(ends[1]);
+    snprintf(through, sizeof through, "/dev/fd/%d", ends[0]);
+    dlx_export_options o = counted_export(&f, &c);
+    dlx_export_result result = {.struct_size = sizeof result};
+    dlx_validation alone = {.struct_size = sizeof alone};
+    o.kv = "explicit"; /* sessions take samples that are longer than one of its calls */
+    f.o.samples = through;
+    f.o.model_path = f.o.file_path = NULL;
+    CHECK(dlx_export_validated(&o, &f.o, &result, &f.found, err));
+    close(ends[0]);
+    f.o.samples = f.lines;
+    f.o.model_path = f.checkpoint;
+    f.o.file_path = f.file;
+    CHECK(dlx_validate(&f.o, &alone, err));
+    assert_true(alone.rows > 9 && alone.rows == f.found.rows && alone.samples == f.found.samples);
+    assert_true(alone.kl_mean == f.found.kl_mean && alone.kl_most == f.found.kl_most);
+    assert_memory_equal(alone.layer_error, f.found.layer_error, (size_t)alone.layers * sizeof *alone.layer_error);
+    assert_true(result.file_bytes > 0 && c.progress > 0);
+    dlx_free(alone.layer_error);
+    close_fixture(&f);
+}
+
+static void a_validation_that_fails_leaves_the_file(void **state)
+{
+    (void)state;
+    fixture f;
+    counter c = {.most = 2};
+    open_fixture(&f, "llada");
+    write_text(&f.folder, "m.pte", "an older file");
+    dlx_export_options o = counted_export(&f, &c);
+    dlx_export_result result = {.struct_size = sizeof result};
+    dlx_error problem = {0};
+    dlx_model_facts facts = {.struct_size = sizeof facts};
+    f.o.stage = count_stages;
+    f.o.stage_ctx = &c;
+    assert_int_equal(dlx_export_validated(&o, &f.o, &result, &f.found, &problem), DLX_E_CANCELLED);
+    assert_non_null(strstr(problem.message, "is complete and can be used, but it was not validated: the validation was "
+                                            "cancelled"));
+    assert_true(result.file_bytes > 0 && !f.found.layer_error && f.found.rows == 0);
+    CHECK(dlx_model_read_facts(&facts, f.file, err));
+    close_fixture(&f);
+}
+
+/* ---- cancelling -------------------------------------------------------------------------------------------------- */
 
 typedef struct watcher {
     int calls, most;
@@ -329,9 +518,16 @@ static void it_can_be_cancelled(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(figures_are_those_of_logits), cmocka_unit_test(a_head_of_several_pieces),
-        cmocka_unit_test(errors_are_of_their_layer),   cmocka_unit_test(a_file_of_floats_is_the_checkpoint),
-        cmocka_unit_test(what_is_no_such_file),        cmocka_unit_test(it_can_be_cancelled),
+        cmocka_unit_test(figures_are_those_of_logits),
+        cmocka_unit_test(a_head_of_several_pieces),
+        cmocka_unit_test(errors_are_of_their_layer),
+        cmocka_unit_test(a_file_of_floats_is_the_checkpoint),
+        cmocka_unit_test(what_is_no_such_file),
+        cmocka_unit_test(it_can_be_cancelled),
+        cmocka_unit_test(a_checkpoint_that_became_another),
+        cmocka_unit_test(what_is_wrong_is_told_before_anything_is_written),
+        cmocka_unit_test(an_export_is_validated),
+        cmocka_unit_test(a_validation_that_fails_leaves_the_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

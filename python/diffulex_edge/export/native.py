@@ -5,6 +5,7 @@ from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, U
 from .. import _native, running
 from .._native import PathLike
 from .calls import call_with_stages, tell
+from .validation import Validation, options_of, validation_of
 
 __all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms",
            "export_schemes"]
@@ -20,6 +21,7 @@ class ExportStatistics(NamedTuple):
     quantised_tensors: int
     float_tensors: int
     quantization: str        # what the file says: the scheme, and "mixed" behind it where parts differ from it
+    validation: Optional[Validation] = None     # with validate=True
 
 
 class Backend(NamedTuple):
@@ -86,6 +88,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       work_folder: Optional[PathLike] = None, kv: Optional[str] = None,
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
                       save_ranges: Optional[PathLike] = None, method_rows: Iterable[int] = (),
+                      validate: bool = False, validation: Optional[PathLike] = None, validation_samples: int = 0,
+                      validation_length: int = 0,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
                       stage: Optional[Callable[[str, int, int], Optional[bool]]] = None,
                       notice: Optional[Callable[[str], Any]] = None) -> ExportStatistics:
@@ -117,14 +121,22 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     ranges         a file that an earlier export wrote to save_ranges, in place of measuring
     method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)
     kv             a name of export_kv_forms(); None: the first, "caller"
+    validate       then runs the file against the checkpoint in float32, as validate_export does: the result's validation.
+                   What is wrong with its options and data is told before anything is written; where it fails itself, the
+                   file is in place, and the exception says so
+    validation     samples for it, a file like that of calibration; None: that file, or, without one, the model writes them
+    validation_samples, validation_length   how many samples, and most tokens of one; 0: 20, and 256 or what a call takes
     progress       called as progress(done, total) in bytes of output; returning False cancels (Cancelled)
-    stage          called as stage(name, done, total) in rows of calibration data, before that; total 0: not known
+    stage          called as stage(name, done, total) in rows of calibration data, before that, and of samples to validate
+                   with; total 0: not known
     notice         called behind the export with each sentence that one should know about the file; None: a UserWarning
 
     FileNotFoundError when there is no such checkpoint, ValueError for wrong arguments, RuntimeError (FormatError,
     UnsupportedError) for a checkpoint that is damaged or not covered, OSError when the file cannot be written. An
-    existing file at output_path stays as it was on any failure.
+    existing file at output_path stays as it was on any failure, but for that of a validation behind the export.
     """
+    if not validate and (validation is not None or validation_samples or validation_length):
+        raise ValueError("validation, validation_samples and validation_length are for validate=True")
     options = _native.ExportOptions()
     options.model_path = _native.encode_path(model_path)
     options.output_path = _native.encode_path(output_path)
@@ -147,13 +159,14 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     rows = [int(n) for n in method_rows]
     options.method_rows, options.n_method_rows = (c_int32 * len(rows))(*rows), len(rows)
     options.kv = _native.optional_text(kv)
+    how = options_of(validation, validation_samples, validation_length, calibration_seed + 1) if validate else None
     notices: List[bytes] = []
-    statistics: ExportStatistics = running.run(lambda job: _export(job, options, progress, stage, notices))
+    statistics: ExportStatistics = running.run(lambda job: _export(job, options, how, progress, stage, notices))
     tell(notices, notice)
     return statistics
 
 
-def _export(job: running.Job, options: _native.ExportOptions,
+def _export(job: running.Job, options: _native.ExportOptions, how: Optional[_native.ValidateOptions],
             progress: Optional[Callable[[int, int], Optional[bool]]],
             stage: Optional[Callable[[str, int, int], Optional[bool]]], notices: List[bytes]) -> ExportStatistics:
     failure: List[BaseException] = []
@@ -161,7 +174,11 @@ def _export(job: running.Job, options: _native.ExportOptions,
     options.progress = _native.PROGRESS_FN(
         lambda _, done, total: job.allows(failure.append, progress, lambda: (done, total)))
     options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
-    result = _native.ExportResult()
-    call_with_stages(job, "dlx_export", options, result, stage, failure)
-    return ExportStatistics._make([*(getattr(result, name) for name in ExportStatistics._fields[:-1]),
-                                   result.quantization.decode()])
+    result, found = _native.ExportResult(), _native.Validation()
+    if how is None:
+        call_with_stages(job, "dlx_export", [options], [result], stage, failure)
+    else:
+        call_with_stages(job, "dlx_export_validated", [options, how], [result, found], stage, failure)
+    values = {name: getattr(result, name) for name in ExportStatistics._fields if name not in ("quantization", "validation")}
+    return ExportStatistics(**values, quantization=result.quantization.decode(),
+                            validation=None if how is None else validation_of(found))

@@ -5,14 +5,15 @@ from typing import Any, Callable, Dict, List, Optional
 
 from .. import _native, running
 from .._native import PathLike
-from .calls import call_with_stages, tell
+from .calls import call_with_stages, either, tell
 
 __all__ = ["quantize_report"]
 
 
 def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: float = 0.0,
                     recipe_path: Optional[PathLike] = None, rounding: Optional[str] = None,
-                    calibration: Optional[PathLike] = None, count: int = 0, length: int = 0, seed: int = 0,
+                    calibration: Optional[PathLike] = None, calibration_samples: int = 0, calibration_length: int = 0,
+                    calibration_seed: int = 0, count: int = 0, length: int = 0, seed: int = 0,
                     work_folder: Optional[PathLike] = None, model_type: Optional[str] = None, block_size: int = 0,
                     mask_id: int = 0, stage: Optional[Callable[[str, int, int], Optional[bool]]] = None,
                     notice: Optional[Callable[[str], Any]] = None) -> Dict[str, Any]:
@@ -25,22 +26,25 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     recipe_path    where the mix goes, as a file for export_checkpoint's quantization_config
     rounding       how weights become int8 or int4, as for export_checkpoint: what errors are of, and the mix is for
     calibration    a file of JSON lines (docs/EXPORT.md); None: the model writes it
-    count, length  how many samples, and most tokens of one; 0: 64, 256
-    seed           of masks, and of what the model writes
+    calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
+    calibration_seed   of masks, and of what the model writes
     work_folder    where what was measured lies until the report is complete, so that one that was interrupted goes on; None:
                    recipe_path and ".work", or, without one, nowhere
     stage          called as stage(name, done, total) in rows; total 0: not known; returning False cancels (Cancelled)
     notice         called behind the report with a sentence about a work folder that was not gone on with; None: a UserWarning
 
-    model_type, block_size and mask_id are those of export_checkpoint. LimitError, before anything is measured, when no
-    mix meets the budget.
+    count, length and seed are older names of calibration_samples, calibration_length and calibration_seed. model_type,
+    block_size and mask_id are those of export_checkpoint. LimitError, before anything is measured, when no mix meets the
+    budget.
     """
     options = _native.QuantizeReportOptions()
     options.model_path = _native.encode_path(model_path)
     options.model_type = model_type.encode() if model_type else None
     options.block_size, options.mask_id = block_size, mask_id
     options.calibration = _native.optional_path(calibration)
-    options.count, options.length, options.seed = count, length, seed
+    options.count = either("calibration_samples", calibration_samples, "count", count)
+    options.length = either("calibration_length", calibration_length, "length", length)
+    options.seed = either("calibration_seed", calibration_seed, "seed", seed)
     options.rounding = rounding.encode() if rounding else None
     options.work_folder = _native.optional_path(work_folder)
     options.max_bytes, options.max_error = max_bytes, max_error
@@ -55,5 +59,5 @@ def _report(job: running.Job, options: _native.QuantizeReportOptions,
             stage: Optional[Callable[[str, int, int], Optional[bool]]], notices: List[bytes]) -> Dict[str, Any]:
     options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
     out = c_void_p()
-    call_with_stages(job, "dlx_quantize_report", options, out, stage)
+    call_with_stages(job, "dlx_quantize_report", [options], [out], stage)
     return dict(json.loads(_native.take_bytes(out).decode()))

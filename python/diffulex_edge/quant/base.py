@@ -5,6 +5,7 @@ Quantising happens while a checkpoint folder is exported: what these classes and
 import dataclasses
 import enum
 import json
+import os
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
@@ -172,12 +173,31 @@ class BaseQuantizer:
         model        a checkpoint folder, or "org/name" in the Hugging Face cache. It is only read
         config       None: the quantiser's defaults
         output_path  None: NAME-SCHEME.pte in the current folder, with the checkpoint's name
-        keywords     of export_checkpoint, for what no setting says: max_seq_len, max_rows, progress, ...
+        keywords     of export_checkpoint: max_seq_len, max_rows, validate, progress, ... Those that are settings as well
+                     (calibration_samples, rounding, ...), and settings by their names here (group_size, exclude_layers,
+                     ...), count instead of the configuration's. quantization and quantization_config are scheme and recipe;
+                     exclude is added to what the configuration excludes
 
         TypeError for anything but a folder's name, ValueError for settings that cannot be exported; else the exceptions of
         export_checkpoint.
         """
-        return export_quantised(model, self.settings(config), output_path, keywords)
+        config, rest = with_keywords(QuantizationConfig() if config is None else config, keywords)
+        return export_quantised(model, self.settings(config), output_path, rest)
+
+
+def with_keywords(config: QuantizationConfig, keywords: Dict[str, Any]) -> Tuple[QuantizationConfig, Dict[str, Any]]:
+    """The configuration with those keywords that are settings, and the others."""
+    names = {field.name: field.name for field in dataclasses.fields(config) if field.name not in ("dtype", "mode")}
+    names.update(quantization="scheme", quantization_config="recipe")
+    settings: Dict[str, Any] = {}
+    rest = dict(keywords)
+    for keyword, name in names.items():
+        if keyword not in rest:
+            continue
+        if name in settings:
+            raise ValueError(f"{keyword} and {name} are the same; give one of them")
+        settings[name] = rest.pop(keyword)
+    return dataclasses.replace(config, **settings), rest
 
 
 def export_quantised(model: PathLike, config: QuantizationConfig, output_path: Optional[PathLike],
@@ -192,12 +212,21 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
     excluded = config.excluded(weights)
     recipe = config.recipe
     notes: List[str] = []
+    keywords = dict(keywords)
+    more, listener = keywords.pop("exclude", ()), keywords.pop("notice", None)
+    patterns = [weight.pattern for weight in excluded] + ([more] if isinstance(more, str) else list(more))
+
+    def notice(sentence: str) -> None:
+        notes.append(sentence)
+        if listener is not None:
+            listener(sentence)
+
     with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as scratch:
         if recipe is not None:
             if tuple(config.preserve_activation_precision_layers) != _KEEPS_LM_HEAD:
                 raise ValueError("a recipe says which layers have float activations (int8-weight-only); leave "
                                  "preserve_activation_precision_layers out")
-            text = Path(recipe).read_text(encoding="utf-8")
+            text, recipe = _read_recipe(Path(recipe), Path(scratch))
             named = _default_of(text)
             static, word, name = "static" in text, None if named else word, named or word or ""
         else:
@@ -212,12 +241,34 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
         static = static or "static" in (word or "")
         calibrates = (static and config.ranges is None) or config.rounding not in (None, "nearest", "mse")
         statistics = export_checkpoint(
-            folder, path, quantization=word, quantization_config=recipe, exclude=[weight.pattern for weight in excluded],
+            folder, path, quantization=word, quantization_config=recipe, exclude=patterns,
             rounding=config.rounding, calibration=config.calibration, calibration_length=config.calibration_length,
             calibration_samples=config.calibration_samples if calibrates else 0,
             calibration_seed=config.calibration_seed, observer=config.observer, ranges=config.ranges,
-            notice=notes.append, **keywords)
+            notice=notice, **keywords)
     return QuantizationResult(path, _metrics(weights, folder, path, statistics), notes)
+
+
+_SILENCE = 10       # seconds that the library waits for a pipe
+
+
+def _read_recipe(path: Path, scratch: Path) -> Tuple[str, Path]:
+    """Its text, and the path of a file that has it. What can be read only once is kept in the folder scratch."""
+    import select
+    if path.is_file():
+        return path.read_text(encoding="utf-8-sig", errors="replace"), path
+    parts: List[bytes] = []
+    pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)   # does not wait for somebody who writes
+    try:
+        while not parts or parts[-1]:
+            if not select.select([pipe], [], [], _SILENCE)[0]:
+                raise OSError(f"nothing came from '{path}' for {_SILENCE} seconds; is it a pipe that somebody writes to?")
+            parts.append(os.read(pipe, 1 << 20))
+    finally:
+        os.close(pipe)
+    kept = scratch / "recipe"
+    kept.write_bytes(b"".join(parts))
+    return _read_recipe(kept, scratch)
 
 
 def _default_of(recipe: str) -> str:

@@ -75,16 +75,15 @@ def quantize_model(model: PathLike, dtype: Union[str, QuantizationDtype] = "int8
     QuantizationConfig says more.
 
     model        a checkpoint folder, or "org/name" in the Hugging Face cache
-    dtype        "fp16"; "int8"; "int4", in groups of 32 with activations quantised while running
+    dtype        "fp16"; "int8"; "int4", in groups of 32 with activations quantised while running; "fp32", which is none
     mode         "weight_only", "dynamic" or "static"; None: "weight_only", and for int4, which has no other, "dynamic"
     output_path  None: NAME-SCHEME.pte in the current folder
-    keywords     of export_checkpoint: max_seq_len, max_rows, progress, ...
+    keywords     of export_checkpoint (max_seq_len, calibration_samples, progress, ...) and settings of QuantizationConfig
+                 (group_size, exclude_layers, ...); scheme, or quantization, stands in for dtype and mode
 
-    ValueError for other words, and for fp32, which is no quantisation: export_checkpoint(quantization="none") writes it.
+    ValueError for other words.
     """
     kind = QuantizationDtype(dtype.lower() if isinstance(dtype, str) else dtype)
-    if kind is QuantizationDtype.FP32:
-        raise ValueError("fp32 is no quantisation; export_checkpoint(..., quantization='none') writes float32")
     if mode is None:
         mode = "dynamic" if kind is QuantizationDtype.INT4 else "weight_only"
     config = QuantizationConfig(dtype=kind, mode=mode)  # type: ignore[arg-type]
@@ -104,11 +103,11 @@ def verify_quantization_accuracy(original_model: PathLike, quantized_model: Unio
     from ..export.validation import validate_export
     file = quantized_model.model if isinstance(quantized_model, QuantizationResult) else quantized_model
     if example_inputs is None or not isinstance(example_inputs, (list, tuple)):
-        return validate_export(original_model, file, samples=example_inputs).kl_mean <= tolerance  # type: ignore[arg-type]
+        return validate_export(original_model, file, validation=example_inputs).kl_mean <= tolerance  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as folder:
         samples = Path(folder) / "samples.jsonl"
         samples.write_text("".join(json.dumps({"ids": [int(i) for i in ids]}) + "\n" for ids in example_inputs), "utf-8")
-        return validate_export(original_model, file, samples=samples).kl_mean <= tolerance
+        return validate_export(original_model, file, validation=samples).kl_mean <= tolerance
 
 
 def get_model_compression_ratio(original_model: PathLike, quantized_model: Union[PathLike, QuantizationResult]) -> float:

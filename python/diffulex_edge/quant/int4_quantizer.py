@@ -6,7 +6,7 @@ from typing import Any, Optional, Tuple, Union
 
 from .._native import PathLike
 from ..errors import UnsupportedError
-from .base import BaseQuantizer, QuantizationConfig, QuantizationDtype, QuantizationResult, export_quantised
+from .base import BaseQuantizer, QuantizationConfig, QuantizationDtype, QuantizationResult, export_quantised, with_keywords
 
 __all__ = ["INT4Config", "INT4Quantizer", "apply_int4_quantization", "is_int4_available"]
 
@@ -51,6 +51,9 @@ class INT4Quantizer(BaseQuantizer):
 
         fallback_to_int8   such a checkpoint becomes int8-dynamic instead; the result says so
         """
+        if config is None or isinstance(config, INT4Config):
+            config = self.settings(config)
+        config, keywords = with_keywords(config, keywords)
         settings = self.settings(config)
         try:
             return export_quantised(model, settings, output_path, keywords)

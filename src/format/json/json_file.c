@@ -54,17 +54,34 @@ dlx_status dlx_json_parse_line(json_t **out, const char *text, size_t n, const c
                     reason_of(&e, text, n));
 }
 
+/* `text` is freed. */
+static dlx_status parse_file(json_t **out, char *text, size_t n, const char *path, dlx_error *err)
+{
+    char what[1024];
+    size_t mark = dlx_byte_order_mark(text, n);
+    snprintf(what, sizeof what, "'%s'", path);
+    dlx_status s = dlx_check_fetched(text, n, path, err);
+    if (s == DLX_OK) s = dlx_json_parse(out, text + mark, n - mark, what, err);
+    free(text);
+    return s;
+}
+
 dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error *err)
 {
-    char *text, what[1024];
+    char *text;
     size_t n;
     *out = NULL;
     DLX_TRY(dlx_read_file(&text, &n, path, limit, err));
-    snprintf(what, sizeof what, "'%s'", path);
-    dlx_status s = dlx_check_fetched(text, n, path, err);
-    if (s == DLX_OK) s = dlx_json_parse(out, text, n, what, err);
-    free(text);
-    return s;
+    return parse_file(out, text, n, path, err);
+}
+
+dlx_status dlx_json_read(json_t **out, const char *path, size_t limit, dlx_error *err)
+{
+    char *text;
+    size_t n;
+    *out = NULL;
+    DLX_TRY(dlx_read_text(&text, &n, path, limit, err));
+    return parse_file(out, text, n, path, err);
 }
 
 const char *dlx_json_type_name(const json_t *value)

@@ -12,9 +12,12 @@
 /*
  * Reads and parses the file at `path`, at most `limit` bytes; *out is a new reference (json_decref frees it). Duplicate
  * keys, trailing text and nesting deeper than jansson's own limit are refused. Where an integer is beyond 64 bits
- * (tokenizer_config.json usually has "model_max_length": 10^30), all integers of the document come as reals.
+ * (tokenizer_config.json usually has "model_max_length": 10^30), all integers of the document come as reals. A
+ * byte-order mark in front is passed over.
  */
 dlx_status dlx_json_load(json_t **out, const char *path, size_t limit, dlx_error *err);
+/* The same of what a user names, which may be a pipe (dlx_read_text). */
+dlx_status dlx_json_read(json_t **out, const char *path, size_t limit, dlx_error *err);
 
 /* The same for n bytes in memory; `what` stands for the file in messages, e.g. "'model.safetensors': header". */
 dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err);

@@ -1,0 +1,26 @@
+/* Whether a file was made of a checkpoint: by what both say of themselves, and by what comparing them found. */
+#ifndef DLX_EXPORT_BELONGS_H
+#define DLX_EXPORT_BELONGS_H
+
+#include "diffulex_edge/decode.h"
+#include "diffulex_edge/export.h"
+
+#include "calibrate/layer_errors.h"
+#include "model/checkpoint.h"
+
+typedef struct dlx_file_said {
+    const char *path;
+    const dlx_model_facts *facts;
+    const dlx_file_layers *layers;
+} dlx_file_said;
+
+/* The checkpoint as it was read for the export of the file: what was overridden then stands in the file. DLX_E_INVALID
+ * where facts differ: the sentence says which. What is wrong with the checkpoint alone is its own error. */
+dlx_status dlx_checkpoint_of_file(dlx_checkpoint *out, const char *model_path, const dlx_file_said *file,
+                                  dlx_error *err);
+
+/* DLX_E_INVALID where most layers of the file are further from the checkpoint's than layers that do nothing: the sizes
+ * are the same, the weights have nothing in common. */
+dlx_status dlx_weights_belong(const dlx_validation *found, const char *file_path, const char *folder, dlx_error *err);
+
+#endif

@@ -1,0 +1,130 @@
+"""Files against their checkpoints: what an export with a validation checks before it replaces a file, what is said of files
+of other checkpoints, and the keywords of Python."""
+import json
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from program import CLI, fail, run_json
+
+import diffulex_edge
+
+CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
+LLADA = CHECKPOINTS / "llada-tiny"
+WRONG = [
+    ({"validation": '{"ids": [1, 99999]}\n'}, "line 1: its \"ids\" hold"),
+    ({"validation": "no JSON\n"}, "line 1"),
+    ({"validation": "\n"}, "has no line to read"),
+    ({"validation": None}, "lines.jsonl"),
+    ({"validation_length": 5000}, "expected 2 to the 128 rows of a call"),
+    ({"kv": "fixed"}, "no session of this library runs it"),
+]
+
+
+@pytest.fixture
+def lines(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text('{"prompt": "Say something", "answer": "The quick brown fox"}\n')
+    return path
+
+
+def given(settings, lines):
+    """Keywords; the text of the validation lies in the file."""
+    keywords = dict(settings)
+    if "validation" in keywords:
+        lines.unlink()
+        if keywords["validation"] is not None:
+            lines.write_text(keywords["validation"])
+        keywords["validation"] = lines
+    return keywords
+
+
+@pytest.mark.parametrize("settings, sentence", WRONG)
+def test_the_older_file_stays(settings, sentence, lines, tmp_path):
+    keywords = given(settings, lines)
+    path = tmp_path / "out" / "m.pte"
+    path.parent.mkdir()
+    path.write_bytes(b"an older file")
+    options = [word for name, value in keywords.items() for word in (f"--{name.replace('_', '-')}", value)]
+    assert sentence in fail("export", LLADA, path, "--validate", *options)
+    with pytest.raises((ValueError, RuntimeError, OSError), match="."):
+        diffulex_edge.export_checkpoint(LLADA, path, validate=True, **keywords)
+    assert path.read_bytes() == b"an older file" and list(path.parent.iterdir()) == [path]
+
+
+def test_an_export_that_validates_in_python(lines, tmp_path):
+    path = tmp_path / "m.pte"
+    stages = []
+    keywords = {"validation": lines, "validation_samples": 4, "validation_length": 24}
+    done = diffulex_edge.export_checkpoint(LLADA, path, quantization="int4", validate=True, **keywords,
+                                           stage=lambda *stage: stages.append(stage))
+    assert done.validation == diffulex_edge.validate_export(LLADA, path, validation_seed=1, **keywords)
+    assert done.validation.samples == 4 and done.validation.kl_mean > 0 and done.file_bytes == path.stat().st_size
+    assert {name for name, _, _ in stages} == {"validating"}
+    assert run_json("export", LLADA, path, "--validate-only", "--validation", lines, "--validation-samples", 4,
+                    "--validation-length", 24)["validation"]["kl_mean"] == pytest.approx(done.validation.kl_mean, rel=1e-5)
+    assert diffulex_edge.export_checkpoint(LLADA, path).validation is None
+    with pytest.raises(ValueError, match="validate=True"):
+        diffulex_edge.export_checkpoint(LLADA, path, validation=lines)
+
+
+def test_a_validation_that_ends_early_leaves_the_file(lines, tmp_path):
+    path = tmp_path / "m.pte"
+    path.write_bytes(b"an older file")
+    with pytest.raises(diffulex_edge.Cancelled, match="is complete and can be used, but it was not validated"):
+        diffulex_edge.export_checkpoint(LLADA, path, validate=True, validation=lines, stage=lambda *_: False)
+    assert diffulex_edge.inspect(path)["metadata"]["get_model_family"] == ["llada"]
+
+
+def test_older_names_of_keywords(lines, tmp_path):
+    path = tmp_path / "m.pte"
+    diffulex_edge.export_checkpoint(LLADA, path)
+    new = {"validation": lines, "validation_samples": 3, "validation_length": 16, "validation_seed": 7}
+    old = {"samples": lines, "count": 3, "length": 16, "seed": 7}
+    assert diffulex_edge.validate_export(LLADA, path, **new) == diffulex_edge.validate_export(LLADA, path, **old)
+    for (name, value), (older, same) in zip(new.items(), old.items()):
+        with pytest.raises(ValueError, match=f"^{older} is the older name of {name};"):
+            diffulex_edge.validate_export(LLADA, path, **{name: value, older: same})
+    new = {"calibration": lines, "calibration_samples": 3, "calibration_length": 16, "calibration_seed": 7}
+    old = {"calibration": lines, "count": 3, "length": 16, "seed": 7}
+    report = diffulex_edge.quantize_report(LLADA, **new)
+    assert report == diffulex_edge.quantize_report(LLADA, **old) != diffulex_edge.quantize_report(LLADA, **{**new, "calibration_seed": 8})
+    with pytest.raises(ValueError, match="^count is the older name of calibration_samples;"):
+        diffulex_edge.quantize_report(LLADA, calibration_samples=3, count=3)
+
+
+def test_files_of_other_checkpoints(tmp_path):
+    path = tmp_path / "m.pte"
+    diffulex_edge.export_checkpoint(LLADA, path, quantization="int4")
+    for family, fact in (("sdar", "family sdar, layers 2"), ("dream", "family dream, hidden size 112")):
+        message = fail("export", CHECKPOINTS / f"{family}-tiny", path, "--validate-only")
+        assert "was made of another checkpoint" in message and "the file has family llada, " in message
+        assert f"the checkpoint has {fact}" in message
+        with pytest.raises(ValueError, match="was made of another checkpoint"):
+            diffulex_edge.validate_export(CHECKPOINTS / f"{family}-tiny", path)
+
+
+def test_what_is_wrong_with_the_checkpoint_is_told_of_it(tmp_path):
+    path, folder = tmp_path / "m.pte", tmp_path / "checkpoint"
+    diffulex_edge.export_checkpoint(LLADA, path)
+    shutil.copytree(LLADA, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "alibi": True}))
+    assert "alibi" in fail("export", folder, path, "--validate-only")
+
+
+def test_ctrl_c_while_it_validates(lines, tmp_path):
+    """The file is in place by then: it is described, and the sentence says so."""
+    path = tmp_path / "m.pte"
+    with subprocess.Popen([CLI, "export", LLADA, path, "--validate", "--validation", lines, "--validation-samples", "4000"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not path.exists() and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        text, message = process.communicate(timeout=60)
+    assert process.returncode == 130 and f"\n{path}: " in text and "KL" not in text
+    assert f"'{path}' is complete and can be used, but it was not validated: the validation was cancelled" in message
+    assert diffulex_edge.inspect(path)["metadata"]["get_model_family"] == ["llada"]
