@@ -150,8 +150,10 @@ static void parts_become_coreml_programs(void **state)
     CHECK(dlx_checkpoint_open(&checkpoint, TINY("sdar"), NULL, err));
     CHECK(dlx_build_graph(&g, &checkpoint, DLX_KV_FIXED_F16, 4, 8, err));
     CHECK(dlx_quantize(&g, &(dlx_recipe){.body = form, .head = form, .table = dlx_form_find("none")}, err));
-    CHECK(dlx_partition_make(&parts, &arena, &g, &dlx_coreml_home, 1, err));
-    assert_int_equal(parts.n_parts, 1);
+    dlx_home by_layer = dlx_coreml_home;
+    by_layer.layers = 1;
+    CHECK(dlx_partition_make(&parts, &arena, &g, &by_layer, 1, err));
+    assert_int_equal(parts.n_parts, 2);
     l.part = parts.parts[0].part;
     every_request_fails("lower a part to CoreML", run_lower, &l);
     every_request_fails("write a model package", run_package, &l);
