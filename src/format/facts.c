@@ -93,7 +93,7 @@ dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *a
     ok = ok && constant_method(&p[n++], arena, "get_rounded_bits", &v, 1);
     v = (dlx_evalue){.kind = DLX_EV_INT, .u.i = DLX_FORMAT_VERSION};
     ok = ok && constant_method(&p[n++], arena, "get_format_version", &v, 1);
-    v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = strcmp(kv, "explicit") != 0};
+    v = (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = !strcmp(kv, "caller") || !strcmp(kv, "state")};
     ok = ok && constant_method(&p[n++], arena, "enable_dynamic_shape", &v, 1);
     ok = ok && (!strcmp(kv, "caller") || kv_methods(p, &n, arena, kv));
     if (!ok) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing the model");
@@ -130,6 +130,32 @@ bool dlx_facts_are_ours(const dlx_pte *pte)
 const char *dlx_facts_quantization(const dlx_pte *pte)
 {
     return constant_text(pte, "get_quantization");
+}
+
+const char *dlx_facts_kv_form(const dlx_pte *pte)
+{
+    return constant_text(pte, "get_kv_form");
+}
+
+bool dlx_facts_kv_fixed(const dlx_pte *pte, bool *halves)
+{
+    const char *form = dlx_facts_kv_form(pte);
+    *halves = !strcmp(form, "fixed-fp16");
+    return *halves || !strcmp(form, "fixed");
+}
+
+uint32_t dlx_facts_methods(const dlx_pte *pte)
+{
+    uint32_t n = 0;
+    while (dlx_pte_constant(pte, "get_methods", n)) n++;
+    return n ? n : 1;
+}
+
+const char *dlx_facts_method(const dlx_pte *pte, uint32_t i)
+{
+    const dlx_evalue *v = dlx_pte_constant(pte, "get_methods", i);
+    if (!v) return i ? NULL : "forward";
+    return v->kind == DLX_EV_STRING ? v->u.s.text : NULL;
 }
 
 static dlx_status read_stop_ids(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err)
