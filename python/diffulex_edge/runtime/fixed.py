@@ -7,7 +7,7 @@ import ctypes
 from ctypes import POINTER, byref, c_char_p, c_uint8, c_void_p
 from typing import TYPE_CHECKING, Any, List, Optional, Sequence, Tuple, Union
 
-from diffulex_edge import _native, running
+from diffulex_edge import _native
 from diffulex_edge.decode import ModelFacts, NativeForward, _to_ids, run_with
 from diffulex_edge.errors import DlxError
 from diffulex_edge.handles import Borrow, Handle
@@ -40,7 +40,7 @@ class FixedProgram:
 
 
 class _Runner:
-    """Runs methods for a session, on the thread of whoever made the call."""
+    """Runs methods for a session, on the thread of the job (running.py), which no signal interrupts."""
 
     def __init__(self, torch: Any, program: FixedProgram, methods: Sequence[Any]) -> None:
         self._torch = torch
@@ -69,14 +69,10 @@ class _Runner:
     def call(self, _: Any, method: int, outputs: Any, err: Any) -> int:
         """The dlx_fixed_run_fn."""
         try:
-            job = running.current()
-            results = self._execute(method) if job is None else job.ask(self._execute, method)
-            self._results = results
-            for i, tensor in enumerate(results):
+            self._results = self._execute(method)
+            for i, tensor in enumerate(self._results):
                 outputs[i] = tensor.data_ptr()
             return _native.OK
-        except running.Abandoned:
-            return _say(err, _native.E_CANCELLED, "the decode was cancelled")
         except BaseException as error:  # noqa: B902 - raised again behind the C call
             self.raised.append(error)
             return _say(err, error.status if isinstance(error, DlxError) else _native.E_INTERNAL, str(error))
