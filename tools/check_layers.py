@@ -21,8 +21,8 @@ class Room(NamedTuple):
     what: str  # for the picture
 
 
-ALL_PUBLIC = ("allocator.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "method.h", "model.h",
-              "status.h", "system.h", "text.h", "threads.h")
+ALL_PUBLIC = ("allocator.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "fixed.h", "method.h",
+              "model.h", "status.h", "system.h", "text.h", "threads.h")
 JSON = ("jansson.h",)
 TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")
 
@@ -42,7 +42,7 @@ ROOMS = {
     "model": Room("export", ("format/json", "format", "graph", "base"), ("decode.h", "status.h"), JSON,
                   "families: config and tensors to graph"),
     "engine": Room("run", ("runtime", "format", "graph", "kernels", "base"),
-                   ("allocator.h", "decode.h", "method.h", "model.h", "status.h", "threads.h"), (),
+                   ("allocator.h", "decode.h", "fixed.h", "method.h", "model.h", "status.h", "threads.h"), (),
                    "models, sessions and methods"),
     "runtime": Room("run", ("kernels", "format", "graph", "base"), (), (), "raise, fuse, plan, execute"),
     "kernels": Room("run", ("base",), (), (), "reference and SIMD loops"),

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "diffulex_edge/decode.h"
+#include "diffulex_edge/fixed.h"
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
 
@@ -34,6 +35,7 @@ typedef struct dlx_completion_options {
     void *text_ctx;
     dlx_step_fn on_step; /* after every model call; may be NULL; return false to cancel */
     void *step_ctx;
+    const dlx_fixed_session *fixed; /* as `session`, where dlx_fixed_forward is the forward function; one of the two */
 } dlx_completion_options;
 
 typedef struct dlx_statistics {

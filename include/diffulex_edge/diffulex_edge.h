@@ -22,6 +22,7 @@
 #include "diffulex_edge/completion.h"
 #include "diffulex_edge/decode.h"
 #include "diffulex_edge/export.h"
+#include "diffulex_edge/fixed.h"
 #include "diffulex_edge/method.h"
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/status.h"

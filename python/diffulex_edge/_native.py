@@ -151,6 +151,14 @@ class Tensor(Sized):
     ]
 
 
+class FixedProgram(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("facts", POINTER(ModelFacts)), ("layers", c_int32), ("kv_heads", c_int32),
+        ("head_dim", c_int32), ("element", c_int32), ("n_methods", c_size_t), ("method_rows", POINTER(c_int32)),
+        ("method_names", POINTER(c_char_p)),
+    ]
+
+
 class BatcherOptions(Sized):
     _fields_ = [("struct_size", c_size_t), ("max_wait_us", c_int64)]
 
@@ -181,6 +189,7 @@ PROGRESS_FN = CFUNCTYPE(c_bool, c_void_p, c_uint64, c_uint64)
 NOTICE_FN = CFUNCTYPE(None, c_void_p, c_char_p)
 STAGE_FN = CFUNCTYPE(c_bool, c_void_p, c_char_p, c_uint64, c_uint64)
 FORWARD_FN = CFUNCTYPE(c_int, c_void_p, POINTER(ForwardCall), POINTER(Error))
+RUN_FN = CFUNCTYPE(c_int, c_void_p, c_size_t, POINTER(c_void_p), POINTER(Error))
 STEP_FN = CFUNCTYPE(c_bool, c_void_p, POINTER(Step), POINTER(c_int32), c_size_t)
 TEXT_FN = CFUNCTYPE(c_bool, c_void_p, c_void_p, c_size_t)  # the text as an address: it may hold NUL characters
 
@@ -189,7 +198,7 @@ class CompletionOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("decode", c_void_p), ("tokenizer", c_void_p), ("session", c_void_p),
         ("stop", POINTER(c_char_p)), ("n_stop", c_size_t), ("keep_special", c_bool), ("on_text", TEXT_FN),
-        ("text_ctx", c_void_p), ("on_step", STEP_FN), ("step_ctx", c_void_p),
+        ("text_ctx", c_void_p), ("on_step", STEP_FN), ("step_ctx", c_void_p), ("fixed", c_void_p),
     ]
 
 
@@ -380,6 +389,18 @@ FUNCTIONS = {
     "dlx_method_run": (c_int, [c_void_p, POINTER(Tensor), c_size_t, _ERR]),
     "dlx_method_output": (c_int, [c_void_p, c_size_t, POINTER(Tensor), _ERR]),
     "dlx_method_reset": (None, [c_void_p]),
+    # fixed.h
+    "dlx_fixed_program_read": (c_int, [_HANDLE, c_char_p, _ERR]),
+    "dlx_fixed_program_read_fd": (c_int, [_HANDLE, c_int, _ERR]),
+    "dlx_fixed_program_read_memory": (c_int, [_HANDLE, c_void_p, c_size_t, _ERR]),
+    "dlx_fixed_program_free": (None, [c_void_p]),
+    "dlx_fixed_open": (c_int, [_HANDLE, c_void_p, RUN_FN, c_void_p, POINTER(Allocator), _ERR]),
+    "dlx_fixed_close": (None, [c_void_p]),
+    "dlx_fixed_bytes": (c_uint64, [c_void_p]),
+    "dlx_fixed_input": (c_int, [c_void_p, c_size_t, c_size_t, POINTER(Tensor), _ERR]),
+    "dlx_fixed_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),
+    "dlx_fixed_reusable": (c_int32, [c_void_p, _IDS, c_size_t, c_int32]),
+    "dlx_fixed_truncate": (None, [c_void_p, c_int32]),
     # text.h
     "dlx_tokenizer_open_folder": (c_int, [_HANDLE, c_char_p, _ERR]),
     "dlx_tokenizer_open_packed": (c_int, [_HANDLE, c_char_p, c_size_t, _ERR]),

@@ -162,7 +162,7 @@ def _complete(job: running.Job, forward: Optional[ForwardFn], source: Optional[N
     forward_fn, context = callbacks.pick(source)
     native = _native.CompletionOptions()
     stop_array = (c_char_p * max(1, len(strings)))(*strings)
-    native.session = source.session if source is not None and reuse else None
+    native.session, native.fixed = (source.session, source.fixed) if source is not None and reuse else (None, None)
     native.stop, native.n_stop = ctypes.cast(stop_array, POINTER(c_char_p)), len(strings)
     native.keep_special = keep_special
     native.on_text = text_callback.function

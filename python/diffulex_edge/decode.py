@@ -195,11 +195,13 @@ ForwardFn = Callable[[ForwardCall], Any]
 
 
 class NativeForward(NamedTuple):
-    """A forward function of the library, for a session: no Python runs in between."""
+    """A forward function of the library, for a session. Python runs in between only where a runner is a function of it."""
 
-    function: str      # its name
-    context: c_void_p  # its first argument
-    session: c_void_p
+    function: str                   # its name
+    context: c_void_p               # its first argument
+    session: Optional[c_void_p]     # of the library's own runtime
+    fixed: Optional[c_void_p] = None                    # over a program of fixed shapes
+    raised: Optional[List[BaseException]] = None        # by its runner: raised when the library has returned
 
 
 def _read_call(c: _native.ForwardCall) -> ForwardCall:
@@ -440,7 +442,12 @@ def run_with(forward: Union[ForwardFn, Any], facts: Optional[ModelFacts], name: 
     if hasattr(timeline, "_borrow_forward"):
         def run(job: running.Job) -> Any:
             with timeline._borrow_forward() as native:
-                return work(job, None, native, facts or timeline.model.facts)
+                try:
+                    return work(job, None, native, facts or timeline.model.facts)
+                except DlxError:
+                    if native.raised:
+                        raise native.raised.pop() from None
+                    raise
         return running.run(run, *timeline._scopes())
     if facts is None:
         raise ValueError(f"a forward function needs the model's facts as well: {name}(forward, prompt, facts=...)")

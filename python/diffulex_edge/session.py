@@ -102,7 +102,69 @@ def require_file(path: PathLike) -> None:
         raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
 
 
-class Model(Opened):
+class Speaker(Opened):
+    """What of a .pte concerns text: its tokenizer, and prompts."""
+
+    path: str
+    _tokenizer: "Optional[Tokenizer]"
+    _no_tokenizer: Optional[DlxError]   # why there is none
+
+    def _take_tokenizer(self, opens: "Callable[[], Tokenizer]") -> None:
+        """Now, because the path may soon mean another file. What is wrong with it concerns those who need it."""
+        try:
+            self._tokenizer = opens()
+        except DlxError as error:
+            self._no_tokenizer = error
+
+    def tokenizer(self) -> "Tokenizer":
+        """The tokenizer that travels in the file; UnsupportedError when it carries none. Read with the model, shared, and
+        closed with it."""
+        tokenizer, wrong = self._tokenizer, self._no_tokenizer
+        if wrong is not None:
+            raise type(wrong)(*wrong.args)
+        if tokenizer is None:
+            raise ValueError(f"the model {self.path} is closed")
+        return tokenizer
+
+    def _tokenizer_if(self, needed: bool) -> "Optional[Tokenizer]":
+        """None where the file carries none that is not needed."""
+        try:
+            return self.tokenizer()
+        except UnsupportedError:
+            if needed:
+                raise
+            return None
+
+    def prompt_ids(self, prompt: Prompt, *, chat: Optional[bool] = None, special: bool = False,
+                   **template: Any) -> List[int]:
+        """Token ids of a prompt.
+
+        prompt    text; or messages [{"role": "user", "content": "..."}, ...]; or token ids, which are taken as they are
+        chat      text only. True: it becomes a user's turn in the file's chat template; False: it is encoded as it is;
+                  None: True where the file has a template
+        special   text without template only: added tokens written in it ("<|mask|>") become their ids
+        template  tools, enable_thinking, chat_template_kwargs ...: see Tokenizer.apply_chat_template
+        """
+        if isinstance(prompt, (bytes, bytearray, memoryview)):
+            raise ValueError(f"the prompt is {type(prompt).__name__}; give text (prompt.decode()) or token ids")
+        if isinstance(prompt, str):
+            tokenizer = self.tokenizer()
+            if chat is None:
+                chat = not special and (tokenizer.has_chat_template or "chat_template" in template)
+            if not chat:
+                return tokenizer.encode(prompt, special=special, around=True)
+            if "\0" in prompt:
+                raise ValueError("the prompt contains a NUL character, which a chat message cannot hold; chat=False takes it "
+                                 "as it is")
+            return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **template)
+        items: List[Any] = list(prompt)
+        if items and all(isinstance(item, Mapping) or hasattr(item, "model_dump") for item in items):
+            return self.tokenizer().apply_chat_template(items, **template)
+        native, n = _to_ids(items)
+        return list(native[:n])
+
+
+class Model(Speaker):
     """An opened .pte.
 
     path      the file
@@ -120,16 +182,6 @@ class Model(Opened):
         require_file(path)
         self._open("dlx_model_open", (_native.encode_path(path),), os.fspath(path), threads, cpu, pool)
         self._take_tokenizer(lambda: Tokenizer.from_pte(path))
-
-    _tokenizer: "Optional[Tokenizer]"
-    _no_tokenizer: Optional[DlxError]   # why there is none
-
-    def _take_tokenizer(self, opens: "Callable[[], Tokenizer]") -> None:
-        """Now, because the path may soon mean another file. What is wrong with it concerns those who need it."""
-        try:
-            self._tokenizer = opens()
-        except DlxError as error:
-            self._no_tokenizer = error
 
     def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
               pool: "Optional[ThreadPool]") -> None:
@@ -238,53 +290,6 @@ class Model(Opened):
         """
         from .workspace import Workspace
         return Workspace(self, max_rows, max_context, max_sessions, kv_positions, kv_type)
-
-    def tokenizer(self) -> "Tokenizer":
-        """The tokenizer that travels in the file; UnsupportedError when it carries none. Read with the model, shared, and
-        closed with it."""
-        tokenizer, wrong = self._tokenizer, self._no_tokenizer
-        if wrong is not None:
-            raise type(wrong)(*wrong.args)
-        if tokenizer is None:
-            raise ValueError(f"the model {self.path} is closed")
-        return tokenizer
-
-    def _tokenizer_if(self, needed: bool) -> "Optional[Tokenizer]":
-        """None where the file carries none that is not needed."""
-        try:
-            return self.tokenizer()
-        except UnsupportedError:
-            if needed:
-                raise
-            return None
-
-    def prompt_ids(self, prompt: Prompt, *, chat: Optional[bool] = None, special: bool = False,
-                   **template: Any) -> List[int]:
-        """Token ids of a prompt.
-
-        prompt    text; or messages [{"role": "user", "content": "..."}, ...]; or token ids, which are taken as they are
-        chat      text only. True: it becomes a user's turn in the file's chat template; False: it is encoded as it is;
-                  None: True where the file has a template
-        special   text without template only: added tokens written in it ("<|mask|>") become their ids
-        template  tools, enable_thinking, chat_template_kwargs ...: see Tokenizer.apply_chat_template
-        """
-        if isinstance(prompt, (bytes, bytearray, memoryview)):
-            raise ValueError(f"the prompt is {type(prompt).__name__}; give text (prompt.decode()) or token ids")
-        if isinstance(prompt, str):
-            tokenizer = self.tokenizer()
-            if chat is None:
-                chat = not special and (tokenizer.has_chat_template or "chat_template" in template)
-            if not chat:
-                return tokenizer.encode(prompt, special=special, around=True)
-            if "\0" in prompt:
-                raise ValueError("the prompt contains a NUL character, which a chat message cannot hold; chat=False takes it "
-                                 "as it is")
-            return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], **template)
-        items: List[Any] = list(prompt)
-        if items and all(isinstance(item, Mapping) or hasattr(item, "model_dump") for item in items):
-            return self.tokenizer().apply_chat_template(items, **template)
-        native, n = _to_ids(items)
-        return list(native[:n])
 
     @overload
     def generate(self, prompt: Prompt, *, chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None,
@@ -444,7 +449,7 @@ def _prepare(facts: ModelFacts, ids: Sequence[int], start: int = 0,
 class Timeline(Opened):
     """What a Session and a Seat can do: model calls, and decodes with them."""
 
-    model: Model
+    model: Any      # a Model, or what has facts and a tokenizer as it has
 
     def _borrow_forward(self) -> Borrow[NativeForward]:
         raise NotImplementedError

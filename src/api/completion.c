@@ -144,6 +144,9 @@ static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
     if (!o->tokenizer && (o->n_stop || o->on_text))
         return dlx_fail(err, DLX_E_INVALID,
                         "stop strings and streamed text need a tokenizer; this model carries none, or none was given");
+    if (o->session && o->fixed)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "completion options: a session and a fixed session were given; give the one behind forward");
     if (o->n_stop && !o->stop)
         return dlx_fail(err, DLX_E_INVALID, "%zu stop strings were announced, and stop is NULL", o->n_stop);
     for (size_t i = 0; i < o->n_stop; i++) {
@@ -160,9 +163,12 @@ static dlx_status check_options(const dlx_completion_options *o, dlx_error *err)
 static void reuse_cache(completing *w, const int32_t *prompt)
 {
     int32_t block = w->settings.attn_block, whole = 0;
-    if (!w->options.session || block < 1 || dlx_given(&w->decode, DLX_OPT_N_CACHED)) return;
+    const dlx_fixed_session *fixed = w->options.fixed;
+    if (!(w->options.session || fixed) || block < 1 || dlx_given(&w->decode, DLX_OPT_N_CACHED)) return;
     while (whole < w->settings.n_prompt && prompt[whole] != w->facts.mask_id) whole++;
-    int32_t cached = dlx_session_reusable(w->options.session, prompt, (size_t)w->settings.n_prompt, block);
+    size_t n = (size_t)w->settings.n_prompt;
+    int32_t cached = fixed ? dlx_fixed_reusable(fixed, prompt, n, block)
+                           : dlx_session_reusable(w->options.session, prompt, n, block);
     if (cached > whole) cached = whole / block * block;
     if (cached) w->decode.value[DLX_OPT_N_CACHED] = (dlx_option_value){.given = "n_cached", .i = cached};
 }

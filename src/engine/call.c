@@ -7,11 +7,7 @@
 
 #include "base/structs.h"
 #include "engine/check.h"
-
-static bool rows_see_alike(const dlx_forward_call *c)
-{
-    return c->attn_block == 0 || c->start / c->attn_block == (c->start + c->n_ids - 1) / c->attn_block;
-}
+#include "engine/workspace.h"
 
 static void add_span(dlx_piece *p, int32_t begin, int32_t end)
 {
@@ -22,19 +18,16 @@ static void add_span(dlx_piece *p, int32_t begin, int32_t end)
         p->span[p->n_spans++] = (dlx_span){begin, end};
 }
 
-/* Rows from `done` on that one pass takes: all that are left, or whole blocks. 0: a block does not fit. */
+/* A program that runs node by node takes no rows of different blocks: they do not see alike. */
+static dlx_cut cut_of(const dlx_session *s)
+{
+    return (dlx_cut){.limit = s->w->max_rows, .one_block = !dlx_workspace_pages(s->w)};
+}
+
 static int32_t piece_rows(const dlx_call *k, int32_t done)
 {
-    const dlx_forward_call *c = &k->c;
-    int32_t left = c->n_ids - done, p = c->start + done, limit = k->s->w->max_rows;
-    if (!k->split) return left;
-    if (!dlx_workspace_pages(k->s->w)) { /* rows of different blocks do not see alike */
-        int64_t block_end = ((int64_t)p / c->attn_block + 1) * c->attn_block - p;
-        if (block_end < limit) limit = (int32_t)block_end;
-    }
-    if (left <= limit) return left;
-    int32_t end = (p + limit) / c->attn_block * c->attn_block;
-    return end > p ? end - p : 0;
+    dlx_cut cut = cut_of(k->s);
+    return k->split ? dlx_cut_rows(&cut, &k->c, done) : k->c.n_ids - done;
 }
 
 /* What the pass from row `done` on computes. Blocks follow each other, each seeing the rows before it through the
@@ -52,31 +45,6 @@ static void plan_piece(dlx_call *k)
     int32_t end = p->row + p->rows, i = k->asked;
     while (i < c->n_rows && (c->rows ? c->rows[i] : i) < end) i++;
     p->n_asked = i - k->asked;
-}
-
-static dlx_status check_passes(const dlx_call *k, dlx_error *err)
-{
-    const dlx_forward_call *c = &k->c;
-    const dlx_session *s = k->s;
-    if (!k->split) return DLX_OK;
-    if (c->attn_block == 0)
-        return dlx_fail(err, DLX_E_LIMIT,
-                        "forward: %d rows that all see each other are more than the %d rows a call may run; export "
-                        "with a larger --max-seq-len",
-                        c->n_ids, s->w->max_rows);
-    for (int32_t done = 0, n; done < c->n_ids; done += n) {
-        n = piece_rows(k, done);
-        if (!n)
-            return dlx_fail(err, DLX_E_LIMIT, "forward: a block of %d rows is more than the %d rows a call may run",
-                            c->attn_block, s->w->max_rows);
-    }
-    for (int32_t p = c->start + c->n_store; p < c->start + c->n_ids; p++)
-        if (s->stored[p])
-            return dlx_fail(err, DLX_E_UNSUPPORTED,
-                            "forward: %d rows need several passes, which would overwrite stored position %d; store the "
-                            "rows or make fewer of them",
-                            c->n_ids, p);
-    return DLX_OK;
 }
 
 /* A program that runs node by node finds its cached rows side by side, and as many as it was exported for. */
@@ -106,7 +74,7 @@ static dlx_status keep_undo(dlx_call *k, dlx_error *err)
     const dlx_session *s = k->s;
     const dlx_workspace *w = s->w;
     size_t n = (size_t)k->c.n_store, tensors = 2 * w->m->layers;
-    if (!k->split || !n || !memchr(s->stored + k->c.start, 1, n)) return DLX_OK;
+    if (!k->split || !n || !memchr(s->seq.stored + k->c.start, 1, n)) return DLX_OK;
     uint8_t *at = dlx_mem_array(&w->mem, tensors * n, w->kv_row);
     if (!at)
         return dlx_fail(
@@ -117,7 +85,7 @@ static dlx_status keep_undo(dlx_call *k, dlx_error *err)
     k->undo = at;
     for (size_t t = 0; t < tensors; t++)
         for (size_t i = 0; i < n; i++, at += w->kv_row)
-            if (s->stored[k->c.start + (int32_t)i]) memcpy(at, dlx_kv_at(s, t, k->c.start + (int32_t)i), w->kv_row);
+            if (s->seq.stored[k->c.start + (int32_t)i]) memcpy(at, dlx_kv_at(s, t, k->c.start + (int32_t)i), w->kv_row);
     return DLX_OK;
 }
 
@@ -128,7 +96,8 @@ static void put_back(const dlx_call *k)
     size_t n = (size_t)k->c.n_store, tensors = 2 * s->w->m->layers;
     for (size_t t = 0; t < tensors; t++)
         for (size_t i = 0; i < n; i++, at += s->w->kv_row)
-            if (s->stored[k->c.start + (int32_t)i]) memcpy(dlx_kv_at(s, t, k->c.start + (int32_t)i), at, s->w->kv_row);
+            if (s->seq.stored[k->c.start + (int32_t)i])
+                memcpy(dlx_kv_at(s, t, k->c.start + (int32_t)i), at, s->w->kv_row);
 }
 
 static void drop_undo(dlx_call *k)
@@ -142,9 +111,10 @@ static void drop_undo(dlx_call *k)
 static dlx_status prepare(dlx_call *k, dlx_error *err)
 {
     dlx_session *s = k->s;
-    DLX_TRY(dlx_check_call(s, &k->c, err));
-    k->split = k->c.n_ids > s->w->max_rows || !(dlx_workspace_pages(s->w) || rows_see_alike(&k->c));
-    DLX_TRY(check_passes(k, err));
+    const dlx_cut cut = cut_of(s);
+    DLX_TRY(dlx_check_call(&s->seq, &k->c, s->w->m->facts.vocab_size, s->w->m->program.g.attn_block, err));
+    k->split = k->c.n_ids > s->w->max_rows || !(dlx_workspace_pages(s->w) || dlx_rows_see_alike(&k->c));
+    if (k->split) DLX_TRY(dlx_check_cut(&cut, &s->seq, &k->c, err));
     DLX_TRY(check_spans(k, err));
     int32_t written = k->split ? k->c.n_ids : k->c.n_store;
     if (written && dlx_workspace_pages(s->w)) DLX_TRY(dlx_pages_own(s, k->c.start, k->c.start + written, err));
@@ -187,44 +157,11 @@ void dlx_call_fail(dlx_call *k, const dlx_error *error)
     k->finished = true;
 }
 
-static bool context_is_everything_before(const dlx_forward_call *c)
-{
-    int32_t end = 0;
-    for (int32_t i = 0; i < c->n_context; i++) {
-        if (c->context[i].begin != end) return false;
-        end = c->context[i].end;
-    }
-    return end == c->start;
-}
-
-/* Remembers what the first n_store rows left in the cache. Under block-causal attention later blocks depend on them, so
- * whatever was stored behind their block is forgotten. */
-static void mark_stored(dlx_session *s, const dlx_forward_call *c)
-{
-    if (!c->n_store) return;
-    int32_t b = c->attn_block, end = c->start + c->n_store;
-    memset(s->stored + c->start, 1, (size_t)c->n_store);
-    memcpy(s->known + c->start, c->ids, (size_t)c->n_store * sizeof *c->ids);
-    if (b <= 0) {
-        s->exact = 0;
-        return;
-    }
-    int64_t block_end = ((int64_t)end + b - 1) / b * b;
-    if (block_end < s->w->max_context) memset(s->stored + block_end, 0, (size_t)(s->w->max_context - block_end));
-    bool continues = c->start == 0 || (b == s->exact_block && c->start <= s->exact);
-    if (continues && c->start % b == 0 && context_is_everything_before(c)) {
-        s->exact = end / b * b;
-        s->exact_block = b;
-    } else if (s->exact > c->start) {
-        s->exact = c->start / s->exact_block * s->exact_block;
-    }
-}
-
 dlx_status dlx_call_end(dlx_call *k, dlx_error *err)
 {
     dlx_session *s = k->s;
     if (k->error.status == DLX_OK)
-        mark_stored(s, &k->c);
+        dlx_sequence_keep(&s->seq, &k->c);
     else if (k->undo)
         put_back(k);
     drop_undo(k);

@@ -145,11 +145,25 @@ static dlx_status recognise_six_inputs(dlx_model *m, dlx_error *err)
     return DLX_OK;
 }
 
+/* Programs for the official runtime's accelerators. */
+static dlx_status refuse_fixed(const dlx_pte *pte, dlx_error *err)
+{
+    bool halves;
+    if (!dlx_facts_kv_fixed(pte, &halves)) return DLX_OK;
+    return dlx_fail(
+        err, DLX_E_UNSUPPORTED,
+        "the program was exported with --kv %s: its shapes never vary, as accelerators of the official "
+        "runtime want it. Run it there (runtime=\"executorch\" in Python, dlx_fixed_session in C), or export "
+        "again without --kv",
+        halves ? "fixed-fp16" : "fixed");
+}
+
 static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
 {
     dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
     DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
+    DLX_TRY(refuse_fixed(&m->pte, err));
     m->pool = o->pool;
     if (!o->inspect && !o->pool) {
         DLX_TRY(dlx_pool_create_with(&m->own_pool, o->threads, &m->mem, err));

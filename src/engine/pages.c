@@ -157,7 +157,7 @@ static bool holds_anything(const dlx_session *s, int32_t index)
 {
     int32_t begin = index * DLX_KV_PAGE, end = begin + DLX_KV_PAGE;
     if (end > s->w->max_context) end = s->w->max_context;
-    return memchr(s->stored + begin, 1, (size_t)(end - begin)) != NULL;
+    return memchr(s->seq.stored + begin, 1, (size_t)(end - begin)) != NULL;
 }
 
 void dlx_pages_trim(dlx_session *s)

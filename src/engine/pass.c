@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "engine/check.h"
 #include "engine/workspace.h"
 #include "kernels/kv8.h"
 
@@ -131,20 +132,6 @@ static void bind_inputs(dlx_workspace *w, const dlx_call *first, const laid_out 
 
 /* ---- what comes out ---- */
 
-static dlx_status check_logits(const float *logits, size_t n, dlx_error *err)
-{
-    /* x * 0 is 0 for finite x, NaN otherwise; eight sums keep the loop wide. */
-    float sum[8] = {0};
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        for (int k = 0; k < 8; k++) sum[k] += logits[i + (size_t)k] * 0.0f;
-    for (; i < n; i++) sum[0] += logits[i] * 0.0f;
-    for (int k = 1; k < 8; k++) sum[0] += sum[k];
-    return sum[0] == 0.0f
-               ? DLX_OK
-               : dlx_fail(err, DLX_E_INTERNAL, "the model produced NaN or infinite logits; its weights may be damaged");
-}
-
 /* Rows of the piece that go to the cache: those that the call stores, and with them all that later passes see. */
 static size_t kept_rows(const dlx_call *k)
 {
@@ -226,7 +213,7 @@ static void take_results(dlx_workspace *w, dlx_call *k, const dlx_segment *segme
     dlx_status s = DLX_OK;
     if (w->kv_type != DLX_F32 && dlx_executor_beyond_cache(w->ex)) s = check_rows(w, k, segment->begin, &error);
     if (s == DLX_OK && k->next.n_asked)
-        s = check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
+        s = dlx_check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
     if (s != DLX_OK) {
         dlx_call_fail(k, &error);
         return;

@@ -1,6 +1,4 @@
-/*
- * Sessions: what is cached of one sequence, and which of it running a prompt again would store in the same way.
- */
+/* Sessions: what is cached of one sequence, in pages of a workspace. */
 #include <string.h>
 
 #include "engine/workspace.h"
@@ -27,11 +25,10 @@ static void leave(dlx_workspace *w)
 static void release(dlx_session *s)
 {
     dlx_workspace *w = s->w;
-    size_t context = (size_t)w->max_context, pages = (size_t)dlx_pages_of(w->max_context);
+    size_t pages = (size_t)dlx_pages_of(w->max_context);
     dlx_mem_free(&w->mem, s->page, pages, sizeof *s->page);
     dlx_mem_free(&w->mem, s->origin, pages, sizeof *s->origin);
-    dlx_mem_free(&w->mem, s->stored, context, sizeof *s->stored);
-    dlx_mem_free(&w->mem, s->known, context, sizeof *s->known);
+    dlx_sequence_close(&s->seq, &w->mem);
     dlx_mem_free(&w->mem, s, 1, sizeof *s);
 }
 
@@ -41,19 +38,18 @@ dlx_status dlx_session_open_in(dlx_session **out, dlx_workspace *w, dlx_error *e
     if (!out || !w)
         return dlx_fail(err, DLX_E_INVALID, "dlx_session_open_in: a workspace and a place for the session are needed");
     DLX_TRY(enter(w, err));
-    size_t context = (size_t)w->max_context, pages = (size_t)dlx_pages_of(w->max_context);
+    size_t pages = (size_t)dlx_pages_of(w->max_context);
     dlx_session *s = dlx_mem_zeroed(&w->mem, 1, sizeof *s);
     dlx_status status = DLX_OK;
+    bool there = false;
     if (s) {
         s->w = w;
         s->page = dlx_mem_array(&w->mem, pages, sizeof *s->page);
         s->origin = dlx_mem_array(&w->mem, pages, sizeof *s->origin);
-        s->stored = dlx_mem_zeroed(&w->mem, context, sizeof *s->stored);
-        s->known = dlx_mem_zeroed(&w->mem, context, sizeof *s->known);
+        there = dlx_sequence_open(&s->seq, w->max_context, &w->mem) && s->page && s->origin;
         s->home = w->owned ? 0 : -(int64_t)w->max_context; /* alone in its slab, or decided by the first page */
     }
-    if (!s || !s->page || !s->origin || !s->stored || !s->known)
-        status = dlx_fail(err, DLX_E_NOMEM, "out of memory opening a session of %d positions", w->max_context);
+    if (!there) status = dlx_fail(err, DLX_E_NOMEM, "out of memory opening a session of %d positions", w->max_context);
     if (status == DLX_OK) {
         memset(s->page, 0xFF, pages * sizeof *s->page);
         for (size_t i = 0; i < pages; i++) s->origin[i].page = -1;
@@ -120,11 +116,7 @@ dlx_status dlx_session_fork(dlx_session **out, const dlx_session *from, int32_t 
         dlx_pages_share(s, from, n);
     else
         copy_rows(s, from, n);
-    memcpy(s->stored, from->stored, (size_t)n);
-    memcpy(s->known, from->known, (size_t)n * sizeof *s->known);
-    s->exact_block = from->exact_block;
-    s->exact = from->exact;
-    if (n < s->exact) s->exact = n / s->exact_block * s->exact_block;
+    dlx_sequence_copy(&s->seq, &from->seq, n);
     dlx_pages_trim(s);
     *out = s;
     return DLX_OK;
@@ -132,19 +124,12 @@ dlx_status dlx_session_fork(dlx_session **out, const dlx_session *from, int32_t 
 
 void dlx_session_truncate(dlx_session *s, int32_t n)
 {
-    if (n < 0) n = 0;
     if (!s || n >= s->w->max_context) return;
-    memset(s->stored + n, 0, (size_t)(s->w->max_context - n));
-    if (n < s->exact) s->exact = n / s->exact_block * s->exact_block;
+    dlx_sequence_truncate(&s->seq, n < 0 ? 0 : n);
     dlx_pages_trim(s);
 }
 
 int32_t dlx_session_reusable(const dlx_session *s, const int32_t *ids, size_t n, int32_t attn_block)
 {
-    if (!s || !ids || !s->exact || attn_block != s->exact_block) return 0;
-    int32_t most = n < (size_t)s->exact ? (int32_t)n : s->exact, same = 0;
-    while (same < most && ids[same] == s->known[same]) same++;
-    /* The last prompt token is always run: its row may be what predicts the first new one. */
-    if (same && (size_t)same == n) same--;
-    return same / attn_block * attn_block;
+    return s ? dlx_sequence_reusable(&s->seq, ids, n, attn_block) : 0;
 }

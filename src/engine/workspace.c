@@ -79,9 +79,8 @@ static dlx_status lay_out(const dlx_model *m, const dlx_workspace_options *o, la
     l->max_runs = segments * ((size_t)dlx_pages_of(l->max_context) + DLX_MAX_SPANS);
     const dlx_workspace *w = NULL;
     const dlx_session *each = NULL;
-    size_t context = (size_t)l->max_context, rows = (size_t)l->max_rows, sessions = (size_t)l->max_sessions;
-    uint64_t session_bytes = dlx_mem_bytes(1, sizeof *each) + dlx_mem_bytes(context, sizeof *each->stored) +
-                             dlx_mem_bytes(context, sizeof *each->known) +
+    size_t rows = (size_t)l->max_rows, sessions = (size_t)l->max_sessions;
+    uint64_t session_bytes = dlx_mem_bytes(1, sizeof *each) + dlx_sequence_bytes(l->max_context) +
                              dlx_mem_bytes((size_t)dlx_pages_of(l->max_context), sizeof *each->page) +
                              dlx_mem_bytes((size_t)dlx_pages_of(l->max_context), sizeof *each->origin);
     l->table_bytes = dlx_mem_bytes(1, sizeof *w) + dlx_mem_bytes((size_t)l->n_pages, sizeof *w->refs) +

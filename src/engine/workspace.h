@@ -13,6 +13,7 @@
 
 #include "base/memory.h"
 #include "engine/model.h"
+#include "engine/sequence.h"
 #include "runtime/program.h"
 
 /* Cached positions [begin, end) in front of a pass: the caller's spans, and what earlier passes of the call stored. */
@@ -79,14 +80,12 @@ typedef struct dlx_page_origin {
 
 struct dlx_session {
     dlx_workspace *w;
-    int32_t *page;              /* [pages of max_context] page of the slab, -1: none */
-    dlx_page_origin *origin;    /* [pages of max_context] of pages copied for the call that is on its way */
-    bool copied;                /* there are some */
-    int64_t home;               /* page where place 0 would lie if the sequence were in one piece */
-    uint8_t *stored;            /* [max_context] */
-    int32_t *known;             /* [max_context] id behind each stored position */
-    int32_t exact, exact_block; /* positions 0 .. exact-1 hold what block-causal attention of this width stores */
-    atomic_bool busy;           /* a call is on its way */
+    int32_t *page;           /* [pages of max_context] page of the slab, -1: none */
+    dlx_page_origin *origin; /* [pages of max_context] of pages copied for the call that is on its way */
+    bool copied;             /* there are some */
+    int64_t home;            /* page where place 0 would lie if the sequence were in one piece */
+    dlx_sequence seq;
+    atomic_bool busy; /* a call is on its way */
 };
 
 static inline int32_t dlx_pages_of(int32_t positions)

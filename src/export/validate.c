@@ -135,7 +135,7 @@ static dlx_status open_both(validator *v, dlx_error *err)
                         v->o.file_path);
     DLX_TRY(dlx_facts_read(&v->facts, &v->pte, err));
     DLX_TRY(dlx_file_layers_read(&v->layers, &v->pte, err));
-    if (!strcmp(dlx_facts_kv(&v->pte), "explicit")) v->facts.max_rows = v->layers.rows;
+    if (!strcmp(dlx_facts_kv_form(&v->pte), "explicit")) v->facts.max_rows = v->layers.rows;
     return dlx_checkpoint_of_file(&v->c, v->o.model_path, &said, err);
 }
 

@@ -132,9 +132,30 @@ const char *dlx_facts_quantization(const dlx_pte *pte)
     return constant_text(pte, "get_quantization");
 }
 
-const char *dlx_facts_kv(const dlx_pte *pte)
+const char *dlx_facts_kv_form(const dlx_pte *pte)
 {
     return constant_text(pte, "get_kv_form");
+}
+
+bool dlx_facts_kv_fixed(const dlx_pte *pte, bool *halves)
+{
+    const char *form = dlx_facts_kv_form(pte);
+    *halves = !strcmp(form, "fixed-fp16");
+    return *halves || !strcmp(form, "fixed");
+}
+
+uint32_t dlx_facts_methods(const dlx_pte *pte)
+{
+    uint32_t n = 0;
+    while (dlx_pte_constant(pte, "get_methods", n)) n++;
+    return n ? n : 1;
+}
+
+const char *dlx_facts_method(const dlx_pte *pte, uint32_t i)
+{
+    const dlx_evalue *v = dlx_pte_constant(pte, "get_methods", i);
+    if (!v) return i ? NULL : "forward";
+    return v->kind == DLX_EV_STRING ? v->u.s.text : NULL;
 }
 
 static dlx_status read_stop_ids(dlx_model_facts *facts, const dlx_pte *pte, dlx_error *err)

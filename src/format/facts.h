@@ -17,8 +17,8 @@ enum { DLX_FORMAT_VERSION = 1 };
 /* Ranges that int8-static was made with: the JSON of calibrate/ranges.h. */
 #define DLX_RANGES_KEY "dlx.ranges"
 
-/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic"; kv: the form of the cache, "caller", "explicit"
- * or "state". */
+/* One plan per fact, in `arena`. quantization: "none", "int8-dynamic"; kv: the form of the cache, "caller",
+ * "explicit", "state", "fixed" or "fixed-fp16". */
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
                            const char *quantization, const char *kv, dlx_error *err);
 
@@ -36,7 +36,14 @@ bool dlx_facts_are_ours(const dlx_pte *pte);
 
 /* "none", "int8-dynamic", or "" when the file does not say. */
 const char *dlx_facts_quantization(const dlx_pte *pte);
-/* "caller", "explicit", "state", likewise. */
-const char *dlx_facts_kv(const dlx_pte *pte);
+/* "explicit", "state", "fixed" or "fixed-fp16"; "" is the caller's form, or a file that does not say. */
+const char *dlx_facts_kv_form(const dlx_pte *pte);
+/* A form whose shapes never vary ("fixed", "fixed-fp16"), with whether its cache is of halves. */
+bool dlx_facts_kv_fixed(const dlx_pte *pte, bool *halves);
+
+/* Methods in which the decoder of a file is there: 1 where it does not say. */
+uint32_t dlx_facts_methods(const dlx_pte *pte);
+/* Name of one; "forward" is the only one of a file that does not say. NULL: it says something else than a name. */
+const char *dlx_facts_method(const dlx_pte *pte, uint32_t i);
 
 #endif

@@ -156,7 +156,7 @@ static dlx_model_facts scripted_facts(void)
 static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t n)
 {
     (void)ids;
-    assert_null(ctx); /* the default: step_ctx is what this program lacks */
+    assert_null(ctx); /* step_ctx is 0 */
     assert_int_equal(step->struct_size, real_size_dlx_step);
     assert_true(n > 0 && step->n_accepted > 0);
     steps_seen++;
@@ -324,6 +324,47 @@ static void check_dlx_tensor(void **state)
     assert_int_equal(dlx_method_run(method, &none, 1, NULL), DLX_OK);
     check_filled(SUBJECT(dlx_tensor, read_output), sizeof none);
     dlx_method_close(method);
+}
+
+static dlx_status run_nowhere(void *ctx, size_t index, const void **outputs, dlx_error *err)
+{
+    (void)ctx;
+    (void)index;
+    (void)outputs;
+    (void)err;
+    return DLX_E_IO;
+}
+
+/* Without names, which this program lacks, methods go by their rows. */
+static dlx_status open_fixed(void *fixed, dlx_error *err)
+{
+    dlx_fixed_session *s = NULL;
+    dlx_status status = dlx_fixed_open(&s, fixed, run_nowhere, NULL, NULL, err);
+    assert_int_equal(status == DLX_OK, dlx_fixed_bytes(fixed) > 0);
+    dlx_forward_call call = {.struct_size = sizeof call, .ids = (const int32_t[]){1}, .n_ids = 1};
+    dlx_error said = {0};
+    if (status == DLX_OK) {
+        assert_int_equal(dlx_fixed_forward(s, &call, &said), DLX_E_IO);
+        assert_non_null(strstr(said.message, "method of 4 rows"));
+    }
+    dlx_fixed_close(s);
+    return status;
+}
+
+static void check_dlx_fixed_program(void **state)
+{
+    (void)state;
+    static const int32_t rows[] = {4};
+    dlx_model_facts facts = scripted_facts();
+    dlx_fixed_program p = {.struct_size = sizeof p,
+                           .facts = &facts,
+                           .layers = 1,
+                           .kv_heads = 2,
+                           .head_dim = 4,
+                           .element = DLX_ELEMENT_FLOAT32,
+                           .n_methods = 1,
+                           .method_rows = rows};
+    check_taken(SUBJECT(dlx_fixed_program, open_fixed), &p);
 }
 
 static void check_dlx_tensor_info(void **state)

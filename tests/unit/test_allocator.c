@@ -276,6 +276,60 @@ static void models_use_nothing_else(void **state)
     }
 }
 
+/* Keys and values, logits and a mask that are all zeros. */
+static dlx_status zeros(void *ctx, size_t method, const void **outputs, dlx_error *err)
+{
+    static const float nothing[2 * ROWS * MOST_VOCAB];
+    (void)ctx;
+    (void)method;
+    (void)err;
+    for (size_t i = 0; i < 5; i++) outputs[i] = nothing;
+    return DLX_OK;
+}
+
+static dlx_status use_fixed(const dlx_fixed_program *p, const dlx_allocator *allocator, dlx_error *err)
+{
+    static const int32_t ids[2 * ROWS] = {3, 1, 4, 1, 5, 9, 2, 6};
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = 2 * ROWS, .attn_block = 4, .n_store = 2 * ROWS};
+    dlx_fixed_session *s = NULL;
+    dlx_status status = dlx_fixed_open(&s, p, zeros, NULL, allocator, err);
+    if (status == DLX_OK) assert_int_equal(m.bytes, dlx_fixed_bytes(p));
+    if (status == DLX_OK) status = dlx_fixed_forward(s, &c, err);
+    if (status == DLX_OK) status = dlx_fixed_forward(s, &c, err); /* the second time, the old rows are kept */
+    dlx_fixed_close(s);
+    return status;
+}
+
+static void fixed_sessions_use_nothing_else(void **state)
+{
+    (void)state;
+    const dlx_model_facts facts = {.struct_size = sizeof facts, .max_context = 50, .vocab_size = 100};
+    dlx_fixed_program p = {.struct_size = sizeof p,
+                           .facts = &facts,
+                           .layers = 2,
+                           .kv_heads = 3,
+                           .head_dim = 5,
+                           .n_methods = 2,
+                           .method_rows = (const int32_t[]){ROWS, 2}};
+    for (int halves = 0; halves < 2; halves++) {
+        dlx_error err = {0};
+        size_t heap = heap_requests;
+        p.element = halves ? DLX_ELEMENT_FLOAT16 : DLX_ELEMENT_FLOAT32;
+        meter_init(&m);
+        if (use_fixed(&p, &m.allocator, &err) != DLX_OK) fail_msg("%s", err.message);
+        size_t n = m.requests;
+        meter_assert_empty(&m);
+        for (size_t at = 1; at <= n; at++) {
+            meter_init(&m);
+            m.fail_at = at;
+            assert_int_equal(use_fixed(&p, &m.allocator, &err), DLX_E_NOMEM);
+            meter_assert_empty(&m);
+        }
+        assert_int_equal(n, 7); /* six, and what is kept for a while */
+        assert_int_equal(heap_requests, heap);
+    }
+}
+
 static void allocators_are_whole(void **state)
 {
     (void)state;
@@ -327,6 +381,7 @@ int main(void)
         cmocka_unit_test(graphs),
         cmocka_unit_test(programs_are_read),
         cmocka_unit_test(models_use_nothing_else),
+        cmocka_unit_test(fixed_sessions_use_nothing_else),
         cmocka_unit_test(allocators_are_whole),
     };
     return cmocka_run_group_tests(tests, make_programs, remove_programs);

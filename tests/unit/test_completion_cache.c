@@ -2,7 +2,7 @@
  * Completions over a real session: what of a prompt is taken from its cache, that answers do not depend on it, and that
  * a prompt's masks are filled every time.
  */
-#include "fail_fixture.h"
+#include "fixed_runner.h"
 
 enum { LENGTH = 14, BLOCK = 4, MASK = 1226 };
 
@@ -48,11 +48,10 @@ typedef struct answer {
     dlx_statistics statistics;
 } answer;
 
-/* `cache`: the session whose cache may be used, NULL for none; n_cached, block: the options, or NULL. */
-static answer complete_by(const fixture *f, dlx_session *s, const dlx_session *cache, const int32_t *prompt, size_t n,
-                          const char *n_cached, const char *block)
+/* o: whose cache may be used; n_cached, block: the decode options, or NULL. */
+static answer complete_with(const fixture *f, dlx_forward_fn forward, void *ctx, dlx_completion_options o,
+                            const int32_t *prompt, size_t n, const char *n_cached, const char *block)
 {
-    dlx_completion_options o = dlx_completion_options_default();
     dlx_decode_options *decode;
     dlx_completion *c;
     dlx_error err = {0};
@@ -63,8 +62,7 @@ static answer complete_by(const fixture *f, dlx_session *s, const dlx_session *c
     if (n_cached) assert_int_equal(dlx_decode_options_set(decode, "n_cached", n_cached, &err), DLX_OK);
     if (block) assert_int_equal(dlx_decode_options_set(decode, "block_length", block, &err), DLX_OK);
     o.decode = decode;
-    o.session = cache;
-    if (dlx_complete(dlx_model_get_facts(f->model), dlx_session_forward, s, &o, prompt, n, &c, &err) != DLX_OK)
+    if (dlx_complete(dlx_model_get_facts(f->model), forward, ctx, &o, prompt, n, &c, &err) != DLX_OK)
         fail_msg("%s", err.message);
     const int32_t *ids = dlx_completion_ids(c, &a.n);
     assert_int_equal(a.n, 6);
@@ -73,6 +71,15 @@ static answer complete_by(const fixture *f, dlx_session *s, const dlx_session *c
     dlx_completion_free(c);
     dlx_decode_options_free(decode);
     return a;
+}
+
+/* `cache`: the session whose cache may be used, NULL for none. */
+static answer complete_by(const fixture *f, dlx_session *s, const dlx_session *cache, const int32_t *prompt, size_t n,
+                          const char *n_cached, const char *block)
+{
+    dlx_completion_options o = dlx_completion_options_default();
+    o.session = cache;
+    return complete_with(f, dlx_session_forward, s, o, prompt, n, n_cached, block);
 }
 
 static answer complete(const fixture *f, dlx_session *s, const dlx_session *cache, const int32_t *prompt, size_t n,
@@ -165,13 +172,43 @@ static void a_mask_of_the_prompt_is_not_reused(void **state)
     }
 }
 
+/* A session over a program that somebody else runs has a cache like any other. */
+static void fixed_sessions_are_asked_too(void **state)
+{
+    const fixture *f = *state;
+    target file = new_target("fixed.pte");
+    runner r;
+    export_fixed(file.path, "sdar", "fixed", "none", 8, NULL, 0);
+    open_runner(&r, file.path);
+    dlx_session *s = open_session(f);
+    dlx_completion_options o = dlx_completion_options_default();
+    o.fixed = r.session;
+    for (int turn = 0; turn < 2; turn++) {
+        answer native = complete(f, s, s, text_ids, LENGTH, NULL);
+        answer fixed = complete_with(f, dlx_fixed_forward, r.session, o, text_ids, LENGTH, NULL, NULL);
+        assert_same_answer(&native, &fixed);
+        assert_int_equal(fixed.statistics.cached_tokens, turn ? 12 : 0);
+        assert_int_equal(native.statistics.cached_tokens, fixed.statistics.cached_tokens);
+    }
+    dlx_error err = {0};
+    dlx_completion *c = (dlx_completion *)&r;
+    o.session = s;
+    assert_int_equal(
+        dlx_complete(dlx_model_get_facts(f->model), dlx_session_forward, s, &o, text_ids, LENGTH, &c, &err),
+        DLX_E_INVALID);
+    assert_non_null(strstr(err.message, "a session and a fixed session were given"));
+    assert_null(c);
+    dlx_session_close(s);
+    close_runner(&r);
+    remove_target(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_prompt_is_run_once),
-        cmocka_unit_test(the_option_goes_before_the_session),
-        cmocka_unit_test(causal_prompts_are_run_once),
-        cmocka_unit_test(a_mask_of_the_prompt_is_not_reused),
+        cmocka_unit_test(a_prompt_is_run_once),         cmocka_unit_test(the_option_goes_before_the_session),
+        cmocka_unit_test(causal_prompts_are_run_once),  cmocka_unit_test(a_mask_of_the_prompt_is_not_reused),
+        cmocka_unit_test(fixed_sessions_are_asked_too),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
 }

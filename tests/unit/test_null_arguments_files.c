@@ -254,6 +254,94 @@ static void test_dlx_quantize_report(void)
     EMPTIED(char, json, dlx_quantize_report(&o, &json, &err));
 }
 
+/* ---- fixed.h ---- */
+
+static void test_dlx_fixed_program_read(void)
+{
+    REFUSED(dlx_fixed_program_read(NULL, g.path, &err));
+    EMPTIED(dlx_fixed_program, p, dlx_fixed_program_read(&p, NULL, &err));
+    FAILS(dlx_fixed_program_read(&(dlx_fixed_program *){NULL}, g.path, &err), DLX_E_UNSUPPORTED);
+    dlx_fixed_program_free(NULL);
+}
+
+static void test_dlx_fixed_program_read_fd(void)
+{
+    REFUSED(dlx_fixed_program_read_fd(NULL, 0, &err));
+    EMPTIED(dlx_fixed_program, p, dlx_fixed_program_read_fd(&p, -1, &err));
+}
+
+static void test_dlx_fixed_program_read_memory(void)
+{
+    REFUSED(dlx_fixed_program_read_memory(NULL, "ET12", 4, &err));
+    EMPTIED(dlx_fixed_program, p, dlx_fixed_program_read_memory(&p, NULL, 4, &err));
+}
+
+static dlx_status run_nothing(void *ctx, size_t method, const void **outputs, dlx_error *e)
+{
+    (void)ctx;
+    (void)method;
+    (void)outputs;
+    (void)e;
+    return DLX_E_INTERNAL;
+}
+
+static dlx_fixed_program good_program(void)
+{
+    static const int32_t four = 4;
+    return (dlx_fixed_program){.struct_size = sizeof(dlx_fixed_program),
+                               .facts = dlx_model_get_facts(g.model),
+                               .layers = 1,
+                               .kv_heads = 1,
+                               .head_dim = 8,
+                               .element = DLX_ELEMENT_FLOAT32,
+                               .n_methods = 1,
+                               .method_rows = &four};
+}
+
+static void test_dlx_fixed_open(void)
+{
+    dlx_fixed_program p = good_program();
+    dlx_allocator half = {0};
+    REFUSED(dlx_fixed_open(NULL, &p, run_nothing, NULL, NULL, &err));
+    EMPTIED(dlx_fixed_session, s, dlx_fixed_open(&s, NULL, run_nothing, NULL, NULL, &err));
+    EMPTIED(dlx_fixed_session, s, dlx_fixed_open(&s, &p, NULL, NULL, NULL, &err));
+    EMPTIED(dlx_fixed_session, s, dlx_fixed_open(&s, &p, run_nothing, NULL, &half, &err));
+    assert_int_equal(dlx_fixed_bytes(NULL), 0);
+    dlx_fixed_close(NULL);
+}
+
+static void test_dlx_fixed_input(void)
+{
+    dlx_fixed_program p = good_program();
+    dlx_fixed_session *s;
+    good(dlx_fixed_open(&s, &p, run_nothing, NULL, NULL, &err));
+    REFUSED(dlx_fixed_input(s, 0, 0, NULL, &err));
+    CLEARED(dlx_tensor, t, dlx_fixed_input(NULL, 0, 0, &t, &err));
+    CLEARED(dlx_tensor, t, dlx_fixed_input(s, 1, 0, &t, &err));
+    CLEARED(dlx_tensor, t, dlx_fixed_input(s, 0, 5, &t, &err));
+    dlx_fixed_close(s);
+}
+
+static void test_dlx_fixed_forward(void)
+{
+    dlx_fixed_program p = good_program();
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = prompt, .n_ids = 3, .n_rows = 3};
+    dlx_fixed_session *s;
+    good(dlx_fixed_open(&s, &p, run_nothing, NULL, NULL, &err));
+    REFUSED(dlx_fixed_forward(s, NULL, &err));
+    REFUSED(dlx_fixed_forward(NULL, &c, &err));
+    REFUSED(dlx_fixed_forward(s, &c, &err)); /* no place for logits */
+    c.n_rows = 0;
+    c.struct_size = 1;
+    REFUSED(dlx_fixed_forward(s, &c, &err));
+    assert_int_equal(dlx_fixed_reusable(NULL, prompt, 3, 4), 0);
+    assert_int_equal(dlx_fixed_reusable(s, NULL, 3, 4), 0);
+    dlx_fixed_truncate(NULL, 0);
+    dlx_fixed_truncate(s, -1);
+    dlx_fixed_truncate(s, INT32_MAX);
+    dlx_fixed_close(s);
+}
+
 /* ---- all of them ---- */
 
 static const null_row rows[] = {
@@ -286,6 +374,12 @@ static const null_row rows[] = {
     ROW(dlx_validate),
     ROW(dlx_export_validated),
     ROW(dlx_quantize_report),
+    ROW(dlx_fixed_program_read),
+    ROW(dlx_fixed_program_read_fd),
+    ROW(dlx_fixed_program_read_memory),
+    ROW(dlx_fixed_open),
+    ROW(dlx_fixed_input),
+    ROW(dlx_fixed_forward),
 };
 
 int main(void)

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "fail_fixture.h"
+#include "fixed_runner.h"
 #include "fail_memory.h"
 
 #include "base/sizes.h"
@@ -171,6 +171,75 @@ static void models_and_sessions(void **state)
             no_request_is_made("forward, after failures", run_forward, &r);
             close_all(&r);
         }
+}
+
+/* ---- sessions over programs that somebody else runs -------------------------------------------------------------- */
+
+static dlx_status run_read_fixed(void *ctx, dlx_error *err)
+{
+    dlx_fixed_program *p = (dlx_fixed_program *)1;
+    dlx_status s;
+    WATCHED(s, dlx_fixed_program_read(&p, ctx, err));
+    if (s != DLX_OK) assert_null(p);
+    dlx_fixed_program_free(p);
+    return s;
+}
+
+static dlx_status run_open_fixed(void *ctx, dlx_error *err)
+{
+    const runner *r = ctx;
+    dlx_fixed_session *session = (dlx_fixed_session *)1;
+    dlx_status s;
+    WATCHED(s, dlx_fixed_open(&session, r->program, run_method_of, NULL, NULL, err));
+    if (s != DLX_OK) assert_null(session);
+    dlx_fixed_close(session);
+    return s;
+}
+
+static dlx_status fixed_call(runner *r, int32_t n, int32_t start, bool store, dlx_error *err)
+{
+    static const int32_t ids[24] = {3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 3, 2, 3, 8, 4, 6, 2, 6, 4};
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = n, .start = start, .attn_block = 4};
+    c.context[0] = (dlx_span){0, start};
+    c.n_context = start > 0;
+    c.n_store = store ? n : 0;
+    dlx_status s;
+    WATCHED(s, dlx_fixed_forward(r->session, &c, err));
+    return s;
+}
+
+/* A prefill in pieces, a denoising pass, and a commit. */
+static dlx_status run_fixed(void *ctx, dlx_error *err)
+{
+    dlx_fixed_truncate(((runner *)ctx)->session, 0);
+    dlx_status s = fixed_call(ctx, 20, 0, true, err);
+    if (s == DLX_OK) s = fixed_call(ctx, 4, 20, false, err);
+    return s == DLX_OK ? fixed_call(ctx, 4, 20, true, err) : s;
+}
+
+/* What a call of several passes overwrites is kept until it is done. */
+static dlx_status run_fixed_again(void *ctx, dlx_error *err)
+{
+    return fixed_call(ctx, 20, 0, true, err);
+}
+
+static void fixed_sessions(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {"fixed", "fixed-fp16"};
+    for (size_t i = 0; i < DLX_COUNT(forms); i++) {
+        runner r;
+        char path[1024];
+        path_in(path, programs.folder, "fixed.pte");
+        export_fixed(path, "sdar", forms[i], "none", 8, (const int32_t[]){4}, 1);
+        open_runner(&r, path);
+        every_request_fails("read a program of fixed shapes", run_read_fixed, path);
+        every_request_fails("open a session over it", run_open_fixed, &r);
+        no_request_is_made("forward over it", run_fixed, &r);
+        every_request_fails("overwrite what is stored", run_fixed_again, &r);
+        no_request_is_made("forward over it, after failures", run_fixed, &r);
+        close_runner(&r);
+    }
 }
 
 /* ---- methods of programs that PyTorch's exporter wrote ----------------------------------------------------------- */
@@ -715,15 +784,11 @@ static void writing_logits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(models_and_sessions),
-        cmocka_unit_test(models_with_other_caches),
-        cmocka_unit_test(methods),
-        cmocka_unit_test(reading_tokenizer_files),
-        cmocka_unit_test(text_and_ids),
-        cmocka_unit_test(chat_templates),
-        cmocka_unit_test(generations_and_completions),
-        cmocka_unit_test(decode_options),
-        cmocka_unit_test(descriptions),
+        cmocka_unit_test(models_and_sessions),     cmocka_unit_test(models_with_other_caches),
+        cmocka_unit_test(fixed_sessions),          cmocka_unit_test(methods),
+        cmocka_unit_test(reading_tokenizer_files), cmocka_unit_test(text_and_ids),
+        cmocka_unit_test(chat_templates),          cmocka_unit_test(generations_and_completions),
+        cmocka_unit_test(decode_options),          cmocka_unit_test(descriptions),
         cmocka_unit_test(writing_logits),
     };
     return cmocka_run_group_tests(tests, make_programs, remove_programs);

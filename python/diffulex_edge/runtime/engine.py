@@ -22,7 +22,7 @@ from diffulex_edge.decode import (
 )
 from diffulex_edge.decode import _to_ids as to_ids
 from diffulex_edge.running import leave
-from diffulex_edge.session import Model, Session
+from diffulex_edge.session import Model
 from diffulex_edge.streams import Feed
 
 from .block import DiffusionBlockManager
@@ -71,7 +71,7 @@ class _Engine:
         self.last_generation: Optional[Generation] = None  # of the last call: steps, times, finish reason
         self._is_pte = pte_path is not None
         self._pte_module: Any = None
-        self._session: Optional[Session] = None
+        self._session: Any = None    # a Session or FixedSession
         self._forward: Any = None    # a Session, or a callable for ForwardCall
         self._facts: Optional[ModelFacts] = facts  # None: a callable whose vocabulary shows with its first logits
         if pte_path is not None:
@@ -86,7 +86,7 @@ class _Engine:
     def _open(self, path: Any) -> None:
         if self.runtime == "executorch":
             from .executorch import ExecuTorchModel
-            self._pte_module = self._forward = ExecuTorchModel(path, self.max_seq_len)
+            self._pte_module = ExecuTorchModel(path, self.max_seq_len)
             self._facts = self._pte_module.facts
         else:
             self._pte_module = Model(path)
@@ -99,6 +99,10 @@ class _Engine:
                              "positions")
         if self.runtime == "native":
             self._session = self._forward = self._pte_module.session(0, self.max_seq_len or 0)
+        elif self._pte_module.fixed:
+            self._session = self._forward = self._pte_module.session()
+        else:
+            self._forward = self._pte_module
         if self.max_seq_len is not None:
             self._facts = dataclasses.replace(facts, max_context=self.max_seq_len)
 
@@ -174,7 +178,7 @@ class _Engine:
 
     def close(self) -> None:
         """Frees the session and closes the file; the engine cannot be used afterwards. Closing twice is fine."""
-        if isinstance(self._pte_module, Model):
+        if self._pte_module is not None:
             self._pte_module.close()
         self._session = self._forward = None
 

@@ -1,14 +1,20 @@
-"""The official ExecuTorch runtime behind the decoders: a .pte of layout A (docs/EXPORT.md), the cache in torch tensors.
+"""The official ExecuTorch runtime behind the decoders: a .pte of layout A (docs/EXPORT.md), the cache in torch tensors, or one
+whose shapes never vary (runtime/fixed.py).
 
-The program attends all cached rows it is given and all rows of its call. Block-causal attention over several blocks is
-therefore one call a block, each behind the rows it may see.
+A program of layout A attends all cached rows it is given and all rows of its call. Block-causal attention over several blocks
+is therefore one call a block, each behind the rows it may see.
 """
 import os
 from typing import Any, List, Optional, Sequence, Tuple, Union
 
+from diffulex_edge import running
 from diffulex_edge.decode import ForwardCall, ModelFacts
-from diffulex_edge.errors import UnsupportedError
-from diffulex_edge.session import require_file
+from diffulex_edge.errors import LimitError, UnsupportedError
+from diffulex_edge.handles import Turn, WeakRefs
+from diffulex_edge.session import Speaker, require_file
+
+from .fixed import FixedProgram, FixedSession
+from .forward import session_forward
 
 __all__ = ["ExecuTorchModel"]
 
@@ -25,38 +31,104 @@ def _import() -> Tuple[Any, Any]:
     return torch, runtime
 
 
-class ExecuTorchModel:
+class ExecuTorchModel(Speaker):
     """A .pte in the official runtime, with its cache. Calling it answers a ForwardCall; it is a forward function.
+
+    A program whose shapes never vary (`fixed` is True) has sessions besides, which decode as those of a Model do.
 
     ImportError when torch or executorch is missing, FileNotFoundError when the file is; what the runtime itself raises
     passes through. UnsupportedError for a program of another signature.
     """
 
     def __init__(self, path: Union[str, "os.PathLike[str]"], max_context: Optional[int] = None) -> None:
+        from diffulex_edge.text import Tokenizer
         self._torch, runtime = _import()
         require_file(path)
         self.path = os.fspath(path)
-        self._program = runtime.Runtime.get().load_program(
-            self.path, verification=runtime.Verification.InternalConsistency)
-        self._method = self._program.load_method("forward")
-        meta = self._method.metadata
-        self._n_kv = meta.num_inputs() - 2
-        if self._n_kv < 2 or self._n_kv % 2 or meta.num_outputs() != 1 + self._n_kv:
-            raise UnsupportedError(f"{self.path} has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs; "
-                                   "expected tokens, positions and a pair of caches a layer (docs/EXPORT.md)")
-        names = sorted(self._program.method_names)
-        self.facts = ModelFacts.from_metadata({name: self._program.load_method(name).execute([])
-                                               for name in names if name.startswith("get_")})
+        program = runtime.Runtime.get().load_program(self.path, verification=runtime.Verification.InternalConsistency)
+        metadata = {name: program.load_method(name).execute([])
+                    for name in sorted(program.method_names) if name.startswith("get_")}
+        self.facts = ModelFacts.from_metadata(metadata)
+        self.fixed = list(metadata.get("get_kv_form", [])) in (["fixed"], ["fixed-fp16"])
+        self._sessions: "WeakRefs[FixedSession]" = WeakRefs()
+        self._turn = Turn("the model is in use by another thread or by the call that this one is made from; open a model "
+                          "for each")
+        self._closed = False
+        self._forward: Any = None
+        self._tokenizer = self._no_tokenizer = None
+        if self.fixed:
+            self._program = FixedProgram(self.path)
+            self.facts = self._program.facts
+            self._methods = [program.load_method(name) for name in self._program.names]
+        else:
+            self._forward = _Varying(self._torch, self.path, program.load_method("forward"), self.facts, max_context)
+        self._keep = program
         self.max_context = min(max_context or self.facts.max_context, self.facts.max_context)
-        shape = [int(n) for n in meta.input_tensor_meta(2).sizes()]
-        self._row = shape[1:]
-        per_row = self._row[0] * self._row[1]
-        self._cache = [self._torch.zeros(self.max_context * per_row + _SLACK)[:self.max_context * per_row]
-                       .view(self.max_context, *self._row) for _ in range(self._n_kv)]
-        self._stored = [False] * self.max_context
+        self._take_tokenizer(lambda: Tokenizer.from_pte(self.path))
 
     def __call__(self, call: ForwardCall) -> Any:
         """Logits [len(call.rows), vocab_size] as a torch tensor."""
+        if self._closed:
+            raise ValueError(f"the model {self.path} is closed")
+        if not self.fixed:
+            return self._forward(call)
+        if call.start + len(call.ids) > self.max_context:
+            raise LimitError(f"positions {call.start} to {call.start + len(call.ids) - 1} do not fit the context of "
+                             f"{self.max_context}")
+        if self._forward is None:
+            self._forward = session_forward(self.session())
+        return self._torch.as_tensor(self._forward(call)).view(len(call.rows), self.facts.vocab_size)
+
+    def session(self) -> FixedSession:
+        """An empty sequence over a program whose shapes never vary, with a cache of its own: all positions, keys and values of
+        the program's type. UnsupportedError for other programs."""
+        if self._closed:
+            raise ValueError(f"the model {self.path} is closed")
+        if not self.fixed:
+            raise UnsupportedError(f"{self.path} has shapes that vary, for which there are no sessions over the official "
+                                   "runtime: call the model, open it with Model, or export it with --kv fixed")
+        session = FixedSession(self, self._torch, self._program, self._methods)
+        self._sessions.add(session)
+        return session
+
+    def close(self) -> None:
+        """Cancels the decodes that run on it and waits for them, then closes its sessions and the file. Closing twice is
+        fine; RuntimeError from a callback of one of the decodes."""
+        running.end(self)
+        self._closed = True
+        for session in list(self._sessions):
+            session._end()
+        tokenizer, self._tokenizer = self._tokenizer, None
+        if tokenizer is not None:
+            tokenizer._handle.retire()
+        self._forward = self._keep = None
+        self._methods = []
+
+    def _end(self) -> None:
+        self.close()
+
+
+class _Varying:
+    """A program of layout A with its cache."""
+
+    def __init__(self, torch: Any, path: str, method: Any, facts: ModelFacts, max_context: Optional[int]) -> None:
+        self._torch = torch
+        self._method = method
+        self._facts = facts
+        meta = method.metadata
+        self._n_kv = meta.num_inputs() - 2
+        if self._n_kv < 2 or self._n_kv % 2 or meta.num_outputs() != 1 + self._n_kv:
+            raise UnsupportedError(f"{path} has {meta.num_inputs()} inputs and {meta.num_outputs()} outputs; "
+                                   "expected tokens, positions and a pair of caches a layer (docs/EXPORT.md)")
+        self._max_context = min(max_context or facts.max_context, facts.max_context)
+        shape = [int(n) for n in meta.input_tensor_meta(2).sizes()]
+        self._row = shape[1:]
+        per_row = self._row[0] * self._row[1]
+        self._cache = [self._torch.zeros(self._max_context * per_row + _SLACK)[:self._max_context * per_row]
+                       .view(self._max_context, *self._row) for _ in range(self._n_kv)]
+        self._stored = [False] * self._max_context
+
+    def __call__(self, call: ForwardCall) -> Any:
         self._check(call)
         torch, n = self._torch, len(call.ids)
         fresh: List[List[Any]] = []  # keys and values of this call's earlier blocks
@@ -72,17 +144,17 @@ class ExecuTorchModel:
             cache[call.start:call.start + call.n_store] = new[:call.n_store]
         for position in range(call.start, call.start + min(n, call.n_store)):
             self._stored[position] = True
-        return torch.cat(logits) if logits else torch.empty(0, self.facts.vocab_size)
+        return torch.cat(logits) if logits else torch.empty(0, self._facts.vocab_size)
 
     def _check(self, call: ForwardCall) -> None:
-        if not call.ids or call.start < 0 or call.start + len(call.ids) > self.max_context:
+        if not call.ids or call.start < 0 or call.start + len(call.ids) > self._max_context:
             raise ValueError(f"positions {call.start} to {call.start + len(call.ids) - 1} do not fit the context of "
-                             f"{self.max_context}")
+                             f"{self._max_context}")
         for i in call.ids:
-            if not 0 <= i < self.facts.vocab_size:
-                raise ValueError(f"id {i} is outside the vocabulary of {self.facts.vocab_size}")
+            if not 0 <= i < self._facts.vocab_size:
+                raise ValueError(f"id {i} is outside the vocabulary of {self._facts.vocab_size}")
         for begin, end in call.context:
-            if not all(self._stored[begin:end]) or end > self.max_context:
+            if not all(self._stored[begin:end]) or end > self._max_context:
                 raise ValueError(f"the context [{begin}, {end}) was never stored")
 
     @staticmethod
@@ -97,7 +169,7 @@ class ExecuTorchModel:
     def _run(self, call: ForwardCall, begin: int, end: int, fresh: Sequence[Sequence[Any]]) -> Any:
         torch = self._torch
         first, width = call.start + begin, call.attn_block
-        limit = (first // width + 1) * width if width > 0 else self.max_context
+        limit = (first // width + 1) * width if width > 0 else self._max_context
         spans = [(a, min(b, limit)) for a, b in call.context if a < limit]
         if not fresh and len(spans) <= 1:
             a, b = spans[0] if spans else (0, 0)
