@@ -15,27 +15,35 @@ static size_t elements(const dlx_value *v)
     return (size_t)dlx_shape_elements(&s);
 }
 
-/* The same constant as another float type. */
-static dlx_value as_float(const dlx_value *v, dlx_dtype dtype)
+/* The same constant as a float of 16 bits. */
+static dlx_value as_half(const dlx_value *v)
 {
     dlx_value to = *v;
-    dlx_dtype stored = v->source.transform == DLX_CONST_PLAIN ? v->dtype : v->source.stored;
-    to.source.stored = stored;
-    to.dtype = dtype;
-    to.source.transform = stored == dtype ? DLX_CONST_PLAIN : dtype == DLX_F32 ? DLX_CONST_WIDEN : DLX_CONST_ROUND;
+    to.source.stored = v->source.transform == DLX_CONST_PLAIN ? v->dtype : v->source.stored;
+    to.dtype = DLX_F16;
+    to.source.transform = to.source.stored == DLX_F16 ? DLX_CONST_PLAIN : DLX_CONST_ROUND;
     return to;
 }
 
+/* Of a float type; what is computed while it is streamed (scales) as well. */
 static dlx_status floats(dlx_qnn_build *b, float **out, const dlx_value *v)
 {
-    dlx_value wide = as_float(v, DLX_F32);
-    *out = dlx_arena_array(&b->arena, elements(v), sizeof **out);
-    return *out ? dlx_const_collect(&wide, b->pool, *out, b->err) : dlx_qnn_no_memory(b);
+    size_t n = elements(v);
+    *out = dlx_arena_array(&b->arena, n, sizeof **out);
+    if (!*out) return dlx_qnn_no_memory(b);
+    if (v->dtype == DLX_F32) return dlx_const_collect(v, b->pool, *out, b->err);
+    uint16_t *half = (uint16_t *)(void *)*out + n; /* the second half of the memory: read before it is written */
+    DLX_TRY(dlx_const_collect(v, b->pool, half, b->err));
+    for (size_t i = 0; i < n; i++) {
+        uint16_t h = half[i];
+        (*out)[i] = v->dtype == DLX_BF16 ? dlx_bf16_to_f32(h) : dlx_f16_to_f32(h);
+    }
+    return DLX_OK;
 }
 
 static dlx_status as_halves(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_value *v)
 {
-    dlx_value half = as_float(v, DLX_F16);
+    dlx_value half = as_half(v);
     size_t n = elements(v);
     dlx_qnn_shape shape = dlx_qnn_shape_of(v);
     uint16_t *data = dlx_arena_array(&b->arena, n, sizeof *data);
