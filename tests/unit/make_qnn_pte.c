@@ -19,7 +19,7 @@
 #include "model/checkpoint.h"
 #include "quant/quant.h"
 
-enum { SAMPLES = 8 };
+enum { SAMPLES = 40 };
 
 static dlx_status sink(void *ctx, const void *bytes, size_t n, dlx_error *err)
 {

@@ -12,6 +12,10 @@
 /* e^-24 of the largest weight is less than half a step of 16 bits. */
 #define BELOW_ALL 24.0f
 
+/* Numbers that calibration did not see may lie further out, and what lies outside of a grid is lost; 16 bits have one to
+ * spare. */
+#define HEADROOM 2.0f
+
 typedef struct grids {
     const dlx_graph *g;
     const dlx_activation_ranges *ranges;
@@ -84,17 +88,19 @@ static dlx_status measured(grids *x, const bool *masks)
     for (size_t i = 0; i < x->g->n_values; i++) {
         const dlx_value *v = &x->g->values[i];
         const dlx_node *by = dlx_made_by(x->g, (uint32_t)i);
-        float low = 0, high = 1;
+        float low = 0, high = 1, headroom = 1;
         if (v->kind == DLX_VALUE_CONST || (v->kind == DLX_VALUE_TEMP && !by)) continue;
         if (masks[leader_of(x, (uint32_t)i)] || (by && moves(by->op))) continue;
-        if (!by || (by->op != DLX_OP_SOFTMAX && by->op != DLX_OP_SIGMOID))
+        if (!by || (by->op != DLX_OP_SOFTMAX && by->op != DLX_OP_SIGMOID)) {
+            headroom = HEADROOM;
             if (!x->ranges->find(x->ranges->ctx, v->name ? v->name : "", &low, &high))
                 return dlx_fail(x->err, DLX_E_UNSUPPORTED, "QNN: there is no range of '%s', and it is to have 16 bits",
                                 v->name ? v->name : "(unnamed)");
+        }
         if (!isfinite(low) || !isfinite(high) || low > high)
             return dlx_fail(x->err, DLX_E_UNSUPPORTED, "QNN: the range of '%s' is from %g to %g",
                             v->name ? v->name : "(unnamed)", (double)low, (double)high);
-        widen(x, (uint32_t)i, low, high);
+        widen(x, (uint32_t)i, headroom * low, headroom * high);
     }
     return DLX_OK;
 }
