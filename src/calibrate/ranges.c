@@ -48,7 +48,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
-static void sort(dlx_ranges *r)
+void dlx_ranges_sort(dlx_ranges *r)
 {
     qsort(r->list, r->n, sizeof *r->list, by_name);
 }
@@ -211,7 +211,7 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
     if (s == DLX_OK) s = read_root(out, root, c, path, err);
     json_decref(root);
     if (s == DLX_OK)
-        sort(out);
+        dlx_ranges_sort(out);
     else
         dlx_ranges_free(out);
     return s;
@@ -251,7 +251,7 @@ static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, dlx_wor
         DLX_TRY(keep(r, work, err));
         DLX_TRY(dlx_work_save(work, w, r->rows, width, layer + 1, err));
     }
-    sort(r);
+    dlx_ranges_sort(r);
     return DLX_OK;
 }
 

@@ -34,6 +34,8 @@ dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpo
                               dlx_observer o, const dlx_layerwise_options *run, dlx_error *err);
 void dlx_ranges_free(dlx_ranges *ranges); /* fine on zeros */
 
+/* By name: once they are complete. */
+void dlx_ranges_sort(dlx_ranges *ranges);
 /* NULL: there is none of that name. */
 const dlx_tensor_range *dlx_ranges_find(const dlx_ranges *ranges, const char *name);
 

@@ -1,0 +1,180 @@
+#include "backends/qnn/library.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/path.h"
+#include "base/sizes.h"
+
+enum { PATH_BYTES = 4096, OLDEST_MINOR = 35 };
+
+#define INSTALL                                                                                                        \
+    "install them with 'pip install onnxruntime-qnn==2.3.0' (Linux on x86-64, glibc 2.35 or newer), or name the "      \
+    "folder of an AI Engine Direct SDK that has libQnnHtp.so"
+
+#if defined(__aarch64__)
+static const char *const sdk_folders[] = {"lib/aarch64-oe-linux-gcc11.2", "lib/aarch64-ubuntu-gcc9.4"};
+#else
+static const char *const sdk_folders[] = {"lib/x86_64-linux-clang"};
+#endif
+
+/* ---- where they are --------------------------------------------------------------------------------------------- */
+
+static bool has_library(const char *folder)
+{
+    char path[PATH_BYTES];
+    return dlx_path_join(path, sizeof path, folder, "libQnnHtp.so") && access(path, R_OK) == 0;
+}
+
+/* root/lib/python3.x/{site,dist}-packages/onnxruntime_qnn, of any 3.x */
+static bool in_python(char out[PATH_BYTES], const char *root)
+{
+    static const char *const packages[] = {"site-packages", "dist-packages"};
+    char lib[PATH_BYTES];
+    struct dirent *e;
+    bool found = false;
+    if (!dlx_path_join(lib, sizeof lib, root, "lib")) return false;
+    DIR *d = opendir(lib);
+    if (!d) return false;
+    while (!found && (e = readdir(d)) != NULL)
+        for (size_t i = 0; !found && !strncmp(e->d_name, "python3", 7) && i < DLX_COUNT(packages); i++) {
+            int n = snprintf(out, PATH_BYTES, "%s/%s/%s/onnxruntime_qnn", lib, e->d_name, packages[i]);
+            found = n > 0 && n < PATH_BYTES && has_library(out);
+        }
+    closedir(d);
+    return found;
+}
+
+/* Pythons that a shell would start: folders of $PATH are .../bin. */
+static bool on_path(char out[PATH_BYTES])
+{
+    const char *path = getenv("PATH");
+    while (path && *path) {
+        size_t n = strcspn(path, ":");
+        char root[PATH_BYTES];
+        if (n > 4 && n < sizeof root && !strncmp(path + n - 4, "/bin", 4)) {
+            memcpy(root, path, n - 4);
+            root[n - 4] = '\0';
+            if (in_python(out, root)) return true;
+        }
+        path += n + (path[n] == ':');
+    }
+    return false;
+}
+
+static bool find(char out[PATH_BYTES])
+{
+    const char *sdk = getenv("QNN_SDK_ROOT"), *python = getenv("VIRTUAL_ENV"), *home = getenv("HOME");
+    char local[PATH_BYTES];
+    for (size_t i = 0; sdk && i < DLX_COUNT(sdk_folders); i++)
+        if (dlx_path_join(out, PATH_BYTES, sdk, sdk_folders[i]) && has_library(out)) return true;
+    if (python && in_python(out, python)) return true;
+    if (home && dlx_path_join(local, sizeof local, home, ".local") && in_python(out, local)) return true;
+    return on_path(out);
+}
+
+static dlx_status folder_of(char out[PATH_BYTES], const char *asked, dlx_error *err)
+{
+    if (asked) {
+        if (snprintf(out, PATH_BYTES, "%s", asked) >= PATH_BYTES || !has_library(out))
+            return dlx_fail(err, DLX_E_UNSUPPORTED,
+                            "the QNN backend needs Qualcomm's libraries, and '%s' has no libQnnHtp.so; " INSTALL,
+                            asked);
+        return DLX_OK;
+    }
+    if (find(out)) return DLX_OK;
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "the QNN backend needs Qualcomm's libraries, which were not found; " INSTALL);
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------------------- */
+
+dlx_status dlx_qnn_fail(const dlx_qnn_library *l, dlx_qnn_error code, dlx_error *err, const char *what)
+{
+    const char *message = NULL;
+    if (l->api->error_message && l->api->error_message(code, &message) != 0) message = NULL;
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "QNN %s cannot %s: %s (error %llu)", l->build ? l->build : "", what,
+                    message ? message : "it gives no reason", (unsigned long long)code & 0xFFFF);
+}
+
+static void ignore(const char *format, uint32_t level, uint64_t time, va_list arguments)
+{
+    (void)format;
+    (void)level;
+    (void)time;
+    (void)arguments;
+}
+
+static dlx_status load(void **out, const char *folder, const char *name, dlx_error *err)
+{
+    char path[PATH_BYTES];
+    if (!dlx_path_join(path, sizeof path, folder, name))
+        return dlx_fail(err, DLX_E_LIMIT, "the path of Qualcomm's libraries has more than %d bytes", PATH_BYTES - 1);
+    *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (*out) return DLX_OK;
+    const char *why = dlerror();
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "cannot load Qualcomm's '%s': %s", path, why ? why : "no reason given");
+}
+
+static dlx_status interface(dlx_qnn_library *l, dlx_error *err)
+{
+    const dlx_qnn_provider *const *providers = NULL;
+    uint32_t n = 0;
+    dlx_qnn_get_providers_fn get;
+    void *symbol = dlsym(l->loaded[1], "QnnInterface_getProviders");
+    memcpy(&get, &symbol, sizeof get); /* ISO C has no conversion between the two kinds of pointers */
+    if (!get || get(&providers, &n) != 0 || !providers || n < 1)
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "Qualcomm's libQnnHtp.so gives no interface");
+    const dlx_qnn_provider *p = providers[0];
+    if (p->backend != DLX_QNN_BACKEND_HTP || p->core.major != 2 || p->core.minor < OLDEST_MINOR)
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "Qualcomm's libQnnHtp.so has interface %u.%u of backend %u; expected 2.%d or newer of backend "
+                        "%d; " INSTALL,
+                        p->core.major, p->core.minor, p->backend, OLDEST_MINOR, DLX_QNN_BACKEND_HTP);
+    l->api = &p->api;
+    if (l->api->get_build_id && l->api->get_build_id(&l->build) != 0) l->build = NULL;
+    return DLX_OK;
+}
+
+static dlx_status start(dlx_qnn_library *l, dlx_error *err)
+{
+    dlx_qnn_htp_config chip = {.option = DLX_QNN_HTP_CHIP, .u.number = l->chip->id};
+    dlx_qnn_config custom = {.custom = &chip};
+    const dlx_qnn_config *config[] = {&custom, NULL};
+    dlx_qnn_error e = l->api->log_create(ignore, 1, &l->log);
+    if (e) return dlx_qnn_fail(l, e, err, "take a logger");
+    e = l->api->backend_create(l->log, NULL, &l->backend);
+    if (e) return dlx_qnn_fail(l, e, err, "start its HTP backend");
+    e = l->api->device_create(l->log, config, &l->device);
+    if (e) return dlx_qnn_fail(l, e, err, "prepare for the chip");
+    return DLX_OK;
+}
+
+dlx_status dlx_qnn_library_open(dlx_qnn_library *out, const char *folder, const dlx_qnn_chip *chip, dlx_error *err)
+{
+    char found[PATH_BYTES];
+    memset(out, 0, sizeof *out);
+    out->chip = chip;
+    DLX_TRY(folder_of(found, folder, err));
+    /* libQnnHtp.so asks for its compiler by name alone: it gets the one beside it. */
+    dlx_status s = load(&out->loaded[0], found, "libHtpPrepare.so", err);
+    if (s == DLX_OK) s = load(&out->loaded[1], found, "libQnnHtp.so", err);
+    if (s == DLX_OK) s = interface(out, err);
+    if (s == DLX_OK) s = start(out, err);
+    if (s != DLX_OK) dlx_qnn_library_close(out);
+    return s;
+}
+
+void dlx_qnn_library_close(dlx_qnn_library *l)
+{
+    if (l->device) l->api->device_free(l->device);
+    if (l->backend) l->api->backend_free(l->backend);
+    if (l->log) l->api->log_free(l->log);
+    for (int i = 1; i >= 0; i--)
+        if (l->loaded[i]) dlclose(l->loaded[i]);
+    memset(l, 0, sizeof *l);
+}
