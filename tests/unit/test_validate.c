@@ -406,7 +406,7 @@ static void what_is_wrong_is_told_before_anything_is_written(void **state)
     expect_nothing(&f, &o, DLX_E_UNSUPPORTED, "no session of this library runs it");
     o.kv = NULL;
     static const char *const wrong[][2] = {
-        {"{\"ids\": [5, 99999]}\n", "line 1: its \"ids\" hold something that is no token id"},
+        {"{\"ids\": [5, 99999]}\n", "line 1: entry 2 of its \"ids\" is 99999"},
         {"{\"text\": \"a\"}\nno JSON\n", "line 2"},
         {"{\"prompt\": \"a\"}\n", "line 1"},
         {"\n \r\n", "has no line to read"},
