@@ -52,9 +52,10 @@ static void read_sizes(dlx_file_layers *f)
     }
     if (hidden && hidden->rank == 2) f->hidden = (int32_t)hidden->dim[1];
     for (size_t i = g->n_nodes; i-- > 0;) {
-        const dlx_value *x = &g->values[g->nodes[i].in[0]];
-        if (g->nodes[i].op == DLX_OP_ATTENTION && x->rank == 3) f->heads = (int32_t)x->dim[1];
-        if (g->nodes[i].op == DLX_OP_SILU_MUL && x->rank == 2) f->intermediate = (int32_t)x->dim[1];
+        const dlx_node *n = &g->nodes[i];
+        if (n->op == DLX_OP_ATTENTION) f->heads = (int32_t)g->values[n->in[0]].dim[1];
+        if (n->op == DLX_OP_SILU_MUL && g->values[n->in[0]].rank == 2)
+            f->intermediate = (int32_t)g->values[n->in[0]].dim[1];
     }
 }
 

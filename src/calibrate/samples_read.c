@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fetched.h"
 #include "base/io.h"
 #include "calibrate/samples.h"
 #include "format/json/json_file.h"
@@ -234,7 +235,10 @@ static dlx_status add_line(dlx_samples *out, reader *r, const line *l, const dlx
 dlx_status dlx_samples_text_read(dlx_samples_text *out, const char *path, dlx_error *err)
 {
     *out = (dlx_samples_text){.path = path};
-    return dlx_read_text(&out->text, &out->size, path, most_bytes, err);
+    DLX_TRY(dlx_read_text(&out->text, &out->size, path, most_bytes, err));
+    dlx_status s = dlx_check_fetched(out->text, out->size, path, err);
+    if (s != DLX_OK) dlx_samples_text_free(out);
+    return s;
 }
 
 void dlx_samples_text_free(dlx_samples_text *t)

@@ -167,11 +167,11 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
     return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
 }
 
-/* What was asked for and has no use, as no weight took a form that needs it. */
+/* What was asked for and has no use, as no weight took a form that needs it and nothing is validated with it. */
 static void notice_unused(const exporter *x, bool calibrates)
 {
     const dlx_export_options *o = &x->options;
-    if (!calibrates && dlx_calibration_asked(o))
+    if (!calibrates && !x->calibration.path && dlx_calibration_asked(o))
         o->notice(o->notice_ctx, "calibration was asked for, but no weight of a layer took a form that uses it");
     if ((o->ranges || o->save_ranges || o->observer) && !dlx_wants_ranges(x->methods.graph))
         o->notice(o->notice_ctx, "ranges of activations were asked for, but no weight is int8-static, which alone has "
@@ -190,8 +190,8 @@ static dlx_status prepare_validation(exporter *x, dlx_error *err)
     if (!x->kv->in_sessions)
         return dlx_fail(
             err, DLX_E_UNSUPPORTED,
-            "a file of the form '%s' cannot be validated, because no session of this library runs it; leave "
-            "the validation out, or validate a file of another form, whose weights are the same",
+            "a file whose cache has the form '%s' cannot be validated, because no session of this library runs it; "
+            "leave the validation out, or validate a file of another form or backend",
             x->kv->name);
     if (shared)
         DLX_TRY(dlx_samples_text_read(&x->calibration, calibration, err));

@@ -104,7 +104,10 @@ def test_what_is_no_text(option, texts, tmp_path):
     closed.write_text("{}\n")
     closed.chmod(0)
     out.write_bytes(b"an older file")
-    sentences = {wide: "is text in UTF-16; UTF-8 is expected", tmp_path: "a directory", tmp_path / "none": "none"}
+    pointer = tmp_path / "pointer"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n")
+    sentences = {pointer: "is a git-lfs pointer", wide: "is text in UTF-16; UTF-8 is expected", tmp_path: "a directory",
+                 tmp_path / "none": "none"}
     if option != "--chat-template":     # where an empty one is a template
         sentences[empty] = str(empty)
     if os.geteuid():

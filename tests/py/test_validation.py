@@ -15,12 +15,13 @@ import diffulex_edge
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
 LLADA = CHECKPOINTS / "llada-tiny"
 WRONG = [
-    ({"validation": '{"ids": [1, 99999]}\n'}, "line 1: its \"ids\" hold"),
+    ({"validation": '{"ids": [1, 99999]}\n'}, "line 1: entry 2 of its \"ids\" is 99999"),
     ({"validation": "no JSON\n"}, "line 1"),
     ({"validation": "\n"}, "has no line to read"),
     ({"validation": None}, "lines.jsonl"),
     ({"validation_length": 5000}, "expected 2 to the 128 rows of a call"),
     ({"kv": "fixed"}, "no session of this library runs it"),
+    ({"backend": "coreml"}, "no session of this library runs it"),
 ]
 
 
@@ -69,6 +70,18 @@ def test_an_export_that_validates_in_python(lines, tmp_path):
     assert diffulex_edge.export_checkpoint(LLADA, path).validation is None
     with pytest.raises(ValueError, match="validate=True"):
         diffulex_edge.export_checkpoint(LLADA, path, validation=lines)
+
+
+def test_calibration_that_is_validated_with_has_a_use(lines, tmp_path):
+    heard = []
+    recipe, path = tmp_path / "recipe.json", tmp_path / "m.pte"
+    recipe.write_text('{"default": "fp16"}')
+    keywords = {"quantization_config": recipe, "rounding": "gptq", "calibration": lines, "notice": heard.append}
+    diffulex_edge.export_checkpoint(LLADA, path, **keywords)
+    assert any("calibration was asked for" in sentence for sentence in heard), heard
+    heard.clear()
+    assert diffulex_edge.export_checkpoint(LLADA, path, validate=True, **keywords).validation.samples == 20
+    assert heard and not any("calibration was asked for" in sentence for sentence in heard), heard
 
 
 def test_a_validation_that_ends_early_leaves_the_file(lines, tmp_path):
