@@ -90,6 +90,8 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     o->delegate_layers = (int32_t)dlx_cli_int(a, "delegate-layers", 0);
     o->minimum_deployment_target = dlx_cli_text(a, "minimum-deployment-target");
     o->compute_units = dlx_cli_text(a, "compute-units");
+    o->soc = dlx_cli_text(a, "soc");
+    o->qnn_lib_dir = dlx_cli_text(a, "qnn-lib-dir");
     o->work_folder = dlx_cli_text(a, "work-folder");
     o->observer = dlx_cli_text(a, "observer");
     o->ranges = dlx_cli_text_input(a, "ranges");
@@ -216,6 +218,9 @@ static void choices(const dlx_cli_lister *to)
     dlx_kv_info kv = {.struct_size = sizeof kv};
     to->section("forms of the KV cache");
     for (size_t i = 0; dlx_export_kv_info(i, &kv); i++) put_choice(to, kv.name, kv.help, "", i == 0);
+    dlx_soc_info soc = {.struct_size = sizeof soc};
+    to->section("chips of backend qnn");
+    for (size_t i = 0; dlx_export_soc_info(i, &soc); i++) put_choice(to, soc.name, soc.known_as, "", false);
 }
 
 static const dlx_cli_option options[] = {
@@ -257,8 +262,13 @@ static const dlx_cli_option options[] = {
      "coreml: the oldest system that is to run the file (default: iOS18)", 0, 0},
     {"compute-units", DLX_CLI_TEXT, "cpu_only|cpu_and_gpu|cpu_and_ne|all",
      "coreml: what it may run on (default: cpu_and_ne)", 0, 0},
-    {"delegate-layers", DLX_CLI_INT, "N", "coreml: decoder layers of one delegate at most (default: all in one)", 1,
-     LONGEST},
+    {"soc", DLX_CLI_TEXT, "NAME", "qnn: the chip that the file is for, one of those below (default: SM8650)", 0, 0},
+    {"qnn-lib-dir", DLX_CLI_TEXT, "DIR",
+     "qnn: folder of Qualcomm's libraries (default: $QNN_SDK_ROOT, or the package onnxruntime-qnn where it is "
+     "installed)",
+     0, 0},
+    {"delegate-layers", DLX_CLI_INT, "N", "coreml, qnn: decoder layers of one delegate at most (default: all in one)",
+     1, LONGEST},
     {"block-size", DLX_CLI_INT, "N", "block length, where the checkpoint's is wrong", 1, LONGEST},
     {"mask-id", DLX_CLI_INT, "ID", "the mask token, where config.json and the tokenizer disagree", 1, LONGEST},
     {"model-type", DLX_CLI_TEXT, "NAME", "llada, dream, sdar or fast_dllm_v2, where config.json says something else", 0,

@@ -100,10 +100,12 @@ typedef struct dlx_export_options {
     const int32_t *method_rows; /* [n_method_rows], each 1 to the context, all different, also from max_rows */
     size_t n_method_rows;       /* at most DLX_MOST_METHOD_ROWS */
     /* What only some backends know (docs/BACKENDS.md); asked for with another one, each is DLX_E_INVALID. */
-    int32_t delegate_layers;               /* coreml: decoder layers of one delegate at most; 0: all in one */
+    int32_t delegate_layers;               /* coreml, qnn: decoder layers of one delegate at most; 0: all in one */
     const char *minimum_deployment_target; /* coreml: the oldest system that is to run the file: "iOS16", "iOS17",
                                               "iOS18"; NULL: "iOS18" */
     const char *compute_units; /* coreml: "cpu_only", "cpu_and_gpu", "cpu_and_ne", "all"; NULL: "cpu_and_ne" */
+    const char *soc;           /* qnn: the chip that the file is for, a name of dlx_export_soc_info; NULL: "SM8650" */
+    const char *qnn_lib_dir;   /* qnn: folder of Qualcomm's libraries; NULL: where they usually are */
 } dlx_export_options;
 
 typedef struct dlx_export_result {
@@ -242,6 +244,15 @@ typedef struct dlx_kv_info {
     const char *name;   /* "caller" */
     const char *help;   /* one line: who keeps the cache, for whom that is */
 } dlx_kv_info;
+
+typedef struct dlx_soc_info {
+    size_t struct_size;   /* sizeof(dlx_soc_info), set by the caller */
+    const char *name;     /* "SM8650" */
+    const char *known_as; /* what is sold with it: "Snapdragon 8 Gen 3" */
+} dlx_soc_info;
+
+/* The i-th chip that backend qnn writes for, as below. */
+DLX_API bool dlx_export_soc_info(size_t i, dlx_soc_info *out);
 
 /* The i-th backend, quantisation scheme and form of the cache of this build; the first of each is the default. False,
  * and nothing written, when i is past the end or out->struct_size is not set. What the members point to is static. */

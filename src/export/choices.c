@@ -6,15 +6,21 @@
 #include "diffulex_edge/export.h"
 
 #include "backends/coreml/coreml.h"
+#include "backends/qnn/chips.h"
+#include "backends/qnn/qnn.h"
 #include "backends/xnnpack/xnnpack.h"
 #include "base/sizes.h"
 #include "base/structs.h"
-#include "export/backend_options.h"
 #include "quant/forms.h"
 
 static dlx_status decompose_for_coreml(dlx_graph *g, dlx_error *err)
 {
     return dlx_xnnpack_decompose_others(g, dlx_coreml_takes, err);
+}
+
+static dlx_status decompose_for_qnn(dlx_graph *g, dlx_error *err)
+{
+    return dlx_xnnpack_decompose_others(g, dlx_qnn_takes, err);
 }
 
 /* The first row of each table that fits the others is the default. */
@@ -34,7 +40,16 @@ static const dlx_backend backends[] = {
         .decompose = decompose_for_coreml,
         .home = &dlx_coreml_home,
         .kv = "fixed-fp16, fixed",
-        .options = dlx_export_coreml_options,
+        .open = dlx_open_coreml,
+    },
+    {
+        .name = "qnn",
+        .aliases = "",
+        .help = "QNN delegates, compiled for one chip: Qualcomm's Hexagon processors, in the official runtime",
+        .decompose = decompose_for_qnn,
+        .home = &dlx_qnn_home,
+        .kv = "fixed-fp16, fixed",
+        .open = dlx_open_qnn,
     },
 };
 
@@ -150,11 +165,41 @@ static const dlx_scheme schemes[] = {
         .table = "int8-weight-only",
     },
     {
+        .name = "a16w8",
+        .aliases = "int8, 16a8w",
+        .help = "int8 weights, one scale a row; every other number on a grid of 16 bits that calibration finds",
+        .metadata = "a16w8",
+        .backends = "qnn",
+        .body = "int8-weight-only",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
+        .name = "a16w4",
+        .aliases = "int4, 16a4w",
+        .help = "4-bit weights, one scale a row; head int8; the rest as for a16w8",
+        .metadata = "a16w4",
+        .backends = "qnn",
+        .body = "int4",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
+        .name = "a16w4-g32",
+        .aliases = "int4-g32, 16a4w-block",
+        .help = "4-bit weights, a scale for each 32 of a row; the rest as for a16w4",
+        .metadata = "a16w4-g32",
+        .backends = "qnn",
+        .body = "int4-g32",
+        .head = "int8-weight-only",
+        .table = "int8-weight-only",
+    },
+    {
         .name = "fp16",
         .aliases = "float16",
         .help = "float16 weights, float activations",
         .metadata = "fp16",
-        .backends = "xnnpack, coreml",
+        .backends = "xnnpack, coreml, qnn",
         .body = "fp16",
         .head = "fp16",
         .table = "fp16",
@@ -334,4 +379,12 @@ bool dlx_export_kv_info(size_t i, dlx_kv_info *out)
     if (!out || i >= DLX_COUNT(kv_forms)) return false;
     dlx_kv_info info = {.struct_size = sizeof info, .name = kv_forms[i].name, .help = kv_forms[i].help};
     return dlx_struct_out(out, &info, sizeof info, "dlx_kv_info", NULL) == DLX_OK;
+}
+
+bool dlx_export_soc_info(size_t i, dlx_soc_info *out)
+{
+    const dlx_qnn_chip *c = i > 1000 ? NULL : dlx_qnn_chip_at((unsigned)i);
+    if (!out || !c) return false;
+    dlx_soc_info info = {.struct_size = sizeof info, .name = c->name, .known_as = c->known_as};
+    return dlx_struct_out(out, &info, sizeof info, "dlx_soc_info", NULL) == DLX_OK;
 }

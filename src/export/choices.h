@@ -12,6 +12,7 @@
 #include "backends/lower.h"
 #include "base/arena.h"
 #include "base/status.h"
+#include "export/backend_use.h"
 #include "format/pte.h"
 #include "graph/graph.h"
 #include "model/checkpoint.h"
@@ -25,8 +26,9 @@ typedef struct dlx_backend {
     dlx_status (*decompose)(dlx_graph *g, dlx_error *err);
     const dlx_home *home; /* what it takes of a decomposed graph; the rest goes to XNNPACK */
     const char *kv;       /* names of the forms of the cache that it can write, "a, b"; the first is its default */
-    /* Its own options, in memory from `arena`; NULL: it has none. */
-    dlx_status (*options)(const void **out, dlx_arena *arena, const dlx_export_options *o, dlx_error *err);
+    /* Begins its use, with its options (backend_use.h); NULL: it has none and needs nothing. */
+    dlx_status (*open)(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
+                       dlx_error *err);
 } dlx_backend;
 
 typedef struct dlx_scheme {

@@ -19,7 +19,7 @@
 #include "base/structs.h"
 #include "base/threads.h"
 #include "export/activations.h"
-#include "export/backend_options.h"
+#include "export/backend_use.h"
 #include "export/choices.h"
 #include "export/export.h"
 #include "export/methods.h"
@@ -46,7 +46,7 @@ typedef struct exporter {
     dlx_pte pte;
     dlx_output output;
     const dlx_backend *backend;
-    const void *backend_options;
+    dlx_backend_use use; /* of it */
     dlx_recipe recipe;
     const dlx_scheme *scheme;    /* that it is of */
     const char *metadata;        /* what the file says of its weights */
@@ -76,10 +76,10 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     if (!o->output_path || !*o->output_path) return dlx_fail(err, DLX_E_INVALID, "export: no output path was given");
     DLX_TRY(dlx_backend_find(&x->backend, o->backend, err));
     DLX_TRY(dlx_backend_options_check(x->backend->name, o, err));
-    if (x->backend->options) DLX_TRY(x->backend->options(&x->backend_options, &x->arena, o, err));
     const dlx_recipe_request request = {
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->scheme, &x->arena, &request, x->backend, err));
+    if (x->backend->open) DLX_TRY(x->backend->open(&x->use, &x->arena, o, &x->recipe, err));
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
     x->recipe.clip = x->rounding->clips;
@@ -214,8 +214,9 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     bool measures = x->measures && dlx_wants_ranges(m->graph);
     dlx_calibration c = {.o = o};
     dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
-    if (s == DLX_OK && o->notice) notice_unused(x, x->solves || measures);
-    if (s == DLX_OK && (x->solves || measures))
+    bool uses = x->solves || measures || x->use.measures;
+    if (s == DLX_OK && o->notice) notice_unused(x, uses);
+    if (s == DLX_OK && uses)
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->calibration.path ? &x->calibration : NULL,
                                   x->pool, err);
     if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
@@ -223,6 +224,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     if (s == DLX_OK)
         s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
                                    x->pool, err);
+    if (s == DLX_OK && x->use.measures) s = dlx_backend_measure(&x->use, &c, err);
     dlx_calibration_free(&c);
     return s;
 }
@@ -299,7 +301,7 @@ static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     dlx_key_mark mark = dlx_key_mark_of(digest);
     const dlx_methods_target to = {.backend = x->backend,
-                                   .options = x->backend_options,
+                                   .options = x->use.options,
                                    .delegate_layers = x->options.delegate_layers,
                                    .mark = mark.text,
                                    .pool = x->pool};
@@ -458,6 +460,7 @@ dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_
     dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);
     dlx_tokenizer_close(x.tokenizer);
     dlx_samples_text_free(&x.calibration);
+    dlx_backend_close(&x.use);
     dlx_pool_free(x.pool);
     dlx_methods_free(&x.methods);
     dlx_checkpoint_close(&x.checkpoint);

@@ -733,6 +733,18 @@ static void check_dlx_kv_info(void **state)
     assert_false(dlx_export_kv_info(0, NULL));
 }
 
+static dlx_status read_soc(void *out, dlx_error *err)
+{
+    return told(dlx_export_soc_info(0, out), "dlx_soc_info", err);
+}
+
+static void check_dlx_soc_info(void **state)
+{
+    (void)state;
+    check_filled(SUBJECT(dlx_soc_info, read_soc), sizeof(dlx_soc_info));
+    assert_false(dlx_export_soc_info(0, NULL));
+}
+
 static int make_program(void **state)
 {
     const char *tmp = getenv("TMPDIR");

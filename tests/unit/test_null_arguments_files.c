@@ -213,6 +213,7 @@ static void test_dlx_export(void)
     assert_false(dlx_export_backend_info(0, NULL));
     assert_false(dlx_export_scheme_info(0, NULL));
     assert_false(dlx_export_kv_info(0, NULL));
+    assert_false(dlx_export_soc_info(0, NULL));
     assert_int_not_equal(access(path, F_OK), 0);
 }
 

@@ -1,0 +1,105 @@
+#include "export/backend_use.h"
+
+#include "backends/coreml/coreml.h"
+#include "backends/qnn/qnn.h"
+#include "backends/qnn/stages.h"
+#include "base/sizes.h"
+#include "calibrate/value_ranges.h"
+#include "quant/forms.h"
+
+dlx_status dlx_backend_options_check(const char *name, const dlx_export_options *o, dlx_error *err)
+{
+    const struct {
+        bool given;
+        const char *option, *backends;
+    } options[] = {
+        {o->delegate_layers != 0, "delegate_layers", "coreml, qnn"},
+        {o->minimum_deployment_target != NULL, "minimum_deployment_target", "coreml"},
+        {o->compute_units != NULL, "compute_units", "coreml"},
+        {o->soc != NULL, "soc", "qnn"},
+        {o->qnn_lib_dir != NULL, "qnn_lib_dir", "qnn"},
+    };
+    for (size_t i = 0; i < DLX_COUNT(options); i++)
+        if (options[i].given && !dlx_word_in(options[i].backends, name))
+            return dlx_fail(err, DLX_E_INVALID, "%s is an option of backend %s; the backend asked for is %s",
+                            options[i].option, options[i].backends, name);
+    if (o->delegate_layers < 0)
+        return dlx_fail(err, DLX_E_INVALID, "delegate_layers is %d; expected the number of layers of a delegate, or 0",
+                        (int)o->delegate_layers);
+    return DLX_OK;
+}
+
+static dlx_status no_memory(dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_NOMEM, "out of memory for the backend's options");
+}
+
+dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o,
+                           const dlx_recipe *recipe, dlx_error *err)
+{
+    dlx_coreml_options *c = dlx_arena_alloc(arena, sizeof *c);
+    (void)recipe;
+    if (!c) return no_memory(err);
+    if (o->minimum_deployment_target && !dlx_coreml_target_find(o->minimum_deployment_target, &c->target))
+        return dlx_fail(err, DLX_E_INVALID,
+                        "minimum_deployment_target '%.100s' is not known; expected iOS16, iOS17 or iOS18",
+                        o->minimum_deployment_target);
+    if (o->compute_units && !dlx_coreml_units_ok(o->compute_units))
+        return dlx_fail(err, DLX_E_INVALID,
+                        "compute_units '%.100s' is not known; expected cpu_only, cpu_and_gpu, cpu_and_ne or all",
+                        o->compute_units);
+    c->compute_units = o->compute_units;
+    out->options = c;
+    return DLX_OK;
+}
+
+/* ---- QNN ---- */
+
+static bool find(void *ctx, const char *name, float *low, float *high)
+{
+    const dlx_tensor_range *r = dlx_ranges_find(ctx, name);
+    if (!r) return false;
+    *low = r->bounds.low;
+    *high = r->bounds.high;
+    return true;
+}
+
+dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
+                        dlx_error *err)
+{
+    (void)arena;
+    /* Where the layers' weights are floats, so is everything else. */
+    out->measures = recipe->body->stored == DLX_I8 || recipe->body->stored == DLX_I4;
+    out->find = (dlx_activation_ranges){.find = find, .ctx = &out->ranges};
+    const dlx_qnn_options options = {
+        .chip = o->soc ? o->soc : "SM8650", .folder = o->qnn_lib_dir, .ranges = out->measures ? &out->find : NULL};
+    DLX_TRY(dlx_qnn_open(&out->qnn, &options, err));
+    out->options = out->qnn;
+    return DLX_OK;
+}
+
+dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_error *err)
+{
+    dlx_graph g;
+    dlx_arena arena;
+    dlx_qnn_stages stages;
+    int32_t rows = c->samples.longest > 2 ? c->samples.longest : 2;
+    dlx_graph_init(&g);
+    dlx_arena_init(&arena);
+    dlx_status s = dlx_build_graph(&g, c->c, DLX_KV_FIXED, rows, rows, err);
+    if (s == DLX_OK) s = dlx_qnn_stages_make(&stages, &arena, &g, err);
+    if (s == DLX_OK) {
+        dlx_stages_begin(&c->stages, "ranges", 0, c->samples.rows * stages.n);
+        s = dlx_value_ranges_measure(&use->ranges, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &c->samples,
+                                     &c->run, err);
+    }
+    dlx_arena_free(&arena);
+    dlx_graph_free(&g);
+    return s;
+}
+
+void dlx_backend_close(dlx_backend_use *use)
+{
+    dlx_qnn_close(use->qnn);
+    dlx_ranges_free(&use->ranges);
+}

@@ -1,0 +1,40 @@
+/*
+ * A backend while an export uses it: options that only some know, what it has opened, what it measures.
+ */
+#ifndef DLX_EXPORT_BACKEND_USE_H
+#define DLX_EXPORT_BACKEND_USE_H
+
+#include <stdbool.h>
+
+#include "diffulex_edge/export.h"
+
+#include "base/arena.h"
+#include "calibrate/ranges.h"
+#include "export/calibration.h"
+#include "quant/quant.h"
+#include "quant/recipe.h"
+
+typedef struct dlx_backend_use {
+    const void *options; /* of its parts (dlx_lowering) */
+    bool measures;       /* it needs ranges of all values, on calibration data */
+    dlx_ranges ranges;   /* what was measured */
+    dlx_activation_ranges find;
+    struct dlx_qnn *qnn;
+} dlx_backend_use;
+
+/* DLX_E_INVALID: an option was given that backend `name` does not know; the sentence says whose it is. */
+dlx_status dlx_backend_options_check(const char *name, const dlx_export_options *o, dlx_error *err);
+
+/* dlx_backend.open: before anything is read. DLX_E_INVALID for words that the backend does not know, with those that it
+ * does; DLX_E_UNSUPPORTED: what it needs is not installed. *out does not move afterwards. */
+dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o,
+                           const dlx_recipe *recipe, dlx_error *err);
+dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
+                        dlx_error *err);
+
+/* Where it measures: over the samples of the calibration, in float32. */
+dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_error *err);
+/* Fine on zeros. */
+void dlx_backend_close(dlx_backend_use *use);
+
+#endif
