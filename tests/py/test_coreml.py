@@ -20,7 +20,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
 BLOCK = {"sdar-tiny": 4, "fast_dllm_v2-tiny": 32}  # block-causal width of a model; the others see everything
 OPERATORS = ("rms_norm", "rms_norm_heads", "rope", "rope_heads_first", "attention", "attention_plain", "attention_f16",
-             "attention_unmasked", "silu_mul", "linear", "simple")
+             "attention_unmasked", "attention_state", "silu_mul", "linear", "simple")
 FORMS = ("fp16", "int8-dynamic", "int8-weight-only", "int4", "int4-g32")
 HALF = 2.0**-11  # relative error of rounding to float16
 
@@ -93,7 +93,8 @@ def test_targets(part, target, version, form):
 
 @pytest.mark.parametrize("target", ["iOS16", "iOS17"])
 def test_older_targets_have_no_int4(tmp_path, target):
-    with pytest.raises(AssertionError, match=f"CoreML has int4 weights, as 'w' is to be, from iOS18 on; the target is {target}"):
+    sentence = f"CoreML has int4 weights, as 'w' is to be, from iOS18 on; the target is {target}"
+    with pytest.raises(AssertionError, match=sentence):
         CoremlPart(tmp_path / "part", target, "op", "linear", "int4-g32")
 
 
@@ -197,6 +198,31 @@ def test_attention_over_a_float16_cache(part):
     y, rows = part("iOS18", "op", "attention_f16")(q, k, v, kc, vc, mask)
     assert relative(y, attended(q, np.concatenate([kc, k]), np.concatenate([vc, v]), mask)) < 3 * HALF
     assert rows.dtype == np.float16 and (rows == k.astype(np.float16)).all()
+
+
+def test_attention_over_caches_that_the_program_keeps(part):
+    """Rows are read before they are written, and stay from call to call."""
+    p = part("iOS18", "op", "attention_state")
+    p.program.check_declared_types()
+    assert p.metadata["inputNames"] == ["q", "k", "v", "mask", "positions"] and len(p.metadata["outputNames"]) == 1
+    assert [f.name for f in p.program.spec.description.state] == ["k_0", "v_0"]
+    assert {name: x.dtype for name, x in p.program.states.items()} == {"k_0": np.float16, "v_0": np.float16}
+    ks, vs = np.zeros((16, 2, 8)), np.zeros((16, 2, 8))
+    for call, first in enumerate((0, 3, 2, 13)):
+        q, k, v = (noise(3, 2, 8, seed=10 * call + i) for i in range(3))
+        mask = np.zeros((3, 19), np.float32)
+        mask[:, first:16] = -10000.0
+        (y,) = p(q, k, v, mask, np.arange(first, first + 3, dtype=np.int32))
+        assert relative(y, attended(q, np.concatenate([ks, k]), np.concatenate([vs, v]), mask)) < 3 * HALF
+        ks[first : first + 3], vs[first : first + 3] = k, v
+        assert (p.program.states["k_0"] == ks.astype(np.float16)).all()
+        assert (p.program.states["v_0"] == vs.astype(np.float16)).all()
+
+
+def test_older_targets_keep_no_states(tmp_path):
+    sentence = "CoreML keeps what a program remembers, as 'k_0', from iOS18 on; the target is iOS17"
+    with pytest.raises(AssertionError, match=sentence):
+        CoremlPart(tmp_path / "part", "iOS17", "op", "attention_state")
 
 
 def test_scores_of_large_queries_stay_finite(part):

@@ -15,7 +15,6 @@
 #include <sys/stat.h>
 
 #include "backends/coreml/coreml.h"
-#include "backends/partition.h"
 #include "base/output.h"
 #include "base/text_buffer.h"
 #include "model/checkpoint.h"
@@ -154,6 +153,24 @@ static void attention_unmasked(maker *m)
     attention_of(m, 4, 7, false, DLX_F32);
 }
 
+/* Caches that the program keeps: rows of a call go where their positions say. */
+static void attention_state(maker *m)
+{
+    const int64_t x[3] = {3, 2, 8}, kept[3] = {16, 2, 8}, mask[2] = {3, 19}, rows = 3;
+    uint32_t in[6], state[2];
+    for (int i = 0; i < 3; i++) in[i] = input(m, (const char *[]){"q", "k", "v"}[i], DLX_F32, 3, x);
+    in[5] = input(m, "mask", DLX_F32, 2, mask);
+    uint32_t positions = input(m, "positions", DLX_I64, 1, &rows);
+    for (int i = 0; i < 2; i++) state[i] = input(m, i ? "v_0" : "k_0", DLX_F16, 3, kept);
+    for (int i = 0; i < 2; i++) in[3 + i] = unary(m, DLX_OP_CONVERT, state[i], (dlx_attr){.f = {1.0f, 0}});
+    output(m, node(m, DLX_OP_ATTENTION, 6, in, &(dlx_attr){.f = {0.35f, 0}}));
+    for (int i = 0; i < 2; i++) {
+        uint32_t put[3] = {state[i], unary(m, DLX_OP_CAST, in[1 + i], (dlx_attr){.dtype = DLX_F16}), positions};
+        output(m, node(m, DLX_OP_INDEX_PUT, 3, put, &(dlx_attr){.axes = 1}));
+    }
+    m->g.n_states = 2;
+}
+
 static void silu_mul(maker *m)
 {
     const int64_t dim[2] = {4, 16};
@@ -201,6 +218,7 @@ static const struct {
     {"attention_plain", attention_plain},
     {"attention_f16", attention_f16},
     {"attention_unmasked", attention_unmasked},
+    {"attention_state", attention_state},
     {"silu_mul", silu_mul},
     {"linear", linear},
     {"simple", simple},
@@ -276,13 +294,20 @@ static void describe_graph(maker *m)
 
 /* ---- parts ---- */
 
+/* All nodes: inputs and outputs were made in the order of values. */
 static void make_part(maker *m, dlx_part *part)
 {
-    dlx_partition p;
-    const dlx_home home = {.name = "CoreML", .takes = dlx_coreml_takes};
-    need(m, dlx_partition_make(&p, &m->arena, &m->g, &home, 1, &m->err), "partitioning");
-    if (p.n_parts != 1) stop(m, "the operators are not one part");
-    *part = p.parts[0].part;
+    const dlx_graph *g = &m->g;
+    uint32_t *nodes = dlx_arena_array(&m->arena, g->n_nodes, sizeof *nodes);
+    if (!nodes) stop(m, "out of memory");
+    for (uint32_t i = 0; i < g->n_nodes; i++) nodes[i] = i;
+    *part = (dlx_part){.g = g,
+                       .nodes = nodes,
+                       .n_nodes = g->n_nodes,
+                       .inputs = g->inputs,
+                       .n_inputs = g->n_inputs,
+                       .outputs = g->outputs,
+                       .n_outputs = g->n_outputs};
 }
 
 static void put_specs(maker *m, const dlx_delegate *d)

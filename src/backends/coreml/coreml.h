@@ -5,6 +5,9 @@
  * Everything is computed in float16; inputs and outputs have the types of the graph's values. Weights are float16, int8
  * with a scale for each row, or int4 with one for each row or group. Activations are float16 in any case: where the
  * graph quantises them in front of a linear layer, that is left out, which computes the same with less error.
+ *
+ * States of the graph that are put into by rows (INDEX_PUT) become states of the program, in float16, where the whole
+ * update is in the part: they are no arguments then. All rows of a call are written, from the first position on.
  */
 #ifndef DLX_BACKENDS_COREML_H
 #define DLX_BACKENDS_COREML_H
@@ -39,9 +42,10 @@ bool dlx_coreml_units_ok(const char *units);
 bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n);
 
 /*
- * dlx_lower_part_fn; how->options is dlx_coreml_options. Arguments are the part's inputs and outputs in their order.
- * The payload is a model package, whose identifier on the device is a digest of the mark and of what the part is.
- * DLX_E_UNSUPPORTED, with one sentence, for a weight that the target has no form for.
+ * dlx_lower_part_fn; how->options is dlx_coreml_options. Arguments are the part's inputs and outputs in their order,
+ * but for states that the program keeps. The payload is a model package, whose identifier on the device is a digest of
+ * the mark and of what the part is. DLX_E_UNSUPPORTED, with one sentence, for a weight or state that the target has no
+ * form for.
  */
 dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_part *part, const dlx_lowering *how,
                                  dlx_error *err);

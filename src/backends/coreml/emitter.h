@@ -21,6 +21,18 @@ typedef struct dlx_coreml_shared {
     dlx_mil_value value;
 } dlx_coreml_shared;
 
+/* What goes into a program or comes out of it, or is kept by it between calls. */
+typedef struct dlx_coreml_feature {
+    uint32_t value; /* of the graph; of a state what it is in front of a call */
+    const char *name;
+    dlx_mil_type type;
+} dlx_coreml_feature;
+
+typedef struct dlx_coreml_features {
+    dlx_coreml_feature *in, *out, *state; /* [n_in], [n_out], [n_states] in the part's order */
+    size_t n_in, n_out, n_states;
+} dlx_coreml_features;
+
 typedef struct dlx_coreml_emitter {
     const dlx_part *part;
     const dlx_graph *g;
@@ -32,8 +44,8 @@ typedef struct dlx_coreml_emitter {
     dlx_mil_value *value;      /* [n_values] float16 values; no name: it is not there yet */
     dlx_coreml_shared *shared; /* [n_shared] */
     size_t n_shared;
-    const char **inputs, **outputs; /* [part->n_inputs], [part->n_outputs] names of features */
-    dlx_proto model;                /* the file model.mlmodel */
+    dlx_coreml_features features;
+    dlx_proto model; /* the file model.mlmodel */
 } dlx_coreml_emitter;
 
 /* What comes of a part: all but the bytes that are streamed. The arena's. */
@@ -43,7 +55,7 @@ typedef struct dlx_coreml_program {
     const dlx_pte_piece *weights; /* [n_weights] weights/weight.bin */
     uint32_t n_weights;
     uint64_t weights_size;
-    const char **inputs, **outputs; /* names of features, as many as the part has values */
+    dlx_coreml_features features;
 } dlx_coreml_program;
 
 /* program.c */
@@ -53,6 +65,16 @@ dlx_status dlx_coreml_no_memory(dlx_error *err, const dlx_part *part);
 
 /* lower.c: what a caller chose, or the defaults; DLX_E_INVALID for what there is not. */
 dlx_status dlx_coreml_options_of(const dlx_coreml_options **out, const dlx_lowering *how, dlx_error *err);
+
+/* features.c: all that a part has, in the order of its values. */
+dlx_status dlx_coreml_find_features(dlx_coreml_emitter *e);
+
+/* states.c */
+bool dlx_coreml_takes_put(const dlx_graph *g, const dlx_node *n);
+/* Whether the part keeps a state that is this input of the graph in front of a call, or this output behind it. */
+bool dlx_coreml_keeps_input(const dlx_part *part, uint32_t value);
+bool dlx_coreml_keeps_output(const dlx_part *part, uint32_t value);
+void dlx_coreml_put_rows(dlx_coreml_emitter *e, const dlx_node *n);
 
 /* nodes.c: one node */
 dlx_status dlx_coreml_node(dlx_coreml_emitter *e, const dlx_node *n);

@@ -87,7 +87,8 @@ dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_
     *out = (dlx_delegate){0};
     DLX_TRY(dlx_coreml_options_of(&o, how, err));
     DLX_TRY(dlx_coreml_compile(&program, arena, part, o, err));
-    uint32_t n_args = (uint32_t)(part->n_inputs + part->n_outputs), n_pieces;
+    const dlx_coreml_features *f = &program.features;
+    uint32_t n_args = (uint32_t)(f->n_in + f->n_out), n_pieces;
     dlx_pte_piece *pieces;
     dlx_pte_spec *specs = dlx_arena_array(arena, SPECS, sizeof *specs);
     uint32_t *args = dlx_arena_array(arena, (size_t)n_args + 1, sizeof *args);
@@ -98,8 +99,8 @@ dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_
     specs[1] = spec("min_deployment_target", targets[o->target].number);
     specs[2] = spec("model_compute_precision", "float16");
     specs[3] = spec("model_type", "model");
-    for (size_t i = 0; i < part->n_inputs; i++) args[i] = part->inputs[i];
-    for (size_t i = 0; i < part->n_outputs; i++) args[part->n_inputs + i] = part->outputs[i];
+    for (size_t i = 0; i < f->n_in; i++) args[i] = f->in[i].value;
+    for (size_t i = 0; i < f->n_out; i++) args[f->n_in + i] = f->out[i].value;
     *out = (dlx_delegate){.id = "CoreMLBackend",
                           .specs = specs,
                           .n_specs = SPECS,

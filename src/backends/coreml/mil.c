@@ -132,24 +132,39 @@ static int put_input(dlx_proto *p, const dlx_mil_arg *args, int n)
     return k;
 }
 
-dlx_mil_value dlx_mil_op(dlx_mil *m, const char *op, const char *out, dlx_mil_type type, const dlx_mil_arg *args, int n)
+/* `name`, and `out` where there is a result. */
+static bool put_operation(dlx_mil *m, const char *op, const char *name, const dlx_mil_type *out,
+                          const dlx_mil_arg *args, int n)
 {
-    const char *name = out ? out : dlx_mil_name(m, "op_%u_%s", m->n_ops, op);
+    dlx_proto *p = &m->block;
     for (int i = 0; i < n; i++)
         if (!args[i].value) name = NULL;
     m->n_ops++;
-    if (!name) {
-        m->failed = true;
-        return (dlx_mil_value){NULL, type};
-    }
-    dlx_proto *p = &m->block;
+    if (!name) return !(m->failed = true);
     size_t operation = dlx_proto_begin(p, OPERATION);
     dlx_proto_string(p, OP_TYPE, op);
     for (int i = 0; i < n;) i += put_input(p, args + i, n - i);
-    put_named(p, OP_OUTPUTS, name, &type);
+    if (out) put_named(p, OP_OUTPUTS, name, out);
     put_name_attribute(p, name);
     dlx_proto_end(p, operation);
-    return (dlx_mil_value){name, type};
+    return true;
+}
+
+dlx_mil_value dlx_mil_op(dlx_mil *m, const char *op, const char *out, dlx_mil_type type, const dlx_mil_arg *args, int n)
+{
+    const char *name = out ? out : dlx_mil_name(m, "op_%u_%s", m->n_ops, op);
+    return (dlx_mil_value){put_operation(m, op, name, &type, args, n) ? name : NULL, type};
+}
+
+dlx_mil_value dlx_mil_read_state(dlx_mil *m, const char *state, dlx_mil_type type)
+{
+    return dlx_mil_op(m, "read_state", NULL, type, (dlx_mil_arg[]){{"input", state}}, 1);
+}
+
+void dlx_mil_write_state(dlx_mil *m, const char *state, dlx_mil_value value)
+{
+    const dlx_mil_arg args[] = {{"input", state}, {"data", value.name}};
+    put_operation(m, "write_state", dlx_mil_name(m, "op_%u_write_state", m->n_ops), NULL, args, 2);
 }
 
 /* ---- constants ---- */

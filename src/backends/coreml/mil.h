@@ -67,6 +67,9 @@ void dlx_mil_put_type(dlx_proto *p, uint32_t field, const dlx_mil_type *type);
 /* An operator [n args] that makes `out`, or a name of its own where that is NULL. */
 dlx_mil_value dlx_mil_op(dlx_mil *m, const char *op, const char *out, dlx_mil_type type, const dlx_mil_arg *args,
                          int n);
+/* What a state holds, and what it holds from here on. */
+dlx_mil_value dlx_mil_read_state(dlx_mil *m, const char *state, dlx_mil_type type);
+void dlx_mil_write_state(dlx_mil *m, const char *state, dlx_mil_value value);
 /* Names of small constants; the same numbers are there once. */
 const char *dlx_mil_ints(dlx_mil *m, const int64_t *v, int n);
 const char *dlx_mil_int(dlx_mil *m, int64_t v); /* rank 0 */

@@ -24,25 +24,24 @@ const char *const dlx_coreml_manifest = "{\n"
                                         "    \"rootModelIdentifier\": \"8F3B6A52-2C1D-4E0B-9B57-5D1C0E7A4D01\"\n"
                                         "}\n";
 
-static void put_names(dlx_text_buffer *t, const char *key, const char *const *names, size_t n)
+static void put_names(dlx_text_buffer *t, const char *key, const dlx_coreml_feature *f, size_t n)
 {
     dlx_put_json(t, key);
     dlx_put(t, ":[");
     for (size_t i = 0; i < n; i++) {
         dlx_put(t, "%s", i ? "," : "");
-        dlx_put_json(t, names[i]);
+        dlx_put_json(t, f[i].name);
     }
     dlx_put(t, "]");
 }
 
-/* metadata.json: names in the order of the call's arguments. */
-static void put_metadata(dlx_text_buffer *t, const dlx_part *part, const dlx_coreml_program *program,
-                         const char *identifier)
+/* metadata.json: names in the order of the call's arguments; states are none. */
+static void put_metadata(dlx_text_buffer *t, const dlx_coreml_program *program, const char *identifier)
 {
     dlx_put(t, "{");
-    put_names(t, "inputNames", program->inputs, part->n_inputs);
+    put_names(t, "inputNames", program->features.in, program->features.n_in);
     dlx_put(t, ",");
-    put_names(t, "outputNames", program->outputs, part->n_outputs);
+    put_names(t, "outputNames", program->features.out, program->features.n_out);
     dlx_put(t, ",\"identifier\":");
     dlx_put_json(t, identifier);
     dlx_put(t, "}");
@@ -95,7 +94,7 @@ dlx_status dlx_coreml_payload(dlx_pte_piece **pieces, uint32_t *n_pieces, dlx_ar
 {
     dlx_text_buffer text = {0};
     size_t metadata_size, tree_size;
-    put_metadata(&text, part, program, identifier);
+    put_metadata(&text, program, identifier);
     char *metadata = keep(&text, arena, &metadata_size);
     put_tree(&text, metadata_size, program);
     char *tree = keep(&text, arena, &tree_size);
