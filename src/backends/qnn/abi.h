@@ -32,6 +32,7 @@ typedef enum dlx_qnn_dtype {
     DLX_QNN_F32 = 0x232,
     DLX_QNN_SFIX8 = 0x308,
     DLX_QNN_SFIX32 = 0x332,
+    DLX_QNN_UFIX8 = 0x408,
     DLX_QNN_UFIX16 = 0x416,
     DLX_QNN_BOOL = 0x508,
 } dlx_qnn_dtype;

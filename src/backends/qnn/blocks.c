@@ -3,12 +3,21 @@
 #include <float.h>
 #include <math.h>
 
+static dlx_qnn_scale grid_over(float low, float high, int codes)
+{
+    float scale = (float)(((double)high - (double)low) / codes);
+    if (!(scale >= FLT_MIN)) return (dlx_qnn_scale){.scale = 1.0f / (float)codes};
+    return (dlx_qnn_scale){.scale = scale, .offset = (int32_t)rint((double)low / (double)scale)};
+}
+
 dlx_qnn_scale dlx_qnn_grid_over(float low, float high)
 {
-    double step = ((double)high - (double)low) / DLX_QNN_CODES;
-    float scale = (float)step;
-    if (!(scale >= FLT_MIN)) return (dlx_qnn_scale){.scale = 1.0f / DLX_QNN_CODES};
-    return (dlx_qnn_scale){.scale = scale, .offset = (int32_t)rint((double)low / (double)scale)};
+    return grid_over(low, high, DLX_QNN_CODES);
+}
+
+dlx_qnn_scale dlx_qnn_narrow_grid_over(float low, float high)
+{
+    return grid_over(low, high, 255);
 }
 
 enum { STEPS = 16, CODE_LEAST = -8, CODE_MOST = 7 };

@@ -6,6 +6,8 @@
 
 #include "base/sizes.h"
 
+/* SM7475 is not among ExecuTorch's. The libraries know its number, and refuse there what they refuse on V69; all of that
+ * generation below the 8 series have 2 MiB. */
 static const dlx_qnn_chip chips[] = {
     {"SM8350", 30, 68, 4, "Snapdragon 888"},
     {"SM8450", 36, 69, 8, "Snapdragon 8 Gen 1"},

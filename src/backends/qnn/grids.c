@@ -12,10 +12,6 @@
 /* e^-24 of the largest weight is less than half a step of 16 bits. */
 #define BELOW_ALL 24.0f
 
-/* Numbers that calibration did not see may lie further out, and what lies outside of a grid is lost; 16 bits have one to
- * spare. */
-#define HEADROOM 2.0f
-
 typedef struct grids {
     const dlx_graph *g;
     const dlx_activation_ranges *ranges;
@@ -92,7 +88,7 @@ static dlx_status measured(grids *x, const bool *masks)
         if (v->kind == DLX_VALUE_CONST || (v->kind == DLX_VALUE_TEMP && !by)) continue;
         if (masks[leader_of(x, (uint32_t)i)] || (by && moves(by->op))) continue;
         if (!by || (by->op != DLX_OP_SOFTMAX && by->op != DLX_OP_SIGMOID)) {
-            headroom = HEADROOM;
+            headroom = DLX_QNN_HEADROOM;
             if (!x->ranges->find(x->ranges->ctx, v->name ? v->name : "", &low, &high))
                 return dlx_fail(x->err, DLX_E_UNSUPPORTED, "QNN: there is no range of '%s', and it is to have 16 bits",
                                 v->name ? v->name : "(unnamed)");

@@ -233,6 +233,32 @@ static dlx_status add_slice(dlx_qnn_build *b, const dlx_node *n)
     return add_with(b, n, "StridedSlice", &ranges, 1);
 }
 
+/* The second operand in 8 bits: what chips multiply that have no products of 16 bits. */
+static dlx_status narrow(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value)
+{
+    dlx_qnn_scale wide = b->grid[value];
+    dlx_qnn_quant quant = {.definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_SCALE_OFFSET};
+    dlx_qnn_shape shape = dlx_qnn_shape_of(&b->g->values[value]);
+    float low = (float)wide.offset * wide.scale, high = (float)(wide.offset + DLX_QNN_CODES) * wide.scale;
+    dlx_qnn_tensor *in;
+    quant.u.scale = dlx_qnn_narrow_grid_over(low, high);
+    DLX_TRY(operand(b, &in, value));
+    DLX_TRY(dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_NATIVE, DLX_QNN_UFIX8, &quant, &shape, NULL, 0));
+    return dlx_qnn_add_op(b, "Convert", b->g->values[value].name, &in, 1, *out, NULL, 0);
+}
+
+static dlx_status add_product(dlx_qnn_build *b, const dlx_node *n)
+{
+    dlx_qnn_tensor *in[2];
+    dlx_qnn_param p = dlx_qnn_number("transpose_in1", DLX_QNN_BOOL, n->attr.transpose_b);
+    DLX_TRY(operand(b, &in[0], n->in[0]));
+    if (b->grid && !dlx_qnn_chip_has_u16_products(b->lib->chip))
+        DLX_TRY(narrow(b, &in[1], n->in[1]));
+    else
+        DLX_TRY(operand(b, &in[1], n->in[1]));
+    return add(b, n, "MatMul", in, 2, &p, 1);
+}
+
 static dlx_status add_node(dlx_qnn_build *b, const dlx_node *n)
 {
     dlx_qnn_param p;
@@ -247,9 +273,7 @@ static dlx_status add_node(dlx_qnn_build *b, const dlx_node *n)
     case DLX_OP_SOFTMAX:
         p = dlx_qnn_number("axis", DLX_QNN_U32, (uint32_t)b->g->values[n->in[0]].rank - 1);
         return add_with(b, n, "Softmax", &p, 1);
-    case DLX_OP_BMM:
-        p = dlx_qnn_number("transpose_in1", DLX_QNN_BOOL, n->attr.transpose_b);
-        return add_with(b, n, "MatMul", &p, 1);
+    case DLX_OP_BMM: return add_product(b, n);
     case DLX_OP_CONVERT: /* to what values are inside of the graph already */
     case DLX_OP_CAST: return operand(b, &b->made[n->out[0]], n->in[0]);
     default: break;
