@@ -35,11 +35,13 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r, co
     dlx_cli_json_text(&j, "quantization", r->quantization);
     dlx_cli_json_text(&j, "kv", r->kv);
     dlx_cli_json_int(&j, "file_bytes", (int64_t)r->file_bytes);
-    dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
-    dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
-    dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
-    dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
-    dlx_cli_export_report_json(&j, report);
+    if (report) { /* of a program */
+        dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
+        dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
+        dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
+        dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
+        dlx_cli_export_report_json(&j, report);
+    }
     if (v->asked) dlx_cli_validation_json(&j, v);
     dlx_cli_json_number(&j, "seconds", r->seconds, 6);
     dlx_cli_json_int(&j, "peak_memory_bytes", (int64_t)dlx_cli_peak_memory());
@@ -51,9 +53,12 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
 {
     char a[32], b[32], c[32];
     if (by_default)
-        printf("quantization: %s, the default; --quantization none keeps the weights in float32\n", r->quantization);
+        printf("quantization: %s, the default; --quantization %s\n", r->quantization,
+               !strcmp(o->backend, "xnnpack") ? "none keeps the weights in float32"
+                                              : "fp16 keeps the weights in float16");
     printf("%s: %s (%llu bytes) in %.2f s, peak memory %s\n", o->output_path, dlx_cli_bytes(a, r->file_bytes),
            (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, dlx_cli_peak_memory()));
+    if (!report) return;
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
     printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
     dlx_cli_export_report_text(report);
@@ -90,6 +95,7 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     o->delegate_layers = (int32_t)dlx_cli_int(a, "delegate-layers", 0);
     o->minimum_deployment_target = dlx_cli_text(a, "minimum-deployment-target");
     o->compute_units = dlx_cli_text(a, "compute-units");
+    o->emit = dlx_cli_text(a, "emit");
     o->soc = dlx_cli_text(a, "soc");
     o->qnn_lib_dir = dlx_cli_text(a, "qnn-lib-dir");
     o->work_folder = dlx_cli_text(a, "work-folder");
@@ -118,10 +124,12 @@ static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, i
     return DLX_CLI_OK;
 }
 
-/* The parts and the memory of the file that was written, in *out; the same. */
+/* The parts and the memory of the file that was written, in *out, which is NULL where it is no program; the same. */
 static int describe(json_t **out, const dlx_cli_arguments *a, const dlx_export_options *o)
 {
     dlx_error err;
+    *out = NULL;
+    if (o->emit && strcmp(o->emit, "pte") != 0) return DLX_CLI_OK;
     dlx_status s = dlx_cli_export_report(out, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err);
     if (s == DLX_E_LIMIT) { /* the file is good: it says the memory of all its positions instead */
         dlx_cli_message("note: %s", err.message);
@@ -262,6 +270,7 @@ static const dlx_cli_option options[] = {
      "coreml: the oldest system that is to run the file (default: iOS18)", 0, 0},
     {"compute-units", DLX_CLI_TEXT, "cpu_only|cpu_and_gpu|cpu_and_ne|all",
      "coreml: what it may run on (default: cpu_and_ne)", 0, 0},
+    {"emit", DLX_CLI_TEXT, "pte|mlpackage", "coreml: a program (default), or the model package alone", 0, 0},
     {"soc", DLX_CLI_TEXT, "NAME", "qnn: the chip that the file is for, one of those below (default: SM8650)", 0, 0},
     {"qnn-lib-dir", DLX_CLI_TEXT, "DIR",
      "qnn: folder of Qualcomm's libraries (default: $QNN_SDK_ROOT, or the package onnxruntime-qnn where it is "

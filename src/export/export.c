@@ -23,6 +23,7 @@
 #include "export/choices.h"
 #include "export/export.h"
 #include "export/methods.h"
+#include "export/package.h"
 #include "export/solve.h"
 #include "export/target.h"
 #include "export/tokenizer_folder.h"
@@ -47,6 +48,7 @@ typedef struct exporter {
     dlx_output output;
     const dlx_backend *backend;
     dlx_backend_use use; /* of it */
+    bool package;        /* and not a program is to be written */
     dlx_recipe recipe;
     const dlx_scheme *scheme;    /* that it is of */
     const char *metadata;        /* what the file says of its weights */
@@ -83,6 +85,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
     x->recipe.clip = x->rounding->clips;
+    DLX_TRY(dlx_package_wanted(&x->package, o, x->backend, err));
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, x->backend, err));
     snprintf(x->result.kv, sizeof x->result.kv, "%s", x->kv->name);
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
@@ -294,17 +297,22 @@ static dlx_status pack_tokenizer(exporter *x, dlx_error *err)
     return DLX_OK;
 }
 
+static dlx_methods_target target_of(const exporter *x, const char *mark)
+{
+    return (dlx_methods_target){.backend = x->backend,
+                                .options = x->use.options,
+                                .delegate_layers = x->options.delegate_layers,
+                                .mark = mark,
+                                .pool = x->pool};
+}
+
 static dlx_status assemble(exporter *x, uint64_t digest, dlx_error *err)
 {
     dlx_pte_plan *lowered, *facts, *plans;
     dlx_pte_blob *constants, *blobs;
     uint32_t n_facts, n_blobs, n_plans = (uint32_t)x->methods.n;
     dlx_key_mark mark = dlx_key_mark_of(digest);
-    const dlx_methods_target to = {.backend = x->backend,
-                                   .options = x->use.options,
-                                   .delegate_layers = x->options.delegate_layers,
-                                   .mark = mark.text,
-                                   .pool = x->pool};
+    const dlx_methods_target to = target_of(x, mark.text);
     DLX_TRY(dlx_methods_lower(&x->methods, &lowered, &constants, &n_blobs, &to, &x->arena, err));
     x->checkpoint.facts.rounded_bits = x->solves && x->rounding->solves ? 0 : dlx_form_bits(x->body);
     DLX_TRY(dlx_facts_write(&facts, &n_facts, &x->arena, &x->checkpoint.facts, x->metadata, x->kv->name, err));
@@ -379,6 +387,7 @@ static dlx_status open_outputs(exporter *x, dlx_error *err)
     const dlx_export_options *o = &x->options;
     const char *validation = x->validate ? x->validate->samples : NULL;
     const char *reading[] = {o->quantization_config, o->calibration, o->ranges, o->chat_template, validation};
+    if (x->package) return dlx_package_place_ok(o->output_path, err);
     DLX_TRY(dlx_target_open(&x->output, o->output_path, o->model_path, reading, DLX_COUNT(reading), err));
     if (!o->save_ranges) return DLX_OK;
     if (!strcmp(o->save_ranges, o->output_path))
@@ -409,6 +418,11 @@ static dlx_status run(exporter *x, dlx_error *err)
     DLX_TRY(open_outputs(x, err));
     DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(build(x, err));
+    if (x->package) {
+        const dlx_methods_target to = target_of(x, NULL);
+        DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
+        return dlx_package_write(&x->result.file_bytes, x->options.output_path, &x->methods, &to, err);
+    }
     DLX_TRY(write_program(x, err));
     DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
     x->result.file_bytes = x->output.position;

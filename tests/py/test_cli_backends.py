@@ -1,0 +1,84 @@
+"""diffulex-edge export with a backend other than XNNPACK: which options go together, what is written, what is told."""
+import json
+import shutil
+
+import pytest
+
+from program import DATA, fail, run, run_json
+
+SDAR = DATA / "checkpoints" / "sdar-tiny"
+NO_QNN = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "", "HOME": "/nonexistent", "QNN_SDK_ROOT": ""}
+
+
+def test_coreml_has_a_default_and_words_of_its_own(tmp_path):
+    file = tmp_path / "m.pte"
+    told = run("export", SDAR, file, "--backend", "coreml")
+    assert told.startswith("quantization: int8-weight-only, the default; --quantization fp16 keeps")
+    for word, scheme in (("int8", "int8-weight-only"), ("int4-g32", "int4-g32-weight-only"), ("fp16", "fp16")):
+        report = run_json("export", SDAR, file, "--backend", "coreml", "--quantization", word)
+        assert (report["backend"], report["quantization"], report["kv"]) == ("coreml", scheme, "fixed-fp16")
+        methods = run_json("inspect", file)["methods"]
+        delegates = next(m for m in methods if m["name"] == "forward")["delegates"]
+        assert [d["id"] for d in delegates if d["id"] != "XnnpackBackend"] == ["CoreMLBackend"]
+
+
+def test_delegates_have_as_many_layers_as_they_are_asked_to(tmp_path):
+    file = tmp_path / "m.pte"
+    run("export", SDAR, file, "--backend", "coreml", "--quantization", "fp16", "--delegate-layers", "1")
+    forward = next(m for m in run_json("inspect", file)["methods"] if m["name"] == "forward")
+    layers = json.loads((SDAR / "config.json").read_text())["num_hidden_layers"]
+    assert [d["id"] for d in forward["delegates"]].count("CoreMLBackend") == layers
+
+
+@pytest.mark.parametrize("options, sentence", [
+    (["--soc", "SM8650"], "soc is an option of backend qnn; the backend asked for is xnnpack"),
+    (["--compute-units", "all"], "compute_units is an option of backend coreml; the backend asked for is xnnpack"),
+    (["--backend", "coreml", "--soc", "SM8650"], "soc is an option of backend qnn; the backend asked for is coreml"),
+    (["--backend", "coreml", "--minimum-deployment-target", "iOS15"], "expected iOS16, iOS17 or iOS18"),
+    (["--backend", "coreml", "--compute-units", "gpu"], "expected cpu_only, cpu_and_gpu, cpu_and_ne or all"),
+    (["--backend", "coreml", "--kv", "caller"], "which writes: fixed-fp16, fixed"),
+    (["--backend", "coreml", "--quantization", "int8-static"], "which writes: int8-weight-only, int4-weight-only, "),
+    (["--backend", "coreml", "--quantization", "int4-g32", "--minimum-deployment-target", "iOS17"], "iOS18"),
+    (["--backend", "coreml", "--validate"], "leave the validation out"),
+    (["--emit", "mlpackage"], "emit mlpackage is for backend coreml"),
+    (["--backend", "coreml", "--emit", "dlc"], "expected pte or mlpackage"),
+    (["--backend", "coreml", "--emit", "mlpackage", "--delegate-layers", "1"], "leave method_rows and delegate_layers out"),
+    (["--backend", "qnn", "--soc", "SM9999"], "SM8650"),
+    (["--backend", "qnn"], "pip install onnxruntime-qnn"),
+    (["--backend", "qnn", "--qnn-lib-dir", "/nonexistent"], "/nonexistent"),
+    (["--backend", "vulkan"], "this build writes: xnnpack, coreml, qnn"),
+])
+def test_what_does_not_go_together_is_told_before_anything_is_written(tmp_path, options, sentence):
+    file = tmp_path / "m.pte"
+    file.write_bytes(b"an older file")
+    assert sentence in fail("export", SDAR, file, *options, env=NO_QNN)
+    assert file.read_bytes() == b"an older file"
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["m.pte"]
+
+
+def test_a_model_package_alone(tmp_path):
+    package = tmp_path / "m.mlpackage"
+    command = ("export", SDAR, package, "--backend", "coreml", "--emit", "mlpackage")
+    report = run_json(*command)
+    files = [f for f in package.rglob("*") if f.is_file()]
+    assert report["file_bytes"] == sum(f.stat().st_size for f in files) and "quantised_tensors" not in report
+    assert sorted(f.name for f in files) == ["Manifest.json", "model.mlmodel", "weight.bin"]
+    before = {f: f.read_bytes() for f in files}
+    assert run(*command, "--quantization", "int8").startswith(f"{package}: ")
+    assert {f: f.read_bytes() for f in files} == before
+    run(*command, "--quantization", "fp16")  # replaces it
+    assert (package / "Data/com.apple.CoreML/weights/weight.bin").stat().st_size > report["file_bytes"]
+
+
+def test_a_package_replaces_nothing_else(tmp_path):
+    checkpoint, folder, file = tmp_path / "checkpoint", tmp_path / "folder", tmp_path / "file"
+    shutil.copytree(SDAR, checkpoint)
+    folder.mkdir()
+    (folder / "mine").write_text("mine")
+    file.write_text("mine")
+    for place in (checkpoint, folder, file):
+        before = sorted(str(f) for f in tmp_path.rglob("*"))
+        assert "is there and no model package" in fail("export", checkpoint, place, "--backend", "coreml", "--emit",
+                                                       "mlpackage")
+        assert sorted(str(f) for f in tmp_path.rglob("*")) == before
+    assert (folder / "mine").read_text() == file.read_text() == "mine"
