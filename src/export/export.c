@@ -86,6 +86,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, err));
     x->recipe.clip = x->rounding->clips;
     DLX_TRY(dlx_package_wanted(&x->package, o, x->backend, err));
+    if (x->package) x->recipe.table = dlx_form_find("none"); /* it has no table: rows of it come in */
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, x->backend, err));
     snprintf(x->result.kv, sizeof x->result.kv, "%s", x->kv->name);
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
@@ -248,7 +249,8 @@ static dlx_status quantize(exporter *x, dlx_graph *g, dlx_error *err)
     dlx_forms_given given = {.idle = notice_idle_rule, .ctx = &x->options};
     DLX_TRY(dlx_quantize_telling(g, &x->recipe, &given, err));
     DLX_TRY(dlx_recipe_describe(&x->metadata, &x->body, &x->arena, x->scheme, x->backend, &given, err));
-    snprintf(x->result.quantization, sizeof x->result.quantization, "%s", x->metadata);
+    snprintf(x->result.quantization, sizeof x->result.quantization, "%s",
+             x->package ? x->scheme->metadata : x->metadata);
     return DLX_OK;
 }
 

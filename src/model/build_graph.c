@@ -39,6 +39,13 @@ static uint32_t weight(dlx_builder *b, const char *name, const dlx_st_tensor *t)
     return dlx_build_made(b, dlx_graph_const(b->g, full, DLX_F32, t->rank, t->dim, source));
 }
 
+void dlx_build_name(dlx_builder *b, uint32_t v, const char *name)
+{
+    if (v == DLX_NONE) return;
+    b->g->values[v].name = dlx_arena_strndup(&b->g->arena, name, strlen(name));
+    if (!b->g->values[v].name) dlx_build_made(b, DLX_NONE);
+}
+
 /* ---- operators -------------------------------------------------------------------------------------------------- */
 
 uint32_t dlx_build_node(dlx_builder *b, dlx_op op, const uint32_t *in, int inputs, const dlx_attr *attr)
@@ -80,6 +87,8 @@ static dlx_status rope(dlx_builder *b)
     source.data = s;
     b->sin =
         dlx_build_binary(b, DLX_OP_EMBEDDING, dlx_graph_const(b->g, "rope.sin", DLX_F32, 2, dim, source), b->positions);
+    dlx_build_name(b, b->cos, "cos");
+    dlx_build_name(b, b->sin, "sin");
     return DLX_OK;
 }
 
@@ -199,10 +208,13 @@ static dlx_status build_whole(dlx_builder *b)
     if (b->err->status != DLX_OK) return b->err->status;
     uint32_t table = weight(b, "embed.weight", b->c->embed);
     uint32_t h = dlx_build_binary(b, DLX_OP_EMBEDDING, table, b->tokens);
+    dlx_build_name(b, h, "embedded");
     DLX_TRY(rope(b));
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++) h = decoder_layer(b, h);
     b->layer = -1;
-    b->kv->outputs(b, logits_of(b, h, table));
+    uint32_t logits = logits_of(b, h, table);
+    dlx_build_name(b, logits, "logits");
+    b->kv->outputs(b, logits);
     return b->err->status;
 }
 

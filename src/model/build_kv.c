@@ -127,7 +127,11 @@ static void fixed_outputs(dlx_builder *b, uint32_t logits)
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
         for (int i = 0; i < 2; i++) {
             uint32_t *fresh = &b->fresh[b->layer][i];
-            output(b, stored.dtype == DLX_F32 ? *fresh : dlx_build_node(b, DLX_OP_CAST, fresh, 1, &stored));
+            uint32_t rows = stored.dtype == DLX_F32 ? *fresh : dlx_build_node(b, DLX_OP_CAST, fresh, 1, &stored);
+            char name[24];
+            snprintf(name, sizeof name, "new_%c_%d", "kv"[i], b -> layer);
+            dlx_build_name(b, rows, name);
+            output(b, rows);
         }
     b->layer = -1;
 }

@@ -49,6 +49,8 @@ uint32_t dlx_build_binary(dlx_builder *b, dlx_op op, uint32_t x, uint32_t y);
 uint32_t dlx_build_reshape(dlx_builder *b, uint32_t x, int rank, const int64_t *shape);
 /* A value that could not be made is an error here and now: DLX_NONE would pass for a bias or cache that is left out. */
 uint32_t dlx_build_made(dlx_builder *b, uint32_t value);
+/* What a value is called where it leaves a part of the graph; nothing for DLX_NONE. */
+void dlx_build_name(dlx_builder *b, uint32_t v, const char *name);
 /* 1 / sqrt(head_dim) */
 float dlx_build_scale(const dlx_builder *b);
 

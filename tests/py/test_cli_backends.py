@@ -64,6 +64,9 @@ def test_a_model_package_alone(tmp_path):
     assert report["file_bytes"] == sum(f.stat().st_size for f in files) and "quantised_tensors" not in report
     assert sorted(f.name for f in files) == ["Manifest.json", "model.mlmodel", "weight.bin"]
     before = {f: f.read_bytes() for f in files}
+    model = (package / "Data/com.apple.CoreML/model.mlmodel").read_bytes()
+    for name in (b"embedded", b"cos", b"sin", b"mask", b"k_0", b"v_1", b"logits", b"new_k_0", b"new_v_1"):
+        assert name in model
     assert run(*command, "--quantization", "int8").startswith(f"{package}: ")
     assert {f: f.read_bytes() for f in files} == before
     run(*command, "--quantization", "fp16")  # replaces it
