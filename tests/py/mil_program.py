@@ -11,7 +11,7 @@ from oracles import oracle
 ct = oracle("coremltools", "ML Programs are")
 from coremltools.converters.mil.frontend.milproto.helper import proto_to_types  # noqa: E402
 from coremltools.converters.mil.frontend.milproto.load import load  # noqa: E402
-from coremltools.converters.mil.mil import Builder, Function, Program, types  # noqa: E402
+from coremltools.converters.mil.mil import types  # noqa: E402
 
 
 def number_type(type_of):
@@ -19,11 +19,11 @@ def number_type(type_of):
 
 
 def wide(x):
-    return np.asarray(x).astype(np.float32)
+    return np.asarray(x).astype(np.float32, copy=False)
 
 
-def linear(x, weight, bias=None):
-    return wide(x) @ wide(weight).T + (0 if bias is None else wide(bias))
+def linear(x, weight, bias):
+    return wide(x) @ wide(weight).T + wide(bias)
 
 
 def matmul(x, y, transpose_x=False, transpose_y=False):
@@ -52,6 +52,13 @@ def reduced(function):
 
 OWN = {"linear": linear, "matmul": matmul, "layer_norm": layer_norm, "softmax": softmax, "reduce_mean": reduced(np.mean),
        "reduce_sum": reduced(np.sum), "reduce_max": reduced(np.max), "reduce_min": reduced(np.min)}
+
+
+class Number:
+    """What coremltools keeps the number of a constant in."""
+
+    def __init__(self, val):
+        self.val = val
 
 
 class MilProgram:
@@ -93,41 +100,46 @@ class MilProgram:
     def value(self, known, v):
         if v in known:
             return known[v]
-        if v.val is not None:
-            return v.val
         if v not in self.constants:
-            assert v.op.op_type.startswith("constexpr_"), v.name
-            self.constants[v] = v.op.materialized_val_inference()
+            assert v.val is not None or v.op.op_type.startswith("constexpr_"), v.name
+            number = v.val if v.val is not None else v.op.materialized_val_inference()
+            # Weights are widened once and not in every call.
+            only_linear = all(op.op_type == "linear" for op in v.child_ops)
+            self.constants[v] = wide(number) if only_linear and np.ndim(number) else number
         return self.constants[v]
 
     def compute(self, op, given):
         """Results of an operator, whose operands are numbers."""
         if op.op_type in OWN:
             return [OWN[op.op_type](**given)]
-        with Function({}, opset_version=self.function.opset_version) as function:
-            program = Program()
-            made = getattr(Builder, op.op_type)(**{
-                name: [Builder.const(val=v) for v in value] if isinstance(value, list) else Builder.const(val=value)
-                for name, value in given.items()})
-            program.add_function("main", function)
-        made = list(made) if isinstance(made, (list, tuple)) else [made]
-        assert all(v.val is not None for v in made), f"coremltools does not say what {op.op_type} computes"
-        return [v.val for v in made]
+        result = op.value_inference()  # of operands that carry what `remember` gave them
+        assert result is not None, f"coremltools does not say what {op.op_type} computes"
+        return list(result) if isinstance(result, (list, tuple)) else [result]
+
+    def remember(self, known, v, number):
+        """Values that are computed look to coremltools as if they were constants, until forget."""
+        known[v], v._sym_val = number, Number(number)
+
+    def forget(self, known):
+        for v in known:
+            v._sym_val = None
 
     def step(self, op, known):
         if op.op_type == "const" or op.op_type.startswith("constexpr_"):
             return
         if op.op_type == "read_state":
-            known[op.outputs[0]] = self.states[op.inputs["input"].name].copy()
+            self.remember(known, op.outputs[0], self.states[op.inputs["input"].name].copy())
             return
         if op.op_type == "coreml_update_state":
-            self.states[op.inputs["state"].name] = known[op.outputs[0]] = np.array(self.value(known, op.inputs["value"]))
+            self.states[op.inputs["state"].name] = written = np.array(self.value(known, op.inputs["value"]))
+            self.remember(known, op.outputs[0], written)
             return
         given = {name: [self.value(known, v) for v in value] if isinstance(value, (list, tuple)) else self.value(known, value)
                  for name, value in op.inputs.items() if value is not None and not name.startswith("_")}
         for v, result in zip(op.outputs, self.compute(op, given), strict=True):
-            known[v] = np.asarray(result).astype(number_type(v.dtype))
-            assert known[v].shape == tuple(v.shape or ()), (op.op_type, v.name)
+            number = np.asarray(result).astype(number_type(v.dtype))
+            assert number.shape == tuple(v.shape or ()), (op.op_type, v.name)
+            self.remember(known, v, number)
 
     def __call__(self, feeds):
         """{name: array} of what goes in, of the declared types and shapes, and of what comes out."""
@@ -137,8 +149,11 @@ class MilProgram:
                 continue
             x = np.asarray(feeds[name])
             assert x.dtype == number_type(v.dtype) and x.shape == tuple(v.shape), (name, x.dtype, x.shape, v.shape)
-            known[v] = x
-        with np.errstate(over="ignore"):
-            for op in self.function.operations:
-                self.step(op, known)
-        return {v.name: self.value(known, v) for v in self.function.outputs}
+            self.remember(known, v, x)
+        try:
+            with np.errstate(over="ignore"):
+                for op in self.function.operations:
+                    self.step(op, known)
+            return {v.name: self.value(known, v) for v in self.function.outputs}
+        finally:
+            self.forget(known)
