@@ -29,12 +29,14 @@ def logits(method, ids, width):
 
 
 def main():
-    jobs, out, programs = json.load(open(sys.argv[1])), {}, {}
-    for job in jobs:
-        if job["program"] not in programs:
-            program = Runtime.get().load_program(job["program"])
-            programs[job["program"]] = (program, program.load_method("forward"))
-        out[job["name"]] = logits(programs[job["program"]][1], job["ids"], job["width"])
+    out, open_path, program, method = {}, None, None, None
+    for job in json.load(open(sys.argv[1])):
+        if job["program"] != open_path:
+            method = program = None  # the emulator runs few delegates at a time
+            open_path = job["program"]
+            program = Runtime.get().load_program(open_path)
+            method = program.load_method("forward")
+        out[job["name"]] = logits(method, job["ids"], job["width"])
     save_file(out, sys.argv[2])
 
 

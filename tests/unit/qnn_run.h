@@ -1,5 +1,5 @@
-/* Graphs on the emulator of Qualcomm's libraries, and on the project's own executor, for tests that compare the two. The
- * libraries are those of DLX_QNN_LIBRARIES; without it a test says so. tests/py/test_qnn_official.py sets it. */
+/* Graphs on the emulator of Qualcomm's libraries, and on the project's own executor, for tests that compare the two.
+ * The libraries are those of DLX_QNN_LIBRARIES; without it a test says so. tests/py/test_qnn_official.py sets it. */
 #ifndef DLX_TESTS_QNN_RUN_H
 #define DLX_TESTS_QNN_RUN_H
 
@@ -78,7 +78,8 @@ static inline void *qnn_bytes(const dlx_value *v, const float *x)
 static inline void qnn_floats(const dlx_value *v, const void *bytes, float *x)
 {
     const uint16_t *half = bytes;
-    for (size_t i = 0; i < count_of(v); i++) x[i] = v->dtype == DLX_F16 ? dlx_f16_to_f32(half[i]) : ((const float *)bytes)[i];
+    for (size_t i = 0; i < count_of(v); i++)
+        x[i] = v->dtype == DLX_F16 ? dlx_f16_to_f32(half[i]) : ((const float *)bytes)[i];
 }
 
 /* Runs what was built, on the emulator. */
