@@ -107,8 +107,7 @@ static dlx_status note(meter *m, size_t *place, const char *name, const float *x
     }
     dlx_bounds *b = &r->list[(*place)++].bounds;
     for (size_t i = 0; i < n; i++) {
-        if (!isfinite(x[i]))
-            return dlx_fail(m->err, DLX_E_FORMAT, "'%s' is not finite on calibration data", name);
+        if (!isfinite(x[i])) return dlx_fail(m->err, DLX_E_FORMAT, "'%s' is not finite on calibration data", name);
         b->low = fminf(b->low, x[i]);
         b->high = fmaxf(b->high, x[i]);
     }
@@ -123,7 +122,8 @@ static void fill_mask(const dlx_samples *s, const dlx_sample *sample, float *mas
     for (size_t t = 0; t < rows; t++) {
         size_t end = (t / width + 1) * width;
         for (size_t i = 0; i < slots; i++)
-            mask[t * slots + i] = i >= stored && i - stored < end && (i - stored < n || i - stored == t) ? 0 : hidden_score;
+            mask[t * slots + i] =
+                i >= stored && i - stored < end && (i - stored < n || i - stored == t) ? 0 : hidden_score;
     }
 }
 
@@ -135,8 +135,7 @@ static void fill_input(const meter *m, const dlx_value *v, size_t sample, void *
     memset(data, 0, (size_t)bytes);
     if (v->dtype == DLX_I64) {
         bool tokens = v->name && !strcmp(v->name, "tokens");
-        for (int64_t i = 0; i < v->dim[0]; i++)
-            ((int64_t *)data)[i] = !tokens ? i : i < s->n ? s->ids[i] : 0;
+        for (int64_t i = 0; i < v->dim[0]; i++) ((int64_t *)data)[i] = !tokens ? i : i < s->n ? s->ids[i] : 0;
     } else if (from) {
         memcpy(data, from->data + sample * from->elements, (size_t)bytes);
     } else if (v->name && !strcmp(v->name, "mask")) {

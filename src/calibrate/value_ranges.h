@@ -1,6 +1,6 @@
 /*
- * Ranges of all values of a decoder, for backends whose every number has a grid: the decoder comes as a chain of graphs,
- * which are run one after the other over samples. One of them is in memory at a time.
+ * Ranges of all values of a decoder, for backends whose every number has a grid: the decoder comes as a chain of
+ * graphs, which are run one after the other over samples. One of them is in memory at a time.
  */
 #ifndef DLX_CALIBRATE_VALUE_RANGES_H
 #define DLX_CALIBRATE_VALUE_RANGES_H
@@ -22,8 +22,8 @@ typedef struct dlx_value_stages {
 /*
  * Least and largest number (and 0) of each named float value, over all rows of the samples; rows see each other as the
  * samples say. tick, which may be NULL, is called after each sample and graph; false ends it with DLX_E_CANCELLED.
- * Hidden states that are not finite are DLX_E_FORMAT. Memory: floats of a graph twice, all of its values for T rows, and
- * for each sample what goes from graph to graph.
+ * Hidden states that are not finite are DLX_E_FORMAT. Memory: floats of a graph twice, all of its values for T rows,
+ * and for each sample what goes from graph to graph.
  */
 dlx_status dlx_value_ranges_measure(dlx_ranges *out, const dlx_value_stages *stages, const dlx_samples *samples,
                                     const dlx_layerwise_options *run, dlx_error *err);

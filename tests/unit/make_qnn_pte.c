@@ -5,7 +5,8 @@
  * FORM is that of the layers' weights; "none": everything is floats of 16 bits, else values have 16 bits, with ranges
  * measured on made-up sequences. LAYERS go to a delegate, 0: all.
  *
- * forward: tokens [T], positions [T] I64, mask [T, P+T] F32, k_0 [P,K,D], v_0, ... F16 -> logits [T,V] F32, k_0, v_0, ...
+ * forward: tokens [T], positions [T] I64, mask [T, P+T] F32, k_0 [P,K,D], v_0, ... F16 -> logits [T,V] F32, k_0, v_0,
+ * ...
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,8 +134,7 @@ int main(int argc, char **argv)
     dlx_activation_ranges of = {.find = find, .ctx = &ranges};
     if (argc != 8) return fprintf(stderr, "make_qnn_pte CHECKPOINT FILE.pte CHIP ROWS CONTEXT FORM LAYERS\n"), 2;
     bool values = strcmp(argv[6], "none") != 0;
-    dlx_qnn_options options = {
-        .chip = argv[3], .folder = getenv("DLX_QNN_LIBRARIES"), .ranges = values ? &of : NULL};
+    dlx_qnn_options options = {.chip = argv[3], .folder = getenv("DLX_QNN_LIBRARIES"), .ranges = values ? &of : NULL};
     dlx_status s = dlx_checkpoint_open(&c, argv[1], NULL, &err);
     if (s == DLX_OK) {
         if (values) s = measure(&ranges, &c, atoi(argv[4]), &err);

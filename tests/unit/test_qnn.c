@@ -19,12 +19,14 @@ static float noise(uint32_t *seed)
     return (float)(*seed >> 8) / 8388608.0f - 1.0f;
 }
 
-static uint32_t constant(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim, const void *data)
+static uint32_t constant(dlx_graph *g, const char *name, dlx_dtype dtype, int rank, const int64_t *dim,
+                         const void *data)
 {
     uint64_t bytes, n = 1;
     for (int i = 0; i < rank; i++) n *= (uint64_t)dim[i];
     assert_true(dlx_dtype_bytes(dtype, n, &bytes));
-    return dlx_graph_const(g, name, dtype, rank, dim, (dlx_const_source){.data = data, .bytes = bytes, .stored = dtype});
+    return dlx_graph_const(g, name, dtype, rank, dim,
+                           (dlx_const_source){.data = data, .bytes = bytes, .stored = dtype});
 }
 
 static uint32_t floats(dlx_graph *g, const char *name, int64_t n, float scale, uint32_t seed)
@@ -59,8 +61,8 @@ static void output(dlx_graph *g, uint32_t v)
 
 enum { GROUP = 32 };
 
-/* Codes of +-`most`, and a scale for each `group` of them. Those of blocks are 1 .. 16 times one of their row's, with 16
- * among them: what the chip can have. */
+/* Codes of +-`most`, and a scale for each `group` of them. Those of blocks are 1 .. 16 times one of their row's, with
+ * 16 among them: what the chip can have. */
 static void make_weights(int8_t *code, float *scale, size_t n, size_t k, size_t group, int most, uint32_t seed)
 {
     size_t blocks = k / group;

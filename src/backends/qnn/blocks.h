@@ -9,8 +9,8 @@
 
 enum { DLX_QNN_CODES = 65535 }; /* codes of 16 bits go from 0 to it */
 
-/* Numbers that calibration did not see may lie further out, and what lies outside of a grid is lost; 16 bits have one to
- * spare: grids of values reach so many times as far. */
+/* Numbers that calibration did not see may lie further out, and what lies outside of a grid is lost; 16 bits have one
+ * to spare: grids of values reach so many times as far. */
 #define DLX_QNN_HEADROOM 2.0f
 
 /* Of 16-bit numbers over [low, high], low <= 0 <= high: 0 is on it. A number is (code + offset) * scale. */

@@ -55,8 +55,8 @@ static dlx_qnn_dtype computing(const dlx_qnn_build *b, uint32_t value, dlx_qnn_q
 {
     *quant = dlx_qnn_unquantised;
     if (!b->grid) return DLX_QNN_F16;
-    *quant = (dlx_qnn_quant){
-        .definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_SCALE_OFFSET, .u.scale = b->grid[value]};
+    *quant =
+        (dlx_qnn_quant){.definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_SCALE_OFFSET, .u.scale = b->grid[value]};
     return DLX_QNN_UFIX16;
 }
 
@@ -86,8 +86,8 @@ dlx_status dlx_qnn_numbers(dlx_qnn_build *b, dlx_qnn_param *out, const char *nam
     dlx_qnn_tensor *t;
     if (!kept) return dlx_qnn_no_memory(b);
     memcpy(kept, numbers, n * sizeof *kept);
-    DLX_TRY(dlx_qnn_add_tensor(b, &t, NULL, DLX_QNN_STATIC, dtype, &dlx_qnn_unquantised, &shape, kept,
-                               n * sizeof *kept));
+    DLX_TRY(
+        dlx_qnn_add_tensor(b, &t, NULL, DLX_QNN_STATIC, dtype, &dlx_qnn_unquantised, &shape, kept, n * sizeof *kept));
     *out = (dlx_qnn_param){.kind = 1, .name = name, .u.tensor = *t};
     return DLX_OK;
 }
@@ -132,8 +132,8 @@ static dlx_status outside(dlx_qnn_build *b, dlx_qnn_tensor *out, const char *kin
     int n = snprintf(name, sizeof name, "%s_%zu_x", kind, i);
     char *kept = dlx_arena_strndup(&b->arena, name, (size_t)n);
     if (!kept) return dlx_qnn_no_memory(b);
-    DLX_TRY(dlx_qnn_add_tensor(b, &t, kept, role, v->dtype == DLX_F16 ? DLX_QNN_F16 : DLX_QNN_F32,
-                               &dlx_qnn_unquantised, &shape, NULL, 0));
+    DLX_TRY(dlx_qnn_add_tensor(b, &t, kept, role, v->dtype == DLX_F16 ? DLX_QNN_F16 : DLX_QNN_F32, &dlx_qnn_unquantised,
+                               &shape, NULL, 0));
     *out = *t;
     return DLX_OK;
 }
@@ -180,8 +180,7 @@ static dlx_status make_outputs(dlx_qnn_build *b)
 static dlx_status create(dlx_qnn_build *b, const char *method)
 {
     dlx_qnn_htp_config custom[GRAPH_CONFIGS] = {
-        {.option = DLX_QNN_HTP_OPTIMIZATION,
-         .u.optimization = {DLX_QNN_HTP_FINALIZE_LEVEL, (float)FINALIZE_LEVEL}},
+        {.option = DLX_QNN_HTP_OPTIMIZATION, .u.optimization = {DLX_QNN_HTP_FINALIZE_LEVEL, (float)FINALIZE_LEVEL}},
         {.option = DLX_QNN_HTP_VTCM_MIB, .u.number = b->lib->chip->vtcm_mib},
         {.option = DLX_QNN_HTP_PRECISION, .u.number = DLX_QNN_HTP_PRECISION_F16}};
     dlx_qnn_config config[GRAPH_CONFIGS];

@@ -12,7 +12,7 @@ typedef struct dlx_qnn_build {
     dlx_pool *pool;
     dlx_arena arena; /* what the library reads until the graph is finalised */
     dlx_qnn_handle context, graph;
-    dlx_qnn_tensor **made; /* [n_values] what a value is inside of the graph; NULL: not yet */
+    dlx_qnn_tensor **made;            /* [n_values] what a value is inside of the graph; NULL: not yet */
     dlx_qnn_tensor *inputs, *outputs; /* [n_inputs], [n_outputs] outside of it, of the values' own types */
     uint32_t n_tensors, n_ops;
     dlx_error *err;

@@ -24,9 +24,19 @@ dlx_status dlx_qnn_chip_find(const dlx_qnn_chip **out, const char *name, dlx_err
 /* The i-th; NULL behind the last. */
 const dlx_qnn_chip *dlx_qnn_chip_at(unsigned i);
 
-/* Floats of 16 bits; weights with a scale for each block of a row; products and norms of 16-bit numbers. From V73 on. */
-static inline bool dlx_qnn_chip_has_f16(const dlx_qnn_chip *c) { return c->arch >= 73; }
-static inline bool dlx_qnn_chip_has_blocks(const dlx_qnn_chip *c) { return c->arch >= 73; }
-static inline bool dlx_qnn_chip_has_u16_products(const dlx_qnn_chip *c) { return c->arch >= 73; }
+/* Floats of 16 bits; weights with a scale for each block of a row; products and norms of 16-bit numbers. From V73 on.
+ */
+static inline bool dlx_qnn_chip_has_f16(const dlx_qnn_chip *c)
+{
+    return c->arch >= 73;
+}
+static inline bool dlx_qnn_chip_has_blocks(const dlx_qnn_chip *c)
+{
+    return c->arch >= 73;
+}
+static inline bool dlx_qnn_chip_has_u16_products(const dlx_qnn_chip *c)
+{
+    return c->arch >= 73;
+}
 
 #endif

@@ -167,8 +167,7 @@ static dlx_status by_block(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_val
     }
     *all = (dlx_qnn_blocks){
         .axis = 3, .scales = rows, .blocks = (uint32_t)blocks, .scale_bits = 4, .block_scales = block_scale};
-    dlx_qnn_quant quant = {
-        .definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_BLOCKWISE_EXPANSION, .u.blocks = all};
+    dlx_qnn_quant quant = {.definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_BLOCKWISE_EXPANSION, .u.blocks = all};
     return dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_STATIC, DLX_QNN_SFIX8, &quant, &shape, turned, n * k);
 }
 

@@ -123,8 +123,7 @@ static uint32_t expand_rope(expansion *x, const uint32_t *in)
     int64_t d = x->to->values[in[0]].dim[2], wide[3] = {-1, 1, d};
     uint32_t cos = shaped(x, "cos", DLX_OP_RESHAPE, in[1], 3, wide);
     uint32_t sin = shaped(x, "sin", DLX_OP_RESHAPE, in[2], 3, wide);
-    uint32_t swapped =
-        concat(x, "swapped", 2, half(x, "high", in[0], d / 2, d / 2), half(x, "low", in[0], 0, d / 2));
+    uint32_t swapped = concat(x, "swapped", 2, half(x, "high", in[0], d / 2, d / 2), half(x, "low", in[0], 0, d / 2));
     return binary(x, NULL, DLX_OP_ADD, binary(x, "turned", DLX_OP_MUL, in[0], cos),
                   binary(x, "crossed", DLX_OP_MUL, swapped, sin));
 }
@@ -145,7 +144,8 @@ static uint32_t expand_attention(expansion *x, const uint32_t *in)
 {
     const dlx_value *q = &x->to->values[in[0]], *k = &x->to->values[in[1]];
     const int64_t heads = q->dim[1], d = q->dim[2], kv = k->dim[1];
-    const int64_t kv_major[3] = {1, 0, 2}, grouped[3] = {kv, -1, d}, each[3] = {heads, -1, d}, flat[2] = {-1, heads * d};
+    const int64_t kv_major[3] = {1, 0, 2}, grouped[3] = {kv, -1, d}, each[3] = {heads, -1, d},
+                  flat[2] = {-1, heads * d};
     uint32_t keys = in[1], values = in[2];
     if (in[3] != DLX_NONE) {
         keys = concat(x, "keys", 0, in[3], keys);

@@ -15,7 +15,7 @@
 typedef struct grids {
     const dlx_graph *g;
     const dlx_activation_ranges *ranges;
-    uint32_t *leader; /* [n_values] of the class */
+    uint32_t *leader;  /* [n_values] of the class */
     float *low, *high; /* [n_values] of classes, at their leader */
     bool *known;
     dlx_error *err;

@@ -72,8 +72,7 @@ static bool takes_attributes(const dlx_graph *g, const dlx_node *n)
     case DLX_OP_RMS_NORM: return g->values[n->in[1]].kind == DLX_VALUE_CONST;
     case DLX_OP_ROPE: return x->rank == 3 && !n->attr.keep && n->attr.axis == 0 && x->dim[2] % 2 == 0;
     case DLX_OP_ATTENTION:
-        return (n->inputs <= 3 || n->in[3] == DLX_NONE) == (n->inputs <= 4 || n->in[4] == DLX_NONE) &&
-               n->attr.f[0] > 0;
+        return (n->inputs <= 3 || n->in[3] == DLX_NONE) == (n->inputs <= 4 || n->in[4] == DLX_NONE) && n->attr.f[0] > 0;
     case DLX_OP_CONVERT: return x->dtype == DLX_F16 || (x->dtype == DLX_F32 && out->dtype == DLX_QD8);
     case DLX_OP_CAST: return is_float(x) && is_float(out);
     case DLX_OP_BMM: return x->rank >= 2 && x->rank == g->values[n->in[1]].rank;
@@ -109,8 +108,7 @@ bool dlx_qnn_takes(const dlx_graph *g, const dlx_node *n)
 static dlx_status operand(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t v)
 {
     if (!b->made[v] && b->g->values[v].kind == DLX_VALUE_CONST) DLX_TRY(dlx_qnn_constant(b, &b->made[v], v));
-    if (!b->made[v])
-        return dlx_fail(b->err, DLX_E_INTERNAL, "QNN: value %u is used before it was made", v);
+    if (!b->made[v]) return dlx_fail(b->err, DLX_E_INTERNAL, "QNN: value %u is used before it was made", v);
     *out = b->made[v];
     return DLX_OK;
 }
@@ -156,7 +154,8 @@ static dlx_status add_convolution(dlx_qnn_build *b, const dlx_node *n, dlx_qnn_t
     dlx_qnn_shape shape = dlx_qnn_shape_of(out);
     dlx_qnn_param params[3];
     dlx_qnn_tensor *x = in[0], *y, *last[2] = {NULL, NULL};
-    dlx_qnn_quant quant = {.definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_SCALE_OFFSET, .u.scale = b->grid[n->out[0]]};
+    dlx_qnn_quant quant = {
+        .definition = DLX_QNN_DEFINED, .encoding = DLX_QNN_SCALE_OFFSET, .u.scale = b->grid[n->out[0]]};
     if (bias != DLX_NONE) {
         DLX_TRY(operand(b, &last[1], bias));
         quant = unbiased(b, n->out[0], last[1]);
