@@ -1,0 +1,105 @@
+"""examples/executorch: the C adapter over the official runtime is built as its README says, against the wheel's headers, and
+answers as the native runtime does."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oracles import oracle
+from program import ROOT, export, run
+
+executorch = oracle("executorch", "the C adapter over the official runtime is")
+oracle("torch", "the C adapter over the official runtime is")
+
+PROMPTS = ("What is 347 + 285?", "Sort these words: shop, actor, ivy, velvet", "Convert 18.4 kg to g.", "Spell pear.")
+
+# What generate.c does, in a process that has libpython anyway.
+IN_PYTHON = """
+import ctypes, sys
+import torch
+from executorch.extension.pybindings import _portable_lib
+ctypes.CDLL(_portable_lib.__file__, ctypes.RTLD_GLOBAL)
+from diffulex_edge import _native
+from diffulex_edge.decode import _read_generation
+from diffulex_edge.text import Tokenizer
+adapter = ctypes.CDLL(sys.argv[1])
+adapter.dlx_executorch_facts.restype = ctypes.POINTER(_native.ModelFacts)
+adapter.dlx_executorch_session.restype = ctypes.c_void_p
+library, error, model = _native.library(), _native.Error(), ctypes.c_void_p()
+if adapter.dlx_executorch_open(ctypes.byref(model), sys.argv[2].encode(), ctypes.byref(error)):
+    sys.exit(error.message.decode())
+tokenizer = Tokenizer.from_pte(sys.argv[2])
+facts = adapter.dlx_executorch_facts(model)
+session = ctypes.c_void_p(adapter.dlx_executorch_session(model))
+forward = ctypes.cast(library.dlx_fixed_forward, ctypes.c_void_p)
+for prompt in sys.argv[3:]:
+    ids = tokenizer.apply_chat_template([{"role": "user", "content": prompt}])
+    out = ctypes.c_void_p()
+    _native.call("dlx_generate", facts, forward, session, None, (ctypes.c_int32 * len(ids))(*ids), len(ids),
+                 _native.STEP_FN(), None, ctypes.byref(out))
+    print(tokenizer.decode(_read_generation(out, len(ids)).answer_ids))
+    library.dlx_generation_free(out)
+adapter.dlx_executorch_close(model)
+"""
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """The folder where it was built."""
+    folder = tmp_path_factory.mktemp("example")
+    environment = {**os.environ, "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    package = Path(list(executorch.__path__)[0])
+    for command in (
+        ["cmake", "--install", os.environ["DLX_BUILD_DIR"], "--prefix", folder / "installed"],
+        ["cmake", "-S", ROOT / "examples" / "executorch", "-B", folder / "build",
+         f"-DCMAKE_PREFIX_PATH={folder / 'installed'}", f"-Dexecutorch_DIR={package / 'share' / 'cmake'}",
+         "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror", "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror",
+         f"-DPython3_EXECUTABLE={sys.executable}"],
+        ["cmake", "--build", folder / "build"],
+    ):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "build"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    return {kv: export(ROOT / "demo" / "dialog-sdar", folder / f"{kv}.pte", "int8-dynamic", "--kv", kv, *more)
+            for kv, more in (("fixed", ("--max-rows", "16", "--method-rows", "4")), ("caller", ()))}
+
+
+@pytest.fixture(scope="module")
+def answers(files):
+    return [run("generate", files["caller"], prompt).strip() for prompt in PROMPTS]
+
+
+def test_the_adapter_answers_as_the_native_runtime(built, files, answers):
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", IN_PYTHON, built / "libdlx_executorch.so", files["fixed"],
+                           *PROMPTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == answers and answers[0] == "632"
+
+
+def test_what_cannot_be_opened_is_said(built, files):
+    for path, words in ((files["caller"], "was exported with --kv caller"), ("none.pte", "none.pte")):
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", IN_PYTHON, built / "libdlx_executorch.so", path],
+                              capture_output=True, text=True)
+        assert done.returncode == 1 and words in done.stderr
+
+
+def test_the_program_answers(built, files, answers):
+    program = built / "generate"
+    if not program.exists():
+        pytest.skip("there is no libpython to link a program with; the adapter itself is tested above")
+    for prompt, answer in zip(PROMPTS, answers):
+        done = subprocess.run([program, files["fixed"], prompt], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == answer
+    done = subprocess.run([program, files["fixed"], PROMPTS[3], "3"], capture_output=True, text=True)
+    assert done.returncode == 0 and len(done.stdout.strip()) < len(answers[3])
+    assert subprocess.run([program], capture_output=True, text=True).returncode == 2
+    done = subprocess.run([program, files["caller"], "x"], capture_output=True, text=True)
+    assert done.returncode == 1 and "was exported with --kv caller" in done.stderr
