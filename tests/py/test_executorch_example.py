@@ -1,8 +1,10 @@
 """examples/executorch: the C adapter over the official runtime is built as its README says, against the wheel's headers, and
 answers as the native runtime does."""
 import os
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -103,3 +105,94 @@ def test_the_program_answers(built, files, answers):
     assert subprocess.run([program], capture_output=True, text=True).returncode == 2
     done = subprocess.run([program, files["caller"], "x"], capture_output=True, text=True)
     assert done.returncode == 1 and "was exported with --kv caller" in done.stderr
+
+
+# ---- the functions of the Android example ----------------------------------------------------------------------------
+
+# As Kotlin compiles Native.kt and TextListener.
+JAVA = {
+    "TextListener": "package org.diffulex.edge; public interface TextListener { boolean onText(byte[] utf8); }",
+    "Native": """package org.diffulex.edge;
+class Native {
+    static { System.loadLibrary("dlx_jni"); }
+    static native long open(byte[] path);
+    static native void close(long handle);
+    static native void generate(long handle, byte[] prompt, int maxNewTokens, TextListener listener);
+}""",
+    "Main": """package org.diffulex.edge;
+import static java.nio.charset.StandardCharsets.UTF_8;
+public class Main {
+    static int pieces, passes;
+    public static void main(String[] args) {
+        try {
+            Native.open("none.pte".getBytes(UTF_8));
+        } catch (Exception e) {
+            System.out.println(e.getClass().getName() + ": " + e.getMessage());
+        }
+        long model = Native.open(args[0].getBytes(UTF_8));
+        for (int i = 1; i < args.length; i++) {
+            StringBuilder text = new StringBuilder();
+            Native.generate(model, args[i].getBytes(UTF_8), 128, utf8 -> {
+                if (utf8.length == 0) passes++; else pieces++;
+                text.append(new String(utf8, UTF_8));
+                return true;
+            });
+            System.out.println(text);
+        }
+        System.out.println(pieces >= 1 && passes >= 4);
+        passes = 0;
+        Native.generate(model, args[1].getBytes(UTF_8), 128, utf8 -> ++passes < 2);
+        System.out.println(passes);
+        try {
+            Native.generate(model, args[1].getBytes(UTF_8), 128, utf8 -> { throw new RuntimeException("enough"); });
+        } catch (RuntimeException e) {
+            System.out.println(e.getMessage());
+        }
+        try {
+            Native.generate(model, args[1].getBytes(UTF_8), 1 << 30, utf8 -> true);
+        } catch (IllegalArgumentException e) {
+            System.out.println("refused: " + !e.getMessage().isEmpty());
+        }
+        Native.close(model);
+        Native.close(0);
+    }
+}""",
+}
+
+
+@pytest.fixture(scope="module")
+def jni(built, tmp_path_factory):
+    """The folder of the classes and of libdlx_jni.so."""
+    compiler, home = shutil.which("javac"), None
+    if compiler:
+        home = Path(compiler).resolve().parent.parent
+    if not compiler or not (home / "include" / "jni.h").exists():
+        pytest.skip("there is no JDK: the JNI functions of examples/android are not run")
+    python = sysconfig.get_config_var("LDLIBRARY") or ""
+    if ".so" not in python:
+        pytest.skip("there is no libpython, which the wheel's runtime needs in a JVM")
+    folder = tmp_path_factory.mktemp("jni")
+    for name, text in JAVA.items():
+        (folder / f"{name}.java").write_text(text)
+    library = next((built.parent / "installed").glob("lib*"))
+    where = sysconfig.get_config_var("LIBDIR")
+    for command in (
+        [compiler, "-d", folder, *(folder / f"{name}.java" for name in JAVA)],
+        ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", f"-I{home / 'include'}",
+         f"-I{home / 'include' / 'linux'}", f"-I{ROOT / 'include'}", f"-I{ROOT / 'examples' / 'executorch'}",
+         "-o", folder / "libdlx_jni.so", ROOT / "examples/android/app/src/main/cpp/dlx_jni.c", "-Wl,--no-as-needed",
+         f"-L{built}", "-ldlx_executorch", f"-L{library}", "-ldiffulex_edge", f"-L{where}", f"-l:{python}",
+         f"-Wl,-rpath,{built}:{library}:{where}"],
+    ):
+        done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_the_functions_of_the_android_example_answer(jni, files, answers):
+    done = subprocess.run([shutil.which("java"), "-Xss8m", f"-Djava.library.path={jni}", "-cp", jni,
+                           "org.diffulex.edge.Main", files["fixed"], *PROMPTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert "IOException" in lines[0] and "none.pte" in lines[0]
+    assert lines[1:] == [*answers, "true", "2", "enough", "refused: true"]
