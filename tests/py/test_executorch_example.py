@@ -196,3 +196,11 @@ def test_the_functions_of_the_android_example_answer(jni, files, answers):
     lines = done.stdout.splitlines()
     assert "IOException" in lines[0] and "none.pte" in lines[0]
     assert lines[1:] == [*answers, "true", "2", "enough", "refused: true"]
+
+
+@pytest.mark.parametrize("language", ("c", "c++"))
+def test_the_header_of_the_ios_example_is_c_and_cpp(language):
+    done = subprocess.run(["cc", "-x", language, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{ROOT / 'include'}",
+                           f"-I{ROOT / 'examples' / 'executorch'}",
+                           ROOT / "examples/ios/DiffulexChat/Bridging-Header.h"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
