@@ -1,0 +1,2 @@
+/* What Swift sees: this library and the adapter of examples/executorch. */
+#include "dlx_executorch.h"
