@@ -205,7 +205,7 @@ static void test_stated_memory(void **state)
                               .x_stride = WIDE,
                               .rows = FEW};
     check_ok(dlx_awq_find(s, &awq, &a, &on, "layer", &err), &err);
-    check_taken("AWQ", 8.0 * FEW * wide + 65.0 * (wide + FEW) * threads + 16 * KiB);
+    check_taken("AWQ", 8.0 * FEW * wide + 257.0 * (wide + FEW) * threads + 16 * KiB);
     memory.armed = false;
     dlx_factor_free(&f);
     gridded_free(&out);
