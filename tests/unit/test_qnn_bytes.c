@@ -186,7 +186,8 @@ static void ranges_of_a_decoder(void **state)
     assert_int_equal(dlx_build_graph(&g, &checkpoint, DLX_KV_FIXED, 12, 12, &err), DLX_OK);
     assert_int_equal(dlx_qnn_stages_make(&stages, &arena, &g, &err), DLX_OK);
     assert_int_equal(stages.n, 1 + checkpoint.shape.layers);
-    if (dlx_value_ranges_measure(&by_layer, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run, &err))
+    if (dlx_value_ranges_measure(&by_layer, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run,
+                                 &err))
         fail_msg("%s", err.message);
     take_all(&all, &g);
     if (dlx_value_ranges_measure(&at_once, &(dlx_value_stages){1, whole, &all.part}, &samples, &run, &err))
@@ -203,9 +204,9 @@ static void ranges_of_a_decoder(void **state)
     dlx_ranges_free(&by_layer);
     dlx_ranges_free(&at_once);
     samples.longest = 13;
-    assert_int_equal(dlx_value_ranges_measure(&at_once, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples,
-                                              &run, &err),
-                     DLX_E_LIMIT);
+    assert_int_equal(
+        dlx_value_ranges_measure(&at_once, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run, &err),
+        DLX_E_LIMIT);
     dlx_samples_free(&samples);
     dlx_pool_free(pool);
     dlx_arena_free(&arena);
@@ -246,7 +247,8 @@ static void masks_and_moved_values(void **state)
     uint32_t in[6] = {dlx_graph_input(&g, "q", DLX_F32, 3, q, 0),   dlx_graph_input(&g, "k", DLX_F32, 3, k, 0),
                       dlx_graph_input(&g, "v", DLX_F32, 3, k, 0),   dlx_graph_input(&g, "k_0", DLX_F32, 3, c, 0),
                       dlx_graph_input(&g, "v_0", DLX_F32, 3, c, 0), dlx_graph_input(&g, "mask", DLX_F32, 2, m, 0)};
-    assert_true(dlx_graph_output(&g, dlx_graph_node(&g, DLX_OP_ATTENTION, in, 6, &(dlx_attr){.f = {0.5f, 0}}, 7, &err)));
+    assert_true(
+        dlx_graph_output(&g, dlx_graph_node(&g, DLX_OP_ATTENTION, in, 6, &(dlx_attr){.f = {0.5f, 0}}, 7, &err)));
     take_all(&all, &g);
     assert_true(dlx_qnn_takes(&g, &g.nodes[0]));
     assert_int_equal(dlx_qnn_expand(&e, &all.part, &err), DLX_OK);
