@@ -46,6 +46,7 @@ dlx_status dlx_qnn_add_tensor(dlx_qnn_build *b, dlx_qnn_tensor **out, const char
         snprintf(what, sizeof what, "add tensor '%.100s'", name);
         return dlx_qnn_fail(b->lib, e, b->err, what);
     }
+    t->buffer.data = NULL; /* it has a copy */
     *out = t;
     return DLX_OK;
 }
@@ -215,6 +216,7 @@ dlx_status dlx_qnn_build_begin(dlx_qnn_build *b, const dlx_qnn_library *lib, con
 {
     *b = (dlx_qnn_build){.lib = lib, .g = g, .grid = grid, .pool = pool, .err = err};
     dlx_arena_init(&b->arena);
+    dlx_arena_init(&b->scratch);
     dlx_status s = create(b, method);
     if (s == DLX_OK) s = fill(b);
     if (s != DLX_OK) dlx_qnn_build_end(b);
@@ -225,5 +227,6 @@ void dlx_qnn_build_end(dlx_qnn_build *b)
 {
     if (b->context) b->lib->api->context_free(b->context, NULL);
     dlx_arena_free(&b->arena);
+    dlx_arena_free(&b->scratch);
     memset(b, 0, sizeof *b);
 }

@@ -10,7 +10,8 @@ typedef struct dlx_qnn_build {
     const dlx_graph *g;        /* of dlx_qnn_expand */
     const dlx_qnn_scale *grid; /* [n_values] of 16-bit numbers; NULL: floats of 16 bits */
     dlx_pool *pool;
-    dlx_arena arena; /* what the library reads until the graph is finalised */
+    dlx_arena arena;   /* what the library reads until the graph is finalised: names, shapes, scales */
+    dlx_arena scratch; /* bytes of a constant, which it copies */
     dlx_qnn_handle context, graph;
     dlx_qnn_tensor **made;            /* [n_values] what a value is inside of the graph; NULL: not yet */
     dlx_qnn_tensor *inputs, *outputs; /* [n_inputs], [n_outputs] outside of it, of the values' own types */
@@ -48,7 +49,7 @@ static inline dlx_qnn_shape dlx_qnn_shape_of(const dlx_value *v)
     return s;
 }
 
-/* A tensor of the graph; name NULL: one is made up. data: of a STATIC one, in the build's arena. */
+/* A tensor of the graph; name NULL: one is made up. data: of a STATIC one, copied. */
 dlx_status dlx_qnn_add_tensor(dlx_qnn_build *b, dlx_qnn_tensor **out, const char *name, dlx_qnn_role role,
                               dlx_qnn_dtype dtype, const dlx_qnn_quant *quant, const dlx_qnn_shape *shape, void *data,
                               uint64_t bytes);

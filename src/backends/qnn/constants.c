@@ -26,10 +26,10 @@ static dlx_value as_half(const dlx_value *v)
 }
 
 /* Of a float type; what is computed while it is streamed (scales) as well. */
-static dlx_status floats(dlx_qnn_build *b, float **out, const dlx_value *v)
+static dlx_status floats(dlx_qnn_build *b, dlx_arena *arena, float **out, const dlx_value *v)
 {
     size_t n = elements(v);
-    *out = dlx_arena_array(&b->arena, n, sizeof **out);
+    *out = dlx_arena_array(arena, n, sizeof **out);
     if (!*out) return dlx_qnn_no_memory(b);
     if (v->dtype == DLX_F32) return dlx_const_collect(v, b->pool, *out, b->err);
     uint16_t *half = (uint16_t *)(void *)*out + n; /* the second half of the memory: read before it is written */
@@ -46,7 +46,7 @@ static dlx_status as_halves(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_va
     dlx_value half = as_half(v);
     size_t n = elements(v);
     dlx_qnn_shape shape = dlx_qnn_shape_of(v);
-    uint16_t *data = dlx_arena_array(&b->arena, n, sizeof *data);
+    uint16_t *data = dlx_arena_array(&b->scratch, n, sizeof *data);
     if (!data) return dlx_qnn_no_memory(b);
     DLX_TRY(dlx_const_collect(&half, b->pool, data, b->err));
     for (size_t i = 0; i < n; i++)
@@ -63,9 +63,9 @@ static dlx_status as_codes(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t valu
     const dlx_value *v = &b->g->values[value];
     size_t n = elements(v);
     float *x, low = 0, high = 0;
-    uint16_t *code = dlx_arena_array(&b->arena, n, sizeof *code);
+    uint16_t *code = dlx_arena_array(&b->scratch, n, sizeof *code);
     if (!code) return dlx_qnn_no_memory(b);
-    DLX_TRY(floats(b, &x, v));
+    DLX_TRY(floats(b, &b->scratch, &x, v));
     for (size_t i = 0; i < n; i++) {
         low = fminf(low, x[i]);
         high = fmaxf(high, x[i]);
@@ -80,9 +80,16 @@ static dlx_status as_codes(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t valu
     return dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_STATIC, DLX_QNN_UFIX16, &quant, &shape, code, n * sizeof *code);
 }
 
+/* The library has copied them. */
+static dlx_status drop(dlx_qnn_build *b, dlx_status s)
+{
+    dlx_arena_free(&b->scratch);
+    return s;
+}
+
 dlx_status dlx_qnn_constant(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value)
 {
-    return b->grid ? as_codes(b, out, value) : as_halves(b, out, &b->g->values[value]);
+    return drop(b, b->grid ? as_codes(b, out, value) : as_halves(b, out, &b->g->values[value]));
 }
 
 dlx_status dlx_qnn_zeros(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_qnn_tensor *like)
@@ -91,9 +98,10 @@ dlx_status dlx_qnn_zeros(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_qnn_t
     dlx_qnn_quant quant = like->quant;
     for (uint32_t i = 0; i < like->rank; i++) shape.dim[i] = like->dim[i];
     quant.u.scale.offset = 0;
-    void *data = dlx_arena_alloc(&b->arena, like->buffer.bytes);
+    void *data = dlx_arena_alloc(&b->scratch, like->buffer.bytes);
     if (!data) return dlx_qnn_no_memory(b);
-    return dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_STATIC, like->dtype, &quant, &shape, data, like->buffer.bytes);
+    return drop(
+        b, dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_STATIC, like->dtype, &quant, &shape, data, like->buffer.bytes));
 }
 
 /* ---- weights of linears ----------------------------------------------------------------------------------------- */
@@ -108,7 +116,7 @@ static dlx_status narrow_codes(dlx_qnn_build *b, int8_t **out, const dlx_value *
 {
     size_t n = elements(v);
     uint8_t *pairs = malloc(n / 2 + 1);
-    *out = dlx_arena_array(&b->arena, n, 1);
+    *out = dlx_arena_array(&b->scratch, n, 1);
     dlx_status s = pairs && *out ? dlx_const_collect(v, b->pool, pairs, b->err) : dlx_qnn_no_memory(b);
     if (s == DLX_OK)
         for (size_t i = 0; i < n; i++) (*out)[i] = (int8_t)((pairs[i / 2] >> 4 * (i % 2) & 15) - 8);
@@ -126,7 +134,7 @@ static dlx_status by_row(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_value
     int8_t *code = NULL;
     float *scales;
     if (!both) return dlx_qnn_no_memory(b);
-    DLX_TRY(floats(b, &scales, &b->g->values[v->scales]));
+    DLX_TRY(floats(b, &b->arena, &scales, &b->g->values[v->scales]));
     for (size_t i = 0; i < n; i++) both[i].scale = scales[i];
     if (v->dtype == DLX_I4) {
         DLX_TRY(narrow_codes(b, &code, v));
@@ -138,7 +146,7 @@ static dlx_status by_row(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_value
         quant.u.narrow.scales = scales;
         quant.u.narrow.offsets = offsets;
     } else {
-        code = dlx_arena_array(&b->arena, count, 1);
+        code = dlx_arena_array(&b->scratch, count, 1);
         if (!code) return dlx_qnn_no_memory(b);
         DLX_TRY(dlx_const_collect(v, b->pool, code, b->err));
         quant.encoding = DLX_QNN_AXIS_SCALE_OFFSET;
@@ -154,12 +162,12 @@ static dlx_status by_block(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_val
     size_t n = (size_t)v->dim[0], k = (size_t)v->dim[1], blocks = (size_t)b->g->values[v->scales].dim[1];
     dlx_qnn_scale *rows = dlx_arena_array(&b->arena, n, sizeof *rows);
     uint8_t *block_scale = dlx_arena_array(&b->arena, n, blocks);
-    int8_t *code, *turned = dlx_arena_array(&b->arena, n * k, 1);
+    int8_t *code, *turned = dlx_arena_array(&b->scratch, n * k, 1);
     dlx_qnn_blocks *all = dlx_arena_alloc(&b->arena, sizeof *all);
     dlx_qnn_shape shape = {.rank = 4, .dim = {1, 1, v->dim[1], v->dim[0]}};
     float *scales;
     if (!rows || !block_scale || !turned || !all) return dlx_qnn_no_memory(b);
-    DLX_TRY(floats(b, &scales, &b->g->values[v->scales]));
+    DLX_TRY(floats(b, &b->arena, &scales, &b->g->values[v->scales]));
     DLX_TRY(narrow_codes(b, &code, v));
     for (size_t i = 0; i < n; i++) {
         rows[i].scale = dlx_qnn_blocks_of(block_scale + i * blocks, code + i * k, scales + i * blocks, blocks, k);
@@ -186,27 +194,26 @@ dlx_status dlx_qnn_weights(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t valu
                         "QNN: weight '%s' is a float, and products with numbers of 16 bits take int8 or int4 weights",
                         name);
     if (!b->grid) return dlx_qnn_constant(b, out, value);
-    if (!dlx_qnn_in_blocks(b->g, value)) return by_row(b, out, v);
+    if (!dlx_qnn_in_blocks(b->g, value)) return drop(b, by_row(b, out, v));
     if (!dlx_qnn_chip_has_blocks(b->lib->chip))
         return dlx_fail(b->err, DLX_E_UNSUPPORTED,
                         "QNN: weight '%s' has a scale for each block of a row, which %s (HTP V%u) lacks; it has one "
                         "for each row",
                         name, b->lib->chip->name, b->lib->chip->arch);
-    return by_block(b, out, v);
+    return drop(b, by_block(b, out, v));
 }
 
-/* Where there is a grid: in units of the inputs' scale times the weights'. */
-dlx_status dlx_qnn_bias(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value, uint32_t x, uint32_t weights)
+/* In units of the inputs' scale times the weights'. */
+static dlx_status bias_codes(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value, uint32_t x, uint32_t weights)
 {
     const dlx_value *v = &b->g->values[value], *w = &b->g->values[weights];
     size_t n = elements(v);
-    if (!b->grid) return dlx_qnn_constant(b, out, value);
     dlx_qnn_scale *both = dlx_arena_array(&b->arena, n, sizeof *both);
-    int32_t *code = dlx_arena_array(&b->arena, n, sizeof *code);
+    int32_t *code = dlx_arena_array(&b->scratch, n, sizeof *code);
     float *bias, *scales;
     if (!both || !code) return dlx_qnn_no_memory(b);
-    DLX_TRY(floats(b, &bias, v));
-    DLX_TRY(floats(b, &scales, &b->g->values[w->scales]));
+    DLX_TRY(floats(b, &b->scratch, &bias, v));
+    DLX_TRY(floats(b, &b->scratch, &scales, &b->g->values[w->scales]));
     for (size_t i = 0; i < n; i++) {
         both[i].scale = b->grid[x].scale * scales[i];
         double q = rint((double)bias[i] / (double)both[i].scale);
@@ -217,4 +224,9 @@ dlx_status dlx_qnn_bias(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value, 
     quant.u.by_axis.scales = both;
     dlx_qnn_shape shape = dlx_qnn_shape_of(v);
     return dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_STATIC, DLX_QNN_SFIX32, &quant, &shape, code, n * sizeof *code);
+}
+
+dlx_status dlx_qnn_bias(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value, uint32_t x, uint32_t weights)
+{
+    return b->grid ? drop(b, bias_codes(b, out, value, x, weights)) : dlx_qnn_constant(b, out, value);
 }
