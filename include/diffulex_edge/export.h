@@ -253,6 +253,7 @@ typedef struct dlx_soc_info {
     size_t struct_size;   /* sizeof(dlx_soc_info), set by the caller */
     const char *name;     /* "SM8650" */
     const char *known_as; /* what is sold with it: "Snapdragon 8 Gen 3" */
+    int64_t id;           /* Qualcomm's number of it, which files name it by: 57 */
 } dlx_soc_info;
 
 /* The i-th chip that backend qnn writes for, as below. */

@@ -25,10 +25,11 @@ typedef struct report {
     dlx_file file;
     dlx_arena arena;
     dlx_pte pte;
-    dlx_model model;       /* loaded without packing; valid when runnable */
-    bool runnable;         /* by sessions */
-    dlx_method_view *view; /* [pte.n_plans] as methods, of those that no session runs */
-    bool callable;         /* not by sessions, but a method of it */
+    dlx_model model;         /* loaded without packing; valid when runnable */
+    bool runnable;           /* by sessions */
+    dlx_method_view *view;   /* [pte.n_plans] as methods, of those that no session runs */
+    dlx_method_steps *steps; /* likewise, of all methods that are no constants */
+    bool callable;           /* not by sessions, but a method of it */
     dlx_error why_not;
     dlx_workspace_options workspace; /* whose memory is stated; complete when runnable */
     dlx_memory memory;
@@ -170,7 +171,7 @@ static void text_report(report *r)
             (unsigned long long)r->pte.file_size, (unsigned long long)r->pte.program_size, r->pte.n_blobs);
     dlx_put_parts(t, &r->parts);
     for (uint32_t i = 0; i < r->pte.n_plans; i++)
-        if (!dlx_is_constant_method(&r->pte.plans[i])) dlx_put_method(t, &r->pte, &r->pte.plans[i], view_of(r, i));
+        if (!dlx_is_constant_method(&r->pte.plans[i])) dlx_put_method(t, &r->pte.plans[i], &r->steps[i], view_of(r, i));
     text_metadata(r);
     text_memory(r);
 }
@@ -248,7 +249,7 @@ static void json_report(report *r)
         if (dlx_is_constant_method(&r->pte.plans[i])) continue;
         dlx_put(t, "%s", first ? "" : ",");
         first = false;
-        dlx_put_method_json(t, &r->pte, &r->pte.plans[i], view_of(r, i));
+        dlx_put_method_json(t, &r->pte.plans[i], &r->steps[i], view_of(r, i));
     }
     dlx_put(t, "]");
     json_metadata(r);
@@ -287,6 +288,17 @@ static dlx_status view_methods(report *r, dlx_error *err)
     return DLX_OK;
 }
 
+static dlx_status walk_methods(report *r, dlx_error *err)
+{
+    uint64_t left = DLX_MOST_PAYLOADS * r->pte.file_size;
+    r->steps = dlx_arena_array(&r->arena, r->pte.n_plans + 1, sizeof *r->steps);
+    if (!r->steps) return dlx_fail(err, DLX_E_NOMEM, "out of memory describing a file");
+    for (uint32_t i = 0; i < r->pte.n_plans; i++)
+        if (!dlx_is_constant_method(&r->pte.plans[i]))
+            DLX_TRY(dlx_steps_open(&r->steps[i], &r->pte, &r->pte.plans[i], &left, err));
+    return DLX_OK;
+}
+
 /* The first line of the description names the file already. */
 static void drop_path(report *r)
 {
@@ -305,6 +317,7 @@ static dlx_status describe(report *r, bool json, dlx_error *err)
     if (r->runnable) DLX_TRY(measure(r, err));
     DLX_TRY(dlx_file_parts_of(&r->parts, &r->pte, err));
     DLX_TRY(view_methods(r, err));
+    DLX_TRY(walk_methods(r, err));
     /* Too little memory, or a system that refuses, says nothing about the file. */
     if (r->why_not.status == DLX_E_NOMEM || r->why_not.status == DLX_E_IO)
         return dlx_fail(err, r->why_not.status, "%s", r->why_not.message);
@@ -328,6 +341,7 @@ dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options 
     if (s == DLX_OK) s = describe(&r, json, err);
     if (s == DLX_OK) s = dlx_text_take(&r.t, out, "describing a file", err);
     for (uint32_t i = 0; r.view && i < r.pte.n_plans; i++) dlx_method_view_free(&r.view[i]);
+    for (uint32_t i = 0; r.steps && i < r.pte.n_plans; i++) dlx_steps_free(&r.steps[i]);
     dlx_model_unload(&r.model);
     dlx_arena_free(&r.arena);
     dlx_file_close(&r.file);
@@ -394,14 +408,18 @@ dlx_status dlx_inspect_method(const char *path, const char *method, bool json, c
     opened o;
     dlx_text_buffer t = {0};
     dlx_method_view view = {.callable = false};
+    dlx_method_steps steps = {.n = 0};
     dlx_status s = open_file(&o, path, err);
     const dlx_pte_plan *plan = s == DLX_OK ? dlx_pte_find_plan(&o.pte, method ? method : "forward") : NULL;
     if (s == DLX_OK && !plan) s = dlx_import_no_method(&o.pte, method ? method : "forward", err);
     if (s == DLX_OK) s = dlx_method_view_open(&view, &o.pte, &o.arena, plan->name, err);
-    if (s == DLX_OK && json) dlx_put_method_json(&t, &o.pte, plan, &view);
-    if (s == DLX_OK && !json) dlx_put_method(&t, &o.pte, plan, &view);
+    uint64_t left = DLX_MOST_PAYLOADS * o.pte.file_size;
+    if (s == DLX_OK) s = dlx_steps_open(&steps, &o.pte, plan, &left, err);
+    if (s == DLX_OK && json) dlx_put_method_json(&t, plan, &steps, &view);
+    if (s == DLX_OK && !json) dlx_put_method(&t, plan, &steps, &view);
     if (s == DLX_OK && json) dlx_put(&t, "\n");
     if (s == DLX_OK) s = dlx_text_take(&t, out, "describing a method", err);
+    dlx_steps_free(&steps);
     dlx_method_view_free(&view);
     close_file(&o);
     return s;

@@ -140,7 +140,7 @@ static void text_view(dlx_text_buffer *t, const dlx_method_view *v)
             v->threads > 1 ? "s" : "");
 }
 
-void dlx_put_method(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v)
+void dlx_put_method(dlx_text_buffer *t, const dlx_pte_plan *p, const dlx_method_steps *steps, const dlx_method_view *v)
 {
     dlx_put(t, "method %s\n", p->name);
     for (uint32_t i = 0; i < p->n_inputs; i++) {
@@ -161,12 +161,7 @@ void dlx_put_method(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *
         text_tensor(t, &p->values[p->outputs[i]]);
         dlx_put(t, "\n");
     }
-    for (uint32_t i = 0; i < p->n_operators; i++)
-        dlx_put(t, "  operator       %s%s%s\n", p->operators[i].name, p->operators[i].overload[0] ? "." : "",
-                p->operators[i].overload);
-    for (uint32_t i = 0; i < p->n_delegates; i++)
-        dlx_put(t, "  delegate       %s, payload %llu bytes\n", p->delegates[i].id,
-                (unsigned long long)pte->blobs[p->delegates[i].blob].size);
+    dlx_put_steps(t, steps);
     if (dlx_is_constant_method(p)) {
         dlx_put(t, "  holds          ");
         dlx_put_values(t, p);
@@ -215,7 +210,8 @@ static void json_view(dlx_text_buffer *t, const dlx_method_view *v)
             (unsigned long long)(v->file + v->packed + v->states + v->activations + v->described), v->threads);
 }
 
-void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v)
+void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte_plan *p, const dlx_method_steps *steps,
+                         const dlx_method_view *v)
 {
     dlx_put(t, "{\"name\":");
     dlx_put_json(t, p->name);
@@ -229,13 +225,8 @@ void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_p
         dlx_put(t, "%s", i ? "," : "");
         dlx_put_json(t, name);
     }
-    dlx_put(t, "],\"delegates\":[");
-    for (uint32_t i = 0; i < p->n_delegates; i++) {
-        dlx_put(t, "%s{\"id\":", i ? "," : "");
-        dlx_put_json(t, p->delegates[i].id);
-        dlx_put(t, ",\"payload_bytes\":%llu}", (unsigned long long)pte->blobs[p->delegates[i].blob].size);
-    }
     dlx_put(t, "]");
+    dlx_put_steps_json(t, steps);
     if (dlx_is_constant_method(p)) {
         dlx_put(t, ",\"holds\":");
         dlx_put_values_json(t, p);

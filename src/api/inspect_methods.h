@@ -2,6 +2,7 @@
 #ifndef DLX_API_INSPECT_METHODS_H
 #define DLX_API_INSPECT_METHODS_H
 
+#include "api/inspect_steps.h"
 #include "base/text_buffer.h"
 #include "format/pte.h"
 #include "runtime/program.h"
@@ -27,8 +28,9 @@ bool dlx_is_constant_method(const dlx_pte_plan *p);
 void dlx_put_values(dlx_text_buffer *t, const dlx_pte_plan *p);
 void dlx_put_values_json(dlx_text_buffer *t, const dlx_pte_plan *p);
 
-/* Inputs, outputs, operators and delegates; with a view also what runs how and the memory that it takes. */
-void dlx_put_method(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v);
-void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte *pte, const dlx_pte_plan *p, const dlx_method_view *v);
+/* Inputs, outputs and steps; with a view also what runs how and the memory that it takes. */
+void dlx_put_method(dlx_text_buffer *t, const dlx_pte_plan *p, const dlx_method_steps *steps, const dlx_method_view *v);
+void dlx_put_method_json(dlx_text_buffer *t, const dlx_pte_plan *p, const dlx_method_steps *steps,
+                         const dlx_method_view *v);
 
 #endif

@@ -385,6 +385,6 @@ bool dlx_export_soc_info(size_t i, dlx_soc_info *out)
 {
     const dlx_qnn_chip *c = i > 1000 ? NULL : dlx_qnn_chip_at((unsigned)i);
     if (!out || !c) return false;
-    dlx_soc_info info = {.struct_size = sizeof info, .name = c->name, .known_as = c->known_as};
+    dlx_soc_info info = {.struct_size = sizeof info, .name = c->name, .known_as = c->known_as, .id = c->id};
     return dlx_struct_out(out, &info, sizeof info, "dlx_soc_info", NULL) == DLX_OK;
 }

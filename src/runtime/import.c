@@ -338,6 +338,24 @@ static dlx_status import_move(dlx_importer *im, const dlx_instruction *ins)
     return DLX_OK;
 }
 
+/* Delegates of others, and what has them. */
+static dlx_status refuse_delegate(const dlx_importer *im, const char *id)
+{
+    static const struct {
+        const char *id, *where;
+    } known[] = {
+        {"CoreMLBackend", "an Apple device"},
+        {"QnnBackend", "a device with the Qualcomm chip that the file was made for"},
+    };
+    const char *where = "a device that has that delegate";
+    for (size_t i = 0; i < DLX_COUNT(known); i++)
+        if (!strcmp(id, known[i].id)) where = known[i].where;
+    return dlx_fail(im->err, DLX_E_UNSUPPORTED,
+                    "method '%.60s' uses delegate '%.60s'; this runtime executes XnnpackBackend only, ExecuTorch's own "
+                    "runtime the others, on %s (runtime=\"executorch\" in Python)",
+                    im->plan->name, id, where);
+}
+
 static dlx_status import_instruction(dlx_importer *im, uint32_t i)
 {
     const dlx_instruction *ins = &im->plan->instructions[i];
@@ -345,9 +363,7 @@ static dlx_status import_instruction(dlx_importer *im, uint32_t i)
     case DLX_INS_KERNEL: return dlx_import_kernel(im, ins);
     case DLX_INS_DELEGATE: {
         const char *id = im->plan->delegates[ins->index].id;
-        if (strcmp(id, "XnnpackBackend") != 0)
-            return dlx_fail(im->err, DLX_E_UNSUPPORTED,
-                            "method '%s' uses delegate '%s'; this runtime executes XnnpackBackend", im->plan->name, id);
+        if (strcmp(id, "XnnpackBackend") != 0) return refuse_delegate(im, id);
         return dlx_import_xnnpack(im, ins);
     }
     case DLX_INS_FREE: return DLX_OK;
