@@ -41,7 +41,8 @@ _EXPORTS = {
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
     "LimitError": "errors", "OutOfMemoryError": "errors", "UnsupportedError": "errors",
     "ExportStatistics": "export.native", "export_backends": "export.native", "export_checkpoint": "export.native",
-    "export_kv_forms": "export.native", "export_schemes": "export.native",
+    "export_kv_forms": "export.native", "export_schemes": "export.native", "export_socs": "export.native",
+    "check_backend": "export.native",
     "quantize_report": "export.report", "Validation": "export.validation", "validate_export": "export.validation",
     "FastDLLMv2Edge": "model.modules", "FastDLLMv2EdgeConfig": "model.base",
     "KVCache": "model.kv_cache", "KVCacheConfig": "model.kv_cache", "create_kv_caches": "model.kv_cache",
@@ -53,9 +54,9 @@ __all__ = [
     "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
-    "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Validation", "Workspace", "__version__", "complete",
-    "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_kv_forms", "export_schemes", "generate",
-    "inspect", "inspect_graph", "inspect_method", "library_version", "quantize_report", "render_chat", "stream",
+    "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Validation", "Workspace", "__version__", "check_backend", "complete",
+    "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_kv_forms", "export_schemes", "export_socs",
+    "generate", "inspect", "inspect_graph", "inspect_method", "library_version", "quantize_report", "render_chat", "stream",
     "validate_export",
 ]
 
@@ -76,7 +77,15 @@ if TYPE_CHECKING:
         OutOfMemoryError,
         UnsupportedError,
     )
-    from .export.native import ExportStatistics, export_backends, export_checkpoint, export_kv_forms, export_schemes
+    from .export.native import (
+        ExportStatistics,
+        check_backend,
+        export_backends,
+        export_checkpoint,
+        export_kv_forms,
+        export_schemes,
+        export_socs,
+    )
     from .export.report import quantize_report
     from .export.validation import Validation, validate_export
     from .model.base import FastDLLMv2EdgeConfig

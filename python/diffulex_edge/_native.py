@@ -221,6 +221,8 @@ class ExportOptions(Sized):
         ("stage_ctx", c_void_p), ("calibration_seed", c_int64), ("calibration_samples", c_int64),
         ("calibration_length", c_int64), ("kv", c_char_p), ("observer", c_char_p), ("ranges", c_char_p),
         ("save_ranges", c_char_p), ("method_rows", POINTER(c_int32)), ("n_method_rows", c_size_t),
+        ("delegate_layers", c_int32), ("minimum_deployment_target", c_char_p), ("compute_units", c_char_p),
+        ("soc", c_char_p), ("qnn_lib_dir", c_char_p),
     ]
 
 
@@ -228,7 +230,7 @@ class ExportResult(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("file_bytes", c_uint64), ("quantised_bytes", c_uint64), ("float_bytes", c_uint64),
         ("seconds", c_double), ("quantised_tensors", c_int32), ("float_tensors", c_int32),
-        ("quantization", c_char * 64),
+        ("quantization", c_char * 64), ("kv", c_char * 32),
     ]
 
 
@@ -263,6 +265,10 @@ class BackendInfo(Sized):
 
 class KvInfo(Sized):
     _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("help", c_char_p)]
+
+
+class SocInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("known_as", c_char_p)]
 
 
 class SchemeInfo(Sized):
@@ -436,6 +442,8 @@ FUNCTIONS = {
     "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),
     "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
     "dlx_export_kv_info": (c_bool, [c_size_t, POINTER(KvInfo)]),
+    "dlx_export_soc_info": (c_bool, [c_size_t, POINTER(SocInfo)]),
+    "dlx_export_backend_ready": (c_int, [POINTER(ExportOptions), _ERR]),
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
     "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
     "dlx_validate": (c_int, [POINTER(ValidateOptions), POINTER(Validation), _ERR]),
@@ -446,6 +454,7 @@ FUNCTIONS = {
 
 # What a build of the run half alone lacks.
 EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_kv_info",
+               "dlx_export_soc_info", "dlx_export_backend_ready",
                "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate", "dlx_export_validated",
                "dlx_quantize_report")
 

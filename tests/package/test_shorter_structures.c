@@ -483,6 +483,11 @@ static dlx_status export_with(void *options, dlx_error *err)
     return dlx_export(options, NULL, err);
 }
 
+static dlx_status ready_with(void *options, dlx_error *err)
+{
+    return dlx_export_backend_ready(options, err);
+}
+
 static dlx_status export_to(void *result, dlx_error *err)
 {
     dlx_export_options o = tiny_export();
@@ -497,6 +502,7 @@ static void check_dlx_export_options(void **state)
     o.progress = on_progress;
     progress_seen = 0;
     check_taken(SUBJECT(dlx_export_options, export_with), &o);
+    check_taken(SUBJECT(dlx_export_options, ready_with), &o);
     assert_true(progress_seen > 0);
 }
 

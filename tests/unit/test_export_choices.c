@@ -408,6 +408,59 @@ static void rounded_bits_are_read_as_written(void **state)
     }
 }
 
+/* What an export says of these options before it reads anything; without a checkpoint. */
+static void test_a_backend_that_is_asked_for_is_ready(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *backend, *quantization, *kv, *target, *units, *soc, *qnn_lib_dir;
+        dlx_status status;
+        const char *says;
+    } cases[] = {
+        {.status = DLX_OK},
+        {.backend = "coreml", .status = DLX_OK},
+        {.backend = "coreml", .target = "ios17", .units = "all", .kv = "fixed", .status = DLX_OK},
+        {.backend = "vulkan", .status = DLX_E_UNSUPPORTED, .says = "backend 'vulkan' is not available"},
+        {.backend = "coreml", .quantization = "none", .status = DLX_E_UNSUPPORTED, .says = "cannot be written by"},
+        {.backend = "coreml", .kv = "caller", .status = DLX_E_UNSUPPORTED, .says = "kv 'caller' cannot be written by"},
+        {.backend = "coreml", .target = "iOS15", .status = DLX_E_INVALID, .says = "expected iOS16, iOS17 or iOS18"},
+        {.backend = "coreml", .units = "ane_only", .status = DLX_E_INVALID, .says = "expected cpu_only, cpu_and_gpu"},
+        {.backend = "coreml", .soc = "SM8650", .status = DLX_E_INVALID, .says = "soc is an option of backend qnn"},
+        {.units = "all", .status = DLX_E_INVALID, .says = "compute_units is an option of backend coreml"},
+        {.backend = "qnn", .soc = "SM1", .status = DLX_E_INVALID, .says = "no chip 'SM1' is known"},
+        {.backend = "qnn", .soc = "sm8450", .quantization = "fp16", .status = DLX_E_UNSUPPORTED, .says = "no floats"},
+        {.backend = "qnn", .qnn_lib_dir = DLX_TEST_DATA, .status = DLX_E_UNSUPPORTED, .says = "onnxruntime-qnn"},
+    };
+    for (size_t i = 0; i < DLX_COUNT(cases); i++) {
+        dlx_export_options o = dlx_export_options_default();
+        dlx_error err = {0};
+        o.backend = cases[i].backend;
+        o.quantization = cases[i].quantization;
+        o.kv = cases[i].kv;
+        o.minimum_deployment_target = cases[i].target;
+        o.compute_units = cases[i].units;
+        o.soc = cases[i].soc;
+        o.qnn_lib_dir = cases[i].qnn_lib_dir;
+        assert_int_equal(dlx_export_backend_ready(&o, &err), cases[i].status);
+        if (cases[i].says && !strstr(err.message, cases[i].says)) fail_msg("case %zu: %s", i, err.message);
+    }
+}
+
+/* Whether or not Qualcomm's libraries are installed: the answer is that of an export. */
+static void test_what_qnn_needs(void **state)
+{
+    (void)state;
+    dlx_export_options o = dlx_export_options_default();
+    dlx_error ready = {0}, written = {0};
+    o.backend = "qnn";
+    dlx_status s = dlx_export_backend_ready(&o, &ready);
+    o.model_path = DLX_TEST_DATA "/no-such-checkpoint";
+    o.output_path = "/no-such-folder/model.pte";
+    dlx_status asked = dlx_export(&o, NULL, &written);
+    assert_int_equal(asked, s == DLX_OK ? DLX_E_IO : DLX_E_UNSUPPORTED);
+    if (s != DLX_OK) assert_string_equal(ready.message, written.message);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -420,6 +473,8 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_counts_and_metadata),
         cmocka_unit_test(files_say_what_they_hold),
+        cmocka_unit_test(test_a_backend_that_is_asked_for_is_ready),
+        cmocka_unit_test(test_what_qnn_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

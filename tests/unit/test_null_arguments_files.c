@@ -214,6 +214,7 @@ static void test_dlx_export(void)
     assert_false(dlx_export_scheme_info(0, NULL));
     assert_false(dlx_export_kv_info(0, NULL));
     assert_false(dlx_export_soc_info(0, NULL));
+    REFUSED(dlx_export_backend_ready(NULL, &err));
     assert_int_not_equal(access(path, F_OK), 0);
 }
 

@@ -1,12 +1,13 @@
 """Backends by name, and what they are configured with."""
 import abc
 import dataclasses
+import inspect
 import os
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, Optional, Type
+from typing import Any, Dict, Optional, Tuple, Type
 
-__all__ = ["BackendConfig", "BackendRegistry", "EdgeBackend", "ExportResult"]
+__all__ = ["BackendConfig", "BackendRegistry", "EdgeBackend", "ExportResult", "LibraryBackend"]
 
 
 @dataclasses.dataclass
@@ -18,11 +19,22 @@ class ExportResult:
     error_message: Optional[str] = None
     metadata: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.metadata = self.metadata or {}
+
 
 @dataclasses.dataclass
 class BackendConfig:
-    """quantize, quantization_mode: for checkpoint folders; quantised means dynamic int8. max_seq_len: their context
-    length. The other fields are kept for the caller."""
+    """How checkpoint folders are exported; torch modules are lowered as they are.
+
+    quantize, quantization_mode   int8 weights, with "dynamic", "static" or "weight_only" activations, as far as the
+                       backend has them (docs/PYTHON.md); not quantised are float32 with "xnnpack", float16 with the others
+    max_seq_len        positions of the program; 2048: the checkpoint's, at most that many
+    backend_options    "compute_unit" and "minimum_deployment_target" of "coreml", "soc_model" of "qnn", and every keyword
+                       of export_checkpoint, which count more than the settings here
+
+    The other fields are kept for the caller.
+    """
 
     backend_name: str = "xnnpack"
     quantize: bool = False
@@ -33,10 +45,39 @@ class BackendConfig:
     batch_size: int = 1
     backend_options: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.backend_options = self.backend_options or {}
+
 
 def positions(max_seq_len: int) -> int:
     """max_seq_len for export_checkpoint: the default of 2048 means at most that many, as 0 does there."""
     return 0 if max_seq_len == 2048 else max_seq_len
+
+
+def exported_program(model: Any, example_inputs: Any) -> Any:
+    """What torch.export makes of a module."""
+    import torch
+    by_name = example_inputs if isinstance(example_inputs, dict) else None
+    return torch.export.export(model.eval(), () if by_name else tuple_of(example_inputs), by_name)
+
+
+def tuple_of(example_inputs: Any) -> Tuple[Any, ...]:
+    """Inputs by position."""
+    return tuple(example_inputs) if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
+
+
+# Where a word of the original's means another scheme than the library's of that name. Numbers that are not quantised are
+# float16 where the processor has no others; "qnn" has activations on grids of 16 bits in either case.
+_WORDS = {
+    "coreml": {"none": "fp16"},
+    "qnn": {"none": "fp16", "static_int8": "a16w8", "weight_only_int8": "a16w8"},
+}
+
+
+def scheme_of(backend: str, word: str) -> str:
+    """What export_checkpoint calls a quantisation of the original's: "none", "dynamic_int8", "static_int8",
+    "weight_only_int8", "fp16", "int4"; any other word is its own."""
+    return _WORDS.get(backend, {}).get(word.replace("-", "_"), word)
 
 
 class EdgeBackend(abc.ABC):
@@ -59,36 +100,42 @@ class EdgeBackend(abc.ABC):
     def _details(self) -> Dict[str, Any]:
         return {}
 
-    def export(self, model: Any, example_inputs: Any = None) -> ExportResult:
-        """Lowers a torch module; failures are in the result."""
+    def export(self, model: Any, example_inputs: Any = None, config: Optional[BackendConfig] = None) -> ExportResult:
+        """The bytes of a .pte; failures are in the result.
+
+        model            a checkpoint folder, or "org/name", for this package's exporter; or a torch module, which the
+                         official exporter lowers (packages torch and executorch)
+        example_inputs   for torch modules: a tuple, one tensor, or tensors by the names of parameters
+        config           from now on in place of the backend's own
+        """
+        self.config = config or self.config
         try:
-            buffer = self._buffer(model, example_inputs)
+            buffer, metadata = self._made(model, example_inputs)
         except Exception as error:  # noqa: BLE001 - the result carries it
             return ExportResult(False, error_message=str(error))
         return ExportResult(True, buffer, metadata={
             "backend": self.name, "quantized": self.config.quantize, "buffer_size_bytes": len(buffer),
-            "quantization_mode": "dynamic" if self.config.quantize else None})
+            "quantization_mode": self.config.quantization_mode if self.config.quantize else None, **metadata})
 
-    def _buffer(self, model: Any, example_inputs: Any) -> bytes:
-        from ..export.native import export_backends
-        there = ", ".join(b.name for b in export_backends())
-        raise RuntimeError(f"{self.name.upper()} is not available: this build exports to {there}")
+    def _made(self, model: Any, example_inputs: Any) -> Tuple[bytes, Dict[str, Any]]:
+        """The bytes, and what else is to be said of them."""
+        raise NotImplementedError(f"backend '{self.name}' exports nothing")
 
 
 class BackendRegistry:
-    """Backend classes by name."""
+    """Backend classes by name, whose case does not matter."""
 
     _classes: Dict[str, Type[EdgeBackend]] = {}
 
     @classmethod
     def register(cls, name: str, backend_class: Type[EdgeBackend]) -> None:
         """Makes a backend known by its name."""
-        cls._classes[name] = backend_class
+        cls._classes[name.lower()] = backend_class
 
     @classmethod
     def get(cls, name: str) -> Optional[Type[EdgeBackend]]:
         """The class of that name; None when there is none."""
-        return cls._classes.get(name)
+        return cls._classes.get(name.lower())
 
     @classmethod
     def list_backends(cls) -> Dict[str, Type[EdgeBackend]]:
@@ -102,72 +149,90 @@ class BackendRegistry:
         return None if backend is None else backend(config)
 
 
-class XNNPACKBackend(EdgeBackend):
-    """CPUs: x86-64 and 64-bit Arm."""
+class LibraryBackend(EdgeBackend):
+    """One that the library writes checkpoint folders for; children say what is theirs alone."""
 
-    name = "xnnpack"
+    # Options of the original's, or of the official exporter: keyword of export_checkpoint
+    _ALIASES: Dict[str, str] = {}
 
-    def is_available(self) -> bool:
-        from .. import _native
+    def missing(self) -> Optional[str]:
+        """What checkpoint folders cannot be exported without, and how to get it; None: nothing is missing."""
         from ..errors import DlxError
+        from ..export.native import check_backend
+        folder = self.config.backend_options.get("qnn_lib_dir")
         try:
-            return hasattr(_native.library().cdll, "dlx_export")
-        except DlxError:
-            return False
+            check_backend(self.name, qnn_lib_dir=folder)
+        except DlxError as error:
+            return str(error)
+        return None
 
-    def _details(self) -> Dict[str, Any]:
-        from ..export.native import export_schemes
-        schemes = export_schemes() if self.is_available() else []
-        return {"supported_platforms": ["arm64", "x86_64"], "supports_quantization": True,
-                "quantization": [s.name for s in schemes if self.name in s.backends]}
+    def is_available(self) -> bool:
+        """Whether checkpoint folders can be exported here; missing() says what for."""
+        return self.missing() is None
 
-    def _buffer(self, model: Any, example_inputs: Any) -> bytes:
-        if not isinstance(model, (str, os.PathLike)):
-            return _official(model, example_inputs)
+    def options(self) -> Dict[str, Any]:
+        """backend_options as keywords of export_checkpoint. ValueError for what is none, and where two say the same."""
         from ..export.native import export_checkpoint
-        with tempfile.TemporaryDirectory() as folder:
+        known = {p.name for p in inspect.signature(export_checkpoint).parameters.values() if p.kind is p.KEYWORD_ONLY}
+        given: Dict[str, Any] = {}
+        for name, value in self.config.backend_options.items():
+            keyword = self._ALIASES.get(name, name)
+            if keyword not in known or keyword == "backend":
+                raise ValueError(f"backend '{self.name}' has no option '{name}'; expected "
+                                 f"{' or '.join([*self._ALIASES, 'a keyword of export_checkpoint'])}")
+            if keyword in given:
+                raise ValueError(f"{name} is given twice, as {keyword} as well; give one of them")
+            given[keyword] = self._value(keyword, value)
+        return given
+
+    def _value(self, keyword: str, value: Any) -> Any:
+        """What export_checkpoint calls the value of an option."""
+        del keyword
+        return value
+
+    def keywords(self) -> Dict[str, Any]:
+        """All that the configuration says to export_checkpoint."""
+        mode = self.config.quantization_mode
+        if self.config.quantize and mode not in ("dynamic", "static", "weight_only"):
+            raise ValueError(f"quantization_mode '{mode}' cannot be exported; expected dynamic, static or weight_only")
+        word = f"{mode}_int8" if self.config.quantize else "none"
+        return {"backend": self.name, "quantization": scheme_of(self.name, word),
+                "max_seq_len": positions(self.config.max_seq_len), **self.options()}
+
+    def _details(self) -> Dict[str, Any]:
+        from ..errors import DlxError
+        from ..export.native import export_schemes
+        try:
+            schemes = [scheme.name for scheme in export_schemes() if self.name in scheme.backends]
+        except DlxError:    # no library, which "missing" says
+            schemes = []
+        return {"supports_quantization": True, "quantization": schemes, "missing": self.missing()}
+
+    def _made(self, model: Any, example_inputs: Any) -> Tuple[bytes, Dict[str, Any]]:
+        if not isinstance(model, (str, os.PathLike)):
+            if self.config.quantize:
+                raise ValueError("quantize is for checkpoint folders; a torch module is exported as it is")
+            options = self.options()
+            return self._lowered(model, example_inputs, options), self._choices(options)
+        from ..export.native import export_checkpoint
+        keywords = self.keywords()
+        with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as folder:
             path = Path(folder) / "model.pte"
-            export_checkpoint(model, path, quantization="int8-dynamic" if self.config.quantize else "none",
-                              max_seq_len=positions(self.config.max_seq_len))
-            return path.read_bytes()
+            written = export_checkpoint(model, path, **keywords)
+            return path.read_bytes(), {"quantization": written.quantization, "kv": written.kv, **self._choices(keywords)}
 
+    def _lowered(self, model: Any, example_inputs: Any, options: Dict[str, Any]) -> bytes:
+        """A torch module, lowered by the official exporter."""
+        raise NotImplementedError(f"backend '{self.name}' lowers no torch modules")
 
-def _official(model: Any, example_inputs: Any) -> bytes:
-    """A torch module, lowered to XNNPACK by the official exporter."""
-    try:
-        import torch
-        from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-        from executorch.exir import to_edge_transform_and_lower
-    except ImportError as error:
-        raise ImportError(f"exporting a torch module needs the packages torch and executorch: {error}") from error
-    with torch.no_grad():
-        exported = torch.export.export(model.eval(), tuple(example_inputs))
-        return bytes(to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch().buffer)
+    def _choices(self, options: Dict[str, Any]) -> Dict[str, Any]:
+        """What a result says of the backend's own options."""
+        del options
+        return {}
 
-
-class QNNBackend(EdgeBackend):
-    """Qualcomm's processors: not part of this build."""
-
-    name = "qnn"
-
-    def is_available(self) -> bool:
-        return False
-
-    def _details(self) -> Dict[str, Any]:
-        return {"supported_soc": [], "requires_sdk": True}
-
-
-class CoreMLBackend(EdgeBackend):
-    """Apple's processors: not part of this build."""
-
-    name = "coreml"
-
-    def is_available(self) -> bool:
-        return False
-
-    def _details(self) -> Dict[str, Any]:
-        return {"compute_units": []}
-
-
-for _class in (XNNPACKBackend, QNNBackend, CoreMLBackend):
-    BackendRegistry.register(_class.name, _class)
+    def _only(self, options: Dict[str, Any], *names: str) -> None:
+        """ValueError for other options than these, which the official exporter does not have."""
+        others = sorted(set(options) - set(names))
+        if others:
+            raise ValueError(f"{', '.join(others)}: for checkpoint folders; a torch module is lowered with "
+                             f"{', '.join(names) or 'no options'}")

@@ -6,16 +6,20 @@ from .native import (
     ExportStatistics,
     KvForm,
     Scheme,
+    Soc,
+    check_backend,
     export_backends,
     export_checkpoint,
     export_kv_forms,
     export_schemes,
+    export_socs,
 )
 from .report import quantize_report
 from .validation import Validation, validate_export
 
 __all__ = [
     "Backend", "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics",
-    "KvForm", "QuantizationType", "Scheme", "Validation", "export_backends", "export_checkpoint", "export_kv_forms", "export_model",
-    "export_schemes", "quantize_report", "validate_export",
+    "KvForm", "QuantizationType", "Scheme", "Soc", "Validation", "check_backend",
+    "export_backends", "export_checkpoint", "export_kv_forms", "export_model", "export_schemes", "export_socs",
+    "quantize_report", "validate_export",
 ]

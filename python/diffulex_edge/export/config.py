@@ -9,7 +9,7 @@ __all__ = ["BackendType", "ExportConfig", "ExportResult", "QuantizationType"]
 
 
 class BackendType(enum.Enum):
-    """Backends by name. "xnnpack" is the one there is."""
+    """Backends by name. "xnnpack", "coreml" and "qnn" are there."""
 
     XNNPACK = "xnnpack"
     QNN = "qnn"
@@ -35,11 +35,14 @@ class ExportConfig:
     """What to export and how.
 
     A checkpoint states its own sizes: vocab_size to intermediate_size describe nothing but what the caller wants to
-    note down. output_path, backend, quantization, checkpoint_path, calibration_data_path and max_seq_len have an effect.
+    note down. output_path, backend, backend_options, quantization, checkpoint_path, calibration_data_path and max_seq_len
+    have an effect.
 
     max_seq_len      positions of the program
     checkpoint_path  a Hugging Face checkpoint folder, exported when no model is given
-    calibration_data_path  lines of JSON (docs/EXPORT.md) that static_int8 takes ranges from; None: the model writes them
+    calibration_data_path  lines of JSON (docs/EXPORT.md) that ranges of activations are taken from, where they have some
+                     (static_int8, and all integers with "qnn"); None: the model writes them
+    backend_options  as in BackendConfig: compute_unit, minimum_deployment_target, soc_model, keywords of export_checkpoint
     """
 
     max_seq_len: int = 2048
@@ -60,6 +63,7 @@ class ExportConfig:
     memory_planning: str = "greedy"
     constant_methods: Optional[Dict[str, Any]] = None
     dynamic_shapes: bool = False
+    backend_options: Dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.backend = BackendType(self.backend)
@@ -67,6 +71,7 @@ class ExportConfig:
         for name in ("output_path", "checkpoint_path", "calibration_data_path"):
             if getattr(self, name) is not None:
                 setattr(self, name, Path(getattr(self, name)))
+        self.backend_options = self.backend_options or {}
         self.num_kv_heads = self.num_kv_heads or self.num_heads
         self.head_dim = self.head_dim or self.hidden_size // self.num_heads
         self.intermediate_size = self.intermediate_size or 4 * self.hidden_size

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any, Dict
 
 from ..backends import BackendConfig, BackendRegistry, EdgeBackend
-from ..backends.base import positions
+from ..backends.base import LibraryBackend, scheme_of
 from .config import BackendType, ExportConfig, ExportResult, QuantizationType
 from .native import export_checkpoint
 
 __all__ = ["DiffuLexExporter", "export_model"]
 
 _MIB = 1024 * 1024
+_MODES = {QuantizationType.DYNAMIC_INT8: "dynamic", QuantizationType.STATIC_INT8: "static"}
 
 
 class DiffuLexExporter:
@@ -25,7 +26,9 @@ class DiffuLexExporter:
         name = self.config.backend.value
         backend = BackendRegistry.create(name, BackendConfig(
             backend_name=name, memory_planning=self.config.memory_planning, max_seq_len=self.config.max_seq_len,
-            quantize=self.config.quantization is not QuantizationType.NONE))
+            quantize=self.config.quantization is not QuantizationType.NONE,
+            quantization_mode=_MODES.get(self.config.quantization, "weight_only"),
+            backend_options=dict(self.config.backend_options)))
         if backend is None:
             raise RuntimeError(f"Backend '{name}' not found. Available: {sorted(BackendRegistry.list_backends())}")
         return backend
@@ -34,7 +37,7 @@ class DiffuLexExporter:
         """Writes config.output_path.
 
         model            a checkpoint folder, "org/name", or None for config.checkpoint_path; or a torch module, which
-                         the official exporter lowers (packages torch and executorch)
+                         the official exporter lowers (packages torch and executorch, for "coreml" coremltools as well)
         example_inputs   for torch modules: a tuple
 
         RuntimeError for a backend that does not exist; every other failure is in the result.
@@ -47,23 +50,23 @@ class DiffuLexExporter:
             if model is None:
                 raise ValueError("there is nothing to export: give a checkpoint folder or a torch module")
             self.config.output_path.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(model, (str, os.PathLike)):
-                export_checkpoint(model, self.config.output_path, backend=self.config.backend.value,
-                                  quantization=self.config.quantization.value,
-                                  calibration=self._calibration(),
-                                  max_seq_len=positions(self.config.max_seq_len))
+            if isinstance(model, (str, os.PathLike)) and isinstance(backend, LibraryBackend):
+                export_checkpoint(model, self.config.output_path, **self._keywords(backend))
             else:
-                self._export_module(backend, model, example_inputs)
+                self._export_by(backend, model, example_inputs)
         except Exception as error:  # noqa: BLE001 - the result carries it
             return ExportResult(False, self.config.output_path, 0.0, time.perf_counter() - started, str(error))
         size = self.config.output_path.stat().st_size / _MIB
         return ExportResult(True, self.config.output_path, size, time.perf_counter() - started)
 
-    def _calibration(self) -> Any:
-        static = self.config.quantization is QuantizationType.STATIC_INT8
-        return self.config.calibration_data_path if static else None
+    def _keywords(self, backend: LibraryBackend) -> Dict[str, Any]:
+        kind = self.config.quantization
+        calibrates = kind is QuantizationType.STATIC_INT8 or (
+            backend.name == "qnn" and kind not in (QuantizationType.NONE, QuantizationType.FP16))
+        return {**backend.keywords(), "quantization": scheme_of(backend.name, kind.value),
+                "calibration": self.config.calibration_data_path if calibrates else None, **backend.options()}
 
-    def _export_module(self, backend: EdgeBackend, model: Any, example_inputs: Any) -> None:
+    def _export_by(self, backend: EdgeBackend, model: Any, example_inputs: Any) -> None:
         if self.config.quantization is not QuantizationType.NONE:
             raise ValueError(f"quantization {self.config.quantization.value} is for checkpoint folders; a torch module "
                              "is exported as it is")

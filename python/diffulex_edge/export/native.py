@@ -1,4 +1,6 @@
 """Exporting with the C library: dlx_export as a Python function."""
+import importlib.util
+import os
 from ctypes import byref, c_int32
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
@@ -7,8 +9,8 @@ from .._native import PathLike
 from .calls import call_with_stages, tell
 from .validation import Validation, options_of, validation_of
 
-__all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "export_backends", "export_checkpoint", "export_kv_forms",
-           "export_schemes"]
+__all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "Soc", "check_backend", "export_backends",
+           "export_checkpoint", "export_kv_forms", "export_schemes", "export_socs"]
 
 
 class ExportStatistics(NamedTuple):
@@ -22,6 +24,7 @@ class ExportStatistics(NamedTuple):
     float_tensors: int
     quantization: str        # what the file says: the scheme, and "mixed" behind it where parts differ from it
     validation: Optional[Validation] = None     # with validate=True
+    kv: str = ""             # the form of the cache
 
 
 class Backend(NamedTuple):
@@ -46,6 +49,13 @@ class KvForm(NamedTuple):
 
     name: str
     help: str                  # for whom that is
+
+
+class Soc(NamedTuple):
+    """A chip that backend "qnn" writes for."""
+
+    name: str
+    known_as: str              # what is sold with it
 
 
 def _names(text: bytes) -> Tuple[str, ...]:
@@ -79,6 +89,52 @@ def export_kv_forms() -> List[KvForm]:
     return rows
 
 
+def export_socs() -> List[Soc]:
+    """Every chip that backend "qnn" writes for."""
+    rows: List[Soc] = []
+    library, info = _native.library(), _native.SocInfo()
+    while library.dlx_export_soc_info(len(rows), byref(info)):
+        rows.append(Soc(info.name.decode(), info.known_as.decode()))
+    return rows
+
+
+def check_backend(backend: str = "xnnpack", *, quantization: Optional[str] = None, kv: Optional[str] = None,
+                  delegate_layers: int = 0, minimum_deployment_target: Optional[str] = None,
+                  compute_units: Optional[str] = None, soc: Optional[str] = None,
+                  qnn_lib_dir: Optional[PathLike] = None) -> None:
+    """Whether export_checkpoint could write with these of its keywords, on this machine: what it would raise because of
+    them is raised, UnsupportedError where something has to be installed, with what. Needs no checkpoint."""
+    options = _native.ExportOptions()
+    _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, soc, qnn_lib_dir)
+    _native.call("dlx_export_backend_ready", byref(options))
+
+
+def _choose(options: _native.ExportOptions, backend: str, quantization: Optional[str], kv: Optional[str],
+            delegate_layers: int, minimum_deployment_target: Optional[str], compute_units: Optional[str],
+            soc: Optional[str], qnn_lib_dir: Optional[PathLike]) -> None:
+    options.backend = backend.encode()
+    options.quantization = _native.optional_text(quantization)
+    options.kv = _native.optional_text(kv)
+    options.delegate_layers = delegate_layers
+    options.minimum_deployment_target = _native.optional_text(minimum_deployment_target)
+    options.compute_units = _native.optional_text(compute_units)
+    options.soc = _native.optional_text(soc)
+    options.qnn_lib_dir = _native.optional_path(_qnn_libraries() if qnn_lib_dir is None and backend == "qnn" else qnn_lib_dir)
+
+
+def _qnn_libraries() -> Optional[PathLike]:
+    """The folder of this interpreter's onnxruntime-qnn, which need not be that of a shell's Python, where the library
+    looks; None where there is none, or a development kit is named."""
+    if os.environ.get("QNN_SDK_ROOT"):
+        return None
+    try:
+        package = importlib.util.find_spec("onnxruntime_qnn")
+    except (ImportError, ValueError):
+        return None
+    folders = (package.submodule_search_locations or ()) if package else ()
+    return next((folder for folder in folders if os.path.isfile(os.path.join(folder, "libQnnHtp.so"))), None)
+
+
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
                       quantization: Optional[str] = None, model_type: Optional[str] = None, max_seq_len: int = 0,
                       max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
@@ -88,6 +144,9 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       work_folder: Optional[PathLike] = None, kv: Optional[str] = None,
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
                       save_ranges: Optional[PathLike] = None, method_rows: Iterable[int] = (),
+                      delegate_layers: int = 0, minimum_deployment_target: Optional[str] = None,
+                      compute_units: Optional[str] = None, soc: Optional[str] = None,
+                      qnn_lib_dir: Optional[PathLike] = None,
                       validate: bool = False, validation: Optional[PathLike] = None, validation_samples: int = 0,
                       validation_length: int = 0,
                       progress: Optional[Callable[[int, int], Optional[bool]]] = None,
@@ -98,7 +157,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     model_path     checkpoint folder, or "org/name" looked up read-only in the Hugging Face cache
     output_path    written under a temporary name beside it, renamed when it is complete
     backend        a name of export_backends()
-    quantization   a name of export_schemes(); None: the first, int8-dynamic. "none" keeps the weights in float32
+    quantization   a name of export_schemes(); None: the first that the backend writes: int8-dynamic, int8-weight-only with
+                   "coreml", a16w8 with "qnn". "none" keeps the weights in float32
     model_type     family that overrides config.json: "llada", "dream", "sdar", "fast_dllm_v2"
     max_seq_len    positions of the program; 0: the checkpoint's, at most 2048
     max_rows       rows one call may run; 0: max_seq_len (with kv "explicit", where every call has as many: a block)
@@ -120,7 +180,13 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                    them least; "minmax", all; "percentile", all but 0.005 % at either end
     ranges         a file that an earlier export wrote to save_ranges, in place of measuring
     method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)
-    kv             a name of export_kv_forms(); None: the first, "caller"
+    kv             a name of export_kv_forms(); None: "caller", or "fixed-fp16" with "coreml" and "qnn"
+    delegate_layers   "coreml", "qnn": decoder layers of one delegate at most; 0: all in one
+    minimum_deployment_target   "coreml": the oldest system that is to run the file, "iOS16", "iOS17" or "iOS18", the default
+    compute_units  "coreml": what it may run on: "cpu_only", "cpu_and_gpu", "cpu_and_ne", the default, or "all"
+    soc            "qnn": the chip that the file is for, a name of export_socs() in either case; None: "SM8650"
+    qnn_lib_dir    "qnn": a folder of Qualcomm's libraries; None: the development kit that $QNN_SDK_ROOT names, or the
+                   package onnxruntime-qnn of this interpreter, or of another Python that a shell would start
     validate       then runs the file against the checkpoint in float32, as validate_export does: the result's validation.
                    What is wrong with its options and data is told before anything is written; where it fails itself, the
                    file is in place, and the exception says so
@@ -140,8 +206,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options = _native.ExportOptions()
     options.model_path = _native.encode_path(model_path)
     options.output_path = _native.encode_path(output_path)
-    options.backend = backend.encode()
-    options.quantization = _native.optional_text(quantization)
+    _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, soc, qnn_lib_dir)
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
@@ -158,7 +223,6 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.save_ranges = _native.optional_path(save_ranges)
     rows = [int(n) for n in method_rows]
     options.method_rows, options.n_method_rows = (c_int32 * len(rows))(*rows), len(rows)
-    options.kv = _native.optional_text(kv)
     how = options_of(validation, validation_samples, validation_length, calibration_seed + 1) if validate else None
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, how, progress, stage, notices))
@@ -179,6 +243,7 @@ def _export(job: running.Job, options: _native.ExportOptions, how: Optional[_nat
         call_with_stages(job, "dlx_export", [options], [result], stage, failure)
     else:
         call_with_stages(job, "dlx_export_validated", [options, how], [result, found], stage, failure)
-    values = {name: getattr(result, name) for name in ExportStatistics._fields if name not in ("quantization", "validation")}
-    return ExportStatistics(**values, quantization=result.quantization.decode(),
+    values = {name: getattr(result, name) for name in ExportStatistics._fields
+              if name not in ("quantization", "validation", "kv")}
+    return ExportStatistics(**values, quantization=result.quantization.decode(), kv=result.kv.decode(),
                             validation=None if how is None else validation_of(found))
