@@ -1,8 +1,10 @@
 /* export: a checkpoint folder becomes a .pte. */
 #include "commands.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "full/export_report.h"
 #include "full/export_validate.h"
@@ -140,6 +142,29 @@ static int describe(json_t **out, const dlx_cli_arguments *a, const dlx_export_o
     return DLX_CLI_FAILED;
 }
 
+/* Qualcomm's libraries print what they do to the standard output, which is this program's summary. What descriptor 1
+ * was, or -1: it stays. */
+static int hush(const dlx_export_options *o)
+{
+    int null, was;
+    if (strcmp(o->backend, "qnn") != 0) return -1;
+    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (null < 0) return -1;
+    fflush(stdout);
+    was = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+    if (was >= 0) dup2(null, STDOUT_FILENO);
+    close(null);
+    return was;
+}
+
+static void speak_again(int was)
+{
+    if (was < 0) return;
+    fflush(stdout);
+    dup2(was, STDOUT_FILENO);
+    close(was);
+}
+
 static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
 {
     dlx_export_result result = {.struct_size = sizeof result};
@@ -148,7 +173,9 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     dlx_error err;
     json_t *report;
     bool json = dlx_cli_flag(a, "json", false);
+    int was = hush(o);
     dlx_status s = v->asked ? dlx_export_validated(o, &how, &result, &v->found, &err) : dlx_export(o, &result, &err);
+    speak_again(was);
     if (s == DLX_OK) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (!result.file_bytes) return dlx_cli_fail(&err);
