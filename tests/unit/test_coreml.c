@@ -436,6 +436,33 @@ static void fixed_shapes_of_floats_are_taken(void **state)
     dlx_graph_free(&g);
 }
 
+/* Rows into a state, by consecutive positions from the caller; nothing else that writes. */
+static void rows_that_go_into_states_are_taken(void **state)
+{
+    (void)state;
+    dlx_graph g;
+    dlx_error e = {0};
+    const int64_t kept[3] = {8, 2, 4}, fresh[3] = {3, 2, 4}, many[3] = {9, 2, 4}, n = 3, nine = 9;
+    dlx_graph_init(&g);
+    uint32_t rows = dlx_graph_input(&g, "rows", DLX_F16, 3, fresh, 0),
+             at = dlx_graph_input(&g, "at", DLX_I64, 1, &n, 0);
+    uint32_t more = dlx_graph_input(&g, "more", DLX_F16, 3, many, 0),
+             far = dlx_graph_input(&g, "far", DLX_I64, 1, &nine, 0);
+    uint32_t k = dlx_graph_input(&g, "k_0", DLX_F16, 3, kept, 0);
+    const dlx_attr first = {.axes = 1}, added = {.axes = 1, .keep = true};
+    uint32_t put = dlx_graph_node(&g, DLX_OP_INDEX_PUT, (uint32_t[]){k, rows, at}, 3, &first, 0, &e);
+    assert_true(put != DLX_NONE && dlx_graph_output(&g, put));
+    assert_false(dlx_coreml_takes(&g, dlx_made_by(&g, put))); /* no state yet */
+    g.n_states = 1;
+    assert_true(dlx_coreml_takes(&g, dlx_made_by(&g, put)));
+    assert_false(takes(&g, DLX_OP_INDEX_PUT, 3, (uint32_t[]){k, rows, at}, first)); /* not what becomes of the state */
+    g.outputs[0] = dlx_graph_node(&g, DLX_OP_INDEX_PUT, (uint32_t[]){k, rows, at}, 3, &added, 0, &e);
+    assert_false(dlx_coreml_takes(&g, dlx_made_by(&g, g.outputs[0])));
+    g.outputs[0] = dlx_graph_node(&g, DLX_OP_INDEX_PUT, (uint32_t[]){k, more, far}, 3, &first, 0, &e);
+    assert_false(dlx_coreml_takes(&g, dlx_made_by(&g, g.outputs[0]))); /* more than it holds */
+    dlx_graph_free(&g);
+}
+
 /* ---- packages ---- */
 
 static bool is_there(const char *path)
@@ -491,6 +518,7 @@ int main(void)
         cmocka_unit_test(a_payload_ends_with_its_table_of_files),
         cmocka_unit_test(what_there_is_not_is_refused_with_a_sentence),
         cmocka_unit_test(fixed_shapes_of_floats_are_taken),
+        cmocka_unit_test(rows_that_go_into_states_are_taken),
         cmocka_unit_test(a_package_appears_whole_or_not_at_all),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_it);
