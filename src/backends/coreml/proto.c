@@ -1,3 +1,4 @@
+/* Facts: protobuf.dev, "Encoding". Lengths are written where a message ends, in front of what it holds. */
 #include "backends/coreml/proto.h"
 
 #include <stdlib.h>
