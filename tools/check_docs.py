@@ -187,7 +187,7 @@ def check_quoted_code(root, path, text):
     def bare(code):
         return " ".join(code.split())
 
-    examples = [bare(p.read_text(encoding="utf-8")) for p in sorted(root.glob("examples/*.c"))]
+    examples = [bare(p.read_text(encoding="utf-8")) for p in sorted(root.glob("examples/**/*.c*"))]
     blocks = re.findall(r"^```c\n(.*?)^```$", text, re.M | re.S)
     return [f"{path.relative_to(root)}: no example has: {bare(block)[:70]}" for block in blocks
             if not any(bare(block) in example for example in examples)], len(blocks)

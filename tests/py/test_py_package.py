@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import importlib.util
 import inspect
 import os
 import re
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from exported_files import DATA, MODELS, exported  # noqa: F401 - a fixture
-from oracles import not_here, oracle
+from oracles import not_here, oracle, required
 
 import diffulex_edge
 from diffulex_edge import _native, running
@@ -623,6 +624,8 @@ def test_examples_of_the_documentation_run(exported, tmp_path):
     (tmp_path / "mlp.pte").symlink_to(DATA / "foreign" / "mlp_dynamic.pte")
     (tmp_path / "checkpoint").symlink_to(DATA / "checkpoints" / "sdar-tiny")
     for block in blocks:
+        if "executorch" in block and not (importlib.util.find_spec("executorch") or required("executorch")):
+            continue
         environment = {**os.environ, "PYTHONPATH": str(ROOT / "python")}
         done = subprocess.run(
             [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, env=environment
