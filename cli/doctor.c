@@ -18,10 +18,18 @@
 
 #include "commands.h"
 #include "doctor_machine.h"
+#include "hush.h"
 #include "json.h"
 #include "output.h"
 
-enum { MOST_REMARKS = 16, LABEL = 18 };
+enum { MOST_REMARKS = 16, MOST_BACKENDS = 8, LABEL = 18 };
+
+/* A backend that this build writes for. */
+typedef struct backend {
+    const char *name;
+    bool ready;       /* what it needs is there, */
+    char needs[1024]; /* this; "": nothing. Otherwise what to do */
+} backend;
 
 typedef struct folder {
     char *path; /* malloc'd; NULL: there is none */
@@ -34,6 +42,8 @@ typedef struct report {
     dlx_build_info build;
     dlx_cli_machine machine;
     folder cache, here;
+    backend backends[MOST_BACKENDS];
+    size_t n_backends;
     bool has_cache; /* the build exports */
     bool is_terminal, colours, utf8;
     int columns;
@@ -122,6 +132,28 @@ static void look_at_cache(report *r)
 #endif
 }
 
+static void look_at_backends(report *r)
+{
+#if !defined(DLX_RUNTIME_ONLY)
+    dlx_backend_info info = {.struct_size = sizeof info};
+    dlx_cli_hush hush = dlx_cli_hush_begin(true);
+    for (size_t i = 0; i < MOST_BACKENDS && dlx_export_backend_info(i, &info); i++) {
+        backend *b = &r->backends[r->n_backends++];
+        dlx_export_options o = dlx_export_options_default();
+        dlx_error err;
+        char *found;
+        b->name = o.backend = info.name;
+        b->ready = dlx_export_backend_check(&o, &found, &err) == DLX_OK;
+        snprintf(b->needs, sizeof b->needs, "%s", b->ready ? found : err.message);
+        dlx_free(found);
+        if (!b->ready) remark(r, false, "export --backend %s: %s", b->name, b->needs);
+    }
+    dlx_cli_hush_end(&hush);
+#else
+    (void)r;
+#endif
+}
+
 static void look_at_kernels(report *r)
 {
     dlx_kernel_set_info set = {.struct_size = sizeof set};
@@ -165,6 +197,7 @@ static void look(report *r)
     look_at_kernels(r);
     look_at_threads(r);
     look_at_cache(r);
+    look_at_backends(r);
     r->here.path = getcwd(NULL, 0);
     if (r->here.path)
         look_at(&r->here);
@@ -218,6 +251,18 @@ static void put_cpu(const report *r)
     printf("\n");
 }
 
+static void put_backends(const report *r)
+{
+    if (!r->n_backends) return;
+    label("backends");
+    for (size_t i = 0; i < r->n_backends; i++) {
+        const backend *b = &r->backends[i];
+        printf("%s%s", i ? ", " : "", b->name);
+        if (!b->ready || *b->needs) printf(" (%s)", b->ready ? b->needs : "lacks what it needs");
+    }
+    printf("\n");
+}
+
 static void put_memory(const report *r)
 {
     char a[32], b[32], c[32];
@@ -263,6 +308,7 @@ static void put_text(const report *r)
     put_build(r);
     put_cpu(r);
     put_memory(r);
+    put_backends(r);
     if (r->has_cache) put_folder("checkpoints", &r->cache, true);
     put_folder("current folder", &r->here, false);
     put_terminal(r);
@@ -314,6 +360,21 @@ static void json_cpu(dlx_cli_json *j, const report *r)
     dlx_cli_json_close(j, ']');
 }
 
+static void json_backends(dlx_cli_json *j, const report *r)
+{
+    if (!r->n_backends) return;
+    dlx_cli_json_open(j, "backends", '[');
+    for (size_t i = 0; i < r->n_backends; i++) {
+        const backend *b = &r->backends[i];
+        dlx_cli_json_open(j, NULL, '{');
+        dlx_cli_json_text(j, "name", b->name);
+        dlx_cli_json_bool(j, "ready", b->ready);
+        dlx_cli_json_text(j, b->ready ? "found" : "reason", *b->needs ? b->needs : NULL);
+        dlx_cli_json_close(j, '}');
+    }
+    dlx_cli_json_close(j, ']');
+}
+
 static void json_folder(dlx_cli_json *j, const char *key, const folder *f)
 {
     dlx_cli_json_open(j, key, '{');
@@ -340,6 +401,7 @@ static void put_json(const report *r)
     dlx_cli_json_open(&j, NULL, '{');
     json_build(&j, r);
     json_cpu(&j, r);
+    json_backends(&j, r);
     dlx_cli_json_int(&j, "memory_bytes", (int64_t)r->machine.memory);
     dlx_cli_json_int(&j, "available_bytes", (int64_t)r->machine.available);
     if (r->machine.limit) dlx_cli_json_int(&j, "memory_limit_bytes", (int64_t)r->machine.limit);
@@ -379,8 +441,8 @@ const dlx_cli_command dlx_cli_doctor = {
     .name = "doctor",
     .arguments = "",
     .summary = "says what this program and this machine have, and what is missing",
-    .notes = "Build, libraries, CPU and the kernels for it, memory, the folder of checkpoints, terminal. Nothing is "
-             "changed. Exit status 1 when something that is needed is missing.",
+    .notes = "Build, libraries, CPU and the kernels for it, backends of export and what they need, memory, the folder "
+             "of checkpoints, terminal. Nothing is changed. Exit status 1 when something that is needed is missing.",
     .options = options,
     .n_options = sizeof options / sizeof *options,
     .run = run,

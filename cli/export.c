@@ -1,15 +1,15 @@
 /* export: a checkpoint folder becomes a .pte. */
 #include "commands.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "full/export_report.h"
 #include "full/export_validate.h"
+#include "full/placement.h"
 #include "full/stages.h"
 #include "full/text_inputs.h"
+#include "hush.h"
 #include "json.h"
 #include "output.h"
 
@@ -28,7 +28,7 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 }
 
 static void put_json(const dlx_export_options *o, const dlx_export_result *r, const json_t *report,
-                     const dlx_cli_validation *v)
+                     const dlx_cli_placements *placed, const dlx_cli_validation *v)
 {
     dlx_cli_json j = {.out = stdout};
     dlx_cli_json_open(&j, NULL, '{');
@@ -43,6 +43,7 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r, co
         dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
         dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
         dlx_cli_export_report_json(&j, report);
+        dlx_cli_placements_json(&j, placed);
     }
     if (v->asked) dlx_cli_validation_json(&j, v);
     dlx_cli_json_number(&j, "seconds", r->seconds, 6);
@@ -51,7 +52,8 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r, co
     printf("\n");
 }
 
-static void put_summary(const dlx_export_options *o, const dlx_export_result *r, const json_t *report, bool by_default)
+static void put_summary(const dlx_export_options *o, const dlx_export_result *r, const json_t *report,
+                        const dlx_cli_placements *placed, bool by_default)
 {
     char a[32], b[32], c[32];
     if (by_default)
@@ -64,6 +66,7 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
     printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
     dlx_cli_export_report_text(report);
+    dlx_cli_placements_text(placed, o->backend);
 }
 
 /* Everything that the command line says about the export; the exit status. */
@@ -142,30 +145,8 @@ static int describe(json_t **out, const dlx_cli_arguments *a, const dlx_export_o
     return DLX_CLI_FAILED;
 }
 
-/* Qualcomm's libraries print what they do to the standard output, which is this program's summary. What descriptor 1
- * was, or -1: it stays. */
-static int hush(const dlx_export_options *o)
-{
-    int null, was;
-    if (strcmp(o->backend, "qnn") != 0) return -1;
-    null = open("/dev/null", O_WRONLY | O_CLOEXEC);
-    if (null < 0) return -1;
-    fflush(stdout);
-    was = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-    if (was >= 0) dup2(null, STDOUT_FILENO);
-    close(null);
-    return was;
-}
-
-static void speak_again(int was)
-{
-    if (was < 0) return;
-    fflush(stdout);
-    dup2(was, STDOUT_FILENO);
-    close(was);
-}
-
-static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, dlx_cli_validation *v)
+static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, const dlx_cli_placements *placed,
+                       dlx_cli_validation *v)
 {
     dlx_export_result result = {.struct_size = sizeof result};
     dlx_cli_stages stages = {.first = 0};
@@ -173,19 +154,19 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     dlx_error err;
     json_t *report;
     bool json = dlx_cli_flag(a, "json", false);
-    int was = hush(o);
+    dlx_cli_hush hush = dlx_cli_hush_begin(false); /* Qualcomm's libraries */
     dlx_status s = v->asked ? dlx_export_validated(o, &how, &result, &v->found, &err) : dlx_export(o, &result, &err);
-    speak_again(was);
+    dlx_cli_hush_end(&hush);
     if (s == DLX_OK) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (!result.file_bytes) return dlx_cli_fail(&err);
     int status = describe(&report, a, o);
     if (status != DLX_CLI_OK) return s == DLX_OK ? status : dlx_cli_fail(&err);
-    if (!json) put_summary(o, &result, report, !o->quantization_config && !o->quantization);
+    if (!json) put_summary(o, &result, report, placed, !o->quantization_config && !o->quantization);
     if (s != DLX_OK)
         status = dlx_cli_fail(&err);
     else if (json)
-        put_json(o, &result, report, v);
+        put_json(o, &result, report, placed, v);
     else if (v->asked)
         dlx_cli_validation_text(v);
     json_decref(report);
@@ -213,6 +194,7 @@ static int run(const dlx_cli_arguments *a)
 {
     dlx_cli_stages stages = {.last = dlx_cli_seconds()};
     dlx_export_options o = dlx_export_options_default();
+    dlx_cli_placements placed = {.n = 0};
     dlx_cli_validation v;
     int32_t rows[DLX_MOST_METHOD_ROWS];
     int status = take_options(&o, a);
@@ -223,10 +205,13 @@ static int run(const dlx_cli_arguments *a)
     o.progress = on_progress;
     o.stage_ctx = o.progress_ctx = &stages;
     o.notice = dlx_cli_on_notice;
+    o.placement = dlx_cli_on_placement;
+    o.placement_ctx = &placed;
     dlx_cli_catch_interrupts();
-    status = v.only ? validate_file(a, &o, &v) : export_file(a, &o, &v);
+    status = v.only ? validate_file(a, &o, &v) : export_file(a, &o, &placed, &v);
     if (status == DLX_CLI_OK) status = dlx_cli_validation_judge(&v);
     dlx_cli_validation_free(&v);
+    dlx_cli_placements_free(&placed);
     return status;
 }
 

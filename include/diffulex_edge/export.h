@@ -26,6 +26,21 @@ typedef void (*dlx_notice_fn)(void *ctx, const char *sentence);
  * stage that is named ("gptq"; the string lives during the call). total 0: not known. Return false to cancel. */
 typedef bool (*dlx_stage_fn)(void *ctx, const char *stage, uint64_t done, uint64_t total);
 
+/* Where the nodes of one operator went, in one method of the program. */
+typedef struct dlx_placement {
+    size_t struct_size; /* the library's: diffulex_edge.h */
+    const char *method; /* "forward"; lives during the call */
+    const char *home;   /* the backend whose delegates compute them: "coreml"; "xnnpack", which takes what others leave;
+                           or "operators": the runtime's own, without a delegate. Static */
+    const char *op;     /* of the model's graph: "LINEAR", "EMBEDDING". Static */
+    uint64_t count;
+    uint64_t constant_bytes; /* that they read; what several of a home read is counted for the first of them */
+    uint64_t multiply_adds;  /* of matrix products, in a call of the most rows behind the most positions */
+    uint64_t delegates;      /* that the home has in the method: the same in all of its rows */
+} dlx_placement;
+
+typedef void (*dlx_placement_fn)(void *ctx, const dlx_placement *placement);
+
 /* Of dlx_export_options; a later version may take more. */
 #define DLX_MOST_METHOD_ROWS 7
 
@@ -110,6 +125,10 @@ typedef struct dlx_export_options {
     const char *emit;
     const char *soc;         /* qnn: the chip that the file is for, a name of dlx_export_soc_info; NULL: "SM8650" */
     const char *qnn_lib_dir; /* qnn: folder of Qualcomm's libraries; NULL: where they usually are */
+    /* May be NULL; called by the exporting thread when the file is in place: once for each operator of each home, home
+     * by home, method by method. */
+    dlx_placement_fn placement;
+    void *placement_ctx;
 } dlx_export_options;
 
 typedef struct dlx_export_result {
@@ -255,6 +274,14 @@ typedef struct dlx_soc_info {
     const char *known_as; /* what is sold with it: "Snapdragon 8 Gen 3" */
     int64_t id;           /* Qualcomm's number of it, which files name it by: 57 */
 } dlx_soc_info;
+
+/*
+ * Whether what options->backend needs is there, as an export with these options would find it: nothing, for most; for
+ * qnn, Qualcomm's libraries, which are opened. *found is one line about it ("QNN v2.47.0 in /folder"), "" where nothing
+ * is needed; free it with dlx_free. DLX_E_UNSUPPORTED says what to install. No other member but qnn_lib_dir is looked
+ * at.
+ */
+DLX_API dlx_status dlx_export_backend_check(const dlx_export_options *options, char **found, dlx_error *err);
 
 /* The i-th chip that backend qnn writes for, as below. */
 DLX_API bool dlx_export_soc_info(size_t i, dlx_soc_info *out);

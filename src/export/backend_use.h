@@ -32,6 +32,9 @@ dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_exp
 dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
                         dlx_error *err);
 
+/* dlx_backend.check: which libraries of Qualcomm's an export would use. */
+dlx_status dlx_check_qnn(char **found, const dlx_export_options *o, dlx_error *err);
+
 /* Where it measures: over the samples of the calibration, in float32. */
 dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_error *err);
 /* Fine on zeros. */

@@ -24,6 +24,7 @@
 #include "export/export.h"
 #include "export/methods.h"
 #include "export/package.h"
+#include "export/placement.h"
 #include "export/solve.h"
 #include "export/target.h"
 #include "export/tokenizer_folder.h"
@@ -65,6 +66,7 @@ typedef struct exporter {
     char *ranges;                         /* of static activations, as they go into the file; NULL: there are none */
     const dlx_kv_choice *kv;
     dlx_pte_blob packed_tokenizer; /* size 0: there is none */
+    dlx_export_placed placed;      /* what goes where */
     dlx_digest digest;             /* of the file, with keys that have a mark of zeros */
     uint64_t total;                /* bytes of all blobs */
     uint64_t done;
@@ -404,7 +406,9 @@ static dlx_status open_outputs(exporter *x, dlx_error *err)
 /* Weights are streamed once; what their keys are is known behind the last of them. */
 static dlx_status write_program(exporter *x, dlx_error *err)
 {
+    const dlx_methods_target to = target_of(x, NULL);
     DLX_TRY(pack_tokenizer(x, err));
+    DLX_TRY(dlx_export_place(&x->placed, &x->methods, &to, &x->arena, err));
     DLX_TRY(assemble(x, 0, err));
     count_blobs(x);
     x->output.digest = &x->digest;
@@ -428,7 +432,9 @@ static dlx_status run(exporter *x, dlx_error *err)
     DLX_TRY(write_program(x, err));
     DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
     x->result.file_bytes = x->output.position;
-    return dlx_output_commit(&x->output, err);
+    DLX_TRY(dlx_output_commit(&x->output, err));
+    dlx_export_tell_placement(&x->placed, &x->options);
+    return DLX_OK;
 }
 
 /* What a cancelled export leaves. */

@@ -174,13 +174,20 @@ static dlx_status point_to(dlx_pte_plan *plan, const lowered *of, dlx_arena *are
     return DLX_OK;
 }
 
+size_t dlx_methods_homes(dlx_home homes[DLX_METHODS_HOMES], const dlx_methods_target *to)
+{
+    homes[0] = *to->backend->home;
+    homes[0].layers = to->delegate_layers;
+    homes[1] = dlx_xnnpack_home;
+    return to->backend->home == &dlx_xnnpack_home ? 1 : 2;
+}
+
 dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob **blobs, uint32_t *n_blobs,
                              const dlx_methods_target *to, dlx_arena *arena, dlx_error *err)
 {
     lowered of[DLX_MOST_METHODS] = {{0}};
-    dlx_home homes[2] = {*to->backend->home, dlx_xnnpack_home};
-    size_t total = 1;
-    homes[0].layers = to->delegate_layers;
+    dlx_home homes[DLX_METHODS_HOMES];
+    size_t total = 1, n_homes = dlx_methods_homes(homes, to);
     *n_blobs = 0;
     *plans = dlx_arena_array(arena, m->n, sizeof **plans);
     if (!*plans) return no_memory(err);
@@ -189,7 +196,7 @@ dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob 
         const dlx_lower_request request = {
             .how = {.method = m->name[k], .mark = to->mark, .pool = to->pool, .options = to->options},
             .homes = homes,
-            .n_homes = to->backend->home == &dlx_xnnpack_home ? 1 : 2};
+            .n_homes = n_homes};
         DLX_TRY(dlx_lower(&(*plans)[k], &of[k].blobs, &of[k].n_blobs, arena, &m->graph[k], &request, err));
         of[k].place = dlx_arena_array(arena, (size_t)of[k].n_blobs + 1, sizeof *of[k].place);
         if (!of[k].place) return no_memory(err);

@@ -45,6 +45,10 @@ typedef struct dlx_methods_target {
     dlx_pool *pool;
 } dlx_methods_target;
 
+/* Who may take nodes: the backend, and XNNPACK what that leaves. Returns how many there are. */
+enum { DLX_METHODS_HOMES = 2 };
+size_t dlx_methods_homes(dlx_home homes[DLX_METHODS_HOMES], const dlx_methods_target *to);
+
 /*
  * The decomposed graphs as plans, [m->n], and one list of blobs for all of them, in the order that dlx_pte_write wants:
  * constants of one name and the same bytes are there once, and where the bytes differ those of the later graph get
