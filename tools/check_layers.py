@@ -163,7 +163,7 @@ def check_src_include(room_name, room, root, path, quote, header, guarded):
 
 def check_client_include(root, path, client, quote, header):
     """What is wrong with one include line of a client, or None. Third libraries are its own affair."""
-    own = quote == '"' and ((path.parent / header).exists() or (root / client / header).exists())
+    own = quote == '"' and any(True for _ in (root / client).rglob(header)) and ".." not in header
     if header.startswith("diffulex_edge/") or own or (quote == "<" and not (root / "src" / header).exists()):
         return None
     return f"{client}/ sees include/diffulex_edge and its own files, not {header}"

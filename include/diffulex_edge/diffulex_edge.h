@@ -9,8 +9,8 @@
  *   - A program that was compiled with a shorter structure gets the defaults for what it lacks, and nothing is written
  *     behind what it has. One that was compiled with a longer structure is served as long as what this library does not
  *     know is 0; otherwise it gets DLX_E_UNSUPPORTED. The rest of a longer structure to be filled stays as it was.
- *   - What the library fills and owns (dlx_forward_call, dlx_step and dlx_placement of callbacks, dlx_model_get_facts) has the
- *     library's struct_size: a member at or behind it is not there.
+ *   - What the library fills and owns (dlx_forward_call, dlx_step and dlx_placement of callbacks, dlx_model_get_facts)
+ *     has the library's struct_size: a member at or behind it is not there.
  *   - Elements of an array lie as far apart as the first one's struct_size says; all must have the same.
  * A struct_size that was never set is DLX_E_INVALID, or false where a function returns that. dlx_error, dlx_span,
  * dlx_accepted, dlx_allocator and the constants DLX_MAX_... never change: their layout is part of the ABI.
