@@ -50,6 +50,8 @@ dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_exp
                         o->compute_units);
     c->compute_units = o->compute_units;
     out->options = c;
+    out->halves = true;
+    out->measures = dlx_calibration_asked(o);
     return DLX_OK;
 }
 
@@ -69,12 +71,30 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
 {
     (void)arena;
     /* Where the layers' weights are floats, so is everything else. */
-    out->measures = recipe->body->stored == DLX_I8 || recipe->body->stored == DLX_I4;
+    out->halves = recipe->body->stored != DLX_I8 && recipe->body->stored != DLX_I4;
+    out->measures = !out->halves || dlx_calibration_asked(o);
     out->find = (dlx_activation_ranges){.find = find, .ctx = &out->ranges};
     const dlx_qnn_options options = {
-        .chip = o->soc ? o->soc : "SM8650", .folder = o->qnn_lib_dir, .ranges = out->measures ? &out->find : NULL};
+        .chip = o->soc ? o->soc : "SM8650", .folder = o->qnn_lib_dir, .ranges = out->halves ? NULL : &out->find};
     DLX_TRY(dlx_qnn_open(&out->qnn, &options, err));
     out->options = out->qnn;
+    return DLX_OK;
+}
+
+/* Half precision ends at 65504; beyond, numbers are infinite, and answers NaN. */
+static dlx_status check_halves(const dlx_ranges *ranges, dlx_error *err)
+{
+    const float most = 65504.0f;
+    for (size_t i = 0; i < ranges->n; i++) {
+        const dlx_tensor_range *r = &ranges->list[i];
+        float far = -r->bounds.low > r->bounds.high ? r->bounds.low : r->bounds.high;
+        if (far > most || far < -most)
+            return dlx_fail(
+                err, DLX_E_UNSUPPORTED,
+                "on the calibration data '%s' reaches %g, and float16, in which this backend computes, ends at "
+                "65504: answers would be NaN; use backend xnnpack, or qnn with int8 weights",
+                r->name, (double)far);
+    }
     return DLX_OK;
 }
 
@@ -95,7 +115,7 @@ dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_err
     }
     dlx_arena_free(&arena);
     dlx_graph_free(&g);
-    return s;
+    return s == DLX_OK && use->halves ? check_halves(&use->ranges, err) : s;
 }
 
 void dlx_backend_close(dlx_backend_use *use)

@@ -16,7 +16,8 @@
 
 typedef struct dlx_backend_use {
     const void *options; /* of its parts (dlx_lowering) */
-    bool measures;       /* it needs ranges of all values, on calibration data */
+    bool measures;       /* it needs ranges of all values, on calibration data, or looks whether halves hold them */
+    bool halves;         /* it computes in float16 */
     dlx_ranges ranges;   /* what was measured */
     dlx_activation_ranges find;
     struct dlx_qnn *qnn;
@@ -35,7 +36,8 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
 /* dlx_backend.check: which libraries of Qualcomm's an export would use. */
 dlx_status dlx_check_qnn(char **found, const dlx_export_options *o, dlx_error *err);
 
-/* Where it measures: over the samples of the calibration, in float32. */
+/* Where it measures: over the samples of the calibration, in float32. DLX_E_UNSUPPORTED names a value that is beyond
+ * float16 where the backend computes in that. */
 dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_error *err);
 /* Fine on zeros. */
 void dlx_backend_close(dlx_backend_use *use);

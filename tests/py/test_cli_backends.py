@@ -4,9 +4,14 @@ import shutil
 
 import pytest
 
+from oracles import oracle
 from program import DATA, fail, run, run_json
 
-SDAR = DATA / "checkpoints" / "sdar-tiny"
+oracle("numpy", "backends are")
+oracle("safetensors", "backends are")
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+SDAR, DREAM = DATA / "checkpoints" / "sdar-tiny", DATA / "checkpoints" / "dream-tiny"
 NO_QNN = {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": "", "HOME": "/nonexistent", "QNN_SDK_ROOT": ""}
 
 
@@ -54,6 +59,23 @@ def test_what_does_not_go_together_is_told_before_anything_is_written(tmp_path, 
     assert sentence in fail("export", SDAR, file, *options, env=NO_QNN)
     assert file.read_bytes() == b"an older file"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["m.pte"]
+
+
+def test_numbers_beyond_float16_are_found_by_calibration(tmp_path):
+    checkpoint, data, file = tmp_path / "checkpoint", tmp_path / "data.jsonl", tmp_path / "m.pte"
+    data.write_text('{"ids": [5, 6, 7, 8, 9, 10, 11, 12]}\n')
+    command = ("--backend", "coreml", "--quantization", "fp16", "--calibration", data, "--calibration-samples", "2")
+    run("export", DREAM, file, *command)
+    shutil.copytree(DREAM, checkpoint)
+    (weights,) = checkpoint.glob("*.safetensors")
+    tensors = load_file(weights)
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name] = tensors[name] * 1e6
+    save_file(tensors, weights)
+    told = fail("export", checkpoint, tmp_path / "other.pte", *command)
+    assert "'layers.1." in told and "float16, in which this backend computes, ends at 65504" in told
+    assert not (tmp_path / "other.pte").exists()
+    run("export", checkpoint, tmp_path / "other.pte", *command[:4])  # nobody looked
 
 
 def test_a_model_package_alone(tmp_path):
