@@ -288,9 +288,10 @@ DLX_API bool dlx_export_soc_info(size_t i, dlx_soc_info *out);
 
 /*
  * Whether this build, on this machine, exports with the options that decide who is to run the file: backend,
- * quantization, kv, and those that only some backends know. Nothing else of them is looked at, and nothing is written.
- * DLX_OK, or what dlx_export would say of them: DLX_E_INVALID and DLX_E_UNSUPPORTED for words, DLX_E_UNSUPPORTED for
- * what a backend needs and does not find. qnn loads Qualcomm's libraries for it, which takes a moment.
+ * quantization, kv, emit and those that only some backends know. Nothing else of them is looked at, and nothing is
+ * written. DLX_OK, or what dlx_export would say of them: DLX_E_INVALID and DLX_E_UNSUPPORTED for words,
+ * DLX_E_UNSUPPORTED for what a backend needs and does not find. qnn loads Qualcomm's libraries for it, which takes a
+ * moment.
  */
 DLX_API dlx_status dlx_export_backend_ready(const dlx_export_options *options, dlx_error *err);
 

@@ -222,7 +222,7 @@ class ExportOptions(Sized):
         ("calibration_length", c_int64), ("kv", c_char_p), ("observer", c_char_p), ("ranges", c_char_p),
         ("save_ranges", c_char_p), ("method_rows", POINTER(c_int32)), ("n_method_rows", c_size_t),
         ("delegate_layers", c_int32), ("minimum_deployment_target", c_char_p), ("compute_units", c_char_p),
-        ("soc", c_char_p), ("qnn_lib_dir", c_char_p),
+        ("emit", c_char_p), ("soc", c_char_p), ("qnn_lib_dir", c_char_p),
     ]
 
 

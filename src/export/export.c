@@ -85,7 +85,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->scheme, &x->arena, &request, x->backend, err));
     if (x->backend->open) DLX_TRY(x->backend->open(&x->use, &x->arena, o, &x->recipe, err));
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
-    DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures || x->use.measures, err));
+    DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, x->use.measures, err));
     x->recipe.clip = x->rounding->clips;
     DLX_TRY(dlx_package_wanted(&x->package, o, x->backend, err));
     if (x->package) x->recipe.table = dlx_form_find("none"); /* it has no table: rows of it come in */

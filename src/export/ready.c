@@ -7,16 +7,19 @@
 #include "base/structs.h"
 #include "export/backend_use.h"
 #include "export/choices.h"
+#include "export/package.h"
 
 static dlx_status look(dlx_backend_use *use, dlx_arena *arena, const dlx_export_options *o, dlx_error *err)
 {
     const dlx_backend *backend;
     const dlx_scheme *scheme;
     const dlx_kv_choice *kv;
+    bool package;
     dlx_recipe recipe;
     const dlx_recipe_request request = {.quantization = o->quantization};
     DLX_TRY(dlx_backend_find(&backend, o->backend, err));
     DLX_TRY(dlx_backend_options_check(backend->name, o, err));
+    DLX_TRY(dlx_package_wanted(&package, o, backend, err));
     DLX_TRY(dlx_kv_find(&kv, o->kv, backend, err));
     DLX_TRY(dlx_recipe_make(&recipe, &scheme, arena, &request, backend, err));
     return backend->open ? backend->open(use, arena, o, &recipe, err) : DLX_OK;

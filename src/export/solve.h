@@ -14,9 +14,10 @@
 #define DLX_EXPORT_DAMPING 0.01f /* as in the published code of GPTQ */
 
 /* The rounding that the options ask for. DLX_E_INVALID for a word that is none, for calibration that nothing uses, and
- * for scaled inputs of weights whose ranges are of inputs as they are. `measures`: ranges are measured on it. */
+ * for scaled inputs of weights whose ranges are of inputs as they are. `measures`: ranges of static activations are
+ * measured on it; `backend_measures`: those that the backend has of all values. */
 dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_options *options, const dlx_recipe *recipe,
-                               bool measures, dlx_error *err);
+                               bool measures, bool backend_measures, dlx_error *err);
 
 /*
  * Solves the weights that the recipe made int8 or int4 in the layers of g, the graph after dlx_quantize, and has them

@@ -280,6 +280,16 @@ static dlx_status check_outputs(const dlx_graph *g, dlx_error *err)
     return DLX_OK;
 }
 
+/* Segments say who sees what; a mask is for other backends, and no program that is read has one in this operator. */
+static dlx_status check_attention(const dlx_graph *g, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].op == DLX_OP_ATTENTION && g->nodes[i].inputs == 6 && g->nodes[i].in[5] != DLX_NONE)
+            return dlx_fail(err, DLX_E_UNSUPPORTED, "node %zu (ATTENTION) has a mask, which this runtime does not take",
+                            i);
+    return DLX_OK;
+}
+
 dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_options *o, dlx_error *err)
 {
     memset(p, 0, sizeof *p);
@@ -291,6 +301,7 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_o
     dlx_status s = DLX_OK;
     if (o->demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
     if (s == DLX_OK) s = check_outputs(&p->g, err);
+    if (s == DLX_OK) s = check_attention(&p->g, err);
     if (s == DLX_OK && o->pool) s = dlx_constants_load(&p->g, err);
     if (s == DLX_OK) s = align_constants(&p->g, err);
     if (s == DLX_OK && o->pool) s = pack_weights(p, o->pool, err);

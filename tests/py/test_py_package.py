@@ -64,7 +64,7 @@ def test_layouts_are_those_of_the_headers(tmp_path):
     program = tmp_path / "layout"
     subprocess.run([compiler, "-std=c11", f"-I{ROOT / 'include'}", str(source), "-o", str(program)], check=True)
     assert subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == want
-    assert len(structures()) == 31
+    assert len(structures()) == 32
 
 
 def header_text():
@@ -563,26 +563,30 @@ def test_export_reports_and_cancels(tmp_path):
 
 
 def test_export_choices(tmp_path):
-    from diffulex_edge.backends.base import XNNPACKBackend
-
     backends, schemes = diffulex_edge.export_backends(), diffulex_edge.export_schemes()
-    assert [b.name for b in backends] == ["xnnpack"]
+    assert [b.name for b in backends] == ["xnnpack", "coreml", "qnn"]
     assert [s.name for s in schemes] == ["int8-dynamic", "int8-static", "int8-weight-only", "int4", "int4-g32", "int4-g64",
-                                         "int4-g128", "fp16", "bf16", "none"]
+                                         "int4-g128", "int4-weight-only", "int4-g32-weight-only", "int4-g64-weight-only",
+                                         "int4-g128-weight-only", "a16w8", "a16w4", "a16w4-g32", "fp16", "bf16", "none"]
     assert schemes[0].aliases == ("int8", "dynamic-int8") and schemes[-1].aliases == ("float32", "fp32")
     assert all(row.help for row in backends + schemes)
     for scheme in schemes:
         assert scheme.backends and set(scheme.backends) <= {b.name for b in backends}
-        exclude = ["layers.*.o"] if scheme.name == "int4-g128" else []  # whose rows have no such groups
+        if scheme.backends == ("qnn",):     # tests/py/test_py_backends.py, where its libraries are
+            continue
+        exclude = ["layers.*.o"] if scheme.name.startswith("int4-g128") else []  # whose rows have no such groups
         for word in (scheme.name, scheme.name.replace("-", "_"), *scheme.aliases):
             path = tmp_path / f"{word}.pte"
             written = diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", path, quantization=word,
                                                       backend=scheme.backends[0], exclude=exclude)
             assert written.quantization == scheme.name + (", mixed" if exclude else "")
+            assert written.kv == ("caller" if scheme.backends[0] == "xnnpack" else "fixed-fp16")
             assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [written.quantization]
-    assert XNNPACKBackend().get_metadata()["quantization"] == [s.name for s in schemes]
     forms = diffulex_edge.export_kv_forms()
-    assert [f.name for f in forms] == ["caller", "explicit", "state"] and all(f.help for f in forms)
+    assert [f.name for f in forms] == ["caller", "explicit", "state", "fixed", "fixed-fp16"]
+    assert all(f.help for f in forms)
+    socs = diffulex_edge.export_socs()
+    assert {"SM8450", "SM8475", "SM8550", "SM8650", "SM7475"} <= {s.name for s in socs} and all(s.known_as for s in socs)
     for keywords, rows in (({"backend": "no"}, backends), ({"quantization": "no"}, schemes), ({"kv": "no"}, forms)):
         with pytest.raises(diffulex_edge.UnsupportedError) as info:
             diffulex_edge.export_checkpoint(DATA / "checkpoints" / "llada-tiny", tmp_path / "x.pte", **keywords)
@@ -594,7 +598,15 @@ def test_export_refuses(tmp_path):
         ({"quantization": "int5"}, (ValueError, RuntimeError)),
         ({"quantization_config": tmp_path / "none.json"}, OSError),
         ({"exclude": "layers.7.q"}, ValueError),
-        ({"backend": "coreml"}, (ValueError, RuntimeError)),
+        ({"backend": "vulkan"}, (ValueError, RuntimeError)),
+        ({"backend": "coreml", "quantization": "none"}, (ValueError, RuntimeError)),
+        ({"backend": "coreml", "minimum_deployment_target": "iOS15"}, ValueError),
+        ({"backend": "coreml", "compute_units": "ane_only"}, ValueError),
+        ({"backend": "coreml", "delegate_layers": -1}, ValueError),
+        ({"backend": "coreml", "emit": "onnx"}, ValueError),
+        ({"soc": "SM8650"}, ValueError),
+        ({"backend": "qnn", "soc": "SM1"}, ValueError),
+        ({"backend": "qnn", "qnn_lib_dir": tmp_path}, RuntimeError),
         ({"model_type": "gpt"}, (ValueError, RuntimeError)),
         ({"max_seq_len": -1}, ValueError),
     ):

@@ -55,7 +55,9 @@ def test_export_script(tmp_path):
         ([checkpoint], 2),
         ([checkpoint, "--hf-model-path", checkpoint, "-o", "x"], 2),
         ([checkpoint, "-o", tmp_path / "c", "--batch-size", "2"], 2),
-        ([checkpoint, "-o", tmp_path / "c", "--backend", "coreml"], 1),
+        ([checkpoint, "-o", tmp_path / "c", "--backend", "vulkan"], 1),
+        ([checkpoint, "-o", tmp_path / "c", "--backend", "coreml", "--soc", "SM8650"], 1),
+        ([checkpoint, "-o", tmp_path / "c", "--delegate-layers", "-1"], 2),
         ([tmp_path / "none", "-o", tmp_path / "c"], 1),
     ):
         done = run_module(script, *arguments)

@@ -31,7 +31,7 @@ class BackendConfig:
                        backend has them (docs/PYTHON.md); not quantised are float32 with "xnnpack", float16 with the others
     max_seq_len        positions of the program; 2048: the checkpoint's, at most that many
     backend_options    "compute_unit" and "minimum_deployment_target" of "coreml", "soc_model" of "qnn", and every keyword
-                       of export_checkpoint, which count more than the settings here
+                       of export_checkpoint but emit, which count more than the settings here
 
     The other fields are kept for the caller.
     """
@@ -177,7 +177,7 @@ class LibraryBackend(EdgeBackend):
         given: Dict[str, Any] = {}
         for name, value in self.config.backend_options.items():
             keyword = self._ALIASES.get(name, name)
-            if keyword not in known or keyword == "backend":
+            if keyword not in known or keyword in ("backend", "emit"):
                 raise ValueError(f"backend '{self.name}' has no option '{name}'; expected "
                                  f"{' or '.join([*self._ALIASES, 'a keyword of export_checkpoint'])}")
             if keyword in given:

@@ -1,4 +1,5 @@
 """Exporting with the C library: dlx_export as a Python function."""
+import ctypes
 import importlib.util
 import os
 from ctypes import byref, c_int32
@@ -100,26 +101,40 @@ def export_socs() -> List[Soc]:
 
 def check_backend(backend: str = "xnnpack", *, quantization: Optional[str] = None, kv: Optional[str] = None,
                   delegate_layers: int = 0, minimum_deployment_target: Optional[str] = None,
-                  compute_units: Optional[str] = None, soc: Optional[str] = None,
+                  compute_units: Optional[str] = None, emit: Optional[str] = None, soc: Optional[str] = None,
                   qnn_lib_dir: Optional[PathLike] = None) -> None:
     """Whether export_checkpoint could write with these of its keywords, on this machine: what it would raise because of
     them is raised, UnsupportedError where something has to be installed, with what. Needs no checkpoint."""
     options = _native.ExportOptions()
-    _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, soc, qnn_lib_dir)
+    _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, emit, soc,
+            qnn_lib_dir)
     _native.call("dlx_export_backend_ready", byref(options))
 
 
 def _choose(options: _native.ExportOptions, backend: str, quantization: Optional[str], kv: Optional[str],
             delegate_layers: int, minimum_deployment_target: Optional[str], compute_units: Optional[str],
-            soc: Optional[str], qnn_lib_dir: Optional[PathLike]) -> None:
+            emit: Optional[str], soc: Optional[str], qnn_lib_dir: Optional[PathLike]) -> None:
     options.backend = backend.encode()
     options.quantization = _native.optional_text(quantization)
     options.kv = _native.optional_text(kv)
     options.delegate_layers = delegate_layers
     options.minimum_deployment_target = _native.optional_text(minimum_deployment_target)
     options.compute_units = _native.optional_text(compute_units)
+    options.emit = _native.optional_text(emit)
     options.soc = _native.optional_text(soc)
-    options.qnn_lib_dir = _native.optional_path(_qnn_libraries() if qnn_lib_dir is None and backend == "qnn" else qnn_lib_dir)
+    if backend == "qnn":
+        _load_unwinder()
+        qnn_lib_dir = _qnn_libraries() if qnn_lib_dir is None else qnn_lib_dir
+    options.qnn_lib_dir = _native.optional_path(qnn_lib_dir)
+
+
+def _load_unwinder() -> None:
+    """Has the C++ exceptions of this process be the system's. Qualcomm's package brings a libunwind; a libgcc_s that is
+    first loaded with it takes half of its functions from there, and the first exception of torch ends the process."""
+    try:
+        ctypes.CDLL("libgcc_s.so.1")
+    except OSError:     # no such system
+        pass
 
 
 def _qnn_libraries() -> Optional[PathLike]:
@@ -145,7 +160,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
                       save_ranges: Optional[PathLike] = None, method_rows: Iterable[int] = (),
                       delegate_layers: int = 0, minimum_deployment_target: Optional[str] = None,
-                      compute_units: Optional[str] = None, soc: Optional[str] = None,
+                      compute_units: Optional[str] = None, emit: Optional[str] = None, soc: Optional[str] = None,
                       qnn_lib_dir: Optional[PathLike] = None,
                       validate: bool = False, validation: Optional[PathLike] = None, validation_samples: int = 0,
                       validation_length: int = 0,
@@ -184,6 +199,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     delegate_layers   "coreml", "qnn": decoder layers of one delegate at most; 0: all in one
     minimum_deployment_target   "coreml": the oldest system that is to run the file, "iOS16", "iOS17" or "iOS18", the default
     compute_units  "coreml": what it may run on: "cpu_only", "cpu_and_gpu", "cpu_and_ne", the default, or "all"
+    emit           "coreml": "mlpackage" writes the model package alone, a folder, for programs that load it without
+                   ExecuTorch; None: "pte"
     soc            "qnn": the chip that the file is for, a name of export_socs() in either case; None: "SM8650"
     qnn_lib_dir    "qnn": a folder of Qualcomm's libraries; None: the development kit that $QNN_SDK_ROOT names, or the
                    package onnxruntime-qnn of this interpreter, or of another Python that a shell would start
@@ -206,7 +223,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options = _native.ExportOptions()
     options.model_path = _native.encode_path(model_path)
     options.output_path = _native.encode_path(output_path)
-    _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, soc, qnn_lib_dir)
+    _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, emit, soc,
+            qnn_lib_dir)
     options.model_type = model_type.encode() if model_type else None
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id

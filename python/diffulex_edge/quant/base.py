@@ -34,7 +34,7 @@ class QuantizationMode(enum.Enum):
     QAT = "qat"
 
 
-_SCHEMES = {
+_XNNPACK = {
     (QuantizationDtype.FP32, QuantizationMode.DYNAMIC): "none",
     (QuantizationDtype.FP32, QuantizationMode.WEIGHT_ONLY): "none",
     (QuantizationDtype.FP16, QuantizationMode.DYNAMIC): "fp16",
@@ -42,8 +42,25 @@ _SCHEMES = {
     (QuantizationDtype.INT8, QuantizationMode.DYNAMIC): "int8-dynamic",
     (QuantizationDtype.INT8, QuantizationMode.STATIC): "int8-static",
     (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "int8-weight-only",
-    (QuantizationDtype.INT4, QuantizationMode.DYNAMIC): "int4",
+    (QuantizationDtype.INT4, QuantizationMode.DYNAMIC): "int4{group}",
 }
+_COREML = {
+    (QuantizationDtype.FP16, QuantizationMode.DYNAMIC): "fp16",
+    (QuantizationDtype.FP16, QuantizationMode.WEIGHT_ONLY): "fp16",
+    (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "int8-weight-only",
+    (QuantizationDtype.INT4, QuantizationMode.WEIGHT_ONLY): "int4{group}-weight-only",
+}
+_QNN = {    # activations have 16 bits, on grids that calibration finds, whether one calls that static or not quantised
+    (QuantizationDtype.FP16, QuantizationMode.DYNAMIC): "fp16",
+    (QuantizationDtype.FP16, QuantizationMode.WEIGHT_ONLY): "fp16",
+    (QuantizationDtype.INT8, QuantizationMode.STATIC): "a16w8",
+    (QuantizationDtype.INT8, QuantizationMode.WEIGHT_ONLY): "a16w8",
+    (QuantizationDtype.INT4, QuantizationMode.STATIC): "a16w4{group}",
+    (QuantizationDtype.INT4, QuantizationMode.WEIGHT_ONLY): "a16w4{group}",
+}
+_SCHEMES = {"xnnpack": _XNNPACK, "coreml": _COREML, "qnn": _QNN}
+_GROUPS = {"xnnpack": (0, 32, 64, 128), "coreml": (0, 32, 64, 128), "qnn": (0, 32)}
+_OWN_MODE = {"coreml": QuantizationMode.WEIGHT_ONLY, "qnn": QuantizationMode.STATIC}
 _KEEPS_LM_HEAD = ("lm_head",)
 
 
@@ -52,9 +69,13 @@ class QuantizationConfig:
     """What becomes of a checkpoint's weights and activations. The first nine settings are the original's.
 
     dtype, mode        of the weights, and of the activations; words in any case will do. fp16 and fp32 have float
-                       activations whatever the mode, which cannot be static; int4 has the mode dynamic only
+                       activations whatever the mode, which cannot be static; int4 has the mode dynamic only. With other
+                       backends than "xnnpack" integers have other modes: "coreml" weight_only, "qnn" static, which is
+                       the same as weight_only there
     exclude_layers     parts of names of layers whose weights stay float32, without regard to case: names of the original's
-                       modules ("layers.0.mlp.down_proj", "embed_tokens", "lm_head") or of the checkpoint's tensors
+                       modules ("layers.0.mlp.down_proj", "embed_tokens", "lm_head") or of the checkpoint's tensors.
+                       "coreml" makes float16 of them; with integers of "qnn", which has no floats beside them, the default
+                       means no layer
     preserve_precision_layers   the same with parts of the kind: "linear", "embedding". Norms and softmax are float32 anyway
     is_per_channel     True: int8 and int4 have a scale for each row (or group). There is no other way
     is_qat             False: there is no training here
@@ -98,7 +119,11 @@ class QuantizationConfig:
 
     @property
     def quantization(self) -> str:
-        """The word for export_checkpoint; ValueError for what it does not have."""
+        """The word for export_checkpoint and "xnnpack"; ValueError for what it does not have."""
+        return self.scheme_for("xnnpack")
+
+    def scheme_for(self, backend: str) -> str:
+        """The word for export_checkpoint and a backend; ValueError for what that does not have."""
         if self.is_qat:
             raise ValueError("quantisation-aware training is not part of this package; train the checkpoint elsewhere, or "
                              "take rounding='gptq', which makes better codes without training")
@@ -107,13 +132,16 @@ class QuantizationConfig:
                              "True for a scale for each row")
         if self.scheme is not None:
             return self.scheme
-        if self.group_size not in (0, 32, 64, 128):
-            raise ValueError(f"group_size is {self.group_size!r}; there are 32, 64, 128, and 0 for one scale a row")
-        if (self.dtype, self.mode) not in _SCHEMES:
-            raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported; there are fp32, fp16, int8 "
-                             "with mode dynamic, static or weight_only, and int4 with mode dynamic")
-        word = _SCHEMES[self.dtype, self.mode]
-        return f"{word}-g{self.group_size}" if word == "int4" and self.group_size else word
+        groups = _GROUPS.get(backend, _GROUPS["xnnpack"])
+        if self.group_size not in groups and (self.dtype is QuantizationDtype.INT4 or backend == "xnnpack"):
+            raise ValueError(f"group_size is {self.group_size!r}; there are {', '.join(map(str, groups[1:]))}, and 0 for one "
+                             "scale a row")
+        schemes = _SCHEMES.get(backend, _XNNPACK)
+        if (self.dtype, self.mode) not in schemes:
+            there = "" if backend == "xnnpack" else f" with backend '{backend}'"
+            raise ValueError(f"{self.dtype.value} with mode {self.mode.value} cannot be exported{there}; there are "
+                             f"{_listed(schemes)}")
+        return schemes[self.dtype, self.mode].format(group=f"-g{self.group_size}" if self.group_size else "")
 
     def as_dtype(self, dtype: QuantizationDtype) -> "QuantizationConfig":
         """With another dtype. ValueError where a scheme stands in for it."""
@@ -129,6 +157,19 @@ class QuantizationConfig:
                 if weight.has_one_of(self.exclude_layers) or any(kind in weight.kind for kind in kinds)]
 
 
+def _listed(schemes: Dict[Tuple[QuantizationDtype, QuantizationMode], str]) -> str:
+    modes: Dict[str, List[str]] = {}
+    for dtype, mode in schemes:
+        modes.setdefault(dtype.value, []).append(mode.value)
+    said = [name if name.startswith("fp") else f"{name} with mode {' or '.join(there)}" for name, there in modes.items()]
+    return f"{', '.join(said[:-1])}, and {said[-1]}"
+
+
+def own_mode(backend: str, otherwise: QuantizationMode) -> QuantizationMode:
+    """The mode of integers where nobody asks for one: what other backends than "xnnpack" have."""
+    return _OWN_MODE.get(backend, otherwise)
+
+
 def _word(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
@@ -140,7 +181,8 @@ class QuantizationResult:
     model     the .pte
     metrics   original_memory_mb (the checkpoint's weights in float32), quantized_memory_mb (of the file's weights, with
               their scales), memory_reduction_mb, memory_reduction_pct, compression_ratio; converted_layers,
-              converted_linear_layers, converted_embedding_layers: those that the file stores in less than float32;
+              converted_linear_layers, converted_embedding_layers: those that the file stores in less than float32 (with
+              other backends than "xnnpack" those that are not excluded, and none of these three with a recipe);
               num_parameters, quantization_time_sec, and quantization, the scheme that the file states. A MB is 2**20 bytes
     warnings  what one should know about the file
     """
@@ -172,7 +214,8 @@ class BaseQuantizer:
 
         model        a checkpoint folder, or "org/name" in the Hugging Face cache. It is only read
         config       None: the quantiser's defaults
-        output_path  None: NAME-SCHEME.pte in the current folder, with the checkpoint's name
+        output_path  None: NAME-SCHEME.pte in the current folder, with the checkpoint's name; NAME-BACKEND-SCHEME.pte for
+                     other backends than "xnnpack"
         keywords     of export_checkpoint: max_seq_len, max_rows, validate, progress, ... Those that are settings as well
                      (calibration_samples, rounding, ...), and settings by their names here (group_size, exclude_layers,
                      ...), count instead of the configuration's. quantization and quantization_config are scheme and recipe;
@@ -181,7 +224,9 @@ class BaseQuantizer:
         TypeError for anything but a folder's name, ValueError for settings that cannot be exported; else the exceptions of
         export_checkpoint.
         """
-        config, rest = with_keywords(QuantizationConfig() if config is None else config, keywords)
+        if config is None:
+            config = QuantizationConfig(mode=own_mode(keywords.get("backend", "xnnpack"), QuantizationMode.DYNAMIC))
+        config, rest = with_keywords(config, keywords)
         return export_quantised(model, self.settings(config), output_path, rest)
 
 
@@ -206,10 +251,14 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
     import tempfile
 
     from ..export.native import export_checkpoint
+    backend = keywords.get("backend", "xnnpack")
+    if keywords.get("emit") not in (None, "pte"):
+        raise ValueError("quantising makes a .pte; export_checkpoint takes emit")
     folder = checkpoint.folder_of(model)
-    word: Optional[str] = config.quantization
+    asked = config.scheme_for(backend)
+    word: Optional[str] = asked
     weights = checkpoint.weights_of(folder)
-    excluded = config.excluded(weights)
+    excluded = [] if _has_no_floats(config, backend, asked) else config.excluded(weights)
     recipe = config.recipe
     notes: List[str] = []
     keywords = dict(keywords)
@@ -237,8 +286,9 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
                 recipe = Path(scratch) / "recipe.json"
                 recipe.write_text(json.dumps({"tensors": [{"pattern": weight.pattern, "scheme": "int8-weight-only"}
                                                           for weight in kept]}), encoding="utf-8")
-        path = Path(output_path) if output_path is not None else Path(f"{folder.resolve().name}-{name}.pte")
-        static = static or "static" in (word or "")
+        of = name if backend == "xnnpack" else f"{backend}-{name}"
+        path = Path(output_path) if output_path is not None else Path(f"{folder.resolve().name}-{of}.pte")
+        static = static or "static" in (word or "") or (backend == "qnn" and name.replace("_", "-") not in ("fp16", "float16"))
         calibrates = (static and config.ranges is None) or config.rounding not in (None, "nearest", "mse")
         statistics = export_checkpoint(
             folder, path, quantization=word, quantization_config=recipe, exclude=patterns,
@@ -246,7 +296,14 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
             calibration_samples=config.calibration_samples if calibrates else 0,
             calibration_seed=config.calibration_seed, observer=config.observer, ranges=config.ranges,
             notice=notice, **keywords)
-    return QuantizationResult(path, _metrics(weights, folder, path, statistics), notes)
+    kept_floats = None if config.recipe is not None else excluded
+    return QuantizationResult(path, _metrics(weights, kept_floats, folder, path, statistics), notes)
+
+
+def _has_no_floats(config: QuantizationConfig, backend: str, word: str) -> bool:
+    """Whether the default of exclude_layers means nothing, because no layer can be float beside integers."""
+    default = next(field.default for field in dataclasses.fields(config) if field.name == "exclude_layers")
+    return backend == "qnn" and word not in ("fp16", "float16") and config.exclude_layers == default
 
 
 _SILENCE = 10       # seconds that the library waits for a pipe
@@ -284,6 +341,9 @@ def _float_activations(config: QuantizationConfig, word: str,
                        weights: "List[checkpoint.Weight]") -> "List[checkpoint.Weight]":
     """Layers that the scheme would multiply with quantised activations, but the configuration with floats."""
     scheme = word.lower().replace("_", "-")
+    if scheme.startswith("a16") and tuple(config.preserve_activation_precision_layers) != _KEEPS_LM_HEAD:
+        raise ValueError(f"with {word} every layer's activations are on grids of 16 bits; leave "
+                         "preserve_activation_precision_layers out")
     if not any(part in scheme for part in ("int8", "int4")) or "weight-only" in scheme:
         return []
     kept = [weight for weight in weights
@@ -295,27 +355,37 @@ def _float_activations(config: QuantizationConfig, word: str,
     return kept
 
 
-def _metrics(weights: "List[checkpoint.Weight]", folder: Path, path: Path, statistics: Any) -> Dict[str, Any]:
+def _metrics(weights: "List[checkpoint.Weight]", excluded: "Optional[List[checkpoint.Weight]]", folder: Path, path: Path,
+             statistics: Any) -> Dict[str, Any]:
     from ..session import inspect
     report = inspect(path)
     elements = checkpoint.elements_of(folder)
     before, after = 4 * elements / checkpoint.MIB, checkpoint.weight_bytes(report) / checkpoint.MIB
-    linear = sum(kind["layers"] for kind in report["linears"] if kind["kind"] != "f32-f32w")
-    embedding = int(not checkpoint.float_table(report))
+    converted: Dict[str, int] = {}
+    if "linears" in report:
+        linear = sum(kind["layers"] for kind in report["linears"] if kind["kind"] != "f32-f32w")
+        converted = _converted(linear, int(not checkpoint.float_table(report)))
+    elif excluded is not None:      # what a delegate of another backend holds cannot be seen: as it was asked for
+        left = [weight.kind for weight in weights if weight not in excluded]
+        converted = _converted(left.count("linear"), left.count("embedding"))
     return {
         "original_memory_mb": before, "quantized_memory_mb": after, "memory_reduction_mb": before - after,
         "memory_reduction_pct": 100 * (before - after) / before, "compression_ratio": before / after,
-        "converted_layers": linear + embedding, "converted_linear_layers": linear,
-        "converted_embedding_layers": embedding, "num_parameters": elements,
-        "quantization_time_sec": statistics.seconds, "quantization": statistics.quantization,
+        **converted, "num_parameters": elements, "quantization_time_sec": statistics.seconds, "quantization": statistics.quantization,
     }
+
+
+def _converted(linear: int, embedding: int) -> Dict[str, int]:
+    return {"converted_layers": linear + embedding, "converted_linear_layers": linear,
+            "converted_embedding_layers": embedding}
 
 
 def get_model_size_info(model: Union[PathLike, QuantizationResult]) -> Tuple[float, float, float]:
     """(param_size_mb, buffer_size_mb, total_size_mb) of the weights, a MB being 2**20 bytes.
 
     model   a checkpoint folder, whose weights all count as float32 parameters; or a .pte, where what is float32 are
-            parameters and quantised weights, with their scales, are buffers, as in the original's modules
+            parameters and quantised weights, with their scales, are buffers, as in the original's modules. Delegates of other
+            backends than "xnnpack" count whole, with their instructions, as buffers
     """
     path = model.model if isinstance(model, QuantizationResult) else model
     return checkpoint.sizes_of(path)

@@ -119,12 +119,18 @@ def elements_of(folder: Path) -> int:
 
 def weight_bytes(report: Dict[str, Any]) -> int:
     """Of a file that inspect describes: its weights with their scales and biases."""
-    return sum(int(report["parts"][part]) for part in ("embedding", "head", "layers", "norms"))
+    return sum(int(report["parts"][part]) for part in ("embedding", "head", "layers", "norms")) + _payload_bytes(report)
+
+
+def _payload_bytes(report: Dict[str, Any]) -> int:
+    """Of delegates of other backends than XNNPACK, which hold their weights themselves."""
+    return sum(int(delegate["payload_bytes"]) for method in report["methods"] for delegate in method.get("delegates", ())
+               if delegate["id"] != "XnnpackBackend")
 
 
 def float_table(report: Dict[str, Any]) -> bool:
     """Whether the file's embedding table is float32."""
-    return any(matrix["name"] == "embed.weight" and matrix["dtype"] == "f32" for matrix in report["not_quantised"])
+    return any(matrix["name"] == "embed.weight" and matrix["dtype"] == "f32" for matrix in report.get("not_quantised", ()))
 
 
 def sizes_of(model: PathLike) -> Tuple[float, float, float]:
@@ -134,7 +140,8 @@ def sizes_of(model: PathLike) -> Tuple[float, float, float]:
         total = 4 * elements_of(folder_of(model))
         return total / MIB, 0.0, total / MIB
     report = inspect(model)
-    quantised = sum(kind["bytes"] for kind in report["linears"] if kind["kind"] != "f32-f32w")
+    quantised = sum(kind["bytes"] for kind in report.get("linears", ()) if kind["kind"] != "f32-f32w")
+    quantised += _payload_bytes(report)
     head_is_table = report["parts"]["head"] == 0    # then it is a linear layer as well
     if not float_table(report) and not head_is_table:
         quantised += report["parts"]["embedding"]

@@ -14,6 +14,7 @@ from .base import (
     QuantizationMode,
     QuantizationResult,
     get_model_size_info,
+    own_mode,
 )
 
 __all__ = ["QuantizedEmbedding", "QuantizedLinear", "WeightOnlyQuantizer", "get_model_compression_ratio", "quantize_model",
@@ -76,7 +77,8 @@ def quantize_model(model: PathLike, dtype: Union[str, QuantizationDtype] = "int8
 
     model        a checkpoint folder, or "org/name" in the Hugging Face cache
     dtype        "fp16"; "int8"; "int4", in groups of 32 with activations quantised while running; "fp32", which is none
-    mode         "weight_only", "dynamic" or "static"; None: "weight_only", and for int4, which has no other, "dynamic"
+    mode         "weight_only", "dynamic" or "static"; None: "weight_only", and for int4, which has no other, "dynamic"; with
+                 another backend than "xnnpack" the one it has
     output_path  None: NAME-SCHEME.pte in the current folder
     keywords     of export_checkpoint (max_seq_len, calibration_samples, progress, ...) and settings of QuantizationConfig
                  (group_size, exclude_layers, ...); scheme, or quantization, stands in for dtype and mode
@@ -84,9 +86,10 @@ def quantize_model(model: PathLike, dtype: Union[str, QuantizationDtype] = "int8
     ValueError for other words.
     """
     kind = QuantizationDtype(dtype.lower() if isinstance(dtype, str) else dtype)
-    if mode is None:
-        mode = "dynamic" if kind is QuantizationDtype.INT4 else "weight_only"
-    config = QuantizationConfig(dtype=kind, mode=mode)  # type: ignore[arg-type]
+    usual = QuantizationMode.DYNAMIC if kind is QuantizationDtype.INT4 else QuantizationMode.WEIGHT_ONLY
+    if mode is None and kind in (QuantizationDtype.INT8, QuantizationDtype.INT4):
+        usual = own_mode(keywords.get("backend", "xnnpack"), usual)
+    config = QuantizationConfig(dtype=kind, mode=usual if mode is None else mode)  # type: ignore[arg-type]
     return BaseQuantizer().quantize(model, config, output_path=output_path, **keywords).model
 
 

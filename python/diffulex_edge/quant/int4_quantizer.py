@@ -6,7 +6,15 @@ from typing import Any, Optional, Tuple, Union
 
 from .._native import PathLike
 from ..errors import UnsupportedError
-from .base import BaseQuantizer, QuantizationConfig, QuantizationDtype, QuantizationResult, export_quantised, with_keywords
+from .base import (
+    BaseQuantizer,
+    QuantizationConfig,
+    QuantizationDtype,
+    QuantizationResult,
+    export_quantised,
+    own_mode,
+    with_keywords,
+)
 
 __all__ = ["INT4Config", "INT4Quantizer", "apply_int4_quantization", "is_int4_available"]
 
@@ -16,7 +24,8 @@ class INT4Config:
     """Settings of int4 alone.
 
     group_size       weights of a row that share a scale: 32, 64 or 128; 0: the whole row
-    weight_only      False: activations are quantised while running. 4-bit weights are multiplied with no others
+    weight_only      False: activations are quantised while running, as far as the backend does that. With "xnnpack" 4-bit
+                     weights are multiplied with no others
     preserve_layers  parts of names of layers that stay float32, as QuantizationConfig.exclude_layers
     """
 
@@ -33,7 +42,8 @@ class INT4Config:
 
 
 class INT4Quantizer(BaseQuantizer):
-    """Weights of layers in 4 bits, activations quantised while running. Takes an INT4Config as well."""
+    """Weights of layers in 4 bits, activations quantised while running, or as the backend has them. Takes an INT4Config as
+    well."""
 
     dtype = QuantizationDtype.INT4
 
@@ -49,10 +59,12 @@ class INT4Quantizer(BaseQuantizer):
                  **keywords: Any) -> QuantizationResult:
         """As BaseQuantizer.quantize. UnsupportedError names a layer whose rows the groups do not divide.
 
-        fallback_to_int8   such a checkpoint becomes int8-dynamic instead; the result says so
+        fallback_to_int8   such a checkpoint becomes int8 instead (int8-dynamic); the result says so
         """
+        backend = keywords.get("backend", "xnnpack")
         if config is None or isinstance(config, INT4Config):
             config = self.settings(config)
+            config = dataclasses.replace(config, mode=own_mode(backend, config.mode))
         config, keywords = with_keywords(config, keywords)
         settings = self.settings(config)
         try:
@@ -64,7 +76,7 @@ class INT4Quantizer(BaseQuantizer):
         settings = dataclasses.replace(settings, dtype=QuantizationDtype.INT8)
         result = export_quantised(model, settings, output_path, keywords)
         result.fallback_used = True
-        result.warnings.append(f"int8-dynamic was written in place of int4: {reason}")
+        result.warnings.append(f"{settings.scheme_for(backend)} was written in place of int4: {reason}")
         return result
 
 

@@ -6,8 +6,9 @@
 
 #include "base/sizes.h"
 
-/* SM7475 is not among ExecuTorch's. The libraries know its number, and refuse there what they refuse on V69; all of
- * that generation below the 8 series have 2 MiB. */
+/* SM7475 is not among ExecuTorch's. The libraries take its number, and refuse there what they refuse on V69; its memory
+ * is the least that any of the others has, which a larger one holds. Who sells what is for people, from public pages.
+ */
 static const dlx_qnn_chip chips[] = {
     {"SM8350", 30, 68, 4, "Snapdragon 888"},           {"SM8450", 36, 69, 8, "Snapdragon 8 Gen 1"},
     {"SM8475", 42, 69, 8, "Snapdragon 8+ Gen 1"},      {"SM7475", 54, 69, 2, "Snapdragon 7+ Gen 2"},
