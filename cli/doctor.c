@@ -146,7 +146,6 @@ static void look_at_backends(report *r)
         b->ready = dlx_export_backend_check(&o, &found, &err) == DLX_OK;
         snprintf(b->needs, sizeof b->needs, "%s", b->ready ? found : err.message);
         dlx_free(found);
-        if (!b->ready) remark(r, false, "export --backend %s: %s", b->name, b->needs);
     }
     dlx_cli_hush_end(&hush);
 #else
@@ -253,13 +252,18 @@ static void put_cpu(const report *r)
 
 static void put_backends(const report *r)
 {
+    const char *between = "";
     if (!r->n_backends) return;
     label("backends");
     for (size_t i = 0; i < r->n_backends; i++) {
         const backend *b = &r->backends[i];
-        printf("%s%s", i ? ", " : "", b->name);
-        if (!b->ready || *b->needs) printf(" (%s)", b->ready ? b->needs : "lacks what it needs");
+        if (!b->ready) continue;
+        printf("%s%s", between, b->name);
+        if (*b->needs) printf(" (%s)", b->needs);
+        between = ", ";
     }
+    for (size_t i = 0; i < r->n_backends; i++)
+        if (!r->backends[i].ready) printf("; not %s: %s", r->backends[i].name, r->backends[i].needs);
     printf("\n");
 }
 

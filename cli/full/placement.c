@@ -89,7 +89,7 @@ static void put_home(const dlx_cli_placements *p, size_t first, size_t end)
         multiply_adds += p->rows[i].multiply_adds;
     }
     const dlx_placement *r = &p->rows[first];
-    printf("  %-16s ", r->home);
+    printf("  %-16s ", r->delegates ? r->home : "no delegate");
     if (r->delegates) printf("%llu delegate%s, ", (unsigned long long)r->delegates, r->delegates > 1 ? "s" : "");
     printf("%llu operator%s", (unsigned long long)count, count > 1 ? "s" : "");
     put_cost(bytes, multiply_adds);

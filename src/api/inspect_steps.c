@@ -125,6 +125,7 @@ dlx_status dlx_steps_open(dlx_method_steps *out, const dlx_pte *pte, const dlx_p
     walk(&x, out);
     out->step = x.steps;
     out->n = x.n;
+    out->called = x.called;
     return DLX_OK;
 }
 
@@ -135,6 +136,16 @@ void dlx_steps_free(dlx_method_steps *s)
 }
 
 /* ---- printing ---- */
+
+static void text_uncalled(dlx_text_buffer *t, const dlx_method_steps *s)
+{
+    for (uint32_t i = 0; i < s->n_delegates; i++) {
+        if (s->called[i]) continue;
+        dlx_put(t, "  never called   delegate %u, ", i);
+        dlx_put_delegate_name(t, &s->delegates[i]);
+        dlx_put(t, "\n");
+    }
+}
 
 static void text_call(dlx_text_buffer *t, const dlx_method_steps *s, const dlx_method_step *step)
 {
@@ -151,7 +162,7 @@ void dlx_put_steps(dlx_text_buffer *t, const dlx_method_steps *s)
     for (uint32_t i = 0; i < s->n; i++) {
         if (i == MOST_STEPS_IN_TEXT) {
             dlx_put(t, "  step ...       %u more\n", s->n - i);
-            return;
+            break;
         }
         dlx_put(t, "  step %-4u      ", i + 1);
         if (s->step[i].delegate >= 0) {
@@ -161,6 +172,7 @@ void dlx_put_steps(dlx_text_buffer *t, const dlx_method_steps *s)
         dlx_put_counts(t, s->step[i].operators, s->step[i].n_operators);
         dlx_put(t, "\n");
     }
+    text_uncalled(t, s);
 }
 
 void dlx_put_steps_json(dlx_text_buffer *t, const dlx_method_steps *s)

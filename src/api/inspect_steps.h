@@ -20,6 +20,7 @@ typedef struct dlx_method_steps {
     uint32_t n;
     dlx_delegate_view *delegates; /* [n_delegates] of the plan */
     uint32_t n_delegates;
+    const bool *called; /* [n_delegates] */
     dlx_arena arena;
 } dlx_method_steps;
 

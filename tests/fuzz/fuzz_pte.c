@@ -1,12 +1,14 @@
 /*
- * Arbitrary bytes as a .pte: whatever dlx_pte_read accepts is walked from end to end, and every payload of the XNNPACK
- * delegate in it is read with the program's named data.
+ * Arbitrary bytes as a .pte: whatever dlx_pte_read accepts is walked from end to end, and every payload in it is read as
+ * one of each delegate's that payloads are read of, with the program's named data and the delegate's options.
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/coreml.h"
 #include "format/pte.h"
+#include "format/qnn.h"
 #include "format/xnnpack.h"
 #include "fuzz.h"
 
@@ -46,6 +48,20 @@ static void walk_graph(const dlx_xnn_graph *g)
         if (g->values[i].inline_scales) touch(g->values[i].inline_scales, 4 * (uint64_t)g->values[i].num_scales);
 }
 
+static void read_others(const dlx_pte *pte, const dlx_pte_delegate *d, dlx_arena *arena)
+{
+    dlx_coreml_contents coreml;
+    dlx_qnn_contents qnn;
+    dlx_qnn_target target;
+    dlx_error err;
+    if (dlx_coreml_read(&coreml, arena, pte, &pte->blobs[d->blob], &err) == DLX_OK)
+        for (uint32_t i = 0; i < coreml.n_operators; i++)
+            touch(coreml.operators[i].word, strlen(coreml.operators[i].word));
+    (void)dlx_qnn_read(&qnn, &pte->blobs[d->blob], &err);
+    for (uint32_t i = 0; i < d->n_specs; i++)
+        (void)dlx_qnn_read_target(&target, d->specs[i].value, d->specs[i].size, &err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     dlx_arena arena;
@@ -58,6 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (dlx_pte_read(&pte, &arena, file, size, "fuzz", &err) == DLX_OK) {
         for (uint32_t i = 0; i < pte.n_plans; i++)
             walk_plan(&pte, &pte.plans[i]);
+        for (uint32_t i = 0; i < pte.n_plans; i++)
+            for (uint32_t k = 0; k < pte.plans[i].n_delegates; k++)
+                read_others(&pte, &pte.plans[i].delegates[k], &arena);
         for (uint32_t i = 0; i < pte.n_blobs; i++) {
             touch(pte.blobs[i].data, pte.blobs[i].size);
             dlx_xnn_graph graph;

@@ -1,10 +1,13 @@
 """diffulex-edge doctor: what it says about this machine, against what the system says to others."""
+import importlib.util
 import json
 import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
+import diffulex_edge
 import pytest
 
 from program import CLI, DATA, DEMO, ROOT, export, on_terminal, run, run_json, start
@@ -92,10 +95,27 @@ def test_no_home_is_a_note(tmp_path):
     assert any("HF_HUB_CACHE" in note for note in d["notes"])
 
 
+def test_backends_are_those_of_export_and_qnn_names_its_libraries(tmp_path):
+    backends = {b["name"]: b for b in doctor()["backends"]}
+    assert list(backends) == [name for name, *_ in diffulex_edge.export_backends()]
+    assert all(backends[name] == {"name": name, "ready": True, "found": None} for name in ("xnnpack", "coreml"))
+    nowhere = {"PATH": "/nowhere", "HOME": str(tmp_path), "QNN_SDK_ROOT": "", "VIRTUAL_ENV": ""}
+    d = doctor(env=nowhere)
+    qnn = d["backends"][-1]
+    assert qnn["name"] == "qnn" and not qnn["ready"] and "onnxruntime-qnn" in qnn["reason"]
+    assert d["ok"]
+    assert f"; not qnn: {qnn['reason']}\n" in run("doctor", env=nowhere)
+    found = importlib.util.find_spec("onnxruntime_qnn")  # importing it would need onnxruntime
+    if found:
+        folder = str(Path(found.origin).parent)
+        qnn = doctor(env={**nowhere, "PATH": f"{Path(folder).parents[3]}/bin"})["backends"][-1]
+        assert qnn["ready"] and qnn["found"].startswith("QNN v2.") and qnn["found"].endswith(f" in {folder}")
+
+
 def test_text():
     text = run("doctor")
-    labels = ["diffulex-edge", "libraries", "CPU", "kernels", "memory", "huge pages", "checkpoints", "current folder",
-              "terminal"]
+    labels = ["diffulex-edge", "libraries", "CPU", "kernels", "memory", "huge pages", "backends", "checkpoints",
+              "current folder", "terminal"]
     assert [line for label in labels for line in text.splitlines() if line.startswith(label + "  ")][0]
     for label in labels:
         assert re.search(rf"^{label} ", text, re.M), label

@@ -1,6 +1,7 @@
 if(NOT DLX_RUNTIME_ONLY)
   dlx_unit_test(test_export_choices LIBS dlx_core LABELS portable)
   dlx_unit_test(test_export LIBS dlx_core)
+  dlx_unit_test(test_placement LIBS dlx_core LABELS portable)
   dlx_unit_test(test_export_solve LIBS dlx_core LABELS long COST 20)
   dlx_unit_test(test_validate LIBS dlx_core LABELS long)
   dlx_unit_test(test_kv_forms LIBS dlx_core)

@@ -132,6 +132,10 @@ static void files_are_described(void **state)
     expect_sizes(&t);
     expect_report(DLX_TEST_DATA "/format/official_8da8w.pte", "official_8da8w", false);
     expect_report(DLX_TEST_DATA "/format/official_8da8w.pte", "official_8da8w", true);
+    expect_report(DLX_TEST_DATA "/format/official_coreml.pte", "official_coreml", false);
+    expect_report(DLX_TEST_DATA "/format/official_coreml.pte", "official_coreml", true);
+    expect_report(DLX_TEST_DATA "/format/official_coreml_shared.pte", "official_coreml_shared", false);
+    expect_report(DLX_TEST_DATA "/format/official_coreml_shared.pte", "official_coreml_shared", true);
     remove_target(&t);
 }
 
