@@ -483,9 +483,12 @@ static dlx_status export_with(void *options, dlx_error *err)
     return dlx_export(options, NULL, err);
 }
 
-static dlx_status ready_with(void *options, dlx_error *err)
+static dlx_status check_with(void *options, dlx_error *err)
 {
-    return dlx_export_backend_ready(options, err);
+    char *found;
+    dlx_status s = dlx_export_backend_check(options, &found, err);
+    dlx_free(found);
+    return s;
 }
 
 static dlx_status export_to(void *result, dlx_error *err)
@@ -502,8 +505,29 @@ static void check_dlx_export_options(void **state)
     o.progress = on_progress;
     progress_seen = 0;
     check_taken(SUBJECT(dlx_export_options, export_with), &o);
-    check_taken(SUBJECT(dlx_export_options, ready_with), &o);
+    check_taken(SUBJECT(dlx_export_options, check_with), &o);
     assert_true(progress_seen > 0);
+}
+
+static size_t placements_seen;
+
+static void on_placement(void *ctx, const dlx_placement *placement)
+{
+    assert_null(ctx);
+    assert_int_equal(placement->struct_size, real_size_dlx_placement);
+    assert_string_equal(placement->method, "forward");
+    assert_true(placement->count > 0);
+    placements_seen++;
+}
+
+static void check_dlx_placement(void **state)
+{
+    (void)state;
+    dlx_export_options o = tiny_export();
+    o.placement = on_placement;
+    placements_seen = 0;
+    assert_int_equal(dlx_export(&o, NULL, NULL), DLX_OK);
+    assert_true(placements_seen > 0);
 }
 
 static void check_dlx_export_result(void **state)
