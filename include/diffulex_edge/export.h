@@ -276,24 +276,17 @@ typedef struct dlx_soc_info {
 } dlx_soc_info;
 
 /*
- * Whether what options->backend needs is there, as an export with these options would find it: nothing, for most; for
- * qnn, Qualcomm's libraries, which are opened. *found is one line about it ("QNN v2.47.0 in /folder"), "" where nothing
- * is needed; free it with dlx_free. DLX_E_UNSUPPORTED says what to install. No other member but qnn_lib_dir is looked
- * at.
+ * Whether this build, on this machine, exports with the options that decide who is to run the file: backend,
+ * quantization, kv, emit and those that only some backends know. Nothing else of them is looked at, and nothing is
+ * written. *found is one line about what the backend needs and an export would use: "" for most, which need nothing;
+ * for qnn Qualcomm's libraries, which are opened ("QNN v2.47.0 in /folder"). Free it with dlx_free. On failure, what
+ * dlx_export would say: DLX_E_INVALID and DLX_E_UNSUPPORTED for words, DLX_E_UNSUPPORTED, with what to install, for
+ * what is missing.
  */
 DLX_API dlx_status dlx_export_backend_check(const dlx_export_options *options, char **found, dlx_error *err);
 
 /* The i-th chip that backend qnn writes for, as below. */
 DLX_API bool dlx_export_soc_info(size_t i, dlx_soc_info *out);
-
-/*
- * Whether this build, on this machine, exports with the options that decide who is to run the file: backend,
- * quantization, kv, emit and those that only some backends know. Nothing else of them is looked at, and nothing is
- * written. DLX_OK, or what dlx_export would say of them: DLX_E_INVALID and DLX_E_UNSUPPORTED for words,
- * DLX_E_UNSUPPORTED for what a backend needs and does not find. qnn loads Qualcomm's libraries for it, which takes a
- * moment.
- */
-DLX_API dlx_status dlx_export_backend_ready(const dlx_export_options *options, dlx_error *err);
 
 /* The i-th backend, quantisation scheme and form of the cache of this build; the first of each is the default. False,
  * and nothing written, when i is past the end or out->struct_size is not set. What the members point to is static. */

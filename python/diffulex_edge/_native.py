@@ -210,6 +210,16 @@ class Statistics(Sized):
     ]
 
 
+class Placement(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("method", c_char_p), ("home", c_char_p), ("op", c_char_p), ("count", c_uint64),
+        ("constant_bytes", c_uint64), ("multiply_adds", c_uint64), ("delegates", c_uint64),
+    ]
+
+
+PLACEMENT_FN = CFUNCTYPE(None, c_void_p, POINTER(Placement))
+
+
 class ExportOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("model_path", c_char_p), ("output_path", c_char_p), ("backend", c_char_p),
@@ -222,7 +232,8 @@ class ExportOptions(Sized):
         ("calibration_length", c_int64), ("kv", c_char_p), ("observer", c_char_p), ("ranges", c_char_p),
         ("save_ranges", c_char_p), ("method_rows", POINTER(c_int32)), ("n_method_rows", c_size_t),
         ("delegate_layers", c_int32), ("minimum_deployment_target", c_char_p), ("compute_units", c_char_p),
-        ("emit", c_char_p), ("soc", c_char_p), ("qnn_lib_dir", c_char_p),
+        ("emit", c_char_p), ("soc", c_char_p), ("qnn_lib_dir", c_char_p), ("placement", PLACEMENT_FN),
+        ("placement_ctx", c_void_p),
     ]
 
 
@@ -268,7 +279,7 @@ class KvInfo(Sized):
 
 
 class SocInfo(Sized):
-    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("known_as", c_char_p)]
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("known_as", c_char_p), ("id", c_int64)]
 
 
 class SchemeInfo(Sized):
@@ -443,7 +454,7 @@ FUNCTIONS = {
     "dlx_export_scheme_info": (c_bool, [c_size_t, POINTER(SchemeInfo)]),
     "dlx_export_kv_info": (c_bool, [c_size_t, POINTER(KvInfo)]),
     "dlx_export_soc_info": (c_bool, [c_size_t, POINTER(SocInfo)]),
-    "dlx_export_backend_ready": (c_int, [POINTER(ExportOptions), _ERR]),
+    "dlx_export_backend_check": (c_int, [POINTER(ExportOptions), _HANDLE, _ERR]),
     "dlx_export_cache_folder": (c_int, [POINTER(c_void_p), _ERR]),
     "dlx_export_find_checkpoint": (c_int, [POINTER(c_void_p), c_char_p, _ERR]),
     "dlx_validate": (c_int, [POINTER(ValidateOptions), POINTER(Validation), _ERR]),
@@ -454,7 +465,7 @@ FUNCTIONS = {
 
 # What a build of the run half alone lacks.
 EXPORT_HALF = ("dlx_export", "dlx_export_backend_info", "dlx_export_scheme_info", "dlx_export_kv_info",
-               "dlx_export_soc_info", "dlx_export_backend_ready",
+               "dlx_export_soc_info", "dlx_export_backend_check",
                "dlx_export_cache_folder", "dlx_export_find_checkpoint", "dlx_validate", "dlx_export_validated",
                "dlx_quantize_report")
 

@@ -1,4 +1,4 @@
-/* Whether what a backend needs is installed. */
+/* Whether a backend could write here, asked without a checkpoint: what an export looks at before it reads anything. */
 #define _GNU_SOURCE /* dladdr */
 #include <dlfcn.h>
 #include <string.h>
@@ -6,10 +6,12 @@
 #include "diffulex_edge/export.h"
 
 #include "backends/qnn/library.h"
+#include "base/arena.h"
 #include "base/structs.h"
 #include "base/text_buffer.h"
 #include "export/backend_use.h"
 #include "export/choices.h"
+#include "export/package.h"
 
 /* Where the library lies that a function of the interface is of. */
 static void put_folder(dlx_text_buffer *t, const dlx_qnn_library *l)
@@ -33,6 +35,27 @@ dlx_status dlx_check_qnn(char **found, const dlx_export_options *o, dlx_error *e
     return dlx_text_take(&t, found, "checking a backend", err);
 }
 
+/* The options that decide who is to run the file, as an export takes them. */
+static dlx_status look(const dlx_backend *backend, const dlx_export_options *o, dlx_error *err)
+{
+    const dlx_recipe_request request = {.quantization = o->quantization};
+    const dlx_scheme *scheme;
+    const dlx_kv_choice *kv;
+    dlx_backend_use use = {0};
+    dlx_recipe recipe;
+    dlx_arena arena;
+    bool package;
+    dlx_arena_init(&arena);
+    dlx_status s = dlx_backend_options_check(backend->name, o, err);
+    if (s == DLX_OK) s = dlx_package_wanted(&package, o, backend, err);
+    if (s == DLX_OK) s = dlx_kv_find(&kv, o->kv, backend, err);
+    if (s == DLX_OK) s = dlx_recipe_make(&recipe, &scheme, &arena, &request, backend, err);
+    if (s == DLX_OK && backend->open) s = backend->open(&use, &arena, o, &recipe, err);
+    dlx_backend_close(&use);
+    dlx_arena_free(&arena);
+    return s;
+}
+
 dlx_status dlx_export_backend_check(const dlx_export_options *options, char **found, dlx_error *err)
 {
     const dlx_backend *backend;
@@ -43,6 +66,7 @@ dlx_status dlx_export_backend_check(const dlx_export_options *options, char **fo
         return dlx_fail(err, DLX_E_INVALID, "dlx_export_backend_check: options and a place for a line are needed");
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_export_options", err));
     DLX_TRY(dlx_backend_find(&backend, o.backend, err));
+    DLX_TRY(look(backend, &o, err));
     if (backend->check) return backend->check(found, &o, err);
     return dlx_text_take(&t, found, "checking a backend", err);
 }

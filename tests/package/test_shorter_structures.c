@@ -483,9 +483,12 @@ static dlx_status export_with(void *options, dlx_error *err)
     return dlx_export(options, NULL, err);
 }
 
-static dlx_status ready_with(void *options, dlx_error *err)
+static dlx_status check_with(void *options, dlx_error *err)
 {
-    return dlx_export_backend_ready(options, err);
+    char *found;
+    dlx_status s = dlx_export_backend_check(options, &found, err);
+    dlx_free(found);
+    return s;
 }
 
 static dlx_status export_to(void *result, dlx_error *err)
@@ -502,7 +505,7 @@ static void check_dlx_export_options(void **state)
     o.progress = on_progress;
     progress_seen = 0;
     check_taken(SUBJECT(dlx_export_options, export_with), &o);
-    check_taken(SUBJECT(dlx_export_options, ready_with), &o);
+    check_taken(SUBJECT(dlx_export_options, check_with), &o);
     assert_true(progress_seen > 0);
 }
 
@@ -726,53 +729,24 @@ DESCRIBED(dlx_library_info, dlx_get_library_info(0, out))
 DESCRIBED(dlx_kernel_set_info, dlx_get_kernel_set_info(0, out))
 DESCRIBED(dlx_cpu_feature_info, dlx_get_cpu_feature_info(0, out))
 
-static dlx_status read_backend(void *out, dlx_error *err)
-{
-    return told(dlx_export_backend_info(0, out), "dlx_backend_info", err);
-}
+/* Rows of a table of what this build can do. */
+#define TABLE_ROW(type, function)                                                                                      \
+    static dlx_status read_##function(void *out, dlx_error *err)                                                       \
+    {                                                                                                                  \
+        return told(function(0, out), #type, err);                                                                     \
+    }                                                                                                                  \
+                                                                                                                       \
+    static void check_##type(void **state)                                                                             \
+    {                                                                                                                  \
+        (void)state;                                                                                                   \
+        check_filled(SUBJECT(type, read_##function), sizeof(type));                                                    \
+        assert_false(function(0, NULL));                                                                               \
+    }
 
-static void check_dlx_backend_info(void **state)
-{
-    (void)state;
-    check_filled(SUBJECT(dlx_backend_info, read_backend), sizeof(dlx_backend_info));
-    assert_false(dlx_export_backend_info(0, NULL));
-}
-
-static dlx_status read_scheme(void *out, dlx_error *err)
-{
-    return told(dlx_export_scheme_info(0, out), "dlx_scheme_info", err);
-}
-
-static void check_dlx_scheme_info(void **state)
-{
-    (void)state;
-    check_filled(SUBJECT(dlx_scheme_info, read_scheme), sizeof(dlx_scheme_info));
-    assert_false(dlx_export_scheme_info(0, NULL));
-}
-
-static dlx_status read_kv(void *out, dlx_error *err)
-{
-    return told(dlx_export_kv_info(0, out), "dlx_kv_info", err);
-}
-
-static void check_dlx_kv_info(void **state)
-{
-    (void)state;
-    check_filled(SUBJECT(dlx_kv_info, read_kv), sizeof(dlx_kv_info));
-    assert_false(dlx_export_kv_info(0, NULL));
-}
-
-static dlx_status read_soc(void *out, dlx_error *err)
-{
-    return told(dlx_export_soc_info(0, out), "dlx_soc_info", err);
-}
-
-static void check_dlx_soc_info(void **state)
-{
-    (void)state;
-    check_filled(SUBJECT(dlx_soc_info, read_soc), sizeof(dlx_soc_info));
-    assert_false(dlx_export_soc_info(0, NULL));
-}
+TABLE_ROW(dlx_backend_info, dlx_export_backend_info)
+TABLE_ROW(dlx_scheme_info, dlx_export_scheme_info)
+TABLE_ROW(dlx_kv_info, dlx_export_kv_info)
+TABLE_ROW(dlx_soc_info, dlx_export_soc_info)
 
 static int make_program(void **state)
 {

@@ -64,7 +64,7 @@ def test_layouts_are_those_of_the_headers(tmp_path):
     program = tmp_path / "layout"
     subprocess.run([compiler, "-std=c11", f"-I{ROOT / 'include'}", str(source), "-o", str(program)], check=True)
     assert subprocess.run([str(program)], capture_output=True, text=True, check=True).stdout.split("\n")[:-1] == want
-    assert len(structures()) == 32
+    assert len(structures()) == 34
 
 
 def header_text():
@@ -572,16 +572,19 @@ def test_export_choices(tmp_path):
     assert all(row.help for row in backends + schemes)
     for scheme in schemes:
         assert scheme.backends and set(scheme.backends) <= {b.name for b in backends}
-        if scheme.backends == ("qnn",):     # tests/py/test_py_backends.py, where its libraries are
-            continue
-        exclude = ["layers.*.o"] if scheme.name.startswith("int4-g128") else []  # whose rows have no such groups
-        for word in (scheme.name, scheme.name.replace("-", "_"), *scheme.aliases):
-            path = tmp_path / f"{word}.pte"
-            written = diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", path, quantization=word,
-                                                      backend=scheme.backends[0], exclude=exclude)
-            assert written.quantization == scheme.name + (", mixed" if exclude else "")
-            assert written.kv == ("caller" if scheme.backends[0] == "xnnpack" else "fixed-fp16")
-            assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [written.quantization]
+        exclude = ["layers.*.o"] if "g128" in scheme.name else []  # whose rows have no such groups
+        for backend in set(scheme.backends) - {"qnn"}:      # tests/py/test_py_backends.py, where its libraries are
+            for word in (scheme.name, scheme.name.replace("-", "_"), *scheme.aliases):
+                means = next(s.name for s in schemes
+                             if backend in s.backends and word.replace("_", "-") in (s.name, *s.aliases))
+                path = tmp_path / f"{backend}-{word}.pte"
+                written = diffulex_edge.export_checkpoint(DATA / "checkpoints" / "sdar-tiny", path, quantization=word,
+                                                          backend=backend, exclude=exclude)
+                assert written.quantization == means + (", mixed" if exclude else "")
+                assert written.kv == ("caller" if backend == "xnnpack" else "fixed-fp16")
+                homes = {placement.home for placement in written.placements}
+                assert backend in homes and homes <= {backend, "xnnpack", "operators"}
+                assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [written.quantization]
     forms = diffulex_edge.export_kv_forms()
     assert [f.name for f in forms] == ["caller", "explicit", "state", "fixed", "fixed-fp16"]
     assert all(f.help for f in forms)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "diffulex_edge/export.h"
+#include "diffulex_edge/model.h"
 
 #include "base/arena.h"
 #include "base/io.h"
@@ -409,11 +410,11 @@ static void rounded_bits_are_read_as_written(void **state)
 }
 
 /* What an export says of these options before it reads anything; without a checkpoint. */
-static void test_a_backend_that_is_asked_for_is_ready(void **state)
+static void test_backends_are_checked_without_a_checkpoint(void **state)
 {
     (void)state;
     static const struct {
-        const char *backend, *quantization, *kv, *target, *units, *soc, *qnn_lib_dir;
+        const char *backend, *quantization, *kv, *target, *units, *emit, *soc, *qnn_lib_dir;
         dlx_status status;
         const char *says;
     } cases[] = {
@@ -426,6 +427,8 @@ static void test_a_backend_that_is_asked_for_is_ready(void **state)
         {.backend = "coreml", .target = "iOS15", .status = DLX_E_INVALID, .says = "expected iOS16, iOS17 or iOS18"},
         {.backend = "coreml", .units = "ane_only", .status = DLX_E_INVALID, .says = "expected cpu_only, cpu_and_gpu"},
         {.backend = "coreml", .soc = "SM8650", .status = DLX_E_INVALID, .says = "soc is an option of backend qnn"},
+        {.backend = "coreml", .emit = "mlpackage", .status = DLX_OK},
+        {.emit = "mlpackage", .status = DLX_E_INVALID, .says = "emit mlpackage is for backend coreml"},
         {.units = "all", .status = DLX_E_INVALID, .says = "compute_units is an option of backend coreml"},
         {.backend = "qnn", .soc = "SM1", .status = DLX_E_INVALID, .says = "no chip 'SM1' is known"},
         {.backend = "qnn", .soc = "sm8450", .quantization = "fp16", .status = DLX_E_UNSUPPORTED, .says = "no floats"},
@@ -439,9 +442,13 @@ static void test_a_backend_that_is_asked_for_is_ready(void **state)
         o.kv = cases[i].kv;
         o.minimum_deployment_target = cases[i].target;
         o.compute_units = cases[i].units;
+        o.emit = cases[i].emit;
         o.soc = cases[i].soc;
         o.qnn_lib_dir = cases[i].qnn_lib_dir;
-        assert_int_equal(dlx_export_backend_ready(&o, &err), cases[i].status);
+        char *found;
+        assert_int_equal(dlx_export_backend_check(&o, &found, &err), cases[i].status);
+        if (cases[i].status == DLX_OK) assert_string_equal(found, "");
+        dlx_free(found);
         if (cases[i].says && !strstr(err.message, cases[i].says)) fail_msg("case %zu: %s", i, err.message);
     }
 }
@@ -452,8 +459,11 @@ static void test_what_qnn_needs(void **state)
     (void)state;
     dlx_export_options o = dlx_export_options_default();
     dlx_error ready = {0}, written = {0};
+    char *found;
     o.backend = "qnn";
-    dlx_status s = dlx_export_backend_ready(&o, &ready);
+    dlx_status s = dlx_export_backend_check(&o, &found, &ready);
+    if (s == DLX_OK) assert_int_equal(strncmp(found, "QNN v2.", 7), 0);
+    dlx_free(found);
     o.model_path = DLX_TEST_DATA "/no-such-checkpoint";
     o.output_path = "/no-such-folder/model.pte";
     dlx_status asked = dlx_export(&o, NULL, &written);
@@ -473,7 +483,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_counts_and_metadata),
         cmocka_unit_test(files_say_what_they_hold),
-        cmocka_unit_test(test_a_backend_that_is_asked_for_is_ready),
+        cmocka_unit_test(test_backends_are_checked_without_a_checkpoint),
         cmocka_unit_test(test_what_qnn_needs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

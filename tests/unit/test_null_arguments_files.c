@@ -214,8 +214,15 @@ static void test_dlx_export(void)
     assert_false(dlx_export_scheme_info(0, NULL));
     assert_false(dlx_export_kv_info(0, NULL));
     assert_false(dlx_export_soc_info(0, NULL));
-    REFUSED(dlx_export_backend_ready(NULL, &err));
     assert_int_not_equal(access(path, F_OK), 0);
+}
+
+static void test_dlx_export_backend_check(void)
+{
+    dlx_export_options o = dlx_export_options_default(), unset = {0};
+    EMPTIED(char, found, dlx_export_backend_check(NULL, &found, &err));
+    EMPTIED(char, found, dlx_export_backend_check(&unset, &found, &err));
+    REFUSED(dlx_export_backend_check(&o, NULL, &err));
 }
 
 static void test_dlx_export_cache_folder(void)
@@ -371,6 +378,7 @@ static const null_row rows[] = {
     ROW(dlx_chat_render_json),
     ROW(dlx_chat_encode_json),
     ROW(dlx_export),
+    ROW(dlx_export_backend_check),
     ROW(dlx_export_cache_folder),
     ROW(dlx_export_find_checkpoint),
     ROW(dlx_validate),

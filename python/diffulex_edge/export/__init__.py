@@ -5,6 +5,7 @@ from .native import (
     Backend,
     ExportStatistics,
     KvForm,
+    Placement,
     Scheme,
     Soc,
     check_backend,
@@ -19,7 +20,7 @@ from .validation import Validation, validate_export
 
 __all__ = [
     "Backend", "BackendType", "DiffuLexExporter", "ExportConfig", "ExportResult", "ExportStatistics",
-    "KvForm", "QuantizationType", "Scheme", "Soc", "Validation", "check_backend",
+    "KvForm", "Placement", "QuantizationType", "Scheme", "Soc", "Validation", "check_backend",
     "export_backends", "export_checkpoint", "export_kv_forms", "export_model", "export_schemes", "export_socs",
     "quantize_report", "validate_export",
 ]

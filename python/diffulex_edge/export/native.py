@@ -2,7 +2,7 @@
 import ctypes
 import importlib.util
 import os
-from ctypes import byref, c_int32
+from ctypes import byref, c_int32, c_void_p
 from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
 
 from .. import _native, running
@@ -10,8 +10,21 @@ from .._native import PathLike
 from .calls import call_with_stages, tell
 from .validation import Validation, options_of, validation_of
 
-__all__ = ["Backend", "ExportStatistics", "KvForm", "Scheme", "Soc", "check_backend", "export_backends",
+__all__ = ["Backend", "ExportStatistics", "KvForm", "Placement", "Scheme", "Soc", "check_backend", "export_backends",
            "export_checkpoint", "export_kv_forms", "export_schemes", "export_socs"]
+
+
+class Placement(NamedTuple):
+    """Where the nodes of one operator went, in one method of the program."""
+
+    method: str
+    home: str                # the backend whose delegates compute them; "xnnpack" takes what others leave; "operators": the
+                             # runtime's own, without a delegate
+    op: str                  # of the model's graph: "LINEAR", "EMBEDDING"
+    nodes: int
+    constant_bytes: int      # that they read; what several of a home read is counted for the first of them
+    multiply_adds: int       # of matrix products, in a call of the most rows behind the most positions
+    delegates: int           # that the home has in the method: the same in all of its rows
 
 
 class ExportStatistics(NamedTuple):
@@ -26,6 +39,7 @@ class ExportStatistics(NamedTuple):
     quantization: str        # what the file says: the scheme, and "mixed" behind it where parts differ from it
     validation: Optional[Validation] = None     # with validate=True
     kv: str = ""             # the form of the cache
+    placements: Tuple[Placement, ...] = ()      # which operators went where
 
 
 class Backend(NamedTuple):
@@ -57,6 +71,7 @@ class Soc(NamedTuple):
 
     name: str
     known_as: str              # what is sold with it
+    id: int                    # Qualcomm's number of it, which files name it by
 
 
 def _names(text: bytes) -> Tuple[str, ...]:
@@ -95,20 +110,23 @@ def export_socs() -> List[Soc]:
     rows: List[Soc] = []
     library, info = _native.library(), _native.SocInfo()
     while library.dlx_export_soc_info(len(rows), byref(info)):
-        rows.append(Soc(info.name.decode(), info.known_as.decode()))
+        rows.append(Soc(info.name.decode(), info.known_as.decode(), info.id))
     return rows
 
 
 def check_backend(backend: str = "xnnpack", *, quantization: Optional[str] = None, kv: Optional[str] = None,
                   delegate_layers: int = 0, minimum_deployment_target: Optional[str] = None,
                   compute_units: Optional[str] = None, emit: Optional[str] = None, soc: Optional[str] = None,
-                  qnn_lib_dir: Optional[PathLike] = None) -> None:
+                  qnn_lib_dir: Optional[PathLike] = None) -> str:
     """Whether export_checkpoint could write with these of its keywords, on this machine: what it would raise because of
-    them is raised, UnsupportedError where something has to be installed, with what. Needs no checkpoint."""
+    them is raised, UnsupportedError where something has to be installed, with what. Needs no checkpoint. Returns a line about
+    what an export would use, "QNN v2.47.0 in /folder"; "" for a backend that needs nothing."""
     options = _native.ExportOptions()
     _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, emit, soc,
             qnn_lib_dir)
-    _native.call("dlx_export_backend_ready", byref(options))
+    found = c_void_p()
+    _native.call("dlx_export_backend_check", byref(options), byref(found))
+    return _native.take_bytes(found).decode("utf-8", "replace")
 
 
 def _choose(options: _native.ExportOptions, backend: str, quantization: Optional[str], kv: Optional[str],
@@ -256,12 +274,20 @@ def _export(job: running.Job, options: _native.ExportOptions, how: Optional[_nat
     options.progress = _native.PROGRESS_FN(
         lambda _, done, total: job.allows(failure.append, progress, lambda: (done, total)))
     options.notice = _native.NOTICE_FN(lambda _, sentence: notices.append(sentence))
+    placements: List[Placement] = []
+
+    def placed(_: Any, row: Any) -> None:
+        row = row.contents
+        placements.append(Placement(row.method.decode(), row.home.decode(), row.op.decode(), row.count, row.constant_bytes,
+                                    row.multiply_adds, row.delegates))
+
+    options.placement = _native.PLACEMENT_FN(placed)
     result, found = _native.ExportResult(), _native.Validation()
     if how is None:
         call_with_stages(job, "dlx_export", [options], [result], stage, failure)
     else:
         call_with_stages(job, "dlx_export_validated", [options, how], [result, found], stage, failure)
     values = {name: getattr(result, name) for name in ExportStatistics._fields
-              if name not in ("quantization", "validation", "kv")}
-    return ExportStatistics(**values, quantization=result.quantization.decode(), kv=result.kv.decode(),
+              if name not in ("quantization", "validation", "kv", "placements")}
+    return ExportStatistics(**values, quantization=result.quantization.decode(), kv=result.kv.decode(), placements=tuple(placements),
                             validation=None if how is None else validation_of(found))
