@@ -230,6 +230,13 @@ static void test_dlx_export_find_checkpoint(void)
     EMPTIED(char, folder, dlx_export_find_checkpoint(&folder, "", &err));
 }
 
+static void test_dlx_export_backend_check(void)
+{
+    dlx_export_options o = dlx_export_options_default();
+    REFUSED(dlx_export_backend_check(&o, NULL, &err));
+    EMPTIED(char, found, dlx_export_backend_check(NULL, &found, &err));
+}
+
 static void test_dlx_validate(void)
 {
     dlx_validate_options o = {.struct_size = sizeof o, .model_path = g.checkpoint};
@@ -373,6 +380,7 @@ static const null_row rows[] = {
     ROW(dlx_export),
     ROW(dlx_export_cache_folder),
     ROW(dlx_export_find_checkpoint),
+    ROW(dlx_export_backend_check),
     ROW(dlx_validate),
     ROW(dlx_export_validated),
     ROW(dlx_quantize_report),
