@@ -98,13 +98,14 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     return DLX_OK;
 }
 
-/* Rows of a call that nobody asked for: all; those of a block where every call has as many; not more than a few blocks
- * where the program keeps memory for their logits, and rows of other calls need not be there. */
+/* Rows of a call that nobody asked for: all; those of a block where every call has as many, and blocks are all that a
+ * call needs; not more than a few blocks where the program keeps memory for their logits. */
 static int32_t default_rows(const exporter *x, int32_t context)
 {
     int32_t block = x->checkpoint.facts.attn_block, rows = context;
-    if (x->kv->kv == DLX_KV_EXPLICIT || x->kv->kv == DLX_KV_FIXED || x->kv->kv == DLX_KV_FIXED_F16)
-        rows = block ? block : DEFAULT_EXPLICIT_ROWS;
+    bool fixed = x->kv->kv == DLX_KV_FIXED || x->kv->kv == DLX_KV_FIXED_F16;
+    if (x->kv->kv == DLX_KV_EXPLICIT) rows = DEFAULT_EXPLICIT_ROWS;
+    if (block && (fixed || x->kv->kv == DLX_KV_EXPLICIT)) rows = block;
     if (x->kv->kv == DLX_KV_STATE && block) rows = block > DEFAULT_STATE_ROWS ? block : DEFAULT_STATE_ROWS;
     return rows < context ? rows : context;
 }

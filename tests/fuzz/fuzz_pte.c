@@ -1,6 +1,6 @@
 /*
  * Arbitrary bytes as a .pte: whatever dlx_pte_read accepts is walked from end to end, and every payload in it is read
- * as one of each delegate's that payloads are read of, with the named data and the options of the delegate.
+ * as one of each delegate whose payloads are read, with the program's named data and the delegate's options.
  */
 #include <stdint.h>
 #include <stdlib.h>
