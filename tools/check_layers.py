@@ -52,7 +52,7 @@ ROOMS = {
     "text": Room("run", ("format", "base"), ("decode.h", "status.h", "text.h"), (), "decoding, conversations, chat templates"),
     "graph": Room("both", ("format", "base"), (), (), "values, nodes, shapes, verifier"),
     "format/json": Room("both", ("format", "base"), ("decode.h", "status.h"), JSON, "formats that contain JSON"),
-    "format": Room("both", ("base",), ("decode.h", "status.h"), (), ".pte, FlatBuffers, XNNPACK payload, safetensors"),
+    "format": Room("both", ("base",), ("decode.h", "status.h"), (), ".pte, FlatBuffers, payloads, safetensors"),
     "base": Room("both", (), ("allocator.h", "decode.h", "status.h", "threads.h"), (), "status, arena, checked sizes, files, threads"),
 }
 
