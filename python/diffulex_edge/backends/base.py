@@ -25,7 +25,8 @@ class ExportResult:
 
 @dataclasses.dataclass
 class BackendConfig:
-    """How checkpoint folders are exported; torch modules are lowered as they are.
+    """How checkpoint folders are exported. Torch modules are lowered as they are: where quantize is set, as in the original,
+    the caller has quantised them.
 
     quantize, quantization_mode   int8 weights, with "dynamic", "static" or "weight_only" activations, as far as the
                        backend has them (docs/PYTHON.md); not quantised are float32 with "xnnpack", float16 with the others
@@ -210,8 +211,6 @@ class LibraryBackend(EdgeBackend):
 
     def _made(self, model: Any, example_inputs: Any) -> Tuple[bytes, Dict[str, Any]]:
         if not isinstance(model, (str, os.PathLike)):
-            if self.config.quantize:
-                raise ValueError("quantize is for checkpoint folders; a torch module is exported as it is")
             options = self.options()
             return self._lowered(model, example_inputs, options), self._choices(options)
         from ..export.native import export_checkpoint
