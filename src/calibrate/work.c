@@ -69,6 +69,14 @@ dlx_status dlx_work_layer_path(const dlx_work *w, int32_t layer, char **out, dlx
     return path_of(w, name, out, err);
 }
 
+/* A regular file of this user under that name alone: what is written to a link goes elsewhere, and what another user
+ * put there is no result of ours. */
+static bool is_plain(int folder, const char *name)
+{
+    struct stat st;
+    return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid();
+}
+
 /* Whether all files are ours; with remove_it they go. */
 static dlx_status each_file(const dlx_work *w, bool remove_it, dlx_error *err)
 {
@@ -81,6 +89,14 @@ static dlx_status each_file(const dlx_work *w, bool remove_it, dlx_error *err)
             s = dlx_fail(err, DLX_E_INVALID,
                          "the work folder '%s' holds '%.100s', which is no file of a calibration; name another folder",
                          w->folder, e->d_name);
+            break;
+        }
+        if (!is_plain(dirfd(d), e->d_name)) {
+            s = dlx_fail(
+                err, DLX_E_INVALID,
+                "the work folder '%s' holds '%.100s', which is no regular file of this user; remove it, or name "
+                "another folder",
+                w->folder, e->d_name);
             break;
         }
         if (remove_it && unlinkat(dirfd(d), e->d_name, 0) != 0) s = dlx_fail_errno(err, "empty", w->folder);
@@ -103,9 +119,20 @@ static dlx_status hold(dlx_work *w, dlx_error *err)
     for (int tries = 0; tries < MOST_TRIES; tries++) {
         if (mkdir(w->folder, 0777) != 0 && errno != EEXIST)
             return dlx_fail_errno(err, "make the work folder", w->folder);
-        int fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int fd = open(w->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0 && errno == ENOENT) continue;
+        if (fd < 0 && (errno == ELOOP || errno == ENOTDIR))
+            return dlx_fail(err, DLX_E_INVALID,
+                            "the work folder '%s' is a symbolic link, or no folder; name the folder itself", w->folder);
         if (fd < 0) return dlx_fail_errno(err, "open the work folder", w->folder);
+        struct stat st;
+        if (fstat(fd, &st) == 0 && st.st_uid != geteuid()) {
+            close(fd);
+            return dlx_fail(err, DLX_E_INVALID,
+                            "the work folder '%s' belongs to another user, whose results are not taken; name another "
+                            "folder",
+                            w->folder);
+        }
         bool taken = flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
         if (!taken && is_there(fd, w->folder)) {
             w->held = fd + 1;

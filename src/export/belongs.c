@@ -1,5 +1,6 @@
 #include "export/belongs.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -82,10 +83,18 @@ dlx_status dlx_checkpoint_of_file(dlx_checkpoint *out, const char *model_path, c
     return s;
 }
 
-dlx_status dlx_weights_belong(const dlx_validation *found, const char *file_path, const char *folder, dlx_error *err)
+dlx_status dlx_weights_belong(const dlx_validation *found, int32_t vocabulary, const char *file_path,
+                              const char *folder, dlx_error *err)
 {
     int32_t strangers = 0;
-    double least = 0;
+    double least = 0, ignorant = log((double)vocabulary);
+    if (found->kl_mean > ignorant)
+        return dlx_fail(
+            err, DLX_E_INVALID,
+            "'%.110s' was made of another checkpoint than '%.110s', or that changed since: the sizes are the "
+            "same, the answers are not; their mean KL divergence is %.3g, where equal odds for every token "
+            "would have %.3g at most",
+            file_path, folder, found->kl_mean, ignorant);
     for (int32_t i = 0; i < found->layers; i++) {
         if (!(found->layer_error[i] >= 1)) continue;
         least = !strangers || found->layer_error[i] < least ? found->layer_error[i] : least;

@@ -19,8 +19,9 @@ typedef struct dlx_file_said {
 dlx_status dlx_checkpoint_of_file(dlx_checkpoint *out, const char *model_path, const dlx_file_said *file,
                                   dlx_error *err);
 
-/* DLX_E_INVALID where most layers of the file are further from the checkpoint's than layers that do nothing: the sizes
- * are the same, the weights have nothing in common. */
-dlx_status dlx_weights_belong(const dlx_validation *found, const char *file_path, const char *folder, dlx_error *err);
+/* DLX_E_INVALID where most layers of the file are further from the checkpoint's than layers that do nothing, or its
+ * answers than those of a model that knows nothing: the sizes are the same, the weights have nothing in common. */
+dlx_status dlx_weights_belong(const dlx_validation *found, int32_t vocabulary, const char *file_path,
+                              const char *folder, dlx_error *err);
 
 #endif

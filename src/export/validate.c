@@ -345,7 +345,8 @@ static dlx_status validate(validator *v, dlx_error *err)
     DLX_TRY(dlx_checkpoint_unchanged(&v->c, err));
     DLX_TRY(dlx_file_unchanged(&v->file, err));
     sum_up(v);
-    return v->of_export ? DLX_OK : dlx_weights_belong(&v->result, v->o.file_path, v->c.folder, err);
+    return v->of_export ? DLX_OK
+                        : dlx_weights_belong(&v->result, v->c.facts.vocab_size, v->o.file_path, v->c.folder, err);
 }
 
 static void release(validator *v)

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from program import CLI, fail, run_json
+from program import CLI, ROOT, fail, run_json, start
 
 import diffulex_edge
 
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "data" / "checkpoints"
 LLADA = CHECKPOINTS / "llada-tiny"
+DIALOG = ROOT / "demo" / "dialog-sdar"
 WRONG = [
     ({"validation": '{"ids": [1, 99999]}\n'}, "line 1: entry 2 of its \"ids\" is 99999"),
     ({"validation": "no JSON\n"}, "line 1"),
@@ -141,3 +142,21 @@ def test_ctrl_c_while_it_validates(lines, tmp_path):
     assert process.returncode == 130 and f"\n{path}: " in text and "KL" not in text
     assert f"'{path}' is complete and can be used, but it was not validated: the validation was cancelled" in message
     assert diffulex_edge.inspect(path)["metadata"]["get_model_family"] == ["llada"]
+
+
+def test_answers_worse_than_none_are_of_another_checkpoint(tmp_path):
+    """Sizes and layers are the same; the head is another's."""
+    checkpoint, path = tmp_path / "checkpoint", tmp_path / "m.pte"
+    shutil.copytree(DIALOG, checkpoint, ignore=shutil.ignore_patterns("eval"))
+    diffulex_edge.export_checkpoint(DIALOG, path, quantization="int8-dynamic")
+    command = ("--validate-only", "--validation", DIALOG / "eval" / "heldout.jsonl")
+    assert start("export", checkpoint, path, *command).returncode == 0
+    weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+    header = 8 + int.from_bytes(weights[:8], "little")
+    head = json.loads(weights[8:header])["lm_head.weight"]
+    begin, end = (header + at for at in head["data_offsets"])
+    row = (end - begin) // head["shape"][0]
+    weights[begin:end] = weights[begin + 7 * row:end] + weights[begin:begin + 7 * row]
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    message = fail("export", checkpoint, path, *command)
+    assert "was made of another checkpoint" in message and "the answers are not; their mean KL divergence is" in message

@@ -244,7 +244,51 @@ static void folders_of_others_are_left_alone(void **state)
         assert_true(dlx_exists(hidden));
     }
     assert_int_equal(dlx_work_open(&work, "/nowhere/at/all", 77, &problem), DLX_E_IO);
-    assert_int_equal(dlx_work_open(&work, hidden, 77, &problem), DLX_E_IO); /* a file */
+    assert_int_equal(dlx_work_open(&work, hidden, 77, &problem), DLX_E_INVALID); /* a file */
+    close_fixture(&f);
+}
+
+static void refused(const fixture *f, const char *folder, const char *words)
+{
+    dlx_work work;
+    dlx_error problem = {0};
+    (void)f;
+    assert_int_equal(dlx_work_open(&work, folder, 77, &problem), DLX_E_INVALID);
+    if (!strstr(problem.message, words)) fail_msg("'%s' is not in '%s'", words, problem.message);
+}
+
+/* What is written to a link would land elsewhere, and a stranger's results in the file. */
+static void links_are_not_followed(void **state)
+{
+    (void)state;
+    fixture f = open_fixture("dream");
+    char victim[1024], layer[1024], link[1024];
+    path_in(victim, f.parent.folder, "victim");
+    path_in(layer, f.folder, "layer-00001.safetensors");
+    path_in(link, f.parent.folder, "link.work");
+    leave_behind(&f, 77);
+    write_text(&f.parent, "victim", "mine");
+    assert_int_equal(symlink(victim, layer), 0);
+    refused(&f, f.folder, "'layer-00001.safetensors', which is no regular file of this user");
+    assert_int_equal(unlink(layer), 0);
+    assert_int_equal(mkfifo(layer, 0600), 0);
+    refused(&f, f.folder, "no regular file of this user");
+    assert_int_equal(unlink(layer), 0);
+    assert_int_equal(symlink(f.folder, link), 0);
+    refused(&f, link, "is a symbolic link");
+    assert_int_equal(unlink(link), 0);
+    assert_int_equal(symlink("/nowhere", link), 0);
+    refused(&f, link, "is a symbolic link");
+    refused(&f, victim, "or no folder");
+    if (geteuid() == 0) {
+        assert_int_equal(chown(f.folder, 65534, 65534), 0);
+        refused(&f, f.folder, "belongs to another user");
+        assert_int_equal(chown(f.folder, 0, 0), 0);
+    }
+    dlx_work work;
+    CHECK(dlx_work_open(&work, f.folder, 77, err));
+    assert_int_equal(work.done, 1);
+    dlx_work_close(&work);
     close_fixture(&f);
 }
 
@@ -329,13 +373,10 @@ static void fingerprints_tell_checkpoints_apart(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(interrupted_at_every_pass),
-        cmocka_unit_test(another_run_begins_anew),
-        cmocka_unit_test(what_is_damaged_is_not_taken),
-        cmocka_unit_test(folders_of_others_are_left_alone),
-        cmocka_unit_test(one_run_at_a_time),
-        cmocka_unit_test(a_checkpoint_is_no_work_folder),
-        cmocka_unit_test(fingerprints_tell_checkpoints_apart),
+        cmocka_unit_test(interrupted_at_every_pass),      cmocka_unit_test(another_run_begins_anew),
+        cmocka_unit_test(what_is_damaged_is_not_taken),   cmocka_unit_test(folders_of_others_are_left_alone),
+        cmocka_unit_test(links_are_not_followed),         cmocka_unit_test(one_run_at_a_time),
+        cmocka_unit_test(a_checkpoint_is_no_work_folder), cmocka_unit_test(fingerprints_tell_checkpoints_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
