@@ -229,7 +229,7 @@ def broken_checkpoint(tmp_path, **config):
 
 
 @pytest.mark.parametrize("more,words", [
-    (["--backend", "coreml"], "backend 'coreml' is not available"),
+    (["--backend", "vulkan"], "backend 'vulkan' is not available"),
     (["--quantization", "int3"], "quantization 'int3' is not available"),
     (["--max-seq-len", "4096"], "max_seq_len 4096 is above the checkpoint's"),
     (["--max-seq-len", "64", "--max-rows", "65"], "max_rows 65 is above max_seq_len 64"),

@@ -13,8 +13,9 @@ import pytest
 from program import CLI, fail, run
 
 SHELLS = ("bash", "zsh", "fish")
-SCHEMES = ("int8-dynamic", "int8-static", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128", "fp16", "bf16",
-           "none")
+SCHEMES = ("int8-dynamic", "int8-static", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128",
+           "int4-weight-only", "int4-g32-weight-only", "int4-g64-weight-only", "int4-g128-weight-only", "a16w8", "a16w4",
+           "a16w4-g32", "fp16", "bf16", "none")
 ROW = re.compile(r"^  --([a-z0-9-]+)", re.M)
 
 

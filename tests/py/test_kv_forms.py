@@ -410,7 +410,7 @@ assert result.success, result.error_message
 # ---- every scheme ----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("form", ["explicit", "state"])
-@pytest.mark.parametrize("scheme", [s.name for s in diffulex_edge.export_schemes()])
+@pytest.mark.parametrize("scheme", [s.name for s in diffulex_edge.export_schemes() if "xnnpack" in s.backends])
 def test_every_scheme_answers_as_in_the_callers_form(pte, scheme, form):
     """The same integers but for rounding ties of an activation, which another order of sums in the attention moves: a few
     logits differ, nearly all agree closely."""

@@ -84,7 +84,7 @@ def export(model, path, scheme, rules=None, **roles):
                                            quantization_config=path.parent / "recipe.json")
 
 
-SCHEMES = [s.name for s in diffulex_edge.export_schemes()]
+SCHEMES = [s.name for s in diffulex_edge.export_schemes() if "xnnpack" in s.backends]
 FORMS = ("none", "fp16", "bf16", "int8-dynamic", "int8-static", "int8-weight-only", "int4", "int4-g32", "int4-g64", "int4-g128")
 
 
