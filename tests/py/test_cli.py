@@ -354,12 +354,12 @@ def test_demo_goldens(sudoku, rule, options):
 
 def test_sudoku_counts(sudoku):
     for path in sudoku.values():
-        out = run_json("sudoku", path, HELDOUT, "--count", "10")
+        out = run_json("sudoku", path, HELDOUT, "--count", "6")
         sure, one = out["rules"]  # the fast one first
         assert (one["rule"], sure["rule"]) == ("one token a pass", "threshold 0.99")
-        assert one["puzzles"] == sure["puzzles"] == 10
+        assert one["puzzles"] == sure["puzzles"] == 6
         assert one["passes_per_puzzle"] == 48 and one["tokens_per_pass"] == 1
-        assert one["solved"] >= 9 and sure["solved"] >= 8  # 99.4 and 98.4 % of all puzzles; hard ones stand first
+        assert one["solved"] >= 5 and sure["solved"] >= 5  # 99.4 and 98.4 % of all puzzles; hard ones stand first
         assert sure["tokens_per_pass"] > 10 and sure["ms_per_puzzle"] > 0 and one["ms_per_puzzle"] > 0
 
 
@@ -444,10 +444,10 @@ def test_the_demonstration_checks_its_arguments():
 
 
 def test_eval_of_puzzles(sudoku, tmp_path):
-    out = run_json("eval", sudoku["none"], HELDOUT, "--count", "20", "--gen-length", "48", "--block-length", "48",
+    out = run_json("eval", sudoku["none"], HELDOUT, "--count", "8", "--gen-length", "48", "--block-length", "48",
                    "--steps", "48")
-    assert out["questions"] == 20 and out["right"] == 20 - len(out["wrong"]) and out["accuracy"] == out["right"] / 20
-    assert out["right"] >= 18 and out["passes"] == 20 * 48
+    assert out["questions"] == 8 and out["right"] == 8 - len(out["wrong"]) and out["accuracy"] == out["right"] / 8
+    assert out["right"] >= 7 and out["passes"] == 8 * 48
     assert out["ms_per_token"] > 0 and 0 < out["tokens_per_pass"] <= 1 and out["kernels"]
     bare = tmp_path / "bare.jsonl"  # the model ends its answers with a line end
     lines = [json.loads(line) for line in HELDOUT.read_text().splitlines()[:2]]

@@ -135,13 +135,13 @@ def test_help_is_as_wide_as_the_terminal():
 # ---- the line on the terminal ----------------------------------------------------------------------------------------
 
 def test_loading_and_decoding_are_shown(sudoku):
-    status, screen = on_terminal("generate", sudoku, PUZZLE, "--max-new-tokens", 48, "--cpu", "ref", "--threads", "1",
-                                 "--no-stream", "--algorithm", "llada.generate", "--block-length", "48")
+    status, screen = on_terminal("generate", sudoku, PUZZLE, "--max-new-tokens", 14, "--cpu", "ref", "--threads", "1",
+                                 "--no-stream", "--algorithm", "llada.generate", "--block-length", "14")
     assert status == 0
     assert re.search(r"loading sudoku\.pte \([\d.]+ MB\)", screen)
-    known = [tuple(map(int, m)) for m in re.findall(r"pass (\d+), (\d+) of 48 tokens known, [\d.]+ s, at most \d+ s left", screen)]
+    known = [tuple(map(int, m)) for m in re.findall(r"pass (\d+), (\d+) of 14 tokens known, [\d.]+ s, at most \d+ s left", screen)]
     assert known and known == sorted(known) and all(a == b for a, b in known), "one token a pass"
-    assert screen_text(screen.rpartition("\r\x1b[K")[2]).count("\n") == 7, "it is wiped out before the answer"
+    assert screen_text(screen.rpartition("\r\x1b[K")[2]).count("\n") == 3, "it is wiped out before the answer"
 
 
 @pytest.mark.parametrize("command,more", [
@@ -160,11 +160,11 @@ def test_every_command_shows_what_it_does(dialog, tmp_path, command, more):
 
 
 def test_text_is_not_written_over(dialog, sudoku):
-    status, screen = on_terminal("generate", sudoku, PUZZLE, "--max-new-tokens", 48, "--cpu", "ref", "--threads", "1",
-                                 "--algorithm", "llada.generate", "--block-length", "6", "--no-stats")
+    status, screen = on_terminal("generate", sudoku, PUZZLE, "--max-new-tokens", 14, "--cpu", "ref", "--threads", "1",
+                                 "--algorithm", "llada.generate", "--block-length", "7", "--no-stats")
     before, behind = re.split(r"\r\x1b\[K(?=[1-6])", screen)
     assert status == 0 and "tokens known" in before
-    assert re.fullmatch(r"([1-6]{6}\n){6}", behind.replace("\r", "")), "text as it becomes final, and nothing else"
+    assert re.fullmatch(r"([1-6]{6}\n){2}", behind.replace("\r", "")), "text as it becomes final, and nothing else"
     status, screen = on_terminal("generate", dialog, "What is 347 + 285?", "--no-stats")
     assert status == 0
     behind = screen[screen.index("632"):]
