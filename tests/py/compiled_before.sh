@@ -1,21 +1,19 @@
 #!/usr/bin/env bash
-# compiled_before.sh TREE BUILD COMPILER ARGUMENT...: a compiler launcher that takes an object from BUILD, which was built
-# from TREE, where BUILD has one of that name that is newer than its source in TREE, which is the one to compile.
+# compiled_before.sh TREE BUILD COMPILER ARGUMENT...: a compiler launcher that takes an object of src/ or cli/ from BUILD,
+# which was built from TREE, where that is newer than its source in TREE and the source to compile is the same.
 tree=$1 build=$2
 shift 2
-object= source=
-for ((i = 1; i <= $#; i++)); do
+object='' source=''
+for ((i = 1, n = 2; i <= $#; i++, n++)); do
     case ${!i} in
-    -o) n=$((i + 1)) object=${!n} ;;
-    -c) n=$((i + 1)) source=${!n} ;;
+    -o) object=${!n} ;;
+    -c) source=${!n} ;;
     esac
 done
-case $source in
-*/src/* | */cli/*)
-    below=${source##*/diffulex_edge-[0-9.]*/}
-    if [[ -f $tree/$below && $build/$object -nt $tree/$below ]] && cmp -s "$source" "$tree/$below"; then
-        exec cp "$build/$object" "$object"
-    fi
-    ;;
-esac
+# src/CMakeFiles/dlx_base.dir/base/arena.c.o comes from src/base/arena.c.
+below=${object/CMakeFiles\/*.dir\//}
+below=${below%.o}
+if [[ $object == @(src|cli)/* && $build/$object -nt $tree/$below ]] && cmp -s "$source" "$tree/$below"; then
+    exec cp "$build/$object" "$object"
+fi
 exec "$@"
