@@ -78,6 +78,8 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (!o->model_path || !o->output_path)
         return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
                                          "--hf-model-path DIR --output-path FILE");
+    if (!strcmp(o->output_path, "-"))
+        return dlx_cli_usage(a->command, "a program is written to a file, which is complete when it appears; name one");
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;

@@ -438,14 +438,35 @@ static dlx_status run(exporter *x, dlx_error *err)
     return DLX_OK;
 }
 
-/* What a cancelled export leaves. */
-static dlx_status say_cancelled(const exporter *x, dlx_error *err)
+/* Work folders that hold something; how many. */
+static size_t kept_in(const exporter *x, const char *folder[2])
 {
     const dlx_work *of[] = {&x->work.work, &x->measured.work};
-    const char *folder[] = {NULL, NULL};
     size_t n = 0;
     for (size_t i = 0; i < DLX_COUNT(of); i++)
         if (of[i]->done) folder[n++] = of[i]->folder;
+    return n;
+}
+
+/* What an export that failed leaves beside what was there. */
+static void notice_kept(const exporter *x)
+{
+    const char *folder[] = {NULL, NULL};
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    size_t n = kept_in(x, folder);
+    if (!n || !x->options.notice) return;
+    snprintf(
+        sentence, sizeof sentence,
+        "what was found until then is in '%.150s'%s%.150s%s: the same export goes on from there; remove it otherwise",
+        folder[0], n > 1 ? " and '" : "", n > 1 ? folder[1] : "", n > 1 ? "'" : "");
+    x->options.notice(x->options.notice_ctx, sentence);
+}
+
+/* What a cancelled export leaves. */
+static dlx_status say_cancelled(const exporter *x, dlx_error *err)
+{
+    const char *folder[] = {NULL, NULL};
+    size_t n = kept_in(x, folder);
     if (!n)
         return dlx_fail(err, DLX_E_CANCELLED, "the export was cancelled; '%s' was left as it was",
                         x->options.output_path);
@@ -477,7 +498,10 @@ dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_
     x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
     dlx_status s = run(&x, err);
-    if (s == DLX_E_CANCELLED) s = say_cancelled(&x, err);
+    if (s == DLX_E_CANCELLED)
+        s = say_cancelled(&x, err);
+    else if (s != DLX_OK)
+        notice_kept(&x);
     dlx_output_close(&x.output);
     dlx_export_work_close(&x.work, s == DLX_OK, &x.options);
     dlx_export_work_close(&x.measured, s == DLX_OK, &x.options);

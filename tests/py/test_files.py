@@ -503,3 +503,8 @@ def test_the_peak_is_that_of_this_process(tmp_path):
     out = subprocess.run([sys.executable, "-c", child, CLI, "export", "--hf-model-path", str(CHECKPOINT),
                           "--output-path", str(tmp_path / "m.pte"), "--json"], capture_output=True, text=True, check=True)
     assert 1 << 20 < json.loads(out.stdout)["peak_memory_bytes"] < 64 << 20
+
+
+def test_a_program_goes_to_a_file(tmp_path):
+    assert "name one" in fail("export", CHECKPOINT, "-", status=2, cwd=tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 interrupt while layers are solved."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -224,3 +225,19 @@ def test_validating_from_python(lines, tmp_path):
         diffulex_edge.validate_export(checkpoint, path, stage=lambda *_: False, **keywords)
     with pytest.raises(ValueError, match="count and length"):
         diffulex_edge.validate_export(checkpoint, path, count=-1)
+
+
+def test_an_export_that_fails_says_what_it_leaves(tmp_path, lines):
+    """A weight of the second layer is no number: the first one's are found by then."""
+    checkpoint, path = tmp_path / "checkpoint", tmp_path / "m.pte"
+    shutil.copytree(DATA / "checkpoints" / "dream-tiny", checkpoint)
+    weights = bytearray((checkpoint / "model.safetensors").read_bytes())
+    header = 8 + int.from_bytes(weights[:8], "little")
+    begin = header + json.loads(weights[8:header])["model.layers.1.mlp.up_proj.weight"]["data_offsets"][0]
+    weights[begin:begin + 4] = b"\x00\x00\xc0\x7f"
+    (checkpoint / "model.safetensors").write_bytes(weights)
+    done = start("export", checkpoint, path, "--quantization", "int4", "--rounding", "gptq", "--calibration", lines,
+                 "--calibration-samples", "4")
+    assert done.returncode == 1 and not path.exists()
+    assert f"note: what was found until then is in '{path}.work': the same export goes on from there" in done.stderr
+    assert (tmp_path / "m.pte.work").is_dir()
