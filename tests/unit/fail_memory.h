@@ -73,6 +73,15 @@ static struct {
     type __wrap_##name(__VA_ARGS__);                                                                                   \
     type __wrap_##name(__VA_ARGS__)
 
+/* Which requests are chosen: of an operation that makes no more than FEW all, else the first and, with LAST, the last
+ * of each call path, and SAMPLES others; of these, each ONWARDS-th is refused with all behind it as well. Call paths
+ * are told apart by their NEAR innermost frames. */
+#if defined(__SANITIZE_ADDRESS__) /* five times as slow; what is refused besides, other builds try */
+enum { FEW = 20, SAMPLES = 5, LAST = false, ONWARDS = 4, NEAR = 5 };
+#else
+enum { FEW = 150, SAMPLES = 40, LAST = true, ONWARDS = 2, NEAR = 256 };
+#endif
+
 static bool comes_again(void *const *frame, int n)
 {
     for (int i = 0; i < n; i++)
@@ -92,7 +101,7 @@ static void learn(size_t number)
     int depth = backtrace(frame, DEPTH) - memory.outside;
     assert_true(depth > OWN);
     uint64_t hash = 0;
-    for (int i = OWN; i < depth; i++)
+    for (int i = OWN; i < depth && i < OWN + NEAR; i++)
         if (!comes_again(frame, i)) hash = dlx_fnv1a(hash, &frame[i], sizeof frame[i]);
     memory.record[number - 1] = (request){.path = hash, .number = number};
 }
@@ -395,12 +404,6 @@ static void remember(uint64_t path)
     known.path[known.n++] = path;
 }
 
-#if defined(__SANITIZE_ADDRESS__) /* five times as slow; what is refused besides, other builds try */
-enum { FEW = 20, SAMPLES = 5, LAST = false, ONWARDS = 4 };
-#else
-enum { FEW = 150, SAMPLES = 40, LAST = true, ONWARDS = 2 };
-#endif
-
 /* Marks the requests worth failing; gives back how many call paths there are that were not known. */
 static size_t choose(bool *chosen, request *r, size_t n)
 {
@@ -467,6 +470,14 @@ static inline void no_request_is_made(const char *what, operation run, void *ctx
     dlx_error err = {0};
     if (run_operation(run, ctx, 0, false, &err) != DLX_OK) fail_msg("%s: %s", what, err.message);
     assert_int_equal(memory.count, 0);
+}
+
+/* The wrapping works, for these kinds (1 << kind). A test of its own, the last one: the status of a program does not
+ * show that what ends its group failed. */
+static inline void assert_seen(unsigned kinds)
+{
+    for (int kind = 0; kind < REQUEST_KINDS; kind++)
+        if (kinds >> kind & 1) assert_true(memory.seen[kind] > 0);
 }
 
 static inline void poison(void *p, size_t n)

@@ -408,7 +408,7 @@ static void generate(fixture *f, size_t count, bool tokenizer, uint64_t seed, in
 static void a_model_writes_its_own_samples(void **state)
 {
     (void)state;
-    const size_t count = DLX_SLOW ? 5 : 40;
+    const size_t count = DLX_SLOW ? 10 : 40;
     for (int k = 0; k < FAMILIES; k += DLX_SLOW ? 2 : 1) {
         fixture f = open_fixture(families[k]);
         uint64_t print[4];

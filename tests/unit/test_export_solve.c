@@ -405,7 +405,7 @@ static void damage_file(const char *path, damage how)
 
 /* An export that was stopped when all but its last layer was done, whose folder somebody or some disk changed: the
  * same file as without all that, and a sentence. */
-static void check_damaged(fixture *f, const dlx_export_options *o, const char *folder, const char *name)
+static void check_damaged(fixture *f, const dlx_export_options *o, const char *folder, const char *name, int first)
 {
     dlx_error problem;
     char path[1200];
@@ -415,7 +415,7 @@ static void check_damaged(fixture *f, const dlx_export_options *o, const char *f
     char *want = file_of(f->output, &n);
     int calls = f->w.calls;
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    for (int how = 0; how < DAMAGES; how += DLX_SLOW ? 3 : 1) {
+    for (int how = first; how < DAMAGES; how += DLX_SLOW ? DAMAGES : 1) {
         assert_int_equal(remove(f->output), 0);
         f->w = (watcher){.most = calls};
         assert_int_equal(dlx_export(o, NULL, &problem), DLX_E_CANCELLED);
@@ -441,7 +441,7 @@ static void damaged_work_folders_are_not_gone_on_with(void **state)
     char ranges[1100];
     dlx_export_options o = options_of(&f, "int4", "gptq");
     o.calibration_samples = 12;
-    for (size_t i = 0; i < DLX_COUNT(names); i++) check_damaged(&f, &o, f.work, names[i]);
+    for (int i = 0; i < 3; i++) check_damaged(&f, &o, f.work, names[i], DLX_SLOW ? 2 * i : 0);
     snprintf(ranges, sizeof ranges, "%s.ranges", f.work);
     o = options_of(&f, "int8-static", NULL);
     o.calibration = f.calibration;

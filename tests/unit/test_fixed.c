@@ -233,6 +233,7 @@ static void recorded_decodes_come_out(void **state)
         json_t *traces = case_file(file);
         size_t replayed = 0;
         for (int i = 0; i < FAMILIES; i++) {
+            if (DLX_SLOW && i % DLX_COUNT(runs) != k) continue; /* one each */
             runner r;
             char path[1024], checkpoint[64];
             snprintf(checkpoint, sizeof checkpoint, "%s-tiny", families[i]);
@@ -248,7 +249,7 @@ static void recorded_decodes_come_out(void **state)
             }
             close_runner(&r);
         }
-        assert_int_equal(replayed, runs[k].least);
+        assert_true(DLX_SLOW ? replayed > 0 : replayed == runs[k].least);
         json_decref(traces);
     }
 }

@@ -163,12 +163,19 @@ static void parts_become_coreml_programs(void **state)
     remove_copy(&c);
 }
 
+static void requests_were_seen(void **state)
+{
+    (void)state;
+    assert_seen(1u << REQUEST_HEAP | 1u << REQUEST_ARENA | 1u << REQUEST_FOLDER | 1u << REQUEST_HINT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(exports),
         cmocka_unit_test(finding_checkpoints),
         cmocka_unit_test(parts_become_coreml_programs),
+        cmocka_unit_test(requests_were_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
