@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "input.h"
 #include "output.h"
@@ -293,4 +295,17 @@ const char *dlx_cli_pte_path(const dlx_cli_arguments *a, int *next)
     if (!path)
         dlx_cli_usage(a->command, "%s needs a .pte file, as its first argument or as --pte-path", a->command->name);
     return path;
+}
+
+int dlx_cli_check_output(const dlx_cli_arguments *a, const char *path)
+{
+    struct stat there, printed;
+    if (path && !strcmp(path, "-"))
+        return dlx_cli_usage(a->command, "a file appears when it is complete, so it cannot go to a stream; name one");
+    if (!path || stat(path, &there) != 0 || !S_ISREG(there.st_mode)) return DLX_CLI_OK;
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fstat(fd, &printed) == 0 && printed.st_dev == there.st_dev && printed.st_ino == there.st_ino)
+            return dlx_cli_usage(a->command, "'%s' is where this command's standard %s goes; name another file", path,
+                                 fd == STDOUT_FILENO ? "output" : "error");
+    return DLX_CLI_OK;
 }

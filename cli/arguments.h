@@ -90,6 +90,10 @@ const char *dlx_cli_path(const dlx_cli_arguments *a, const char *name, int *next
 /* The .pte of a command that takes it as --pte-path or as its first argument. *next becomes the first argument behind
  * it. NULL when there is none, which was reported. */
 const char *dlx_cli_pte_path(const dlx_cli_arguments *a, int *next);
+/* Whether a command may write a file at `path` (NULL: none is asked for): "-" and the file that the standard output or
+ * error was redirected to are reported as a wrong command line. A file appears when it is complete, in place of the one
+ * that has its name: what the command prints would go with that. */
+int dlx_cli_check_output(const dlx_cli_arguments *a, const char *path);
 
 /* Reports a wrong command line, with a pointer to --help; returns DLX_CLI_USAGE. */
 int dlx_cli_usage(const dlx_cli_command *command, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -78,9 +78,8 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (!o->model_path || !o->output_path)
         return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
                                          "--hf-model-path DIR --output-path FILE");
-    if (!strcmp(o->output_path, "-"))
-        return dlx_cli_usage(a->command, "a program is written to a file, which is complete when it appears; name one");
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
+    if (dlx_cli_check_output(a, o->output_path) != DLX_CLI_OK) return DLX_CLI_USAGE;
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
     o->kv = dlx_cli_text(a, "kv");
@@ -156,9 +155,11 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     dlx_error err;
     json_t *report;
     bool json = dlx_cli_flag(a, "json", false);
-    dlx_cli_hush hush = dlx_cli_hush_begin(false); /* Qualcomm's libraries */
+    /* Only Qualcomm's libraries print; for the others the standard output stays what it is. */
+    bool hushed = o->backend && !strcmp(o->backend, "qnn");
+    dlx_cli_hush hush = hushed ? dlx_cli_hush_begin(false) : (dlx_cli_hush){.was = {-1, -1}};
     dlx_status s = v->asked ? dlx_export_validated(o, &how, &result, &v->found, &err) : dlx_export(o, &result, &err);
-    dlx_cli_hush_end(&hush);
+    if (hushed) dlx_cli_hush_end(&hush);
     if (s == DLX_OK) dlx_cli_output_is_there();
     dlx_cli_progress_end();
     if (!result.file_bytes) return dlx_cli_fail(&err);

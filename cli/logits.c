@@ -65,6 +65,7 @@ static int run(const dlx_cli_arguments *a)
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
     if (!dlx_cli_text(a, "token-ids") || !output)
         return dlx_cli_usage(a->command, "logits needs --token-ids and --output");
+    if (dlx_cli_check_output(a, output) != DLX_CLI_OK) return DLX_CLI_USAGE;
     dlx_error err;
     if (dlx_check_output(output, &path, 1, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_cli_running r;

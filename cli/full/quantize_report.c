@@ -108,6 +108,7 @@ static int run(const dlx_cli_arguments *a)
     if (size && error) return dlx_cli_usage(a->command, "--size and --error cannot be combined");
     if (o.recipe_path && !size && !error)
         return dlx_cli_usage(a->command, "--output is for the mix under --size or --error");
+    if (dlx_cli_check_output(a, o.recipe_path) != DLX_CLI_OK) return DLX_CLI_USAGE;
     if (size && !read_bytes(size, &o.max_bytes))
         return dlx_cli_usage(a->command, "--size takes bytes, as 800000000, 800M or 0.8G, not '%s'", size);
     if (error && !read_error(error, &o.max_error))

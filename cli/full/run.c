@@ -143,6 +143,7 @@ static int run(const dlx_cli_arguments *a)
                *output = dlx_cli_text(a, "output");
     if (!path) return DLX_CLI_USAGE;
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
+    if (dlx_cli_check_output(a, output) != DLX_CLI_OK) return DLX_CLI_USAGE;
     const char *const reading[] = {path, input};
     if (output && dlx_check_output(output, reading, 2, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_method_options options = dlx_method_options_default();

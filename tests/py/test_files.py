@@ -505,6 +505,16 @@ def test_the_peak_is_that_of_this_process(tmp_path):
     assert 1 << 20 < json.loads(out.stdout)["peak_memory_bytes"] < 64 << 20
 
 
-def test_a_program_goes_to_a_file(tmp_path):
-    assert "name one" in fail("export", CHECKPOINT, "-", status=2, cwd=tmp_path)
+@pytest.mark.parametrize("command", (("export", CHECKPOINT), ("logits", "MODEL", "--token-ids", "1", "--output"),
+                                     ("run", "MODEL", "--input", "none", "--output"),
+                                     ("quantize-report", CHECKPOINT, "--size", "1M", "--output")), ids=lambda c: c[0])
+def test_a_file_is_not_what_the_command_prints_to(tmp_path, model, command):
+    command = [str(model) if part == "MODEL" else str(part) for part in command]
+    assert "name one" in fail(*command, "-", status=2, cwd=tmp_path)
     assert not list(tmp_path.iterdir())
+    for name, stream in (("/dev/stdout", "stdout"), ("out", "stdout"), ("out", "stderr")):
+        with open(tmp_path / "out", "w") as out, open(tmp_path / "other", "w") as other:
+            streams = {"stdout": other, "stderr": other, stream: out}
+            assert subprocess.run([CLI, *command, name], cwd=tmp_path, **streams).returncode == 2
+        assert f"{'output' if stream == 'stdout' else 'error'} goes" in "".join(p.read_text() for p in tmp_path.iterdir())
+        assert {p.name for p in tmp_path.iterdir()} == {"out", "other"}
