@@ -595,7 +595,7 @@ int main(int argc, char **argv)
     dlx_isa list[8];
     size_t n = dlx_isa_list(list);
     for (size_t i = 0; i < n; i++)
-        if ((every && list[i] != DLX_ISA_REF && list[i] <= dlx_cpu_best_isa()) || (!every && list[i] == isa))
+        if ((every && list[i] != DLX_ISA_REF && dlx_isa_available(list[i])) || (!every && list[i] == isa))
             run_isa(&b, list[i]);
     dlx_pool_free(b.pool);
     return 0;

@@ -11,7 +11,7 @@
     {"kv-cache", DLX_CLI_TEXT, "TYPE",                                                                                 \
      "cached keys and values: float32 (default; exact), float16 (half the memory) or int8 (about a quarter)", 0, 0}
 #define DLX_CLI_CPU_OPTION                                                                                             \
-    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), ref, avx2, avx512vnni, neon", 0, 0}
+    {"cpu", DLX_CLI_TEXT, "NAME", "best kernels to use: auto (default), a set that doctor lists: ref, avx2, ...", 0, 0}
 #define DLX_CLI_RUN_OPTIONS                                                                                            \
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},                               \
     {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},           \

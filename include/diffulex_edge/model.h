@@ -26,7 +26,7 @@ typedef struct dlx_session dlx_session;
 typedef struct dlx_model_options {
     size_t struct_size; /* sizeof(dlx_model_options) */
     int32_t threads;    /* 0: one per CPU (dlx_cpu_count). Results do not depend on it */
-    const char *cpu;    /* kernel set: NULL or "auto", "ref", "avx2", "avx512vnni", "neon": the best one not above it */
+    const char *cpu;    /* kernel set: NULL or "auto", or a name of dlx_get_kernel_set_info: the best not above it */
     const dlx_allocator *allocator; /* NULL: the C library. Copied; allocator.h says what it serves */
     dlx_thread_pool *pool; /* NULL: a pool of its own with `threads` threads. A given one is shared with whoever has it
                               and must outlive the model; `threads` must then be 0 */

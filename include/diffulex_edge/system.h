@@ -38,12 +38,13 @@ typedef struct dlx_kernel_set_info {
     int32_t available;  /* 1: this CPU can run it */
     int32_t best;       /* 1: what "auto" chooses */
     const char *name;   /* what dlx_model_options.cpu takes: "avx2". Static */
+    size_t base;        /* index of the set that it builds on, whose extensions it needs too; its own for the first */
 } dlx_kernel_set_info;
 
 typedef struct dlx_cpu_feature_info {
     size_t struct_size; /* sizeof(dlx_cpu_feature_info), set by the caller */
     int32_t present;    /* 1: this CPU has it */
-    int32_t set;        /* which kernel set is the first to need it; the sets behind it do as well */
+    int32_t set;        /* which kernel set is the first to need it; those that build on that one do as well */
     const char *name;   /* "AVX2". Static */
 } dlx_cpu_feature_info;
 

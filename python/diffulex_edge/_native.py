@@ -301,7 +301,8 @@ class LibraryInfo(Sized):
 
 
 class KernelSetInfo(Sized):
-    _fields_ = [("struct_size", c_size_t), ("available", c_int32), ("best", c_int32), ("name", c_char_p)]
+    _fields_ = [("struct_size", c_size_t), ("available", c_int32), ("best", c_int32), ("name", c_char_p),
+                ("base", c_size_t)]
 
 
 class CpuFeatureInfo(Sized):

@@ -169,7 +169,7 @@ class Model(Speaker):
 
     path      the file
     threads   0: one for each available core; results do not depend on it
-    cpu       kernel set: None or "auto", "ref", "avx2", "avx512vnni", "neon"
+    cpu       kernel set: None or "auto", "ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "neon", "neon-dotprod"
     pool      a ThreadPool that it shares with other models, instead of threads of its own
 
     FileNotFoundError when there is no such file; RuntimeError (FormatError, UnsupportedError) for a file that is

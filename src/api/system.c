@@ -51,26 +51,34 @@ bool dlx_get_library_info(size_t i, dlx_library_info *out)
 #endif
 }
 
+/* Where a set stands in the list of this build. */
+static size_t index_of(dlx_isa isa)
+{
+    dlx_isa list[8];
+    size_t n = dlx_isa_list(list), i = 0;
+    while (i < n && list[i] != isa) i++;
+    return i;
+}
+
 bool dlx_get_kernel_set_info(size_t i, dlx_kernel_set_info *out)
 {
     dlx_isa list[8], best = dlx_cpu_best_isa();
     if (i >= dlx_isa_list(list)) return false;
     const dlx_kernel_set_info info = {.struct_size = sizeof info,
                                       .name = dlx_isa_name(list[i]),
-                                      .available = list[i] <= best,
-                                      .best = list[i] == best};
+                                      .available = dlx_isa_available(list[i]),
+                                      .best = list[i] == best,
+                                      .base = index_of(dlx_isa_base(list[i]))};
     return dlx_struct_out(out, &info, sizeof info, "dlx_kernel_set_info", NULL) == DLX_OK;
 }
 
 bool dlx_get_cpu_feature_info(size_t i, dlx_cpu_feature_info *out)
 {
     dlx_cpu_feature_info info = {.struct_size = sizeof info};
-    dlx_isa list[8], isa;
+    dlx_isa isa;
     bool present;
     if (!dlx_isa_feature(i, &info.name, &isa, &present)) return false;
-    size_t n = dlx_isa_list(list), set = 0;
-    while (set < n && list[set] != isa) set++;
     info.present = present;
-    info.set = (int32_t)set;
+    info.set = (int32_t)index_of(isa);
     return dlx_struct_out(out, &info, sizeof info, "dlx_cpu_feature_info", NULL) == DLX_OK;
 }

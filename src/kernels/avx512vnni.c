@@ -1,4 +1,4 @@
-/* The AVX-512 VNNI set: the kernel templates with vectors of 16. */
+/* The AVX-512 VNNI set: as AVX-512, with int8 products by vpdpbusd. */
 #if defined(__x86_64__)
 #include "base/sizes.h"
 #include "kernels/tables.h"
@@ -7,21 +7,14 @@
 #include "kernels/elementwise_template.h"
 #include "kernels/tile_template.h"
 
-#include "kernels/gemm_f32_template.h"
 #include "kernels/gemm_qd8_template.h"
 
 #include "kernels/gemm_qd4_template.h"
 
-#include "kernels/attention_tiles_template.h"
-
-#include "kernels/attention_template.h"
-
 void dlx_kernels_set_avx512vnni(dlx_kernels *k)
 {
     set_elementwise(k);
-    set_gemm_f32(k);
     set_gemm_qd8(k);
     set_gemm_qd4(k);
-    set_attention(k);
 }
 #endif

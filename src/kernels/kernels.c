@@ -18,19 +18,23 @@
 
 typedef struct isa_entry {
     dlx_isa isa;
+    dlx_isa base; /* the set it builds on: what that needs it needs, and what it has no version of it takes from there;
+                     the reference builds on itself */
     const char *name;
     void (*set)(dlx_kernels *k);
 } isa_entry;
 
-/* Ascending: each set may rely on the entries that the sets before it left. */
+/* Ascending: of two that a CPU has, the later one is better. */
 static const isa_entry isas[] = {
-    {DLX_ISA_REF, "ref", dlx_kernels_set_ref},
+    {DLX_ISA_REF, DLX_ISA_REF, "ref", dlx_kernels_set_ref},
 #if defined(__x86_64__)
-    {DLX_ISA_AVX2, "avx2", dlx_kernels_set_avx2},
-    {DLX_ISA_AVX512VNNI, "avx512vnni", dlx_kernels_set_avx512vnni},
+    {DLX_ISA_AVX2, DLX_ISA_REF, "avx2", dlx_kernels_set_avx2},
+    {DLX_ISA_AVXVNNI, DLX_ISA_AVX2, "avx-vnni", dlx_kernels_set_avxvnni},
+    {DLX_ISA_AVX512, DLX_ISA_AVX2, "avx512", dlx_kernels_set_avx512},
+    {DLX_ISA_AVX512VNNI, DLX_ISA_AVX512, "avx512vnni", dlx_kernels_set_avx512vnni},
 #elif defined(__aarch64__)
-    {DLX_ISA_NEON, "neon", dlx_kernels_set_neon},
-    {DLX_ISA_NEON_DOTPROD, "neon-dotprod", dlx_kernels_set_neon_dotprod},
+    {DLX_ISA_NEON, DLX_ISA_REF, "neon", dlx_kernels_set_neon},
+    {DLX_ISA_NEON_DOTPROD, DLX_ISA_NEON, "neon-dotprod", dlx_kernels_set_neon_dotprod},
 #endif
 };
 
@@ -56,6 +60,13 @@ static bool has_f16c(void)
 {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+
+/* Likewise; leaf 7.1, EAX, bit 4 (Intel SDM, volume 2, CPUID). Its registers are those of AVX2, which it comes with. */
+static bool has_avxvnni(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1U << 4) != 0;
 }
 #elif defined(__aarch64__)
 static bool always(void)
@@ -85,10 +96,11 @@ static const feature features[] = {
     {DLX_ISA_AVX2, "AVX2", has_avx2},
     {DLX_ISA_AVX2, "FMA", has_fma},
     {DLX_ISA_AVX2, "F16C", has_f16c},
-    {DLX_ISA_AVX512VNNI, "AVX-512F", has_avx512f},
-    {DLX_ISA_AVX512VNNI, "AVX-512BW", has_avx512bw},
-    {DLX_ISA_AVX512VNNI, "AVX-512DQ", has_avx512dq},
-    {DLX_ISA_AVX512VNNI, "AVX-512VL", has_avx512vl},
+    {DLX_ISA_AVXVNNI, "AVX-VNNI", has_avxvnni},
+    {DLX_ISA_AVX512, "AVX-512F", has_avx512f},
+    {DLX_ISA_AVX512, "AVX-512BW", has_avx512bw},
+    {DLX_ISA_AVX512, "AVX-512DQ", has_avx512dq},
+    {DLX_ISA_AVX512, "AVX-512VL", has_avx512vl},
     {DLX_ISA_AVX512VNNI, "AVX-512 VNNI", has_avx512vnni},
 #elif defined(__aarch64__)
     {DLX_ISA_NEON, "Advanced SIMD", always},
@@ -106,38 +118,60 @@ bool dlx_isa_feature(size_t i, const char **name, dlx_isa *isa, bool *present)
     return true;
 }
 
-/* A set needs what it names, and what the sets below it need. */
-static bool supported(dlx_isa isa)
-{
-    for (const feature *f = features; f->name; f++)
-        if (f->isa <= isa && !f->present()) return false;
-    return true;
-}
-
-/* A limit that this build does not know (another architecture's) leaves the reference alone. */
-static bool known(dlx_isa isa)
+static const isa_entry *entry_of(dlx_isa isa)
 {
     for (size_t i = 0; i < DLX_COUNT(isas); i++)
-        if (isas[i].isa == isa) return true;
-    return false;
+        if (isas[i].isa == isa) return &isas[i];
+    return NULL;
+}
+
+static bool supported(const isa_entry *e)
+{
+    for (const feature *f = features; f->name; f++)
+        if (f->isa == e->isa && !f->present()) return false;
+    return e->isa == DLX_ISA_REF || supported(entry_of(e->base));
+}
+
+/* Of the sets that the CPU has, the best that is not above `limit`. */
+static const isa_entry *best_of(dlx_isa limit)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < DLX_COUNT(isas) && isas[i].isa <= limit; i++)
+        if (supported(&isas[i])) best = i;
+    return &isas[best];
+}
+
+static void set_with_bases(dlx_kernels *out, const isa_entry *e)
+{
+    if (e->isa != DLX_ISA_REF) set_with_bases(out, entry_of(e->base));
+    e->set(out);
 }
 
 void dlx_kernels_init(dlx_kernels *out, dlx_isa limit)
 {
     memset(out, 0, sizeof *out);
-    if (!known(limit)) limit = DLX_ISA_REF;
-    for (size_t i = 0; i < DLX_COUNT(isas) && isas[i].isa <= limit && supported(isas[i].isa); i++) {
-        isas[i].set(out);
-        out->isa = isas[i].isa;
-        out->name = isas[i].name;
-    }
+    /* A limit that this build does not know (another architecture's) leaves the reference alone. */
+    const isa_entry *e = best_of(entry_of(limit) ? limit : DLX_ISA_REF);
+    set_with_bases(out, e);
+    out->isa = e->isa;
+    out->name = e->name;
 }
 
 dlx_isa dlx_cpu_best_isa(void)
 {
-    dlx_isa best = DLX_ISA_REF;
-    for (size_t i = 0; i < DLX_COUNT(isas) && supported(isas[i].isa); i++) best = isas[i].isa;
-    return best;
+    return best_of(isas[DLX_COUNT(isas) - 1].isa)->isa;
+}
+
+bool dlx_isa_available(dlx_isa isa)
+{
+    const isa_entry *e = entry_of(isa);
+    return e && supported(e);
+}
+
+dlx_isa dlx_isa_base(dlx_isa isa)
+{
+    const isa_entry *e = entry_of(isa);
+    return e ? e->base : DLX_ISA_REF;
 }
 
 dlx_status dlx_isa_from_name(dlx_isa *out, const char *name, dlx_error *err)
@@ -172,7 +206,6 @@ size_t dlx_isa_list(dlx_isa out[8])
 
 const char *dlx_isa_name(dlx_isa isa)
 {
-    for (size_t i = 0; i < DLX_COUNT(isas); i++)
-        if (isas[i].isa == isa) return isas[i].name;
-    return "?";
+    const isa_entry *e = entry_of(isa);
+    return e ? e->name : "?";
 }

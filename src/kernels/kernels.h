@@ -2,9 +2,9 @@
  * Kernel table: every arithmetic loop of the native runtime behind function pointers.
  *
  * dlx_kernels_init fills the table with the reference versions (plain C from the formula, complete: no NULL), then
- * overwrites entries with each instruction set the CPU and the caller's limit allow, in ascending order. The table is
- * built per model and never global. A kernel's result for one row or column never depends on the other rows of the
- * call, so results do not depend on batching or on the number of threads.
+ * overwrites entries with those of the best instruction set that the CPU and the caller's limit allow, and before that
+ * with those of the sets it builds on. The table is built per model and never global. A kernel's result for one row or
+ * column never depends on the other rows of the call, so results do not depend on batching or on the number of threads.
  *
  * Layout words: rows are row-major and contiguous unless a stride (in elements) is given.
  */
@@ -22,7 +22,9 @@
 typedef enum dlx_isa {
     DLX_ISA_REF = 0,
     DLX_ISA_AVX2 = 1,       /* AVX2 + FMA + F16C */
-    DLX_ISA_AVX512VNNI = 2, /* AVX-512 F, BW, DQ, VL + VNNI */
+    DLX_ISA_AVXVNNI = 2,    /* that + AVX-VNNI */
+    DLX_ISA_AVX512 = 3,     /* AVX2's + AVX-512 F, BW, DQ, VL */
+    DLX_ISA_AVX512VNNI = 4, /* that + AVX-512 VNNI */
     DLX_ISA_NEON = 16,      /* aarch64 baseline */
     DLX_ISA_NEON_DOTPROD = 17,
     DLX_ISA_NEON_I8MM = 18,
@@ -116,7 +118,7 @@ typedef struct dlx_attention_args {
 
 typedef struct dlx_kernels {
     dlx_isa isa;      /* the best set in use */
-    const char *name; /* "ref", "avx2", "avx512vnni", "neon", "neon-dotprod", "neon-i8mm" */
+    const char *name; /* "ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "neon", "neon-dotprod", "neon-i8mm" */
 
     /* y[i] = x[i] * rsqrt(mean(x^2) + eps) * w[i], one row. y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
@@ -186,6 +188,10 @@ typedef struct dlx_kernels {
 void dlx_kernels_init(dlx_kernels *out, dlx_isa limit);
 /* Best set this CPU has. */
 dlx_isa dlx_cpu_best_isa(void);
+/* Whether this CPU and build have a set. */
+bool dlx_isa_available(dlx_isa isa);
+/* The set that one of this build builds on: what that needs it needs too. The reference's is itself. */
+dlx_isa dlx_isa_base(dlx_isa isa);
 /* "ref", "avx2", ... or "auto"; DLX_E_INVALID lists the words this build knows. */
 dlx_status dlx_isa_from_name(dlx_isa *out, const char *name, dlx_error *err);
 /* All sets compiled into this build, ascending, DLX_ISA_REF first; returns how many (at most 8). */

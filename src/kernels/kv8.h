@@ -53,7 +53,7 @@ static inline float dlx_kv8_begin(uint8_t *record, float most, bool finite, bool
 {
     *fits = finite && most < 0x1p127f;
     uint16_t bits = *fits ? dlx_f32_to_bf16(fabsf(most) / (float)DLX_KV8_MOST) : 0x7FC0; /* no -0 */
-    if (bits < 0x0080) bits = 0; /* 1 / scale would overflow */
+    if (bits < 0x0080) bits = 0;                                                         /* 1 / scale would overflow */
     memcpy(record, &bits, sizeof bits);
     return *fits && bits ? 1.0f / dlx_bf16_to_f32(bits) : 0.0f;
 }

@@ -7,21 +7,14 @@
 #include "kernels/elementwise_template.h"
 #include "kernels/tile_template.h"
 
-#include "kernels/gemm_f32_template.h"
 #include "kernels/gemm_qd8_template.h"
 
 #include "kernels/gemm_qd4_template.h"
 
-#include "kernels/attention_tiles_template.h"
-
-#include "kernels/attention_template.h"
-
 void dlx_kernels_set_neon_dotprod(dlx_kernels *k)
 {
     set_elementwise(k);
-    set_gemm_f32(k);
     set_gemm_qd8(k);
     set_gemm_qd4(k);
-    set_attention(k);
 }
 #endif

@@ -1,5 +1,6 @@
 /*
  * Vectors of 8 floats or int32 for the kernel templates, AVX2, FMA and F16C; see vec_avx512.h for what each name means.
+ * The int8 products are chosen by what the file that includes this was compiled for: VNNI's or not.
  */
 #ifndef DLX_KERNELS_VEC_AVX2_H
 #define DLX_KERNELS_VEC_AVX2_H
@@ -17,9 +18,12 @@ enum { VF = 8 };
 #define NARROW_VECTORS 0 /* what half a vector does takes as long as a whole one */
 
 typedef __m256 vf;
-/* Lanes of int32 by type, not the compiler's untyped integer vector: gcc keeps accumulators in place across loop
- * iterations only if their type never changes. */
-typedef __v8su vi; /* unsigned: sums wrap */
+/* Lanes of int32 by type, as in vec_avx512.h. */
+#if defined(__AVXVNNI__) || defined(__AVX512VNNI__)
+typedef __v8si vi;
+#else
+typedef __v8su vi;
+#endif
 
 DLX_INLINE vf vf_set1(float a)
 {
@@ -112,15 +116,15 @@ DLX_INLINE vi vi_load(const int32_t *p)
 }
 DLX_INLINE vi vi_add(vi a, vi b)
 {
-    return a + b;
+    return (vi)((__v8su)a + (__v8su)b);
 }
 DLX_INLINE vi vi_sub(vi a, vi b)
 {
-    return a - b;
+    return (vi)((__v8su)a - (__v8su)b);
 }
 DLX_INLINE vi vi_mul(vi a, vi b)
 {
-    return a * b;
+    return (vi)((__v8su)a * (__v8su)b);
 }
 DLX_INLINE vi vi_half(vi a)
 {
@@ -163,6 +167,56 @@ DLX_INLINE void prefetch_l2(const void *p)
     _mm_prefetch(p, _MM_HINT_T1);
 }
 
+#if defined(__AVXVNNI__) || defined(__AVX512VNNI__)
+/* int8 products, four to a lane: activations unsigned (q + 128), weights signed. */
+enum {
+    QD8_GROUP = 4,
+    QD8_ROW_AHEAD = 8192,
+    QD8_OFFSET = 128,
+};
+typedef uint8_t qd8_act;
+typedef __m256i qd8_weights;
+typedef __m256i qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    __m128i words = vi_narrow_i16(a);
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(words, words));
+}
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    return _mm256_load_si256((const __m256i *)(const void *)(p + 32 * j));
+}
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+#if defined(__AVXVNNI__)
+    return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, x, w);
+#else
+    return (vi)_mm256_dpbusd_epi32((__m256i)sum, x, w); /* the same by AVX-512's encoding: tests run it on such CPUs */
+#endif
+}
+
+/* int4 weights, as int8 with the value in the high half of the byte. */
+#define QD4_OWN_ROWS 0
+#define QD4_PARTS    0
+enum {
+    QD4_GROUP = QD8_GROUP,
+    QD4_UNIT = 16,
+    QD4_FLIP = 1,
+};
+DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
+{
+    __m256i both = _mm256_load_si256((const __m256i *)(const void *)p), high = _mm256_set1_epi8((char)0xF0);
+    w[0] = _mm256_and_si256(_mm256_slli_epi16(both, 4), high);
+    w[1] = _mm256_and_si256(both, high);
+}
+#else
 /* int8 products without VNNI: vpmaddubsw saturates, so both sides are widened to int16 and vpmaddwd adds pairs exactly
  * (2 * 255 * 128 is far below 2^31). */
 enum {
@@ -236,5 +290,6 @@ DLX_INLINE vi qd4_widen(qd4_part sum)
 {
     return (vi)_mm256_madd_epi16((__m256i)sum, _mm256_set1_epi16(1));
 }
+#endif
 
 #endif

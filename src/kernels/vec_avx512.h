@@ -1,6 +1,7 @@
 /*
- * Vectors of 16 floats or int32 for the kernel templates, AVX-512 F/BW/DQ/VL and VNNI. The templates (elementwise,
- * gemm, attention) are written against these names and included once per instruction set.
+ * Vectors of 16 floats or int32 for the kernel templates, AVX-512 F/BW/DQ/VL. The templates (elementwise, gemm,
+ * attention) are written against these names and included once per instruction set. The int8 products are chosen by
+ * what the file that includes this was compiled for: VNNI's or not.
  */
 #ifndef DLX_KERNELS_VEC_AVX512_H
 #define DLX_KERNELS_VEC_AVX512_H
@@ -20,8 +21,12 @@ enum { VF = 16 }; /* lanes */
 
 typedef __m512 vf;
 /* Lanes of int32 by type, not the compiler's untyped integer vector: gcc keeps accumulators in place across loop
- * iterations only if their type never changes. */
-typedef __v16si vi;
+ * iterations only if their type never changes, so it is that of what adds to them. Sums wrap. */
+#if defined(__AVX512VNNI__)
+typedef __v16si vi; /* of vpdpbusd */
+#else
+typedef __v16su vi;
+#endif
 
 DLX_INLINE vf vf_set1(float a)
 {
@@ -199,6 +204,7 @@ DLX_INLINE void prefetch_l2(const void *p)
     _mm_prefetch(p, _MM_HINT_T1);
 }
 
+#if defined(__AVX512VNNI__)
 /* int8 products, four to a lane: activations unsigned (q + 128), weights signed. */
 enum {
     QD8_GROUP = 4,        /* consecutive inputs that one dot step takes */
@@ -246,5 +252,78 @@ DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
     w[0] = _mm512_and_si512(_mm512_slli_epi16(both, 4), high);
     w[1] = _mm512_and_si512(both, high);
 }
+#else
+/* int8 products without VNNI: vpmaddubsw saturates, so both sides are widened to int16 and vpmaddwd adds pairs exactly
+ * (2 * 255 * 128 is far below 2^31). */
+enum {
+    QD8_GROUP = 2,
+    QD8_ROW_AHEAD = 2048,
+    QD8_OFFSET = 128,
+};
+typedef int16_t qd8_act;
+typedef __m512i qd8_weights;
+typedef __m512i qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16((__m512i)a));
+}
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    return _mm512_cvtepi8_epi16(_mm256_load_si256((const __m256i *)(const void *)(p + 32 * j)));
+}
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    int32_t two;
+    memcpy(&two, p, sizeof two);
+    return _mm512_set1_epi32(two);
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+    return sum + (vi)_mm512_madd_epi16(w, x);
+}
+
+/* int4 products: four inputs to a lane, vpmaddubsw adds pairs in int16. 8 steps fit: 8 * 2 * 255 * 8 < 2^15. */
+#define QD4_OWN_ROWS 1
+#define QD4_PARTS    8
+enum {
+    QD4_GROUP = 4,
+    QD4_UNIT = 1,
+    QD4_FLIP = 0,
+};
+typedef uint8_t qd4_act;
+typedef __m512i qd4_weights;
+typedef __m512i qd4_inputs;
+typedef __v32hu qd4_part;
+
+DLX_INLINE void qd4_store(qd4_act *p, vi a)
+{
+    vi_store_i8((int8_t *)p, a);
+}
+DLX_INLINE void qd4_load_weights(qd4_weights w[TILE_VECS], const uint8_t *p)
+{
+    __m512i both = _mm512_load_si512(p), low = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
+    w[0] = _mm512_sub_epi8(_mm512_and_si512(both, low), eight);
+    w[1] = _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi16(both, 4), low), eight);
+}
+DLX_INLINE qd4_inputs qd4_load_inputs(const qd4_act *p)
+{
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+DLX_INLINE qd4_part qd4_none(void)
+{
+    return (qd4_part)_mm512_setzero_si512();
+}
+DLX_INLINE qd4_part qd4_dot(qd4_part sum, qd4_weights w, qd4_inputs x)
+{
+    return sum + (qd4_part)_mm512_maddubs_epi16(x, w);
+}
+DLX_INLINE vi qd4_widen(qd4_part sum)
+{
+    return (vi)_mm512_madd_epi16((__m512i)sum, _mm512_set1_epi16(1));
+}
+#endif
 
 #endif

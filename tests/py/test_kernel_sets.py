@@ -16,8 +16,9 @@ if platform.machine() != "x86_64":
     pytest.skip("the sets that a CPU can lack are those of x86-64", allow_module_level=True)
 
 PROGRAM = Path(BUILD).resolve() / "tests" / "test_kernels"
-NEEDS = {"avx2": {"avx2", "fma"}, "avx512vnni": {"avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl",
-                                                 "avx512_vnni"}}
+AVX2, AVX512 = {"avx2", "fma", "f16c"}, {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+NEEDS = {"avx2": AVX2, "avx-vnni": AVX2 | {"avx_vnni"}, "avx512": AVX2 | AVX512,
+         "avx512vnni": AVX2 | AVX512 | {"avx512_vnni"}}
 
 
 def not_run(*command):
@@ -36,4 +37,4 @@ def test_a_machine_without_them():
     emulator = shutil.which("qemu-x86_64")
     if emulator is None:
         pytest.skip("needs qemu-x86_64, an emulator of older CPUs")
-    assert not_run(emulator, "-cpu", "Nehalem", PROGRAM) == ["not run on this CPU: avx2, avx512vnni"]
+    assert not_run(emulator, "-cpu", "Nehalem", PROGRAM) == ["not run on this CPU: " + ", ".join(NEEDS)]

@@ -145,12 +145,32 @@ static inline void report_missing_sets(const dlx_isa *list, size_t n)
     static bool said;
     size_t missing = 0;
     for (size_t i = 0; i < n && !said; i++) {
-        if (list[i] <= dlx_cpu_best_isa()) continue;
+        if (dlx_isa_available(list[i])) continue;
         printf("%s%s", missing++ ? ", " : "not run on this CPU: ", dlx_isa_name(list[i]));
     }
     if (missing) printf("\n");
     said = true;
 }
+
+#if defined(DLX_AVXVNNI_TWIN)
+/* The AVX-VNNI set's sources with the same instructions in AVX-512's encoding, which other CPUs have. */
+void dlx_kernels_set_avxvnni_twin(dlx_kernels *k);
+
+static inline size_t add_twin(dlx_kernels *out)
+{
+    if (dlx_isa_available(DLX_ISA_AVXVNNI) || !dlx_isa_available(DLX_ISA_AVX512VNNI)) return 0;
+    dlx_kernels_init(out, DLX_ISA_AVX2);
+    dlx_kernels_set_avxvnni_twin(out);
+    out->name = "avx-vnni's twin";
+    return 1;
+}
+#else
+static inline size_t add_twin(dlx_kernels *out)
+{
+    (void)out;
+    return 0;
+}
+#endif
 
 /* Tables of all sets this CPU has, the reference first; returns how many. */
 static inline size_t all_kernels(dlx_kernels out[8])
@@ -159,12 +179,12 @@ static inline size_t all_kernels(dlx_kernels out[8])
     size_t n = dlx_isa_list(list), have = 0;
     report_missing_sets(list, n);
     for (size_t i = 0; i < n; i++) {
-        if (list[i] > dlx_cpu_best_isa()) continue;
+        if (!dlx_isa_available(list[i])) continue;
         dlx_kernels_init(&out[have], list[i]);
         assert_int_equal(out[have].isa, list[i]);
         have++;
     }
-    return have;
+    return have + add_twin(&out[have]);
 }
 
 #endif

@@ -215,7 +215,7 @@ static void every_kind_computes_its_product(void **state)
     dlx_isa list[8];
     size_t n = dlx_isa_list(list);
     for (size_t i = 0; i < n; i++) {
-        if (list[i] > dlx_cpu_best_isa()) continue;
+        if (!dlx_isa_available(list[i])) continue;
         dlx_kernels kernels;
         dlx_kernels_init(&kernels, list[i]);
         for (size_t kind = 0; kind < DLX_LINEAR_KINDS; kind++) check_kind(&kernels, kind);
