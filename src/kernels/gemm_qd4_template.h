@@ -10,23 +10,24 @@
  *
  * Where products are added up in narrower numbers first (QD4_PARTS steps of them fit), qd4_widen makes int32 of these.
  */
-enum {
-    QD4_STEP_BYTES = PANEL * QD4_GROUP / 2,
-    QB4_SUMS = QD8_OFFSET != 128, /* sums of a group's weights are wanted */
-    QB4_HEAD_BYTES = PANEL * (int)sizeof(uint16_t) * (1 + QB4_SUMS),
-};
-enum { QC4_COLUMNS = 3 }; /* int32 sums of weights, times QD4_UNIT; scales; biases */
-enum { QB4_COLUMNS = 2 }; /* dlx_qb4_w_sum; biases */
-_Static_assert(TILE_VECS == 2, "a byte has two halves");
-
 #if !QD4_OWN_ROWS
 typedef qd8_act qd4_act;
+enum { QD4_OFFSET = QD8_OFFSET };
 typedef qd8_weights qd4_weights;
 typedef qd8_inputs qd4_inputs;
 typedef vi qd4_part;
 #define qd4_load_inputs qd8_load_inputs
 #define qd4_dot         qd8_dot
 #endif
+
+enum {
+    QD4_STEP_BYTES = PANEL * QD4_GROUP / 2,
+    QB4_SUMS = QD4_OFFSET != 128, /* sums of a group's weights are wanted */
+    QB4_HEAD_BYTES = PANEL * (int)sizeof(uint16_t) * (1 + QB4_SUMS),
+};
+enum { QC4_COLUMNS = 3 }; /* int32 sums of weights, times QD4_UNIT; scales; biases */
+enum { QB4_COLUMNS = 2 }; /* dlx_qb4_w_sum; biases */
+_Static_assert(TILE_VECS == 2, "a byte has two halves");
 
 /* ---- packing ---------------------------------------------------------------------------------------------------- */
 
@@ -141,7 +142,7 @@ typedef struct qd4_place {
 
 static const qd4_act *qd4_rows(const qd8_tile_args *t, size_t rows)
 {
-    const uint8_t *x = t->tile + QD8_RECORDS;
+    const uint8_t *x = t->tile + QD8_HEAD;
 #if QD4_OWN_ROWS
     x += qd8_rows_bytes(rows, t->n_in);
 #else
@@ -207,7 +208,7 @@ DLX_INLINE void qc4_tile(const qd8_tile_args *t, const size_t rows)
     UNROLL for (size_t i = 0; i < rows; i++)
     {
         vf row_scale = vf_set1(row[i].scale), unit = vf_set1(1.0f / QD4_UNIT);
-        vi zero = vi_set1(row[i].zero_point + QD8_OFFSET);
+        vi zero = vi_set1(row[i].zero_point + QD4_OFFSET);
         UNROLL for (size_t j = 0; j < TILE_VECS; j++)
         {
             vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
@@ -240,7 +241,7 @@ DLX_INLINE void qb4_tile(const qd8_tile_args *t, const size_t rows)
             scale[j] = vf_mul(vf_load_bf16(bits), vf_set1(1.0f / QD4_UNIT)); /* exact, as denormals too are multiples */
             if (!QB4_SUMS) continue;
             vi sums = vi_load_i16((const int16_t *)(const void *)bits + PANEL);
-            sums = vi_mul(sums, vi_set1((128 - QD8_OFFSET) * QD4_UNIT));
+            sums = vi_mul(sums, vi_set1((128 - QD4_OFFSET) * QD4_UNIT));
             UNROLL for (size_t i = 0; i < rows; i++) acc[i][j] = vi_add(acc[i][j], sums);
         }
         prefetch_l2(at.next);

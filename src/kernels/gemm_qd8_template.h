@@ -3,25 +3,37 @@
  * tile_template.h and elementwise_template.h; gemm_qd4_template.h goes on from here with int4 weights.
  *
  * Quantised activations: tiles of TILE_ROWS rows (the last has what is left); each holds the rows' records in
- * QD8_RECORDS bytes, then [steps][rows of this tile][QD8_GROUP] activations q + QD8_OFFSET, and where int4 products
+ * QD8_HEAD bytes, then [steps][rows of this tile][QD8_GROUP] activations q + QD8_OFFSET, and where int4 products
  * want another form of them (QD4_OWN_ROWS) the same again in that. So the inner loop reads both sides front to back,
- * whatever the number of rows, and no two tiles share a cache line.
+ * whatever the number of rows, and no two tiles share a cache line. Where products saturate (QD8_SPLIT) activations are
+ * those of qd8_split_template.h instead, and each row's extras come last.
  *
  * Packed weights: panels of PANEL output columns; each holds [steps][PANEL][QD8_GROUP] int8 (a step takes QD8_GROUP
- * inputs of every column), then arrays of one number per column; inputs and columns beyond the matrix are zeros.
+ * inputs of every column; QD8_SPLIT: w + 128), then arrays of one number per column; inputs and columns beyond the
+ * matrix are zeros.
  *
  * sum (q - zero_point) * w = sum (q + QD8_OFFSET) * w - (zero_point + QD8_OFFSET) * sum w, exact modulo 2^32.
  */
+#if QD8_SPLIT != QD4_OWN_ROWS
+#error "int4 products read rows of their own where, and only where, int8 products read split ones"
+#endif
+#if QD8_SPLIT
+#include "kernels/qd8_split_template.h"
+#endif
+
 enum {
-    QD8_RECORDS = 64,
+    QD8_RECORDS = TILE_ROWS * sizeof(dlx_qd8_row),
+#if QD8_SPLIT
+    QD8_HEAD = (QD8_RECORDS + TILE_ROWS * sizeof(qd8_split) + 63) / 64 * 64,
+#else
+    QD8_HEAD = (QD8_RECORDS + 63) / 64 * 64,
+#endif
     QD8_STEP_BYTES = PANEL * QD8_GROUP, /* of weights, in a panel */
     QD8_AHEAD = 8192,                   /* bytes ahead that a lone tile of several rows asks for */
 };
-_Static_assert(TILE_ROWS * sizeof(dlx_qd8_row) <= QD8_RECORDS, "row records do not fit");
-
 /* Arrays per column behind a panel's weights, by kind of product. */
 enum { QC8_COLUMNS = 3 }; /* int32 sums of weights; scales; biases */
-enum { QS8_COLUMNS = 5 }; /* int32 starts (zero points and bias); dlx_qs8_requant; low, high, scale of outputs */
+enum { QS8_COLUMNS = 6 }; /* int32 sums of weights; biases; dlx_qs8_requant; low, high, scale of outputs */
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
@@ -36,11 +48,34 @@ static size_t qd8_rows_bytes(size_t rows, size_t n_in)
     return (size_t)dlx_align_up(qd8_steps(n_in) * rows * QD8_GROUP * sizeof(qd8_act), 64);
 }
 
+#if QD4_OWN_ROWS
+static size_t qd4_rows_bytes(size_t rows, size_t n_in)
+{
+    return (size_t)dlx_align_up(divide_up(n_in, QD4_GROUP) * rows * QD4_GROUP * sizeof(qd4_act), 64);
+}
+#endif
+
+#if QD8_SPLIT
+static qd8_split *qd8_splits(uint8_t *tile)
+{
+    return (qd8_split *)(void *)(tile + QD8_RECORDS);
+}
+
+/* Where a tile's extras begin, qd8_steps(n_in) of each row. */
+static size_t qd8_extras_at(size_t rows, size_t n_in)
+{
+    return QD8_HEAD + qd8_rows_bytes(rows, n_in) + qd4_rows_bytes(rows, n_in);
+}
+#endif
+
 static size_t qd8_tile_bytes(size_t rows, size_t n_in)
 {
-    size_t bytes = QD8_RECORDS + qd8_rows_bytes(rows, n_in);
+    size_t bytes = QD8_HEAD + qd8_rows_bytes(rows, n_in);
 #if QD4_OWN_ROWS
-    bytes += (size_t)dlx_align_up(divide_up(n_in, QD4_GROUP) * rows * QD4_GROUP * sizeof(qd4_act), 64);
+    bytes += qd4_rows_bytes(rows, n_in);
+#endif
+#if QD8_SPLIT
+    bytes += (size_t)dlx_align_up(rows * qd8_steps(n_in) * sizeof(qd8_extra), 64);
 #endif
     return bytes;
 }
@@ -51,42 +86,83 @@ static size_t qd8_quantized_size(size_t rows, size_t n_in)
     return rows / TILE_ROWS * qd8_tile_bytes(TILE_ROWS, n_in) + (left ? qd8_tile_bytes(left, n_in) : 0);
 }
 
+/* QD8_CHUNK floats from x + k on, zeros behind the row's end. */
+enum { QD8_CHUNK = 64 };
+_Static_assert(QD8_CHUNK % QD8_GROUP == 0 && QD8_CHUNK % VF == 0, "steps must not straddle chunks");
+DLX_INLINE const float *qd8_chunk(float padded[QD8_CHUNK], const float *x, size_t k, size_t n_in)
+{
+    if (n_in - k >= QD8_CHUNK) return x + k;
+    memset(padded, 0, QD8_CHUNK * sizeof *padded);
+    memcpy(padded, x + k, (n_in - k) * sizeof *x);
+    return padded;
+}
+
+/* `steps` steps of a row, each to its place. */
+#define QD8_SPREAD(to, act, steps, group)                                                                              \
+    for (size_t g = 0; g < (steps); g++, (to) += rows * (group))                                                       \
+    memcpy((to), (act) + g * (group), (group) * sizeof *(act))
+
+#if QD4_OWN_ROWS
+/* The int4 form of row i of a tile. */
+static qd4_act *qd4_row(uint8_t *tile, size_t rows, size_t i, size_t n_in)
+{
+    return (qd4_act *)(void *)(tile + QD8_HEAD + qd8_rows_bytes(rows, n_in)) + i * QD4_GROUP;
+}
+#endif
+
+#if QD8_SPLIT
+/* The row in both forms, the one of int4 to `to4`. False when it has more extras than there is room for. */
+static bool qd8_split_row(const split_row *r, qd4_act *to4, const dlx_qd8_map *map, int32_t centre, const float *x,
+                          size_t n_in)
+{
+    _Static_assert((int)SPLIT_CHUNK == (int)QD8_CHUNK && (int)QD4_GROUP == (int)QD8_GROUP, "one loop makes both");
+    const dlx_qd8_map m = *map; /* which no store below may change */
+    const size_t rows = r->stride / QD8_GROUP;
+    float padded[QD8_CHUNK];
+    int16_t d[QD8_CHUNK];
+    qd4_act act4[QD8_CHUNK];
+    vi shift = vi_set1(m.row.zero_point - centre), back = vi_set1(centre + QD4_OFFSET);
+    *r->split = (qd8_split){.centre = centre};
+    for (size_t k = 0; k < n_in; k += QD8_CHUNK) {
+        const float *source = qd8_chunk(padded, x, k, n_in);
+        for (size_t j = 0; j < QD8_CHUNK; j += VF) {
+            vi q = quantize_vf(vf_load(source + j), &m, shift);
+            vi_store_i16(d + j, q);
+            qd4_store(act4 + j, vi_add(q, back));
+        }
+        size_t steps = min_size(QD8_CHUNK / QD8_GROUP, qd8_steps(n_in - k));
+        for (size_t j = steps * QD8_GROUP; j < QD8_CHUNK; j++) d[j] = 0;
+        if (!split_steps(r, k / QD8_GROUP, steps, d)) return false;
+        QD8_SPREAD(to4, act4, steps, QD4_GROUP);
+    }
+    return true;
+}
+#endif
+
 /* Row i of a tile of `rows` rows. */
 static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8_map *map, const float *x, size_t n_in)
 {
-    enum { CHUNK = 64 };
-    _Static_assert(CHUNK % QD8_GROUP == 0 && CHUNK % VF == 0, "steps must not straddle chunks");
+    qd8_act *to = (qd8_act *)(void *)(tile + QD8_HEAD) + i * QD8_GROUP;
+#if QD8_SPLIT
+    split_row r = {.to = to,
+                   .stride = rows * QD8_GROUP,
+                   .split = qd8_splits(tile) + i,
+                   .extra = (qd8_extra *)(void *)(tile + qd8_extras_at(rows, n_in)) + i * qd8_steps(n_in),
+                   .capacity = qd8_steps(n_in)};
+    qd4_act *to4 = qd4_row(tile, rows, i, n_in);
+    if (!qd8_split_row(&r, to4, map, map->row.zero_point, x, n_in)) qd8_split_row(&r, to4, map, 0, x, n_in);
+#else
     const dlx_qd8_map m = *map; /* which no store below may change */
-    float padded[CHUNK];
-    qd8_act act[CHUNK], *to = (qd8_act *)(void *)(tile + QD8_RECORDS) + i * QD8_GROUP;
-#if QD4_OWN_ROWS
-    qd4_act act4[CHUNK], *to4 = (qd4_act *)(void *)(tile + QD8_RECORDS + qd8_rows_bytes(rows, n_in)) + i * QD4_GROUP;
-#endif
+    float padded[QD8_CHUNK];
+    qd8_act act[QD8_CHUNK];
     vi shift = vi_set1(m.row.zero_point + QD8_OFFSET);
-    for (size_t k = 0; k < n_in; k += CHUNK) {
-        const float *source = x + k;
-        if (n_in - k < CHUNK) {
-            memset(padded, 0, sizeof padded);
-            memcpy(padded, x + k, (n_in - k) * sizeof *x);
-            source = padded;
-        }
-        for (size_t j = 0; j < CHUNK; j += VF) {
-            vi q = quantize_vf(vf_load(source + j), &m, shift);
-            qd8_store(act + j, q);
-#if QD4_OWN_ROWS
-            qd4_store(act4 + j, q);
-#endif
-        }
-        size_t steps = min_size(CHUNK / QD8_GROUP, qd8_steps(n_in - k));
-        for (size_t g = 0; g < steps; g++, to += rows * QD8_GROUP)
-            memcpy(to, act + g * QD8_GROUP, QD8_GROUP * sizeof *act);
-#if QD4_OWN_ROWS
-        steps = min_size(CHUNK / QD4_GROUP, divide_up(n_in - k, QD4_GROUP));
-        for (size_t g = 0; g < steps; g++, to4 += rows * QD4_GROUP)
-            memcpy(to4, act4 + g * QD4_GROUP, QD4_GROUP * sizeof *act4);
-#endif
+    for (size_t k = 0; k < n_in; k += QD8_CHUNK) {
+        const float *source = qd8_chunk(padded, x, k, n_in);
+        for (size_t j = 0; j < QD8_CHUNK; j += VF) qd8_store(act + j, quantize_vf(vf_load(source + j), &m, shift));
+        QD8_SPREAD(to, act, min_size(QD8_CHUNK / QD8_GROUP, qd8_steps(n_in - k)), QD8_GROUP);
     }
-    ((dlx_qd8_row *)(void *)tile)[i] = m.row;
+#endif
+    ((dlx_qd8_row *)(void *)tile)[i] = map->row;
 }
 
 /* Row m of x into its place. */
@@ -138,6 +214,7 @@ typedef struct qd8_tile_args {
     float *y;
     size_t y_stride;
     const uint8_t *tile;    /* quantised activations */
+    const uint8_t *extras;  /* where there are any (QD8_SPLIT) */
     const uint8_t *panel;   /* packed weights */
     const uint8_t *columns; /* arrays per column */
     size_t n_in, group, steps;
@@ -174,17 +251,22 @@ static void qd8_run_panel(float *y, size_t y_stride, const qd8_call *c, const ui
     if (ahead) next = panel + ahead;
     for (size_t m = 0; m < c->rows; m += TILE_ROWS) {
         size_t n = min_size(TILE_ROWS, c->rows - m);
-        qd8_tile_args t = {.y = columns == PANEL ? y + m * y_stride : buffer,
-                           .y_stride = columns == PANEL ? y_stride : PANEL,
-                           .tile = tile,
-                           .panel = panel,
-                           .columns = panel + l->weight_bytes,
-                           .n_in = c->s.n_in,
-                           .group = c->s.group,
-                           .steps = l->steps,
-                           .next = requested < l->weight_bytes ? next + requested : panel,
-                           .next_step = ahead ? l->step_bytes : next_step,
-                           .ahead = ahead};
+        qd8_tile_args t = {
+            .y = columns == PANEL ? y + m * y_stride : buffer,
+            .y_stride = columns == PANEL ? y_stride : PANEL,
+            .tile = tile,
+#if QD8_SPLIT
+            .extras = tile + qd8_extras_at(n, c->s.n_in),
+#endif
+            .panel = panel,
+            .columns = panel + l->weight_bytes,
+            .n_in = c->s.n_in,
+            .group = c->s.group,
+            .steps = l->steps,
+            .next = requested < l->weight_bytes ? next + requested : panel,
+            .next_step = ahead ? l->step_bytes : next_step,
+            .ahead = ahead
+        };
         c->tiles[n - 1](&t);
         requested += l->steps * next_step;
         tile += qd8_tile_bytes(n, c->s.n_in);
@@ -267,6 +349,9 @@ static void qd8_pack_weights(uint8_t *panel, int32_t sums[PANEL], const int8_t *
         memset(last, 0, QD8_GROUP);
         memcpy(last, w + c * n_in + whole * QD8_GROUP, n_in % QD8_GROUP);
     }
+#if QD8_SPLIT
+    for (size_t i = 0; i < steps * QD8_STEP_BYTES; i++) panel[i] ^= 0x80; /* w + 128 */
+#endif
     for (size_t c = 0; c < PANEL; c++) {
         uint32_t sum = 0;
         for (size_t k = 0; k < n_in && c < columns; k++) sum += (uint32_t)w[c * n_in + k];
@@ -287,17 +372,42 @@ static void qc8_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_s
 
 static void qs8_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t first, size_t columns)
 {
-    int32_t *starts = (int32_t *)(void *)(panel + qs8_layout(s).weight_bytes), sums[PANEL];
-    float *requant = (float *)starts + PANEL, *low = requant + PANEL, *high = low + PANEL, *scale = high + PANEL;
+    int32_t *sums = (int32_t *)(void *)(panel + qs8_layout(s).weight_bytes), *biases = sums + PANEL;
+    float *requant = (float *)biases + PANEL, *low = requant + PANEL, *high = low + PANEL, *scale = high + PANEL;
     qd8_pack_weights(panel, sums, (const int8_t *)w->w + (first - w->first) * s.n_in, columns, s.n_in);
     for (size_t c = 0; c < PANEL; c++) {
-        uint32_t bias = c < columns && w->bias_i32 ? (uint32_t)w->bias_i32[first + c] : 0;
-        starts[c] = (int32_t)(bias - (uint32_t)(w->qs8->in_zero + QD8_OFFSET) * (uint32_t)sums[c]);
+        biases[c] = c < columns && w->bias_i32 ? w->bias_i32[first + c] : 0;
         requant[c] = c < columns ? dlx_qs8_requant(w->qs8, w->scale[first + c]) : 0.0f;
         low[c] = (float)(-128 - w->qs8->out_zero);
         high[c] = (float)(127 - w->qs8->out_zero);
         scale[c] = w->qs8->out_scale;
     }
+}
+
+#if QD8_SPLIT
+/* Row i's extra steps, and what its sums have too much because weights are w + 128. */
+DLX_INLINE void qd8_finish_split(vi acc[TILE_VECS], const qd8_tile_args *t, size_t i, const qd8_extra *extra)
+{
+    const qd8_split *split = (const qd8_split *)(const void *)(t->tile + QD8_RECORDS) + i;
+    for (size_t n = split->extras; n > 0; n--, extra++) {
+        const int8_t *w = (const int8_t *)t->panel + extra->step * (size_t)QD8_STEP_BYTES;
+        qd8_inputs xv = qd8_load_inputs(extra->d);
+        UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[j] = qd8_dot(acc[j], qd8_load_weights(w, j), xv);
+    }
+    vi much = vi_set1((int32_t)((uint32_t)split->sum * 128u));
+    UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[j] = vi_sub(acc[j], much);
+}
+#endif
+
+/* What the sums of qd8_sums count row i's activations from. */
+DLX_INLINE vi qd8_zero(const qd8_tile_args *t, size_t i)
+{
+    int32_t zero = ((const dlx_qd8_row *)(const void *)t->tile)[i].zero_point;
+#if QD8_SPLIT
+    return vi_set1(zero - ((const qd8_split *)(const void *)(t->tile + QD8_RECORDS))[i].centre);
+#else
+    return vi_set1(zero + QD8_OFFSET);
+#endif
 }
 
 /* Sums over all inputs. `rows` is a constant wherever this is inlined. */
@@ -306,7 +416,7 @@ DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, c
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = vi_set1(0);
     const int8_t *w = (const int8_t *)t->panel;
     const uint8_t *next = t->next;
-    const qd8_act *x = (const qd8_act *)(const void *)(t->tile + QD8_RECORDS);
+    const qd8_act *x = (const qd8_act *)(const void *)(t->tile + QD8_HEAD);
     for (size_t g = t->steps; g > 0; g--) {
         qd8_weights wv[TILE_VECS];
         UNROLL for (size_t j = 0; j < TILE_VECS; j++) wv[j] = qd8_load_weights(w, j);
@@ -321,6 +431,10 @@ DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, c
         next += t->next_step;
         x += rows * QD8_GROUP;
     }
+#if QD8_SPLIT
+    const qd8_extra *extra = (const qd8_extra *)(const void *)t->extras;
+    UNROLL for (size_t i = 0; i < rows; i++) qd8_finish_split(acc[i], t, i, extra + i * t->steps);
+#endif
 }
 
 DLX_INLINE void qc8_tile(const qd8_tile_args *t, const size_t rows)
@@ -333,7 +447,7 @@ DLX_INLINE void qc8_tile(const qd8_tile_args *t, const size_t rows)
     UNROLL for (size_t i = 0; i < rows; i++)
     {
         vf row_scale = vf_set1(row[i].scale);
-        vi zero = vi_set1(row[i].zero_point + QD8_OFFSET);
+        vi zero = qd8_zero(t, i);
         UNROLL for (size_t j = 0; j < TILE_VECS; j++)
         {
             vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
@@ -348,15 +462,17 @@ DLX_INLINE void qs8_tile(const qd8_tile_args *t, const size_t rows)
     vi acc[TILE_ROWS][TILE_VECS];
     qd8_sums(acc, t, rows);
     const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
-    const int32_t *starts = (const int32_t *)(const void *)t->columns;
-    const float *requant = (const float *)starts + PANEL;
+    const int32_t *sums = (const int32_t *)(const void *)t->columns, *biases = sums + PANEL;
+    const float *requant = (const float *)biases + PANEL;
     vf low = vf_load(requant + PANEL), high = vf_load(requant + 2 * PANEL), scale = vf_load(requant + 3 * PANEL);
     UNROLL for (size_t i = 0; i < rows; i++)
     {
         vf mark = vf_set1(row[i].scale);
+        vi zero = qd8_zero(t, i);
         UNROLL for (size_t j = 0; j < TILE_VECS; j++)
         {
-            vf v = vf_mul(vi_to_vf(vi_add(acc[i][j], vi_load(starts + j * VF))), vf_load(requant + j * VF));
+            vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
+            vf v = vf_mul(vi_to_vf(vi_add(sum, vi_load(biases + j * VF))), vf_load(requant + j * VF));
             v = vf_max(vf_min(v, high), low);
             vf_store(t->y + i * t->y_stride + j * VF, vf_fma(vi_to_vf(vf_round(v)), scale, mark));
         }

@@ -203,6 +203,7 @@ DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 }
 
 /* int4 weights, as int8 with the value in the high half of the byte. */
+#define QD8_SPLIT    0
 #define QD4_OWN_ROWS 0
 #define QD4_PARTS    0
 enum {
@@ -217,34 +218,35 @@ DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
     w[1] = _mm256_and_si256(both, high);
 }
 #else
-/* int8 products without VNNI: vpmaddubsw saturates, so both sides are widened to int16 and vpmaddwd adds pairs exactly
- * (2 * 255 * 128 is far below 2^31). */
+/* int8 products without VNNI: vpmaddubsw of weights w + 128 with activations that are split so that it cannot saturate
+ * (qd8_split_template.h), pairs of its sums added by vpmaddwd: on Intel's cores three instructions for 32 products,
+ * where widening both sides to int16 takes four and the widening. */
+#define QD8_SPLIT    1
 enum {
-    QD8_GROUP = 2,
+    QD8_GROUP = 4,
     QD8_ROW_AHEAD = 8192,
-    QD8_OFFSET = 128,
 };
-typedef int16_t qd8_act;
+typedef int8_t qd8_act;
 typedef __m256i qd8_weights;
 typedef __m256i qd8_inputs;
 
-DLX_INLINE void qd8_store(qd8_act *p, vi a)
+DLX_INLINE void vi_store_i16(int16_t *p, vi a)
 {
     _mm_storeu_si128((__m128i *)(void *)p, vi_narrow_i16(a));
 }
 DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
 {
-    return _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(const void *)(p + 16 * j)));
+    return _mm256_load_si256((const __m256i *)(const void *)(p + 32 * j));
 }
 DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 {
-    int32_t two;
-    memcpy(&two, p, sizeof two);
-    return _mm256_set1_epi32(two);
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm256_set1_epi32(four);
 }
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
-    return sum + (vi)_mm256_madd_epi16(w, x);
+    return sum + (vi)_mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
 }
 
 /* int4 products: four inputs to a lane, vpmaddubsw adds pairs in int16. 8 steps fit: 8 * 2 * 255 * 8 < 2^15. */
@@ -254,6 +256,7 @@ enum {
     QD4_GROUP = 4,
     QD4_UNIT = 1,
     QD4_FLIP = 0,
+    QD4_OFFSET = 128, /* stored activation = q + QD4_OFFSET */
 };
 typedef uint8_t qd4_act;
 typedef __m256i qd4_weights;

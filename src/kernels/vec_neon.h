@@ -152,6 +152,7 @@ DLX_INLINE void prefetch_l2(const void *p)
 }
 
 enum { QD8_ROW_AHEAD = 8192 }; /* prefetch_l2 does nothing */
+#define QD8_SPLIT    0
 #define QD4_OWN_ROWS 0
 #define QD4_PARTS    0
 
