@@ -19,11 +19,13 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
     const dlx_cli_stages *p = ctx;
     double seconds = dlx_cli_seconds() - p->last, rate = seconds > 0 ? (double)done / seconds : 0;
-    double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
-    char a[32], b[32], c[32];
-    dlx_cli_progress(done == total, "exporting %3.0f %%  %s of %s  %s/s  %.0f s left",
+    char a[32], b[32], c[32], speed[96] = ""; /* nothing until something was written */
+    if (rate > 0)
+        snprintf(speed, sizeof speed, "  %s/s  %.0f s left", dlx_cli_bytes(c, (uint64_t)rate),
+                 total > done ? (double)(total - done) / rate : 0);
+    dlx_cli_progress(done == total, "exporting %3.0f %%  %s of %s%s",
                      total ? 100.0 * (double)done / (double)total : 100.0, dlx_cli_bytes(a, done),
-                     dlx_cli_bytes(b, total), dlx_cli_bytes(c, (uint64_t)rate), left);
+                     dlx_cli_bytes(b, total), speed);
     return !dlx_cli_interrupted();
 }
 

@@ -214,6 +214,8 @@ def test_export_shows_progress_on_a_terminal_only(tmp_path):
     assert status == 0 and re.search(r"exporting +\d+ %.* of .*/s.* left", screen)
     status, screen = on_terminal("export", DEMO, tmp_path / "m.pte", "--validate-only", stdout=False)
     assert status == 0 and re.search(r"validating +\d+ % +\d+ rows/s +\d+ s left", screen)
+    assert re.search(r"writing texts to validate with +\d+ rows\x1b", screen), "the first line, when no rate is known"
+    assert not re.search(r" 0 rows/s", screen)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

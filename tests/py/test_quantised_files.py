@@ -350,6 +350,47 @@ def test_help_says_what_patterns_are():
     assert "layers.0.down, ...; * is any text, ? any character" in said and "as in a shell" not in said
 
 
+def scaled(tmp_path, name, factor):
+    """The checkpoint with one tensor times a factor."""
+    import shutil
+
+    from safetensors.torch import save_file
+    folder = tmp_path / f"checkpoint-{factor}"
+    shutil.copytree(DATA / "checkpoints" / "llada-tiny", folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name] = (tensors[name].float() * factor).to(tensors[name].dtype)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+STATIC = ("--quantization", "int8-static", "--calibration-samples", 4, "--calibration-length", 32)
+UP = "model.transformer.blocks.0.up_proj.weight"
+
+
+def test_ranges_beyond_floats_are_refused_by_name(tmp_path):
+    path, ranges = tmp_path / "m.pte", tmp_path / "r.json"
+    folder = scaled(tmp_path, UP, 1e22)
+    sentence = start("export", folder, path, *STATIC, "--save-ranges", ranges)
+    assert sentence.returncode == 1 and not path.exists() and not ranges.exists()
+    assert "weight 'layers.0.up.weight' cannot be int8-static: its output reaches from -" in sentence.stderr
+    assert "and only magnitudes to 1.8e+19 can be squared in float32; give it another form" in sentence.stderr
+    for words in ((*STATIC, "--save-ranges", ranges), ("--quantization", "int8-static", "--ranges", ranges)):
+        done = start("export", folder, path, *words, "--exclude", "layers.0.*")
+        assert done.returncode == 0, done.stderr
+    sentence = start("export", scaled(tmp_path, UP, 3e38), path, *STATIC, "--exclude", "layers.0.*", "--save-ranges", ranges)
+    assert sentence.returncode == 1 and "layer 0 of " in sentence.stderr and "makes NaN or infinite numbers" in sentence.stderr
+
+
+def test_ranges_of_nothing_but_zeros_are_told(tmp_path):
+    path, ranges = tmp_path / "m.pte", tmp_path / "r.json"
+    folder = scaled(tmp_path, UP, 0)
+    told = "note: the range of 'layers.0.down.input' (and of 2 other inputs and outputs) is [0, 0], as the data"
+    done = start("export", folder, path, *STATIC, "--save-ranges", ranges, "--validate", "--validation-samples", 4)
+    assert done.returncode == 0 and told in done.stderr and json.loads(ranges.read_text())["tensors"]["layers.0.up.output"] == [0, 0]
+    done = start("export", folder, path, "--quantization", "int8-static", "--ranges", ranges)
+    assert done.returncode == 0 and told in done.stderr
+
+
 def test_a_weight_beyond_halves_is_refused(tmp_path):
     from safetensors.torch import save_file
     import shutil
