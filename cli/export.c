@@ -19,11 +19,13 @@ static bool on_progress(void *ctx, uint64_t done, uint64_t total)
 {
     const dlx_cli_stages *p = ctx;
     double seconds = dlx_cli_seconds() - p->last, rate = seconds > 0 ? (double)done / seconds : 0;
-    double left = rate > 0 && total > done ? (double)(total - done) / rate : 0;
-    char a[32], b[32], c[32];
-    dlx_cli_progress(done == total, "exporting %3.0f %%  %s of %s  %s/s  %.0f s left",
+    char a[32], b[32], c[32], speed[96] = ""; /* nothing until something was written */
+    if (rate > 0)
+        snprintf(speed, sizeof speed, "  %s/s  %.0f s left", dlx_cli_bytes(c, (uint64_t)rate),
+                 total > done ? (double)(total - done) / rate : 0);
+    dlx_cli_progress(done == total, "exporting %3.0f %%  %s of %s%s",
                      total ? 100.0 * (double)done / (double)total : 100.0, dlx_cli_bytes(a, done),
-                     dlx_cli_bytes(b, total), dlx_cli_bytes(c, (uint64_t)rate), left);
+                     dlx_cli_bytes(b, total), speed);
     return !dlx_cli_interrupted();
 }
 
@@ -130,20 +132,34 @@ static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, i
     return DLX_CLI_OK;
 }
 
-/* The parts and the memory of the file that was written, in *out, which is NULL where it is no program; the same. */
+/* The parts and the memory of the file that was written, in *out, which is NULL where it is no program; the exit
+ * status. A context that the file has not is wrong here as it is for inspect; what comes out is the memory of all
+ * positions. */
 static int describe(json_t **out, const dlx_cli_arguments *a, const dlx_export_options *o)
 {
     dlx_error err;
     *out = NULL;
     if (o->emit && strcmp(o->emit, "pte") != 0) return DLX_CLI_OK;
     dlx_status s = dlx_cli_export_report(out, o->output_path, (int32_t)dlx_cli_int(a, "max-context", 0), &err);
-    if (s == DLX_E_LIMIT) { /* the file is good: it says the memory of all its positions instead */
-        dlx_cli_message("note: %s", err.message);
-        s = dlx_cli_export_report(out, o->output_path, 0, &err);
-    }
     if (s == DLX_OK) return DLX_CLI_OK;
+    if (s == DLX_E_LIMIT) {
+        dlx_error again;
+        dlx_cli_message("'%s' is complete and can be used, but not as --max-context says: %s", o->output_path,
+                        err.message);
+        if (dlx_cli_export_report(out, o->output_path, 0, &again) == DLX_OK) return DLX_CLI_FAILED;
+        err = again;
+    }
     dlx_cli_message("'%s' was written, but it cannot be described: %s", o->output_path, err.message);
     return DLX_CLI_FAILED;
+}
+
+/* What can be known of --max-context before anything is read. */
+static int check_context(const dlx_cli_arguments *a, const dlx_export_options *o)
+{
+    int64_t context = dlx_cli_int(a, "max-context", 0);
+    if (!o->max_seq_len || context <= o->max_seq_len) return DLX_CLI_OK;
+    return dlx_cli_usage(a->command, "--max-context %lld is above the %d positions of --max-seq-len",
+                         (long long)context, o->max_seq_len);
 }
 
 static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, const dlx_cli_placements *placed,
@@ -164,7 +180,7 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     dlx_cli_progress_end();
     if (!result.file_bytes) return dlx_cli_fail(&err);
     int status = describe(&report, a, o);
-    if (status != DLX_CLI_OK) return s == DLX_OK ? status : dlx_cli_fail(&err);
+    if (status != DLX_CLI_OK && !report) return s == DLX_OK ? status : dlx_cli_fail(&err);
     if (!json) put_summary(o, &result, report, placed, !o->quantization_config && !o->quantization);
     if (s != DLX_OK)
         status = dlx_cli_fail(&err);
@@ -201,6 +217,7 @@ static int run(const dlx_cli_arguments *a)
     dlx_cli_validation v;
     int32_t rows[DLX_MOST_METHOD_ROWS];
     int status = take_options(&o, a);
+    if (status == DLX_CLI_OK) status = check_context(a, &o);
     if (status == DLX_CLI_OK) status = take_method_rows(&o, a, rows);
     if (status == DLX_CLI_OK) status = dlx_cli_validation_read(&v, a);
     if (status != DLX_CLI_OK) return status;

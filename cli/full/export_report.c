@@ -56,7 +56,11 @@ void dlx_cli_export_report_text(const json_t *report)
         printf("  %-16s %s in %llu linear layers\n", kind, dlx_cli_bytes(a, number(linear, "bytes")),
                (unsigned long long)number(linear, "layers"));
     }
-    if (memory)
+    if (memory && !json_object_get(memory, "file"))
+        printf("a session of %llu positions takes %s beside what the runtime takes: cache %s\n",
+               (unsigned long long)number(memory, "max_context"), dlx_cli_bytes(a, number(memory, "total")),
+               dlx_cli_bytes(c, number(memory, "kv_cache")));
+    else if (memory)
         printf("running it takes %s with a session of %llu positions: weights %s, cache %s\n",
                dlx_cli_bytes(a, number(memory, "total")), (unsigned long long)number(memory, "max_context"),
                dlx_cli_bytes(b, number(memory, "file") + number(memory, "packed")),

@@ -17,7 +17,8 @@ static bool is_among(const char *const *names, size_t n, const char *name)
 
 int dlx_cli_validation_read(dlx_cli_validation *v, const dlx_cli_arguments *a)
 {
-    static const char *const of_both[] = {"hf-model-path", "output-path", "validate", "validate-only", "json"};
+    static const char *const of_both[] = {"hf-model-path", "output-path", "validate", "validate-only",
+                                          "json",          "model-type",  "mask-id",  "block-size"};
     static const char *const of_validations[] = {"validation", "validation-samples", "validation-length", "max-kl"};
     const char *max = dlx_cli_text(a, "max-kl");
     char *end;
@@ -58,6 +59,9 @@ int dlx_cli_validation_run(dlx_cli_validation *v, const dlx_cli_arguments *a, co
     dlx_validate_options o = dlx_cli_validation_options(a, &stages);
     o.model_path = model;
     o.file_path = file;
+    o.model_type = dlx_cli_text(a, "model-type");
+    o.mask_id = dlx_cli_int(a, "mask-id", 0);
+    o.block_size = dlx_cli_int(a, "block-size", 0);
     dlx_status s = dlx_validate(&o, &v->found, &err);
     dlx_cli_progress_end();
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);

@@ -15,11 +15,15 @@ bool dlx_cli_on_stage(void *ctx, const char *stage, uint64_t done, uint64_t tota
         s->first = done;
     }
     double seconds = now - s->begin, rate = seconds > 0 ? (double)(done - s->first) / seconds : 0;
+    char speed[64] = ""; /* nothing until something was done */
+    if (rate > 0 && total)
+        snprintf(speed, sizeof speed, "  %.0f rows/s  %.0f s left", rate, (double)(total - done) / rate);
+    else if (rate > 0)
+        snprintf(speed, sizeof speed, "  %.0f rows/s", rate);
     if (total)
-        dlx_cli_progress(done == total, "%s %3.0f %%  %.0f rows/s  %.0f s left", stage,
-                         100.0 * (double)done / (double)total, rate, rate > 0 ? (double)(total - done) / rate : 0.0);
+        dlx_cli_progress(done == total, "%s %3.0f %%%s", stage, 100.0 * (double)done / (double)total, speed);
     else
-        dlx_cli_progress(false, "%s  %llu rows  %.0f rows/s", stage, (unsigned long long)done, rate);
+        dlx_cli_progress(false, "%s  %llu rows%s", stage, (unsigned long long)done, speed);
     s->last = now;
     return !dlx_cli_interrupted();
 }

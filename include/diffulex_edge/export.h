@@ -175,6 +175,9 @@ typedef struct dlx_validate_options {
     int64_t seed;           /* of masks, and of what the model writes */
     dlx_stage_fn stage;     /* may be NULL; called by the validating thread */
     void *stage_ctx;
+    const char *model_type; /* these three as the export of the file was told; NULL, 0 and 0: nothing */
+    int64_t block_size;
+    int64_t mask_id;
 } dlx_validate_options;
 
 /* The file, run here, against the checkpoint in float32, over the same masked samples. */
@@ -192,16 +195,17 @@ typedef struct dlx_validation {
 } dlx_validation;
 
 /* Takes memory for the file as a model, one layer as floats, and hidden states as an export with gptq. DLX_E_INVALID:
- * the file is not of this checkpoint, by what both say of themselves (the sentence has what differs), or by weights
- * that have nothing in common: most layers are further from the checkpoint's than layers that do nothing. */
+ * the file is not of this checkpoint, by what both say of what decoding goes by (ids, blocks, sizes, rotary tables,
+ * epsilons, words, ...; the sentence has what differs, with both values), or by weights that have nothing in common:
+ * most layers are further from the checkpoint's than layers that do nothing. */
 DLX_API dlx_status dlx_validate(const dlx_validate_options *options, dlx_validation *out, dlx_error *err);
 
 /*
  * dlx_export, then dlx_validate of what it wrote. What is wrong with `how` is told before anything is written: numbers,
- * and samples, which are read then, once, so that they may come from a pipe. Its model_path and file_path are not
- * looked at; `samples` NULL are options->calibration, or, without that, what the model writes. `result` may be NULL.
- * Where the validation itself fails or is cancelled, the file is in place and complete: the sentence says so, *result
- * is filled (file_bytes is not 0), and *validation is not.
+ * and samples, which are read then, once, so that they may come from a pipe. Its paths, model_type, block_size and
+ * mask_id are not looked at; `samples` NULL are options->calibration, or, without that, what the model writes. `result`
+ * may be NULL. Where the validation itself fails or is cancelled, the file is in place and complete: the sentence says
+ * so, *result is filled (file_bytes is not 0), and *validation is not.
  */
 DLX_API dlx_status dlx_export_validated(const dlx_export_options *options, const dlx_validate_options *how,
                                         dlx_export_result *result, dlx_validation *validation, dlx_error *err);

@@ -249,6 +249,7 @@ class ValidateOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("model_path", c_char_p), ("file_path", c_char_p), ("samples", c_char_p),
         ("count", c_int64), ("length", c_int64), ("seed", c_int64), ("stage", STAGE_FN), ("stage_ctx", c_void_p),
+        ("model_type", c_char_p), ("block_size", c_int64), ("mask_id", c_int64),
     ]
 
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/inspect_fixed.h"
 #include "api/inspect_methods.h"
 #include "api/inspect_operators.h"
 #include "api/inspect_parts.h"
@@ -33,6 +34,7 @@ typedef struct report {
     dlx_error why_not;
     dlx_workspace_options workspace; /* whose memory is stated; complete when runnable */
     dlx_memory memory;
+    dlx_fixed_memory fixed;
     dlx_file_parts parts;
     dlx_text_buffer t;
 } report;
@@ -129,6 +131,7 @@ static void text_memory(report *r)
         dlx_put(t, "%s: %s\n",
                 r->callable ? "it runs as a method, but not in sessions" : "this runtime cannot execute it",
                 r->why_not.message);
+        dlx_put_fixed_memory(t, &r->fixed);
         return;
     }
     dlx_put(t, "operators\n");
@@ -261,6 +264,7 @@ static void json_report(report *r)
     } else {
         dlx_put(t, ",\"runnable\":false,\"callable\":%s,\"reason\":", r->callable ? "true" : "false");
         dlx_put_json(t, r->why_not.message);
+        dlx_put_fixed_memory_json(t, &r->fixed);
     }
     const dlx_pte_plan *forward = dlx_pte_find_plan(&r->pte, "forward");
     const dlx_method_view *view = forward && !r->runnable ? &r->view[forward - r->pte.plans] : NULL;
@@ -315,6 +319,7 @@ static dlx_status describe(report *r, bool json, dlx_error *err)
     dlx_source from = dlx_source_path(r->path);
     r->runnable = dlx_model_load(&r->model, &from, &load, &r->why_not) == DLX_OK;
     if (r->runnable) DLX_TRY(measure(r, err));
+    DLX_TRY(dlx_fixed_memory_read(&r->fixed, r->path, &r->pte, &r->workspace, err));
     DLX_TRY(dlx_file_parts_of(&r->parts, &r->pte, err));
     DLX_TRY(view_methods(r, err));
     DLX_TRY(walk_methods(r, err));

@@ -1,5 +1,6 @@
 #include "calibrate/ranges.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,15 +136,12 @@ static dlx_status not_ranges(const char *path, const char *what, dlx_error *err)
     return dlx_fail(err, DLX_E_FORMAT, "'%s' is no file of ranges: %s", path, what);
 }
 
-/* Beyond that the squares of numbers are no float32: norms and attention over them end in infinities. */
-static const float most_magnitude = 0x1p64f;
-
 static dlx_status no_range(const json_t *pair, const char *path, const char *name, dlx_error *err)
 {
     char *found = json_dumps(pair, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
     dlx_status s = dlx_fail(err, DLX_E_FORMAT,
-                            "'%s': the range of '%.100s' is %.60s; expected [low, high], two numbers that have 0 "
-                            "between them, of magnitude 1.8e19 at most",
+                            "'%s': the range of '%.100s' is %.60s; expected [low, high], two numbers of float32 that "
+                            "have 0 between them",
                             path, name, found ? found : "nothing");
     free(found);
     return s;
@@ -153,8 +151,8 @@ static dlx_status read_bounds(dlx_bounds *out, const json_t *pair, const char *p
 {
     const json_t *low = json_array_get(pair, 0), *high = json_array_get(pair, 1);
     *out = (dlx_bounds){(float)json_number_value(low), (float)json_number_value(high)};
-    bool ok = json_array_size(pair) == 2 && json_is_number(low) && json_is_number(high) &&
-              out->low >= -most_magnitude && out->low <= 0 && out->high >= 0 && out->high <= most_magnitude;
+    bool ok = json_array_size(pair) == 2 && json_is_number(low) && json_is_number(high) && out->low >= -FLT_MAX &&
+              out->low <= 0 && out->high >= 0 && out->high <= FLT_MAX;
     return ok ? DLX_OK : no_range(pair, path, name, err);
 }
 

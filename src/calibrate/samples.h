@@ -50,9 +50,10 @@ typedef struct dlx_samples_options {
  *   {"messages": [...], "tools": [...]?}               the last message is the answer, and the assistant's
  *   {"messages": [...], "tools": [...]?, "answer": "..."}
  *   {"ids": [...], "answer_start": n?}
- * Other keys are not looked at. A text that is too long gives a piece of it; a prompt that is too long loses its front.
- * `tokenizer` may be NULL: then only ids are taken. Ids that have no token, and answers that consist of masks, are
- * errors. Errors name file and line.
+ * Other keys are not looked at, null is as good as absent. A text that is too long gives a piece of it; a prompt that
+ * is too long loses its front. `tokenizer` may be NULL: then only ids are taken. Keys of two kinds in a line, ids that
+ * have no token, masks in prompts, and answers that consist of masks, are errors, in all lines: of those that no sample
+ * is made of, what can be seen without the tokenizer's work. Errors name file and line.
  */
 dlx_status dlx_samples_read(dlx_samples *out, const char *path, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
                             const dlx_samples_options *options, dlx_error *err);

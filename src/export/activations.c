@@ -1,5 +1,6 @@
 #include "export/activations.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,12 +43,34 @@ static bool find(void *ctx, const char *name, float *low, float *high)
     return true;
 }
 
+/* A grid over nothing but 0 holds what nobody has seen. */
+static void notice_empty(const dlx_ranges *ranges, const dlx_export_options *o)
+{
+    const char *first = NULL;
+    char sentence[DLX_ERROR_MESSAGE_SIZE], others[64] = "";
+    size_t empty = 0;
+    for (size_t i = 0; i < ranges->n; i++) {
+        const dlx_bounds *b = &ranges->list[i].bounds;
+        if (b->low < 0 || b->high > 0) continue;
+        first = first ? first : ranges->list[i].name;
+        empty++;
+    }
+    if (!empty) return;
+    if (empty > 1) snprintf(others, sizeof others, " (and of %zu other inputs and outputs)", empty - 1);
+    snprintf(sentence, sizeof sentence,
+             "the range of '%.100s'%s is [0, 0], as the data that it was measured on made nothing but 0 there: other "
+             "numbers become whole ones, -128 to 127",
+             first, others);
+    o->notice(o->notice_ctx, sentence);
+}
+
 static dlx_status use(char **text, dlx_graph *graphs, size_t n, dlx_ranges *ranges, const dlx_export_options *o,
                       dlx_pool *pool, dlx_error *err)
 {
     const dlx_activation_ranges of = {.find = find, .ctx = ranges};
-    if (o->save_ranges) DLX_TRY(dlx_ranges_write(ranges, o->save_ranges, err));
     for (size_t i = 0; i < n; i++) DLX_TRY(dlx_quantize_static(&graphs[i], &of, pool, err));
+    if (o->notice) notice_empty(ranges, o);
+    if (o->save_ranges) DLX_TRY(dlx_ranges_write(ranges, o->save_ranges, err));
     return dlx_ranges_text(ranges, text, err);
 }
 

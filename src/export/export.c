@@ -236,20 +236,16 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     return s;
 }
 
-static void notice_idle_rule(void *ctx, const char *pattern)
+static void notice_of_recipe(void *ctx, const char *sentence)
 {
     const dlx_export_options *o = ctx;
-    char sentence[DLX_ERROR_MESSAGE_SIZE];
-    if (!o->notice) return;
-    snprintf(sentence, sizeof sentence,
-             "'%.200s' names nothing that takes a form: what it leaves out is float32 in every file", pattern);
-    o->notice(o->notice_ctx, sentence);
+    if (o->notice) o->notice(o->notice_ctx, sentence);
 }
 
 /* The first method's weights, and what the file will say of them. */
 static dlx_status quantize(exporter *x, dlx_graph *g, dlx_error *err)
 {
-    dlx_forms_given given = {.idle = notice_idle_rule, .ctx = &x->options};
+    dlx_forms_given given = {.notice = notice_of_recipe, .ctx = &x->options};
     DLX_TRY(dlx_quantize_telling(g, &x->recipe, &given, err));
     DLX_TRY(dlx_recipe_describe(&x->metadata, &x->body, &x->arena, x->scheme, x->backend, &given, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s",

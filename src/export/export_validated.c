@@ -33,6 +33,9 @@ dlx_status dlx_export_validated(const dlx_export_options *options, const dlx_val
     DLX_TRY(dlx_struct_in(&v, sizeof v, how, "dlx_validate_options", err));
     v.model_path = o.model_path;
     v.file_path = o.output_path;
+    v.model_type = o.model_type;
+    v.block_size = o.block_size;
+    v.mask_id = o.mask_id;
     dlx_status s = dlx_export_run(&o, &v, &samples, result, err);
     if (s == DLX_OK) s = validate(&v, &samples, validation, err);
     dlx_samples_free(&samples);

@@ -92,18 +92,19 @@ static dlx_status read_rule(maker *m, const json_t *entry, size_t i)
     return add_rule(m, pattern, strlen(pattern), form);
 }
 
-static dlx_status read_role(maker *m, const json_t *root, const char *key, const dlx_weight_form **form)
+static dlx_status read_role(maker *m, const json_t *root, const char *key, const dlx_weight_form **form, bool *told)
 {
     const char *word;
     DLX_TRY(text_of(m, root, key, "", &word));
+    *told = word != NULL;
     return word ? find_form(m, form, word, m->path) : DLX_OK;
 }
 
 static dlx_status read_overrides(maker *m, const json_t *root)
 {
     const json_t *tensors = json_object_get(root, "tensors");
-    DLX_TRY(read_role(m, root, "embedding", &m->recipe.table));
-    DLX_TRY(read_role(m, root, "head", &m->recipe.head));
+    DLX_TRY(read_role(m, root, "embedding", &m->recipe.table, &m->recipe.table_told));
+    DLX_TRY(read_role(m, root, "head", &m->recipe.head, &m->recipe.head_told));
     if (tensors && !json_is_array(tensors))
         return dlx_fail(m->err, DLX_E_INVALID, "'%s': \"tensors\" is %s; an array is expected", m->path,
                         dlx_json_type_name(tensors));
@@ -121,17 +122,22 @@ static dlx_status open_file(maker *m, json_t **root)
 
 /* ---- all together ---- */
 
+/* A comma separated list, each of its patterns with blanks around it. */
 static dlx_status exclude(maker *m, const char *list)
 {
     const dlx_weight_form *none = dlx_form_find("none");
-    for (const char *s = list; *s;) {
-        s += strspn(s, ", ");
+    for (const char *s = list;; s++) {
+        s += strspn(s, " ");
         size_t n = strcspn(s, ","), length = n;
         while (length && s[length - 1] == ' ') length--;
-        if (length) DLX_TRY(add_rule(m, s, length, none));
+        if (!length)
+            return dlx_fail(
+                m->err, DLX_E_INVALID,
+                "exclude is '%.100s', in which a pattern is empty; expected names of weights, comma separated", list);
+        DLX_TRY(add_rule(m, s, length, none));
         s += n;
+        if (!*s) return DLX_OK;
     }
-    return DLX_OK;
 }
 
 static size_t commas(const char *list)
@@ -166,7 +172,7 @@ static dlx_status make(maker *m, const dlx_scheme **scheme, const json_t *root, 
     m->rules = dlx_arena_array(m->arena, most, sizeof *m->rules);
     if (!m->rules) return no_memory(m);
     m->recipe.rules = m->rules;
-    DLX_TRY(exclude(m, request->exclude ? request->exclude : ""));
+    if (request->exclude) DLX_TRY(exclude(m, request->exclude));
     return root ? read_overrides(m, root) : DLX_OK;
 }
 

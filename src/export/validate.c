@@ -44,6 +44,7 @@ typedef struct validator {
     dlx_pte pte;
     dlx_model_facts facts;
     dlx_file_layers layers;
+    dlx_tokenizer *tokenizer; /* the file's; NULL: it has none */
     dlx_model *model;
     dlx_checkpoint c;
     dlx_samples samples;
@@ -69,6 +70,8 @@ static dlx_status check_numbers(const dlx_validate_options *o, dlx_error *err)
 {
     if (o->count < 0 || o->count > INT32_MAX || o->length < 0 || o->length > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "validation: count and length of samples must be 0 to %d", INT32_MAX);
+    if (o->block_size < 0 || o->block_size > INT32_MAX || o->mask_id < 0 || o->mask_id > INT32_MAX)
+        return dlx_fail(err, DLX_E_INVALID, "validation: block_size and mask_id must be 0 to %d", INT32_MAX);
     return DLX_OK;
 }
 
@@ -126,7 +129,9 @@ static dlx_status check(const dlx_validate_options *o, dlx_error *err)
 /* What the file says of itself, and the checkpoint that it was made of. */
 static dlx_status open_both(validator *v, dlx_error *err)
 {
-    const dlx_file_said said = {.path = v->o.file_path, .facts = &v->facts, .layers = &v->layers};
+    const dlx_checkpoint_options told = {
+        .model_type = v->o.model_type, .block_size = (int32_t)v->o.block_size, .mask_id = (int32_t)v->o.mask_id};
+    dlx_file_said said = {.path = v->o.file_path, .facts = &v->facts, .layers = &v->layers};
     DLX_TRY(dlx_file_open(&v->file, v->o.file_path, err));
     DLX_TRY(dlx_pte_open(&v->pte, &v->arena, &v->file, err));
     if (!dlx_facts_are_ours(&v->pte))
@@ -136,7 +141,10 @@ static dlx_status open_both(validator *v, dlx_error *err)
     DLX_TRY(dlx_facts_read(&v->facts, &v->pte, err));
     DLX_TRY(dlx_file_layers_read(&v->layers, &v->pte, err));
     if (!strcmp(dlx_facts_kv_form(&v->pte), "explicit")) v->facts.max_rows = v->layers.rows;
-    return dlx_checkpoint_of_file(&v->c, v->o.model_path, &said, err);
+    if (dlx_pte_find_named(&v->pte, DLX_TOKENIZER_KEY))
+        DLX_TRY(dlx_tokenizer_open_pte(&v->tokenizer, v->o.file_path, err));
+    said.tokenizer = v->tokenizer;
+    return dlx_checkpoint_of_file(&v->c, v->o.model_path, &told, &said, err);
 }
 
 static dlx_status open_model(validator *v, dlx_error *err)
@@ -151,14 +159,10 @@ static dlx_status open_model(validator *v, dlx_error *err)
 static dlx_status take_samples(validator *v, const dlx_layerwise_options *run, dlx_error *err)
 {
     dlx_samples_options s;
-    dlx_tokenizer *t = NULL;
     if (v->samples.n) return DLX_OK;
     DLX_TRY(samples_options(&s, &v->o, v->facts.max_rows, err));
-    if (dlx_pte_find_named(&v->pte, DLX_TOKENIZER_KEY)) DLX_TRY(dlx_tokenizer_open_pte(&t, v->o.file_path, err));
     dlx_stages_begin(&v->stages, "writing texts to validate with", 0, 0);
-    dlx_status status = dlx_samples_make(&v->samples, v->o.samples, &v->c, t, &s, run, err);
-    dlx_tokenizer_close(t);
-    return status;
+    return dlx_samples_make(&v->samples, v->o.samples, &v->c, v->tokenizer, &s, run, err);
 }
 
 /* Rows that predict masked tokens (of a model without masks: those of answers), or every n-th of them, so that their
@@ -358,6 +362,7 @@ static void release(validator *v)
     dlx_samples_free(&v->samples);
     dlx_checkpoint_close(&v->c);
     dlx_model_close(v->model);
+    dlx_tokenizer_close(v->tokenizer);
     dlx_file_layers_free(&v->layers);
     dlx_arena_free(&v->arena);
     dlx_file_close(&v->file);

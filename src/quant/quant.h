@@ -26,7 +26,7 @@
  * does not fit its weight, DLX_E_INVALID for a rule that names no weight.
  */
 dlx_status dlx_quantize(dlx_graph *g, const dlx_recipe *recipe, dlx_error *err);
-/* The same, and tells what it gave: *given is all zeros but for whom it tells of rules. */
+/* The same, and tells what it gave: *given is all zeros but for whom it tells what has no effect. */
 dlx_status dlx_quantize_telling(dlx_graph *g, const dlx_recipe *recipe, dlx_forms_given *given, dlx_error *err);
 
 /* Where numbers lie that go into a linear layer or come out of it: `name` is its weight's without ".weight", and

@@ -10,13 +10,21 @@
 /* What a value is used for. A constant takes a form when it is a weight or a table and nothing else. */
 enum { USE_WEIGHT = 1, USE_TABLE = 2, USE_OTHER = 4 };
 
+/* What became of a rule. */
+typedef struct rule_use {
+    bool matches, wins; /* it names a weight; one that no rule in front of it names */
+    bool several;       /* rules in front of it took what it names, */
+    size_t before;      /* this one and others */
+} rule_use;
+
 typedef struct quantizer {
     dlx_rewrite r;
     const dlx_recipe *recipe;
-    bool *used;          /* [recipe->n_rules] whether the rule names a weight */
-    uint8_t *uses;       /* [from->n_values] */
-    uint32_t *as_qd8;    /* [from->n_values] the value's CONVERT to QD8, DLX_NONE */
-    uint32_t *as_weight; /* [from->n_values] the constant in its form, as what it is used for; DLX_NONE */
+    rule_use *rules;               /* [recipe->n_rules] */
+    size_t over[DLX_WEIGHT_ROLES]; /* the last rule that gave weights of the role a form, + 1; 0: none did */
+    uint8_t *uses;                 /* [from->n_values] */
+    uint32_t *as_qd8;              /* [from->n_values] the value's CONVERT to QD8, DLX_NONE */
+    uint32_t *as_weight;           /* [from->n_values] the constant in its form, as what it is used for; DLX_NONE */
     uint32_t *as_table;
     dlx_forms_given *given;
     dlx_error *err; /* never NULL */
@@ -73,8 +81,20 @@ static const dlx_weight_form *form_of(quantizer *q, uint32_t old, dlx_weight_rol
 {
     const char *names[DLX_WEIGHT_NAMES];
     dlx_weight_names(names, &q->r.from->values[old], role, is_shared(q, old));
-    for (size_t i = 0; i < q->recipe->n_rules; i++)
-        q->used[i] = q->used[i] || dlx_rule_matches(&q->recipe->rules[i], names);
+    size_t n = q->recipe->n_rules, first = n;
+    for (size_t i = 0; i < n; i++) {
+        rule_use *use = &q->rules[i];
+        if (!dlx_rule_matches(&q->recipe->rules[i], names)) continue;
+        if (first == n) {
+            first = i;
+            use->wins = true;
+        } else {
+            use->several = use->several || (use->matches && !use->wins && use->before != first);
+            use->before = first;
+        }
+        use->matches = true;
+    }
+    if (first < n) q->over[role] = first + 1;
     return dlx_recipe_form(q->recipe, names, role);
 }
 
@@ -209,15 +229,57 @@ static dlx_status quantise_node(quantizer *q, size_t i)
 
 static dlx_status allocate(quantizer *q, size_t n)
 {
-    q->used = calloc(q->recipe->n_rules + 1, sizeof *q->used);
+    q->rules = calloc(q->recipe->n_rules + 1, sizeof *q->rules);
     q->uses = calloc(n, sizeof *q->uses);
     q->as_qd8 = malloc(n * sizeof *q->as_qd8);
     q->as_weight = malloc(n * sizeof *q->as_weight);
     q->as_table = malloc(n * sizeof *q->as_table);
-    if (!q->used || !q->uses || !q->as_qd8 || !q->as_weight || !q->as_table) return no_memory(q);
+    if (!q->rules || !q->uses || !q->as_qd8 || !q->as_weight || !q->as_table) return no_memory(q);
     memset(q->as_qd8, 0xFF, n * sizeof *q->as_qd8);
     memset(q->as_weight, 0xFF, n * sizeof *q->as_weight);
     memset(q->as_table, 0xFF, n * sizeof *q->as_table);
+    return DLX_OK;
+}
+
+/* ---- what has no effect ---- */
+
+static void tell(const quantizer *q, const char *sentence)
+{
+    if (q->given->notice) q->given->notice(q->given->ctx, sentence);
+}
+
+static void tell_role(const quantizer *q, dlx_weight_role role, const char *key, const dlx_weight_form *form)
+{
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    if (!q->over[role]) return;
+    const dlx_recipe_rule *rule = &q->recipe->rules[q->over[role] - 1];
+    snprintf(sentence, sizeof sentence, "\"%s\": \"%s\" has no effect: '%.200s' names it as well and gives it %s", key,
+             form->name, rule->pattern, rule->form->name);
+    tell(q, sentence);
+}
+
+static dlx_status tell_idle(quantizer *q, const dlx_graph *g)
+{
+    const dlx_recipe *r = q->recipe;
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    for (size_t i = 0; i < r->n_rules; i++) {
+        const rule_use *use = &q->rules[i];
+        if (use->wins) continue;
+        if (use->matches) {
+            snprintf(sentence, sizeof sentence,
+                     "'%.200s' has no effect: all that it names, '%.200s'%s in front of it %s", r->rules[i].pattern,
+                     r->rules[use->before].pattern, use->several ? " and others" : "",
+                     use->several ? "name as well" : "names as well");
+        } else {
+            DLX_TRY(dlx_rule_without_weight(&r->rules[i], g, q->err));
+            snprintf(sentence, sizeof sentence,
+                     "'%.200s' names nothing that takes a form: what it leaves out is float32 in every file",
+                     r->rules[i].pattern);
+        }
+        tell(q, sentence);
+    }
+    if (r->head_told) tell_role(q, DLX_ROLE_HEAD, "head", r->head);
+    if (r->table_told) tell_role(q, DLX_ROLE_TABLE, "embedding", r->table);
     return DLX_OK;
 }
 
@@ -227,17 +289,13 @@ static dlx_status quantise_graph(quantizer *q, dlx_graph *g)
     DLX_TRY(allocate(q, g->n_values ? g->n_values : 1));
     find_uses(g, q->uses);
     for (size_t i = 0; i < g->n_nodes; i++) DLX_TRY(quantise_node(q, i));
-    for (size_t i = 0; i < q->recipe->n_rules; i++) {
-        if (q->used[i]) continue;
-        DLX_TRY(dlx_rule_without_weight(&q->recipe->rules[i], g, q->err));
-        if (q->given->idle) q->given->idle(q->given->ctx, q->recipe->rules[i].pattern);
-    }
+    DLX_TRY(tell_idle(q, g));
     return dlx_rewrite_finish(&q->r, g, q->err);
 }
 
 dlx_status dlx_quantize(dlx_graph *g, const dlx_recipe *recipe, dlx_error *err)
 {
-    dlx_forms_given given = {.idle = NULL};
+    dlx_forms_given given = {.notice = NULL};
     return dlx_quantize_telling(g, recipe, &given, err);
 }
 
@@ -246,7 +304,7 @@ dlx_status dlx_quantize_telling(dlx_graph *g, const dlx_recipe *recipe, dlx_form
     dlx_error local = {0};
     quantizer q = {.recipe = recipe, .given = given, .err = &local};
     dlx_status s = quantise_graph(&q, g);
-    free(q.used);
+    free(q.rules);
     free(q.uses);
     free(q.as_qd8);
     free(q.as_weight);

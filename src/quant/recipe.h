@@ -20,6 +20,7 @@ typedef struct dlx_recipe {
     const dlx_weight_form *body, *head, *table; /* of linear layers, of the head, of the embedding table */
     const dlx_recipe_rule *rules;               /* the first one that matches wins */
     size_t n_rules;
+    bool head_told, table_told; /* somebody chose those two by themselves, not only a scheme */
     bool clip; /* scales of int8 and int4 are the ones that miss the weights least, not those of the largest ones */
 } dlx_recipe;
 
@@ -43,7 +44,10 @@ dlx_status dlx_form_fits(const dlx_weight_form *form, const dlx_value *w, dlx_er
 /* What weights were given: how many elements of each role took a form, which is at its place in the table. */
 typedef struct dlx_forms_given {
     uint64_t elements[DLX_WEIGHT_ROLES][DLX_MOST_FORMS];
-    void (*idle)(void *ctx, const char *pattern); /* of a rule that leaves out what is float32 anyway; may be NULL */
+    /* May be NULL; a sentence on a part of the recipe that has no effect: a rule that leaves out what is float32
+     * anyway, or that rules in front of it leave nothing to, a form of the head or the table where a rule gives
+     * another. */
+    void (*notice)(void *ctx, const char *sentence);
     void *ctx;
 } dlx_forms_given;
 

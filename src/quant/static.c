@@ -64,6 +64,9 @@ static dlx_status floats_of(const pass *p, uint32_t v, size_t n, float **out)
     return dlx_const_collect(value, p->pool, *out, p->err);
 }
 
+/* Beyond that the squares of numbers are no float32: norms and attention over them end in infinities. */
+static const float most_magnitude = 0x1p64f;
+
 static dlx_status find_grid(const pass *p, const layer *l, const char *end, dlx_grid8 *out)
 {
     static const char weight[] = ".weight";
@@ -73,6 +76,11 @@ static dlx_status find_grid(const pass *p, const layer *l, const char *end, dlx_
     if (n >= sizeof weight && !strcmp(l->name + n - (sizeof weight - 1), weight)) n -= sizeof weight - 1;
     int length = snprintf(name, sizeof name, "%.*s.%s", (int)n, l->name, end);
     if (length > 0 && (size_t)length < sizeof name && p->ranges->find(p->ranges->ctx, name, &low, &high)) {
+        if (low < -most_magnitude || high > most_magnitude)
+            return dlx_fail(p->err, DLX_E_UNSUPPORTED,
+                            "weight '%.100s' cannot be int8-static: its %s reaches from %g to %g, and only magnitudes "
+                            "to %.2g can be squared in float32; give it another form, int8-dynamic for instance",
+                            l->name, end, (double)low, (double)high, (double)most_magnitude);
         *out = dlx_grid8_over(low, high);
         return DLX_OK;
     }

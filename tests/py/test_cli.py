@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from oracles import oracle
-from program import (CLI, DATA, DEMO, MODELS, ROOT, export, flags, ids_text, on_terminal, run, run_json, start, traces)
+from program import (CLI, DATA, DEMO, MODELS, ROOT, export, fail, flags, ids_text, on_terminal, run, run_json, start, traces)
 
 numpy = oracle("numpy", "what the commands print is")
 safetensors = oracle("safetensors.numpy", "what the commands write is")
@@ -132,9 +132,40 @@ def test_export_predicts_the_memory(scheme, kv, tmp_path):
             taken = model.memory(max_context=context)
             assert session.max_context == context == said["max_context"]
         assert {k: said[k] for k in taken._fields} == taken._asdict(), context
-    done = start("export", DATA / "checkpoints" / "sdar-tiny", path, "--max-seq-len", 96, "--max-context", 97)
-    assert done.returncode == 0 and "a context of 97 positions was asked for; the file allows 1 to 96" in done.stderr
-    assert "with a session of 96 positions" in done.stdout
+
+
+def test_a_context_that_the_file_has_not_is_one_mistake(tmp_path):
+    """For export as for inspect; in front of all work where the command line alone says so."""
+    path, checkpoint = tmp_path / "m.pte", DATA / "checkpoints" / "sdar-tiny"
+    assert "--max-context 97 is above the 96 positions of --max-seq-len" in fail(
+        "export", checkpoint, path, "--max-seq-len", 96, "--max-context", 97, status=2)
+    assert not path.exists()
+    for kv in ("caller", "fixed"):
+        for words in ((), ("--json",)):
+            done = start("export", checkpoint, path, "--kv", kv, "--max-context", 193, *words)
+            sentence = "a context of 193 positions was asked for; the file allows 1 to 192"
+            assert done.returncode == 1 and f"'{path}' is complete and can be used, but not as --max-context says: {sentence}" in done.stderr
+            if words:
+                assert json.loads(done.stdout)["memory"]["max_context"] == 192
+            else:
+                assert "session of 192 positions" in done.stdout
+        assert sentence in fail("inspect", path, "--max-context", 193)
+
+
+@pytest.mark.parametrize("kv, kind, size", [("fixed", "float32", 4), ("fixed-fp16", "float16", 2)])
+def test_export_predicts_the_memory_of_sessions_over_another_runtime(kv, kind, size, tmp_path):
+    path = tmp_path / "m.pte"
+    said = run_json("export", DATA / "checkpoints" / "sdar-tiny", path, "--kv", kv, "--max-rows", 32, "--method-rows", 4,
+                    "--max-context", 100)["memory"]
+    assert said["kv_cache"] == 2 * 2 * 192 * 2 * 32 * size and said["total"] == said["kv_cache"] + said["buffers"]
+    assert (said["max_context"], said["kv_positions"], said["max_rows"], said["kv_type"]) == (192, 192, 32, kind)
+    assert said == run_json("inspect", path)["memory"]
+    three = run_json("inspect", path, "--sessions", 3)["memory"]
+    assert three["total"] == 3 * said["total"] and three["sessions"] == 3
+    text = run("inspect", path)
+    assert f"memory (1 session of 192 positions, 32 rows a pass, {kind} keys and values; the runtime's own beside it)" in text
+    assert re.search(rf"^  all together +{said['total']} bytes", text, re.M)
+    assert "a session of 192 positions takes " in run("export", DATA / "checkpoints" / "sdar-tiny", path, "--kv", kv)
 
 
 def test_export_prints_a_summary(tmp_path):
@@ -183,6 +214,8 @@ def test_export_shows_progress_on_a_terminal_only(tmp_path):
     assert status == 0 and re.search(r"exporting +\d+ %.* of .*/s.* left", screen)
     status, screen = on_terminal("export", DEMO, tmp_path / "m.pte", "--validate-only", stdout=False)
     assert status == 0 and re.search(r"validating +\d+ % +\d+ rows/s +\d+ s left", screen)
+    assert re.search(r"writing texts to validate with +\d+ rows\x1b", screen), "the first line, when no rate is known"
+    assert not re.search(r" 0 rows/s", screen)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

@@ -294,9 +294,101 @@ def test_mistakes_in_a_recipe_are_named(tmp_path):
     assert done.returncode == 0 and "note: '*norm*' names nothing that takes a form: " in done.stderr
 
 
+def notes(tmp_path, config, *args, model="sdar-tiny"):
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    done = start("export", DATA / "checkpoints" / model, tmp_path / "m.pte", "--quantization-config", tmp_path / "c.json",
+                 "--max-seq-len", 64, *args)
+    assert done.returncode == 0, done.stderr
+    return [line for line in done.stderr.splitlines() if line.startswith("diffulex-edge: note: ")]
+
+
+def rules(*pairs):
+    return [{"pattern": pattern, "scheme": scheme} for pattern, scheme in pairs]
+
+
+@pytest.mark.parametrize("config, args, said", [
+    ({"tensors": rules(("layers.*", "fp16"), ("layers.0.down", "none"))}, (),
+     ["'layers.0.down' has no effect: all that it names, 'layers.*' in front of it names as well"]),
+    ({"tensors": rules(("layers.0.q", "fp16"), ("layers.0.k", "fp16"), ("layers.0.?", "none"), ("layers.0.q", "bf16"))}, (),
+     ["'layers.0.q' has no effect: all that it names, 'layers.0.q' in front of it names as well"]),
+    ({"tensors": rules(("layers.0.*", "fp16"), ("layers.1.*", "fp16"), ("layers.?.down", "none"))}, (),
+     ["'layers.?.down' has no effect: all that it names, 'layers.1.*' and others in front of it name as well"]),
+    ({"tensors": rules(("layers.0.*", "fp16"), ("layers.?.down", "none"))}, (), []),
+    ({"tensors": rules(("layers.0.down", "fp16"))}, ("--exclude", " layers.* , lm_head"),
+     ["'layers.0.down' has no effect: all that it names, 'layers.*' in front of it names as well"]),
+    ({"head": "int8-weight-only", "tensors": rules(("lm_head", "fp16"))}, (),
+     ["\"head\": \"int8-weight-only\" has no effect: 'lm_head' names it as well and gives it fp16"]),
+    ({"head": "fp16", "embedding": "fp16"}, ("--exclude", "lm_head,*embed_tokens"),
+     ["\"head\": \"fp16\" has no effect: 'lm_head' names it as well and gives it none",
+      "\"embedding\": \"fp16\" has no effect: '*embed_tokens' names it as well and gives it none"]),
+    ({"head": "fp16", "tensors": rules(("layers.*", "none"))}, (), []),
+])
+def test_what_has_no_effect_is_told(tmp_path, config, args, said):
+    assert notes(tmp_path, config, *args) == [f"diffulex-edge: note: {sentence}" for sentence in said]
+
+
+def test_a_head_that_is_the_table_has_two_forms(tmp_path):
+    config = {"head": "int8-dynamic", "embedding": "fp16", "tensors": rules(("embed", "none"))}
+    assert notes(tmp_path, config, model="fast_dllm_v2-tiny") == [
+        "diffulex-edge: note: \"embedding\": \"fp16\" has no effect: 'embed' names it as well and gives it none"]
+
+
+@pytest.mark.parametrize("list_", ["", ",", ",,", " ", "lm_head,", ",lm_head", "lm_head, ,embed"])
+def test_patterns_are_not_empty(tmp_path, list_):
+    where = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
+    assert f"exclude is '{list_}', in which a pattern is empty" in fail("export", *where, "--exclude", list_)
+    with pytest.raises(ValueError, match="a pattern is empty"):
+        diffulex_edge.export_checkpoint(*where, exclude=list_)
+    with pytest.raises(ValueError, match="a pattern is empty"):
+        diffulex_edge.export_checkpoint(*where, exclude=list_.split(","))
+    assert not (tmp_path / "m.pte").exists()
+    diffulex_edge.export_checkpoint(*where, exclude=[])
+
+
 def test_help_says_what_patterns_are():
     said = " ".join(run("export", "--help").split())
     assert "layers.0.down, ...; * is any text, ? any character" in said and "as in a shell" not in said
+
+
+def scaled(tmp_path, name, factor):
+    """The checkpoint with one tensor times a factor."""
+    import shutil
+
+    from safetensors.torch import save_file
+    folder = tmp_path / f"checkpoint-{factor}"
+    shutil.copytree(DATA / "checkpoints" / "llada-tiny", folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name] = (tensors[name].float() * factor).to(tensors[name].dtype)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+STATIC = ("--quantization", "int8-static", "--calibration-samples", 4, "--calibration-length", 32)
+UP = "model.transformer.blocks.0.up_proj.weight"
+
+
+def test_ranges_beyond_floats_are_refused_by_name(tmp_path):
+    path, ranges = tmp_path / "m.pte", tmp_path / "r.json"
+    folder = scaled(tmp_path, UP, 1e22)
+    sentence = start("export", folder, path, *STATIC, "--save-ranges", ranges)
+    assert sentence.returncode == 1 and not path.exists() and not ranges.exists()
+    assert "weight 'layers.0.up.weight' cannot be int8-static: its output reaches from -" in sentence.stderr
+    assert "and only magnitudes to 1.8e+19 can be squared in float32; give it another form" in sentence.stderr
+    for words in ((*STATIC, "--save-ranges", ranges), ("--quantization", "int8-static", "--ranges", ranges)):
+        done = start("export", folder, path, *words, "--exclude", "layers.0.*")
+        assert done.returncode == 0, done.stderr
+    sentence = start("export", scaled(tmp_path, UP, 3e38), path, *STATIC, "--exclude", "layers.0.*", "--save-ranges", ranges)
+    assert sentence.returncode == 1 and "layer 0 of " in sentence.stderr and "makes NaN or infinite numbers" in sentence.stderr
+
+
+def test_ranges_of_nothing_but_zeros_are_told(tmp_path):
+    path, ranges = tmp_path / "m.pte", tmp_path / "r.json"
+    folder = scaled(tmp_path, UP, 0)
+    told = "note: the range of 'layers.0.down.input' (and of 2 other inputs and outputs) is [0, 0], as the data"
+    done = start("export", folder, path, *STATIC, "--save-ranges", ranges, "--validate", "--validation-samples", 4)
+    assert done.returncode == 0 and told in done.stderr and json.loads(ranges.read_text())["tensors"]["layers.0.up.output"] == [0, 0]
+    done = start("export", folder, path, "--quantization", "int8-static", "--ranges", ranges)
+    assert done.returncode == 0 and told in done.stderr
 
 
 def test_a_weight_beyond_halves_is_refused(tmp_path):

@@ -110,6 +110,20 @@ def test_older_names_of_keywords(lines, tmp_path):
         diffulex_edge.quantize_report(LLADA, calibration_samples=3, count=3)
 
 
+def test_what_an_export_was_told(tmp_path):
+    path, sdar = tmp_path / "m.pte", CHECKPOINTS / "sdar-tiny"
+    told = dict(block_size=8, mask_id=1225, model_type="sdar")
+    diffulex_edge.export_checkpoint(sdar, path, **told)
+    words = [word for name, value in told.items() for word in (f"--{name.replace('_', '-')}", value)]
+    both = "the file has mask id 1225, attention block 8, block length 8; the checkpoint has mask id 1226, attention block 4"
+    few = ("--validation-samples", 2, "--validation-length", 16)
+    assert both in fail("export", sdar, path, "--validate-only", *few)
+    assert run_json("export", sdar, path, "--validate-only", *few, *words)["validation"]["samples"] == 2
+    with pytest.raises(ValueError, match=both):
+        diffulex_edge.validate_export(sdar, path, validation_samples=2)
+    assert diffulex_edge.validate_export(sdar, path, validation_samples=2, validation_length=16, **told).samples == 2
+
+
 def test_files_of_other_checkpoints(tmp_path):
     path = tmp_path / "m.pte"
     diffulex_edge.export_checkpoint(LLADA, path, quantization="int4")

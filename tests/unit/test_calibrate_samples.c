@@ -315,48 +315,64 @@ static void lines_are_spread_over_the_file_or_used_again(void **state)
     close_fixture(&f);
 }
 
+static const struct {
+    const char *line, *words;
+    bool without_tokenizer;
+} bad[] = {
+    {"{\"text\": ", "calibration.jsonl', line 2 is not valid JSON: column 8: ", false},
+    {"{\"text\": \"a\" b}", "calibration.jsonl', line 2 is not valid JSON: column 14: '}' expected near 'b'", false},
+    {"{\"text\": \"a\\u0000\"}", ": \\u0000 is a NUL, which no text here may hold", false},
+    {"{\"ids\": [NaN]}", ": JSON has no NaN and no infinities", false},
+    {"{\"ids\": [-Infinity]}", ": JSON has no NaN and no infinities", false},
+    {"[1]", "line 2: it is no JSON object", false},
+    {"{\"question\": \"?\"}", "line 2: it has none of \"text\"", false},
+    {"{\"text\": 5}", "is no text", false},
+    {"{\"text\": \"\"}", "nothing in it that could be masked", false},
+    {"{\"prompt\": \"a\"}", "\"answer\" is no text", false},
+    {"{\"prompt\": 1, \"answer\": \"b\"}", "is no text", false},
+    {"{\"messages\": {}}", "\"messages\" are no list", false},
+    {"{\"messages\": []}", "it has no answer", false},
+    {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}", "it has no answer", false},
+    {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"a\"}]}",
+     "it has no answer", false},
+    {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"answer\": \"b\", \"tools\": 1}",
+     "\"tools\" are no list", false},
+    {"{\"ids\": 4}", "\"ids\" are no list", false},
+    {"{\"ids\": [4, -1]}", "line 2: entry 2 of its \"ids\" is -1; expected token ids of this model, 0 to 1226", false},
+    {"{\"ids\": [4, 100000000000]}", "entry 2 of its \"ids\" is 100000000000; expected", false},
+    {"{\"ids\": [4, 1.5]}", "entry 2 of its \"ids\" is a real number; expected", false},
+    {"{\"ids\": [4, 5, 1227]}", "entry 3 of its \"ids\" is 1227; expected token ids of this model, 0 to 1226", false},
+    {"{\"ids\": [4, 5, 1280]}", "is 1280; expected token ids of this model, 0 to 1279", true},
+    {"{\"ids\": [1226, 1226]}", "line 2: what could be masked in it consists of mask tokens", false},
+    {"{\"ids\": [4, 1226], \"answer_start\": 1}", "what could be masked in it consists of mask tokens", false},
+    {"{\"messages\": [{\"role\": 5, \"content\": \"a\"}], \"answer\": \"b\"}", "calibration.jsonl', line 2: ", false},
+    {"{\"ids\": [4, 5], \"answer_start\": 3}", "\"answer_start\" is no place", false},
+    {"{\"ids\": [4, 5], \"answer_start\": 2}", "nothing in it that could be masked", false},
+    {"{\"ids\": [4, 5], \"answer_start\": -1}", "\"answer_start\" is no place", false},
+    {"{\"text\": \"a\"}", "needs a tokenizer", true},
+    {"{\"text\": \"a\", \"ids\": [4]}",
+     "line 2: it has \"text\" and \"ids\", which contradict each other; leave one of them out", false},
+    {"{\"messages\": [], \"prompt\": \"a\", \"answer\": \"b\"}", "it has \"prompt\" and \"messages\"", false},
+    {"{\"text\": \"a\", \"messages\": []}", "it has \"text\" and \"messages\"", false},
+    {"{\"text\": \"a\", \"prompt\": \"a\", \"answer\": \"b\"}", "it has \"text\" and \"prompt\"", false},
+    {"{\"text\": \"a\", \"answer\": \"b\"}", "it has \"text\" and \"answer\"", false},
+    {"{\"text\": \"a\", \"tools\": []}", "it has \"text\" and \"tools\"", false},
+    {"{\"text\": \"a\", \"answer_start\": 1}", "it has \"text\" and \"answer_start\"", false},
+    {"{\"ids\": [4], \"prompt\": \"a\"}", "it has \"ids\" and \"prompt\"", false},
+    {"{\"ids\": [4], \"messages\": []}", "it has \"ids\" and \"messages\"", false},
+    {"{\"ids\": [4], \"answer\": \"b\"}", "it has \"ids\" and \"answer\"", false},
+    {"{\"ids\": [4], \"tools\": []}", "it has \"ids\" and \"tools\"", false},
+    {"{\"prompt\": \"a\", \"answer\": \"b\", \"tools\": []}", "it has \"prompt\" and \"tools\"", false},
+    {"{\"prompt\": \"a\", \"answer\": \"b\", \"answer_start\": 0}", "it has \"prompt\" and \"answer_start\"", false},
+    {"{\"messages\": [], \"answer\": \"b\", \"answer_start\": 0}", "it has \"messages\" and \"answer_start\"", false},
+    {"{\"messages\": [\"hello\"], \"answer\": \"b\"}", "each with a \"role\", a text", false},
+    {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"answer\": 1}", "its \"answer\" is no text", false},
+    {"{\"ids\": [4, 1226, 5, 6], \"answer_start\": 3}",
+     "line 2: entry 2 is the mask, 1226, in front of what may be masked; prompts are clean", false},
+};
+
 static void bad_lines_are_named(void **state)
 {
-    static const struct {
-        const char *line, *words;
-        bool without_tokenizer;
-    } bad[] = {
-        {"{\"text\": ", "calibration.jsonl', line 2 is not valid JSON: column 8: ", false},
-        {"{\"text\": \"a\" b}", "calibration.jsonl', line 2 is not valid JSON: column 14: '}' expected near 'b'",
-         false},
-        {"{\"text\": \"a\\u0000\"}", ": \\u0000 is a NUL, which no text here may hold", false},
-        {"{\"ids\": [NaN]}", ": JSON has no NaN and no infinities", false},
-        {"{\"ids\": [-Infinity]}", ": JSON has no NaN and no infinities", false},
-        {"[1]", "line 2: it is no JSON object", false},
-        {"{\"question\": \"?\"}", "line 2: it has none of \"text\"", false},
-        {"{\"text\": 5}", "is no text", false},
-        {"{\"text\": \"\"}", "nothing in it that could be masked", false},
-        {"{\"prompt\": \"a\"}", "\"answer\" is no text", false},
-        {"{\"prompt\": 1, \"answer\": \"b\"}", "is no text", false},
-        {"{\"messages\": {}}", "\"messages\" are no list", false},
-        {"{\"messages\": []}", "it has no answer", false},
-        {"{\"messages\": [{\"role\": \"assistant\", \"content\": \"a\"}]}", "it has no answer", false},
-        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"user\", \"content\": \"a\"}]}",
-         "it has no answer", false},
-        {"{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}], \"answer\": \"b\", \"tools\": 1}",
-         "\"tools\" are no list", false},
-        {"{\"ids\": 4}", "\"ids\" are no list", false},
-        {"{\"ids\": [4, -1]}", "line 2: entry 2 of its \"ids\" is -1; expected token ids of this model, 0 to 1226",
-         false},
-        {"{\"ids\": [4, 100000000000]}", "entry 2 of its \"ids\" is 100000000000; expected", false},
-        {"{\"ids\": [4, 1.5]}", "entry 2 of its \"ids\" is a real number; expected", false},
-        {"{\"ids\": [4, 5, 1227]}", "entry 3 of its \"ids\" is 1227; expected token ids of this model, 0 to 1226",
-         false},
-        {"{\"ids\": [4, 5, 1280]}", "is 1280; expected token ids of this model, 0 to 1279", true},
-        {"{\"ids\": [1226, 1226]}", "line 2: what could be masked in it consists of mask tokens", false},
-        {"{\"ids\": [4, 1226], \"answer_start\": 1}", "what could be masked in it consists of mask tokens", false},
-        {"{\"messages\": [{\"role\": 5, \"content\": \"a\"}], \"answer\": \"b\"}",
-         "calibration.jsonl', line 2: ", false},
-        {"{\"ids\": [4, 5], \"answer_start\": 3}", "\"answer_start\" is no place", false},
-        {"{\"ids\": [4, 5], \"answer_start\": 2}", "nothing in it that could be masked", false},
-        {"{\"ids\": [4, 5], \"answer_start\": -1}", "\"answer_start\" is no place", false},
-        {"{\"text\": \"a\"}", "needs a tokenizer", true},
-    };
     (void)state;
     fixture f = open_fixture("sdar");
     dlx_error problem;
@@ -368,6 +384,20 @@ static void bad_lines_are_named(void **state)
             fail_msg("%s: %s", bad[i].line, problem.message);
         assert_int_equal(f.s.n, 0);
     }
+    for (size_t i = 0; i < DLX_COUNT(bad); i++) { /* the same where no sample is made of the line */
+        char text[400];
+        if (bad[i].without_tokenizer) continue;
+        snprintf(text, sizeof text, "{\"ids\": [4]}\n\n\n{\"ids\": [5]}\n\n%s\n", bad[i].line);
+        assert_int_equal(read_text(&f, text, 1, true, &problem), DLX_E_FORMAT);
+        if (!strstr(problem.message, ", line 6")) fail_msg("%s: %s", bad[i].line, problem.message);
+    }
+    CHECK(
+        read_text(&f, "{\"text\": \"a b c\", \"ids\": null, \"source\": \"here\"}\n", 1, true, err)); /* as if absent */
+    f.c.facts.mask_id = 9; /* a word that texts may have */
+    CHECK(read_text(&f, "{\"ids\": [4]}\n", 1, true, err));
+    assert_int_equal(read_text(&f, "{\"prompt\": \"****\", \"answer\": \"b\"}\n", 1, true, &problem), DLX_E_FORMAT);
+    assert_non_null(strstr(problem.message, "line 1: its token"));
+    f.c.facts.mask_id = 1226;
     CHECK(read_text(&f, "{\"ids\": [4, 1226, 5]}\n{\"ids\": [4, 1226]}\n", 2, true, err)); /* masks among others */
     CHECK(read_text(&f, "{\"ids\": [4, 5, 1227]}\n", 1, false, err)); /* without a tokenizer nobody knows */
     static const char nuls[][40] = {"{\"text\": \"a\"}\n{\"text\": \"b\"}\0", "{\"text\": \"a\"}\n{\"text\": \"\0b\"}",

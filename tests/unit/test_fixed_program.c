@@ -6,6 +6,7 @@
 #include <fcntl.h>
 
 #include "base/sizes.h"
+#include "base/status.h"
 #include "format/pte.h"
 #include "shared_folder.h"
 #include "whole_file.h"
@@ -315,13 +316,59 @@ static void contradictions_are_named(void **state)
     }
 }
 
+/* ---- the memory that is stated ---------------------------------------------------------------------------------- */
+
+static void *count_alloc(void *ctx, size_t size, size_t alignment)
+{
+    *(uint64_t *)ctx += size;
+    return aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
+}
+
+static void count_free(void *ctx, void *p, size_t size, size_t alignment)
+{
+    (void)alignment;
+    *(uint64_t *)ctx -= size;
+    free(p);
+}
+
+static dlx_status never(void *ctx, size_t method, const void **outputs, dlx_error *err)
+{
+    (void)ctx;
+    (void)method;
+    (void)outputs;
+    return dlx_fail(err, DLX_E_INTERNAL, "nothing is run");
+}
+
+/* What inspect states is what a session takes, to the byte. */
+static void the_stated_memory_is_taken(void **state)
+{
+    (void)state;
+    for (int halves = 0; halves < 2; halves++) {
+        char path[1024], *text, words[64];
+        uint64_t taken = 0;
+        const dlx_allocator allocator = {.alloc = count_alloc, .free = count_free, .ctx = &taken};
+        dlx_fixed_program *p;
+        dlx_fixed_session *s;
+        path_in(path, folder.folder, "stated.pte");
+        export_fixed(path, "dream", halves ? "fixed-fp16" : "fixed", "int8-dynamic", 32, (const int32_t[]){4}, 1);
+        CHECK(dlx_fixed_program_read(&p, path, err));
+        CHECK(dlx_fixed_open(&s, p, never, NULL, &allocator, err));
+        CHECK(dlx_inspect(path, true, NULL, &text, err));
+        snprintf(words, sizeof words, "\"total\":%llu,", (unsigned long long)taken);
+        if (!strstr(text, words)) fail_msg("%s is not in %s", words, strstr(text, "\"memory\""));
+        dlx_free(text);
+        dlx_fixed_close(s);
+        assert_int_equal(taken, 0);
+        dlx_fixed_program_free(p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(programs_are_described),
-        cmocka_unit_test(other_files_are_refused_with_what_opens_them),
-        cmocka_unit_test(models_say_what_the_file_is),
-        cmocka_unit_test(contradictions_are_named),
+        cmocka_unit_test(programs_are_described),      cmocka_unit_test(other_files_are_refused_with_what_opens_them),
+        cmocka_unit_test(models_say_what_the_file_is), cmocka_unit_test(contradictions_are_named),
+        cmocka_unit_test(the_stated_memory_is_taken),
     };
     return cmocka_run_group_tests(tests, make_good, remove_it);
 }

@@ -294,8 +294,9 @@ static void what_is_no_such_file(void **state)
     f.o.model_path = other;
     expect_refusal(&f, DLX_E_INVALID,
                    "the file has family llada, layers 3, hidden size 96, head size 16, intermediate size 192, "
-                   "vocabulary 1472; the checkpoint has family sdar, layers 2, hidden size 128, head size 32, "
-                   "intermediate size 256, vocabulary 1280");
+                   "vocabulary 1472, mask id 1416, attention block 0, ...; the checkpoint has family sdar, layers 2, "
+                   "hidden size 128, head size 32, intermediate size 256, vocabulary 1280, mask id 1226, "
+                   "attention block 4, ...");
     f.o.model_path = f.checkpoint;
     f.o.length = 65;
     expect_refusal(&f, DLX_E_LIMIT, "expected 2 to the 64 rows of a call");
@@ -319,7 +320,7 @@ static void a_checkpoint_that_became_another(void **state)
     CHECK(dlx_validate(&f.o, &f.found, err));
     dlx_free(f.found.layer_error);
     edit_json(&c, "config.json", "max_position_embeddings", "32");
-    expect_refusal(&f, DLX_E_INVALID, "the file has positions 64; the checkpoint has at most 32");
+    expect_refusal(&f, DLX_E_INVALID, "the file has positions 64; the checkpoint has positions at most 32");
     remove_copy(&c);
     c = copy_checkpoint(f.checkpoint);
     edit_json(&c, "config.json", "hidden_act", "\"gelu\""); /* broken, but not another */
@@ -329,6 +330,165 @@ static void a_checkpoint_that_became_another(void **state)
     f.o.model_path = c.folder;
     edit_tensors(&c, "model.safetensors", turn_around, NULL, NULL);
     expect_refusal(&f, DLX_E_INVALID, "the sizes are the same, the weights are not; 2 of 2 layers miss");
+    remove_copy(&c);
+    close_fixture(&f);
+}
+
+/* An edit of a file of the checkpoint, NULL: of one that is removed; and what differs then. */
+typedef struct edit {
+    const char *family, *file, *key, *value, *sentence;
+} edit;
+
+static const edit edits[] = {
+    {"fast_dllm_v2", "config.json", "eos_token_id", "1351",
+     "the file has eos id 1352, stop ids 1352 1350; the checkpoint has eos id 1351, stop ids 1352 1350 1351"},
+    {"sdar", "config.json", "bos_token_id", "1201", "the file has bos id 1200; the checkpoint has bos id 1201"},
+    {"dream", "config.json", "pad_token_id", "1301", "the file has pad id 1300; the checkpoint has pad id 1301"},
+    {"sdar", "generation_config.json", "eos_token_id", "[1228, 1200]",
+     "the file has stop ids 1202 1200; the checkpoint has stop ids 1202 1228 1200"},
+    {"sdar", "config.json", "rope_theta", "10000",
+     "the file has rotary base 1e+06; the checkpoint has rotary base 10000"},
+    {"llada", "config.json", "rope_theta", "500100",
+     "the file has rotary base 500000; the checkpoint has rotary base 500100"},
+    {"dream", "config.json", "rope_scaling", "{\"type\": \"linear\", \"factor\": 4.0}",
+     "the file has rotary angle of pair 0 1; the checkpoint has rotary angle of pair 0 0.25"},
+    {"sdar", "config.json", "rms_norm_eps", "1e-5",
+     "the file has norm epsilon 1e-06; the checkpoint has norm epsilon 1e-05"},
+    {"llada", "tokenizer.json", NULL, NULL, "the file has tokenizer there; the checkpoint has tokenizer none"},
+};
+
+/* Sizes and weights are the same: what decoding goes by is told by name, with both values. */
+static void facts_are_compared_by_name(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
+        const edit *e = &edits[i];
+        fixture f;
+        open_fixture(&f, e->family);
+        export_with(&f, f.file, "int8-dynamic", NULL, NULL);
+        copy c = copy_checkpoint(f.checkpoint);
+        if (e->key)
+            edit_json(&c, e->file, e->key, e->value);
+        else
+            remove_file(&c, e->file);
+        f.o.model_path = c.folder;
+        expect_refusal(&f, DLX_E_INVALID, e->sentence);
+        remove_copy(&c);
+        close_fixture(&f);
+    }
+}
+
+/* Two words of the tokenizer with each other's ids. */
+static void exchange_words(const copy *c, const char *a, const char *b)
+{
+    char path[1024];
+    path_in(path, c->folder, "tokenizer.json");
+    json_t *root = json_load_file(path, 0, NULL), *ids = json_object_get(json_object_get(root, "model"), "vocab");
+    json_t *first = json_incref(json_object_get(ids, a)), *second = json_incref(json_object_get(ids, b));
+    assert_true(first && second);
+    json_object_set_new(ids, a, second);
+    json_object_set_new(ids, b, first);
+    char *dumped = json_dumps(root, 0);
+    assert_non_null(dumped);
+    write_text(c, "tokenizer.json", dumped);
+    free(dumped);
+    json_decref(root);
+}
+
+static void words_are_compared(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, "dream");
+    export_with(&f, f.file, "int8-dynamic", NULL, NULL);
+    copy c = copy_checkpoint(f.checkpoint);
+    exchange_words(&c, "!", "#");
+    f.o.model_path = c.folder;
+    expect_refusal(&f, DLX_E_INVALID, "the file has token 0 '!'; the checkpoint has token 0 '#'");
+    remove_copy(&c);
+    close_fixture(&f);
+}
+
+/* The table's numbers, kept, then those of a head of its own. */
+static bool keep_table(void *ctx, dlx_st_tensor *t)
+{
+    dlx_st_tensor *table = ctx;
+    if (strcmp(t->name, "model.embed_tokens.weight") != 0) return true;
+    *table = *t;
+    table->data = malloc((size_t)t->bytes);
+    assert_non_null(table->data);
+    memcpy((void *)(uintptr_t)table->data, t->data, (size_t)t->bytes);
+    return true;
+}
+
+static bool put_head(void *ctx, dlx_st_tensor *t)
+{
+    const dlx_st_tensor *table = ctx;
+    if (!strcmp(t->name, "lm_head.weight")) t->data = table->data;
+    return true;
+}
+
+static void a_head_of_its_own(void **state)
+{
+    (void)state;
+    fixture f;
+    dlx_st_tensor table;
+    open_fixture(&f, "sdar");
+    copy c = copy_checkpoint(f.checkpoint);
+    edit_tensors(&c, "model.safetensors", keep_table, &table, NULL);
+    edit_tensors(&c, "model.safetensors", put_head, &table, NULL);
+    free((void *)(uintptr_t)table.data);
+    memcpy(f.checkpoint, c.folder, sizeof c.folder);
+    export_with(&f, f.file, "int8-dynamic", NULL, NULL);
+    edit_json(&c, "config.json", "tie_word_embeddings", "true");
+    expect_refusal(&f, DLX_E_INVALID, "the file has head of its own; the checkpoint has head the embedding table");
+    export_with(&f, f.file, "int8-dynamic", NULL, NULL);
+    CHECK(dlx_validate(&f.o, &f.found, err));
+    dlx_free(f.found.layer_error);
+    f.found.layer_error = NULL;
+    edit_json(&c, "config.json", "tie_word_embeddings", "false");
+    expect_refusal(&f, DLX_E_INVALID, "the file has head the embedding table; the checkpoint has head of its own");
+    remove_copy(&c);
+    close_fixture(&f);
+}
+
+/* What the export was told besides, the validation has to be told as well. */
+static void what_an_export_was_told(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, "sdar");
+    dlx_export_options o = tiny_export(f.checkpoint, f.file, false);
+    o.mask_id = 1225;
+    o.block_size = 8;
+    CHECK(dlx_export(&o, NULL, err));
+    expect_refusal(&f, DLX_E_INVALID,
+                   "the file has mask id 1225, attention block 8, block length 8; the checkpoint has mask id 1226, "
+                   "attention block 4, block length 4; where the export was told so, tell it here, too (model_type, "
+                   "mask_id, block_size)");
+    f.o.mask_id = -1;
+    expect_refusal(&f, DLX_E_INVALID, "block_size and mask_id must be 0 to");
+    f.o.mask_id = o.mask_id;
+    f.o.block_size = o.block_size;
+    CHECK(dlx_validate(&f.o, &f.found, err));
+    dlx_free(f.found.layer_error);
+    CHECK(dlx_export_validated(&o, &f.o, NULL, &f.found, err));
+    close_fixture(&f);
+}
+
+/* A renamed fork says nothing of its family; the file does. */
+static void a_renamed_fork(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, "sdar");
+    copy c = copy_checkpoint(f.checkpoint);
+    edit_json(&c, "config.json", "architectures", "[\"Renamed\"]");
+    dlx_export_options o = tiny_export(c.folder, f.file, false);
+    o.model_type = "sdar";
+    CHECK(dlx_export(&o, NULL, err));
+    f.o.model_path = c.folder;
+    CHECK(dlx_validate(&f.o, &f.found, err));
     remove_copy(&c);
     close_fixture(&f);
 }
@@ -523,6 +683,11 @@ int main(void)
         cmocka_unit_test(errors_are_of_their_layer),
         cmocka_unit_test(a_file_of_floats_is_the_checkpoint),
         cmocka_unit_test(what_is_no_such_file),
+        cmocka_unit_test(facts_are_compared_by_name),
+        cmocka_unit_test(words_are_compared),
+        cmocka_unit_test(a_head_of_its_own),
+        cmocka_unit_test(what_an_export_was_told),
+        cmocka_unit_test(a_renamed_fork),
         cmocka_unit_test(it_can_be_cancelled),
         cmocka_unit_test(a_checkpoint_that_became_another),
         cmocka_unit_test(what_is_wrong_is_told_before_anything_is_written),

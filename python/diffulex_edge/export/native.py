@@ -248,7 +248,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.mask_id = mask_id
     options.chat_template = _native.optional_path(chat_template)
     options.quantization_config = _native.optional_path(quantization_config)
-    options.exclude = ",".join([exclude] if isinstance(exclude, str) else exclude).encode() or None
+    patterns = [exclude] if isinstance(exclude, str) else list(exclude)
+    options.exclude = ",".join(patterns).encode() if patterns else None
     options.rounding = _native.optional_text(rounding)
     options.calibration = _native.optional_path(calibration)
     options.calibration_samples, options.calibration_length = calibration_samples, calibration_length

@@ -23,7 +23,8 @@ class Validation(NamedTuple):
 def validate_export(model_path: PathLike, file_path: PathLike, *, validation: Optional[PathLike] = None,
                     validation_samples: int = 0, validation_length: int = 0, validation_seed: int = 0,
                     samples: Optional[PathLike] = None, count: int = 0, length: int = 0, seed: int = 0,
-                    stage: Optional[Callable[[str, int, int], Optional[bool]]] = None) -> Validation:
+                    stage: Optional[Callable[[str, int, int], Optional[bool]]] = None, model_type: Optional[str] = None,
+                    block_size: int = 0, mask_id: int = 0) -> Validation:
     """Runs a .pte of export_checkpoint and its checkpoint in float32 over the same masked samples.
 
     model_path     the checkpoint, as for export_checkpoint
@@ -32,10 +33,11 @@ def validate_export(model_path: PathLike, file_path: PathLike, *, validation: Op
     validation_samples, validation_length   how many samples, and most tokens of one; 0: 20, and 256 or what a call of the
                    file takes
     validation_seed   of masks, and of what the model writes
+    model_type, block_size, mask_id   as export_checkpoint was told for that file
     stage          called as stage(name, done, total) in rows; total 0: not known; returning False cancels (Cancelled)
 
     samples, count, length and seed are older names of validation, validation_samples, validation_length and validation_seed.
-    ValueError where the file was made of another checkpoint.
+    ValueError where the file was made of another checkpoint: by facts that differ, which it names, or by weights.
     """
     options = options_of(either("validation", validation, "samples", samples, None),
                          either("validation_samples", validation_samples, "count", count),
@@ -43,6 +45,8 @@ def validate_export(model_path: PathLike, file_path: PathLike, *, validation: Op
                          either("validation_seed", validation_seed, "seed", seed))
     options.model_path = _native.encode_path(model_path)
     options.file_path = _native.encode_path(file_path)
+    options.model_type = _native.optional_text(model_type)
+    options.block_size, options.mask_id = block_size, mask_id
     found: Validation = running.run(lambda job: _validate(job, options, stage))
     return found
 
