@@ -1,6 +1,7 @@
 """Recorded decodes through the official runtime, as a process of its own whose loader finds what its backend needs.
 
-fixed_decodes.py PROGRAM.pte TRACES.json: prints for each trace a line "decode [OUTPUT_IDS, PASSES]", as JSON.
+fixed_decodes.py PROGRAM.pte TRACES.json: prints for each trace a line "decode [OUTPUT_IDS, PASSES, STEPS]", as JSON; a step
+is a list of the [POSITION, ID, CONFIDENCE] that it accepted.
 """
 import json
 import sys
@@ -15,7 +16,9 @@ def main():
         session = model.session()
         for trace in traces:
             got = session.generate(trace["prompt_ids"], options={"algorithm": trace["algorithm"], **trace["options"]})
-            print("\ndecode", json.dumps([got.output_ids, got.num_forwards]), flush=True)  # libraries leave lines open
+            steps = [[[a.position, a.id, round(a.confidence, 6)] for a in step.accepted] for step in got.steps]
+            # On a line of its own: libraries leave theirs open.
+            print("\ndecode", json.dumps([got.output_ids, got.num_forwards, steps]), flush=True)
             session.truncate(0)
 
 
