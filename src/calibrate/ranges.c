@@ -20,13 +20,10 @@ static dlx_status no_memory(dlx_error *err)
     return dlx_fail(err, DLX_E_NOMEM, "out of memory keeping ranges of activations");
 }
 
-static dlx_status begin(dlx_ranges *r, const dlx_checkpoint *c, dlx_error *err)
+void dlx_ranges_begin(dlx_ranges *r)
 {
     memset(r, 0, sizeof *r);
     dlx_arena_init(&r->arena);
-    r->capacity = 2 * DLX_LAYER_LINEARS * (size_t)c->shape.layers;
-    r->list = dlx_arena_array(&r->arena, r->capacity, sizeof *r->list);
-    return r->list ? DLX_OK : no_memory(err);
 }
 
 void dlx_ranges_free(dlx_ranges *r)
@@ -35,8 +32,16 @@ void dlx_ranges_free(dlx_ranges *r)
     memset(r, 0, sizeof *r);
 }
 
-static dlx_status add(dlx_ranges *r, const char *name, dlx_bounds b, dlx_error *err)
+dlx_status dlx_ranges_add(dlx_ranges *r, const char *name, dlx_bounds b, dlx_error *err)
 {
+    if (r->n == r->capacity) {
+        size_t more = r->capacity ? 2 * r->capacity : 256;
+        dlx_tensor_range *list = dlx_arena_array(&r->arena, more, sizeof *list);
+        if (!list) return no_memory(err);
+        if (r->n) memcpy(list, r->list, r->n * sizeof *list);
+        r->list = list;
+        r->capacity = more;
+    }
     char *kept = dlx_arena_strndup(&r->arena, name, strlen(name));
     if (!kept) return no_memory(err);
     r->list[r->n++] = (dlx_tensor_range){.name = kept, .bounds = b};
@@ -93,7 +98,7 @@ static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32
         for (int output = 0; output < 2; output++) {
             name_of(name, sizeof name, layer, i, output);
             int from = output ? i : dlx_linear_inputs[dlx_linear_input(i)].first;
-            DLX_TRY(add(r, name, dlx_observed(&m->of[2 * from + output], r->observer), err));
+            DLX_TRY(dlx_ranges_add(r, name, dlx_observed(&m->of[2 * from + output], r->observer), err));
         }
     return DLX_OK;
 }
@@ -156,27 +161,23 @@ static dlx_status read_bounds(dlx_bounds *out, const json_t *pair, const char *p
     return ok ? DLX_OK : no_range(pair, path, name, err);
 }
 
-/* Those of layers 0 .. layers - 1. */
-static dlx_status read_tensors(dlx_ranges *r, const json_t *tensors, int32_t layers, const dlx_checkpoint *c,
-                               const char *path, dlx_error *err)
+static dlx_status read_tensors(dlx_ranges *r, const json_t *tensors, const dlx_range_names *names, const char *path,
+                               dlx_error *err)
 {
-    char name[64];
     if (!json_is_object(tensors)) return not_ranges(path, "it has no object \"tensors\"", err);
-    for (int32_t layer = 0; layer < layers; layer++)
-        for (int i = 0; i < 2 * DLX_LAYER_LINEARS; i++) {
-            dlx_bounds b;
-            name_of(name, sizeof name, layer, i / 2, i % 2);
-            const json_t *pair = json_object_get(tensors, name);
-            if (!pair)
-                return dlx_fail(err, DLX_E_FORMAT, "'%s' has no range of '%s'; was it measured on '%s'?", path, name,
-                                c->folder);
-            DLX_TRY(read_bounds(&b, pair, path, name, err));
-            DLX_TRY(add(r, name, b, err));
-        }
+    for (size_t i = 0; i < names->n; i++) {
+        dlx_bounds b;
+        const json_t *pair = json_object_get(tensors, names->list[i]);
+        if (!pair)
+            return dlx_fail(err, DLX_E_FORMAT, "'%s' has no range of '%s'; was it measured on '%s', for this backend?",
+                            path, names->list[i], names->of);
+        DLX_TRY(read_bounds(&b, pair, path, names->list[i], err));
+        DLX_TRY(dlx_ranges_add(r, names->list[i], b, err));
+    }
     return DLX_OK;
 }
 
-static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_checkpoint *c, const char *path,
+static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_range_names *names, const char *path,
                             dlx_error *err)
 {
     const char *observer = json_string_value(json_object_get(root, "observer"));
@@ -194,19 +195,19 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_checkpo
     r->samples = (uint64_t)json_integer_value(samples);
     r->rows = (uint64_t)json_integer_value(rows);
     const json_t *tensors = json_object_get(root, "tensors");
-    DLX_TRY(read_tensors(r, tensors, c->shape.layers, c, path, err));
+    DLX_TRY(read_tensors(r, tensors, names, path, err));
     if (json_object_size(tensors) == r->n) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
-                    path, json_object_size(tensors), c->folder, r->n);
+                    path, json_object_size(tensors), names->of, r->n);
 }
 
-dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err)
+dlx_status dlx_ranges_read_names(dlx_ranges *out, const char *path, const dlx_range_names *names, dlx_error *err)
 {
     json_t *root;
     memset(out, 0, sizeof *out);
     DLX_TRY(dlx_json_read(&root, path, MOST_BYTES, err));
-    dlx_status s = begin(out, c, err);
-    if (s == DLX_OK) s = read_root(out, root, c, path, err);
+    dlx_ranges_begin(out);
+    dlx_status s = read_root(out, root, names, path, err);
     json_decref(root);
     if (s == DLX_OK)
         dlx_ranges_sort(out);
@@ -215,10 +216,37 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
     return s;
 }
 
+/* Of the linears of layers 0 .. layers - 1. */
+static dlx_status name_layers(dlx_range_names *out, dlx_arena *arena, const dlx_checkpoint *c, int32_t layers,
+                              dlx_error *err)
+{
+    char name[64];
+    size_t each = 2 * DLX_LAYER_LINEARS;
+    const char **list = dlx_arena_array(arena, each * (size_t)layers + 1, sizeof *list);
+    *out = (dlx_range_names){.list = list, .of = c->folder};
+    for (; list && out->n < each * (size_t)layers; out->n++) {
+        name_of(name, sizeof name, (int32_t)(out->n / each), (int)(out->n % each / 2), out->n % 2);
+        list[out->n] = dlx_arena_strndup(arena, name, strlen(name));
+        if (!list[out->n]) return no_memory(err);
+    }
+    return list ? DLX_OK : no_memory(err);
+}
+
+dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err)
+{
+    dlx_arena arena;
+    dlx_range_names names;
+    memset(out, 0, sizeof *out);
+    dlx_arena_init(&arena);
+    dlx_status s = name_layers(&names, &arena, c, c->shape.layers, err);
+    if (s == DLX_OK) s = dlx_ranges_read_names(out, path, &names, err);
+    dlx_arena_free(&arena);
+    return s;
+}
+
 /* ---- measuring all ---------------------------------------------------------------------------------------------- */
 
-/* What was found so far, to the work folder and back. */
-static dlx_status keep(const dlx_ranges *r, dlx_work *work, dlx_error *err)
+dlx_status dlx_ranges_keep(const dlx_ranges *r, dlx_work *work, dlx_error *err)
 {
     char *text;
     DLX_TRY(dlx_ranges_text(r, &text, err));
@@ -226,14 +254,25 @@ static dlx_status keep(const dlx_ranges *r, dlx_work *work, dlx_error *err)
     return DLX_OK;
 }
 
-static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
+dlx_status dlx_ranges_take_back(dlx_ranges *r, const dlx_work *work, const dlx_range_names *names, dlx_error *err)
 {
     json_t *root;
     const char *text = work->results ? work->results : "";
-    if (!work->done) return DLX_OK;
     DLX_TRY(dlx_json_parse(&root, text, strlen(text), work->folder, err));
-    dlx_status s = read_tensors(r, json_object_get(root, "tensors"), work->done, c, work->folder, err);
+    dlx_status s = read_tensors(r, json_object_get(root, "tensors"), names, work->folder, err);
     json_decref(root);
+    return s;
+}
+
+static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
+{
+    dlx_arena arena;
+    dlx_range_names names;
+    if (!work->done) return DLX_OK;
+    dlx_arena_init(&arena);
+    dlx_status s = name_layers(&names, &arena, c, work->done, err);
+    if (s == DLX_OK) s = dlx_ranges_take_back(r, work, &names, err);
+    dlx_arena_free(&arena);
     return s;
 }
 
@@ -246,7 +285,7 @@ static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, dlx_wor
     for (int32_t layer = work ? work->done : 0; layer < c->shape.layers; layer++) {
         DLX_TRY(measure_layer(r, w, m, layer, err));
         if (!work) continue;
-        DLX_TRY(keep(r, work, err));
+        DLX_TRY(dlx_ranges_keep(r, work, err));
         DLX_TRY(dlx_work_save(work, w, r->rows, width, layer + 1, err));
     }
     dlx_ranges_sort(r);
@@ -261,11 +300,11 @@ dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpo
                .of = calloc(2 * DLX_LAYER_LINEARS, sizeof *m.of),
                .scratch = calloc(threads, sizeof *m.scratch)};
     dlx_layerwise *w = NULL;
-    dlx_status s = begin(out, c, err);
+    dlx_ranges_begin(out);
     out->observer = o;
     out->samples = samples->n;
     out->rows = samples->rows;
-    if (s == DLX_OK && (!m.of || !m.scratch)) s = no_memory(err);
+    dlx_status s = m.of && m.scratch ? DLX_OK : no_memory(err);
     if (s == DLX_OK) s = dlx_layerwise_open(&w, c, samples, run, err);
     if (s == DLX_OK) s = measure_all(out, w, &m, work, c, err);
     dlx_layerwise_close(w);

@@ -34,6 +34,9 @@ dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpo
                               dlx_observer o, const dlx_layerwise_options *run, dlx_error *err);
 void dlx_ranges_free(dlx_ranges *ranges); /* fine on zeros */
 
+/* A list of none, and one more in it, whose name is copied. */
+void dlx_ranges_begin(dlx_ranges *ranges);
+dlx_status dlx_ranges_add(dlx_ranges *ranges, const char *name, dlx_bounds bounds, dlx_error *err);
 /* By name: once they are complete. */
 void dlx_ranges_sort(dlx_ranges *ranges);
 /* NULL: there is none of that name. */
@@ -46,5 +49,18 @@ dlx_status dlx_ranges_write(const dlx_ranges *ranges, const char *path, dlx_erro
 dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err);
 /* The same text in memory, malloc'd. */
 dlx_status dlx_ranges_text(const dlx_ranges *ranges, char **out, dlx_error *err);
+
+/* What a list is of, where that is not the linears of layers. */
+typedef struct dlx_range_names {
+    const char *const *list; /* [n] each once */
+    size_t n;
+    const char *of; /* the checkpoint, for messages */
+} dlx_range_names;
+
+/* As dlx_ranges_read: of these names and no others. */
+dlx_status dlx_ranges_read_names(dlx_ranges *out, const char *path, const dlx_range_names *names, dlx_error *err);
+/* What was found so far, to the results of a work folder, and into a list from there. */
+dlx_status dlx_ranges_keep(const dlx_ranges *ranges, dlx_work *work, dlx_error *err);
+dlx_status dlx_ranges_take_back(dlx_ranges *ranges, const dlx_work *work, const dlx_range_names *names, dlx_error *err);
 
 #endif

@@ -14,8 +14,8 @@ static const float hidden_score = -10000.0f;
 /* A tensor that goes from graph to graph. */
 typedef struct carried {
     char *name;
-    float *data; /* [samples, elements] */
-    size_t elements;
+    float *data;             /* [samples, elements] */
+    size_t elements, output; /* which output of its graph it is */
 } carried;
 
 typedef struct carrier {
@@ -77,13 +77,17 @@ static dlx_status widen(meter *m, dlx_graph *g)
     return DLX_OK;
 }
 
+static bool is_shown(const dlx_value *v)
+{
+    return v->kind == DLX_VALUE_TEMP && v->dtype == DLX_F32 && v->name && v->producer != DLX_NONE;
+}
+
 /* Every value that has a name becomes an output behind the graph's own, those of float inputs are seen as they come. */
 static dlx_status show_values(meter *m, dlx_graph *g)
 {
     m->own = g->n_outputs;
     for (size_t i = 0; i < g->n_values; i++) {
-        const dlx_value *v = &g->values[i];
-        if (v->kind != DLX_VALUE_TEMP || v->dtype != DLX_F32 || !v->name || v->producer == DLX_NONE) continue;
+        if (!is_shown(&g->values[i])) continue;
         if (!dlx_graph_output(g, (uint32_t)i)) return no_memory(m);
     }
     return DLX_OK;
@@ -91,21 +95,8 @@ static dlx_status show_values(meter *m, dlx_graph *g)
 
 static dlx_status note(meter *m, size_t *place, const char *name, const float *x, size_t n)
 {
-    dlx_ranges *r = m->ranges;
-    if (*place == r->n) {
-        if (r->n == r->capacity) {
-            size_t more = r->capacity ? 2 * r->capacity : 256;
-            dlx_tensor_range *list = dlx_arena_array(&r->arena, more, sizeof *list);
-            if (!list) return no_memory(m);
-            if (r->n) memcpy(list, r->list, r->n * sizeof *list);
-            r->list = list;
-            r->capacity = more;
-        }
-        char *kept = dlx_arena_strndup(&r->arena, name, strlen(name));
-        if (!kept) return no_memory(m);
-        r->list[r->n++] = (dlx_tensor_range){.name = kept};
-    }
-    dlx_bounds *b = &r->list[(*place)++].bounds;
+    if (*place == m->ranges->n) DLX_TRY(dlx_ranges_add(m->ranges, name, (dlx_bounds){0, 0}, m->err));
+    dlx_bounds *b = &m->ranges->list[(*place)++].bounds;
     for (size_t i = 0; i < n; i++) {
         if (!isfinite(x[i])) return dlx_fail(m->err, DLX_E_FORMAT, "'%s' is not finite on calibration data", name);
         b->low = fminf(b->low, x[i]);
@@ -156,19 +147,21 @@ static dlx_status check_inputs(const meter *m, const dlx_graph *g)
 
 /* ---- one graph -------------------------------------------------------------------------------------------------- */
 
-static dlx_status prepare_next(meter *m, const dlx_program *p)
+/* Room for what goes on from a graph, whose outputs are its own alone. */
+static dlx_status prepare_carrier(meter *m, carrier *to, const dlx_graph *g)
 {
-    drop(&m->next);
-    m->next.list = calloc(m->own + 1, sizeof *m->next.list);
-    if (!m->next.list) return no_memory(m);
-    for (size_t i = 0; i < m->own && m->stage + 1 < m->stages; i++) {
-        const dlx_value *v = &p->g.values[p->g.outputs[i]];
-        carried *c = &m->next.list[m->next.n];
+    drop(to);
+    to->list = calloc(g->n_outputs + 1, sizeof *to->list);
+    if (!to->list) return no_memory(m);
+    for (size_t i = 0; i < g->n_outputs; i++) {
+        const dlx_value *v = &g->values[g->outputs[i]];
+        carried *c = &to->list[to->n];
         if (v->dtype != DLX_F32 || !v->name) continue;
+        c->output = i;
         c->elements = elements(v);
         c->name = strdup(v->name);
         c->data = calloc(m->samples->n, c->elements * sizeof *c->data);
-        m->next.n++;
+        to->n++;
         if (!c->name || !c->data) return no_memory(m);
     }
     return DLX_OK;
@@ -176,15 +169,13 @@ static dlx_status prepare_next(meter *m, const dlx_program *p)
 
 static dlx_status take_outputs(meter *m, const dlx_program *p, const dlx_tensor_ref *out, size_t sample, size_t *place)
 {
-    size_t next = 0;
-    for (size_t i = 0; i < p->g.n_outputs; i++) {
+    for (size_t i = 0; i < m->next.n; i++) {
+        const carried *c = &m->next.list[i];
+        memcpy(c->data + sample * c->elements, out[c->output].data, c->elements * sizeof *c->data);
+    }
+    for (size_t i = m->own; i < p->g.n_outputs; i++) {
         const dlx_value *v = &p->g.values[p->g.outputs[i]];
-        if (i >= m->own) {
-            DLX_TRY(note(m, place, v->name, out[i].data, elements(v)));
-        } else if (next < m->next.n && v->dtype == DLX_F32 && v->name) {
-            carried *c = &m->next.list[next++];
-            memcpy(c->data + sample * c->elements, out[i].data, c->elements * sizeof *c->data);
-        }
+        DLX_TRY(note(m, place, v->name, out[i].data, elements(v)));
     }
     return DLX_OK;
 }
@@ -217,7 +208,6 @@ static dlx_status run_samples(meter *m, const dlx_program *p, dlx_arena *arena)
         if (!in[i].data) return no_memory(m);
     }
     dlx_executor_bounds bounds = {.max_shape = most};
-    DLX_TRY(prepare_next(m, p));
     DLX_TRY(dlx_executor_open(&ex, p, &bounds, m->run->pool, NULL, m->err));
     dlx_status s = DLX_OK;
     for (size_t i = 0; s == DLX_OK && i < m->samples->n; i++) {
@@ -238,6 +228,7 @@ static dlx_status run_stage(meter *m, const dlx_value_stages *stages)
     dlx_graph_init(&g);
     dlx_status s = stages->make(stages->ctx, m->stage, &g, m->err);
     if (s == DLX_OK) s = check_inputs(m, &g);
+    if (s == DLX_OK && m->stage + 1 < m->stages) s = prepare_carrier(m, &m->next, &g);
     if (s == DLX_OK) s = widen(m, &g);
     if (s == DLX_OK) s = show_values(m, &g);
     if (s == DLX_OK) s = dlx_program_prepare(&p, &g, &options, m->err);
@@ -271,26 +262,167 @@ static void merge(dlx_ranges *r)
     r->n = n;
 }
 
-dlx_status dlx_value_ranges_measure(dlx_ranges *out, const dlx_value_stages *stages, const dlx_samples *samples,
-                                    const dlx_layerwise_options *run, dlx_error *err)
+/* ---- the names -------------------------------------------------------------------------------------------------- */
+
+typedef struct name_list {
+    dlx_arena arena;
+    const char **list; /* [n] malloc'd */
+    size_t n, capacity;
+} name_list;
+
+static void free_names(name_list *names)
+{
+    free((void *)names->list);
+    dlx_arena_free(&names->arena);
+}
+
+static dlx_status add_name(meter *m, name_list *names, const char *name)
+{
+    if (names->n == names->capacity && dlx_grow(&names->list, &names->capacity, names->n + 1, sizeof *names->list))
+        return no_memory(m);
+    names->list[names->n] = dlx_arena_strndup(&names->arena, name, strlen(name));
+    return names->list[names->n++] ? DLX_OK : no_memory(m);
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Of all values of the first n graphs that have ranges, each once. */
+static dlx_status name_values(meter *m, name_list *names, const dlx_value_stages *stages, size_t n)
+{
+    dlx_graph g;
+    for (size_t stage = 0; stage < n; stage++) {
+        dlx_graph_init(&g);
+        dlx_status s = stages->make(stages->ctx, stage, &g, m->err);
+        for (size_t i = 0; s == DLX_OK && i < g.n_values; i++)
+            if (is_shown(&g.values[i])) s = add_name(m, names, g.values[i].name);
+        for (size_t i = 0; s == DLX_OK && i < g.n_inputs; i++) {
+            const dlx_value *v = &g.values[g.inputs[i]];
+            if (v->dtype == DLX_F32 && v->name) s = add_name(m, names, v->name);
+        }
+        dlx_graph_free(&g);
+        DLX_TRY(s);
+    }
+    size_t kept = 0;
+    qsort(names->list, names->n, sizeof *names->list, by_text);
+    for (size_t i = 0; i < names->n; i++)
+        if (!kept || strcmp(names->list[kept - 1], names->list[i])) names->list[kept++] = names->list[i];
+    names->n = kept;
+    return DLX_OK;
+}
+
+dlx_status dlx_value_ranges_read(dlx_ranges *out, const char *path, const dlx_value_stages *stages,
+                                 const char *checkpoint, dlx_error *err)
+{
+    meter m = {.err = err};
+    name_list names = {.n = 0};
+    memset(out, 0, sizeof *out);
+    dlx_arena_init(&names.arena);
+    dlx_status s = name_values(&m, &names, stages, stages->n);
+    const dlx_range_names of = {.list = names.list, .n = names.n, .of = checkpoint};
+    if (s == DLX_OK) s = dlx_ranges_read_names(out, path, &of, err);
+    free_names(&names);
+    return s;
+}
+
+/* ---- going on --------------------------------------------------------------------------------------------------- */
+
+/* A row is what goes on of a sample. */
+static dlx_status get_carried(const void *ctx, uint64_t first, uint64_t n, float *out, dlx_error *err)
+{
+    const carrier *c = ctx;
+    (void)err;
+    for (uint64_t row = first; row < first + n; row++)
+        for (size_t i = 0; i < c->n; i++) {
+            const carried *x = &c->list[i];
+            memcpy(out, x->data + row * x->elements, x->elements * sizeof *out);
+            out += x->elements;
+        }
+    return DLX_OK;
+}
+
+static dlx_status put_carried(void *ctx, uint64_t first, uint64_t n, const float *rows, dlx_error *err)
+{
+    const carrier *c = ctx;
+    (void)err;
+    for (uint64_t row = first; row < first + n; row++)
+        for (size_t i = 0; i < c->n; i++) {
+            const carried *x = &c->list[i];
+            memcpy(x->data + row * x->elements, rows, x->elements * sizeof *rows);
+            rows += x->elements;
+        }
+    return DLX_OK;
+}
+
+static dlx_work_rows rows_of(const meter *m, carrier *c)
+{
+    dlx_work_rows r = {.rows = m->samples->n, .get = get_carried, .put = put_carried, .ctx = c};
+    for (size_t i = 0; i < c->n; i++) r.width += c->list[i].elements;
+    return r;
+}
+
+/* What was found in the graphs that are done, and what goes on from the last of them. */
+static dlx_status take_back(meter *m, const dlx_work *work, const dlx_value_stages *stages)
+{
+    dlx_graph g;
+    name_list names = {.n = 0};
+    size_t done = (size_t)work->done;
+    dlx_arena_init(&names.arena);
+    dlx_status s = name_values(m, &names, stages, done);
+    const dlx_range_names of = {.list = names.list, .n = names.n, .of = work->folder};
+    if (s == DLX_OK) s = dlx_ranges_take_back(m->ranges, work, &of, m->err);
+    free_names(&names);
+    if (s != DLX_OK || done == stages->n) return s;
+    dlx_graph_init(&g);
+    s = stages->make(stages->ctx, done - 1, &g, m->err);
+    if (s == DLX_OK) s = prepare_carrier(m, &m->last, &g);
+    dlx_graph_free(&g);
+    const dlx_work_rows rows = rows_of(m, &m->last);
+    return s == DLX_OK ? dlx_work_load_rows(work, &rows, m->err) : s;
+}
+
+static dlx_status keep(meter *m, dlx_work *work)
+{
+    const dlx_work_rows rows = rows_of(m, &m->last);
+    DLX_TRY(dlx_ranges_keep(m->ranges, work, m->err));
+    return dlx_work_save_rows(work, &rows, (int32_t)m->stage + 1, m->err);
+}
+
+/* Every graph; or, where some are done, the first, whose lookups are quick and are read by all, and those that are not.
+ */
+static dlx_status run_stages(meter *m, dlx_work *work, const dlx_value_stages *stages)
+{
+    size_t done = work ? (size_t)work->done : 0;
+    if (done) DLX_TRY(take_back(m, work, stages));
+    if (done == stages->n) return DLX_OK;
+    for (m->stage = 0; m->stage < stages->n; m->stage++) {
+        carrier *to = m->stage ? &m->last : &m->first;
+        if (m->stage && m->stage < done) continue;
+        DLX_TRY(run_stage(m, stages));
+        drop(to);
+        *to = m->next;
+        memset(&m->next, 0, sizeof m->next);
+        merge(m->ranges);
+        if (work && m->stage) DLX_TRY(keep(m, work));
+    }
+    return DLX_OK;
+}
+
+dlx_status dlx_value_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_value_stages *stages,
+                                    const dlx_samples *samples, const dlx_layerwise_options *run, dlx_error *err)
 {
     dlx_error local = {0};
     meter m = {.samples = samples, .run = run, .ranges = out, .stages = stages->n, .err = &local};
-    dlx_status s = DLX_OK;
-    memset(out, 0, sizeof *out);
-    dlx_arena_init(&out->arena);
+    dlx_ranges_begin(out);
     out->observer = DLX_OBSERVE_MINMAX;
     out->samples = samples->n;
     out->rows = samples->rows;
-    for (; s == DLX_OK && m.stage < stages->n; m.stage++) {
-        s = run_stage(&m, stages);
-        carrier *to = m.stage ? &m.last : &m.first;
-        drop(to);
-        *to = m.next;
-        memset(&m.next, 0, sizeof m.next);
-    }
+    dlx_status s = run_stages(&m, work, stages);
     drop(&m.first);
     drop(&m.last);
+    drop(&m.next);
     if (s == DLX_OK) {
         merge(out);
         return DLX_OK;

@@ -14,7 +14,7 @@
 #include "base/io.h"
 #include "base/sizes.h"
 
-enum { ROWS_AT_ONCE = 256, MOST_TRIES = 100, CHUNK = 1 << 16 };
+enum { MOST_AT_ONCE = 1 << 20, MOST_TRIES = 100, CHUNK = 1 << 16 };
 static const char states[] = "hidden.safetensors";
 
 /* ---- fingerprints ----------------------------------------------------------------------------------------------- */
@@ -431,14 +431,22 @@ void dlx_work_keep(dlx_work *w, char *results)
     w->results = results;
 }
 
-static dlx_status write_states(dlx_output *out, const dlx_layerwise *l, uint64_t rows, size_t width, dlx_error *err)
+/* So many at once that a buffer of them stays small. */
+static uint64_t rows_at_once(const dlx_work_rows *r)
 {
-    float *buffer = calloc((size_t)ROWS_AT_ONCE * width, sizeof *buffer);
+    uint64_t n = MOST_AT_ONCE / (r->width ? r->width : 1);
+    return n ? n : 1;
+}
+
+static dlx_status write_states(dlx_output *out, const dlx_work_rows *r, dlx_error *err)
+{
+    uint64_t most = rows_at_once(r);
+    float *buffer = calloc((size_t)most * r->width + 1, sizeof *buffer);
     dlx_status s = buffer ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory saving hidden states");
-    for (uint64_t at = 0, n; s == DLX_OK && at < rows; at += n) {
-        n = rows - at < ROWS_AT_ONCE ? rows - at : ROWS_AT_ONCE;
-        s = dlx_layerwise_hidden(l, at, n, buffer, err);
-        if (s == DLX_OK) s = dlx_output_write(out, buffer, (size_t)n * width * sizeof *buffer, err);
+    for (uint64_t at = 0, n; s == DLX_OK && at < r->rows; at += n) {
+        n = r->rows - at < most ? r->rows - at : most;
+        s = r->get(r->ctx, at, n, buffer, err);
+        if (s == DLX_OK) s = dlx_output_write(out, buffer, (size_t)n * r->width * sizeof *buffer, err);
     }
     free(buffer);
     return s;
@@ -449,8 +457,7 @@ static dlx_st_tensor bytes_of(const char *name, size_t n)
     return (dlx_st_tensor){.name = name, .dtype = DLX_U8, .rank = 1, .dim = {(int64_t)n}, .bytes = n};
 }
 
-static dlx_status write_all(const dlx_work *w, dlx_output *out, const dlx_layerwise *l, uint64_t rows, size_t width,
-                            int32_t done, dlx_error *err)
+static dlx_status write_all(const dlx_work *w, dlx_output *out, const dlx_work_rows *rows, int32_t done, dlx_error *err)
 {
     char name[48];
     dlx_digest digest = {.bytes = 0};
@@ -459,15 +466,15 @@ static dlx_status write_all(const dlx_work *w, dlx_output *out, const dlx_layerw
     dlx_st_tensor t[4] = {{.name = name,
                            .dtype = DLX_F32,
                            .rank = 2,
-                           .dim = {(int64_t)rows, (int64_t)width},
-                           .bytes = rows * width * sizeof(float)}};
+                           .dim = {(int64_t)rows->rows, (int64_t)rows->width},
+                           .bytes = rows->rows * rows->width * sizeof(float)}};
     n++;
     if (text) t[n++] = bytes_of("results", text);
     t[n++] = bytes_of("layers", layers);
     t[n++] = bytes_of("digest", sizeof(uint64_t));
     out->digest = &digest;
     DLX_TRY(dlx_safetensors_write_header(out, t, n, err));
-    DLX_TRY(write_states(out, l, rows, width, err));
+    DLX_TRY(write_states(out, rows, err));
     if (text) DLX_TRY(dlx_output_write(out, w->results, text, err));
     DLX_TRY(dlx_output_write(out, w->digest, layers, err));
     uint64_t all = dlx_digest_end(&digest);
@@ -475,7 +482,7 @@ static dlx_status write_all(const dlx_work *w, dlx_output *out, const dlx_layerw
     return dlx_output_commit(out, err);
 }
 
-dlx_status dlx_work_save(dlx_work *w, const dlx_layerwise *l, uint64_t rows, size_t width, int32_t done, dlx_error *err)
+dlx_status dlx_work_save_rows(dlx_work *w, const dlx_work_rows *rows, int32_t done, dlx_error *err)
 {
     char *path;
     dlx_output out;
@@ -484,7 +491,7 @@ dlx_status dlx_work_save(dlx_work *w, const dlx_layerwise *l, uint64_t rows, siz
     DLX_TRY(path_of(w, states, &path, err));
     dlx_status s = dlx_output_open(&out, path, err);
     if (s == DLX_OK) {
-        s = write_all(w, &out, l, rows, width, done, err);
+        s = write_all(w, &out, rows, done, err);
         dlx_output_close(&out);
     }
     free(path);
@@ -492,31 +499,53 @@ dlx_status dlx_work_save(dlx_work *w, const dlx_layerwise *l, uint64_t rows, siz
     return s;
 }
 
-static dlx_status read_states(const saved *s, dlx_layerwise *l, uint64_t rows, size_t width, dlx_error *err)
+static dlx_status read_states(const saved *s, const dlx_work_rows *r, dlx_error *err)
 {
     const dlx_st_tensor *t = &s->st.tensors[0];
-    if (t->dim[0] != (int64_t)rows || t->dim[1] != (int64_t)width)
+    uint64_t most = rows_at_once(r);
+    if (t->dim[0] != (int64_t)r->rows || t->dim[1] != (int64_t)r->width)
         return dlx_fail(err, DLX_E_FORMAT, "'%s' holds hidden states of another run; remove the folder", t->file);
-    float *buffer = calloc((size_t)ROWS_AT_ONCE * width, sizeof *buffer);
+    float *buffer = calloc((size_t)most * r->width + 1, sizeof *buffer);
     dlx_status status = buffer ? DLX_OK : dlx_fail(err, DLX_E_NOMEM, "out of memory reading hidden states");
-    for (uint64_t at = 0, n; status == DLX_OK && at < rows; at += n) {
-        n = rows - at < ROWS_AT_ONCE ? rows - at : ROWS_AT_ONCE;
-        status = dlx_file_read(t->source, t->offset + at * width * sizeof *buffer, buffer,
-                               (size_t)n * width * sizeof *buffer, err);
-        if (status == DLX_OK) status = dlx_layerwise_set_hidden(l, at, n, buffer, err);
+    for (uint64_t at = 0, n; status == DLX_OK && at < r->rows; at += n) {
+        n = r->rows - at < most ? r->rows - at : most;
+        status = dlx_file_read(t->source, t->offset + at * r->width * sizeof *buffer, buffer,
+                               (size_t)n * r->width * sizeof *buffer, err);
+        if (status == DLX_OK) status = r->put(r->ctx, at, n, buffer, err);
     }
     free(buffer);
     return status;
 }
 
-dlx_status dlx_work_start(const dlx_work *w, dlx_layerwise *l, uint64_t rows, size_t width, dlx_error *err)
+dlx_status dlx_work_load_rows(const dlx_work *w, const dlx_work_rows *rows, dlx_error *err)
 {
     saved s;
-    DLX_TRY(dlx_layerwise_start(l, NULL, err));
-    if (!w->done) return DLX_OK;
     DLX_TRY(open_saved(&s, w, err));
-    dlx_status status = s.done == w->done ? read_states(&s, l, rows, width, err)
+    dlx_status status = s.done == w->done ? read_states(&s, rows, err)
                                           : dlx_fail(err, DLX_E_IO, "somebody else works in '%s'", w->folder);
     close_saved(&s);
     return status;
+}
+
+static dlx_status get_hidden(const void *ctx, uint64_t first, uint64_t n, float *out, dlx_error *err)
+{
+    return dlx_layerwise_hidden(ctx, first, n, out, err);
+}
+
+static dlx_status put_hidden(void *ctx, uint64_t first, uint64_t n, const float *rows, dlx_error *err)
+{
+    return dlx_layerwise_set_hidden(ctx, first, n, rows, err);
+}
+
+dlx_status dlx_work_save(dlx_work *w, dlx_layerwise *l, uint64_t rows, size_t width, int32_t done, dlx_error *err)
+{
+    const dlx_work_rows r = {rows, width, get_hidden, put_hidden, l};
+    return dlx_work_save_rows(w, &r, done, err);
+}
+
+dlx_status dlx_work_start(const dlx_work *w, dlx_layerwise *l, uint64_t rows, size_t width, dlx_error *err)
+{
+    const dlx_work_rows r = {rows, width, get_hidden, put_hidden, l};
+    DLX_TRY(dlx_layerwise_start(l, NULL, err));
+    return w->done ? dlx_work_load_rows(w, &r, err) : DLX_OK;
 }

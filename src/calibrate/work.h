@@ -45,9 +45,22 @@ dlx_status dlx_work_write_layer(dlx_work *w, const dlx_st_tensor *tensors, size_
 /* A text of all that was found up to the next layer, malloc'd, in place of the one before; dlx_work_save writes it. */
 void dlx_work_keep(dlx_work *w, char *results);
 
+/* What goes on behind the last layer that is done: rows of floats, of whoever keeps them. */
+typedef struct dlx_work_rows {
+    uint64_t rows;
+    size_t width;
+    /* Rows `first` .. first + n - 1, [n, width]; put is for dlx_work_load_rows alone, get for dlx_work_save_rows. */
+    dlx_status (*get)(const void *ctx, uint64_t first, uint64_t n, float *out, dlx_error *err);
+    dlx_status (*put)(void *ctx, uint64_t first, uint64_t n, const float *rows, dlx_error *err);
+    void *ctx;
+} dlx_work_rows;
+/* Writes them, and `done` and the results with them, in one step. */
+dlx_status dlx_work_save_rows(dlx_work *w, const dlx_work_rows *rows, int32_t done, dlx_error *err);
+/* Those that were saved last; done is not 0. */
+dlx_status dlx_work_load_rows(const dlx_work *w, const dlx_work_rows *rows, dlx_error *err);
+
 /* Hidden states behind layer done - 1 are in l: written, and `done` and the results with them, in one step. */
-dlx_status dlx_work_save(dlx_work *w, const dlx_layerwise *l, uint64_t rows, size_t width, int32_t done,
-                         dlx_error *err);
+dlx_status dlx_work_save(dlx_work *w, dlx_layerwise *l, uint64_t rows, size_t width, int32_t done, dlx_error *err);
 /* The hidden states that were saved last, into l; or those of the embedding when nothing was. */
 dlx_status dlx_work_start(const dlx_work *w, dlx_layerwise *l, uint64_t rows, size_t width, dlx_error *err);
 

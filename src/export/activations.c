@@ -7,14 +7,22 @@
 #include "quant/quant.h"
 
 dlx_status dlx_export_measures(bool *measures, dlx_observer *observer, const dlx_export_options *o,
-                               const dlx_recipe *recipe, dlx_error *err)
+                               const dlx_recipe *recipe, bool ranged, dlx_error *err)
 {
     bool is_static = dlx_recipe_is_static(recipe);
     *measures = is_static && !o->ranges;
     DLX_TRY(dlx_observer_find(observer, o->observer, err));
-    if (!is_static && (o->ranges || o->save_ranges || o->observer))
-        return dlx_fail(err, DLX_E_INVALID,
-                        "ranges of activations were asked for, but no weight is int8-static, which alone has them");
+    if (!is_static && !ranged && (o->ranges || o->save_ranges || o->observer))
+        return dlx_fail(
+            err, DLX_E_INVALID,
+            "ranges of activations were asked for, but no weight is int8-static, which alone has them beside "
+            "the integers of backend qnn");
+    if (ranged && o->observer)
+        return dlx_fail(
+            err, DLX_E_INVALID,
+            "observer '%s' was asked for, but grids of this backend reach over all that was seen; observers "
+            "are for int8-static",
+            o->observer);
     if (o->ranges && o->observer)
         return dlx_fail(err, DLX_E_INVALID,
                         "observer '%s' was asked for, but '%s' has ranges that are measured already", o->observer,

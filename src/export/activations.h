@@ -16,9 +16,10 @@
 #include "quant/recipe.h"
 
 /* *measures: the recipe has static activations, and no file says their ranges; *observer: which ones those will be.
- * DLX_E_INVALID for options about ranges that nothing would use, or a word that names no observer. */
+ * `ranged`: values of the backend have ranges of their own. DLX_E_INVALID for options about ranges that nothing would
+ * use, or a word that names no observer. */
 dlx_status dlx_export_measures(bool *measures, dlx_observer *observer, const dlx_export_options *options,
-                               const dlx_recipe *recipe, dlx_error *err);
+                               const dlx_recipe *recipe, bool ranged, dlx_error *err);
 
 /*
  * Grids for n graphs of the same layers, after dlx_quantize (and with weights solved, where they are). Nothing happens

@@ -72,13 +72,19 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
     (void)arena;
     /* Where the layers' weights are floats, so is everything else. */
     out->halves = recipe->body->stored != DLX_I8 && recipe->body->stored != DLX_I4;
-    out->measures = !out->halves || dlx_calibration_asked(o);
+    out->ranged = !out->halves;
+    out->measures = out->ranged ? !o->ranges : dlx_calibration_asked(o);
     out->find = (dlx_activation_ranges){.find = find, .ctx = &out->ranges};
     const dlx_qnn_options options = {
         .chip = o->soc ? o->soc : "SM8650", .folder = o->qnn_lib_dir, .ranges = out->halves ? NULL : &out->find};
     DLX_TRY(dlx_qnn_open(&out->qnn, &options, err));
     out->options = out->qnn;
     return DLX_OK;
+}
+
+void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t)
+{
+    dlx_qnn_describe(use->qnn, t);
 }
 
 /* Half precision ends at 65504; beyond, numbers are infinite, and answers NaN. */
@@ -98,7 +104,19 @@ static dlx_status check_halves(const dlx_ranges *ranges, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_error *err)
+/* With the work folder, which is told apart by everything that ranges depend on. */
+static dlx_status measure(dlx_ranges *out, dlx_export_work *work, const dlx_value_stages *stages, dlx_calibration *c,
+                          dlx_error *err)
+{
+    static const char code[] = "ranges of values, 1";
+    uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
+    DLX_TRY(dlx_calibration_work(work, c, print, ".ranges", err));
+    uint64_t again = work->work.done > 0 && (size_t)work->work.done < stages->n; /* the first one is run each time */
+    dlx_stages_begin(&c->stages, "ranges", rows * ((uint64_t)work->work.done - again), rows * stages->n);
+    return dlx_value_ranges_measure(out, &work->work, stages, &c->samples, &c->run, err);
+}
+
+static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, dlx_calibration *c, bool measures, dlx_error *err)
 {
     dlx_graph g;
     dlx_arena arena;
@@ -109,13 +127,24 @@ dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_err
     dlx_status s = dlx_build_graph(&g, c->c, DLX_KV_FIXED, rows, rows, err);
     if (s == DLX_OK) s = dlx_qnn_stages_make(&stages, &arena, &g, err);
     if (s == DLX_OK) {
-        dlx_stages_begin(&c->stages, "ranges", 0, c->samples.rows * stages.n);
-        s = dlx_value_ranges_measure(&use->ranges, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &c->samples,
-                                     &c->run, err);
+        const dlx_value_stages chain = {stages.n, dlx_qnn_stage, &stages};
+        s = measures ? measure(out, work, &chain, c, err)
+                     : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c->folder, err);
     }
     dlx_arena_free(&arena);
     dlx_graph_free(&g);
-    return s == DLX_OK && use->halves ? check_halves(&use->ranges, err) : s;
+    return s;
+}
+
+dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work *work, dlx_calibration *c,
+                              dlx_error *err)
+{
+    *text = NULL;
+    if (!use->ranged && !use->measures) return DLX_OK;
+    DLX_TRY(find_ranges(&use->ranges, work, c, use->measures, err));
+    if (use->halves) return check_halves(&use->ranges, err);
+    if (c->o->save_ranges) DLX_TRY(dlx_ranges_write(&use->ranges, c->o->save_ranges, err));
+    return dlx_ranges_text(&use->ranges, text, err);
 }
 
 void dlx_backend_close(dlx_backend_use *use)

@@ -9,6 +9,7 @@
 #include "diffulex_edge/export.h"
 
 #include "base/arena.h"
+#include "base/text_buffer.h"
 #include "calibrate/ranges.h"
 #include "export/calibration.h"
 #include "quant/quant.h"
@@ -18,6 +19,7 @@ typedef struct dlx_backend_use {
     const void *options; /* of its parts (dlx_lowering) */
     bool measures;       /* it needs ranges of all values, on calibration data, or looks whether halves hold them */
     bool halves;         /* it computes in float16 */
+    bool ranged;         /* its numbers are on grids: of ranges that are measured, or read from a file */
     dlx_ranges ranges;   /* what was measured */
     dlx_activation_ranges find;
     struct dlx_qnn *qnn;
@@ -33,12 +35,17 @@ dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_exp
 dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
                         dlx_error *err);
 
-/* dlx_backend.check: which libraries of Qualcomm's an export would use. */
-dlx_status dlx_check_qnn(char **found, const dlx_export_options *o, dlx_error *err);
+/* dlx_backend.describe: the libraries of Qualcomm's that it opened. */
+void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t);
 
-/* Where it measures: over the samples of the calibration, in float32. DLX_E_UNSUPPORTED names a value that is beyond
- * float16 where the backend computes in that. */
-dlx_status dlx_backend_measure(dlx_backend_use *use, dlx_calibration *c, dlx_error *err);
+/*
+ * Ranges of all values: measured over the samples of the calibration, in float32, or read from the file that the
+ * options name, then written where they say. *text: the ranges as they go into the program, malloc'd, where grids are
+ * of them; else NULL. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
+ * DLX_E_UNSUPPORTED names a value that is beyond float16 where the backend computes in that.
+ */
+dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work *work, dlx_calibration *c,
+                              dlx_error *err);
 /* Fine on zeros. */
 void dlx_backend_close(dlx_backend_use *use);
 

@@ -29,9 +29,8 @@ typedef struct dlx_backend {
     /* Begins its use, with its options (backend_use.h); NULL: it has none and needs nothing. */
     dlx_status (*open)(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
                        dlx_error *err);
-    /* What it needs and what is there, in a line that is malloc'd (dlx_export_backend_check); NULL: it needs nothing.
-     */
-    dlx_status (*check)(char **found, const dlx_export_options *o, dlx_error *err);
+    /* What it has opened, behind what is in t (dlx_export_backend_check); NULL: nothing. */
+    void (*describe)(const dlx_backend_use *use, dlx_text_buffer *t);
 } dlx_backend;
 
 typedef struct dlx_scheme {

@@ -84,8 +84,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
         .quantization = o->quantization, .config = o->quantization_config, .exclude = o->exclude};
     DLX_TRY(dlx_recipe_make(&x->recipe, &x->scheme, &x->arena, &request, x->backend, err));
     if (x->backend->open) DLX_TRY(x->backend->open(&x->use, &x->arena, o, &x->recipe, err));
-    DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, err));
-    DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, x->use.measures, err));
+    DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, x->use.ranged, err));
+    DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, &x->use, err));
     x->recipe.clip = x->rounding->clips;
     DLX_TRY(dlx_package_wanted(&x->package, o, x->backend, err));
     if (x->package) x->recipe.table = dlx_form_find("none"); /* it has no table: rows of it come in */
@@ -180,7 +180,7 @@ static void notice_unused(const exporter *x, bool calibrates)
     const dlx_export_options *o = &x->options;
     if (!calibrates && !x->calibration.path && dlx_calibration_asked(o))
         o->notice(o->notice_ctx, "calibration was asked for, but no weight of a layer took a form that uses it");
-    if ((o->ranges || o->save_ranges || o->observer) && !dlx_wants_ranges(x->methods.graph))
+    if ((o->ranges || o->save_ranges || o->observer) && !x->use.ranged && !dlx_wants_ranges(x->methods.graph))
         o->notice(o->notice_ctx, "ranges of activations were asked for, but no weight is int8-static, which alone has "
                                  "them: none were read or written");
 }
@@ -219,7 +219,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     const dlx_rounding *r = x->rounding;
     dlx_methods *m = &x->methods;
     bool measures = x->measures && dlx_wants_ranges(m->graph);
-    dlx_calibration c = {.o = o};
+    dlx_calibration c = {.o = o, .c = &x->checkpoint};
     dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
     bool uses = x->solves || measures || x->use.measures;
     if (s == DLX_OK && o->notice) notice_unused(x, uses);
@@ -231,7 +231,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     if (s == DLX_OK)
         s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
                                    x->pool, err);
-    if (s == DLX_OK && x->use.measures) s = dlx_backend_measure(&x->use, &c, err);
+    if (s == DLX_OK && !x->ranges) s = dlx_backend_ranges(&x->use, &x->ranges, &x->measured, &c, err);
     dlx_calibration_free(&c);
     return s;
 }

@@ -11,11 +11,11 @@ enum { VERSION = 2 }; /* of this code: folders of another one are begun anew */
 /* ---- what is asked for ------------------------------------------------------------------------------------------ */
 
 dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_options *o, const dlx_recipe *recipe,
-                               bool measures, bool backend_measures, dlx_error *err)
+                               bool measures, const dlx_backend_use *use, dlx_error *err)
 {
     DLX_TRY(dlx_rounding_find(out, o->rounding, err));
     DLX_TRY(dlx_calibration_check(o, err));
-    if ((*out)->scales && backend_measures)
+    if ((*out)->scales && (use->ranged || use->measures))
         return dlx_fail(err, DLX_E_INVALID,
                         "rounding %s scales what goes into layers, but the backend has ranges of it as it is; choose "
                         "rounding gptq, or weights of floats",
@@ -25,10 +25,10 @@ dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_option
                         "rounding %s scales what goes into layers, but int8-static has ranges of it as it is; choose "
                         "rounding gptq, or another form than int8-static",
                         (*out)->name);
-    if ((*out)->scales || (*out)->solves || measures || backend_measures || !dlx_calibration_asked(o)) return DLX_OK;
+    if ((*out)->scales || (*out)->solves || measures || use->measures || !dlx_calibration_asked(o)) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID,
                     "calibration was asked for, but rounding %s needs none; rounding gptq, awq and awq-gptq use it, "
-                    "quantization int8-static without a file of ranges, and integers of backend qnn",
+                    "and, without a file of ranges, quantization int8-static and integers of backend qnn",
                     (*out)->name);
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "export/backend_use.h"
 #include "export/calibration.h"
 #include "export/choices.h"
 #include "quant/recipe.h"
@@ -15,9 +16,9 @@
 
 /* The rounding that the options ask for. DLX_E_INVALID for a word that is none, for calibration that nothing uses, and
  * for scaled inputs of weights whose ranges are of inputs as they are. `measures`: ranges of static activations are
- * measured on it; `backend_measures`: those that the backend has of all values. */
+ * measured on it; `use`: of the backend, which may have such ranges of all values. */
 dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_options *options, const dlx_recipe *recipe,
-                               bool measures, bool backend_measures, dlx_error *err);
+                               bool measures, const dlx_backend_use *use, dlx_error *err);
 
 /*
  * Solves the weights that the recipe made int8 or int4 in the layers of g, the graph after dlx_quantize, and has them

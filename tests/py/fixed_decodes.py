@@ -1,6 +1,7 @@
 """Recorded decodes through the official runtime, as a process of its own whose loader finds what its backend needs.
 
-fixed_decodes.py PROGRAM.pte TRACES.json: prints a JSON list, for each trace its output ids and the number of passes.
+fixed_decodes.py PROGRAM.pte TRACES.json: prints for each trace a line "decode [OUTPUT_IDS, PASSES, STEPS]", as JSON; a step
+is a list of the [POSITION, ID, CONFIDENCE] that it accepted.
 """
 import json
 import sys
@@ -11,14 +12,14 @@ from diffulex_edge.runtime.executorch import ExecuTorchModel
 def main():
     with open(sys.argv[2], encoding="utf-8") as file:
         traces = json.load(file)
-    answers = []
     with ExecuTorchModel(sys.argv[1]) as model:
         session = model.session()
         for trace in traces:
             got = session.generate(trace["prompt_ids"], options={"algorithm": trace["algorithm"], **trace["options"]})
-            answers.append([got.output_ids, got.num_forwards])
+            steps = [[[a.position, a.id, round(a.confidence, 6)] for a in step.accepted] for step in got.steps]
+            # On a line of its own: libraries leave theirs open.
+            print("\ndecode", json.dumps([got.output_ids, got.num_forwards, steps]), flush=True)
             session.truncate(0)
-    print(json.dumps(answers))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 as the official runtime reads it."""
 
 import importlib.util
+import json
 import os
 import struct
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from exported_files import DATA
 from oracles import oracle, required
+from program import start
 
 import diffulex_edge
 from diffulex_edge.backends import (
@@ -273,6 +275,61 @@ def test_exporter_and_calibration_for_qnn(tmp_path):
         written = diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "b.pte", backend="qnn", quantization=word,
                                                   max_seq_len=64, **more)
         assert (written.quantization, written.kv) == (scheme, "fixed-fp16")
+
+
+@needs_qnn
+def test_ranges_are_kept_read_and_gone_on_with(tmp_path):
+    ranges, data, work = tmp_path / "ranges.json", tmp_path / "data.jsonl", tmp_path / "b.pte.work.ranges"
+    data.write_text('{"ids": [5, 6, 7, 8, 9, 10, 11, 12]}\n')
+
+    def export(name, **options):
+        diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / name, backend="qnn", max_seq_len=64, **options)
+        return (tmp_path / name).read_bytes()
+
+    # What Qualcomm's compiler writes depends on what it did before in the process: files of the first export are compared.
+    for name, *more in (("a", "--calibration", data, "--calibration-samples", 3, "--save-ranges", ranges), ("b", "--ranges", ranges)):
+        done = start("export", CHECKPOINT, tmp_path / f"{name}.pte", "--backend", "qnn", "--max-seq-len", 64, "--qnn-lib-dir",
+                     Path(importlib.util.find_spec("onnxruntime_qnn").origin).parent, *more)
+        assert done.returncode == 0, done.stderr
+    wanted, kept = (tmp_path / "a.pte").read_bytes(), ranges.read_bytes()
+    assert (tmp_path / "b.pte").read_bytes() == wanted
+    assert len(json.loads(kept)["tensors"]) > 100 and kept in wanted
+    calibrated, seen = {"calibration": data, "calibration_samples": 3}, []
+
+    def stop(name, done, total):
+        seen.append((name, done, total))
+        return name != "ranges" or done < total - 1
+    with pytest.raises(diffulex_edge.Cancelled, match="b.pte.work.ranges"):
+        export("b.pte", stage=stop, **calibrated)
+    assert (tmp_path / "b.pte").read_bytes() == wanted and work.is_dir()
+    stopped = len(seen)
+    assert kept in export("b.pte", stage=lambda *row: seen.append(row), **calibrated) and not work.exists()
+    again = (tmp_path / "b.pte").read_bytes()
+    assert len([row for row in seen[stopped:] if row[0] == "ranges"]) < len([row for row in seen[:stopped] if row[0] == "ranges"])
+    assert seen[-1][0] == "ranges" and seen[-1][1] == seen[-1][2]
+    static = tmp_path / "static.json"
+    diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "c.pte", quantization="int8-static", save_ranges=static, **calibrated)
+    for options, kind, says in ((dict(ranges=static), diffulex_edge.FormatError, "for this backend"),
+                                (dict(ranges=ranges, quantization="fp16"), ValueError, "integers of backend qnn"),
+                                (dict(ranges=ranges, **calibrated), ValueError, "without a file of ranges"),
+                                (dict(ranges=ranges, rounding="awq"), ValueError, "ranges of it as it is"),
+                                (dict(observer="minmax"), ValueError, "over all that was seen")):
+        with pytest.raises(kind, match=says):
+            export("b.pte", **options)
+    assert (tmp_path / "b.pte").read_bytes() == again
+
+
+def test_looking_for_numbers_beyond_float16_goes_on_too(tmp_path):
+    (tmp_path / "data.jsonl").write_text('{"ids": [5, 6, 7, 8, 9, 10, 11, 12]}\n')
+    keywords = {"backend": "coreml", "max_seq_len": 64, "calibration": tmp_path / "data.jsonl", "calibration_samples": 3}
+    with pytest.raises(diffulex_edge.Cancelled, match="a.pte.work.ranges"):
+        diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "a.pte", **keywords,
+                                        stage=lambda name, done, total: name != "ranges" or done < total - 1)
+    seen = []
+    diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "a.pte", **keywords, stage=lambda *row: seen.append(row))
+    ranges = [row for row in seen if row[0] == "ranges"]
+    assert 0 < ranges[0][1] < ranges[0][2] == ranges[-1][1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.pte", "data.jsonl"]
 
 
 def test_quantising_for_core_ml(tmp_path):

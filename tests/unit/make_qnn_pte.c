@@ -81,7 +81,8 @@ static dlx_status measure(dlx_ranges *out, const dlx_checkpoint *c, int32_t rows
     if (s == DLX_OK) s = dlx_qnn_stages_make(&stages, &arena, &g, err);
     if (s == DLX_OK) s = make_samples(&samples, c, rows, err);
     if (s == DLX_OK) {
-        s = dlx_value_ranges_measure(out, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run, err);
+        s = dlx_value_ranges_measure(out, NULL, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run,
+                                     err);
         dlx_samples_free(&samples);
     }
     dlx_arena_free(&arena);

@@ -186,11 +186,11 @@ static void ranges_of_a_decoder(void **state)
     assert_int_equal(dlx_build_graph(&g, &checkpoint, DLX_KV_FIXED, 12, 12, &err), DLX_OK);
     assert_int_equal(dlx_qnn_stages_make(&stages, &arena, &g, &err), DLX_OK);
     assert_int_equal(stages.n, 1 + checkpoint.shape.layers);
-    if (dlx_value_ranges_measure(&by_layer, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run,
+    if (dlx_value_ranges_measure(&by_layer, NULL, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run,
                                  &err))
         fail_msg("%s", err.message);
     take_all(&all, &g);
-    if (dlx_value_ranges_measure(&at_once, &(dlx_value_stages){1, whole, &all.part}, &samples, &run, &err))
+    if (dlx_value_ranges_measure(&at_once, NULL, &(dlx_value_stages){1, whole, &all.part}, &samples, &run, &err))
         fail_msg("%s", err.message);
     assert_true(by_layer.n >= at_once.n && at_once.n > 60);
     for (size_t i = 0; i < at_once.n; i++) {
@@ -204,9 +204,9 @@ static void ranges_of_a_decoder(void **state)
     dlx_ranges_free(&by_layer);
     dlx_ranges_free(&at_once);
     samples.longest = 13;
-    assert_int_equal(
-        dlx_value_ranges_measure(&at_once, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages}, &samples, &run, &err),
-        DLX_E_LIMIT);
+    assert_int_equal(dlx_value_ranges_measure(&at_once, NULL, &(dlx_value_stages){stages.n, dlx_qnn_stage, &stages},
+                                              &samples, &run, &err),
+                     DLX_E_LIMIT);
     dlx_samples_free(&samples);
     dlx_pool_free(pool);
     dlx_arena_free(&arena);

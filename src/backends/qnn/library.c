@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* dladdr */
 #include "backends/qnn/library.h"
 
 #include <dirent.h>
@@ -109,6 +110,15 @@ static void ignore(const char *format, uint32_t level, uint64_t time, va_list ar
     (void)arguments;
 }
 
+/* C++ exceptions of the process stay with its own unwinder. The package brings a libunwind, which comes before libgcc_s
+ * where both are loaded by it: libgcc_s would take half of its functions from there, and end the process at the first
+ * exception that another library throws. What is loaded before has found its own. A process without it has none that
+ * throws. */
+static void load_unwinder(dlx_qnn_library *l)
+{
+    l->loaded[0] = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
+}
+
 static dlx_status load(void **out, const char *folder, const char *name, dlx_error *err)
 {
     char path[PATH_BYTES];
@@ -125,7 +135,7 @@ static dlx_status interface(dlx_qnn_library *l, dlx_error *err)
     const dlx_qnn_provider *const *providers = NULL;
     uint32_t n = 0;
     dlx_qnn_get_providers_fn get;
-    void *symbol = dlsym(l->loaded[1], "QnnInterface_getProviders");
+    void *symbol = dlsym(l->loaded[2], "QnnInterface_getProviders");
     memcpy(&get, &symbol, sizeof get); /* ISO C has no conversion between the two kinds of pointers */
     if (!get || get(&providers, &n) != 0 || !providers || n < 1)
         return dlx_fail(err, DLX_E_UNSUPPORTED, "Qualcomm's libQnnHtp.so gives no interface");
@@ -160,13 +170,31 @@ dlx_status dlx_qnn_library_open(dlx_qnn_library *out, const char *folder, const 
     memset(out, 0, sizeof *out);
     out->chip = chip;
     DLX_TRY(folder_of(found, folder, err));
+    load_unwinder(out);
     /* libQnnHtp.so asks for its compiler by name alone: it gets the one beside it. */
-    dlx_status s = load(&out->loaded[0], found, "libHtpPrepare.so", err);
-    if (s == DLX_OK) s = load(&out->loaded[1], found, "libQnnHtp.so", err);
+    dlx_status s = load(&out->loaded[1], found, "libHtpPrepare.so", err);
+    if (s == DLX_OK) s = load(&out->loaded[2], found, "libQnnHtp.so", err);
     if (s == DLX_OK) s = interface(out, err);
     if (s == DLX_OK) s = start(out, err);
     if (s != DLX_OK) dlx_qnn_library_close(out);
     return s;
+}
+
+/* Where the library lies that a function of the interface is of. */
+static void put_folder(dlx_text_buffer *t, const dlx_qnn_library *l)
+{
+    Dl_info info;
+    void *function;
+    memcpy(&function, &l->api->backend_create, sizeof function); /* ISO C has no conversion between the two kinds */
+    if (!dladdr(function, &info) || !info.dli_fname) return;
+    const char *end = strrchr(info.dli_fname, '/');
+    if (end) dlx_put(t, " in %.*s", (int)(end - info.dli_fname), info.dli_fname);
+}
+
+void dlx_qnn_library_describe(const dlx_qnn_library *l, dlx_text_buffer *t)
+{
+    dlx_put(t, "QNN %s", l->build ? l->build : "of unknown version");
+    put_folder(t, l);
 }
 
 void dlx_qnn_library_close(dlx_qnn_library *l)
@@ -174,7 +202,7 @@ void dlx_qnn_library_close(dlx_qnn_library *l)
     if (l->device) l->api->device_free(l->device);
     if (l->backend) l->api->backend_free(l->backend);
     if (l->log) l->api->log_free(l->log);
-    for (int i = 1; i >= 0; i--)
+    for (int i = 2; i >= 0; i--)
         if (l->loaded[i]) dlclose(l->loaded[i]);
     memset(l, 0, sizeof *l);
 }

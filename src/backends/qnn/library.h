@@ -9,9 +9,10 @@
 #include "backends/qnn/abi.h"
 #include "backends/qnn/chips.h"
 #include "base/status.h"
+#include "base/text_buffer.h"
 
 typedef struct dlx_qnn_library {
-    void *loaded[2]; /* what dlopen gave, in that order */
+    void *loaded[3]; /* what dlopen gave, in that order */
     const dlx_qnn_api *api;
     const char *build; /* "v2.47.0...", the library's own memory */
     dlx_qnn_handle log, backend, device;
@@ -24,6 +25,8 @@ typedef struct dlx_qnn_library {
  */
 dlx_status dlx_qnn_library_open(dlx_qnn_library *out, const char *folder, const dlx_qnn_chip *chip, dlx_error *err);
 void dlx_qnn_library_close(dlx_qnn_library *l); /* fine on zeros */
+/* Behind what is in t: "QNN v2.47.0 in /folder". */
+void dlx_qnn_library_describe(const dlx_qnn_library *l, dlx_text_buffer *t);
 
 /* "QNN cannot WHAT: its own message"; DLX_E_UNSUPPORTED. */
 dlx_status dlx_qnn_fail(const dlx_qnn_library *l, dlx_qnn_error code, dlx_error *err, const char *what);

@@ -59,6 +59,11 @@ void dlx_qnn_close(dlx_qnn *q)
     free(q);
 }
 
+void dlx_qnn_describe(const dlx_qnn *q, dlx_text_buffer *t)
+{
+    dlx_qnn_library_describe(&q->lib, t);
+}
+
 /* ---- payloads --------------------------------------------------------------------------------------------------- */
 
 static uint64_t fingerprint(const dlx_part *part, const char *method)

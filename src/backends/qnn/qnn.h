@@ -10,6 +10,7 @@
 #define DLX_BACKENDS_QNN_QNN_H
 
 #include "backends/lower.h"
+#include "base/text_buffer.h"
 #include "quant/quant.h"
 
 typedef struct dlx_qnn_options {
@@ -26,6 +27,8 @@ typedef struct dlx_qnn dlx_qnn;
 /* DLX_E_INVALID: no such chip. DLX_E_UNSUPPORTED: no libraries, or floats of 16 bits on a chip without. */
 dlx_status dlx_qnn_open(dlx_qnn **out, const dlx_qnn_options *options, dlx_error *err);
 void dlx_qnn_close(dlx_qnn *q); /* NULL is fine */
+/* About the libraries, behind what is in t: "QNN v2.47.0 in /folder". */
+void dlx_qnn_describe(const dlx_qnn *q, dlx_text_buffer *t);
 
 bool dlx_qnn_takes(const dlx_graph *g, const dlx_node *n);
 /*
