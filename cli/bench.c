@@ -354,7 +354,8 @@ const dlx_cli_command dlx_cli_bench = {
                 "diffulex-edge bench model.pte \"Why is the sky blue?\" --plan\0",
     .first = "context rows seconds threads plan prompt json",
     .notes =
-        "Percentages are of what reading memory and arithmetic alone reach, measured first. With a prompt, decodes of "
+        "Percentages are of what reading memory and arithmetic alone reach, measured behind the passes. With a prompt, "
+        "decodes of "
         "it are timed with each preset. Without one, their time is reckoned from the passes, for numbers of tokens "
         "a pass that are assumed: what a pass reveals is up to the model and the text. Ctrl-C ends it with what was "
         "measured.",

@@ -9,7 +9,7 @@
 #include "base/structs.h"
 #include "engine/workspace.h"
 
-enum { LEAST_TURNS = 3, MOST_TURNS = 15, SECONDS = 10, CONTEXT = 512, CHUNK = 128, WIDEST = 256 };
+enum { LEAST_TURNS = 3, MOST_TURNS = 15, SECONDS = 10, CONTEXT = 512, CHUNK = 128, WIDEST = 256, SHORT_MS = 20 };
 
 /* What is under way. */
 typedef struct measuring {
@@ -169,15 +169,19 @@ static dlx_status cache_context(measuring *k, dlx_error *err)
     return DLX_OK;
 }
 
-/* One pass of each number of rows with logits, and one without. Turn 0 warms up and is not counted. */
+/* One pass of each number of rows with logits, and one without. Turn 0 warms up and is not counted. Of a small model
+ * the pass before, of other rows, left nothing in the caches that a decode would find there: those are run once more.
+ */
 static dlx_status run_turn(measuring *k, int32_t turn, dlx_error *err)
 {
     for (int32_t i = 0; i < k->b->info.passes; i++) {
         double ms[2], *at = k->ms + (size_t)i * 2 * DLX_BENCH_TURNS;
         dlx_bench_pass *p = &k->b->pass[i];
         if (!goes_on(k, p->rows, turn)) return DLX_OK;
+        if (turn && p->most_ms < SHORT_MS) DLX_TRY(forward(k, k->b->info.context, p->rows, false, true, &ms[0], err));
         for (int body = 0; body < 2; body++)
             DLX_TRY(forward(k, k->b->info.context, p->rows, false, !body, &ms[body], err));
+        if (ms[0] > p->most_ms) p->most_ms = ms[0];
         if (!turn) continue;
         at[p->turns] = ms[0];
         at[DLX_BENCH_TURNS + p->turns] = ms[1];
