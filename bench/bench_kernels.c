@@ -2,7 +2,7 @@
  * Kernel benchmark: one line per kernel, shape, instruction set and number of threads, with the fastest and the median
  * of several runs.
  *
- *   bench_kernels [--kernel NAME|products|attention|rows|read|all] [--shape IN:OUT[:ROWS]] [--group N]
+ *   bench_kernels [--kernel NAME|products|attention|rows|probes|all] [--shape IN:OUT[:ROWS]] [--group N]
  *                 [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv f32|f16|i8]
  *                 [--pieces N] [--sequences N]
  *                 [--repeat N] [--json]
@@ -12,7 +12,7 @@
  * quantised rows includes quantising them. Keys and values of attention have the element type --kv and lie in --pieces
  * pieces apart from each other; the rows of each of --sequences sequences see keys of their own, which are cold where
  * there are enough of them. GB/s counts the bytes of packed weights. Compare them with the machine's limits measured
- * beside them: --kernel read prints what plain reading gives.
+ * beside them: --kernel probes prints what reading and arithmetic alone give (kernels/probe.h).
  */
 #include <errno.h>
 #include <math.h>
@@ -28,6 +28,7 @@
 #include "base/threads.h"
 #include "kernels/kernels.h"
 #include "kernels/kv8.h"
+#include "kernels/probe.h"
 
 enum { MAX_REPEAT = 99, MAX_COPIES = 128, MAX_PIECES = 512, MAX_SEQUENCES = 4096 };
 #define COLD_BYTES ((size_t)192 << 20)
@@ -504,36 +505,21 @@ static void bench_rows(const bench *b)
     free(j.q);
 }
 
-/* Plain reading: the roof of every product with few rows */
+/* The machine's limits: reading, the roof of every product with few rows, and arithmetic, that of the others */
 
-typedef struct read_job {
-    const uint64_t *p;
-    _Atomic uint64_t sum;
-} read_job;
-
-enum { READ_CHUNK = 1 << 17 };
-
-static void read_chunks(void *arg, size_t begin, size_t end, size_t thread)
+static void bench_probes(const bench *b)
 {
-    (void)thread;
-    read_job *j = arg;
-    uint64_t s[8] = {0};
-    for (size_t i = begin * READ_CHUNK / 8; i < end * READ_CHUNK / 8; i += 8)
-        for (size_t l = 0; l < 8; l++) s[l] ^= j->p[i + l];
-    j->sum += s[0] ^ s[1] ^ s[2] ^ s[3] ^ s[4] ^ s[5] ^ s[6] ^ s[7];
-}
-
-static void bench_read(const bench *b)
-{
-    read_job j = {.p = block_new(2 * COLD_BYTES)};
-    double seconds[MAX_REPEAT];
-    for (int r = 0; r < b->o.repeat; r++) {
-        double start = now();
-        dlx_pool_for(b->pool, 2 * COLD_BYTES / READ_CHUNK, 1, read_chunks, &j);
-        seconds[r] = now() - start;
+    const dlx_probe *p;
+    for (size_t i = 0; (p = dlx_probe_at(i)) != NULL; i++) {
+        double rate, seconds[MAX_REPEAT];
+        dlx_error err;
+        for (int r = 0; r < b->o.repeat && p->present(); r++) {
+            if (dlx_probe_measure(p, b->pool, &rate, &err) != DLX_OK) die(err.message);
+            seconds[r] = 1 / rate; /* of a unit */
+        }
+        bool read = p->kind == DLX_PROBE_READ;
+        if (p->present()) report(b, dlx_probe_kind_name(p->kind), p->name, seconds, read ? 0 : 1, read ? 1 : 0);
     }
-    report(b, "read", "memory", seconds, 0, 2.0 * (double)COLD_BYTES);
-    free((void *)(uintptr_t)j.p);
 }
 
 static bool wants(const options *o, const char *kernel)
@@ -544,7 +530,6 @@ static bool wants(const options *o, const char *kernel)
 static void run_isa(bench *b, dlx_isa isa)
 {
     dlx_kernels_init(&b->k, isa);
-    if (wants(&b->o, "read")) bench_read(b);
     for (size_t i = 0; i < DLX_COUNT(kinds); i++)
         if (wants(&b->o, kinds[i].name) || strcmp(b->o.kernel, "products") == 0) bench_products(b, &kinds[i]);
     if (wants(&b->o, "attention")) bench_attention(b);
@@ -560,7 +545,7 @@ static void parse(options *o, int argc, char **argv)
             continue;
         }
         if (!value)
-            die("usage: [--kernel f32|...|qs8-qc8w|products|read|attention|rows|all] [--shape IN:OUT[:ROWS]] "
+            die("usage: [--kernel f32|...|qs8-qc8w|products|probes|attention|rows|all] [--shape IN:OUT[:ROWS]] "
                 "[--group N] [--isa NAME|all] [--threads N] [--attention HEADS:KV_HEADS:HEAD_DIM:ROWS:KEYS] [--kv "
                 "f32|f16|i8] [--pieces N] "
                 "[--sequences N] [--repeat N] [--json]");
@@ -608,6 +593,8 @@ int main(int argc, char **argv)
     if (dlx_pool_create(&b.pool, b.o.threads, &err) != DLX_OK) die(err.message);
     dlx_isa list[8];
     size_t n = dlx_isa_list(list);
+    dlx_kernels_init(&b.k, isa);
+    if (wants(&b.o, "probes")) bench_probes(&b);
     for (size_t i = 0; i < n; i++)
         if ((every && list[i] != DLX_ISA_REF && dlx_isa_available(list[i])) || (!every && list[i] == isa))
             run_isa(&b, list[i]);

@@ -11,54 +11,21 @@ usage: compare_builds.py model.pte --before TREE --after TREE [--rows 1 2 4 8 16
 TREE is a source tree with a build in build/release.
 """
 import argparse
-import hashlib
 import json
-import os
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
-
-def worker(path, threads, context):
-    """Reads "rows" a line, answers with "milliseconds digest". Runs in its own process, with that tree's package."""
-    from passes import Passes
-
-    passes = Passes(path, threads, context)
-    print("ready", passes.model.kernels, flush=True)
-    for line in sys.stdin:
-        rows = int(line)
-        took = passes.run(rows)
-        print(took, hashlib.sha256(passes.logits_of(rows)).hexdigest()[:16], flush=True)
+from turns import Worker
 
 
-class Build:
-    def __init__(self, tree, args):
-        tree = tree.resolve()
-        environment = dict(os.environ, PYTHONPATH=str(tree / "python"), DLX_BUILD_DIR=str(tree / "build" / "release"))
-        environment.pop("DLX_LIBRARY", None)
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", str(args.pte), str(args.threads), str(args.context)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
-        answer = self.process.stdout.readline().split()
-        if not answer:
-            sys.exit(f"the build of {tree} did not start")
-        self.kernels = answer[1]
-
-    def forward(self, rows):
-        self.process.stdin.write(f"{rows}\n")
-        self.process.stdin.flush()
-        took, digest = self.process.stdout.readline().split()
-        return float(took), digest
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
+def build_of(tree, args):
+    """A process with that tree's package and library."""
+    tree = tree.resolve()
+    return Worker("native", args.pte, args.threads, args.context, environment={
+        "PYTHONPATH": str(tree / "python"), "DLX_BUILD_DIR": str(tree / "build" / "release"), "DLX_LIBRARY": ""})
 
 
 def main():
-    if sys.argv[1:2] == ["--worker"]:
-        return worker(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pte", type=Path)
     parser.add_argument("--before", type=Path, required=True)
@@ -69,16 +36,17 @@ def main():
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
-    builds = {"before": Build(args.before, args), "after": Build(args.after, args)}
+    builds = {"before": build_of(args.before, args), "after": build_of(args.after, args)}
     report = []
     for rows in args.rows:
         times, digests = {name: [] for name in builds}, {}
         for turn in range(args.repeats + 1):
             order = list(builds) if turn % 2 else list(builds)[::-1]
             for name in order:
-                took, digests[name] = builds[name].forward(rows)
+                said = builds[name].ask(rows, args.context, digest=True)
+                digests[name] = said["digest"]
                 if turn:
-                    times[name].append(took)
+                    times[name].append(said["ms"])
         low = {name: min(t) for name, t in times.items()}
         middle = {name: statistics.median(t) for name, t in times.items()}
         report.append({"rows": rows, "before_ms_min": low["before"], "after_ms_min": low["after"],
@@ -93,7 +61,7 @@ def main():
     for build in builds.values():
         build.close()
     if args.json:
-        print(json.dumps({"file": args.pte.name, "kernels": builds["after"].kernels, "threads": args.threads,
+        print(json.dumps({"file": args.pte.name, "kernels": builds["after"].about["kernels"], "threads": args.threads,
                           "context": args.context, "passes": report}))
 
 

@@ -21,7 +21,7 @@ class Room(NamedTuple):
     what: str  # for the picture
 
 
-ALL_PUBLIC = ("allocator.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "fixed.h", "method.h",
+ALL_PUBLIC = ("allocator.h", "bench.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "fixed.h", "method.h",
               "model.h", "status.h", "system.h", "text.h", "threads.h")
 JSON = ("jansson.h",)
 TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")

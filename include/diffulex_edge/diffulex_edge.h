@@ -19,6 +19,7 @@
 #define DIFFULEX_EDGE_DIFFULEX_EDGE_H
 
 #include "diffulex_edge/allocator.h"
+#include "diffulex_edge/bench.h"
 #include "diffulex_edge/completion.h"
 #include "diffulex_edge/decode.h"
 #include "diffulex_edge/export.h"

@@ -18,6 +18,7 @@ export_checkpoint      a Hugging Face checkpoint folder to a .pte
 validate_export        how far that is from the checkpoint
 quantize_report        what each form of weights costs, and a mix of forms
 inspect                what a .pte contains
+Bench, probes          what passes take on this machine, and what it could do at most
 runtime, export, ...   the modules of the original Python system, see docs/PYTHON.md and docs/DIFFERENCES.md
 """
 import importlib
@@ -36,6 +37,7 @@ _EXPORTS = {
     "inspect_method": "session",
     "Method": "method", "TensorInfo": "method",
     "ThreadPool": "threads",
+    "Bench": "bench", "BenchDecode": "bench", "BenchPass": "bench", "Probe": "bench", "probes": "bench",
     "TextStream": "text", "Tokenizer": "text", "render_chat": "text",
     "Cancelled": "errors", "DlxError": "errors", "FileMissingError": "errors", "FolderError": "errors", "FormatError": "errors",
     "InternalError": "errors", "InvalidArgumentError": "errors", "IoError": "errors", "LibraryNotFoundError": "errors",
@@ -50,17 +52,18 @@ _EXPORTS = {
 _MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "scripts")
 
 __all__ = [
-    "Accepted", "BatchError", "Batcher", "Cancelled", "Completion", "CompletionStream", "DecodeOptions", "DlxError", "ExportStatistics",
+    "Accepted", "BatchError", "Batcher", "Bench", "BenchDecode", "BenchPass", "Cancelled", "Completion", "CompletionStream", "DecodeOptions", "DlxError", "ExportStatistics",
     "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
-    "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Seat", "Session", "Statistics",
+    "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Probe", "Seat", "Session", "Statistics",
     "Step", "TensorInfo", "TextStream", "ThreadPool", "Token", "Tokenizer", "UnsupportedError", "Validation", "Workspace", "__version__", "check_backend", "complete",
     "create_kv_caches", "decode_options", "export_backends", "export_checkpoint", "export_kv_forms", "export_schemes", "export_socs",
-    "generate", "inspect", "inspect_graph", "inspect_method", "library_version", "quantize_report", "render_chat", "stream",
+    "generate", "inspect", "inspect_graph", "inspect_method", "library_version", "probes", "quantize_report", "render_chat", "stream",
     "validate_export",
 ]
 
 if TYPE_CHECKING:
+    from .bench import Bench, BenchDecode, BenchPass, Probe, probes
     from .completion import Completion, Statistics, complete
     from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, Token, decode_options, generate
     from .errors import (

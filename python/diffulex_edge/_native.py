@@ -310,6 +310,36 @@ class CpuFeatureInfo(Sized):
     _fields_ = [("struct_size", c_size_t), ("present", c_int32), ("set", c_int32), ("name", c_char_p)]
 
 
+BENCH_FN = CFUNCTYPE(c_bool, c_void_p, c_int32, c_int32)
+
+
+class ProbeInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("available", c_int32), ("tiles", c_int32), ("kind", c_char_p), ("name", c_char_p),
+                ("kernels", c_char_p)]
+
+
+class BenchOptions(Sized):
+    _fields_ = [("struct_size", c_size_t), ("rows", POINTER(c_int32)), ("n_rows", c_size_t), ("context", c_int32),
+                ("no_context", c_int32), ("turns", c_int32), ("seconds", c_int32), ("kv_type", c_char_p),
+                ("on_pass", BENCH_FN), ("ctx", c_void_p)]
+
+
+class BenchPass(Sized):
+    _fields_ = [("struct_size", c_size_t), ("rows", c_int32), ("turns", c_int32), ("least_ms", c_double),
+                ("median_ms", c_double), ("most_ms", c_double), ("body_ms", c_double), ("bytes", c_double),
+                ("int8", c_double), ("int4", c_double), ("float32", c_double)]
+
+
+class BenchInfo(Sized):
+    _fields_ = [("struct_size", c_size_t), ("kernels", c_char_p), ("context", c_int32), ("cancelled", c_int32),
+                ("passes", c_int32), ("threads", c_int32), ("prompt_ms", c_double)]
+
+
+class BenchDecode(Sized):
+    _fields_ = [("struct_size", c_size_t), ("algorithm", c_char_p), ("block_length", c_int32), ("new_tokens", c_int32),
+                ("passes", c_int32), ("widest", c_int32), ("prompt_ms", c_double), ("decode_ms", c_double)]
+
+
 # ---- functions -------------------------------------------------------------------------------------------------------
 
 _ERR = POINTER(Error)
@@ -450,6 +480,14 @@ FUNCTIONS = {
     "dlx_get_library_info": (c_bool, [c_size_t, POINTER(LibraryInfo)]),
     "dlx_get_kernel_set_info": (c_bool, [c_size_t, POINTER(KernelSetInfo)]),
     "dlx_get_cpu_feature_info": (c_bool, [c_size_t, POINTER(CpuFeatureInfo)]),
+    # bench.h
+    "dlx_get_probe_info": (c_bool, [c_size_t, POINTER(ProbeInfo)]),
+    "dlx_probe_run": (c_int, [c_size_t, c_void_p, POINTER(c_double), _ERR]),
+    "dlx_bench_run": (c_int, [_HANDLE, c_void_p, POINTER(BenchOptions), _ERR]),
+    "dlx_bench_free": (None, [c_void_p]),
+    "dlx_bench_get_info": (c_bool, [c_void_p, POINTER(BenchInfo)]),
+    "dlx_bench_get_pass": (c_bool, [c_void_p, c_size_t, POINTER(BenchPass)]),
+    "dlx_bench_estimate": (c_int, [c_void_p, c_void_p, c_double, c_int32, POINTER(BenchDecode), _ERR]),
     # export.h
     "dlx_export": (c_int, [POINTER(ExportOptions), POINTER(ExportResult), _ERR]),
     "dlx_export_backend_info": (c_bool, [c_size_t, POINTER(BackendInfo)]),

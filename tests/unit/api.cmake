@@ -1,5 +1,6 @@
 if(NOT DLX_RUNTIME_ONLY)
   dlx_unit_test(test_completion MODULES LIBS dlx_core)
+  dlx_unit_test(test_bench LIBS dlx_core)
   dlx_unit_test(test_outputs LIBS dlx_core)
   dlx_unit_test(test_inspect LIBS dlx_pte_sample dlx_core)
   dlx_unit_test(test_payloads LIBS dlx_pte_sample dlx_core)

@@ -13,6 +13,7 @@ dlx_unit_test(test_kernels_gemm MODULES base kernels LIBS avxvnni_twin)
 dlx_unit_test(test_kernels_attention MODULES base kernels)
 dlx_unit_test(test_kernels_kv8 MODULES base kernels)
 dlx_unit_test(test_kernels_grid MODULES base kernels)
+dlx_unit_test(test_probe MODULES base kernels)
 dlx_unit_test(test_threads MODULES base)
 dlx_unit_test(test_cpu MODULES base)
 

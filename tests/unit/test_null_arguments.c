@@ -19,6 +19,43 @@ static dlx_model_facts good_facts(void)
     return *dlx_model_get_facts(g.model);
 }
 
+/* ---- bench.h ---- */
+
+static void test_dlx_probe_run(void)
+{
+    double rate = 77;
+    REFUSED(dlx_probe_run(0, NULL, NULL, &err));
+    REFUSED(dlx_probe_run(SIZE_MAX, NULL, &rate, &err));
+    assert_true(rate == 0);
+    assert_false(dlx_get_probe_info(0, NULL));
+}
+
+static void test_dlx_bench_run(void)
+{
+    dlx_bench_options unset = {.struct_size = 0};
+    REFUSED(dlx_bench_run(NULL, g.model, NULL, &err));
+    EMPTIED(dlx_bench, b, dlx_bench_run(&b, NULL, NULL, &err));
+    EMPTIED(dlx_bench, c, dlx_bench_run(&c, g.model, &unset, &err));
+    dlx_bench_free(NULL);
+    assert_false(dlx_bench_get_info(NULL, NULL));
+    assert_false(dlx_bench_get_pass(NULL, 0, NULL));
+}
+
+static void test_dlx_bench_estimate(void)
+{
+    dlx_bench_options o = {.struct_size = sizeof o, .turns = 1};
+    dlx_bench_decode d = {.struct_size = sizeof d, .passes = 77}, unset = {.struct_size = 0};
+    dlx_bench *b;
+    assert_int_equal(dlx_bench_run(&b, g.model, &o, NULL), DLX_OK);
+    REFUSED(dlx_bench_estimate(b, NULL, 1, 4, NULL, &err));
+    REFUSED(dlx_bench_estimate(b, NULL, 1, 4, &unset, &err));
+    REFUSED(dlx_bench_estimate(b, NULL, 0.5, 4, &d, &err));
+    assert_int_equal(d.passes, 0);
+    REFUSED(dlx_bench_estimate(b, NULL, 1, 0, &d, &err));
+    REFUSED(dlx_bench_estimate(NULL, NULL, 1, 4, &d, &err));
+    dlx_bench_free(b);
+}
+
 /* ---- threads.h, decode.h, completion.h ---- */
 
 static void test_dlx_thread_pool_create(void)
@@ -365,6 +402,9 @@ static void test_dlx_inspect_method_graph(void)
 /* ---- all of them ---- */
 
 static const null_row rows[] = {
+    ROW(dlx_probe_run),
+    ROW(dlx_bench_run),
+    ROW(dlx_bench_estimate),
     ROW(dlx_thread_pool_create),
     ROW(dlx_decode_options_create),
     ROW(dlx_decode_options_set),

@@ -1,0 +1,269 @@
+/*
+ * The loops of arithmetic behind kernels/probe.h. Assembly with registers that are named, and on aarch64 with encoded
+ * instructions: so the file is compiled for the architecture's baseline, and a loop is reached only behind its question
+ * to the CPU. Operands are bytes of 1 and 2 (floats of 1): what is added grows by a little, wraps as an integer and
+ * stops growing as a float.
+ */
+#include "kernels/probe.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#include "base/sizes.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+#define TIMES_2(X)  X(0) X(1)
+#define TIMES_4(X)  TIMES_2(X) X(2) X(3)
+#define TIMES_12(X) TIMES_4(X) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define TIMES_8(B)  B B B B B B B B
+
+#if defined(__x86_64__)
+
+#define CLOBBERED                                                                                                      \
+    "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12",   \
+        "xmm13", "xmm14", "xmm15"
+#define ZERO(i) "vpxor %%xmm" #i ", %%xmm" #i ", %%xmm" #i "\n\t"
+
+/* Registers 0 to 11 are sums or room, 14 and 15 hold the operands, 13 holds words of 1. */
+#define LOOP(name, width, body)                                                                                        \
+    static void name(size_t rounds)                                                                                    \
+    {                                                                                                                  \
+        static const uint32_t bytes_1 = 0x01010101, bytes_2 = 0x02010201, words_1 = 0x00010001;                        \
+        __asm__ volatile("vpbroadcastd %1, %%" width "14\n\t"                                                          \
+                         "vpbroadcastd %2, %%" width "15\n\t"                                                          \
+                         "vpbroadcastd %3, %%" width "13\n\t" TIMES_12(ZERO) "1:\n\t" body "subq $1, %0\n\t"           \
+                                                                             "jnz 1b\n\t"                              \
+                                                                             "vzeroupper"                              \
+                         : "+r"(rounds)                                                                                \
+                         : "m"(bytes_1), "m"(bytes_2), "m"(words_1)                                                    \
+                         : CLOBBERED);                                                                                 \
+    }
+
+#define DPBUSD_YMM_VEX(i) "%{vex%} vpdpbusd %%ymm15, %%ymm14, %%ymm" #i "\n\t"
+#define DPBUSD_YMM(i)     "%{evex%} vpdpbusd %%ymm15, %%ymm14, %%ymm" #i "\n\t"
+#define DPBUSD_ZMM(i)     "vpdpbusd %%zmm15, %%zmm14, %%zmm" #i "\n\t"
+#define DPBF16_ZMM(i)     "vdpbf16ps %%zmm15, %%zmm14, %%zmm" #i "\n\t"
+#define FMA_YMM(i)        "vfmadd231ps %%ymm15, %%ymm14, %%ymm" #i "\n\t"
+#define FMA_ZMM(i)        "vfmadd231ps %%zmm15, %%zmm14, %%zmm" #i "\n\t"
+/* A sum i in 32 bits, its product in register 12: renaming makes each of these another. */
+#define MADDWD_YMM(i)  "vpmaddwd %%ymm15, %%ymm14, %%ymm12\n\tvpaddd %%ymm12, %%ymm" #i ", %%ymm" #i "\n\t"
+#define MADDWD_ZMM(i)  "vpmaddwd %%zmm15, %%zmm14, %%zmm12\n\tvpaddd %%zmm12, %%zmm" #i ", %%zmm" #i "\n\t"
+#define MADDUBS_YMM(i) "vpmaddubsw %%ymm15, %%ymm14, %%ymm12\n\tvpaddw %%ymm12, %%ymm" #i ", %%ymm" #i "\n\t"
+#define MADDUBS_ZMM(i) "vpmaddubsw %%zmm15, %%zmm14, %%zmm12\n\tvpaddw %%zmm12, %%zmm" #i ", %%zmm" #i "\n\t"
+/* What stands in 16 bits behind eight steps goes to sums in 32. */
+#define WIDEN_YMM(from, to)                                                                                            \
+    "vpmaddwd %%ymm13, %%ymm" #from ", %%ymm12\n\tvpaddd %%ymm12, %%ymm" #to ", %%ymm" #to "\n\t" ZERO(from)
+#define WIDEN_ZMM(from, to)                                                                                            \
+    "vpmaddwd %%zmm13, %%zmm" #from ", %%zmm12\n\tvpaddd %%zmm12, %%zmm" #to ", %%zmm" #to "\n\t" ZERO(from)
+#define MADDUBS_8(w) TIMES_8(TIMES_4(MADDUBS_##w)) WIDEN_##w(0, 4) WIDEN_##w(1, 5) WIDEN_##w(2, 6) WIDEN_##w(3, 7)
+
+LOOP(dpbusd_ymm_vex, "ymm", TIMES_12(DPBUSD_YMM_VEX))
+LOOP(dpbusd_ymm, "ymm", TIMES_12(DPBUSD_YMM))
+LOOP(dpbusd_zmm, "zmm", TIMES_12(DPBUSD_ZMM))
+LOOP(maddwd_ymm, "ymm", TIMES_12(MADDWD_YMM))
+LOOP(maddwd_zmm, "zmm", TIMES_12(MADDWD_ZMM))
+LOOP(maddubs_ymm, "ymm", MADDUBS_8(YMM))
+LOOP(maddubs_zmm, "zmm", MADDUBS_8(ZMM))
+
+/* The same with floats of 1 in 14 and 15, and pairs of bfloat16. */
+#define FLOAT_LOOP(name, width, word, body)                                                                            \
+    static void name(size_t rounds)                                                                                    \
+    {                                                                                                                  \
+        static const uint32_t ones = word;                                                                             \
+        __asm__ volatile("vpbroadcastd %1, %%" width "14\n\t"                                                          \
+                         "vpbroadcastd %1, %%" width "15\n\t" TIMES_12(ZERO) "1:\n\t" body "subq $1, %0\n\t"           \
+                                                                             "jnz 1b\n\t"                              \
+                                                                             "vzeroupper"                              \
+                         : "+r"(rounds)                                                                                \
+                         : "m"(ones)                                                                                   \
+                         : CLOBBERED);                                                                                 \
+    }
+
+FLOAT_LOOP(dpbf16_zmm, "zmm", 0x3F803F80, TIMES_12(DPBF16_ZMM))
+FLOAT_LOOP(fma_ymm, "ymm", 0x3F800000, TIMES_12(FMA_YMM))
+FLOAT_LOOP(fma_zmm, "zmm", 0x3F800000, TIMES_12(FMA_ZMM))
+
+/* That the system keeps the registers is part of the compiler's answers; the bits that it has no word for say only what
+ * the CPU has, and come with one of those. */
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl");
+}
+static bool has_vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+static unsigned leaf_7_1_eax(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) ? a : 0;
+}
+static bool has_avx_vnni(void)
+{
+    return has_avx2() && (leaf_7_1_eax() >> 4 & 1);
+}
+static bool has_bf16(void)
+{
+    return has_avx512() && (leaf_7_1_eax() >> 5 & 1);
+}
+
+#if defined(__linux__) && defined(SYS_arch_prctl)
+/* Tiles are given to a process that asks for them (Linux: ARCH_REQ_XCOMP_PERM of the state of tile data), for all its
+ * threads that follow. */
+enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+
+static bool has_amx(void)
+{
+    unsigned a, b, c, d;
+    const unsigned tiles = 1u << 24, int8 = 1u << 25;
+    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (tiles | int8)) != (tiles | int8))
+        return false;
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+
+/* Four sums of 16 x 16: the latency of a product of tiles is just over three times what it keeps its unit busy. */
+static void amx_int8(size_t rounds)
+{
+    struct {
+        uint8_t palette, start_row, reserved[14];
+        uint16_t bytes[16]; /* of a row */
+        uint8_t rows[16];
+    } tiles = {.palette = 1};
+    static const uint8_t operand[16 * 64] = {1, 2, 1, 2};
+    for (int i = 0; i < 8; i++) {
+        tiles.bytes[i] = 64;
+        tiles.rows[i] = 16;
+    }
+    __asm__ volatile("ldtilecfg %1\n\t"
+                     "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
+                     "tileloadd (%2,%3,1), %%tmm4\n\ttileloadd (%2,%3,1), %%tmm5\n\t"
+                     "tileloadd (%2,%3,1), %%tmm6\n\ttileloadd (%2,%3,1), %%tmm7\n\t"
+                     "1:\n\t"
+                     "tdpbusd %%tmm6, %%tmm4, %%tmm0\n\ttdpbusd %%tmm7, %%tmm4, %%tmm1\n\t"
+                     "tdpbusd %%tmm6, %%tmm5, %%tmm2\n\ttdpbusd %%tmm7, %%tmm5, %%tmm3\n\t"
+                     "subq $1, %0\n\t"
+                     "jnz 1b\n\t"
+                     "tilerelease"
+                     : "+r"(rounds)
+                     : "m"(tiles), "r"(operand), "r"((size_t)64)
+                     : "cc", "memory");
+}
+#define AMX {"tdpbusd, tiles", DLX_PROBE_INT8, has_amx, DLX_ISA_REF, true, 4 * 2.0 * 16 * 16 * 64, amx_int8},
+#else
+#define AMX
+#endif
+
+/* Operations of a round: loops have 12 steps, those of 4 bits 32. */
+static const dlx_probe loops[] = {
+    {"vpmaddwd, 256 bits", DLX_PROBE_INT8, has_avx2, DLX_ISA_AVX2, false, 12 * 2.0 * 16, maddwd_ymm},
+    {"vpmaddwd, 512 bits", DLX_PROBE_INT8, has_avx512, DLX_ISA_REF, false, 12 * 2.0 * 32, maddwd_zmm},
+    {"vpdpbusd, 256 bits (AVX-VNNI)", DLX_PROBE_INT8, has_avx_vnni, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbusd_ymm_vex},
+    {"vpdpbusd, 256 bits", DLX_PROBE_INT8, has_vnni, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbusd_ymm},
+    {"vpdpbusd, 512 bits", DLX_PROBE_INT8, has_vnni, DLX_ISA_AVX512VNNI, false, 12 * 2.0 * 64, dpbusd_zmm},
+    AMX{"vpmaddubsw, 256 bits", DLX_PROBE_INT4, has_avx2, DLX_ISA_AVX2, false, 32 * 2.0 * 32, maddubs_ymm},
+    {"vpmaddubsw, 512 bits", DLX_PROBE_INT4, has_avx512, DLX_ISA_REF, false, 32 * 2.0 * 64, maddubs_zmm},
+    {"vdpbf16ps, 512 bits", DLX_PROBE_BF16, has_bf16, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbf16_zmm},
+    {"vfmadd231ps, 256 bits", DLX_PROBE_FLOAT32, has_avx2, DLX_ISA_AVX2, false, 12 * 2.0 * 8, fma_ymm},
+    {"vfmadd231ps, 512 bits", DLX_PROBE_FLOAT32, has_avx512, DLX_ISA_AVX512VNNI, false, 12 * 2.0 * 16, fma_zmm},
+};
+
+#elif defined(__aarch64__)
+
+#define CLOBBERED                                                                                                      \
+    "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16"
+#define ZERO(i) "movi v" #i ".16b, #0\n\t"
+
+/* Registers 0 to 11 are sums, 14 and 15 the operands. */
+#define LOOP(name, operand, body)                                                                                      \
+    static void name(size_t rounds)                                                                                    \
+    {                                                                                                                  \
+        __asm__ volatile(operand TIMES_12(ZERO) "1:\n\t" body "subs %0, %0, #1\n\t"                                    \
+                                                "b.ne 1b"                                                              \
+                         : "+r"(rounds)                                                                                \
+                         :                                                                                             \
+                         : CLOBBERED);                                                                                 \
+    }
+#define BYTES  "movi v14.16b, #1\n\tmovi v15.16b, #2\n\t"
+#define FLOATS "fmov v14.4s, #1.0\n\tfmov v15.4s, #1.0\n\t"
+/* bfloat16 1 and 1, which are the halves of a word */
+#define HALVES                                                                                                         \
+    "movi v14.8h, #0x3F, lsl #8\n\tmovi v16.8h, #0x80\n\torr v14.16b, v14.16b, v16.16b\n\tmov v15.16b, v14.16b\n\t"
+
+/* Instructions that an assembler takes only behind a flag: the encoding, with v14 and v15 as operands. */
+#define WORD(base, i) ".inst " #base " + " #i "\n\t"
+#define SMLAL(i)      "smlal v" #i ".4s, v14.4h, v15.4h\n\t"
+#define SDOT(i)       WORD(0x4E8F95C0, i)
+#define SMMLA(i)      WORD(0x4E8FA5C0, i)
+#define BFMMLA(i)     WORD(0x6E4FEDC0, i)
+#define FMLA(i)       "fmla v" #i ".4s, v14.4s, v15.4s\n\t"
+
+LOOP(smlal, BYTES, TIMES_12(SMLAL))
+LOOP(sdot, BYTES, TIMES_12(SDOT))
+LOOP(smmla, BYTES, TIMES_12(SMMLA))
+LOOP(bfmmla, HALVES, TIMES_12(BFMMLA))
+LOOP(fmla, FLOATS, TIMES_12(FMLA))
+
+/* Bit numbers of the Linux aarch64 ABI (arch/arm64/include/uapi/asm/hwcap.h); older libc headers lack the names. */
+static bool has(unsigned long word, int bit)
+{
+#if defined(__linux__)
+    return (getauxval(word) >> bit & 1) != 0;
+#else
+    (void)word;
+    (void)bit;
+    return false;
+#endif
+}
+#if !defined(__linux__)
+enum { AT_HWCAP, AT_HWCAP2 };
+#endif
+static bool baseline(void)
+{
+    return true;
+}
+static bool has_dotprod(void)
+{
+    return has(AT_HWCAP, 20);
+}
+static bool has_i8mm(void)
+{
+    return has(AT_HWCAP2, 13);
+}
+static bool has_bf16(void)
+{
+    return has(AT_HWCAP2, 14);
+}
+
+static const dlx_probe loops[] = {
+    {"smlal", DLX_PROBE_INT8, baseline, DLX_ISA_NEON, false, 12 * 2.0 * 4, smlal},
+    {"sdot", DLX_PROBE_INT8, has_dotprod, DLX_ISA_NEON_DOTPROD, false, 12 * 2.0 * 16, sdot},
+    {"smmla", DLX_PROBE_INT8, has_i8mm, DLX_ISA_REF, false, 12 * 2.0 * 32, smmla},
+    {"bfmmla", DLX_PROBE_BF16, has_bf16, DLX_ISA_REF, false, 12 * 2.0 * 16, bfmmla},
+    {"fmla", DLX_PROBE_FLOAT32, baseline, DLX_ISA_NEON, false, 12 * 2.0 * 4, fmla},
+};
+
+#endif
+
+const dlx_probe *dlx_probe_loop(size_t i)
+{
+#if defined(__x86_64__) || defined(__aarch64__)
+    return i < DLX_COUNT(loops) ? &loops[i] : NULL;
+#else
+    (void)i;
+    return NULL; /* no limits are known here */
+#endif
+}
