@@ -71,6 +71,18 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
     dlx_cli_placements_text(placed, o->backend);
 }
 
+/* The form of the cache; the exit status. */
+static int take_kv(dlx_export_options *o, const dlx_cli_arguments *a)
+{
+    static const char inside[] = "fixed-state";
+    o->kv = dlx_cli_text(a, "kv");
+    if (!dlx_cli_flag(a, "coreml-state", false)) return DLX_CLI_OK;
+    if (o->kv && strcmp(o->kv, inside) != 0)
+        return dlx_cli_usage(a->command, "--coreml-state is --kv %s, but --kv %s was given as well", inside, o->kv);
+    o->kv = inside;
+    return DLX_CLI_OK;
+}
+
 /* Everything that the command line says about the export; the exit status. */
 static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
 {
@@ -84,7 +96,7 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (dlx_cli_check_output(a, o->output_path) != DLX_CLI_OK) return DLX_CLI_USAGE;
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
-    o->kv = dlx_cli_text(a, "kv");
+    if (take_kv(o, a) != DLX_CLI_OK) return DLX_CLI_USAGE;
     if (dlx_cli_text(a, "backend")) o->backend = dlx_cli_text(a, "backend");
     o->quantization_config = dlx_cli_text_input(a, "quantization-config");
     o->quantization = dlx_cli_text(a, "quantization");
@@ -298,6 +310,7 @@ static const dlx_cli_option options[] = {
     {"method-rows", DLX_CLI_TEXT, "LIST",
      "further methods of the same weights, forward_N for passes of at most N rows, comma separated", 0, 0},
     {"kv", DLX_CLI_TEXT, "FORM", "who keeps keys and values between calls, one of the forms below", 0, 0},
+    {"coreml-state", DLX_CLI_FLAG, NULL, "coreml: inside Core ML, which is --kv fixed-state", 0, 0},
     {"minimum-deployment-target", DLX_CLI_TEXT, "iOS16|iOS17|iOS18",
      "coreml: the oldest system that is to run the file (default: iOS18)", 0, 0},
     {"compute-units", DLX_CLI_TEXT, "cpu_only|cpu_and_gpu|cpu_and_ne|all",

@@ -59,7 +59,8 @@ void dlx_cli_export_report_text(const json_t *report)
     if (memory && !json_object_get(memory, "file"))
         printf("a session of %llu positions takes %s beside what the runtime takes: cache %s\n",
                (unsigned long long)number(memory, "max_context"), dlx_cli_bytes(a, number(memory, "total")),
-               dlx_cli_bytes(c, number(memory, "kv_cache")));
+               json_is_true(json_object_get(memory, "kv_in_delegates")) ? "in the delegates"
+                                                                        : dlx_cli_bytes(c, number(memory, "kv_cache")));
     else if (memory)
         printf("running it takes %s with a session of %llu positions: weights %s, cache %s\n",
                dlx_cli_bytes(a, number(memory, "total")), (unsigned long long)number(memory, "max_context"),

@@ -244,10 +244,11 @@ dlx_status run(void *ctx, size_t index, const void **outputs, dlx_error *err)
 dlx_status bind_inputs(dlx_executorch *model, size_t index, dlx_error *err)
 {
     LoadedMethod &m = *model->methods[index];
-    size_t n = 3 + 2 * static_cast<size_t>(model->description->layers);
-    if (m.method->inputs_size() != n || m.method->outputs_size() != n - 2)
+    size_t caches = 2 * static_cast<size_t>(model->description->layers); /* none where the program keeps them */
+    size_t n = model->description->keeps_cache ? 4 : 3 + caches;
+    if (m.method->inputs_size() != n || m.method->outputs_size() != 1 + caches)
         return fail(err, DLX_E_FORMAT, "method '%s' has %zu inputs and %zu outputs; expected %zu and %zu", m.name,
-                    m.method->inputs_size(), m.method->outputs_size(), n, n - 2);
+                    m.method->inputs_size(), m.method->outputs_size(), n, 1 + caches);
     for (size_t i = 0; i < n; i++) {
         dlx_tensor t = {};
         t.struct_size = sizeof t;

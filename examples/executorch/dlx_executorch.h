@@ -1,7 +1,7 @@
 /*
  * The official ExecuTorch runtime as a runner of dlx_fixed_session: a C interface over its C++ classes Program and
- * Method (those that extension::Module wraps). Loads a .pte whose shapes never vary (diffulex-edge export --kv fixed or
- * fixed-fp16), with whatever backends are linked in: XNNPACK, CoreML, QNN, ...
+ * Method (those that extension::Module wraps). Loads a .pte whose shapes never vary (diffulex-edge export --kv fixed,
+ * fixed-fp16 or fixed-state), with whatever backends are linked in: XNNPACK, CoreML, QNN, ...
  *
  * Copy this header and dlx_executorch.cpp into your application; README.md says how they are built.
  */

@@ -155,7 +155,7 @@ class FixedProgram(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("facts", POINTER(ModelFacts)), ("layers", c_int32), ("kv_heads", c_int32),
         ("head_dim", c_int32), ("element", c_int32), ("n_methods", c_size_t), ("method_rows", POINTER(c_int32)),
-        ("method_names", POINTER(c_char_p)),
+        ("method_names", POINTER(c_char_p)), ("keeps_cache", c_uint64),
     ]
 
 

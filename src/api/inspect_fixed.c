@@ -15,8 +15,9 @@ static uint64_t cache_bytes(const dlx_fixed_program *p, bool halves)
     return 2 * (uint64_t)p->layers * (uint64_t)p->facts->max_context * row;
 }
 
-static dlx_status take(dlx_fixed_memory *out, const dlx_fixed_program *p, const dlx_workspace_options *asked,
-                       dlx_error *err)
+/* Delegates' caches (`inside`) are what they are for the others, but not among the session's buffers. */
+static dlx_status take(dlx_fixed_memory *out, const dlx_fixed_program *p, bool inside,
+                       const dlx_workspace_options *asked, dlx_error *err)
 {
     bool halves = p->element == DLX_ELEMENT_FLOAT16;
     uint64_t sessions = (uint64_t)asked->max_sessions, all, cache;
@@ -29,11 +30,12 @@ static dlx_status take(dlx_fixed_memory *out, const dlx_fixed_program *p, const 
                         asked->max_sessions);
     *out = (dlx_fixed_memory){.known = true,
                               .kv_cache = cache,
-                              .buffers = all - cache,
+                              .buffers = inside ? all : all - cache,
                               .sessions = asked->max_sessions,
                               .max_rows = p->facts->max_rows,
                               .max_context = p->facts->max_context,
-                              .kv_type = halves ? "float16" : "float32"};
+                              .kv_type = halves ? "float16" : "float32",
+                              .inside = inside};
     return DLX_OK;
 }
 
@@ -41,13 +43,13 @@ dlx_status dlx_fixed_memory_read(dlx_fixed_memory *out, const char *path, const 
                                  const dlx_workspace_options *asked, dlx_error *err)
 {
     dlx_fixed_program *p;
-    bool halves;
+    dlx_fixed_form form;
     *out = (dlx_fixed_memory){.known = false};
-    if (!dlx_facts_kv_fixed(pte, &halves)) return DLX_OK;
+    if (!dlx_facts_kv_fixed(pte, &form)) return DLX_OK;
     dlx_status s = dlx_fixed_program_read(&p, path, err);
     if (s == DLX_E_NOMEM || s == DLX_E_IO) return s;
     if (s != DLX_OK) return DLX_OK; /* damaged: the rest of the description says more */
-    s = take(out, p, asked, err);
+    s = take(out, p, form.inside, asked, err);
     dlx_fixed_program_free(p);
     return s;
 }
@@ -59,9 +61,10 @@ void dlx_put_fixed_memory(dlx_text_buffer *t, const dlx_fixed_memory *m)
         uint64_t bytes;
     } part[] = {{"KV cache", m->kv_cache}, {"buffers", m->buffers}, {"all together", m->kv_cache + m->buffers}};
     if (!m->known) return;
-    dlx_put(t,
-            "memory (%d session%s of %d positions, %d rows a pass, %s keys and values; the runtime's own beside it)\n",
-            m->sessions, m->sessions > 1 ? "s" : "", m->max_context, m->max_rows, m->kv_type);
+    dlx_put(
+        t, "memory (%d session%s of %d positions, %d rows a pass, %s keys and values%s; the runtime's own beside it)\n",
+        m->sessions, m->sessions > 1 ? "s" : "", m->max_context, m->max_rows, m->kv_type,
+        m->inside ? " in the delegates" : "");
     for (size_t i = 0; i < DLX_COUNT(part); i++)
         dlx_put(t, "  %-16s %12llu bytes %10.1f MB\n", part[i].what, (unsigned long long)part[i].bytes,
                 (double)part[i].bytes / 1e6);
@@ -72,8 +75,8 @@ void dlx_put_fixed_memory_json(dlx_text_buffer *t, const dlx_fixed_memory *m)
     if (!m->known) return;
     dlx_put(t,
             ",\"memory\":{\"kv_cache\":%llu,\"buffers\":%llu,\"total\":%llu,\"sessions\":%d,\"max_rows\":%d,"
-            "\"max_context\":%d,\"kv_positions\":%lld,\"kv_type\":\"%s\"}",
+            "\"max_context\":%d,\"kv_positions\":%lld,\"kv_type\":\"%s\",\"kv_in_delegates\":%s}",
             (unsigned long long)m->kv_cache, (unsigned long long)m->buffers,
             (unsigned long long)(m->kv_cache + m->buffers), m->sessions, m->max_rows, m->max_context,
-            (long long)m->sessions * m->max_context, m->kv_type);
+            (long long)m->sessions * m->max_context, m->kv_type, m->inside ? "true" : "false");
 }

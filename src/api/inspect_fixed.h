@@ -13,6 +13,7 @@ typedef struct dlx_fixed_memory {
     uint64_t buffers;  /* and what they take besides; what the other runtime takes is not known here */
     int32_t sessions, max_rows, max_context;
     const char *kv_type;
+    bool inside; /* the keys and values are in the program's delegates, which the runtime allocates */
 } dlx_fixed_memory;
 
 /* DLX_E_LIMIT where more positions are asked for than the program has; fewer change nothing, its cache is whole. */

@@ -36,9 +36,11 @@ uint32_t dlx_emit_evalue(dlx_emitter *e, dlx_evalue v);
 uint32_t dlx_emit_tensor(dlx_emitter *e, uint32_t id);
 /* A place of its own in an arena, unless it has one: all are alive while the method runs. */
 void dlx_emit_plan(dlx_emitter *e, uint32_t evalue, uint32_t arena);
+/* Whether a delegate keeps the state, counted from the first: the method does not have it. */
+bool dlx_emit_is_kept(const dlx_emitter *e, size_t state);
 dlx_status dlx_emit_kernel(dlx_emitter *e, const char *name, const char *overload, const int32_t *args, uint32_t n);
 
-/* ---- states.c: nothing where the graph has no states ---- */
+/* ---- states.c: nothing where the method has no states ---- */
 
 /* In front of the delegates: the states' stored rows, as views of their memory. */
 dlx_status dlx_emit_parts(dlx_emitter *e);

@@ -152,13 +152,25 @@ static bool is_graph_output(const dlx_graph *g, uint32_t v)
     return false;
 }
 
+/* What a state becomes inside of a delegate. */
+static bool stays_inside(const dlx_emitter *e, uint32_t v)
+{
+    const dlx_node *put = dlx_made_as(e->g, v, DLX_OP_INDEX_PUT);
+    return put && !e->partition.outside[put - e->g->nodes];
+}
+
+bool dlx_emit_is_kept(const dlx_emitter *e, size_t state)
+{
+    return stays_inside(e, e->g->outputs[e->g->n_outputs - e->g->n_states + state]);
+}
+
 /* Each is a result of its own: of a delegate, or, of states, of an update. */
 static dlx_status check_outputs(const dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
     for (size_t i = 0; i < g->n_outputs - g->n_states; i++) {
         const dlx_node *from = dlx_made_by(g, g->outputs[i]);
-        bool fresh = from && !dlx_is_outside(g, from);
+        bool fresh = from && !dlx_is_outside(g, from) && from->op != DLX_OP_INDEX_PUT;
         for (size_t k = 0; k < i; k++) fresh = fresh && g->outputs[k] != g->outputs[i];
         if (!fresh) return dlx_fail(e->err, DLX_E_UNSUPPORTED, "graph output %zu is an input or another output", i);
     }
@@ -227,7 +239,8 @@ static dlx_status emit_call(dlx_emitter *e, uint32_t i)
     if (!args) return dlx_emit_no_memory(e);
     for (uint32_t k = 0; k < d->n_args; k++) args[k] = (int32_t)dlx_emit_tensor(e, d->args[k]);
     for (size_t k = 0; k < part->n_outputs; k++)
-        if (!is_graph_output(e->g, part->outputs[k])) dlx_emit_plan(e, dlx_emit_tensor(e, part->outputs[k]), 1);
+        if (!is_graph_output(e->g, part->outputs[k]) && !stays_inside(e, part->outputs[k]))
+            dlx_emit_plan(e, dlx_emit_tensor(e, part->outputs[k]), 1);
     e->called[i] = (dlx_pte_delegate){
         .id = d->id, .blob = (int32_t)(e->n_constants + e->n_others), .specs = d->specs, .n_specs = d->n_specs};
     add_payload(e, d);
@@ -309,7 +322,7 @@ dlx_status dlx_lower(dlx_pte_plan *plan, dlx_pte_blob **blobs, uint32_t *n_blobs
     DLX_TRY(emit_flat_ids(&e));
     DLX_TRY(emit_gathers(&e));
     DLX_TRY(dlx_emit_parts(&e));
-    for (size_t i = 0; i < g->n_inputs; i++) dlx_emit_tensor(&e, g->inputs[i]);
+    for (size_t i = 0; i < g->n_inputs - g->n_states; i++) dlx_emit_tensor(&e, g->inputs[i]);
     for (uint32_t i = 0; i < e.partition.n_parts; i++) DLX_TRY(emit_call(&e, i));
     DLX_TRY(dlx_emit_puts(&e));
     DLX_TRY(finish_plan(&e, plan));

@@ -28,8 +28,7 @@ static dlx_status no_memory(const partitioner *p)
 
 bool dlx_is_outside(const dlx_graph *g, const dlx_node *n)
 {
-    return n->op == DLX_OP_EMBEDDING || n->op == DLX_OP_NARROW || n->op == DLX_OP_INDEX_PUT ||
-           g->values[n->out[0]].dtype == DLX_I64;
+    return n->op == DLX_OP_EMBEDDING || n->op == DLX_OP_NARROW || g->values[n->out[0]].dtype == DLX_I64;
 }
 
 /* ---- homes ---- */
@@ -43,6 +42,7 @@ static dlx_status find_home(const partitioner *p, const dlx_node *n, uint32_t *h
             *home = i;
             return DLX_OK;
         }
+    if (n->op == DLX_OP_INDEX_PUT) return DLX_OK;
     return dlx_fail(p->err, DLX_E_UNSUPPORTED, "%s has no operator %s (layer %d)", p->homes[p->n_homes - 1].name,
                     dlx_op_name(n->op), (int)n->layer);
 }
@@ -195,6 +195,32 @@ static dlx_status make_parts(const partitioner *p, dlx_partition *out)
     return DLX_OK;
 }
 
+/* A home that updates a state keeps it, so nobody else can read it. */
+static dlx_status check_states(const partitioner *p)
+{
+    for (size_t i = 0; i < p->g->n_nodes; i++) {
+        const dlx_node *put = &p->g->nodes[i];
+        if (put->op != DLX_OP_INDEX_PUT || p->at[i].home == OUTSIDE) continue;
+        for (size_t k = 0; k < p->g->n_nodes; k++)
+            for (int j = 0; j < p->g->nodes[k].inputs; j++)
+                if (p->g->nodes[k].in[j] == put->in[0] && !same_part(&p->at[k], &p->at[i]))
+                    return dlx_fail(p->err, DLX_E_UNSUPPORTED,
+                                    "%s keeps a part of the cache (layer %d) that it does not read alone: leave out "
+                                    "what gives single layers another form, or let the caller keep the cache",
+                                    p->homes[p->at[i].home].name, (int)put->layer);
+    }
+    return DLX_OK;
+}
+
+static dlx_status list_outside(const partitioner *p, dlx_partition *out)
+{
+    bool *outside = dlx_arena_array(p->arena, p->g->n_nodes + 1, sizeof *outside);
+    if (!outside) return no_memory(p);
+    for (size_t i = 0; i < p->g->n_nodes; i++) outside[i] = p->at[i].home == OUTSIDE;
+    out->outside = outside;
+    return DLX_OK;
+}
+
 dlx_status dlx_partition_make(dlx_partition *out, dlx_arena *arena, const dlx_graph *g, const dlx_home *homes,
                               size_t n_homes, dlx_error *err)
 {
@@ -206,5 +232,7 @@ dlx_status dlx_partition_make(dlx_partition *out, dlx_arena *arena, const dlx_gr
     for (size_t i = 0; i < g->n_outputs; i++) p.is_output[g->outputs[i]] = true;
     DLX_TRY(place_early(&p));
     DLX_TRY(place_late(&p));
+    DLX_TRY(check_states(&p));
+    DLX_TRY(list_outside(&p, out));
     return make_parts(&p, out);
 }

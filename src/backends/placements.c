@@ -86,12 +86,12 @@ static void count_home(counter *c, const dlx_partition *p, uint32_t home)
     }
 }
 
-static void count_outside(counter *c, uint32_t home)
+static void count_outside(counter *c, const dlx_partition *p, uint32_t home)
 {
     c->home = home;
     c->first = c->out->n_ops;
     for (size_t i = 0; i < c->g->n_nodes; i++)
-        if (dlx_is_outside(c->g, &c->g->nodes[i])) count(c, &c->g->nodes[i]);
+        if (p->outside[i]) count(c, &c->g->nodes[i]);
 }
 
 dlx_status dlx_placements_count(dlx_placements *out, dlx_arena *arena, const dlx_graph *g, const dlx_home *homes,
@@ -107,6 +107,6 @@ dlx_status dlx_placements_count(dlx_placements *out, dlx_arena *arena, const dlx
     if (!out->ops || !out->delegates || !c.read)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory counting a graph of %zu nodes", g->n_nodes);
     for (uint32_t i = 0; i < n_homes; i++) count_home(&c, &p, i);
-    count_outside(&c, (uint32_t)n_homes);
+    count_outside(&c, &p, (uint32_t)n_homes);
     return DLX_OK;
 }

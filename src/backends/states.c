@@ -2,7 +2,7 @@
  * States: caches that stay inside the program. They lie in an arena of their own, which the runtime zeroes once. What
  * the delegate reads of them is a second tensor over the same memory, whose size `aten::empty.out` sets to the number
  * of stored rows; nothing is copied. Behind the delegate call `aten::index_put_` writes the new rows to their
- * positions. Core operators only, so every runtime has them.
+ * positions. Core operators only, so every runtime has them. States that a delegate keeps are not the method's.
  */
 #include "backends/emitter.h"
 
@@ -49,13 +49,14 @@ static dlx_status check_states(const dlx_emitter *e, states *out)
     const dlx_graph *g = e->g;
     *out = (states){.positions = DLX_NONE};
     for (size_t i = 0; i < g->n_states; i++) {
+        if (dlx_emit_is_kept(e, i)) continue;
         uint32_t state = g->inputs[g->n_inputs - g->n_states + i];
         const dlx_node *part = part_of(g, state),
                        *put = dlx_made_as(g, g->outputs[g->n_outputs - g->n_states + i], DLX_OP_INDEX_PUT);
         if (!part || !put || part->inputs != 2 || part->attr.axis != 0 || part->attr.shape[0] != 0 ||
             part->attr.shape[1] != DLX_RUN(1) || part->attr.shape[2] != 1)
             return refuse(e);
-        if (!i) *out = (states){.part = part, .positions = positions_of(g, part->in[1])};
+        if (!out->part) *out = (states){.part = part, .positions = positions_of(g, part->in[1])};
         const dlx_value *v = &g->values[state], *first = &g->values[out->part->in[0]];
         bool alike = v->rank == 3 && v->dtype == DLX_F32;
         for (int d = 0; d < 3 && alike; d++) alike = v->dim[d] == first->dim[d];
@@ -100,13 +101,15 @@ dlx_status dlx_emit_parts(dlx_emitter *e)
     const dlx_graph *g = e->g;
     states s;
     int32_t stored = 0, sizes = 0, format;
-    if (!g->n_states) return DLX_OK;
     DLX_TRY(check_states(e, &s));
+    if (!s.part) return DLX_OK;
     DLX_TRY(emit_first(e, s.positions, &stored));
     DLX_TRY(emit_sizes(e, &g->values[s.part->in[0]], stored, &sizes));
     format = (int32_t)dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_NULL});
-    for (size_t i = g->n_inputs - g->n_states; i < g->n_inputs; i++) {
-        uint32_t whole = dlx_emit_tensor(e, g->inputs[i]), part = dlx_emit_tensor(e, part_of(g, g->inputs[i])->out[0]);
+    for (size_t i = 0; i < g->n_states; i++) {
+        if (dlx_emit_is_kept(e, i)) continue;
+        uint32_t state = g->inputs[g->n_inputs - g->n_states + i];
+        uint32_t whole = dlx_emit_tensor(e, state), part = dlx_emit_tensor(e, part_of(g, state)->out[0]);
         dlx_emit_plan(e, whole, 2);
         e->values[part].u.tensor.memory_id = e->values[whole].u.tensor.memory_id;
         e->values[part].u.tensor.memory_offset = e->values[whole].u.tensor.memory_offset;
@@ -120,8 +123,8 @@ dlx_status dlx_emit_puts(dlx_emitter *e)
 {
     const dlx_graph *g = e->g;
     states s;
-    if (!g->n_states) return DLX_OK;
     DLX_TRY(check_states(e, &s));
+    if (!s.part) return DLX_OK;
     /* Runners in C++ bring no memory for results. */
     for (size_t i = 0; i < g->n_outputs - g->n_states; i++) dlx_emit_plan(e, dlx_emit_tensor(e, g->outputs[i]), 1);
     int64_t *items = dlx_arena_array(e->arena, 1, sizeof *items);
@@ -131,6 +134,7 @@ dlx_status dlx_emit_puts(dlx_emitter *e)
         e, (dlx_evalue){.kind = DLX_EV_OPTIONAL_TENSOR_LIST, .u.list = {.count = 1, .ints = items}});
     int32_t added = (int32_t)dlx_emit_evalue(e, (dlx_evalue){.kind = DLX_EV_BOOL, .u.b = false});
     for (size_t i = 0; i < g->n_states; i++) {
+        if (dlx_emit_is_kept(e, i)) continue;
         int32_t state = (int32_t)dlx_emit_tensor(e, g->inputs[g->n_inputs - g->n_states + i]);
         const dlx_node *put = dlx_made_as(g, g->outputs[g->n_outputs - g->n_states + i], DLX_OP_INDEX_PUT);
         int32_t rows = (int32_t)dlx_emit_tensor(e, put->in[1]);

@@ -26,6 +26,10 @@ static dlx_status check_methods(dlx_fixed_shape *s, const dlx_fixed_program *p, 
         return dlx_fail(err, DLX_E_INVALID, "dlx_fixed_program: %zu methods were announced, but method_rows is NULL",
                         p->n_methods);
     s->n_methods = p->n_methods;
+    if (s->inside && p->n_methods > 1)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_fixed_program: %zu methods, each of which would keep a cache of its own; expected 1",
+                        p->n_methods);
     for (size_t i = 0; i < p->n_methods; i++) {
         DLX_TRY(in_range("an entry of method_rows", p->method_rows[i], MOST, err));
         for (size_t k = 0; k < i; k++)
@@ -33,6 +37,12 @@ static dlx_status check_methods(dlx_fixed_shape *s, const dlx_fixed_program *p, 
                 return dlx_fail(err, DLX_E_INVALID,
                                 "dlx_fixed_program: two methods take %d rows; one of them is enough",
                                 p->method_rows[i]);
+        if (s->inside && p->method_rows[i] > s->max_context)
+            return dlx_fail(
+                err, DLX_E_INVALID,
+                "dlx_fixed_program: its method takes %d rows; one that keeps the cache takes at most as many "
+                "as it keeps, %d",
+                p->method_rows[i], s->max_context);
         if (p->method_names && !p->method_names[i])
             return dlx_fail(err, DLX_E_INVALID, "dlx_fixed_program: entry %zu of method_names is NULL", i);
         s->rows[i] = p->method_rows[i];
@@ -54,11 +64,27 @@ static bool measure(dlx_fixed_shape *s)
     s->row_bytes = (size_t)row;
     s->cache_bytes = (size_t)cache;
     if (!dlx_mul_u64(2 * (uint64_t)s->layers, dlx_fixed_stride(s->cache_bytes), &total)) return false;
-    if (!dlx_add_u64(total, 2 * dlx_fixed_stride(s->tokens_bytes) + dlx_fixed_stride(s->mask_bytes), &total))
+    uint64_t vectors = s->inside ? 3 : 2;
+    if (!dlx_add_u64(total, vectors * dlx_fixed_stride(s->tokens_bytes) + dlx_fixed_stride(s->mask_bytes), &total))
         return false;
     if (total > SIZE_MAX / 2) return false;
     s->slab_bytes = (size_t)total;
     return true;
+}
+
+static dlx_status check_caches(dlx_fixed_shape *s, const dlx_fixed_program *p, dlx_error *err)
+{
+    DLX_TRY(in_range("layers", p->layers, MOST_LAYERS, err));
+    DLX_TRY(in_range("kv_heads", p->kv_heads, MOST, err));
+    DLX_TRY(in_range("head_dim", p->head_dim, MOST, err));
+    if (p->element != DLX_ELEMENT_FLOAT32 && p->element != DLX_ELEMENT_FLOAT16)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_fixed_program: a cache of %s; expected float32 or float16",
+                        dlx_element_name(p->element));
+    s->layers = p->layers;
+    s->kv_heads = p->kv_heads;
+    s->head_dim = p->head_dim;
+    s->element = p->element;
+    return DLX_OK;
 }
 
 dlx_status dlx_fixed_check(dlx_fixed_shape *out, const dlx_fixed_program *given, dlx_error *err)
@@ -71,18 +97,12 @@ dlx_status dlx_fixed_check(dlx_fixed_shape *out, const dlx_fixed_program *given,
     DLX_TRY(dlx_struct_in(&facts, sizeof facts, p.facts, "dlx_model_facts", err));
     DLX_TRY(in_range("the facts' max_context", facts.max_context, MOST, err));
     DLX_TRY(in_range("the facts' vocab_size", facts.vocab_size, MOST, err));
-    DLX_TRY(in_range("layers", p.layers, MOST_LAYERS, err));
-    DLX_TRY(in_range("kv_heads", p.kv_heads, MOST, err));
-    DLX_TRY(in_range("head_dim", p.head_dim, MOST, err));
-    if (p.element != DLX_ELEMENT_FLOAT32 && p.element != DLX_ELEMENT_FLOAT16)
-        return dlx_fail(err, DLX_E_INVALID, "dlx_fixed_program: a cache of %s; expected float32 or float16",
-                        dlx_element_name(p.element));
-    *out = (dlx_fixed_shape){.layers = p.layers,
-                             .kv_heads = p.kv_heads,
-                             .head_dim = p.head_dim,
-                             .element = p.element,
-                             .max_context = facts.max_context,
-                             .vocab_size = facts.vocab_size};
+    if (p.keeps_cache > 1)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_fixed_program: keeps_cache is %llu; expected 0 or 1",
+                        (unsigned long long)p.keeps_cache);
+    *out = (dlx_fixed_shape){
+        .inside = p.keeps_cache != 0, .max_context = facts.max_context, .vocab_size = facts.vocab_size};
+    if (!out->inside) DLX_TRY(check_caches(out, &p, err));
     DLX_TRY(check_methods(out, &p, err));
     if (measure(out)) return DLX_OK;
     return dlx_fail(err, DLX_E_LIMIT, "dlx_fixed_program: its cache and mask are larger than this machine can address");
@@ -112,7 +132,11 @@ static void lay_out(dlx_fixed_session *s)
     s->positions = (int64_t *)(void *)at;
     at += dlx_fixed_stride(s->shape.tokens_bytes);
     s->mask = (float *)(void *)at;
-    s->cache = at + dlx_fixed_stride(s->shape.mask_bytes);
+    at += dlx_fixed_stride(s->shape.mask_bytes);
+    if (s->shape.inside)
+        s->stored = (float *)(void *)at;
+    else
+        s->cache = at;
 }
 
 static void name_methods(dlx_fixed_session *s, const dlx_fixed_program *given)
@@ -174,15 +198,20 @@ dlx_status dlx_fixed_input(const dlx_fixed_session *s, size_t method, size_t i, 
     dlx_struct_clear(out, sizeof *out);
     if (!s) return dlx_fail(err, DLX_E_INVALID, "dlx_fixed_input: a session is needed; NULL was given");
     const dlx_fixed_shape *x = &s->shape;
-    if (method >= x->n_methods || i >= DLX_FIXED_INPUTS + 2 * (size_t)x->layers)
-        return dlx_fail(err, DLX_E_INVALID, "input %zu of method %zu was asked for; there are %d inputs of %zu methods",
-                        i, method, DLX_FIXED_INPUTS + 2 * x->layers, x->n_methods);
+    size_t n = DLX_FIXED_INPUTS + (x->inside ? 1 : 2 * (size_t)x->layers);
+    if (method >= x->n_methods || i >= n)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "input %zu of method %zu was asked for; there are %zu inputs of %zu methods", i, method, n,
+                        x->n_methods);
     int32_t rows = x->rows[method];
     dlx_tensor t = {.struct_size = sizeof t, .element = DLX_ELEMENT_INT64, .rank = 1, .size = {rows}};
     if (i == 2) {
         t = (dlx_tensor){.struct_size = sizeof t, .element = DLX_ELEMENT_FLOAT32, .rank = 2, .data = s->mask};
         t.size[0] = rows;
         t.size[1] = (int64_t)x->max_context + rows;
+    } else if (i > 2 && x->inside) {
+        t.element = DLX_ELEMENT_FLOAT32;
+        t.data = s->stored;
     } else if (i > 2) {
         t = (dlx_tensor){.struct_size = sizeof t,
                          .element = x->element,

@@ -13,13 +13,14 @@ enum { DLX_FIXED_INPUTS = 3 /* in front of the caches */, DLX_FIXED_SLACK = 64 }
 
 /* A description, checked, and what follows from it. Bytes of a buffer are without its slack. */
 typedef struct dlx_fixed_shape {
+    bool inside; /* the program keeps the cache: there are no layers here */
     int32_t layers, kv_heads, head_dim, element;
     int32_t max_context, vocab_size;
     size_t n_methods;
     int32_t rows[DLX_FIXED_MOST_METHODS];
     int32_t most_rows;
     size_t row_bytes;    /* of one position in one cache tensor */
-    size_t tokens_bytes; /* of the longest call, and of its positions */
+    size_t tokens_bytes; /* of the longest call, of its positions, and of what says which rows are stored */
     size_t mask_bytes, cache_bytes;
     size_t slab_bytes; /* of all buffers, one behind the other */
 } dlx_fixed_shape;
@@ -33,9 +34,11 @@ struct dlx_fixed_session {
     uint8_t *slab;
     int64_t *tokens, *positions; /* [most_rows] */
     float *mask;                 /* [rows, max_context + rows] of the method at work */
+    float *stored;               /* [most_rows] where the program keeps the cache, else NULL */
     uint8_t *cache;              /* [2 * layers] tensors [max_context, kv_heads, head_dim], each with its slack */
     const void **outputs;        /* [1 + 2 * layers] of the last run */
     char (*names)[32];           /* [n_methods] for messages */
+    bool spoilt;                 /* what the program keeps may be no numbers */
     atomic_bool busy;            /* a call is on its way */
 };
 

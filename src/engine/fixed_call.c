@@ -18,6 +18,8 @@ typedef struct fixed_call {
     int32_t done;          /* rows that are computed */
     int32_t asked;         /* demanded rows that are computed */
     int32_t rows, n_asked; /* of the pass at work */
+    int32_t lead;          /* rows that fill up in front of them, where the program's slots leave no room behind */
+    int32_t written;       /* rows, from the first, that the program may have stored */
     size_t method;
     uint8_t *undo; /* overwritten rows of a split call: [2 * layers][n_store][row_bytes], NULL: none */
 } fixed_call;
@@ -45,7 +47,8 @@ static void move_stored(const fixed_call *k, bool back)
 static dlx_status keep_undo(fixed_call *k, dlx_error *err)
 {
     const dlx_fixed_session *s = k->s;
-    if (!k->split || !k->c.n_store || !memchr(s->seq.stored + k->c.start, 1, (size_t)k->c.n_store)) return DLX_OK;
+    if (s->shape.inside || !k->split || !k->c.n_store || !memchr(s->seq.stored + k->c.start, 1, (size_t)k->c.n_store))
+        return DLX_OK;
     k->undo = dlx_mem_array(&s->mem, undo_rows(k), s->shape.row_bytes);
     if (!k->undo)
         return dlx_fail(err, DLX_E_NOMEM,
@@ -80,30 +83,50 @@ static void fill_mask(const fixed_call *k, int32_t rows)
     int32_t slots = k->s->shape.max_context, first = c->start + k->done;
     size_t width = (size_t)slots + (size_t)rows;
     for (size_t i = 0; i < width * (size_t)rows; i++) k->s->mask[i] = DLX_FIXED_HIDDEN;
-    for (int32_t r = 0; r < rows; r++) {
-        float *row = k->s->mask + (size_t)r * width;
-        if (r >= k->rows) {
-            row[slots + r] = 0.0f;
+    for (int32_t i = 0; i < rows; i++) {
+        float *row = k->s->mask + (size_t)i * width;
+        int32_t r = i - k->lead, own = slots + k->lead;
+        if (r < 0 || r >= k->rows) {
+            row[slots + i] = 0.0f;
             continue;
         }
-        for (int32_t i = 0; i < c->n_context; i++) show(row, c->context[i].begin, c->context[i].end);
+        for (int32_t j = 0; j < c->n_context; j++) show(row, c->context[j].begin, c->context[j].end);
         show(row, c->start, first);
         int64_t block_end =
             c->attn_block ? ((int64_t)(first + r) / c->attn_block + 1) * c->attn_block - first : k->rows;
-        show(row, slots, slots + (block_end < k->rows ? (int32_t)block_end : k->rows));
+        show(row, own, own + (block_end < k->rows ? (int32_t)block_end : k->rows));
     }
 }
 
-/* Rows that fill up repeat the last one. */
+/* Rows of the pass that are stored: of a split call all, for later passes see them. */
+static int32_t rows_to_store(const fixed_call *k)
+{
+    return k->split ? k->rows : k->c.n_store;
+}
+
+/* Where the program keeps the cache, its rows stand in slots behind each other, those that fill up too. */
+static void fill_places(fixed_call *k, int32_t rows)
+{
+    dlx_fixed_session *s = k->s;
+    int32_t first = k->c.start + k->done, n = rows_to_store(k);
+    for (int32_t r = 0; r < rows; r++) {
+        s->positions[r] = first - k->lead + r;
+        s->stored[r] = r >= k->lead && r < k->lead + n ? 1.0f : 0.0f;
+    }
+}
+
+/* Rows that fill up repeat the last one, or the first. */
 static void fill_inputs(fixed_call *k)
 {
     dlx_fixed_session *s = k->s;
-    int32_t rows = s->shape.rows[k->method];
-    for (int32_t r = 0; r < rows; r++) {
-        int32_t of = k->done + (r < k->rows ? r : k->rows - 1);
-        s->tokens[r] = k->c.ids[of];
-        s->positions[r] = k->c.start + of;
+    int32_t rows = s->shape.rows[k->method], beyond = k->c.start + k->done + rows - s->shape.max_context;
+    k->lead = s->shape.inside && beyond > 0 ? beyond : 0;
+    for (int32_t i = 0; i < rows; i++) {
+        int32_t r = i - k->lead, of = k->done + (r < 0 ? 0 : r < k->rows ? r : k->rows - 1);
+        s->tokens[i] = k->c.ids[of];
+        s->positions[i] = k->c.start + of;
     }
+    if (s->shape.inside) fill_places(k, rows);
     fill_mask(k, rows);
 }
 
@@ -151,6 +174,23 @@ static dlx_status check_rows(const fixed_call *k, dlx_error *err)
     return DLX_OK;
 }
 
+/* A row that is NaN where it comes out was NaN in layers that stored it: all its logits are. */
+static dlx_status check_inside(const fixed_call *k, dlx_error *err)
+{
+    dlx_fixed_session *s = k->s;
+    const float *logits = s->outputs[0];
+    for (int32_t r = k->lead; r < k->lead + k->rows; r++) {
+        float first = logits[(size_t)r * (size_t)s->shape.vocab_size];
+        if (first == first) continue;
+        s->spoilt = true;
+        return dlx_fail(err, DLX_E_INTERNAL,
+                        "the logits of position %d are NaN; the weights may be damaged, or too large for float16, and "
+                        "the program's cache may hold what is no number: load it again for further calls",
+                        k->c.start + k->done + r - k->lead);
+    }
+    return DLX_OK;
+}
+
 static dlx_status check_outputs(const fixed_call *k, dlx_error *err)
 {
     const dlx_fixed_session *s = k->s;
@@ -160,7 +200,7 @@ static dlx_status check_outputs(const fixed_call *k, dlx_error *err)
             return dlx_fail(err, DLX_E_INVALID, "the runner of method %s left output %zu %s", s->names[k->method], i,
                             s->outputs[i] ? "at an address that is no multiple of its element size" : "NULL");
     }
-    return check_rows(k, err);
+    return s->shape.inside ? check_inside(k, err) : check_rows(k, err);
 }
 
 static dlx_status take_logits(fixed_call *k, dlx_error *err)
@@ -169,18 +209,17 @@ static dlx_status take_logits(fixed_call *k, dlx_error *err)
     size_t vocab = (size_t)k->s->shape.vocab_size;
     const float *all = k->s->outputs[0];
     for (int32_t i = k->asked; i < k->asked + k->n_asked; i++) {
-        int32_t row = (c->rows ? c->rows[i] : i) - k->done;
+        int32_t row = (c->rows ? c->rows[i] : i) - k->done + k->lead;
         DLX_TRY(dlx_check_logits(all + (size_t)row * vocab, vocab, err));
         memcpy(c->logits + (size_t)i * vocab, all + (size_t)row * vocab, vocab * sizeof *all);
     }
     return DLX_OK;
 }
 
-/* Of a split call all rows: later passes see them. */
 static void keep_rows(const fixed_call *k)
 {
     const dlx_fixed_session *s = k->s;
-    int32_t n = k->split ? k->rows : k->c.n_store;
+    int32_t n = rows_to_store(k);
     for (size_t t = 0; n && t < 2 * (size_t)s->shape.layers; t++)
         memcpy(dlx_fixed_at(s, t, k->c.start + k->done), s->outputs[1 + t], (size_t)n * s->shape.row_bytes);
 }
@@ -209,6 +248,7 @@ static dlx_status pass(fixed_call *k, dlx_error *err)
     k->n_asked = i - k->asked;
     k->method = choose_method(&k->s->shape, k->rows);
     fill_inputs(k);
+    k->written = k->done + rows_to_store(k);
     DLX_TRY(run(k, err));
     DLX_TRY(check_outputs(k, err));
     DLX_TRY(take_logits(k, err));
@@ -221,6 +261,10 @@ static dlx_status pass(fixed_call *k, dlx_error *err)
 static dlx_status make(fixed_call *k, dlx_error *err)
 {
     dlx_fixed_session *s = k->s;
+    if (s->spoilt)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "an earlier call left what is no number in the cache that the program keeps: load the program "
+                        "again, and open a session over that");
     DLX_TRY(dlx_check_call(&s->seq, &k->c, s->shape.vocab_size, 0, err));
     k->split = k->c.n_ids > k->cut.limit;
     if (k->split) DLX_TRY(dlx_check_cut(&k->cut, &s->seq, &k->c, err));
@@ -231,6 +275,8 @@ static dlx_status make(fixed_call *k, dlx_error *err)
         dlx_sequence_keep(&s->seq, &k->c);
     else if (k->undo)
         move_stored(k, true);
+    else if (s->shape.inside)
+        dlx_sequence_forget(&s->seq, k->c.start, k->c.start + k->written);
     dlx_mem_free(&s->mem, k->undo, undo_rows(k), s->shape.row_bytes);
     return status;
 }

@@ -148,14 +148,14 @@ static dlx_status recognise_six_inputs(dlx_model *m, dlx_error *err)
 /* Programs for the official runtime's accelerators. */
 static dlx_status refuse_fixed(const dlx_pte *pte, dlx_error *err)
 {
-    bool halves;
-    if (!dlx_facts_kv_fixed(pte, &halves)) return DLX_OK;
+    dlx_fixed_form form;
+    if (!dlx_facts_kv_fixed(pte, &form)) return DLX_OK;
     return dlx_fail(
         err, DLX_E_UNSUPPORTED,
         "the program was exported with --kv %s: its shapes never vary, as accelerators of the official "
         "runtime want it. Run it there (runtime=\"executorch\" in Python, dlx_fixed_session in C), or export "
         "again without --kv",
-        halves ? "fixed-fp16" : "fixed");
+        dlx_facts_kv_form(pte));
 }
 
 static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)

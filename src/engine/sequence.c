@@ -71,6 +71,14 @@ void dlx_sequence_truncate(dlx_sequence *q, int32_t n)
     if (n < q->exact) q->exact = n / q->exact_block * q->exact_block;
 }
 
+void dlx_sequence_forget(dlx_sequence *q, int32_t begin, int32_t end)
+{
+    if (end > q->max_context) end = q->max_context;
+    if (begin >= end) return;
+    memset(q->stored + begin, 0, (size_t)(end - begin));
+    if (begin < q->exact) q->exact = begin / q->exact_block * q->exact_block;
+}
+
 int32_t dlx_sequence_reusable(const dlx_sequence *q, const int32_t *ids, size_t n, int32_t attn_block)
 {
     if (!ids || !q->exact || attn_block != q->exact_block) return 0;

@@ -31,6 +31,8 @@ void dlx_sequence_keep(dlx_sequence *q, const dlx_forward_call *c);
 void dlx_sequence_copy(dlx_sequence *to, const dlx_sequence *from, int32_t n);
 /* 0 <= n; nothing is stored at positions >= n any more. */
 void dlx_sequence_truncate(dlx_sequence *q, int32_t n);
+/* Nothing is stored at positions begin .. end-1 any more. */
+void dlx_sequence_forget(dlx_sequence *q, int32_t begin, int32_t end);
 /* dlx_session_reusable */
 int32_t dlx_sequence_reusable(const dlx_sequence *q, const int32_t *ids, size_t n, int32_t attn_block);
 

@@ -39,7 +39,7 @@ static const dlx_backend backends[] = {
         .help = "Core ML delegates, float16: Apple's Neural Engine and GPU, in the official runtime",
         .decompose = decompose_for_coreml,
         .home = &dlx_coreml_home,
-        .kv = "fixed-fp16, fixed",
+        .kv = "fixed-fp16, fixed, fixed-state",
         .open = dlx_open_coreml,
     },
     {
@@ -235,6 +235,7 @@ static const dlx_kv_choice kv_forms[] = {
     {"state", "inside the program, as mutable buffers: generic ExecuTorch runners", DLX_KV_STATE, true},
     {"fixed", "the caller's, all of it, with a mask; no shape varies: accelerators", DLX_KV_FIXED, false},
     {"fixed-fp16", "the same in float16", DLX_KV_FIXED_F16, false},
+    {"fixed-state", "inside Core ML, in float16, from iOS18 on; no shape varies", DLX_KV_FIXED_STATE, false},
 };
 
 static const dlx_rounding roundings[] = {

@@ -90,6 +90,10 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_package_wanted(&x->package, o, x->backend, err));
     if (x->package) x->recipe.table = dlx_form_find("none"); /* it has no table: rows of it come in */
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, x->backend, err));
+    if (x->kv->kv == DLX_KV_FIXED_STATE && o->n_method_rows)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "method_rows: with the cache in the delegates there is one method, because each method would "
+                        "have a cache of its own; leave method_rows out, or choose kv fixed-fp16");
     snprintf(x->result.kv, sizeof x->result.kv, "%s", x->kv->name);
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
@@ -103,10 +107,11 @@ static dlx_status check_options(exporter *x, dlx_error *err)
 static int32_t default_rows(const exporter *x, int32_t context)
 {
     int32_t block = x->checkpoint.facts.attn_block, rows = context;
-    bool fixed = x->kv->kv == DLX_KV_FIXED || x->kv->kv == DLX_KV_FIXED_F16;
-    if (x->kv->kv == DLX_KV_EXPLICIT) rows = DEFAULT_EXPLICIT_ROWS;
-    if (block && (fixed || x->kv->kv == DLX_KV_EXPLICIT)) rows = block;
-    if (x->kv->kv == DLX_KV_STATE && block) rows = block > DEFAULT_STATE_ROWS ? block : DEFAULT_STATE_ROWS;
+    dlx_kv kv = x->kv->kv;
+    bool fixed = kv == DLX_KV_FIXED || kv == DLX_KV_FIXED_F16 || kv == DLX_KV_FIXED_STATE;
+    if (kv == DLX_KV_EXPLICIT) rows = DEFAULT_EXPLICIT_ROWS;
+    if (block && (fixed || kv == DLX_KV_EXPLICIT)) rows = block;
+    if (kv == DLX_KV_STATE && block) rows = block > DEFAULT_STATE_ROWS ? block : DEFAULT_STATE_ROWS;
     return rows < context ? rows : context;
 }
 

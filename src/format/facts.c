@@ -137,11 +137,19 @@ const char *dlx_facts_kv_form(const dlx_pte *pte)
     return constant_text(pte, "get_kv_form");
 }
 
-bool dlx_facts_kv_fixed(const dlx_pte *pte, bool *halves)
+bool dlx_facts_kv_fixed(const dlx_pte *pte, dlx_fixed_form *out)
 {
+    static const struct {
+        const char *name;
+        dlx_fixed_form form;
+    } forms[] = {{"fixed", {false, false}}, {"fixed-fp16", {.halves = true}}, {"fixed-state", {true, .inside = true}}};
     const char *form = dlx_facts_kv_form(pte);
-    *halves = !strcmp(form, "fixed-fp16");
-    return *halves || !strcmp(form, "fixed");
+    for (size_t i = 0; i < DLX_COUNT(forms); i++) {
+        if (strcmp(form, forms[i].name) != 0) continue;
+        *out = forms[i].form;
+        return true;
+    }
+    return false;
 }
 
 uint32_t dlx_facts_methods(const dlx_pte *pte)

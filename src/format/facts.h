@@ -18,7 +18,7 @@ enum { DLX_FORMAT_VERSION = 1 };
 #define DLX_RANGES_KEY "dlx.ranges"
 
 /* One plan per fact, in `arena`. quantization: "none", "int8-dynamic"; kv: the form of the cache, "caller",
- * "explicit", "state", "fixed" or "fixed-fp16". */
+ * "explicit", "state", "fixed", "fixed-fp16" or "fixed-state". */
 dlx_status dlx_facts_write(dlx_pte_plan **plans, uint32_t *n_plans, dlx_arena *arena, const dlx_model_facts *facts,
                            const char *quantization, const char *kv, dlx_error *err);
 
@@ -36,10 +36,14 @@ bool dlx_facts_are_ours(const dlx_pte *pte);
 
 /* "none", "int8-dynamic", or "" when the file does not say. */
 const char *dlx_facts_quantization(const dlx_pte *pte);
-/* "explicit", "state", "fixed" or "fixed-fp16"; "" is the caller's form, or a file that does not say. */
+/* "explicit", "state", "fixed", "fixed-fp16" or "fixed-state"; "" is the caller's form, or a file that does not say. */
 const char *dlx_facts_kv_form(const dlx_pte *pte);
-/* A form whose shapes never vary ("fixed", "fixed-fp16"), with whether its cache is of halves. */
-bool dlx_facts_kv_fixed(const dlx_pte *pte, bool *halves);
+/* A form whose shapes never vary: "fixed", "fixed-fp16", "fixed-state". */
+typedef struct dlx_fixed_form {
+    bool halves; /* its cache is of them */
+    bool inside; /* delegates keep it */
+} dlx_fixed_form;
+bool dlx_facts_kv_fixed(const dlx_pte *pte, dlx_fixed_form *out);
 
 /* Methods in which the decoder of a file is there: 1 where it does not say. */
 uint32_t dlx_facts_methods(const dlx_pte *pte);

@@ -96,21 +96,34 @@ static void state_outputs(dlx_builder *b, uint32_t logits)
 
 /* ---- by the caller, in shapes that never vary ---- */
 
-static void fixed_inputs(dlx_builder *b)
+static void fixed_rows(dlx_builder *b)
 {
     const int64_t rows = b->rows, mask[2] = {rows, b->context + rows};
-    dlx_attr unit = {.f = {1.0f, 0.0f}};
     b->tokens = dlx_build_made(b, dlx_graph_input(b->g, "tokens", DLX_I64, 1, &rows, 0));
     b->positions = dlx_build_made(b, dlx_graph_input(b->g, "positions", DLX_I64, 1, &rows, 0));
     b->seen = dlx_build_made(b, dlx_graph_input(b->g, "mask", DLX_F32, 2, mask, 0));
+}
+
+/* Caches, and what attention reads of them, which computes on float32. */
+static void fixed_caches(dlx_builder *b)
+{
+    dlx_attr unit = {.f = {1.0f, 0.0f}};
     for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
-        for (int i = 0; i < 2; i++) b->cache[b->layer][i] = cache_input(b, i, b->kv->cache, 0);
-    for (b->layer = 0; b->layer < b->c->shape.layers && b->kv->cache != DLX_F32; b->layer++)
+        for (int i = 0; i < 2; i++) b->state[b->layer][i] = cache_input(b, i, b->kv->cache, 0);
+    for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
         for (int i = 0; i < 2; i++) {
-            uint32_t *cached = &b->cache[b->layer][i];
-            *cached = dlx_build_made(b, dlx_build_node(b, DLX_OP_CONVERT, cached, 1, &unit));
+            uint32_t *given = &b->state[b->layer][i], *cached = &b->cache[b->layer][i];
+            *cached = *given;
+            if (b->kv->cache != DLX_F32)
+                *cached = dlx_build_made(b, dlx_build_node(b, DLX_OP_CONVERT, given, 1, &unit));
         }
     b->layer = -1;
+}
+
+static void fixed_inputs(dlx_builder *b)
+{
+    fixed_rows(b);
+    fixed_caches(b);
 }
 
 /* Over all cached rows and this call's, as far as the mask lets them be seen. */
@@ -136,6 +149,44 @@ static void fixed_outputs(dlx_builder *b, uint32_t logits)
     b->layer = -1;
 }
 
+/* ---- as states, in shapes that never vary ---- */
+
+static void fixed_state_inputs(dlx_builder *b)
+{
+    static const float one = 1.0f;
+    const int64_t rows = b->rows, each[3] = {rows, 1, 1}, single = 1;
+    const dlx_const_source source = {.data = &one, .bytes = sizeof one, .stored = DLX_F32};
+    fixed_rows(b);
+    uint32_t stored = dlx_build_made(b, dlx_graph_input(b->g, "stored", DLX_F32, 1, &rows, 0));
+    fixed_caches(b);
+    b->g->n_states = 2 * (size_t)b->c->shape.layers;
+    b->stored[0] = dlx_build_made(b, dlx_build_reshape(b, stored, 3, each));
+    uint32_t all = dlx_build_made(b, dlx_graph_const(b->g, "one", DLX_F32, 1, &single, source));
+    b->stored[1] = dlx_build_made(b, dlx_build_binary(b, DLX_OP_SUB, all, b->stored[0]));
+}
+
+/* Rows that are not stored put back what was there. Sums of products by 0 and 1 and not a choice: every accelerator has
+ * them, and they give the number itself. */
+static uint32_t put(dlx_builder *b, int i)
+{
+    uint32_t at[2] = {b->cache[b->layer][i], b->positions}, in[3] = {b->state[b->layer][i], DLX_NONE, b->positions};
+    const dlx_attr places = {.axes = 1}, type = {.dtype = b->kv->cache};
+    uint32_t before = dlx_build_node(b, DLX_OP_INDEX, at, 2, &places);
+    before = dlx_build_binary(b, DLX_OP_MUL, before, b->stored[1]);
+    uint32_t rows = dlx_build_binary(b, DLX_OP_MUL, b->fresh[b->layer][i], b->stored[0]);
+    rows = dlx_build_binary(b, DLX_OP_ADD, rows, before);
+    in[1] = dlx_build_node(b, DLX_OP_CAST, &rows, 1, &type);
+    return dlx_build_node(b, DLX_OP_INDEX_PUT, in, 3, &places);
+}
+
+static void fixed_state_outputs(dlx_builder *b, uint32_t logits)
+{
+    output(b, logits);
+    for (b->layer = 0; b->layer < b->c->shape.layers; b->layer++)
+        for (int i = 0; i < 2; i++) output(b, put(b, i));
+    b->layer = -1;
+}
+
 const dlx_kv_rules dlx_kv_forms[] = {
     [DLX_KV_CALLER] = {.inputs = caller_inputs, .attend = attend, .outputs = caller_outputs},
     [DLX_KV_EXPLICIT] = {.batch = true,
@@ -145,4 +196,8 @@ const dlx_kv_rules dlx_kv_forms[] = {
     [DLX_KV_STATE] = {.batch = true, .inputs = state_inputs, .attend = attend, .outputs = state_outputs},
     [DLX_KV_FIXED] = {.cache = DLX_F32, .inputs = fixed_inputs, .attend = fixed_attend, .outputs = fixed_outputs},
     [DLX_KV_FIXED_F16] = {.cache = DLX_F16, .inputs = fixed_inputs, .attend = fixed_attend, .outputs = fixed_outputs},
+    [DLX_KV_FIXED_STATE] = {.cache = DLX_F16,
+                            .inputs = fixed_state_inputs,
+                            .attend = fixed_attend,
+                            .outputs = fixed_state_outputs},
 };

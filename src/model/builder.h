@@ -22,6 +22,7 @@ typedef struct dlx_builder {
     uint32_t (*fresh)[2];       /* [layers] keys and values of this call's rows [T,K,D] */
     uint32_t (*state)[2];       /* [layers] states [S,K,D] */
     uint32_t seen;              /* fixed: the mask */
+    uint32_t stored[2];         /* fixed states: [T,1,1] 1 for rows that are stored, and 1 for those that are not */
     uint32_t whole;             /* explicit: the cache that comes in */
     dlx_explicit_mask mask;     /* and the other inputs */
     uint32_t (*taps)[2]; /* [DLX_LAYER_LINEARS] what goes into the linears of a layer and comes out; NULL: not asked */

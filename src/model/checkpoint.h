@@ -78,11 +78,12 @@ dlx_status dlx_cache_folder(char **out, dlx_error *err);
 
 /* The form of the cache of keys and values. */
 typedef enum dlx_kv {
-    DLX_KV_CALLER,   /* its rows come in, layer by layer, and new rows go out: layout A */
-    DLX_KV_EXPLICIT, /* comes in and goes out as one tensor, with masks and matrices: the six inputs */
-    DLX_KV_STATE,    /* stays inside the program */
-    DLX_KV_FIXED,    /* all of it comes in, with a mask, and new rows go out; no shape varies */
-    DLX_KV_FIXED_F16 /* the same in float16 */
+    DLX_KV_CALLER,     /* its rows come in, layer by layer, and new rows go out: layout A */
+    DLX_KV_EXPLICIT,   /* comes in and goes out as one tensor, with masks and matrices: the six inputs */
+    DLX_KV_STATE,      /* stays inside the program */
+    DLX_KV_FIXED,      /* all of it comes in, with a mask, and new rows go out; no shape varies */
+    DLX_KV_FIXED_F16,  /* the same in float16 */
+    DLX_KV_FIXED_STATE /* stays inside the program, in float16; no shape varies */
 } dlx_kv;
 
 /*
@@ -98,12 +99,15 @@ typedef enum dlx_kv {
  *            insert_matrix [L,1,1,M,B], keep_mask [L,1,1,M,1]
  *   outputs  logits [1,B,V], kv_cache [L,2,1,K,M,D]
  * Fixed, T being max_rows and P max_context, nothing varies:
- *   inputs   tokens [T], positions [T] I64, mask [T,P+T] F32, which is added to scores, k_0 [P,K,D], v_0, ... (F32,
- * F16) outputs  logits [T,V], k_0 [T,K,D], v_0 [T,K,D], ... (of the caches' type) Constants are named like
- * "layers.0.q.weight", "layers.0.q.bias", "layers.0.attn_norm.weight", "embed.weight", "lm_head.weight", "norm.weight",
- * "rope.cos", "rope.sin" ([max_context, D]; sin with the sign folded in: [-sin, +sin]; angles formed in float32 as the
- * published code does). RoPE tables are allocated in g->arena. When tied, LINEAR and EMBEDDING share one constant
- * value.
+ *   inputs   tokens [T], positions [T] I64, mask [T,P+T] F32, which is added to scores, k_0 [P,K,D], v_0, ... (F32 or
+ *            F16)
+ *   outputs  logits [T,V], k_0 [T,K,D], v_0 [T,K,D], ... (of the caches' type)
+ * Fixed state: the same without caches, which are states k_0 [P,K,D], v_0, ... (F16), and with
+ *   input    stored [T] F32: 1 for rows that go into the states, at their positions, 0 for those that leave them alone
+ * Constants are named like "layers.0.q.weight", "layers.0.q.bias", "layers.0.attn_norm.weight", "embed.weight",
+ * "lm_head.weight", "norm.weight", "rope.cos", "rope.sin" ([max_context, D]; sin with the sign folded in: [-sin, +sin];
+ * angles formed in float32 as the published code does). RoPE tables are allocated in g->arena. When tied, LINEAR and
+ * EMBEDDING share one constant value.
  */
 dlx_status dlx_build_graph(dlx_graph *g, const dlx_checkpoint *c, dlx_kv kv, int32_t max_rows, int32_t max_context,
                            dlx_error *err);

@@ -34,10 +34,10 @@ class Payload:
         self.program = MilProgram(self.package)
 
     def __call__(self, *arrays):
-        """Arguments and results as the delegate call has them."""
+        """Arguments and results as the delegate call has them; the delegate makes its int32 of int64."""
         names = self.metadata["inputNames"]
-        assert len(arrays) == len(names)
-        out = self.program(dict(zip(names, arrays)))
+        out = self.program({name: x.astype(np.int32) if x.dtype == np.int64 else x
+                            for name, x in zip(names, arrays, strict=True)})
         return [out[name] for name in self.metadata["outputNames"]]
 
 
@@ -102,6 +102,10 @@ class CoremlFile:
                 call = instruction.instr_args
                 {"KernelCall": self.kernel, "DelegateCall": self.delegate}[type(call).__name__](call, known)
         return [self.array(known, index) for index in self.plan.outputs]
+
+    def states(self):
+        """What the delegates keep, by name."""
+        return {name: x for d in self.delegates for name, x in d.program.states.items()}
 
     def input(self, name):
         """Shape and type of an input."""

@@ -35,6 +35,16 @@ def test_delegates_have_as_many_layers_as_they_are_asked_to(tmp_path):
     assert [d["id"] for d in forward["delegates"]].count("CoreMLBackend") == layers
 
 
+def test_the_cache_may_stay_in_core_ml(tmp_path):
+    file, asked = tmp_path / "m.pte", ("export", SDAR, tmp_path / "m.pte", "--backend", "coreml", "--coreml-state")
+    for options in ([], ["--kv", "fixed-state"], ["--delegate-layers", "1"]):
+        assert run_json(*asked, *options)["kv"] == "fixed-state"
+        forward = next(m for m in run_json("inspect", file)["methods"] if m["name"] == "forward")
+        assert [x["name"] for x in forward["inputs"]] == ["tokens", "positions", "mask", "stored"]
+        assert len(forward["outputs"]) == 1
+    assert "--coreml-state is --kv fixed-state" in fail(*asked, "--kv", "fixed", status=2)
+
+
 @pytest.mark.parametrize("options, sentence", [
     (["--soc", "SM8650"], "soc is an option of backend qnn; the backend asked for is xnnpack"),
     (["--compute-units", "all"], "compute_units is an option of backend coreml; the backend asked for is xnnpack"),
@@ -45,6 +55,9 @@ def test_delegates_have_as_many_layers_as_they_are_asked_to(tmp_path):
     (["--backend", "coreml", "--quantization", "int8-static"], "which writes: int8-weight-only, int4-weight-only, "),
     (["--backend", "coreml", "--quantization", "int4-g32", "--minimum-deployment-target", "iOS17"], "iOS18"),
     (["--backend", "coreml", "--validate"], "leave the validation out"),
+    (["--coreml-state"], "kv 'fixed-state' cannot be written by backend 'xnnpack'"),
+    (["--backend", "coreml", "--coreml-state", "--minimum-deployment-target", "iOS17"], "keeps a cache from iOS18 on"),
+    (["--backend", "coreml", "--coreml-state", "--method-rows", "8"], "with the cache in the delegates there is one method"),
     (["--emit", "mlpackage"], "emit mlpackage is for backend coreml"),
     (["--backend", "coreml", "--emit", "dlc"], "expected pte or mlpackage"),
     (["--backend", "coreml", "--emit", "mlpackage", "--delegate-layers", "1"], "leave method_rows and delegate_layers out"),

@@ -391,6 +391,69 @@ def test_models_prefill_denoise_and_commit(fixed, model, cache):
     agrees(logits, tensors["cached.part"])
 
 
+class Inside(Fixed):
+    """Calls of a program that keeps the cache: rows stand in slots behind each other, and some of them are stored."""
+
+    def __init__(self, file):
+        super().__init__(file)
+        assert self.names == [] and file.input_names() == ["tokens", "positions", "mask", "stored"]
+        for kept in file.states().values():
+            assert kept.shape[0] == self.context and not kept.any()
+            kept[:] = 7.0    # what was never written must not count, whatever it is
+
+    def forward(self, tokens, positions, cached, sees=None, store=0):
+        """Logits of tokens; the first `store` rows go into the cache."""
+        n, first = len(tokens), positions[0]
+        lead = max(0, first + self.rows - self.context)
+        real, before = slice(lead, lead + n), {name: x.copy() for name, x in self.file.states().items()}
+        mask = np.full((self.rows, self.context + self.rows), -10000.0, np.float32)
+        mask[real, list(cached)] = 0
+        mask[real, self.context + lead : self.context + lead + n] = 0 if sees is None else np.where(sees, 0, -10000.0)
+        mask[np.arange(self.rows), self.context + np.arange(self.rows)] = 0
+        given, stored = np.full(self.rows, 5, np.int64), np.zeros(self.rows, np.float32)
+        given[real], stored[lead : lead + store] = tokens, 1
+        (logits,) = self.file(given, np.arange(first - lead, first - lead + self.rows), mask, stored)
+        for name, x in self.file.states().items():
+            changed = (x != before[name]).any(axis=(1, 2))
+            assert changed[list(positions)[:store]].all() and changed.sum() == store, name
+        return logits[real]
+
+
+def kept(program, which, positions):
+    """Keys or values of all layers as the golden files have them."""
+    states = program.file.states()
+    layers = [name for name in states if name.startswith(which)]
+    return np.stack([states[name][list(positions)] for name in layers]).transpose(0, 2, 1, 3)
+
+
+@pytest.mark.parametrize("model, layers", [(model, 0) for model in MODELS] + [("sdar-tiny", 1)])
+def test_models_that_keep_the_cache_prefill_denoise_and_commit(fixed, model, layers):
+    """In one delegate, and in one for each layer; and what a call does not store stays as it is."""
+    cases, tensors = golden(model)
+    cached = cases["cached"]
+    prefix, chunk, part_ids, start = cached["prefix_ids"], cached["chunk_ids"], cached["part_ids"], cached["part_start"]
+    n, m = len(prefix), len(chunk)
+    context = max(40, n + m + 1)    # so that the chunk has rows that fill up in front
+    program = Inside(fixed(model, 32, context, cache="state", layers=layers).file)
+    assert all(d.program.spec.specificationVersion == 9 for d in program.file.delegates)
+    for delegate in program.file.delegates:
+        delegate.program.check_declared_types()
+    assert len(program.file.states()) == 2 * len(tensors["cached.prefix.k"])
+    block = BLOCK.get(model)
+    program.forward(prefix, range(n), (), sees(f"({block})" if block else "full", n), store=n)
+    assert relative(kept(program, "k", range(n)), tensors["cached.prefix.k"]) < 2e-3
+    assert relative(kept(program, "v", range(n)), tensors["cached.prefix.v"]) < 2e-3
+    positions = np.arange(n, n + m)
+    block_of = positions // block if block else np.zeros(m)
+    sight = block_of[None] <= block_of[:, None]
+    agrees(program.forward(chunk, positions, range(n), sight), tensors["cached.chunk"])
+    agrees(program.forward(chunk, positions, range(n), sight, store=m), tensors["cached.chunk"])
+    others = [i for i in range(n + m) if not start <= i < start + len(part_ids)]
+    for store in (0, 2):
+        logits = program.forward(part_ids, range(start, start + len(part_ids)), others, store=store)
+        agrees(logits, tensors["cached.part"])
+
+
 @pytest.mark.parametrize("layers", [1, 2])
 def test_several_delegates_are_the_same_program(fixed, layers):
     """What passes between them is float32, and float16 numbers are: nothing is lost."""

@@ -3,7 +3,7 @@
  * (tests/py/test_coreml.py):
  *
  *   make_coreml_part FOLDER TARGET op NAME [FORM]
- *   make_coreml_part FOLDER TARGET model CHECKPOINT FORM ROWS CONTEXT CACHE LAYERS     (CACHE: f32 or f16)
+ *   make_coreml_part FOLDER TARGET model CHECKPOINT FORM ROWS CONTEXT CACHE LAYERS     (CACHE: f32, f16, state)
  *
  * Of an operator, into FOLDER: payload.bin, model.mlpackage, and part.json with the delegate's options and the float
  * constants of the graph before they took a form, each in a file of its own. Of a model: model.pte, with so many layers
@@ -391,7 +391,9 @@ static void make_op(maker *m, const char *name, const char *form)
 static void make_model(maker *m, char **args)
 {
     dlx_checkpoint c;
-    dlx_kv kv = strcmp(args[4], "f16") ? DLX_KV_FIXED : DLX_KV_FIXED_F16;
+    dlx_kv kv = DLX_KV_FIXED;
+    if (!strcmp(args[4], "f16")) kv = DLX_KV_FIXED_F16;
+    if (!strcmp(args[4], "state")) kv = DLX_KV_FIXED_STATE;
     need(m, dlx_checkpoint_open(&c, args[0], NULL, &m->err), "the checkpoint");
     need(m, dlx_build_graph(&m->g, &c, kv, atoi(args[2]), atoi(args[3]), &m->err), "the graph");
     quantise(m, args[1]);

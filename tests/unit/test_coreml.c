@@ -456,10 +456,18 @@ static void rows_that_go_into_states_are_taken(void **state)
     g.n_states = 1;
     assert_true(dlx_coreml_takes(&g, dlx_made_by(&g, put)));
     assert_false(takes(&g, DLX_OP_INDEX_PUT, 3, (uint32_t[]){k, rows, at}, first)); /* not what becomes of the state */
+    /* What stands where they go, and nothing else that is looked up. */
+    uint32_t wide = dlx_graph_node(&g, DLX_OP_CONVERT, &k, 1, &(dlx_attr){.f = {1.0f, 0}}, 0, &e);
+    assert_true(takes(&g, DLX_OP_INDEX, 2, (uint32_t[]){k, at}, first));
+    assert_true(takes(&g, DLX_OP_INDEX, 2, (uint32_t[]){wide, at}, first));
+    assert_false(takes(&g, DLX_OP_INDEX, 2, (uint32_t[]){k, far}, first));
+    assert_false(takes(&g, DLX_OP_INDEX, 2, (uint32_t[]){rows, at}, first));
+    assert_false(takes(&g, DLX_OP_INDEX, 2, (uint32_t[]){k, at}, (dlx_attr){.axes = 2}));
     g.outputs[0] = dlx_graph_node(&g, DLX_OP_INDEX_PUT, (uint32_t[]){k, rows, at}, 3, &added, 0, &e);
     assert_false(dlx_coreml_takes(&g, dlx_made_by(&g, g.outputs[0])));
     g.outputs[0] = dlx_graph_node(&g, DLX_OP_INDEX_PUT, (uint32_t[]){k, more, far}, 3, &first, 0, &e);
-    assert_false(dlx_coreml_takes(&g, dlx_made_by(&g, g.outputs[0]))); /* more than it holds */
+    assert_false(dlx_coreml_takes(&g, dlx_made_by(&g, g.outputs[0])));    /* more than it holds */
+    assert_false(takes(&g, DLX_OP_INDEX, 2, (uint32_t[]){k, at}, first)); /* it is not the part that is put back */
     dlx_graph_free(&g);
 }
 

@@ -205,7 +205,8 @@ static void test_unknown_words(void **state)
     assert_string_equal(kv->name, "fixed-fp16");
     assert_int_equal(dlx_kv_find(&kv, "caller", b, &err), DLX_E_UNSUPPORTED);
     assert_string_equal(err.message,
-                        "kv 'caller' cannot be written by backend 'coreml', which writes: fixed-fp16, fixed");
+                        "kv 'caller' cannot be written by backend 'coreml', which writes: fixed-fp16, fixed, "
+                        "fixed-state");
 }
 
 static void test_a_backend_that_lacks_a_scheme(void **state)
@@ -421,6 +422,15 @@ static void test_backends_are_checked_without_a_checkpoint(void **state)
         {.status = DLX_OK},
         {.backend = "coreml", .status = DLX_OK},
         {.backend = "coreml", .target = "ios17", .units = "all", .kv = "fixed", .status = DLX_OK},
+        {.backend = "coreml", .kv = "fixed-state", .status = DLX_OK},
+        {.backend = "coreml",
+         .kv = "fixed_state",
+         .target = "iOS17",
+         .status = DLX_E_INVALID,
+         .says = "keeps a cache from iOS18 on; minimum_deployment_target is iOS17"},
+        {.kv = "fixed-state",
+         .status = DLX_E_UNSUPPORTED,
+         .says = "kv 'fixed-state' cannot be written by backend 'xnn"},
         {.backend = "vulkan", .status = DLX_E_UNSUPPORTED, .says = "backend 'vulkan' is not available"},
         {.backend = "coreml", .quantization = "none", .status = DLX_E_UNSUPPORTED, .says = "cannot be written by"},
         {.backend = "coreml", .kv = "caller", .status = DLX_E_UNSUPPORTED, .says = "kv 'caller' cannot be written by"},

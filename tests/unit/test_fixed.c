@@ -3,6 +3,7 @@
  * however they are padded and cut; recorded decodes come out; what is refused is refused in the same words; and
  * whatever fails leaves the cache as it was.
  */
+#include "fixed_calls.h"
 #include "fixed_runner.h"
 
 #include <math.h>
@@ -16,12 +17,8 @@
 typedef struct pair {
     runner r;
     dlx_model *model;
-    dlx_session *native;
-    int32_t vocab;
-    float *want, *got;
+    both_sides s;
 } pair;
-
-enum { MOST_ROWS = 128 };
 
 static void open_pair(pair *p, const char *family, const char *kv, const char *quantization, int32_t max_rows,
                       const int32_t *more, size_t n_more)
@@ -35,97 +32,14 @@ static void open_pair(pair *p, const char *family, const char *kv, const char *q
     path_in(path, folder.folder, "caller.pte");
     export_fixed(path, family, "caller", quantization, 0, NULL, 0);
     CHECK(dlx_model_open(&p->model, path, &o, err));
-    CHECK(dlx_session_open(&p->native, p->model, 0, 0, err));
-    p->vocab = dlx_model_get_facts(p->model)->vocab_size;
-    p->want = calloc(MOST_ROWS * (size_t)p->vocab, sizeof *p->want);
-    p->got = calloc(MOST_ROWS * (size_t)p->vocab, sizeof *p->got);
-    assert_true(p->want && p->got);
+    open_sides(&p->s, p->model, p->r.session);
 }
 
 static void close_pair(pair *p)
 {
     close_runner(&p->r);
-    dlx_session_close(p->native);
+    close_sides(&p->s);
     dlx_model_close(p->model);
-    free(p->want);
-    free(p->got);
-}
-
-static const int32_t ids[64] = {31,  77, 502, 9,   610, 33, 8,  250, 611, 90, 901, 45, 3,   700, 18,  6,
-                                412, 5,  38,  221, 87,  19, 2,  304, 66,  71, 7,   15, 800, 101, 202, 303,
-                                404, 55, 56,  57,  58,  59, 60, 61,  62,  63, 64,  65, 66,  67,  68,  69,
-                                70,  71, 72,  73,  74,  75, 76, 77,  78,  79, 80,  81, 82,  83,  84,  85};
-
-static void compare(pair *p, const dlx_forward_call *call, float tolerance, const char *what)
-{
-    dlx_forward_call c = *call;
-    c.struct_size = sizeof c;
-    c.logits = p->want;
-    CHECK(dlx_session_forward(p->native, &c, err));
-    c.logits = p->got;
-    CHECK(dlx_fixed_forward(p->r.session, &c, err));
-    float largest = 1;
-    size_t n = (size_t)c.n_rows * (size_t)p->vocab;
-    for (size_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(p->want[i]));
-    for (size_t i = 0; i < n; i++)
-        if (!(fabsf(p->got[i] - p->want[i]) <= tolerance * largest))
-            fail_msg("%s, start %d: logit %zu is %g, not %g", what, c.start, i, (double)p->got[i], (double)p->want[i]);
-}
-
-/* What decoders ask for: prefills that need several passes, blocks that are denoised, stored, stored together with the
- * next one, run again, and rows of which some are wanted. */
-static void block_calls(pair *p, int32_t b, float tolerance, const char *what)
-{
-    static const int32_t some[] = {1, 3, 20, 34};
-    const dlx_forward_call calls[] = {
-        {.ids = ids, .n_ids = 37, .attn_block = b, .rows = some, .n_rows = 4, .n_store = 37},
-        {.ids = ids, .n_ids = 32, .attn_block = b, .n_store = 32}, /* again, over what is stored */
-        {.ids = ids + 9, .n_ids = b, .start = 32, .context = {{0, 32}}, .n_context = 1, .attn_block = b, .n_rows = b},
-        {.ids = ids + 7, .n_ids = b, .start = 32, .context = {{0, 32}}, .n_context = 1, .attn_block = b, .n_rows = b},
-        {.ids = ids + 7,
-         .n_ids = 2 * b,
-         .start = 32,
-         .context = {{0, 32}},
-         .n_context = 1,
-         .attn_block = b,
-         .n_store = b,
-         .n_rows = 2 * b},
-        {.ids = ids,
-         .n_ids = 2,
-         .start = 32 + b,
-         .context = {{0, 32 + b}},
-         .n_context = 1,
-         .attn_block = b,
-         .n_rows = 2},
-        {.ids = ids,
-         .n_ids = 24,
-         .start = 40,
-         .context = {{0, 16}, {24, 32}},
-         .n_context = 2,
-         .attn_block = b,
-         .n_rows = 24},
-        {.ids = ids + 3, .n_ids = 1, .start = 31, .context = {{8, 31}}, .n_context = 1, .attn_block = 1, .n_rows = 1},
-    };
-    for (size_t i = 0; i < DLX_COUNT(calls); i++) compare(p, &calls[i], tolerance, what);
-}
-
-/* Everything sees everything; the cache is approximate on either side of a block. */
-static void full_calls(pair *p, float tolerance, const char *what)
-{
-    const dlx_forward_call calls[] = {
-        {.ids = ids, .n_ids = 40, .n_rows = 40, .n_store = 40},
-        {.ids = ids + 5, .n_ids = 8, .start = 16, .context = {{0, 16}, {24, 40}}, .n_context = 2, .n_rows = 8},
-        {.ids = ids + 6,
-         .n_ids = 8,
-         .start = 16,
-         .context = {{0, 16}, {24, 40}},
-         .n_context = 2,
-         .n_rows = 8,
-         .n_store = 4},
-        {.ids = ids, .n_ids = 3, .start = 64, .context = {{3, 9}, {10, 40}}, .n_context = 2, .n_rows = 3},
-        {.ids = ids, .n_ids = 64, .n_rows = 64},
-    };
-    for (size_t i = 0; i < DLX_COUNT(calls); i++) compare(p, &calls[i], tolerance, what);
 }
 
 static void calls_give_what_a_native_session_gives(void **state)
@@ -144,9 +58,9 @@ static void calls_give_what_a_native_session_gives(void **state)
             open_pair(&p, families[i], forms[f].kv, forms[f].quantization, block == 4 ? 8 : 64,
                       (const int32_t[]){16, 4}, 2);
             assert_int_equal(dlx_model_get_facts(p.model)->attn_block, block);
-            if (block == 0) full_calls(&p, forms[f].tolerance, what);
-            if (block) block_calls(&p, 4, forms[f].tolerance, what);
-            if (block) block_calls(&p, 8, forms[f].tolerance, what);
+            if (block == 0) full_calls(&p.s, forms[f].tolerance, what);
+            if (block) block_calls(&p.s, 4, forms[f].tolerance, what);
+            if (block) block_calls(&p.s, 8, forms[f].tolerance, what);
             close_pair(&p);
         }
 }
@@ -300,7 +214,7 @@ static void wrong_calls_are_refused_in_the_same_words(void **state)
         dlx_forward_call c = calls[i];
         dlx_error want = {0}, got = {0};
         c.struct_size = sizeof c;
-        c.logits = p.got;
+        c.logits = p.s.got;
         dlx_status a = dlx_session_forward(small, &c, &want), b = dlx_fixed_forward(p.r.session, &c, &got);
         if (a == DLX_OK || a != b || strcmp(want.message, got.message) != 0)
             fail_msg("call %zu: %d, '%s'; a native session says %d, '%s'", i, b, got.message, a, want.message);

@@ -11,13 +11,31 @@
 #include "shared_folder.h"
 #include "whole_file.h"
 
-static char good[1024]; /* SDAR with methods of 8 and 4 rows */
+static char good[1024];   /* SDAR with methods of 8 and 4 rows */
+static char inside[1024]; /* the same with one method, of 8, which keeps the cache */
+
+/* `fixed-state` is Core ML's alone. */
+static void export_inside(const char *path)
+{
+    char checkpoint[1024];
+    dlx_error err = {0};
+    checkpoint_of(checkpoint, "sdar");
+    dlx_export_options o = tiny_export(checkpoint, path, false);
+    o.backend = "coreml";
+    o.quantization = "fp16";
+    o.kv = "fixed-state";
+    o.max_seq_len = 128;
+    o.max_rows = 8;
+    if (dlx_export(&o, NULL, &err) != DLX_OK) fail_msg("%s", err.message);
+}
 
 static int make_good(void **state)
 {
     int s = make_folder(state);
     path_in(good, folder.folder, "good.pte");
     export_fixed(good, "sdar", "fixed", "none", 8, (const int32_t[]){4}, 1);
+    path_in(inside, folder.folder, "inside.pte");
+    export_inside(inside);
     return s;
 }
 
@@ -65,6 +83,20 @@ static void programs_are_described(void **state)
             dlx_fixed_program_free(p[i]);
         }
     }
+}
+
+static void programs_that_keep_the_cache_are_described(void **state)
+{
+    dlx_fixed_program *p;
+    dlx_error err = {0};
+    (void)state;
+    assert_int_equal(dlx_fixed_program_read(&p, inside, &err), DLX_OK);
+    assert_int_equal(p->struct_size, sizeof *p);
+    assert_true(p->keeps_cache == 1 && p->layers == 0 && p->element == DLX_ELEMENT_FLOAT16);
+    assert_true(p->facts->max_context == 128 && p->facts->max_rows == 8 && p->facts->attn_block == 4);
+    assert_true(p->n_methods == 1 && p->method_rows[0] == 8);
+    assert_string_equal(p->method_names[0], "forward");
+    dlx_fixed_program_free(p);
 }
 
 static void expect_refusal(const char *path, dlx_status status, const char *sentence)
@@ -243,11 +275,42 @@ static void a_number_for_a_cache(dlx_pte *pte)
     p->values[p->inputs[4]] = (dlx_evalue){.kind = DLX_EV_INT};
 }
 
-static const struct {
-    void (*change)(dlx_pte *pte);
+static void two_methods(dlx_pte *pte)
+{
+    dlx_pte_plan *p = plan(pte, "get_eos_ids"); /* which has several values; called what the decoder's are */
+    p->name = "get_methods";
+    for (uint32_t i = 0; i < p->n_outputs; i++)
+        p->values[p->outputs[i]] = (dlx_evalue){.kind = DLX_EV_STRING, .u.s = {.text = "forward", .length = 7}};
+}
+
+static void no_word_what_is_stored(dlx_pte *pte)
+{
+    plan(pte, "forward")->n_inputs--;
+}
+
+static void two_results(dlx_pte *pte)
+{
+    plan(pte, "forward")->n_outputs = 0;
+}
+
+static void stored_of_another_length(dlx_pte *pte)
+{
+    tensor(pte, "forward", false, 3)->sizes[0] = 4;
+}
+
+static void fewer_slots_than_rows(dlx_pte *pte)
+{
+    tensor(pte, "forward", false, 2)->sizes[1] = 15;
+}
+
+typedef struct change {
+    void (*make)(dlx_pte *pte);
     dlx_status status;
     const char *sentence;
-} cases[] = {
+} change;
+
+/* Of good.pte */
+static const change cases[] = {
     {nothing, DLX_OK, ""},
     {another_form, DLX_E_FORMAT, "takes no cache of the type that get_kv_form says"},
     {a_method_that_is_not_there, DLX_E_FORMAT, "get_methods names 'backward', which is not in the file"},
@@ -270,6 +333,21 @@ static const struct {
     {a_number_for_a_cache, DLX_E_FORMAT, "has caches of unequal shapes or types"},
 };
 
+/* Of inside.pte */
+static const change inside_cases[] = {
+    {nothing, DLX_OK, ""},
+    {another_form, DLX_E_FORMAT, "method 'forward' has another number of inputs or outputs"},
+    {two_methods, DLX_E_FORMAT, "2 methods, each of which would keep a cache of its own"},
+    {no_word_what_is_stored, DLX_E_FORMAT, "has another number of inputs or outputs; expected (tokens [T]"},
+    {two_results, DLX_E_FORMAT, "has another number of inputs or outputs"},
+    {stored_of_another_length, DLX_E_FORMAT, "takes no float32 mask [T, P + T] of P >= T, or not what is"},
+    {fewer_slots_than_rows, DLX_E_FORMAT, "takes no float32 mask [T, P + T] of P >= T"},
+    {more_context, DLX_E_FORMAT, "get_max_context_len is 127, but method 'forward' takes 128 slots"},
+    {another_vocabulary, DLX_E_FORMAT, "does not return float32 logits [T, V]"},
+    {tokens_in_a_batch, DLX_E_FORMAT, "does not begin with two vectors of int64"},
+    {logits_of_one_row, DLX_E_FORMAT, "does not return float32 logits [T, V]"},
+};
+
 /* Whatever a change made of the sizes: bytes are theirs. */
 static void settle(dlx_pte *pte)
 {
@@ -282,38 +360,43 @@ static void settle(dlx_pte *pte)
         }
 }
 
+static void check_change(const change *c, const char *file)
+{
+    whole_file bytes;
+    dlx_arena arena;
+    dlx_pte pte;
+    dlx_output out;
+    dlx_error err = {0};
+    char path[1024];
+    dlx_fixed_program *p;
+    dlx_arena_init(&arena);
+    assert_int_equal(read_whole_file(&bytes, file, &err), DLX_OK);
+    if (dlx_pte_read(&pte, &arena, bytes.data, bytes.size, "good.pte", &err) != DLX_OK) fail_msg("%s", err.message);
+    for (uint32_t b = 0; b < pte.n_blobs; b++) pte.blobs[b].alias_of = -1;
+    c->make(&pte);
+    settle(&pte);
+    path_in(path, folder.folder, "changed.pte");
+    assert_int_equal(dlx_output_open(&out, path, &err), DLX_OK);
+    if (dlx_pte_write(&pte, &out, NULL, NULL, &err) != DLX_OK) fail_msg("%s: %s", c->sentence, err.message);
+    assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
+    dlx_output_close(&out);
+    dlx_arena_free(&arena);
+    free_whole_file(&bytes);
+    if (c->status != DLX_OK) {
+        expect_refusal(path, c->status, c->sentence);
+        return;
+    }
+    if (dlx_fixed_program_read(&p, path, &err) != DLX_OK) fail_msg("%s", err.message);
+    if (file == good) check_program(p, DLX_ELEMENT_FLOAT32);
+    assert_int_equal(p->keeps_cache, file == inside);
+    dlx_fixed_program_free(p);
+}
+
 static void contradictions_are_named(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < DLX_COUNT(cases); i++) {
-        whole_file bytes;
-        dlx_arena arena;
-        dlx_pte pte;
-        dlx_output out;
-        dlx_error err = {0};
-        char path[1024];
-        dlx_arena_init(&arena);
-        assert_int_equal(read_whole_file(&bytes, good, &err), DLX_OK);
-        if (dlx_pte_read(&pte, &arena, bytes.data, bytes.size, "good.pte", &err) != DLX_OK) fail_msg("%s", err.message);
-        for (uint32_t b = 0; b < pte.n_blobs; b++) pte.blobs[b].alias_of = -1;
-        cases[i].change(&pte);
-        settle(&pte);
-        path_in(path, folder.folder, "changed.pte");
-        assert_int_equal(dlx_output_open(&out, path, &err), DLX_OK);
-        if (dlx_pte_write(&pte, &out, NULL, NULL, &err) != DLX_OK) fail_msg("case %zu: %s", i, err.message);
-        assert_int_equal(dlx_output_commit(&out, &err), DLX_OK);
-        dlx_output_close(&out);
-        dlx_arena_free(&arena);
-        free_whole_file(&bytes);
-        if (cases[i].status != DLX_OK) {
-            expect_refusal(path, cases[i].status, cases[i].sentence);
-            continue;
-        }
-        dlx_fixed_program *p;
-        if (dlx_fixed_program_read(&p, path, &err) != DLX_OK) fail_msg("%s", err.message);
-        check_program(p, DLX_ELEMENT_FLOAT32);
-        dlx_fixed_program_free(p);
-    }
+    for (size_t i = 0; i < DLX_COUNT(cases); i++) check_change(&cases[i], good);
+    for (size_t i = 0; i < DLX_COUNT(inside_cases); i++) check_change(&inside_cases[i], inside);
 }
 
 /* ---- the memory that is stated ---------------------------------------------------------------------------------- */
@@ -366,8 +449,11 @@ static void the_stated_memory_is_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(programs_are_described),      cmocka_unit_test(other_files_are_refused_with_what_opens_them),
-        cmocka_unit_test(models_say_what_the_file_is), cmocka_unit_test(contradictions_are_named),
+        cmocka_unit_test(programs_are_described),
+        cmocka_unit_test(programs_that_keep_the_cache_are_described),
+        cmocka_unit_test(other_files_are_refused_with_what_opens_them),
+        cmocka_unit_test(models_say_what_the_file_is),
+        cmocka_unit_test(contradictions_are_named),
         cmocka_unit_test(the_stated_memory_is_taken),
     };
     return cmocka_run_group_tests(tests, make_good, remove_it);

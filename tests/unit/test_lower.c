@@ -15,6 +15,7 @@
 
 #include "diffulex_edge/method.h"
 
+#include "backends/coreml/coreml.h"
 #include "backends/partition.h"
 #include "backends/xnnpack/xnnpack.h"
 #include "base/sizes.h"
@@ -190,12 +191,47 @@ static void what_nobody_takes_is_named(void **state)
     dlx_checkpoint_close(&c);
 }
 
+static bool takes_no_cache(const dlx_graph *g, const dlx_node *n)
+{
+    (void)g;
+    return n->op != DLX_OP_ATTENTION && n->op != DLX_OP_CONVERT;
+}
+
+/* What one delegate keeps, another cannot have. */
+static void a_cache_that_a_home_keeps_is_read_there(void **state)
+{
+    (void)state;
+    dlx_checkpoint c = {0};
+    dlx_graph g;
+    dlx_arena arena;
+    dlx_partition p;
+    dlx_error refused = {0};
+    dlx_home homes[2] = {dlx_coreml_home, dlx_coreml_home};
+    dlx_arena_init(&arena);
+    dlx_graph_init(&g);
+    CHECK(dlx_checkpoint_open(&c, DLX_TEST_DATA "/checkpoints/llada-tiny", NULL, err));
+    CHECK(dlx_build_graph(&g, &c, DLX_KV_FIXED_STATE, ROWS, CONTEXT, err));
+    CHECK(dlx_partition_make(&p, &arena, &g, homes, 1, err));
+    assert_int_equal(p.n_parts, 1);
+    for (size_t i = 0; i < g.n_nodes; i++)
+        assert_int_equal(p.outside[i], g.nodes[i].op == DLX_OP_EMBEDDING); /* which are not updates */
+    homes[0].name = "products";
+    homes[0].takes = takes_no_cache;
+    assert_int_equal(dlx_partition_make(&p, &arena, &g, homes, 2, &refused), DLX_E_UNSUPPORTED);
+    assert_non_null(
+        strstr(refused.message, "products keeps a part of the cache (layer 0) that it does not read alone"));
+    dlx_arena_free(&arena);
+    dlx_graph_free(&g);
+    dlx_checkpoint_close(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(delegates_of_some_layers_or_operators_are_the_same_program),
         cmocka_unit_test(parts_have_what_they_read_and_give),
         cmocka_unit_test(what_nobody_takes_is_named),
+        cmocka_unit_test(a_cache_that_a_home_keeps_is_read_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -79,6 +79,22 @@ static void core_ml_leaves_the_embedding(void **state)
     remove_target(&file);
 }
 
+static void core_ml_may_keep_the_cache(void **state)
+{
+    (void)state;
+    target file = new_target("m.pte");
+    dlx_export_options o = dlx_export_options_default();
+    o.backend = "coreml";
+    o.quantization = "fp16";
+    o.kv = "fixed-state";
+    told t = export_to(file.path, &o);
+    expect(&t, "forward", "coreml", "INDEX_PUT", 2 * LAYERS, 0, 0, 1);
+    expect(&t, "forward", "coreml", "INDEX", 2 * LAYERS, 0, 0, 1);
+    for (size_t i = 0; i < t.n; i++)
+        if (!strcmp(t.rows[i].home, "operators")) assert_string_equal(t.rows[i].op, "EMBEDDING");
+    remove_target(&file);
+}
+
 static void xnnpack_has_products_in_parts(void **state)
 {
     (void)state;
@@ -122,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(core_ml_leaves_the_embedding),
+        cmocka_unit_test(core_ml_may_keep_the_cache),
         cmocka_unit_test(xnnpack_has_products_in_parts),
         cmocka_unit_test(what_backends_need),
     };

@@ -213,7 +213,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                    them least; "minmax", all; "percentile", all but 0.005 % at either end
     ranges         a file that an earlier export wrote to save_ranges, in place of measuring
     method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)
-    kv             a name of export_kv_forms(); None: "caller", or "fixed-fp16" with "coreml" and "qnn"
+    kv             a name of export_kv_forms(); None: "caller", or "fixed-fp16" with "coreml" and "qnn"; "fixed-state" keeps the
+                   cache in Core ML
     delegate_layers   "coreml", "qnn": decoder layers of one delegate at most; 0: all in one
     minimum_deployment_target   "coreml": the oldest system that is to run the file, "iOS16", "iOS17" or "iOS18", the default
     compute_units  "coreml": what it may run on: "cpu_only", "cpu_and_gpu", "cpu_and_ne", the default, or "all"

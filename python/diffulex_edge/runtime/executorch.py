@@ -49,7 +49,7 @@ class ExecuTorchModel(Speaker):
         metadata = {name: program.load_method(name).execute([])
                     for name in sorted(program.method_names) if name.startswith("get_")}
         self.facts = ModelFacts.from_metadata(metadata)
-        self.fixed = list(metadata.get("get_kv_form", [])) in (["fixed"], ["fixed-fp16"])
+        self.fixed = list(metadata.get("get_kv_form", [])) in (["fixed"], ["fixed-fp16"], ["fixed-state"])
         self._sessions: "WeakRefs[FixedSession]" = WeakRefs()
         self._turn = Turn("the model is in use by another thread or by the call that this one is made from; open a model "
                           "for each")
@@ -60,6 +60,7 @@ class ExecuTorchModel(Speaker):
             self._program = FixedProgram(self.path)
             self.facts = self._program.facts
             self._methods = [program.load_method(name) for name in self._program.names]
+            self._fresh = True      # no session has run them
         else:
             self._forward = _Varying(self._torch, self.path, program.load_method("forward"), self.facts, max_context)
         self._keep = program
@@ -87,9 +88,18 @@ class ExecuTorchModel(Speaker):
         if not self.fixed:
             raise UnsupportedError(f"{self.path} has shapes that vary, for which there are no sessions over the official "
                                    "runtime: call the model, open it with Model, or export it with --kv fixed")
-        session = FixedSession(self, self._torch, self._program, self._methods)
+        session = FixedSession(self, self._torch, self._program, self._methods_of_session())
         self._sessions.add(session)
         return session
+
+    def _methods_of_session(self) -> List[Any]:
+        """All sessions' methods, or, where they keep the cache, a session's own: loaded once more."""
+        if not self._program.keeps_cache or self._fresh:
+            self._fresh = False
+            return self._methods
+        _, runtime = _import()
+        program = runtime.Runtime.get().load_program(self.path, verification=runtime.Verification.InternalConsistency)
+        return [_Loaded(program, name) for name in self._program.names]
 
     def close(self) -> None:
         """Cancels the decodes that run on it and waits for them, then closes its sessions and the file. Closing twice is
@@ -106,6 +116,17 @@ class ExecuTorchModel(Speaker):
 
     def _end(self) -> None:
         self.close()
+
+
+class _Loaded:
+    """A method, and the program that it is of."""
+
+    def __init__(self, program: Any, name: str) -> None:
+        self._keep = program
+        self._method = program.load_method(name)
+
+    def execute(self, inputs: Sequence[Any]) -> Any:
+        return self._method.execute(inputs)
 
 
 class _Varying:

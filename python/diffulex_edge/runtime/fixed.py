@@ -1,7 +1,9 @@
-"""Sessions over programs whose shapes never vary (export --kv fixed, fixed-fp16), which the official runtime runs.
+"""Sessions over programs whose shapes never vary (export --kv fixed, fixed-fp16, fixed-state), which the official runtime
+runs.
 
 The library's dlx_fixed_session keeps the cache, pads calls, masks and cuts them, and has all buffers that go in. The runtime
-sees them as torch tensors that were made once; nothing is copied on the way in.
+sees them as torch tensors that were made once; nothing is copied on the way in. Where the program keeps the cache itself
+(fixed-state), each session has methods of its own.
 """
 import ctypes
 from ctypes import POINTER, byref, c_char_p, c_uint8, c_void_p
@@ -34,8 +36,9 @@ class FixedProgram:
             self.facts = ModelFacts.from_native(described.facts.contents)
             self.rows: List[int] = described.method_rows[:described.n_methods]
             self.names = [names[i].decode() for i in range(described.n_methods)]
+            self.keeps_cache = bool(described.keeps_cache)
             self.row_shape = (described.kv_heads, described.head_dim)
-            self.n_caches = 2 * described.layers
+            self.n_caches = 2 * described.layers    # that go in and out; 0 where the program keeps them
             self.dtype = _DTYPES[described.element]
 
 
@@ -53,7 +56,8 @@ class _Runner:
     def bind(self, session: c_void_p) -> None:
         """Makes the tensors, of a session that is open."""
         for method in range(len(self._methods)):
-            self._inputs.append([self._input(session, method, i) for i in range(3 + self._program.n_caches)])
+            n = 4 if self._program.keeps_cache else 3 + self._program.n_caches
+            self._inputs.append([self._input(session, method, i) for i in range(n)])
 
     def _input(self, session: c_void_p, method: int, i: int) -> Any:
         out = _native.Tensor()
@@ -100,7 +104,8 @@ def _say(err: Any, status: int, message: str) -> int:
 class FixedSession(Timeline):
     """One sequence over a program of fixed shapes: what a Session can do; see ExecuTorchModel.session, which opens one.
 
-    Sessions of one model share its methods, so they are used by one thread at a time, all together.
+    Sessions of one model share its methods, unless these keep the cache, so they are used by one thread at a time, all
+    together.
     """
 
     def __init__(self, model: "ExecuTorchModel", torch: Any, program: FixedProgram, methods: Sequence[Any]) -> None:

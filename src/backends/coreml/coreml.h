@@ -7,7 +7,8 @@
  * graph quantises them in front of a linear layer, that is left out, which computes the same with less error.
  *
  * States of the graph that are put into by rows (INDEX_PUT) become states of the program, in float16, where the whole
- * update is in the part: they are no arguments then. All rows of a call are written, from the first position on.
+ * update is in the part: they are no arguments then. All rows of a call are written, from the first position on; what
+ * stood there can be read by INDEX, to be put back.
  */
 #ifndef DLX_BACKENDS_COREML_H
 #define DLX_BACKENDS_COREML_H

@@ -12,6 +12,7 @@ typedef enum dlx_coreml_use {
     DLX_COREML_WEIGHTS, /* of outputs from a number on */
     DLX_COREML_MASK,    /* for a number of heads */
     DLX_COREML_TABLE,   /* with heads */
+    DLX_COREML_PLACE,   /* of the first position, in so many dimensions */
 } dlx_coreml_use;
 
 typedef struct dlx_coreml_shared {
@@ -71,10 +72,13 @@ dlx_status dlx_coreml_find_features(dlx_coreml_emitter *e);
 
 /* states.c */
 bool dlx_coreml_takes_put(const dlx_graph *g, const dlx_node *n);
+bool dlx_coreml_takes_index(const dlx_graph *g, const dlx_node *n);
 /* Whether the part keeps a state that is this input of the graph in front of a call, or this output behind it. */
 bool dlx_coreml_keeps_input(const dlx_part *part, uint32_t value);
 bool dlx_coreml_keeps_output(const dlx_part *part, uint32_t value);
 void dlx_coreml_put_rows(dlx_coreml_emitter *e, const dlx_node *n);
+/* What a state holds where the call's rows go. */
+dlx_mil_value dlx_coreml_rows(dlx_coreml_emitter *e, const dlx_node *n);
 
 /* nodes.c: one node */
 dlx_status dlx_coreml_node(dlx_coreml_emitter *e, const dlx_node *n);

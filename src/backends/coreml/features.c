@@ -37,12 +37,12 @@ static const char *feature_name(dlx_coreml_emitter *e, uint32_t id)
     return dlx_mil_name(&e->mil, "value_%u", id);
 }
 
-/* Whether the value is where the rows of a state go: integers that are features. */
+/* Whether the value is where the rows of a state are: integers that are features. */
 static bool are_places(const dlx_part *part, uint32_t id)
 {
     for (size_t i = 0; i < part->n_nodes; i++) {
         const dlx_node *n = &part->g->nodes[part->nodes[i]];
-        if (n->op == DLX_OP_INDEX_PUT && n->in[2] == id) return true;
+        if ((n->op == DLX_OP_INDEX_PUT && n->in[2] == id) || (n->op == DLX_OP_INDEX && n->in[1] == id)) return true;
     }
     return false;
 }

@@ -91,6 +91,7 @@ static bool takes_op(const dlx_graph *g, const dlx_node *n)
     case DLX_OP_ATTENTION: return takes_attention(g, n);
     case DLX_OP_CONVERT:
     case DLX_OP_CAST: return takes_conversion(g, n);
+    case DLX_OP_INDEX: return dlx_coreml_takes_index(g, n);
     case DLX_OP_INDEX_PUT: return dlx_coreml_takes_put(g, n);
     case DLX_OP_BMM: return g->values[n->in[0]].rank >= 2 && g->values[n->in[1]].rank >= 2;
     case DLX_OP_SLICE:
@@ -110,8 +111,9 @@ bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n)
 {
     if (n->outputs != 1 || !takes_op(g, n)) return false;
     bool linear = n->op == DLX_OP_LINEAR;
+    int places = n->op == DLX_OP_INDEX ? 1 : n->op == DLX_OP_INDEX_PUT ? 2 : -1;
     for (int k = 0; k < n->inputs; k++) {
-        bool other = (linear && k == 1) || (n->op == DLX_OP_INDEX_PUT && k == 2);
+        bool other = (linear && k == 1) || k == places;
         if (n->in[k] != DLX_NONE && !other && !fits(g, n->in[k], linear)) return false;
     }
     return fits(g, n->out[0], n->op == DLX_OP_CONVERT);
@@ -196,6 +198,7 @@ static dlx_status node_value(dlx_coreml_emitter *e, const dlx_node *n, dlx_mil_v
     case DLX_OP_ATTENTION: *out = dlx_coreml_attention(e, n); break;
     case DLX_OP_CONVERT:
     case DLX_OP_CAST: *out = dlx_coreml_operand(e, n->in[0]); break;
+    case DLX_OP_INDEX: *out = dlx_coreml_rows(e, n); break;
     case DLX_OP_INDEX_PUT: dlx_coreml_put_rows(e, n); break;
     case DLX_OP_SILU_MUL: *out = silu_mul(e, n); break;
     case DLX_OP_NEG: *out = dlx_mil_scale(m, dlx_coreml_operand(e, n->in[0]), -1.0f); break;
