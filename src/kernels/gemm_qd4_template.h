@@ -16,13 +16,20 @@ enum { QD4_OFFSET = QD8_OFFSET };
 typedef qd8_weights qd4_weights;
 typedef qd8_inputs qd4_inputs;
 typedef vi qd4_part;
-#define qd4_load_inputs qd8_load_inputs
-#define qd4_dot         qd8_dot
+#define qd4_inputs_of dot_inputs
+#define qd4_dot       qd8_dot
+#else
+DLX_INLINE qd4_inputs qd4_inputs_of(const qd4_act *x, size_t i, const size_t rows)
+{
+    (void)rows;
+    return qd4_load_inputs(x + i * QD4_GROUP);
+}
 #endif
 
 enum {
     QD4_STEP_BYTES = PANEL * QD4_GROUP / 2,
-    QB4_SUMS = QD4_OFFSET != 128, /* sums of a group's weights are wanted */
+    QD4_TAKE = QD4_GROUP < 4 ? QD4_GROUP : 4, /* weights that are packed together */
+    QB4_SUMS = QD4_OFFSET != 128,             /* sums of a group's weights are wanted */
     QB4_HEAD_BYTES = PANEL * (int)sizeof(uint16_t) * (1 + QB4_SUMS),
 };
 enum { QC4_COLUMNS = 3 }; /* int32 sums of weights, times QD4_UNIT; scales; biases */
@@ -47,18 +54,18 @@ static qd8_layout qb4_layout(dlx_gemm_shape s)
     return qd8_layout_of(s.n_in / QD4_GROUP, QD4_STEP_BYTES, s.n_in / s.group * qb4_group_bytes(s.group), QB4_COLUMNS);
 }
 
-/* The QD4_GROUP weights of a row from input k on, value + 8, each in a byte of its own, the first in the lowest; what
- * is beyond the row has value 0. */
+/* Up to four weights of a row from input k on, value + 8, each in a byte of its own, the first in the lowest; what is
+ * beyond the row has value 0. */
 DLX_INLINE uint32_t qd4_take(const uint8_t *row, size_t k, size_t n_in)
 {
-    if (QD4_GROUP == 4 && n_in - k >= 4) {
+    if (QD4_GROUP >= 4 && n_in - k >= 4 && n_in > k) {
         uint16_t halves;
         memcpy(&halves, row + k / 2, sizeof halves); /* every set is of a little-endian machine */
         uint32_t word = (halves | (uint32_t)halves << 8) & 0x00FF00FF;
         return (word | word << 4) & 0x0F0F0F0F;
     }
     uint32_t word = 0;
-    for (size_t i = 0; i < QD4_GROUP; i++) {
+    for (size_t i = 0; i < QD4_TAKE; i++) {
         int32_t w = k + i < n_in ? dlx_i4(row[(k + i) / 2], k + i) : 0;
         word |= (uint32_t)(w + 8) << 8 * i;
     }
@@ -72,10 +79,12 @@ static void qd4_pack_steps(uint8_t *to, const uint8_t *w, size_t columns, size_t
     for (size_t k = begin; k < end; k += QD4_GROUP) {
         for (size_t c = 0; c < PANEL / 2; c++, to += QD4_GROUP) {
             size_t d = c + PANEL / 2;
-            uint32_t low = c < columns ? qd4_take(w + c * (n_in / 2), k, n_in) : none;
-            uint32_t high = d < columns ? qd4_take(w + d * (n_in / 2), k, n_in) : none;
-            uint32_t both = (low | high << 4) ^ (QD4_FLIP ? 0x88888888 : 0);
-            memcpy(to, &both, QD4_GROUP);
+            for (size_t i = 0; i < QD4_GROUP; i += QD4_TAKE) {
+                uint32_t low = c < columns ? qd4_take(w + c * (n_in / 2), k + i, n_in) : none;
+                uint32_t high = d < columns ? qd4_take(w + d * (n_in / 2), k + i, n_in) : none;
+                uint32_t both = (low | high << 4) ^ (QD4_FLIP ? 0x88888888 : 0);
+                memcpy(to + i, &both, QD4_TAKE);
+            }
         }
     }
 }
@@ -153,19 +162,19 @@ static const qd4_act *qd4_rows(const qd8_tile_args *t, size_t rows)
 
 /* acc += the products of `steps` steps, as long as QD4_PARTS allows where there is such a bound. `rows` is a constant
  * wherever this is inlined. */
-DLX_INLINE void qd4_add_steps(qd4_part acc[TILE_ROWS][TILE_VECS], qd4_place *at, size_t next_step, size_t steps,
+DLX_INLINE void qd4_add_steps(qd4_part acc[DOT_TILE][DOT_VECS], qd4_place *at, size_t next_step, size_t steps,
                               const size_t rows)
 {
     const uint8_t *w = at->w, *next = at->next;
     const qd4_act *x = at->x;
     for (; steps > 0; steps--) {
-        qd4_weights wv[TILE_VECS];
+        qd4_weights wv[DOT_VECS];
         qd4_load_weights(wv, w);
         prefetch_l2(next);
-        UNROLL for (size_t i = 0; i < rows; i++)
+        UNROLL for (size_t i = 0; i < dot_rows(rows); i++)
         {
-            qd4_inputs xv = qd4_load_inputs(x + i * QD4_GROUP);
-            UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = qd4_dot(acc[i][j], wv[j], xv);
+            qd4_inputs xv = qd4_inputs_of(x, i, rows);
+            UNROLL for (size_t j = 0; j < DOT_VECS; j++) acc[i][j] = qd4_dot(acc[i][j], wv[j], xv);
         }
         w += QD4_STEP_BYTES;
         next += next_step;
@@ -192,8 +201,10 @@ DLX_INLINE void qd4_sums(vi acc[TILE_ROWS][TILE_VECS], qd4_place *at, size_t nex
             vi_add(acc[i][j], qd4_widen(part[i][j]));
     }
 #else
-    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = vi_set1(0);
-    qd4_add_steps(acc, at, next_step, steps, rows);
+    vi part[DOT_TILE][DOT_VECS];
+    dot_none(part, rows);
+    qd4_add_steps(part, at, next_step, steps, rows);
+    dot_by_rows(acc, part, rows);
 #endif
 }
 

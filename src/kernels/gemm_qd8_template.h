@@ -21,7 +21,15 @@
 #include "kernels/qd8_split_template.h"
 #endif
 
+/* A dot step adds to one vector of TILE_VECS for each row, unless an instruction set says otherwise: then DOT_ROWS rows
+ * share DOT_VECS vectors, and dot_row takes a row's columns out of them. */
+#if !defined(DOT_ROWS)
+#define DOT_ROWS 1
+#define DOT_VECS TILE_VECS
+#endif
+
 enum {
+    DOT_TILE = (TILE_ROWS + DOT_ROWS - 1) / DOT_ROWS,
     QD8_RECORDS = TILE_ROWS * sizeof(dlx_qd8_row),
 #if QD8_SPLIT
     QD8_HEAD = (QD8_RECORDS + TILE_ROWS * sizeof(qd8_split) + 63) / 64 * 64,
@@ -410,27 +418,64 @@ DLX_INLINE vi qd8_zero(const qd8_tile_args *t, size_t i)
 #endif
 }
 
+/* What a dot step adds to for `rows` rows. */
+DLX_INLINE size_t dot_rows(size_t rows)
+{
+    return divide_up(rows, DOT_ROWS);
+}
+
+DLX_INLINE void dot_none(vi part[DOT_TILE][DOT_VECS], const size_t rows)
+{
+    UNROLL for (size_t i = 0; i < dot_rows(rows); i++) UNROLL for (size_t j = 0; j < DOT_VECS; j++) part[i][j] =
+        vi_set1(0);
+}
+
+/* The sums of dot steps by rows. */
+DLX_INLINE void dot_by_rows(vi acc[TILE_ROWS][TILE_VECS], vi part[DOT_TILE][DOT_VECS], const size_t rows)
+{
+#if DOT_ROWS == 1
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = part[i][j];
+#else
+    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] =
+        dot_row(part[i / DOT_ROWS] + j * (DOT_VECS / TILE_VECS), i % DOT_ROWS);
+#endif
+}
+
+/* One step's activations of rows i * DOT_ROWS and what follows. */
+DLX_INLINE qd8_inputs dot_inputs(const qd8_act *x, size_t i, const size_t rows)
+{
+#if DOT_ROWS == 1
+    (void)rows;
+    return qd8_load_inputs(x + i * QD8_GROUP);
+#else
+    x += i * DOT_ROWS * QD8_GROUP;
+    return i * DOT_ROWS + 1 < rows ? qd8_load_inputs(x) : qd8_load_last(x);
+#endif
+}
+
 /* Sums over all inputs. `rows` is a constant wherever this is inlined. */
 DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, const size_t rows)
 {
-    UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = vi_set1(0);
+    vi part[DOT_TILE][DOT_VECS];
+    dot_none(part, rows);
     const int8_t *w = (const int8_t *)t->panel;
     const uint8_t *next = t->next;
     const qd8_act *x = (const qd8_act *)(const void *)(t->tile + QD8_HEAD);
     for (size_t g = t->steps; g > 0; g--) {
-        qd8_weights wv[TILE_VECS];
-        UNROLL for (size_t j = 0; j < TILE_VECS; j++) wv[j] = qd8_load_weights(w, j);
+        qd8_weights wv[DOT_VECS];
+        UNROLL for (size_t j = 0; j < DOT_VECS; j++) wv[j] = qd8_load_weights(w, j);
         prefetch_l2(next);
         if (QD8_STEP_BYTES > 64 && t->next_step > 64) prefetch_l2(next + 64);
-        UNROLL for (size_t i = 0; i < rows; i++)
+        UNROLL for (size_t i = 0; i < dot_rows(rows); i++)
         {
-            qd8_inputs xv = qd8_load_inputs(x + i * QD8_GROUP);
-            UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] = qd8_dot(acc[i][j], wv[j], xv);
+            qd8_inputs xv = dot_inputs(x, i, rows);
+            UNROLL for (size_t j = 0; j < DOT_VECS; j++) part[i][j] = qd8_dot(part[i][j], wv[j], xv);
         }
         w += QD8_STEP_BYTES;
         next += t->next_step;
         x += rows * QD8_GROUP;
     }
+    dot_by_rows(acc, part, rows);
 #if QD8_SPLIT
     const qd8_extra *extra = (const qd8_extra *)(const void *)t->extras;
     UNROLL for (size_t i = 0; i < rows; i++) qd8_finish_split(acc[i], t, i, extra + i * t->steps);

@@ -13,7 +13,8 @@
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 /* Bit numbers of the Linux aarch64 ABI (arch/arm64/include/uapi/asm/hwcap.h); older libc headers lack the names. */
-#define HWCAP_DOT_PRODUCT (1UL << 20)
+#define HWCAP_DOT_PRODUCT  (1UL << 20)
+#define HWCAP2_INT8_MATRIX (1UL << 13)
 #endif
 
 typedef struct isa_entry {
@@ -35,6 +36,7 @@ static const isa_entry isas[] = {
 #elif defined(__aarch64__)
     {DLX_ISA_NEON, DLX_ISA_REF, "neon", dlx_kernels_set_neon},
     {DLX_ISA_NEON_DOTPROD, DLX_ISA_NEON, "neon-dotprod", dlx_kernels_set_neon_dotprod},
+    {DLX_ISA_NEON_I8MM, DLX_ISA_NEON_DOTPROD, "neon-i8mm", dlx_kernels_set_neon_i8mm},
 #endif
 };
 
@@ -82,6 +84,15 @@ static bool has_dotprod(void)
     return false;
 #endif
 }
+
+static bool has_i8mm(void)
+{
+#if defined(__linux__)
+    return (getauxval(AT_HWCAP2) & HWCAP2_INT8_MATRIX) != 0;
+#else
+    return false;
+#endif
+}
 #endif
 
 /* Extensions beyond the architecture's baseline, with the first set that needs each. */
@@ -105,6 +116,7 @@ static const feature features[] = {
 #elif defined(__aarch64__)
     {DLX_ISA_NEON, "Advanced SIMD", always},
     {DLX_ISA_NEON_DOTPROD, "dot products", has_dotprod},
+    {DLX_ISA_NEON_I8MM, "int8 matrix products", has_i8mm},
 #endif
     {DLX_ISA_REF, NULL, NULL}, /* the end */
 };

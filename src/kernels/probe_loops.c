@@ -251,7 +251,7 @@ static bool has_bf16(void)
 static const dlx_probe loops[] = {
     {"smlal", DLX_PROBE_INT8, baseline, DLX_ISA_NEON, false, 12 * 2.0 * 4, smlal},
     {"sdot", DLX_PROBE_INT8, has_dotprod, DLX_ISA_NEON_DOTPROD, false, 12 * 2.0 * 16, sdot},
-    {"smmla", DLX_PROBE_INT8, has_i8mm, DLX_ISA_REF, false, 12 * 2.0 * 32, smmla},
+    {"smmla", DLX_PROBE_INT8, has_i8mm, DLX_ISA_NEON_I8MM, false, 12 * 2.0 * 32, smmla},
     {"bfmmla", DLX_PROBE_BF16, has_bf16, DLX_ISA_REF, false, 12 * 2.0 * 16, bfmmla},
     {"fmla", DLX_PROBE_FLOAT32, baseline, DLX_ISA_NEON, false, 12 * 2.0 * 4, fmla},
 };

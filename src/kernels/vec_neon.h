@@ -1,7 +1,7 @@
 /*
  * Vectors of 4 floats or int32 for the kernel templates, aarch64 Advanced SIMD; see vec_avx512.h for what each name
- * means. The int8 products are chosen by what the file that includes this was compiled for: sdot (Armv8.2 dot product)
- * or widening multiplies of the baseline.
+ * means. The int8 products are chosen by what the file that includes this was compiled for: smmla (Armv8.6 int8
+ * matrix product), sdot (Armv8.2 dot product) or widening multiplies of the baseline.
  */
 #ifndef DLX_KERNELS_VEC_NEON_H
 #define DLX_KERNELS_VEC_NEON_H
@@ -156,7 +156,61 @@ enum { QD8_ROW_AHEAD = 8192 }; /* prefetch_l2 does nothing */
 #define QD4_OWN_ROWS 0
 #define QD4_PARTS    0
 
-#if defined(__ARM_FEATURE_DOTPROD)
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+/* smmla: two rows by two columns of eight inputs each. */
+#define DOT_ROWS 2
+#define DOT_VECS (TILE_VECS * 2) /* of two columns each */
+enum {
+    QD8_GROUP = 8,
+    QD8_OFFSET = 0,
+};
+typedef int8_t qd8_act;
+typedef int8x16_t qd8_weights;
+typedef int8x16_t qd8_inputs;
+
+DLX_INLINE void qd8_store(qd8_act *p, vi a)
+{
+    vi_store_i8(p, a);
+}
+/* Columns 2j and 2j + 1 of a panel's step. */
+DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
+{
+    return vld1q_s8(p + 16 * j);
+}
+DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+{
+    return vld1q_s8(p);
+}
+/* Where a tile has an odd number of rows, the last. */
+DLX_INLINE qd8_inputs qd8_load_last(const qd8_act *p)
+{
+    return vcombine_s8(vld1_s8(p), vdup_n_s8(0));
+}
+DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
+{
+    return vmmlaq_s32(sum, x, w);
+}
+/* Row 0 or 1 of four columns: sum[0] has both rows' first two, sum[1] the others. */
+DLX_INLINE vi dot_row(const vi sum[2], size_t row)
+{
+    int64x2_t a = vreinterpretq_s64_s32(sum[0]), b = vreinterpretq_s64_s32(sum[1]);
+    return vreinterpretq_s32_s64(row ? vzip2q_s64(a, b) : vzip1q_s64(a, b));
+}
+
+enum {
+    QD4_GROUP = QD8_GROUP,
+    QD4_UNIT = 16,
+    QD4_FLIP = 1,
+};
+DLX_INLINE void qd4_load_weights(qd8_weights w[DOT_VECS], const uint8_t *p)
+{
+    for (size_t i = 0; i < 2; i++) {
+        int8x16_t both = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
+        w[i] = vshlq_n_s8(both, 4);
+        w[2 + i] = vandq_s8(both, vdupq_n_s8((int8_t)-16));
+    }
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
 enum {
     QD8_GROUP = 4,
     QD8_OFFSET = 0,
