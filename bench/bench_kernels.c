@@ -146,7 +146,7 @@ static const product_kind kinds[] = {
     {"qd8-qb4w", offsetof(dlx_kernels, gemm_qd8_qb4w), 4, true, false, true},
 };
 
-static const dlx_qs8_params fixed = {.in_scale = 0.01f, .out_scale = 0.5f, .in_zero = 3, .out_zero = -5};
+static const dlx_qs8_params fixed = {.in_scale = 0.03f, .out_scale = 0.5f, .in_zero = 3, .out_zero = -5};
 
 typedef struct product {
     const bench *b;

@@ -245,9 +245,9 @@ typedef struct qd8_call {
 /* All rows of one panel. With several tiles, the first ones fetch the next panel's weights into the second-level cache,
  * at most a line per step, while they compute on this one's. A lone tile computes too little for that: it asks for
  * the weights QD8_AHEAD bytes further on, which lie in the next panel where this one ends (Sapphire Rapids, 8 rows:
- * 1.5 to 1.9 times as fast as the hardware prefetcher alone). A lone row asks QD8_ROW_AHEAD bytes ahead: with AVX-512
- * it reads as fast as memory gives, if it stays close to where the hardware prefetcher is (Zen 4: 2048 bytes, int8 1.1,
- * int4 1.2 to 1.4 times as fast as with 8192; AVX2 works longer on a line, there 8192 are better). */
+ * 1.5 to 1.9 times as fast as the hardware prefetcher alone). A lone row asks QD8_ROW_AHEAD bytes ahead: it reads as
+ * fast as memory gives, if it stays close to where the hardware prefetcher is (Zen 4: 2048 bytes with AVX-512, 1024
+ * with AVX2; int8 1.1 and 1.5, int4 1.2 to 1.4 times as fast as with 8192). */
 static void qd8_run_panel(float *y, size_t y_stride, const qd8_call *c, const uint8_t *panel, const uint8_t *next,
                           size_t columns)
 {

@@ -171,7 +171,7 @@ DLX_INLINE void prefetch_l2(const void *p)
 /* int8 products, four to a lane: activations unsigned (q + 128), weights signed. */
 enum {
     QD8_GROUP = 4,
-    QD8_ROW_AHEAD = 8192,
+    QD8_ROW_AHEAD = 1024,
     QD8_OFFSET = 128,
 };
 typedef uint8_t qd8_act;
@@ -224,7 +224,7 @@ DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
 #define QD8_SPLIT    1
 enum {
     QD8_GROUP = 4,
-    QD8_ROW_AHEAD = 8192,
+    QD8_ROW_AHEAD = 1024,
 };
 typedef int8_t qd8_act;
 typedef __m256i qd8_weights;

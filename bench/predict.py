@@ -1,0 +1,102 @@
+"""predict.py [BUILD ...]: how many int8 and int4 products a cycle the inner loops of the kernels could reach on CPUs that are
+not at hand, by llvm-mca's model of their cores: a loop that finds all its data in the first-level cache. These are
+predictions; bench_kernels measures.
+
+BUILD: build folders (default: build/release, and build/aarch64 if it is there). Needs objdump and llvm-mca of any version;
+aarch64-linux-gnu-objdump for Arm's. Prints the table of docs/PERFORMANCE.md.
+"""
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# Object of a kernel set; rows and columns of its largest tile; inputs of a step of int8 and int4 products; cores.
+SETS = {
+    "avx2": (6, 16, 4, 4, ("haswell", "skylake", "znver2", "znver3")),
+    "avxvnni": (6, 16, 4, 4, ("alderlake",)),
+    "avx512": (8, 32, 4, 4, ("skylake-avx512",)),
+    "avx512vnni": (8, 32, 4, 4, ("icelake-server",)),
+    "neon": (8, 8, 1, 1, ("cortex-a53", "cortex-a72")),
+    "neon_dotprod": (8, 8, 4, 4, ("cortex-a55", "cortex-a76", "neoverse-n1")),
+    "neon_i8mm": (8, 8, 8, 8, ("neoverse-n2", "cortex-a510")),
+}
+DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmlal2?\b"
+
+
+def functions(program, path):
+    """{name: [(address, instruction)]} of an object file."""
+    text = subprocess.run([program, "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for block in text.split("\n\n"):
+        head, _, body = block.strip().partition("\n")
+        name = re.search(r"<(\w+)>:$", head)
+        if name:
+            lines = [line.split("\t", 1) for line in body.splitlines() if "\t" in line]
+            found[name[1]] = [(a.strip(" :"), t.strip().replace("\t", " ")) for a, t in lines]
+    return found
+
+
+def inner_loop(instructions):
+    """The loop with the most products of all that have no other loop within."""
+    place = {address: i for i, (address, _) in enumerate(instructions)}
+    loops = []
+    for i, (_, text) in enumerate(instructions):
+        jump = re.match(r"(?:j\w+|b\.\w+|cbnz\s+\w+,)\s*([0-9a-f]+)", text)
+        if jump and place.get(jump[1], i) < i:
+            loops.append((place[jump[1]], i))
+    inner = [(b, e) for b, e in loops if not any((b, e) != (c, f) and b <= c and f <= e for c, f in loops)]
+    bodies = [[re.sub(r"\s*(//|#|<).*", "", text) for _, text in instructions[b:e]] for b, e in inner]
+    return max(bodies, key=lambda body: sum(bool(re.search(DOT, text)) for text in body))
+
+
+def predict(mca, loop, triple, core):
+    """Cycles of an iteration, or None where this llvm-mca does not know the core or an instruction."""
+    done = subprocess.run([mca, f"-mtriple={triple}", f"-mcpu={core}", "-iterations=200"], input="\n".join(loop) + "\n",
+                          capture_output=True, text=True)
+    cycles = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+    if not cycles or "not a recognized processor" in done.stderr:
+        return None
+    return int(cycles[1]) / 200
+
+
+def rows_of(build, mca):
+    for name, (rows, columns, step8, step4, cores) in SETS.items():
+        path = build / "src" / "CMakeFiles" / "dlx_kernels.dir" / "kernels" / f"{name}.c.o"
+        arm = name.startswith("neon")
+        program = shutil.which("aarch64-linux-gnu-objdump" if arm else "objdump")
+        # e_machine of the ELF header: other machines' sets are empty objects.
+        if not program or not path.exists() or path.read_bytes()[18] != (0xB7 if arm else 0x3E):
+            continue
+        found = functions(program, path)
+        for core in cores:
+            cells = []
+            for kind, step in (("qc8", step8), ("qc4", step4)):
+                loop = inner_loop(found[f"{kind}_tile_{rows}"])
+                dots = sum(bool(re.search(DOT, text)) for text in loop)
+                per_dot = {"vpmaddubsw": columns // 2 * 4, "vpdpbusd": columns // 2 * 4, "sdot": 16, "smmla": 32}
+                word = next(w for w in (*per_dot, "smlal") if any(w in text for text in loop))
+                products = dots * per_dot.get(word, 4)
+                cycles = predict(mca, loop, "aarch64-linux-gnu" if arm else "x86_64-linux-gnu", core)
+                cells += [f"{len(loop) / products * 64:.1f}", f"{products / cycles:.0f}" if cycles else "-"]
+            yield name, core, cells
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("build", nargs="*", type=Path, default=[Path("build/release"), Path("build/aarch64")])
+    builds = parser.parse_args().build
+    tools = [str(p) for folder in ("/usr/bin", "/usr/local/bin") for p in Path(folder).glob("llvm-mca*")]
+    if not tools:
+        sys.exit("predict.py needs llvm-mca: apt install llvm")
+    mca = max(tools, key=lambda t: int((re.findall(r"\d+$", t) or ["0"])[0]))
+    print("| set | core | int8: instructions for 64 products | products a cycle | int4: instructions | products a cycle |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for build in builds:
+        for name, core, cells in rows_of(build, mca):
+            print(f"| {name} | {core} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
