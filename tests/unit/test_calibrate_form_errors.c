@@ -297,7 +297,7 @@ static void expect_linear(const char *family, const char *linear, const dlx_form
 {
     fixture f;
     measure(&f, family, linear, rounding);
-    for (size_t i = 0; i < f.errors.forms; i++) {
+    for (size_t i = 0; !DLX_RACES && i < f.errors.forms; i++) { /* on one thread but for what was run above */
         const dlx_form_error *e = &f.errors.form[i];
         if (e->form->stored == DLX_I8 || e->form->stored == DLX_I4)
             expect_error(&f, e, error_of(&f, e->form, f.x, f.w, NULL));
@@ -319,10 +319,11 @@ static void expect_linear(const char *family, const char *linear, const dlx_form
 static void errors_are_those_of_answers(void **state)
 {
     (void)state;
-    expect_linear("llada", "layers.0.q.weight", &nearest);
     expect_linear("llada", "layers.2.down.weight", &clipped);
-    expect_linear("dream", "layers.1.k.weight", &nearest);
     expect_linear("dream", "layers.1.o.weight", &solved);
+    if (DLX_RACES) return; /* loops on the pool are those of any family */
+    expect_linear("llada", "layers.0.q.weight", &nearest);
+    expect_linear("dream", "layers.1.k.weight", &nearest);
     expect_linear("sdar", "layers.1.up.weight", &nearest);
     expect_linear("fast_dllm_v2", "layers.3.v.weight", &solved);
 }
@@ -333,13 +334,14 @@ static void errors_with_scaled_inputs_are_those_of_the_layers_own_answers(void *
     (void)state;
     measure(&f, "llada", "layers.1.up.weight", &scaled);
     assert_null(find(&f, "int8-static"));
-    for (size_t i = 0; i < f.errors.forms; i++) {
+    for (size_t i = 0; !DLX_RACES && i < f.errors.forms; i++) {
         const dlx_form_error *e = &f.errors.form[i];
         if (e->form->stored == DLX_I8 || e->form->stored == DLX_I4) expect_error(&f, e, error_scaled(&f, e->form, 1));
     }
-    assert_true(f.columns > 0 && f.divided > 0);
+    assert_true(DLX_RACES || (f.columns > 0 && f.divided > 0));
     double fp16 = find(&f, "fp16")->error;
     close_fixture(&f);
+    if (DLX_RACES) return;
     measure(&f, "llada", "layers.1.up.weight", &nearest);
     assert_true(find(&f, "fp16")->error == fp16); /* floats are not scaled */
     close_fixture(&f);

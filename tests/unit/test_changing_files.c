@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "fail_fixture.h"
+#include "left_out.h"
 
 #include "whole_file.h"
 
@@ -230,7 +231,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_export_ends_with_an_error),
-        cmocka_unit_test(loading_ends_with_an_error_or_the_model),
+        one_thread_test(loading_ends_with_an_error_or_the_model),
         cmocka_unit_test(an_open_model_needs_no_file),
     };
     return cmocka_run_group_tests(tests, prepare, clean_up);

@@ -1,6 +1,7 @@
 /* The interpreter of chat templates: recorded texts of Jinja2, what does not compile, bounds, and hostile trees. */
 #include "text_check.h"
 #include "text/jinja/jinja.h"
+#include "left_out.h"
 
 /* Renders over variables in JSON; NULL and a filled failure when anything fails. Through the written form and back.
  * With `foreign`, bytes that are the template's come out as '.'. */
@@ -435,7 +436,7 @@ int main(void)
         cmocka_unit_test(test_recorded_programs),
         cmocka_unit_test(test_what_does_not_compile),
         cmocka_unit_test(test_deep_templates),
-        cmocka_unit_test(test_bounds),
+        portable_test(test_bounds),
         cmocka_unit_test(test_growing_values),
         cmocka_unit_test(test_time),
         cmocka_unit_test(test_origin_of_what_a_format_prints),

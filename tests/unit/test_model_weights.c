@@ -7,6 +7,7 @@
 #include <math.h>
 
 #include "base/sizes.h"
+#include "left_out.h"
 #include "model/checkpoint.h"
 #include "tensors_in_memory.h"
 
@@ -736,7 +737,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_role_has_its_tensor),
-        cmocka_unit_test(tensors_are_needed_in_their_shapes),
+        portable_test(tensors_are_needed_in_their_shapes),
         cmocka_unit_test(nothing_else_is_taken),
         cmocka_unit_test(float_types_are_taken_others_refused),
         cmocka_unit_test(the_table_must_have_the_rows_of_the_config),

@@ -139,8 +139,8 @@ static void check_family(const char *name, size_t least)
     json_array_foreach(cases, i, c)
     {
         char path[1024];
-        export_case(path, &f, c);
-        for (size_t k = 0; dlx_get_kernel_set_info(k, &set); k++)
+        export_case(path, &f, c); /* on all threads; sessions run on one */
+        for (size_t k = 0; !DLX_RACES && dlx_get_kernel_set_info(k, &set); k++)
             if (set.available) check_logits(&f, c, path, set.name);
     }
     close_family(&f);

@@ -2,6 +2,7 @@
  * change what a layer answers. */
 #include "solve/awq.h"
 #include "solve_check.h"
+#include "left_out.h"
 
 enum { LAYERS = 3 };
 
@@ -322,7 +323,7 @@ static void test_fold_attention(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_search),     cmocka_unit_test(test_threads),
+    const struct CMUnitTest tests[] = {one_thread_test(test_search),      cmocka_unit_test(test_threads),
                                        cmocka_unit_test(test_degenerate), cmocka_unit_test(test_refusals),
                                        cmocka_unit_test(test_fold_mlp),   cmocka_unit_test(test_fold_attention)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* L L^T is the damped Hessian in the order asked for, H stays beside it; energies against sums over rows; damping that
  * grows; matrices that are none of X^T X. */
 #include "solve_check.h"
+#include "left_out.h"
 
 typedef struct size {
     size_t rows, k;
@@ -210,8 +211,8 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_factors), cmocka_unit_test(test_threads),
-                                       cmocka_unit_test(test_energy), cmocka_unit_test(test_degenerate),
+    const struct CMUnitTest tests[] = {one_thread_test(test_factors), cmocka_unit_test(test_threads),
+                                       one_thread_test(test_energy), cmocka_unit_test(test_degenerate),
                                        cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* X^T X against double precision, within the bound that its header states; the same bits however rows come; refusals.
  */
 #include "solve_check.h"
+#include "left_out.h"
 
 typedef struct size {
     size_t rows, k;
@@ -128,7 +129,7 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_sums), cmocka_unit_test(test_pieces_and_threads),
+    const struct CMUnitTest tests[] = {one_thread_test(test_sums), cmocka_unit_test(test_pieces_and_threads),
                                        cmocka_unit_test(test_no_rows), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Tokenizers of the four families: recorded vectors through every way of opening one, special-token safety, streams. */
 #include "text_check.h"
 #include "text/tokenizer.h"
+#include "left_out.h"
 
 #include <pthread.h>
 
@@ -389,16 +390,16 @@ static void test_arguments(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_vectors),
-        cmocka_unit_test(test_vocab_and_merges),
-        cmocka_unit_test(test_packed_vectors),
-        cmocka_unit_test(test_named_tokens),
-        cmocka_unit_test(test_demo),
+        one_thread_test(test_vectors),
+        one_thread_test(test_vocab_and_merges),
+        one_thread_test(test_packed_vectors),
+        one_thread_test(test_named_tokens),
+        one_thread_test(test_demo),
         cmocka_unit_test(test_plain_text_gives_no_special_token),
-        cmocka_unit_test(test_streams),
+        one_thread_test(test_streams),
         cmocka_unit_test(test_stream_holds_back_no_more_than_needed),
         cmocka_unit_test(test_invalid_utf8_is_replaced),
-        cmocka_unit_test(test_long_runs),
+        one_thread_test(test_long_runs),
         cmocka_unit_test(test_one_tokenizer_in_many_threads),
         cmocka_unit_test(test_arguments),
     };

@@ -4,6 +4,7 @@
  * names, else in ../shared beside the tree. Without it the test is skipped, and says so.
  */
 #include "text_check.h"
+#include "left_out.h"
 
 #include <time.h>
 
@@ -78,7 +79,7 @@ static void test_speed(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recorded_vectors), cmocka_unit_test(test_speed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_recorded_vectors), portable_test(test_speed)};
     const char *shared = getenv("DLX_SHARED");
     snprintf(folder, sizeof folder, "%s/fixtures/qwen3-tokenizer", shared ? shared : DLX_SHARED_DEFAULT);
     if (!dlx_is_folder(folder)) {
