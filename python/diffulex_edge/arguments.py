@@ -5,6 +5,8 @@ import operator
 import os
 from typing import Any, Iterable, Optional
 
+from .errors import InvalidArgumentError
+
 __all__ = ["a_flag", "a_function", "a_number", "a_path", "a_real", "a_text", "known_keywords"]
 
 _INT32 = (1 << 31) - 1
@@ -26,7 +28,7 @@ def a_number(name: str, value: Any, most: int = _INT32) -> int:
     except TypeError:
         raise _wrong(name, value, "a whole number") from None
     if not 0 <= number <= most:
-        raise ValueError(f"{name} is {number}; expected 0 to {most}")
+        raise InvalidArgumentError(f"{name} is {number}; expected 0 to {most}")
     return number
 
 
@@ -39,7 +41,7 @@ def a_real(name: str, value: Any) -> float:
     except (TypeError, ValueError):
         raise _wrong(name, value, "a number") from None
     if math.isnan(number) or number < 0:
-        raise ValueError(f"{name} is {number}; expected a number from 0 on")
+        raise InvalidArgumentError(f"{name} is {number}; expected a number from 0 on")
     return number
 
 
@@ -55,7 +57,7 @@ def a_text(name: str, value: Any) -> Optional[str]:
     if value is not None and not isinstance(value, str):
         raise _wrong(name, value, "a text, or None")
     if value is not None and "\0" in value:
-        raise ValueError(f"{name} holds a NUL character")
+        raise InvalidArgumentError(f"{name} holds a NUL character")
     return value
 
 

@@ -150,7 +150,12 @@ static dlx_status open_work(reporter *r, dlx_error *err)
 
 static dlx_status cancelled(const reporter *r, dlx_error *err)
 {
-    if (!r->work.done) return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled", r->o.model_path);
+    bool lasts = r->o.work_folder || r->o.recipe_path;
+    if (!r->work.done)
+        return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled; %s", r->o.model_path,
+                        lasts ? "no layer was done, so nothing was kept"
+                              : "nothing was kept, as there was neither a work folder nor an output that one could lie "
+                                "beside");
     return dlx_fail(err, DLX_E_CANCELLED,
                     "the report on '%s' was cancelled; what was measured so far is in '%s': the same report goes on "
                     "from there",
