@@ -131,6 +131,7 @@ static dlx_status open_both(validator *v, dlx_error *err)
 {
     const dlx_checkpoint_options told = {
         .model_type = v->o.model_type, .block_size = (int32_t)v->o.block_size, .mask_id = (int32_t)v->o.mask_id};
+    dlx_fixed_form form;
     dlx_file_said said = {.path = v->o.file_path, .facts = &v->facts, .layers = &v->layers};
     DLX_TRY(dlx_file_open(&v->file, v->o.file_path, err));
     DLX_TRY(dlx_pte_open(&v->pte, &v->arena, &v->file, err));
@@ -138,6 +139,11 @@ static dlx_status open_both(validator *v, dlx_error *err)
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "'%s' was not written by this library's export; only such files can be validated",
                         v->o.file_path);
+    if (dlx_facts_kv_fixed(&v->pte, &form))
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "'%s' cannot be validated, because its cache has the form '%s', and no session of this library "
+                        "runs it; validate a file of the same scheme in another form",
+                        v->o.file_path, dlx_facts_kv_form(&v->pte));
     DLX_TRY(dlx_facts_read(&v->facts, &v->pte, err));
     DLX_TRY(dlx_file_layers_read(&v->layers, &v->pte, err));
     if (!strcmp(dlx_facts_kv_form(&v->pte), "explicit")) v->facts.max_rows = v->layers.rows;

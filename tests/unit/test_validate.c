@@ -305,6 +305,9 @@ static void what_is_no_such_file(void **state)
     expect_refusal(&f, DLX_E_UNSUPPORTED, "was not written by this library's export");
     f.o.file_path = f.exact;
     expect_refusal(&f, DLX_E_IO, f.exact);
+    export_with(&f, f.exact, "int8-dynamic", NULL, "fixed");
+    expect_refusal(&f, DLX_E_UNSUPPORTED,
+                   "cannot be validated, because its cache has the form 'fixed', and no session");
     close_fixture(&f);
 }
 
