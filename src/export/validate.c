@@ -64,6 +64,11 @@ static dlx_status no_memory(const validator *v, dlx_error *err)
     return dlx_fail(err, DLX_E_NOMEM, "out of memory validating '%s'", v->o.file_path);
 }
 
+static dlx_status cancelled(dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
+}
+
 /* ---- samples ---------------------------------------------------------------------------------------------------- */
 
 static dlx_status check_numbers(const dlx_validate_options *o, dlx_error *err)
@@ -216,8 +221,7 @@ static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *
     dlx_session_truncate(c->session, 0);
     if (f.n_rows) DLX_TRY(dlx_session_forward(c->session, &f, err));
     c->kept += (size_t)f.n_rows;
-    return dlx_stages_tick(&v->stages, (uint64_t)s->n) ? DLX_OK
-                                                       : dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
+    return dlx_stages_tick(&v->stages, (uint64_t)s->n) ? DLX_OK : cancelled(err);
 }
 
 static dlx_status run_file(validator *v, dlx_error *err)
@@ -386,6 +390,7 @@ dlx_status dlx_validate_run(const dlx_validate_options *options, dlx_samples *ma
     dlx_arena_init(&v.arena);
     dlx_graph_init(&v.layers.graph);
     dlx_status s = validate(&v, err);
+    if (s == DLX_E_CANCELLED) s = cancelled(err); /* whichever stage says so */
     if (s == DLX_OK) s = dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err);
     bool taken = out->struct_size >= offsetof(dlx_validation, layer_error) + sizeof out->layer_error;
     if (s != DLX_OK || !taken) free(v.result.layer_error);

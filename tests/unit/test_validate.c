@@ -672,7 +672,7 @@ static void it_can_be_cancelled(void **state)
     for (int most = 1; most <= all.calls; most += 3) {
         watcher w = {.most = most};
         f.o.stage_ctx = &w;
-        expect_refusal(&f, DLX_E_CANCELLED, "cancelled");
+        expect_refusal(&f, DLX_E_CANCELLED, "the validation was cancelled");
         assert_int_equal(w.calls, most);
     }
     close_fixture(&f);
