@@ -121,6 +121,7 @@ def check_backend(backend: str = "xnnpack", *, quantization: Optional[str] = Non
     """Whether export_checkpoint could write with these of its keywords, on this machine: what it would raise because of
     them is raised, UnsupportedError where something has to be installed, with what. Needs no checkpoint. Returns a line about
     what an export would use, "QNN v2.47.0 in /folder"; "" for a backend that needs nothing."""
+    _check_choices(dict(locals()))
     options = _native.ExportOptions()
     _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, emit, soc,
             qnn_lib_dir)
@@ -270,17 +271,28 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     return statistics
 
 
-_NUMBERS = ("max_seq_len", "max_rows", "block_size", "mask_id", "calibration_samples", "calibration_length", "delegate_layers",
+_CHOICES = ("quantization", "kv", "minimum_deployment_target", "compute_units", "emit", "soc")
+_NUMBERS = ("max_seq_len", "max_rows", "block_size", "mask_id", "calibration_samples", "calibration_length",
             "validation_samples", "validation_length")
-_TEXTS = ("backend", "quantization", "model_type", "rounding", "kv", "observer", "minimum_deployment_target", "compute_units",
-          "emit", "soc")
+_TEXTS = ("model_type", "rounding", "observer")
 _PATHS = ("chat_template", "quantization_config", "calibration", "work_folder", "ranges",
-          "save_ranges", "qnn_lib_dir", "validation")
+          "save_ranges", "validation")
 _MOST_SEED = (1 << 62) - 1
+
+
+def _check_choices(given: Dict[str, Any]) -> None:
+    """Those that decide who is to run the file."""
+    if arguments.a_text("backend", given["backend"]) is None:
+        raise TypeError("backend is None; expected a name of export_backends()")
+    for name in _CHOICES:
+        arguments.a_text(name, given[name])
+    arguments.a_number("delegate_layers", given["delegate_layers"])
+    arguments.a_path("qnn_lib_dir", given["qnn_lib_dir"])
 
 
 def _check(given: Dict[str, Any]) -> None:
     """Types and sizes of arguments; whether words and numbers mean something, the library says."""
+    _check_choices(given)
     for name in _NUMBERS:
         arguments.a_number(name, given[name])
     arguments.a_number("calibration_seed", given["calibration_seed"], _MOST_SEED)

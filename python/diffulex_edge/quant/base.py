@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 from .. import arguments
 from .._native import PathLike
+from ..errors import FileMissingError
 from . import checkpoint
 
 __all__ = ["BaseQuantizer", "QuantizationConfig", "QuantizationDtype", "QuantizationMode", "QuantizationResult",
@@ -410,6 +411,8 @@ def _read_recipe(path: Path, scratch: Path) -> Tuple[str, Path]:
     import select
     if path.is_file():
         return path.read_text(encoding="utf-8-sig", errors="replace"), path
+    if not path.exists():
+        raise FileMissingError(f"there is no recipe '{path}'")
     parts: List[bytes] = []
     pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)   # does not wait for somebody who writes
     try:
@@ -483,5 +486,5 @@ def get_model_size_info(model: Union[PathLike, QuantizationResult]) -> Tuple[flo
             parameters and quantised weights, with their scales, are buffers, as in the original's modules. Delegates of other
             backends than "xnnpack" count whole, with their instructions, as buffers
     """
-    path = model.model if isinstance(model, QuantizationResult) else model
+    path = model.model if isinstance(model, QuantizationResult) else arguments.a_path("model", model, needed=True)
     return checkpoint.sizes_of(path)

@@ -70,6 +70,7 @@ class INT4Quantizer(BaseQuantizer):
 
         fallback_to_int8   such a checkpoint becomes int8 instead (int8-dynamic); the result says so
         """
+        arguments.a_flag("fallback_to_int8", fallback_to_int8)
         backend = keywords.get("backend", "xnnpack")
         if config is None or isinstance(config, INT4Config):
             config = self.settings(config)
