@@ -93,7 +93,9 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
         return dlx_cli_usage(a->command, "export needs a checkpoint folder and a .pte to write: export DIR FILE, or "
                                          "--hf-model-path DIR --output-path FILE");
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
-    if (dlx_cli_check_output(a, o->output_path) != DLX_CLI_OK) return DLX_CLI_USAGE;
+    if (dlx_cli_check_output(a, o->output_path) != DLX_CLI_OK ||
+        dlx_cli_check_output(a, dlx_cli_text(a, "save-ranges")) != DLX_CLI_OK)
+        return DLX_CLI_USAGE;
     dlx_backend_info backend = {.struct_size = sizeof backend};
     if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
     if (take_kv(o, a) != DLX_CLI_OK) return DLX_CLI_USAGE;
@@ -193,7 +195,7 @@ static int export_file(const dlx_cli_arguments *a, const dlx_export_options *o, 
     if (!result.file_bytes) return dlx_cli_fail(&err);
     int status = describe(&report, a, o);
     if (status != DLX_CLI_OK && !report) return s == DLX_OK ? status : dlx_cli_fail(&err);
-    if (!json) put_summary(o, &result, report, placed, !o->quantization_config && !o->quantization);
+    if (!json) put_summary(o, &result, report, placed, !o->quantization_config && !o->quantization && !o->exclude);
     if (s != DLX_OK)
         status = dlx_cli_fail(&err);
     else if (json)

@@ -95,6 +95,8 @@ static dlx_status check_options(exporter *x, dlx_error *err)
                         "method_rows: with the cache in the delegates there is one method, because each method would "
                         "have a cache of its own; leave method_rows out, or choose kv fixed-fp16");
     snprintf(x->result.kv, sizeof x->result.kv, "%s", x->kv->name);
+    if (o->work_folder && !*o->work_folder)
+        return dlx_fail(err, DLX_E_INVALID, "export: the work folder has an empty name; name one, or leave it out");
     if (o->mask_id < 0 || o->mask_id > INT32_MAX)
         return dlx_fail(err, DLX_E_INVALID, "export: mask_id %lld is no token id", (long long)o->mask_id);
     if (o->max_seq_len < 0 || o->max_rows < 0 || o->block_size < 0)

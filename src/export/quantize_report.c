@@ -150,7 +150,12 @@ static dlx_status open_work(reporter *r, dlx_error *err)
 
 static dlx_status cancelled(const reporter *r, dlx_error *err)
 {
-    if (!r->work.done) return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled", r->o.model_path);
+    bool lasts = r->o.work_folder || r->o.recipe_path;
+    if (!r->work.done)
+        return dlx_fail(err, DLX_E_CANCELLED, "the report on '%s' was cancelled; %s", r->o.model_path,
+                        lasts ? "no layer was done, so nothing was kept"
+                              : "nothing was kept, as there was neither a work folder nor an output that one could lie "
+                                "beside");
     return dlx_fail(err, DLX_E_CANCELLED,
                     "the report on '%s' was cancelled; what was measured so far is in '%s': the same report goes on "
                     "from there",
@@ -285,6 +290,9 @@ static dlx_status check(const dlx_quantize_report_options *o, dlx_error *err)
         return dlx_fail(err, DLX_E_INVALID, "quantize-report: count and length of samples must be 0 to %d", INT32_MAX);
     if (!(o->max_error >= 0) || (o->max_bytes && o->max_error > 0))
         return dlx_fail(err, DLX_E_INVALID, "quantize-report: a budget is either max_bytes or max_error, from 0 on");
+    if (o->work_folder && !*o->work_folder)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "quantize-report: the work folder has an empty name; name one, or leave it out");
     if (o->recipe_path && !o->max_bytes && o->max_error <= 0)
         return dlx_fail(err, DLX_E_INVALID, "quantize-report: a recipe needs a budget, max_bytes or max_error");
     return DLX_OK;

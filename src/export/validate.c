@@ -64,6 +64,11 @@ static dlx_status no_memory(const validator *v, dlx_error *err)
     return dlx_fail(err, DLX_E_NOMEM, "out of memory validating '%s'", v->o.file_path);
 }
 
+static dlx_status cancelled(dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
+}
+
 /* ---- samples ---------------------------------------------------------------------------------------------------- */
 
 static dlx_status check_numbers(const dlx_validate_options *o, dlx_error *err)
@@ -131,6 +136,7 @@ static dlx_status open_both(validator *v, dlx_error *err)
 {
     const dlx_checkpoint_options told = {
         .model_type = v->o.model_type, .block_size = (int32_t)v->o.block_size, .mask_id = (int32_t)v->o.mask_id};
+    dlx_fixed_form form;
     dlx_file_said said = {.path = v->o.file_path, .facts = &v->facts, .layers = &v->layers};
     DLX_TRY(dlx_file_open(&v->file, v->o.file_path, err));
     DLX_TRY(dlx_pte_open(&v->pte, &v->arena, &v->file, err));
@@ -138,6 +144,11 @@ static dlx_status open_both(validator *v, dlx_error *err)
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "'%s' was not written by this library's export; only such files can be validated",
                         v->o.file_path);
+    if (dlx_facts_kv_fixed(&v->pte, &form))
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
+                        "'%s' cannot be validated, because its cache has the form '%s', and no session of this library "
+                        "runs it; validate a file of the same scheme in another form",
+                        v->o.file_path, dlx_facts_kv_form(&v->pte));
     DLX_TRY(dlx_facts_read(&v->facts, &v->pte, err));
     DLX_TRY(dlx_file_layers_read(&v->layers, &v->pte, err));
     if (!strcmp(dlx_facts_kv_form(&v->pte), "explicit")) v->facts.max_rows = v->layers.rows;
@@ -210,8 +221,7 @@ static dlx_status call(validator *v, caller *c, const dlx_sample *s, dlx_error *
     dlx_session_truncate(c->session, 0);
     if (f.n_rows) DLX_TRY(dlx_session_forward(c->session, &f, err));
     c->kept += (size_t)f.n_rows;
-    return dlx_stages_tick(&v->stages, (uint64_t)s->n) ? DLX_OK
-                                                       : dlx_fail(err, DLX_E_CANCELLED, "the validation was cancelled");
+    return dlx_stages_tick(&v->stages, (uint64_t)s->n) ? DLX_OK : cancelled(err);
 }
 
 static dlx_status run_file(validator *v, dlx_error *err)
@@ -380,6 +390,7 @@ dlx_status dlx_validate_run(const dlx_validate_options *options, dlx_samples *ma
     dlx_arena_init(&v.arena);
     dlx_graph_init(&v.layers.graph);
     dlx_status s = validate(&v, err);
+    if (s == DLX_E_CANCELLED) s = cancelled(err); /* whichever stage says so */
     if (s == DLX_OK) s = dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err);
     bool taken = out->struct_size >= offsetof(dlx_validation, layer_error) + sizeof out->layer_error;
     if (s != DLX_OK || !taken) free(v.result.layer_error);

@@ -178,6 +178,22 @@ def test_export_prints_a_summary(tmp_path):
     assert run_json("inspect", path)["metadata"]["get_block_length"] == [8]
 
 
+def test_places_that_are_none(tmp_path):
+    checkpoint, path = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
+    assert "it cannot go to a stream; name one" in fail("export", checkpoint, path, "--quantization", "int8-static", "--save-ranges",
+                                                  "-", status=2, cwd=tmp_path)
+    for command in (("export", checkpoint, path, "--quantization", "int4-g32", "--rounding", "gptq"),
+                    ("quantize-report", checkpoint)):
+        assert "the work folder has an empty name; name one" in fail(*command, "--work-folder", "", cwd=tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+def test_only_the_default_is_called_so(tmp_path):
+    checkpoint, path = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
+    assert run("export", checkpoint, path).startswith("quantization: int8-dynamic, the default; ")
+    assert "the default" not in run("export", checkpoint, path, "--exclude", "*")
+
+
 def test_export_validates(tmp_path):
     folder, path = DATA / "checkpoints" / "llada-tiny", tmp_path / "m.pte"
     common = ("export", folder, path, "--validation-samples", 6, "--validation-length", 40)

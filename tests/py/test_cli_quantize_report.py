@@ -179,7 +179,9 @@ def test_a_report_that_measured_nothing_leaves_no_folder(tmp_path):
         with pytest.raises(diffulex_edge.Cancelled) as cancelled:
             diffulex_edge.quantize_report(DATA / "checkpoints" / "dream-tiny", count=8, length=40, work_folder=work,
                                           stage=lambda name, *_: name != "measuring")
-        assert str(cancelled.value).endswith("was cancelled") and not work.exists()
+        assert str(cancelled.value).endswith("was cancelled; no layer was done, so nothing was kept") and not work.exists()
+    with pytest.raises(diffulex_edge.Cancelled, match="nothing was kept, as there was neither a work folder nor an output"):
+        diffulex_edge.quantize_report(DATA / "checkpoints" / "dream-tiny", count=8, length=40, stage=lambda *_: False)
 
 
 @pytest.mark.parametrize("budget", (1_300_000, 2_000_000, 5_000_000))

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 from oracles import oracle
 
@@ -84,6 +85,141 @@ def test_refusals_of_quantisers(tmp_path):
         with pytest.raises(error, match=sentence):
             call()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings, error, sentence", [
+    ({"dtype": "int5"}, ValueError, "dtype is 'int5'; there are fp32, fp16, int8, int4"),
+    ({"dtype": 8}, TypeError, "dtype is 8, of type int; expected one of fp32"),
+    ({"mode": "fast"}, ValueError, "mode is 'fast'; there are dynamic, static, weight_only, qat"),
+    ({"mode": None}, TypeError, "mode is None"),
+    ({"exclude_layers": None}, TypeError, "exclude_layers is None, of type NoneType; give a sequence of texts"),
+    ({"exclude_layers": (3,)}, TypeError, "exclude_layers holds 3, of type int; expected texts"),
+    ({"exclude_layers": ("lm_head", "")}, ValueError, "exclude_layers holds an empty text, which is part of every name"),
+    ({"preserve_precision_layers": ("conv",)}, ValueError, "'conv' is no kind of layer; linear and embedding are"),
+    ({"preserve_activation_precision_layers": b"x"}, TypeError, "preserve_activation_precision_layers is b'x'"),
+    ({"is_qat": "yes"}, TypeError, "is_qat is 'yes', of type str; expected True or False"),
+    ({"is_per_channel": 1}, TypeError, "is_per_channel is 1"),
+    ({"calibration_samples": -1}, ValueError, "calibration_samples is -1; expected 0 to 2147483647"),
+    ({"calibration_samples": 2.5}, TypeError, "calibration_samples is 2.5, of type float; expected a whole number"),
+    ({"group_size": "32"}, TypeError, "group_size is '32'"), ({"group_size": True}, TypeError, "group_size is True"),
+    ({"calibration_seed": None}, TypeError, "calibration_seed is None"),
+    ({"scheme": 4}, TypeError, "scheme is 4, of type int; expected a text, or None"),
+    ({"rounding": 4}, TypeError, "rounding is 4"), ({"recipe": {}}, TypeError, "recipe is {}, of type dict"),
+    ({"dtype": "int4", "scheme": "fp16"}, ValueError, "scheme is 'fp16' and dtype is int4, which contradict each other"),
+    ({"dtype": "fp16", "scheme": "int8-dynamic"}, ValueError, "dtype is fp16, which contradict"),
+    ({"mode": "static", "scheme": "int8_dynamic"}, ValueError, "scheme is 'int8_dynamic' and mode is static"),
+    ({"mode": "weight_only", "scheme": "int4-g32"}, ValueError, "mode is weight_only, which contradict"),
+    ({"exclude_layer": ()}, TypeError, "QuantizationConfig has no keyword 'exclude_layer'; did you mean exclude_layers"),
+])
+def test_settings_are_checked_by_name(settings, error, sentence):
+    with pytest.raises(error, match=sentence):
+        QuantizationConfig(**settings)
+
+
+def test_settings_that_agree_are_taken():
+    for settings in ({"dtype": "fp16", "scheme": "float16"}, {"mode": "static", "scheme": "static_int8"},
+                     {"mode": "weight_only", "scheme": "fp16"}, {"dtype": "int4", "scheme": "a16w4-g32"},
+                     {"mode": "static", "scheme": "a16w8"}, {"exclude_layers": ["Lm_Head"]},
+                     {"preserve_precision_layers": ("norm", "Linear")}):
+        assert isinstance(QuantizationConfig(**settings), QuantizationConfig)
+    assert QuantizationConfig(calibration_samples=numpy.int32(4)).calibration_samples == 4
+
+
+@pytest.mark.parametrize("settings, sentence", [
+    ({"exclude_layers": ("lm_head", "layers.9.mlp")}, "exclude_layers: 'layers.9.mlp' is part of no name in this model; the "
+                                                      "nearest are .*layers.0.mlp"),
+    ({"preserve_activation_precision_layers": ("heads",)}, "preserve_activation_precision_layers: 'heads' is part of no name"),
+])
+def test_parts_that_name_nothing(settings, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        quant.quantize_model(SDAR, output_path=tmp_path / "m.pte", **settings)
+    assert not list(tmp_path.iterdir())
+    quant.quantize_model(SDAR, output_path=tmp_path / "m.pte", exclude_layers=("NORM", "embedding", "layers.1.MLP"))
+
+
+@pytest.mark.parametrize("keywords, error, sentence", [
+    ({"group_sise": 64}, TypeError, "quantising has no keyword 'group_sise'; did you mean group_size"),
+    ({"max_seq": 64}, TypeError, "did you mean max_seq_len"), ({"zzz": 1}, TypeError, "no keyword 'zzz'; there are backend, "),
+    ({"max_seq_len": 1 << 32 | 64}, ValueError, "max_seq_len is 4294967360; expected 0 to 2147483647"),
+    ({"max_seq_len": 64.0}, TypeError, "max_seq_len is 64.0"), ({"notice": 3}, TypeError, "notice is 3"),
+    ({"exclude": 3}, TypeError, "a pattern of exclude is 3"), ({"method_rows": "32"}, TypeError, "method_rows is '32'"),
+    ({"output_path": 3}, TypeError, "output_path is 3"), ({"mode": "static", "scheme": "fp16"}, ValueError, "contradict"),
+    ({"mode": 5}, TypeError, "mode is 5"),
+])
+def test_keywords_are_checked_by_name(keywords, error, sentence, tmp_path):
+    with pytest.raises(error, match=sentence):
+        quant.quantize_model(SDAR, **{"output_path": tmp_path / "m.pte", **keywords})
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(TypeError, match="config is 3, of type int; expected a QuantizationConfig"):
+        quant.BaseQuantizer().quantize(SDAR, 3, output_path=tmp_path / "m.pte")
+    with pytest.raises(TypeError, match="INT4Config has no keyword 'groupsize'; did you mean group_size"):
+        quant.INT4Config(groupsize=32)
+
+
+@pytest.mark.parametrize("call, error, sentence", [
+    (lambda: diffulex_edge.export_checkpoint(SDAR, None), TypeError, "output_path is None"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", mask_id=-1), ValueError, "mask_id is -1"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", block_size="8"), TypeError, "block_size is '8'"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", quantization=8), TypeError, "quantization is 8"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", validate="no"), TypeError, "validate is 'no'"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", stage=1), TypeError, "stage is 1"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", method_rows=[8, 1 << 40]), ValueError, "an entry of method_rows is"),
+    (lambda: diffulex_edge.validate_export(SDAR, 3), TypeError, "file_path is 3"),
+    (lambda: diffulex_edge.validate_export(SDAR, "m.pte", validation_samples="4"), TypeError, "validation_samples is '4'"),
+    (lambda: diffulex_edge.validate_export(SDAR, "m.pte", block_size=1.5), TypeError, "block_size is 1.5"),
+    (lambda: diffulex_edge.export_checkpoint(SDAR, "m.pte", backend=None), TypeError, "backend is None"),
+    (lambda: diffulex_edge.check_backend(3), TypeError, "backend is 3"),
+    (lambda: diffulex_edge.check_backend("xnnpack", soc=3), TypeError, "soc is 3"),
+    (lambda: quant.get_model_size_info(None), TypeError, "model is None"),
+    (lambda: quant.get_model_compression_ratio(SDAR, 3), TypeError, "model is 3"),
+    (lambda: quant.apply_int4_quantization(SDAR, 32, "no"), TypeError, "fallback_to_int8 is 'no'"),
+    (lambda: quant.quantize_model(SDAR, recipe=SDAR / "none.json"), FileNotFoundError, "there is no recipe '.*none.json'"),
+    (lambda: diffulex_edge.quantize_report(SDAR, max_error="x"), TypeError, "max_error is 'x'"),
+    (lambda: diffulex_edge.quantize_report(SDAR, max_error=float("nan")), ValueError, "max_error is nan"),
+    (lambda: diffulex_edge.quantize_report(SDAR, max_bytes=-1), ValueError, "max_bytes is -1"),
+    (lambda: diffulex_edge.quantize_report(SDAR, rounding=1), TypeError, "rounding is 1"),
+])
+def test_arguments_of_exports_are_checked_by_name(call, error, sentence):
+    with pytest.raises(error, match=sentence):
+        call()
+
+
+@pytest.fixture(scope="module")
+def int8(tmp_path_factory):
+    return quant.quantize_model(SDAR, output_path=tmp_path_factory.mktemp("int8") / "m.pte")
+
+
+@pytest.mark.parametrize("inputs, error, sentence", [
+    ([[1.5, 2]], TypeError, r"example_inputs\[0\]\[0\] is 1.5, of type float; expected a whole number"),
+    ([[4, 5], [True, 2]], TypeError, r"example_inputs\[1\]\[0\] is True"), ([[4, "5"]], TypeError, r"\[0\]\[1\] is '5'"),
+    ([4, 5], TypeError, r"example_inputs\[0\] is 4, of type int; expected a list of token ids"),
+    (numpy.array([4, 5]), TypeError, r"example_inputs\[0\] is 4"), (numpy.array([[4.0, 5.0]]), TypeError, "is 4.0"),
+    ([], ValueError, "example_inputs is empty"), ([["a"]], TypeError, "is 'a'"), ({"ids": [4]}, TypeError, "of type dict"),
+    ([[4, 5], [4, 99999]], ValueError, r'^example_inputs\[1\]: entry 2 of its "ids" is 99999; expected token ids'),
+    ([[4, -5]], ValueError, r"example_inputs\[0\]\[1\] is -5; expected 0 to"),
+    ([[4], []], ValueError, r"^example_inputs\[1\]: there is nothing in it that could be masked"),
+])
+def test_example_inputs_are_checked_by_name(int8, inputs, error, sentence):
+    with pytest.raises(error, match=sentence):
+        quant.verify_quantization_accuracy(SDAR, int8, inputs)
+
+
+@pytest.mark.parametrize("tolerance, error, sentence", [
+    (float("nan"), ValueError, "tolerance is nan; expected a number from 0 on"), (-0.1, ValueError, "tolerance is -0.1"),
+    ("0.1", TypeError, "tolerance is '0.1'"), (None, TypeError, "tolerance is None"), (True, TypeError, "tolerance is True"),
+])
+def test_tolerances_are_checked(int8, tolerance, error, sentence):
+    with pytest.raises(error, match=sentence):
+        quant.verify_quantization_accuracy(SDAR, int8, [[4, 5, 6]], tolerance)
+
+
+def test_example_inputs_of_arrays_and_tensors(int8):
+    torch = oracle("torch", "tensors are taken as samples, which are")
+    rows = [[4, 5, 6, 7, 8, 9, 10, 11], [20, 21, 22, 23, 24, 25, 26, 27]]
+    for inputs in (rows, tuple(map(tuple, rows)), numpy.array(rows), torch.tensor(rows), [torch.tensor(row) for row in rows],
+                   [numpy.array(row, dtype=numpy.uint16) for row in rows]):
+        assert quant.verify_quantization_accuracy(SDAR, int8, inputs, numpy.float32(5))
+        assert not quant.verify_quantization_accuracy(SDAR, int8, inputs, 0)
 
 
 @pytest.mark.parametrize("call, kind", [

@@ -305,6 +305,9 @@ static void what_is_no_such_file(void **state)
     expect_refusal(&f, DLX_E_UNSUPPORTED, "was not written by this library's export");
     f.o.file_path = f.exact;
     expect_refusal(&f, DLX_E_IO, f.exact);
+    export_with(&f, f.exact, "int8-dynamic", NULL, "fixed");
+    expect_refusal(&f, DLX_E_UNSUPPORTED,
+                   "cannot be validated, because its cache has the form 'fixed', and no session");
     close_fixture(&f);
 }
 
@@ -669,7 +672,7 @@ static void it_can_be_cancelled(void **state)
     for (int most = 1; most <= all.calls; most += 3) {
         watcher w = {.most = most};
         f.o.stage_ctx = &w;
-        expect_refusal(&f, DLX_E_CANCELLED, "cancelled");
+        expect_refusal(&f, DLX_E_CANCELLED, "the validation was cancelled");
         assert_int_equal(w.calls, most);
     }
     close_fixture(&f);

@@ -3,9 +3,9 @@ import ctypes
 import importlib.util
 import os
 from ctypes import byref, c_int32, c_void_p
-from typing import Any, Callable, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
 
-from .. import _native, running
+from .. import _native, arguments, running
 from .._native import PathLike
 from .calls import call_with_stages, tell
 from .validation import Validation, options_of, validation_of
@@ -121,6 +121,7 @@ def check_backend(backend: str = "xnnpack", *, quantization: Optional[str] = Non
     """Whether export_checkpoint could write with these of its keywords, on this machine: what it would raise because of
     them is raised, UnsupportedError where something has to be installed, with what. Needs no checkpoint. Returns a line about
     what an export would use, "QNN v2.47.0 in /folder"; "" for a backend that needs nothing."""
+    _check_choices(dict(locals()))
     options = _native.ExportOptions()
     _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, emit, soc,
             qnn_lib_dir)
@@ -237,6 +238,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     UnsupportedError) for a checkpoint that is damaged or not covered, OSError when the file cannot be written. An
     existing file at output_path stays as it was on any failure, but for that of a validation behind the export.
     """
+    given = dict(locals())
+    _check(given)
     if not validate and (validation is not None or validation_samples or validation_length):
         raise ValueError("validation, validation_samples and validation_length are for validate=True")
     options = _native.ExportOptions()
@@ -249,7 +252,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.mask_id = mask_id
     options.chat_template = _native.optional_path(chat_template)
     options.quantization_config = _native.optional_path(quantization_config)
-    patterns = [exclude] if isinstance(exclude, str) else list(exclude)
+    patterns = _patterns(exclude)
     options.exclude = ",".join(patterns).encode() if patterns else None
     options.rounding = _native.optional_text(rounding)
     options.calibration = _native.optional_path(calibration)
@@ -259,13 +262,62 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.observer = _native.optional_text(observer)
     options.ranges = _native.optional_path(ranges)
     options.save_ranges = _native.optional_path(save_ranges)
-    rows = [int(n) for n in method_rows]
+    rows = _rows(method_rows)
     options.method_rows, options.n_method_rows = (c_int32 * len(rows))(*rows), len(rows)
     how = options_of(validation, validation_samples, validation_length, calibration_seed + 1) if validate else None
     notices: List[bytes] = []
     statistics: ExportStatistics = running.run(lambda job: _export(job, options, how, progress, stage, notices))
     tell(notices, notice)
     return statistics
+
+
+_CHOICES = ("quantization", "kv", "minimum_deployment_target", "compute_units", "emit", "soc")
+_NUMBERS = ("max_seq_len", "max_rows", "block_size", "mask_id", "calibration_samples", "calibration_length",
+            "validation_samples", "validation_length")
+_TEXTS = ("model_type", "rounding", "observer")
+_PATHS = ("chat_template", "quantization_config", "calibration", "work_folder", "ranges",
+          "save_ranges", "validation")
+_MOST_SEED = (1 << 62) - 1
+
+
+def _check_choices(given: Dict[str, Any]) -> None:
+    """Those that decide who is to run the file."""
+    if arguments.a_text("backend", given["backend"]) is None:
+        raise TypeError("backend is None; expected a name of export_backends()")
+    for name in _CHOICES:
+        arguments.a_text(name, given[name])
+    arguments.a_number("delegate_layers", given["delegate_layers"])
+    arguments.a_path("qnn_lib_dir", given["qnn_lib_dir"])
+
+
+def _check(given: Dict[str, Any]) -> None:
+    """Types and sizes of arguments; whether words and numbers mean something, the library says."""
+    _check_choices(given)
+    for name in _NUMBERS:
+        arguments.a_number(name, given[name])
+    arguments.a_number("calibration_seed", given["calibration_seed"], _MOST_SEED)
+    for name in _TEXTS:
+        arguments.a_text(name, given[name])
+    for name in _PATHS:
+        arguments.a_path(name, given[name])
+    for name in ("model_path", "output_path"):
+        arguments.a_path(name, given[name], needed=True)
+    for name in ("progress", "stage", "notice"):
+        arguments.a_function(name, given[name])
+    arguments.a_flag("validate", given["validate"])
+
+
+def _patterns(exclude: Any) -> List[str]:
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    if isinstance(patterns, bytes) or not isinstance(patterns, Iterable):
+        raise TypeError(f"exclude is {exclude!r}; expected texts, patterns of weights' names")
+    return [str(arguments.a_text("a pattern of exclude", pattern) or "") for pattern in patterns]
+
+
+def _rows(method_rows: Any) -> List[int]:
+    if isinstance(method_rows, (str, bytes)) or not isinstance(method_rows, Iterable):
+        raise TypeError(f"method_rows is {method_rows!r}; expected whole numbers")
+    return [arguments.a_number("an entry of method_rows", n) for n in method_rows]
 
 
 def _export(job: running.Job, options: _native.ExportOptions, how: Optional[_native.ValidateOptions],

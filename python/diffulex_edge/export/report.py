@@ -3,7 +3,7 @@ import json
 from ctypes import c_void_p
 from typing import Any, Callable, Dict, List, Optional
 
-from .. import _native, running
+from .. import _native, arguments, running
 from .._native import PathLike
 from .calls import call_with_stages, either, tell
 
@@ -38,17 +38,20 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     budget.
     """
     options = _native.QuantizeReportOptions()
-    options.model_path = _native.encode_path(model_path)
-    options.model_type = model_type.encode() if model_type else None
-    options.block_size, options.mask_id = block_size, mask_id
-    options.calibration = _native.optional_path(calibration)
-    options.count = either("calibration_samples", calibration_samples, "count", count)
-    options.length = either("calibration_length", calibration_length, "length", length)
-    options.seed = either("calibration_seed", calibration_seed, "seed", seed)
-    options.rounding = rounding.encode() if rounding else None
-    options.work_folder = _native.optional_path(work_folder)
-    options.max_bytes, options.max_error = max_bytes, max_error
-    options.recipe_path = _native.optional_path(recipe_path)
+    number, path = arguments.a_number, arguments.a_path
+    options.model_path = _native.encode_path(path("model_path", model_path, needed=True))
+    options.model_type = _native.optional_text(arguments.a_text("model_type", model_type) or None)
+    options.block_size, options.mask_id = number("block_size", block_size), number("mask_id", mask_id)
+    options.calibration = _native.optional_path(path("calibration", calibration))
+    options.count = number("calibration_samples", either("calibration_samples", calibration_samples, "count", count))
+    options.length = number("calibration_length", either("calibration_length", calibration_length, "length", length))
+    options.seed = number("calibration_seed", either("calibration_seed", calibration_seed, "seed", seed), (1 << 63) - 1)
+    options.rounding = _native.optional_text(arguments.a_text("rounding", rounding) or None)
+    options.work_folder = _native.optional_path(path("work_folder", work_folder))
+    options.max_bytes, options.max_error = number("max_bytes", max_bytes, (1 << 64) - 1), arguments.a_real("max_error", max_error)
+    options.recipe_path = _native.optional_path(path("recipe_path", recipe_path))
+    arguments.a_function("stage", stage)
+    arguments.a_function("notice", notice)
     notices: List[bytes] = []
     report: Dict[str, Any] = running.run(lambda job: _report(job, options, stage, notices))
     tell(notices, notice)

@@ -1,7 +1,7 @@
 """A file against the checkpoint that it was made of: dlx_validate as a Python function."""
 from typing import Callable, NamedTuple, Optional, Tuple
 
-from .. import _native, running
+from .. import _native, arguments, running
 from .._native import PathLike
 from .calls import call_with_stages, either
 
@@ -43,10 +43,12 @@ def validate_export(model_path: PathLike, file_path: PathLike, *, validation: Op
                          either("validation_samples", validation_samples, "count", count),
                          either("validation_length", validation_length, "length", length),
                          either("validation_seed", validation_seed, "seed", seed))
-    options.model_path = _native.encode_path(model_path)
-    options.file_path = _native.encode_path(file_path)
-    options.model_type = _native.optional_text(model_type)
-    options.block_size, options.mask_id = block_size, mask_id
+    options.model_path = _native.encode_path(arguments.a_path("model_path", model_path, needed=True))
+    options.file_path = _native.encode_path(arguments.a_path("file_path", file_path, needed=True))
+    options.model_type = _native.optional_text(arguments.a_text("model_type", model_type) or None)
+    arguments.a_function("stage", stage)
+    options.block_size = arguments.a_number("block_size", block_size)
+    options.mask_id = arguments.a_number("mask_id", mask_id)
     found: Validation = running.run(lambda job: _validate(job, options, stage))
     return found
 
@@ -54,8 +56,10 @@ def validate_export(model_path: PathLike, file_path: PathLike, *, validation: Op
 def options_of(samples: Optional[PathLike], count: int, length: int, seed: int) -> _native.ValidateOptions:
     """The library's options, without paths."""
     options = _native.ValidateOptions()
-    options.samples = _native.optional_path(samples)
-    options.count, options.length, options.seed = count, length, seed
+    options.samples = _native.optional_path(arguments.a_path("validation", samples))
+    options.count = arguments.a_number("validation_samples", count)
+    options.length = arguments.a_number("validation_length", length)
+    options.seed = arguments.a_number("validation_seed", seed, (1 << 63) - 1)
     return options
 
 

@@ -3,13 +3,18 @@
 Quantising happens while a checkpoint folder is exported: what these classes and functions make is a .pte.
 """
 import dataclasses
+import difflib
 import enum
+import functools
+import inspect
 import json
 import os
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
+from .. import arguments
 from .._native import PathLike
+from ..errors import FileMissingError
 from . import checkpoint
 
 __all__ = ["BaseQuantizer", "QuantizationConfig", "QuantizationDtype", "QuantizationMode", "QuantizationResult",
@@ -62,6 +67,10 @@ _SCHEMES = {"xnnpack": _XNNPACK, "coreml": _COREML, "qnn": _QNN}
 _GROUPS = {"xnnpack": (0, 32, 64, 128), "coreml": (0, 32, 64, 128), "qnn": (0, 32)}
 _OWN_MODE = {"coreml": QuantizationMode.WEIGHT_ONLY, "qnn": QuantizationMode.STATIC}
 _KEEPS_LM_HEAD = ("lm_head",)
+_EXCLUDED = ("lm_head", "norm", "embedding")    # whatever the model has of them
+_KINDS = ("linear", "embedding", "layernorm", "rmsnorm", "softmax", "attention", "rotary", "silu")
+_SAID = {QuantizationDtype.FP32: ("none", "fp32", "float32"), QuantizationDtype.FP16: ("fp16", "float16"),
+         QuantizationDtype.INT4: ("int4", "w4")}
 
 
 @dataclasses.dataclass
@@ -73,13 +82,14 @@ class QuantizationConfig:
                        backends than "xnnpack" integers have other modes: "coreml" weight_only, "qnn" static, which is
                        the same as weight_only there
     exclude_layers     parts of names of layers whose weights stay float32, without regard to case: names of the original's
-                       modules ("layers.0.mlp.down_proj", "embed_tokens", "lm_head") or of the checkpoint's tensors.
+                       modules ("layers.0.mlp.down_proj", "embed_tokens", "lm_head") or of the checkpoint's tensors. Quantising
+                       refuses a part that no name of the model has, but for those of the default.
                        "coreml" makes float16 of them; with integers of "qnn", which has no floats beside them, the default
                        means no layer
     preserve_precision_layers   the same with parts of the kind: "linear", "embedding". Norms and softmax are float32 anyway
     is_per_channel     True: int8 and int4 have a scale for each row (or group). There is no other way
     is_qat             False: there is no training here
-    scheme             a name of export_schemes() in place of dtype and mode
+    scheme             a name of export_schemes() in place of dtype and mode; a ValueError where those say something else
     calibration_samples   how many samples are made of calibration data, where static activations or rounding need them
     preserve_activation_precision_layers   as exclude_layers: layers that are multiplied with float activations
                        (int8-weight-only) where the scheme quantises activations. With a recipe, which decides this, it
@@ -109,13 +119,44 @@ class QuantizationConfig:
     recipe: Optional[PathLike] = None
 
     def __post_init__(self) -> None:
-        self.dtype = QuantizationDtype(_word(self.dtype))
-        self.mode = QuantizationMode(_word(self.mode))
+        self.dtype = _member("dtype", QuantizationDtype, self.dtype)
+        self.mode = _member("mode", QuantizationMode, self.mode)
         for name in ("exclude_layers", "preserve_precision_layers", "preserve_activation_precision_layers"):
-            if isinstance(getattr(self, name), str):
-                raise ValueError(f"{name} is a text; give a sequence of texts")
+            check_parts(name, getattr(self, name))
+        for name in ("is_per_channel", "is_qat"):
+            arguments.a_flag(name, getattr(self, name))
+        for name in ("calibration_samples", "calibration_length", "calibration_seed", "group_size"):
+            setattr(self, name, arguments.a_number(name, getattr(self, name)))
+        for name in ("scheme", "rounding", "observer"):
+            arguments.a_text(name, getattr(self, name))
+        for name in ("calibration", "ranges", "recipe"):
+            arguments.a_path(name, getattr(self, name))
+        self._check_kinds()
+        self._check_scheme()
         if self.mode is QuantizationMode.QAT:
             self.is_qat = True
+
+    def _check_kinds(self) -> None:
+        for part in self.preserve_precision_layers:
+            if not any(part.lower() in kind for kind in _KINDS):
+                raise ValueError(f"preserve_precision_layers: '{part}' is no kind of layer; linear and embedding are those that "
+                                 "are quantised, norms and softmax are float32 in every file")
+
+    def _check_scheme(self) -> None:
+        """A scheme stands in for dtype and mode; one that says something else than they do is a contradiction."""
+        if self.scheme is None:
+            return
+        word = self.scheme.lower().replace("_", "-")
+        if self.dtype is not QuantizationDtype.INT8 and not any(name in word for name in _SAID[self.dtype]):
+            raise ValueError(f"scheme is '{self.scheme}' and dtype is {self.dtype.value}, which contradict each other; give one "
+                             "of them")
+        integers = any(name in word for name in ("int8", "int4"))
+        says_static = "static" in word or word.startswith("a16")
+        if self.mode is QuantizationMode.STATIC and not says_static:
+            raise ValueError(f"scheme is '{self.scheme}' and mode is static, which contradict each other; give one of them")
+        if self.mode is QuantizationMode.WEIGHT_ONLY and integers and "weight-only" not in word:
+            raise ValueError(f"scheme is '{self.scheme}' and mode is weight_only, which contradict each other; give one of "
+                             "them")
 
     @property
     def quantization(self) -> str:
@@ -170,8 +211,56 @@ def own_mode(backend: str, otherwise: QuantizationMode) -> QuantizationMode:
     return _OWN_MODE.get(backend, otherwise)
 
 
-def _word(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
+def _member(name: str, kind: Any, value: Any) -> Any:
+    """A member of an enumeration, by its word in any case or as it is."""
+    if isinstance(value, kind):
+        return value
+    words = [member.value for member in kind]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is {value!r}, of type {type(value).__name__}; expected one of {', '.join(words)}")
+    if value.lower() not in words:
+        raise ValueError(f"{name} is '{value}'; there are {', '.join(words)}")
+    return kind(value.lower())
+
+
+def check_parts(name: str, parts: Any) -> None:
+    if isinstance(parts, str):
+        raise ValueError(f"{name} is a text; give a sequence of texts")
+    if isinstance(parts, bytes) or not isinstance(parts, Iterable):
+        raise TypeError(f"{name} is {parts!r}, of type {type(parts).__name__}; give a sequence of texts")
+    for part in parts:
+        if not isinstance(part, str):
+            raise TypeError(f"{name} holds {part!r}, of type {type(part).__name__}; expected texts")
+        if not part.strip():
+            raise ValueError(f"{name} holds an empty text, which is part of every name; leave it out")
+
+
+def hinted(kind: Any) -> None:
+    """Has the constructor of a dataclass say which keyword was meant."""
+    made = kind.__init__
+    names = [field.name for field in dataclasses.fields(kind)]
+
+    @functools.wraps(made)
+    def __init__(self: Any, *values: Any, **settings: Any) -> None:
+        arguments.known_keywords(kind.__name__, settings, names)
+        made(self, *values, **settings)
+
+    kind.__init__ = __init__
+
+
+hinted(QuantizationConfig)
+
+
+def check_names(config: QuantizationConfig, folder: Path) -> None:
+    """ValueError for a part of names that is in none of this model's; the usual ones need not be."""
+    names = checkpoint.names_of(folder)
+    for setting in ("exclude_layers", "preserve_activation_precision_layers"):
+        for part in getattr(config, setting):
+            if part.lower() in _EXCLUDED or any(part.lower() in name.lower() for name in names):
+                continue
+            near = difflib.get_close_matches(part, names, 3, 0.3)
+            raise ValueError(f"{setting}: '{part}' is part of no name in this model; the nearest are {', '.join(near)}" if near
+                             else f"{setting}: '{part}' is part of no name in this model")
 
 
 @dataclasses.dataclass
@@ -232,8 +321,13 @@ class BaseQuantizer:
 
 def with_keywords(config: QuantizationConfig, keywords: Dict[str, Any]) -> Tuple[QuantizationConfig, Dict[str, Any]]:
     """The configuration with those keywords that are settings, and the others."""
+    from ..export.native import export_checkpoint
+    if not isinstance(config, QuantizationConfig):
+        raise TypeError(f"config is {config!r}, of type {type(config).__name__}; expected a QuantizationConfig, or None")
     names = {field.name: field.name for field in dataclasses.fields(config) if field.name not in ("dtype", "mode")}
     names.update(quantization="scheme", quantization_config="recipe")
+    others = [name for name in inspect.signature(export_checkpoint).parameters if name not in ("model_path", "output_path")]
+    arguments.known_keywords("quantising", keywords, [*names, *others])
     settings: Dict[str, Any] = {}
     rest = dict(keywords)
     for keyword, name in names.items():
@@ -255,15 +349,18 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
     if keywords.get("emit") not in (None, "pte"):
         raise ValueError("quantising makes a .pte; export_checkpoint takes emit")
     folder = checkpoint.folder_of(model)
+    if output_path is not None:
+        arguments.a_path("output_path", output_path)
     asked = config.scheme_for(backend)
     word: Optional[str] = asked
+    check_names(config, folder)
     weights = checkpoint.weights_of(folder)
     excluded = [] if _has_no_floats(config, backend, asked) else config.excluded(weights)
     recipe = config.recipe
     notes: List[str] = []
     keywords = dict(keywords)
-    more, listener = keywords.pop("exclude", ()), keywords.pop("notice", None)
-    patterns = [weight.pattern for weight in excluded] + ([more] if isinstance(more, str) else list(more))
+    more, listener = keywords.pop("exclude", ()), arguments.a_function("notice", keywords.pop("notice", None))
+    patterns = [weight.pattern for weight in excluded] + ([more] if isinstance(more, str) else list(more) if isinstance(more, Iterable) else [more])
 
     def notice(sentence: str) -> None:
         notes.append(sentence)
@@ -314,6 +411,8 @@ def _read_recipe(path: Path, scratch: Path) -> Tuple[str, Path]:
     import select
     if path.is_file():
         return path.read_text(encoding="utf-8-sig", errors="replace"), path
+    if not path.exists():
+        raise FileMissingError(f"there is no recipe '{path}'")
     parts: List[bytes] = []
     pipe = os.open(path, os.O_RDONLY | os.O_NONBLOCK)   # does not wait for somebody who writes
     try:
@@ -357,8 +456,8 @@ def _float_activations(config: QuantizationConfig, word: str,
 
 def _metrics(weights: "List[checkpoint.Weight]", excluded: "Optional[List[checkpoint.Weight]]", folder: Path, path: Path,
              statistics: Any) -> Dict[str, Any]:
-    from ..session import inspect
-    report = inspect(path)
+    from ..session import inspect as describe
+    report = describe(path)
     elements = checkpoint.elements_of(folder)
     before, after = 4 * elements / checkpoint.MIB, checkpoint.weight_bytes(report) / checkpoint.MIB
     converted: Dict[str, int] = {}
@@ -387,5 +486,5 @@ def get_model_size_info(model: Union[PathLike, QuantizationResult]) -> Tuple[flo
             parameters and quantised weights, with their scales, are buffers, as in the original's modules. Delegates of other
             backends than "xnnpack" count whole, with their instructions, as buffers
     """
-    path = model.model if isinstance(model, QuantizationResult) else model
+    path = model.model if isinstance(model, QuantizationResult) else arguments.a_path("model", model, needed=True)
     return checkpoint.sizes_of(path)

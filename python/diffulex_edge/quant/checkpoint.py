@@ -9,7 +9,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Tuple
 from .._native import PathLike
 from ..errors import FormatError
 
-__all__ = ["MIB", "Weight", "elements_of", "float_table", "folder_of", "sizes_of", "weight_bytes", "weights_of"]
+__all__ = ["MIB", "Weight", "elements_of", "float_table", "folder_of", "names_of", "sizes_of", "weight_bytes", "weights_of"]
 
 MIB = 1024 * 1024
 _MOST_HEADER = 100_000_000      # the limit of safetensors itself
@@ -104,6 +104,11 @@ def weights_of(folder: Path) -> List[Weight]:
     if not any(weight.is_head for weight in weights):
         weights.append(Weight("lm_head", "lm_head"))
     return sorted(weights)
+
+
+def names_of(folder: Path) -> List[str]:
+    """Names of all of the model's tensors, as the original's modules have them, and in the checkpoint."""
+    return sorted({part for name in _shapes(folder) for part in (_module(name), name)} | {"lm_head"})
 
 
 def elements_of(folder: Path) -> int:

@@ -1,12 +1,15 @@
 """Quantising in one call, under the original's names: checkpoint folders become .pte files."""
 import dataclasses
 import json
+import os
+import re
 import tempfile
 from pathlib import Path
-from typing import Any, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Union
 
+from .. import arguments
 from .._native import PathLike
-from ..errors import UnsupportedError
+from ..errors import FormatError, UnsupportedError
 from .base import (
     BaseQuantizer,
     QuantizationConfig,
@@ -85,32 +88,65 @@ def quantize_model(model: PathLike, dtype: Union[str, QuantizationDtype] = "int8
 
     ValueError for other words.
     """
-    kind = QuantizationDtype(dtype.lower() if isinstance(dtype, str) else dtype)
-    usual = QuantizationMode.DYNAMIC if kind is QuantizationDtype.INT4 else QuantizationMode.WEIGHT_ONLY
-    if mode is None and kind in (QuantizationDtype.INT8, QuantizationDtype.INT4):
+    kind = QuantizationConfig(dtype=dtype).dtype  # type: ignore[arg-type]
+    stand_in = keywords.get("scheme", keywords.get("quantization")) is not None
+    usual = QuantizationMode.DYNAMIC if kind is QuantizationDtype.INT4 or stand_in else QuantizationMode.WEIGHT_ONLY
+    if mode is None and not stand_in and kind in (QuantizationDtype.INT8, QuantizationDtype.INT4):
         usual = own_mode(keywords.get("backend", "xnnpack"), usual)
     config = QuantizationConfig(dtype=kind, mode=usual if mode is None else mode)  # type: ignore[arg-type]
     return BaseQuantizer().quantize(model, config, output_path=output_path, **keywords).model
 
 
 def verify_quantization_accuracy(original_model: PathLike, quantized_model: Union[PathLike, QuantizationResult],
-                                 example_inputs: Union[PathLike, Sequence[Sequence[int]], None] = None,
+                                 example_inputs: Union[PathLike, Sequence[Sequence[int]], Any, None] = None,
                                  tolerance: float = 0.01) -> bool:
     """Whether a file finds nearly the same words as its checkpoint in float32: the mean KL divergence of its distributions
     over masked tokens is at most tolerance, in nats. validate_export gives the figures.
 
     original_model   the checkpoint folder, or "org/name"
     quantized_model  the .pte that was made of it
-    example_inputs   a file of samples, as for validate_export; or lists of token ids; None: the model writes them
+    example_inputs   a file of samples, as for validate_export; or lists of token ids, numpy's and torch's included; None: the
+                     model writes them
+
+    TypeError and ValueError name what is wrong: ids that are no whole numbers or none of this model, a tolerance that is no
+    number from 0 on, a file of another checkpoint.
     """
     from ..export.validation import validate_export
     file = quantized_model.model if isinstance(quantized_model, QuantizationResult) else quantized_model
-    if example_inputs is None or not isinstance(example_inputs, (list, tuple)):
-        return validate_export(original_model, file, validation=example_inputs).kl_mean <= tolerance  # type: ignore[arg-type]
+    arguments.a_path("original_model", original_model, needed=True)
+    arguments.a_path("quantized_model", file, needed=True)
+    tolerance = arguments.a_real("tolerance", tolerance)
+    if example_inputs is None or isinstance(example_inputs, (str, bytes, os.PathLike)):
+        return validate_export(original_model, file, validation=example_inputs).kl_mean <= tolerance
+    rows = _ids_of(example_inputs)
     with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as folder:
         samples = Path(folder) / "samples.jsonl"
-        samples.write_text("".join(json.dumps({"ids": [int(i) for i in ids]}) + "\n" for ids in example_inputs), "utf-8")
-        return validate_export(original_model, file, validation=samples).kl_mean <= tolerance
+        samples.write_text("".join(json.dumps({"ids": ids}) + "\n" for ids in rows), "utf-8")
+        try:
+            return validate_export(original_model, file, validation=samples).kl_mean <= tolerance
+        except FormatError as error:
+            said = re.sub(r"^'.*samples\.jsonl', line (\d+): ", lambda line: f"example_inputs[{int(line[1]) - 1}]: ", str(error))
+            if said == str(error):
+                raise
+            raise ValueError(said) from None
+
+
+def _ids_of(example_inputs: Any) -> List[List[int]]:
+    """Lists of ids, of lists, or of arrays and tensors of whole numbers."""
+    rows = example_inputs.tolist() if hasattr(example_inputs, "tolist") else example_inputs
+    if not isinstance(rows, (list, tuple)):
+        raise TypeError(f"example_inputs is of type {type(example_inputs).__name__}; expected a file of samples, or lists of "
+                        "token ids")
+    if not rows:
+        raise ValueError("example_inputs is empty; None has the model write samples")
+    result = []
+    for i, row in enumerate(rows):
+        ids = row.tolist() if hasattr(row, "tolist") else row
+        if not isinstance(ids, (list, tuple)):
+            raise TypeError(f"example_inputs[{i}] is {row!r}, of type {type(row).__name__}; expected a list of token ids, as "
+                            "each entry is a sample")
+        result.append([arguments.a_number(f"example_inputs[{i}][{k}]", each) for k, each in enumerate(ids)])
+    return result
 
 
 def get_model_compression_ratio(original_model: PathLike, quantized_model: Union[PathLike, QuantizationResult]) -> float:

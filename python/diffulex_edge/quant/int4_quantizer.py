@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Optional, Tuple, Union
 
+from .. import arguments
 from .._native import PathLike
 from ..errors import UnsupportedError
 from .base import (
@@ -11,7 +12,9 @@ from .base import (
     QuantizationConfig,
     QuantizationDtype,
     QuantizationResult,
+    check_parts,
     export_quantised,
+    hinted,
     own_mode,
     with_keywords,
 )
@@ -34,11 +37,17 @@ class INT4Config:
     preserve_layers: Tuple[str, ...] = ("lm_head", "embedding")
 
     def __post_init__(self) -> None:
+        arguments.a_number("group_size", self.group_size)
+        arguments.a_flag("weight_only", self.weight_only)
+        check_parts("preserve_layers", self.preserve_layers)
         if self.group_size not in (0, 32, 64, 128):
             raise ValueError(f"group_size is {self.group_size!r}; there are 32, 64, 128, and 0 for one scale a row")
         if self.weight_only:
             raise ValueError("4-bit weights are multiplied with quantised activations only; leave weight_only out, or take "
                              "int8 with mode weight_only for float activations")
+
+
+hinted(INT4Config)
 
 
 class INT4Quantizer(BaseQuantizer):
@@ -61,6 +70,7 @@ class INT4Quantizer(BaseQuantizer):
 
         fallback_to_int8   such a checkpoint becomes int8 instead (int8-dynamic); the result says so
         """
+        arguments.a_flag("fallback_to_int8", fallback_to_int8)
         backend = keywords.get("backend", "xnnpack")
         if config is None or isinstance(config, INT4Config):
             config = self.settings(config)
