@@ -107,10 +107,11 @@ typedef struct dlx_export_options {
     const char *ranges;      /* or NULL */
     const char *save_ranges; /* path of a file to write, or NULL */
     /*
-     * The same decoder for calls of other sizes, over the same weights, which are in the file once: method_rows[i] is
-     * for such a method what max_rows is for `forward`, and its name is "forward_" with that number behind. For
-     * runtimes that plan memory for the most rows of a call; this library's sessions take what they need from `forward`
-     * alone. NULL and 0: `forward` is the only one.
+     * The same decoder for calls of other sizes, over the same weights, which are in the file once (but for each method
+     * with backend qnn, and with coreml for systems before iOS18): method_rows[i] is for such a method what max_rows is
+     * for `forward`, and its name is "forward_" with that number behind. For runtimes that plan memory for the most
+     * rows of a call; this library's sessions take what they need from `forward` alone. NULL and 0: `forward` is the
+     * only one.
      */
     const int32_t *method_rows; /* [n_method_rows], each 1 to the context, all different, also from max_rows */
     size_t n_method_rows;       /* at most DLX_MOST_METHOD_ROWS */

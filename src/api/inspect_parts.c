@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format/coreml.h"
 #include "format/facts.h"
 
 static const struct {
@@ -23,6 +24,7 @@ static dlx_file_part part_named(const char *name)
 {
     if (!name) return DLX_PART_OTHER;
     if (!strcmp(name, DLX_TOKENIZER_KEY)) return DLX_PART_TOKENIZER;
+    if (begins(name, DLX_COREML_KEY DLX_COREML_IDENTIFIER)) return DLX_PART_PROGRAM; /* as if it were in the payload */
     if (begins(name, "embed.")) return DLX_PART_EMBEDDING;
     if (begins(name, "lm_head.")) return DLX_PART_HEAD;
     if (begins(name, "norm.") || (begins(name, "layers.") && strstr(name, "norm."))) return DLX_PART_NORMS;

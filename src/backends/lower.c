@@ -177,19 +177,51 @@ static dlx_status check_outputs(const dlx_emitter *e)
     return DLX_OK;
 }
 
+/* The n-th part of a home; NULL: it has not so many. */
+static const dlx_part *part_of_home(const dlx_partition *p, uint32_t home, size_t n)
+{
+    for (size_t i = 0; i < p->n_parts; i++)
+        if (p->parts[i].home == home && n-- == 0) return &p->parts[i].part;
+    return NULL;
+}
+
+/* Where every method has a part at that place. */
+static dlx_status find_siblings(const dlx_emitter *e, size_t i, dlx_lowering *how)
+{
+    const dlx_lowered_methods *m = &e->request->methods;
+    const dlx_placed *placed = e->partition.parts;
+    size_t place = 0;
+    if (m->n < 2) return DLX_OK;
+    for (size_t k = 0; k < i; k++) place += placed[k].home == placed[i].home;
+    dlx_sibling *siblings = dlx_arena_array(e->arena, m->n, sizeof *siblings);
+    if (!siblings) return dlx_emit_no_memory(e);
+    for (size_t k = 0; k < m->n; k++) {
+        siblings[k] = (dlx_sibling){m->names[k], part_of_home(&m->partitions[k], placed[i].home, place)};
+        if (!siblings[k].part) return DLX_OK;
+    }
+    how->siblings = siblings;
+    how->n_siblings = m->n;
+    return DLX_OK;
+}
+
 static dlx_status lower_parts(dlx_emitter *e)
 {
     const dlx_lower_request *r = e->request;
     dlx_partition *p = &e->partition;
     size_t blobs = e->g->n_nodes + 1; /* tables */
-    DLX_TRY(dlx_partition_make(p, e->arena, e->g, r->homes, r->n_homes, e->err));
+    if (r->methods.n)
+        *p = r->methods.partitions[r->methods.this];
+    else
+        DLX_TRY(dlx_partition_make(p, e->arena, e->g, r->homes, r->n_homes, e->err));
     e->delegates = dlx_arena_array(e->arena, p->n_parts + 1, sizeof *e->delegates);
     e->called = dlx_arena_array(e->arena, p->n_parts + 1, sizeof *e->called);
     if (!e->delegates || !e->called) return dlx_emit_no_memory(e);
     for (size_t i = 0; i < p->n_parts; i++) {
         const dlx_placed *placed = &p->parts[i];
-        DLX_TRY(r->homes[placed->home].lower_part(&e->delegates[i], e->arena, &placed->part, &r->how, e->err));
-        blobs += e->delegates[i].n_args + e->delegates[i].n_named + 1;
+        dlx_lowering how = r->how;
+        DLX_TRY(find_siblings(e, i, &how));
+        DLX_TRY(r->homes[placed->home].lower_part(&e->delegates[i], e->arena, &placed->part, &how, e->err));
+        blobs += e->delegates[i].n_args + e->delegates[i].n_named + 2;
     }
     e->constants = dlx_arena_array(e->arena, blobs, sizeof *e->constants);
     e->others = dlx_arena_array(e->arena, blobs, sizeof *e->others);
@@ -231,6 +263,16 @@ static void add_named(dlx_emitter *e, const dlx_named_constant *c)
                                               .alias_of = e->constant_blob[c->value]};
 }
 
+static void add_data(dlx_emitter *e, const dlx_named_data *d)
+{
+    dlx_pte_blob *b = &e->others[e->n_others];
+    if (!d->key) return;
+    *b = (dlx_pte_blob){
+        .kind = DLX_BLOB_NAMED, .key = d->key, .pieces = d->pieces, .n_pieces = d->n_pieces, .alias_of = -1};
+    for (uint32_t i = 0; i < d->n_pieces; i++) b->size += d->pieces[i].size;
+    e->n_others++;
+}
+
 static dlx_status emit_call(dlx_emitter *e, uint32_t i)
 {
     const dlx_delegate *d = &e->delegates[i];
@@ -245,6 +287,7 @@ static dlx_status emit_call(dlx_emitter *e, uint32_t i)
         .id = d->id, .blob = (int32_t)(e->n_constants + e->n_others), .specs = d->specs, .n_specs = d->n_specs};
     add_payload(e, d);
     for (uint32_t k = 0; k < d->n_named; k++) add_named(e, &d->named[k]);
+    add_data(e, &d->data);
     e->instructions[e->n_instructions++] =
         (dlx_instruction){.kind = DLX_INS_DELEGATE, .index = (int32_t)i, .n_args = d->n_args, .args = args};
     return DLX_OK;

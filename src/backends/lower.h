@@ -15,10 +15,18 @@ typedef struct dlx_home {
     int32_t layers; /* decoder layers of one delegate at most; 0: all */
 } dlx_home;
 
+/* All methods of a program, where there are several: delegates of one may share with those of the others. */
+typedef struct dlx_lowered_methods {
+    const struct dlx_partition *partitions; /* [n] of their graphs, over the same homes */
+    const char *const *names;               /* [n] */
+    size_t n, this;                         /* this: of the graph at hand */
+} dlx_lowered_methods;
+
 /* What dlx_lower needs to know besides the graph. */
 typedef struct dlx_lower_request {
-    dlx_lowering how;
-    const dlx_home *homes; /* [n_homes]; the first that takes a node gets it */
+    dlx_lowering how;            /* its siblings are found here */
+    dlx_lowered_methods methods; /* n is 0: the graph is the only one */
+    const dlx_home *homes;       /* [n_homes]; the first that takes a node gets it */
     size_t n_homes;
 } dlx_lower_request;
 

@@ -1,6 +1,6 @@
 /*
  * What a backend is to the rest: it takes a part of a method's graph and gives a delegate for it. A part is some of the
- * graph's nodes, none of which needs, by way of others, what the part computes; method.c puts parts together.
+ * graph's nodes, none of which needs, by way of others, what the part computes; lower.c puts parts together.
  */
 #ifndef DLX_BACKENDS_PART_H
 #define DLX_BACKENDS_PART_H
@@ -27,6 +27,13 @@ typedef struct dlx_named_constant {
     uint32_t value;
 } dlx_named_constant;
 
+/* Data of the file that delegates of several methods refer to by key. */
+typedef struct dlx_named_data {
+    const char *key;             /* NULL: there is none */
+    const dlx_pte_piece *pieces; /* [n_pieces] */
+    uint32_t n_pieces;
+} dlx_named_data;
+
 /* A part's delegate. All memory is the arena's that lower_part was given, or the graph's. */
 typedef struct dlx_delegate {
     const char *id;            /* as the runtime knows the backend: "XnnpackBackend" */
@@ -39,14 +46,23 @@ typedef struct dlx_delegate {
     uint32_t n_args;
     const dlx_named_constant *named; /* [n_named] */
     uint32_t n_named;
+    dlx_named_data data;
 } dlx_delegate;
+
+/* A part at the same place of another method of the program: the same layers, for calls of another size. */
+typedef struct dlx_sibling {
+    const char *method;
+    const dlx_part *part;
+} dlx_sibling;
 
 /* What parts of one method have in common. */
 typedef struct dlx_lowering {
     const char *method; /* its name in the program: "forward" */
     const char *mark;   /* of the file (format/keys.h); NULL: none. Of constant length, different for different files */
     dlx_pool *pool;     /* NULL: the calling thread */
-    const void *options; /* the backend's own; NULL: its defaults */
+    const void *options;         /* the backend's own; NULL: its defaults */
+    const dlx_sibling *siblings; /* [n_siblings] method by method, the part itself among them; 0: it is on its own */
+    size_t n_siblings;
 } dlx_lowering;
 
 /* Must give the same but for what depends on the mark each time it is called, and layouts must not depend on that. */

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "backends/partition.h"
 #include "backends/xnnpack/xnnpack.h"
 
 static dlx_status no_memory(dlx_error *err)
@@ -186,15 +187,19 @@ dlx_status dlx_methods_lower(dlx_methods *m, dlx_pte_plan **plans, dlx_pte_blob 
                              const dlx_methods_target *to, dlx_arena *arena, dlx_error *err)
 {
     lowered of[DLX_MOST_METHODS] = {{0}};
+    dlx_partition partitions[DLX_MOST_METHODS];
     dlx_home homes[DLX_METHODS_HOMES];
     size_t total = 1, n_homes = dlx_methods_homes(homes, to);
     *n_blobs = 0;
     *plans = dlx_arena_array(arena, m->n, sizeof **plans);
     if (!*plans) return no_memory(err);
     DLX_TRY(rename_others(m, err));
+    for (size_t k = 0; k < m->n; k++)
+        DLX_TRY(dlx_partition_make(&partitions[k], arena, &m->graph[k], homes, n_homes, err));
     for (size_t k = 0; k < m->n; k++) {
         const dlx_lower_request request = {
             .how = {.method = m->name[k], .mark = to->mark, .pool = to->pool, .options = to->options},
+            .methods = {.partitions = partitions, .names = m->name, .n = m->n, .this = k},
             .homes = homes,
             .n_homes = n_homes};
         DLX_TRY(dlx_lower(&(*plans)[k], &of[k].blobs, &of[k].n_blobs, arena, &m->graph[k], &request, err));

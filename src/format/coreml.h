@@ -14,6 +14,11 @@
 #include "base/status.h"
 #include "format/pte.h"
 
+/* What keys of named data begin with under which delegates share files, as ExecuTorch's exporter writes them; the
+ * identifier of the compiled model stands behind DLX_COREML_KEY. */
+#define DLX_COREML_KEY        "coreml_"
+#define DLX_COREML_IDENTIFIER "executorch_"
+
 /* A kind of operator and how many there are. */
 typedef struct dlx_counted_word {
     const char *word;

@@ -22,16 +22,18 @@ def make(folder, *args):
 
 
 class Payload:
-    """A delegate's payload; its files by the runtime's own code."""
+    """A delegate's payload, or the named data that it refers to; its files by the runtime's own code. Where there are several
+    functions, names of arguments are found by the method's name, as there."""
 
-    def __init__(self, payload, folder):
+    def __init__(self, payload, folder, method=None, function="main"):
         parser = oracle("executorch.backends.apple.coreml.executorchcoreml", "CoreML payloads are")
         folder.mkdir(parents=True)
         assert parser.unflatten_directory_contents(payload, str(folder))
-        self.files = folder / "lowered_module"
+        (self.files,) = folder.iterdir()
         self.package = self.files / "model.mlpackage"
-        self.metadata = json.loads((self.files / "metadata.json").read_text())
-        self.program = MilProgram(self.package)
+        self.about_all = json.loads((self.files / "metadata.json").read_text())
+        self.metadata = self.about_all["methods"][method] if "methods" in self.about_all else self.about_all
+        self.program = MilProgram(self.package, function)
 
     def __call__(self, *arrays):
         """Arguments and results as the delegate call has them; the delegate makes its int32 of int64."""
@@ -58,13 +60,19 @@ class CoremlFile:
 
     def __init__(self, path, folder, method="forward"):
         tools = oracle("executorch.exir._serialize._program", "programs with CoreML delegates are")
-        self.program = tools.deserialize_pte_binary(Path(path).read_bytes()).program
+        file = tools.deserialize_pte_binary(Path(path).read_bytes())
+        self.program, self.keys = file.program, []
         (self.plan,) = [p for p in self.program.execution_plan if p.name == method]
         self.delegates = []
         for i, delegate in enumerate(self.plan.delegates):
             assert delegate.id == "CoreMLBackend"
-            data = self.program.backend_delegate_data[delegate.processed.index].data
-            self.delegates.append(Payload(bytes(data), Path(folder) / f"{method}-{i}"))
+            data, more = bytes(self.program.backend_delegate_data[delegate.processed.index].data), ()
+            if data.startswith(b"CMJR"):
+                reference = json.loads(data[4:])
+                self.keys.append(reference["key"])
+                entry = file.named_data.pte_data[reference["key"]]
+                data, more = bytes(file.named_data.buffers[entry.buffer_index]), (method, reference["functionName"])
+            self.delegates.append(Payload(data, Path(folder) / f"{method}-{i}", *more))
 
     def array(self, known, index):
         """The tensor of a value: given, computed, or a constant of the program."""

@@ -62,14 +62,14 @@ class Number:
 
 
 class MilProgram:
-    """The program of a package. `states`: what it keeps between calls, by name."""
+    """A function of the program of a package. `states`: what it keeps between calls, by name."""
 
-    def __init__(self, package):
+    def __init__(self, package, function="main"):
         model = ct.models.MLModel(str(package), skip_model_load=True)
         self.spec = model.get_spec()
         self.program = load(self.spec, specification_version=self.spec.specificationVersion,
                             file_weights_dir=model.weights_dir)
-        self.function = self.program.functions["main"]
+        self.name, self.function = function, self.program.functions[function]
         self.states = {}
         for name, value in self.function.inputs.items():
             if types.is_state(value.sym_type):
@@ -78,7 +78,7 @@ class MilProgram:
         self.constants = {}
 
     def block(self):
-        (block,) = self.spec.mlProgram.functions["main"].block_specializations.values()
+        (block,) = self.spec.mlProgram.functions[self.name].block_specializations.values()
         return block
 
     def operators(self):

@@ -15,6 +15,8 @@ oracle("executorch.backends.apple.coreml.executorchcoreml", "CoreML payloads are
 from safetensors.numpy import load_file  # noqa: E402
 
 from coreml_part import CoremlFile, CoremlPart, make  # noqa: E402
+from diffulex_edge import export_checkpoint  # noqa: E402
+from mil_program import MilProgram  # noqa: E402
 
 DATA = Path(__file__).resolve().parent.parent / "data"
 MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
@@ -389,6 +391,20 @@ def test_models_prefill_denoise_and_commit(fixed, model, cache):
     others = [i for i in range(n + m) if not start <= i < start + len(part_ids)]
     logits, _ = program.forward(part_ids, range(start, start + len(part_ids)), others)
     agrees(logits, tensors["cached.part"])
+
+
+def test_a_package_alone_may_keep_its_cache(tmp_path):
+    """What an application that uses Core ML without ExecuTorch gets of --coreml-state."""
+    export_checkpoint(DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.mlpackage", backend="coreml", emit="mlpackage",
+                      quantization="fp16", kv="fixed-state", max_seq_len=32, max_rows=4)
+    assert ct.libmodelpackage.ModelPackage.isValid(str(tmp_path / "m.mlpackage"))
+    program = MilProgram(tmp_path / "m.mlpackage")
+    program.check_declared_types()
+    features = program.spec.description
+    assert sorted(f.name for f in features.input) == ["cos", "embedded", "mask", "positions", "sin", "stored"]
+    assert [f.name for f in features.output] == ["logits"]
+    assert {f.name for f in features.state} == {"k_0", "v_0", "k_1", "v_1"} == set(program.states)
+    assert {tuple(x.shape) for x in program.states.values()} == {(32, 2, 32)}
 
 
 class Inside(Fixed):

@@ -586,7 +586,7 @@ def test_export_choices(tmp_path):
                 assert backend in homes and homes <= {backend, "xnnpack", "operators"}
                 assert diffulex_edge.inspect(path)["metadata"]["get_quantization"] == [written.quantization]
     forms = diffulex_edge.export_kv_forms()
-    assert [f.name for f in forms] == ["caller", "explicit", "state", "fixed", "fixed-fp16"]
+    assert [f.name for f in forms] == ["caller", "explicit", "state", "fixed", "fixed-fp16", "fixed-state"]
     assert all(f.help for f in forms)
     socs = diffulex_edge.export_socs()
     assert {"SM8450", "SM8475", "SM8550", "SM8650", "SM7475"} <= {s.name for s in socs} and all(s.known_as for s in socs)

@@ -177,6 +177,60 @@ static void weights_lie_on_boundaries_with_what_they_are(void **state)
     dlx_arena_free(&arena);
 }
 
+/* What a function adds that another one has added already, and nothing else. */
+static void functions_share_their_weights(void **state)
+{
+    (void)state;
+    enum { N = 80 };
+    static uint16_t halves[N + 1], same[2], others[2] = {7, 7}, alone[2] = {9, 9};
+    dlx_arena arena;
+    dlx_blobs b;
+    dlx_file file = {.fd = -1};
+    uint64_t at[N];
+    dlx_arena_init(&arena);
+    dlx_blobs_begin(&b, &arena);
+    for (size_t i = 0; i <= N; i++) halves[i] = (uint16_t)i;
+    dlx_value v[N];
+    for (int i = 0; i < N; i++) { /* bytes in memory, and places in a file */
+        v[i] = constant(DLX_F16, 1, 2, halves + i, 4);
+        if (i % 2)
+            v[i].source = (dlx_const_source){.bytes = 4, .stored = DLX_F16, .file = &file, .offset = (uint64_t)i};
+        at[i] = dlx_blobs_add(&b, &v[i]);
+    }
+    uint64_t zeros = dlx_blobs_add_zeros(&b, DLX_BLOB_F16, 10), size;
+    dlx_value twice = constant(DLX_F16, 1, 2, alone, sizeof alone);
+    assert_true(dlx_blobs_add(&b, &twice) != dlx_blobs_add(&b, &twice)); /* of one function */
+    dlx_blobs_next_function(&b);
+    size = b.size;
+    for (int i = 0; i < N; i++) assert_int_equal(dlx_blobs_add(&b, &v[i]), at[i]);
+    for (int i = N; i-- > 0;) assert_int_equal(dlx_blobs_add(&b, &v[i]), at[i]);
+    assert_int_equal(dlx_blobs_add_zeros(&b, DLX_BLOB_F16, 10), zeros);
+    memcpy(same, halves + 2, sizeof same);
+    dlx_value w = constant(DLX_F16, 1, 2, same, sizeof same);
+    assert_int_equal(dlx_blobs_add(&b, &w), at[2]); /* by its bytes */
+    assert_int_equal(b.size, size);
+    dlx_value different[8];
+    for (int i = 0; i < 8; i++) different[i] = v[i < 4 ? 1 : 2];
+    different[0].source.offset = N + 1;
+    different[1].source.clip = true;
+    different[2].source.transform = DLX_CONST_ROUND;
+    different[3].source.f16_scales = true;
+    different[4].source.data = others;
+    different[5].dtype = DLX_I8;
+    different[6].dim[0] = 2;
+    different[6].dim[1] = 1;
+    different[7].source.group = 32;
+    for (int i = 0; i < 8; i++) {
+        size = b.size;
+        dlx_blobs_add(&b, &different[i]);
+        assert_true(b.size > size);
+    }
+    size = b.size;
+    dlx_blobs_add_zeros(&b, DLX_BLOB_F16, 12);
+    assert_true(b.size > size && !b.failed);
+    dlx_arena_free(&arena);
+}
+
 /* ---- the bytes of weights ---- */
 
 /* Two's complement of what files of ours have as numbers + 8, whether codes are there or are made. */
@@ -309,6 +363,59 @@ static void the_mark_changes_the_identifier_alone(void **state)
         if (p[0][i] != p[1][i]) assert_in_range(i, at - head, at - head + 15);
     for (int i = 0; i < 3; i++) free(p[i]);
     unmake(&m);
+}
+
+static uint64_t streamed(const dlx_pte_piece *pieces, uint32_t n)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) bytes += pieces[i].data ? 0 : pieces[i].size;
+    return bytes;
+}
+
+/* The first of siblings brings the program along, the others refer to it; and weights are there once. */
+static void siblings_are_functions_of_one_program(void **state)
+{
+    (void)state;
+    made m[2];
+    dlx_delegate alone, d[2], zero;
+    const dlx_coreml_options old = {.target = DLX_COREML_IOS17};
+    char text[160];
+    for (int i = 0; i < 2; i++) make_form(&m[i], "int8", some_weights());
+    const dlx_part *part[2] = {&m[0].parts.parts[0].part, &m[1].parts.parts[0].part};
+    const dlx_sibling siblings[2] = {{"forward", part[0]}, {"forward_8", part[1]}};
+    const dlx_lowering single = {.method = "forward", .mark = "#0123456789abcdef"};
+    CHECK(dlx_coreml_lower_part(&alone, &m[0].arena, part[0], &single, err));
+    assert_null(alone.data.key);
+    for (int i = 0; i < 2; i++) {
+        dlx_lowering how = single;
+        how.method = siblings[i].method;
+        how.siblings = siblings;
+        how.n_siblings = 2;
+        CHECK(dlx_coreml_lower_part(&d[i], &m[i].arena, part[i], &how, err));
+        assert_true(d[i].n_args == 2 && d[i].args[0] == m[i].x && d[i].args[1] == m[i].g.outputs[0]);
+        assert_true(d[i].n_specs == alone.n_specs && d[i].n_pieces == 1);
+        snprintf(text, sizeof text, "CMJR{\"version\":1,\"key\":\"%s\",\"functionName\":\"%s\"}", d[0].data.key,
+                 siblings[i].method);
+        assert_int_equal(d[i].pieces->size, strlen(text));
+        assert_memory_equal(d[i].pieces->data, text, strlen(text));
+        how.options = &old;
+        CHECK(dlx_coreml_lower_part(&zero, &m[i].arena, part[i], &how, err));
+        assert_true(!zero.data.key && zero.n_pieces > 1); /* older systems have no such programs */
+        how.options = NULL;
+        how.mark = "#0000000000000000";
+        CHECK(dlx_coreml_lower_part(&zero, &m[i].arena, part[i], &how, err));
+        assert_int_equal(zero.pieces->size, d[i].pieces->size);
+        if (!i) assert_string_equal(zero.data.key + 34, d[0].data.key + 34);
+        if (!i) assert_int_equal(zero.data.n_pieces, d[0].data.n_pieces);
+    }
+    assert_int_equal(strncmp(d[0].data.key, "coreml_executorch_0123456789abcdef_", 35), 0);
+    assert_null(d[1].data.key);
+    assert_int_equal(streamed(d[0].data.pieces, d[0].data.n_pieces), streamed(alone.pieces, alone.n_pieces));
+    const char *metadata = d[0].data.pieces[0].data;
+    static const char begins[] = "{\"methods\":{\"forward\":{\"inputNames\":[\"x_0\"],\"outputNames\":[";
+    assert_memory_equal(metadata, begins, strlen(begins));
+    assert_non_null(strstr(metadata, d[0].data.key + strlen("coreml_")));
+    for (int i = 0; i < 2; i++) unmake(&m[i]);
 }
 
 /* Names and places stand behind the files, backwards. */
@@ -520,9 +627,11 @@ int main(void)
         cmocka_unit_test(the_wire_format_is_the_published_one),
         cmocka_unit_test(long_messages_have_their_length_in_front),
         cmocka_unit_test(weights_lie_on_boundaries_with_what_they_are),
+        cmocka_unit_test(functions_share_their_weights),
         cmocka_unit_test(nibbles_become_twos_complement),
         cmocka_unit_test(scales_of_float16_are_those_that_codes_are_made_with),
         cmocka_unit_test(the_mark_changes_the_identifier_alone),
+        cmocka_unit_test(siblings_are_functions_of_one_program),
         cmocka_unit_test(a_payload_ends_with_its_table_of_files),
         cmocka_unit_test(what_there_is_not_is_refused_with_a_sentence),
         cmocka_unit_test(fixed_shapes_of_floats_are_taken),

@@ -121,6 +121,22 @@ static dlx_status run_lower(void *ctx, dlx_error *err)
     return s;
 }
 
+/* Of the part that brings the program along. */
+static dlx_status run_siblings(void *ctx, dlx_error *err)
+{
+    const lowering *l = ctx;
+    dlx_delegate d;
+    dlx_arena arena;
+    dlx_status s;
+    poison(&d, sizeof d);
+    dlx_arena_init(&arena);
+    WATCHED(s, dlx_coreml_lower_part(&d, &arena, l->how.siblings->part, &l->how, err));
+    if (s != DLX_OK) assert_zero(&d, sizeof d);
+    if (s == DLX_OK) assert_true(d.data.key && d.data.n_pieces > 1);
+    dlx_arena_free(&arena);
+    return s;
+}
+
 static dlx_status run_package(void *ctx, dlx_error *err)
 {
     lowering *l = ctx;
@@ -163,6 +179,34 @@ static void parts_become_coreml_programs(void **state)
     remove_copy(&c);
 }
 
+/* Of a layer that is there in two methods. */
+static void siblings_become_one_program(void **state)
+{
+    (void)state;
+    static const float weights[8 * 32], one[1];
+    const int64_t in[2] = {3, 32}, shape[2] = {8, 32}, single = 1;
+    const dlx_const_source w = {.data = weights, .bytes = sizeof weights, .stored = DLX_F32},
+                           s = {.data = one, .bytes = sizeof one, .stored = DLX_F32};
+    dlx_graph g;
+    dlx_arena arena;
+    dlx_partition parts;
+    dlx_error e = {0};
+    dlx_graph_init(&g);
+    dlx_arena_init(&arena);
+    uint32_t x = dlx_graph_input(&g, "x", DLX_F32, 2, in, 0);
+    uint32_t y[2] = {x, dlx_graph_const(&g, "w", DLX_F32, 2, shape, w)};
+    y[0] = dlx_graph_node(&g, DLX_OP_LINEAR, y, 2, NULL, 0, &e);
+    y[1] = dlx_graph_const(&g, "s", DLX_F32, 1, &single, s);
+    assert_true(dlx_graph_output(&g, dlx_graph_node(&g, DLX_OP_MUL, y, 2, NULL, 0, &e)));
+    CHECK(dlx_partition_make(&parts, &arena, &g, &dlx_coreml_home, 1, err));
+    const dlx_part *part = &parts.parts[0].part;
+    const dlx_sibling siblings[2] = {{"forward", part}, {"forward_2", part}};
+    lowering l = {.how = {.method = "forward", .siblings = siblings, .n_siblings = 2}};
+    every_request_fails("lower siblings to CoreML", run_siblings, &l);
+    dlx_arena_free(&arena);
+    dlx_graph_free(&g);
+}
+
 static void requests_were_seen(void **state)
 {
     (void)state;
@@ -175,6 +219,7 @@ int main(void)
         cmocka_unit_test(exports),
         cmocka_unit_test(finding_checkpoints),
         cmocka_unit_test(parts_become_coreml_programs),
+        cmocka_unit_test(siblings_become_one_program),
         cmocka_unit_test(requests_were_seen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

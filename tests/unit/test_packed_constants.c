@@ -152,6 +152,7 @@ static void every_family_and_form_of_the_cache(void **state)
         dlx_kv_info info = {.struct_size = sizeof info};
         for (size_t k = 0; dlx_export_kv_info(k, &info); k++) {
             char checkpoint[1024], path[1024];
+            if (!strcmp(info.name, "fixed-state")) continue; /* Core ML's alone */
             checkpoint_of(checkpoint, families[i]);
             path_in(path, folder.folder, "form.pte");
             dlx_export_options o = tiny_export(checkpoint, path, k % 2 == 1);

@@ -70,6 +70,67 @@ static dlx_blob_type type_of(dlx_dtype t)
     return t == DLX_I4 ? DLX_BLOB_I4 : t == DLX_I8 ? DLX_BLOB_I8 : DLX_BLOB_F16;
 }
 
+/* ---- blobs of several functions ---- */
+
+static bool same_source(const dlx_const_source *x, const dlx_const_source *y)
+{
+    if (x->bytes != y->bytes || x->stored != y->stored || x->transform != y->transform || x->group != y->group ||
+        x->clip != y->clip || x->f16_scales != y->f16_scales || x->signed_nibbles != y->signed_nibbles)
+        return false;
+    if (x->file || y->file) return x->file == y->file && x->offset == y->offset;
+    return x->data == y->data || (x->data && y->data && !memcmp(x->data, y->data, (size_t)x->bytes));
+}
+
+static bool same_blob(const dlx_blob_entry *a, const dlx_blob_entry *b)
+{
+    if (a->type != b->type || a->bytes != b->bytes || !a->v != !b->v) return false;
+    if (!a->v) return true;
+    bool same = a->v->rank == b->v->rank;
+    for (int d = 0; same && d < a->v->rank; d++) same = a->v->dim[d] == b->v->dim[d];
+    return same && same_source(&a->v->source, &b->v->source);
+}
+
+/* Functions are alike: what is added next most likely stands behind what was found last. */
+static const dlx_blob_entry *find(dlx_blobs *b, const dlx_blob_entry *entry)
+{
+    for (uint32_t i = 0; i < b->met; i++) {
+        uint32_t at = (b->next + i) % b->met;
+        if (!same_blob(&b->entries[at], entry)) continue;
+        b->next = at + 1;
+        return &b->entries[at];
+    }
+    return NULL;
+}
+
+void dlx_blobs_next_function(dlx_blobs *b)
+{
+    b->met = b->count;
+    b->next = 0;
+}
+
+/* Where the blob is: the one that there is, or, *fresh, a new one, whose bytes are to be added. */
+static uint64_t place(dlx_blobs *b, dlx_blob_entry entry, bool *fresh)
+{
+    const dlx_blob_entry *there = find(b, &entry);
+    *fresh = !there;
+    if (there) return there->at;
+    if (b->count == b->entries_capacity) {
+        uint32_t more = b->count ? 2 * b->count : 64;
+        dlx_blob_entry *entries = dlx_arena_array(b->arena, more, sizeof *entries);
+        if (!entries) {
+            b->failed = true;
+            return 0;
+        }
+        if (b->count) memcpy(entries, b->entries, b->count * sizeof *entries);
+        b->entries = entries;
+        b->entries_capacity = more;
+    }
+    uint32_t i = b->count;
+    entry.at = add_metadata(b, entry.type, entry.bytes);
+    b->entries[i] = entry;
+    return entry.at;
+}
+
 uint64_t dlx_blobs_add(dlx_blobs *b, const dlx_value *v)
 {
     dlx_shape shape = dlx_value_shape(v);
@@ -80,15 +141,17 @@ uint64_t dlx_blobs_add(dlx_blobs *b, const dlx_value *v)
         return 0;
     }
     *kept = *v;
-    uint64_t at = add_metadata(b, type_of(v->dtype), bytes);
-    if (!b->failed) add_piece(b, (dlx_pte_piece){.user = kept, .size = bytes});
+    bool fresh;
+    uint64_t at = place(b, (dlx_blob_entry){.v = kept, .type = type_of(v->dtype), .bytes = bytes}, &fresh);
+    if (!b->failed && fresh) add_piece(b, (dlx_pte_piece){.user = kept, .size = bytes});
     return at;
 }
 
 uint64_t dlx_blobs_add_zeros(dlx_blobs *b, dlx_blob_type type, uint64_t bytes)
 {
-    uint64_t at = add_metadata(b, type, bytes);
-    if (!b->failed) add_bytes(b, bytes);
+    bool fresh;
+    uint64_t at = place(b, (dlx_blob_entry){.type = type, .bytes = bytes}, &fresh);
+    if (!b->failed && fresh) add_bytes(b, bytes);
     return at;
 }
 

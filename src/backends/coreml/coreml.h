@@ -45,8 +45,9 @@ bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n);
 /*
  * dlx_lower_part_fn; how->options is dlx_coreml_options. Arguments are the part's inputs and outputs in their order,
  * but for states that the program keeps. The payload is a model package, whose identifier on the device is a digest of
- * the mark and of what the part is. DLX_E_UNSUPPORTED, with one sentence, for a weight or state that the target has no
- * form for.
+ * the mark and of what the part is. From iOS18 on siblings are functions of one package, with their weights once, which
+ * is the first one's named data; their payloads refer to it. DLX_E_UNSUPPORTED, with one sentence, for a weight or
+ * state that the target has no form for.
  */
 dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_part *part, const dlx_lowering *how,
                                  dlx_error *err);

@@ -41,26 +41,34 @@ typedef struct dlx_coreml_emitter {
     dlx_arena *arena;
     dlx_error *err;
     dlx_mil mil;
-    dlx_blobs blobs;
     dlx_mil_value *value;      /* [n_values] float16 values; no name: it is not there yet */
     dlx_coreml_shared *shared; /* [n_shared] */
     size_t n_shared;
     dlx_coreml_features features;
-    dlx_proto model; /* the file model.mlmodel */
 } dlx_coreml_emitter;
 
-/* What comes of a part: all but the bytes that are streamed. The arena's. */
+/* A function of a program: what a part becomes. */
+typedef struct dlx_coreml_function {
+    const char *name;
+    const dlx_part *part;
+    dlx_coreml_features features; /* filled in */
+} dlx_coreml_function;
+
+/* What comes of parts: all but the bytes that are streamed. The arena's. */
 typedef struct dlx_coreml_program {
     const void *model; /* [model_size] model.mlmodel */
     size_t model_size;
     const dlx_pte_piece *weights; /* [n_weights] weights/weight.bin */
     uint32_t n_weights;
     uint64_t weights_size;
-    dlx_coreml_features features;
+    const dlx_coreml_function *functions; /* [n_functions] */
+    size_t n_functions;
 } dlx_coreml_program;
 
-/* program.c */
-dlx_status dlx_coreml_compile(dlx_coreml_program *out, dlx_arena *arena, const dlx_part *part,
+/* program.c: what a program of one function calls it, */
+extern const char dlx_coreml_main[];
+/* and a program of n functions, which have their weights in common. Several are there from iOS18 on. */
+dlx_status dlx_coreml_compile(dlx_coreml_program *out, dlx_arena *arena, dlx_coreml_function *functions, size_t n,
                               const dlx_coreml_options *options, dlx_error *err);
 dlx_status dlx_coreml_no_memory(dlx_error *err, const dlx_part *part);
 

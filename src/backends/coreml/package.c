@@ -60,8 +60,9 @@ static dlx_status write_weights(package *p, const dlx_coreml_program *program)
 static dlx_status write_package(package *p, const char *folder, const dlx_part *part, const dlx_coreml_options *options)
 {
     dlx_coreml_program program;
+    dlx_coreml_function function = {.name = dlx_coreml_main, .part = part};
     const char *fresh[FILES] = {NULL};
-    DLX_TRY(dlx_coreml_compile(&program, &p->arena, part, options, p->err));
+    DLX_TRY(dlx_coreml_compile(&program, &p->arena, &function, 1, options, p->err));
     DLX_TRY(make_folders(p, folder));
     for (int i = 0; i < FILES; i++) {
         const char *path = dlx_arena_path(&p->arena, folder, files[i]);

@@ -1,4 +1,4 @@
-/* Facts: ExecuTorch 1.4.1, backends/apple/coreml/runtime/inmemoryfs. */
+/* Facts: ExecuTorch 1.4.1, backends/apple/coreml/runtime: inmemoryfs, and delegate/coreml_backend_delegate.mm. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,14 +35,28 @@ static void put_names(dlx_text_buffer *t, const char *key, const dlx_coreml_feat
     dlx_put(t, "]");
 }
 
-/* metadata.json: names in the order of the call's arguments; states are none. */
+/* Names in the order of the call's arguments; states are none. */
+static void put_arguments(dlx_text_buffer *t, const dlx_coreml_features *f)
+{
+    put_names(t, "inputNames", f->in, f->n_in);
+    dlx_put(t, ",");
+    put_names(t, "outputNames", f->out, f->n_out);
+}
+
+/* metadata.json: of the only function, or of all by the method's name. */
 static void put_metadata(dlx_text_buffer *t, const dlx_coreml_program *program, const char *identifier)
 {
-    dlx_put(t, "{");
-    put_names(t, "inputNames", program->features.in, program->features.n_in);
-    dlx_put(t, ",");
-    put_names(t, "outputNames", program->features.out, program->features.n_out);
-    dlx_put(t, ",\"identifier\":");
+    bool several = program->n_functions > 1;
+    dlx_put(t, several ? "{\"methods\":{" : "{");
+    if (!several) put_arguments(t, &program->functions->features);
+    for (size_t i = 0; several && i < program->n_functions; i++) {
+        dlx_put(t, "%s", i ? "," : "");
+        dlx_put_json(t, program->functions[i].name);
+        dlx_put(t, ":{");
+        put_arguments(t, &program->functions[i].features);
+        dlx_put(t, "}");
+    }
+    dlx_put(t, "%s,\"identifier\":", several ? "}" : "");
     dlx_put_json(t, identifier);
     dlx_put(t, "}");
 }
@@ -87,6 +101,22 @@ static char *keep(dlx_text_buffer *t, dlx_arena *arena, size_t *size)
     free(t->s);
     *t = (dlx_text_buffer){0};
     return kept;
+}
+
+dlx_status dlx_coreml_reference(dlx_pte_piece *out, dlx_arena *arena, const dlx_part *part, const char *key,
+                                const char *function, dlx_error *err)
+{
+    dlx_text_buffer text = {0};
+    size_t size;
+    dlx_put(&text, "CMJR{\"version\":1,\"key\":");
+    dlx_put_json(&text, key);
+    dlx_put(&text, ",\"functionName\":");
+    dlx_put_json(&text, function);
+    dlx_put(&text, "}");
+    const char *kept = keep(&text, arena, &size);
+    if (!kept) return dlx_coreml_no_memory(err, part);
+    *out = (dlx_pte_piece){.data = kept, .size = size};
+    return DLX_OK;
 }
 
 dlx_status dlx_coreml_payload(dlx_pte_piece **pieces, uint32_t *n_pieces, dlx_arena *arena, const dlx_part *part,

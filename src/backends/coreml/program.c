@@ -1,5 +1,5 @@
 /*
- * A part as the two files of a model package: the model with its one function, and the weights.
+ * Parts as the two files of a model package: the model with a function for each, and the weights.
  *
  * Inside all is float16: what comes in as float32 is rounded at once, what goes out so is widened at the end.
  */
@@ -10,6 +10,8 @@
 /* Field numbers of Model.proto and FeatureTypes.proto. */
 enum { MODEL_VERSION = 1, MODEL_DESCRIPTION = 2, MODEL_PROGRAM = 502 };
 enum { DESCRIPTION_INPUT = 1, DESCRIPTION_OUTPUT = 10, DESCRIPTION_STATE = 13 };
+enum { DESCRIPTION_FUNCTION = 20, DESCRIPTION_DEFAULT = 21 };
+enum { FUNCTION_NAME = 1, FUNCTION_INPUT = 2, FUNCTION_OUTPUT = 3, FUNCTION_STATE = 6 };
 enum { FEATURE_NAME = 1, FEATURE_TYPE = 3, TYPE_ARRAY = 5, TYPE_STATE = 8, STATE_ARRAY = 1 };
 enum { ARRAY_SHAPE = 1, ARRAY_DTYPE = 2, ARRAY_F16 = 65552, ARRAY_F32 = 65568, ARRAY_I32 = 131104 };
 /* Those of MIL.proto around a block. */
@@ -27,6 +29,8 @@ static const struct {
     [DLX_COREML_IOS17] = {8, "CoreML7"},
     [DLX_COREML_IOS18] = {9, "CoreML8"},
 };
+
+const char dlx_coreml_main[] = "main";
 
 dlx_status dlx_coreml_no_memory(dlx_error *err, const dlx_part *part)
 {
@@ -79,14 +83,28 @@ static void put_feature(dlx_proto *p, uint32_t field, const dlx_coreml_feature *
     dlx_proto_end(p, feature);
 }
 
-static void put_description(dlx_coreml_emitter *e)
+static void put_features(dlx_proto *p, const dlx_coreml_features *f, const uint32_t field[3])
 {
-    const dlx_coreml_features *f = &e->features;
-    size_t description = dlx_proto_begin(&e->model, MODEL_DESCRIPTION);
-    for (size_t i = 0; i < f->n_in; i++) put_feature(&e->model, DESCRIPTION_INPUT, &f->in[i], false);
-    for (size_t i = 0; i < f->n_out; i++) put_feature(&e->model, DESCRIPTION_OUTPUT, &f->out[i], false);
-    for (size_t i = 0; i < f->n_states; i++) put_feature(&e->model, DESCRIPTION_STATE, &f->state[i], true);
-    dlx_proto_end(&e->model, description);
+    for (size_t i = 0; i < f->n_in; i++) put_feature(p, field[0], &f->in[i], false);
+    for (size_t i = 0; i < f->n_out; i++) put_feature(p, field[1], &f->out[i], false);
+    for (size_t i = 0; i < f->n_states; i++) put_feature(p, field[2], &f->state[i], true);
+}
+
+/* Features stand in the description of a program's only function, or of each. */
+static void put_description(dlx_proto *p, const dlx_coreml_function *functions, size_t n)
+{
+    static const uint32_t alone[3] = {DESCRIPTION_INPUT, DESCRIPTION_OUTPUT, DESCRIPTION_STATE};
+    static const uint32_t each[3] = {FUNCTION_INPUT, FUNCTION_OUTPUT, FUNCTION_STATE};
+    size_t description = dlx_proto_begin(p, MODEL_DESCRIPTION);
+    if (n == 1) put_features(p, &functions->features, alone);
+    for (size_t i = 0; n > 1 && i < n; i++) {
+        size_t function = dlx_proto_begin(p, DESCRIPTION_FUNCTION);
+        dlx_proto_string(p, FUNCTION_NAME, functions[i].name);
+        put_features(p, &functions[i].features, each);
+        dlx_proto_end(p, function);
+    }
+    if (n > 1) dlx_proto_string(p, DESCRIPTION_DEFAULT, functions->name);
+    dlx_proto_end(p, description);
 }
 
 static void put_function_input(dlx_proto *p, const dlx_coreml_feature *f, bool state)
@@ -102,15 +120,12 @@ static void put_function_input(dlx_proto *p, const dlx_coreml_feature *f, bool s
     dlx_proto_end(p, input);
 }
 
-static void put_program(dlx_coreml_emitter *e)
+static void put_function(dlx_proto *p, const char *name, const dlx_coreml_emitter *e)
 {
-    dlx_proto *p = &e->model;
     const dlx_coreml_features *f = &e->features;
     const char *opset = editions[e->options->target].opset;
-    size_t program = dlx_proto_begin(p, MODEL_PROGRAM);
-    dlx_proto_varint(p, PROGRAM_VERSION, 1);
     size_t entry = dlx_proto_begin(p, PROGRAM_FUNCTIONS);
-    dlx_proto_string(p, MAP_KEY, "main");
+    dlx_proto_string(p, MAP_KEY, name);
     size_t function = dlx_proto_begin(p, MAP_VALUE);
     for (size_t i = 0; i < f->n_in; i++) put_function_input(p, &f->in[i], false);
     for (size_t i = 0; i < f->n_states; i++) put_function_input(p, &f->state[i], true);
@@ -121,48 +136,62 @@ static void put_program(dlx_coreml_emitter *e)
     dlx_proto_end(p, blocks);
     dlx_proto_end(p, function);
     dlx_proto_end(p, entry);
-    dlx_proto_end(p, program);
 }
 
+/* Into the block of the function. */
 static dlx_status emit(dlx_coreml_emitter *e)
-{
-    take_inputs(e);
-    for (size_t i = 0; i < e->part->n_nodes; i++) DLX_TRY(dlx_coreml_node(e, &e->g->nodes[e->part->nodes[i]]));
-    DLX_TRY(give_outputs(e));
-    dlx_blobs_end(&e->blobs);
-    if (e->mil.failed || e->mil.block.failed || e->blobs.failed) return dlx_coreml_no_memory(e->err, e->part);
-    dlx_proto_varint(&e->model, MODEL_VERSION, (uint64_t)editions[e->options->target].version);
-    put_description(e);
-    put_program(e);
-    return DLX_OK;
-}
-
-static dlx_status compile(dlx_coreml_emitter *e, dlx_coreml_program *out)
 {
     e->value = dlx_arena_array(e->arena, e->g->n_values + 1, sizeof *e->value);
     if (!e->value) return dlx_coreml_no_memory(e->err, e->part);
     DLX_TRY(dlx_coreml_find_features(e));
-    DLX_TRY(emit(e));
-    void *model = e->model.failed ? NULL : dlx_arena_alloc(e->arena, e->model.size);
-    if (!model) return dlx_coreml_no_memory(e->err, e->part);
-    memcpy(model, e->model.data, e->model.size);
-    *out = (dlx_coreml_program){.model = model,
-                                .model_size = e->model.size,
-                                .weights = e->blobs.pieces,
-                                .n_weights = e->blobs.n_pieces,
-                                .weights_size = e->blobs.size,
-                                .features = e->features};
-    return DLX_OK;
+    take_inputs(e);
+    for (size_t i = 0; i < e->part->n_nodes; i++) DLX_TRY(dlx_coreml_node(e, &e->g->nodes[e->part->nodes[i]]));
+    DLX_TRY(give_outputs(e));
+    bool failed = e->mil.failed || e->mil.block.failed || e->mil.blobs->failed;
+    return failed ? dlx_coreml_no_memory(e->err, e->part) : DLX_OK;
 }
 
-dlx_status dlx_coreml_compile(dlx_coreml_program *out, dlx_arena *arena, const dlx_part *part,
+/* The file model.mlmodel, copied into the arena. */
+static dlx_status write_model(dlx_coreml_program *out, dlx_arena *arena, const dlx_coreml_emitter *e, dlx_error *err)
+{
+    dlx_proto p = {0};
+    dlx_proto_varint(&p, MODEL_VERSION, (uint64_t)editions[e->options->target].version);
+    put_description(&p, out->functions, out->n_functions);
+    size_t program = dlx_proto_begin(&p, MODEL_PROGRAM);
+    dlx_proto_varint(&p, PROGRAM_VERSION, 1);
+    for (size_t i = 0; i < out->n_functions; i++) put_function(&p, out->functions[i].name, &e[i]);
+    dlx_proto_end(&p, program);
+    void *model = p.failed ? NULL : dlx_arena_alloc(arena, p.size);
+    if (model) memcpy(model, p.data, p.size);
+    out->model = model;
+    out->model_size = p.size;
+    dlx_proto_free(&p);
+    return model ? DLX_OK : dlx_coreml_no_memory(err, e->part);
+}
+
+dlx_status dlx_coreml_compile(dlx_coreml_program *out, dlx_arena *arena, dlx_coreml_function *functions, size_t n,
                               const dlx_coreml_options *options, dlx_error *err)
 {
-    dlx_coreml_emitter e = {.part = part, .g = part->g, .options = options, .arena = arena, .err = err};
-    dlx_blobs_begin(&e.blobs, arena);
-    dlx_mil_begin(&e.mil, arena, &e.blobs);
-    dlx_status s = compile(&e, out);
-    dlx_mil_free(&e.mil);
-    dlx_proto_free(&e.model);
+    dlx_blobs blobs;
+    dlx_status s = DLX_OK;
+    dlx_coreml_emitter *e = dlx_arena_array(arena, n, sizeof *e);
+    if (!e) return dlx_coreml_no_memory(err, functions->part);
+    dlx_blobs_begin(&blobs, arena);
+    for (size_t i = 0; s == DLX_OK && i < n; i++) {
+        const dlx_part *part = functions[i].part;
+        e[i] = (dlx_coreml_emitter){.part = part, .g = part->g, .options = options, .arena = arena, .err = err};
+        dlx_mil_begin(&e[i].mil, arena, &blobs);
+        s = emit(&e[i]);
+        functions[i].features = e[i].features;
+        dlx_blobs_next_function(&blobs);
+    }
+    dlx_blobs_end(&blobs);
+    *out = (dlx_coreml_program){.weights = blobs.pieces,
+                                .n_weights = blobs.n_pieces,
+                                .weights_size = blobs.size,
+                                .functions = functions,
+                                .n_functions = n};
+    if (s == DLX_OK) s = write_model(out, arena, e, err);
+    for (size_t i = 0; i < n; i++) dlx_mil_free(&e[i].mil);
     return s;
 }
