@@ -4,6 +4,8 @@ as the official runtime reads it."""
 import importlib.util
 import json
 import os
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -138,6 +140,36 @@ def test_exceptions_of_torch_survive_the_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["raised"]), done.stderr
+
+
+@needs_qnn
+def test_the_libraries_leave_cplusplus_exceptions_alone(tmp_path):
+    """Of a library that is loaded behind them, in a process that had none before."""
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        pytest.skip("no C++ compiler: what Qualcomm's libraries leave of exceptions is NOT checked")
+    (tmp_path / "throws.cpp").write_text("#include <stdexcept>\nextern \"C\" int throws(void)\n{\n    try {\n        "
+                                         "throw std::runtime_error(\"x\");\n    } catch (const std::exception &) {\n"
+                                         "        return 7;\n    }\n}\n")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "throws.so", tmp_path / "throws.cpp"], check=True)
+    code = ("import ctypes, sys, diffulex_edge\nif 'libgcc_s' in open('/proc/self/maps').read():\n    sys.exit(3)\n"
+            f"diffulex_edge.check_backend('qnn')\nprint('caught', ctypes.CDLL({str(tmp_path / 'throws.so')!r}).throws())\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
+    if done.returncode == 3:
+        pytest.skip("this Python has libgcc_s already: what Qualcomm's libraries leave of exceptions is NOT checked")
+    assert (done.returncode, done.stdout.split()[-2:]) == (0, ["caught", "7"]), done.stderr
+
+
+@needs_qnn
+def test_a_check_opens_the_libraries_once(tmp_path):
+    code = "import diffulex_edge; print(diffulex_edge.check_backend('qnn'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "python"), "LD_DEBUG": "files",
+                               "LD_DEBUG_OUTPUT": str(tmp_path / "loader")})
+    assert re.fullmatch(r"QNN v\d+\.\d+\S* in /.*onnxruntime_qnn", done.stdout.splitlines()[-1]), done.stderr
+    told = "".join(path.read_text() for path in tmp_path.glob("loader.*"))
+    assert len(re.findall(r"opening file=\S*/libQnnHtp\.so ", told)) == 1, told[-2000:]
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

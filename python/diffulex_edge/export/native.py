@@ -1,5 +1,4 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import ctypes
 import importlib.util
 import os
 from ctypes import byref, c_int32, c_void_p
@@ -141,18 +140,8 @@ def _choose(options: _native.ExportOptions, backend: str, quantization: Optional
     options.emit = _native.optional_text(emit)
     options.soc = _native.optional_text(soc)
     if backend == "qnn":
-        _load_unwinder()
         qnn_lib_dir = _qnn_libraries() if qnn_lib_dir is None else qnn_lib_dir
     options.qnn_lib_dir = _native.optional_path(qnn_lib_dir)
-
-
-def _load_unwinder() -> None:
-    """Has the C++ exceptions of this process be the system's. Qualcomm's package brings a libunwind; a libgcc_s that is
-    first loaded with it takes half of its functions from there, and the first exception of torch ends the process."""
-    try:
-        ctypes.CDLL("libgcc_s.so.1")
-    except OSError:     # no such system
-        pass
 
 
 def _qnn_libraries() -> Optional[PathLike]:
