@@ -200,7 +200,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
     observer       which range of the numbers in calibration data int8-static stands for: None or "mse", the one that misses
                    them least; "minmax", all; "percentile", all but 0.005 % at either end
-    ranges         a file that an earlier export wrote to save_ranges, in place of measuring
+    ranges         a file that an earlier export wrote to save_ranges, in place of measuring: of int8-static, or of integers
+                   with "qnn"
     method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)
     kv             a name of export_kv_forms(); None: "caller", or "fixed-fp16" with "coreml" and "qnn"; "fixed-state" keeps the
                    cache in Core ML
