@@ -345,10 +345,12 @@ def test_ranges_are_kept_read_and_gone_on_with(tmp_path):
                                 (dict(ranges=ranges, quantization="fp16"), ValueError, "integers of backend qnn"),
                                 (dict(ranges=ranges, **calibrated), ValueError, "without a file of ranges"),
                                 (dict(ranges=ranges, rounding="awq"), ValueError, "ranges of it as it is"),
-                                (dict(observer="minmax"), ValueError, "over all that was seen")):
+                                (dict(observer="minmax"), ValueError, "over all that was seen"),
+                                (dict(quantization="int4-g32", soc="SM8450"), diffulex_edge.UnsupportedError, "each block of a row"),
+                                (dict(exclude="layers.1.down"), diffulex_edge.UnsupportedError, "is a float")):
         with pytest.raises(kind, match=says):
-            export("b.pte", **options)
-    assert (tmp_path / "b.pte").read_bytes() == again
+            export("b.pte", stage=lambda *row: pytest.fail("it was told too late"), **options)
+    assert (tmp_path / "b.pte").read_bytes() == again and not list(tmp_path.glob("*.work*"))
 
 
 def test_looking_for_numbers_beyond_float16_goes_on_too(tmp_path):
