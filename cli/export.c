@@ -302,7 +302,7 @@ static const dlx_cli_option options[] = {
      "which range of the numbers in calibration data int8-static stands for: the one that misses them least, all, or "
      "all but 0.005 % at either end (default: mse)",
      0, 0},
-    {"save-ranges", DLX_CLI_TEXT, "FILE", "where the ranges that int8-static measured are written too", 0, 0},
+    {"save-ranges", DLX_CLI_TEXT, "FILE", "where the ranges that int8-static or qnn measured are written too", 0, 0},
     {"ranges", DLX_CLI_TEXT, "FILE", "such a file, in place of measuring", 0, 0},
     {"work-folder", DLX_CLI_TEXT, "DIR",
      "where an interrupted calibration goes on from, until the file is complete (default: FILE.work)", 0, 0},

@@ -101,7 +101,8 @@ typedef struct dlx_export_options {
      * int8-static: between which numbers the inputs and outputs of the layers' linears lie. Measured by running the
      * calibration data (above) through the checkpoint in float32, or, with `ranges`, read from a file that an earlier
      * export wrote to `save_ranges` (JSON; of a checkpoint with other layers: DLX_E_FORMAT). What was measured stands
-     * in the program too. Asked for without int8-static, all three are DLX_E_INVALID.
+     * in the program too. Backend qnn has ranges of every value where weights are integers: there the two files are the
+     * same, and no observer is to be chosen. Asked for without either, all three are DLX_E_INVALID.
      */
     const char *observer;    /* "mse" (also NULL), "minmax", "percentile"; not together with `ranges` */
     const char *ranges;      /* or NULL */

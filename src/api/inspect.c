@@ -91,13 +91,19 @@ static const dlx_method_view *view_of(const report *r, uint32_t i)
     return r->runnable && strcmp(r->pte.plans[i].name, "forward") == 0 ? NULL : &r->view[i];
 }
 
+/* Of two methods with one name runtimes know the first. */
+static bool is_metadata(const report *r, const dlx_pte_plan *p)
+{
+    return dlx_is_constant_method(p) && dlx_pte_find_plan(&r->pte, p->name) == p;
+}
+
 static void text_metadata(report *r)
 {
     dlx_text_buffer *t = &r->t;
     dlx_put(t, "metadata\n");
     for (uint32_t i = 0; i < r->pte.n_plans; i++) {
         const dlx_pte_plan *p = &r->pte.plans[i];
-        if (!dlx_is_constant_method(p)) continue;
+        if (!is_metadata(r, p)) continue;
         dlx_put(t, "  %-24s ", p->name);
         dlx_put_values(t, p);
         dlx_put(t, "\n");
@@ -188,7 +194,7 @@ static void json_metadata(report *r)
     dlx_put(t, ",\"metadata\":{");
     for (uint32_t i = 0; i < r->pte.n_plans; i++) {
         const dlx_pte_plan *p = &r->pte.plans[i];
-        if (!dlx_is_constant_method(p)) continue;
+        if (!is_metadata(r, p)) continue;
         dlx_put(t, "%s", first ? "" : ",");
         first = false;
         dlx_put_json(t, p->name);

@@ -236,6 +236,14 @@ void dlx_put_counts_json(dlx_text_buffer *t, const dlx_counted_word *words, uint
     dlx_put(t, "}");
 }
 
+/* Whether an earlier one has the same key: an object has each once. */
+static bool is_again(const dlx_pte_delegate *d, uint32_t option)
+{
+    for (uint32_t i = 0; i < option; i++)
+        if (!strcmp(d->specs[i].key, d->specs[option].key)) return true;
+    return false;
+}
+
 static void json_options(dlx_text_buffer *t, const dlx_pte_delegate *d)
 {
     dlx_put(t, ",\"options\":{");
@@ -243,6 +251,7 @@ static void json_options(dlx_text_buffer *t, const dlx_pte_delegate *d)
         const dlx_pte_spec *s = &d->specs[i];
         char text[LONGEST_OPTION + 1] = "";
         bool printable = is_printable(s);
+        if (is_again(d, i)) continue;
         if (printable && s->size) memcpy(text, s->value, s->size);
         dlx_put(t, "%s", i ? "," : "");
         dlx_put_json(t, s->key);

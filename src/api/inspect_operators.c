@@ -177,12 +177,21 @@ void dlx_put_ranges(dlx_text_buffer *t, const dlx_graph *g)
     }
 }
 
+/* Whether an earlier layer has the same name: an object has each once. */
+static bool is_again(const dlx_graph *g, size_t node, const char *name)
+{
+    static_layer l;
+    for (size_t i = 0; i < node; i++)
+        if (static_at(g, i, &l) && !strcmp(l.name, name)) return true;
+    return false;
+}
+
 void dlx_put_ranges_json(dlx_text_buffer *t, const dlx_graph *g)
 {
     static_layer l;
     const char *between = ",\"ranges\":{";
     for (size_t i = 0; i < g->n_nodes; i++) {
-        if (!static_at(g, i, &l)) continue;
+        if (!static_at(g, i, &l) || is_again(g, i, l.name)) continue;
         dlx_put(t, "%s", between);
         dlx_put_json(t, l.name);
         dlx_put(t, ":{\"input\":[%.9g,%.9g],\"output\":[%.9g,%.9g]}", l.in[0], l.in[1], l.out[0], l.out[1]);

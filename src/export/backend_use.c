@@ -86,6 +86,11 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
     return DLX_OK;
 }
 
+dlx_status dlx_check_qnn(const dlx_backend_use *use, const dlx_graph *g, dlx_error *err)
+{
+    return dlx_qnn_check(use->qnn, g, err);
+}
+
 void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t)
 {
     dlx_qnn_describe(use->qnn, t);

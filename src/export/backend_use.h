@@ -35,6 +35,8 @@ dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_exp
 dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
                         dlx_error *err);
 
+/* dlx_backend.check */
+dlx_status dlx_check_qnn(const dlx_backend_use *use, const dlx_graph *g, dlx_error *err);
 /* dlx_backend.describe: the libraries of Qualcomm's that it opened. */
 void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t);
 

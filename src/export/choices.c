@@ -50,6 +50,7 @@ static const dlx_backend backends[] = {
         .home = &dlx_qnn_home,
         .kv = "fixed-fp16, fixed",
         .open = dlx_open_qnn,
+        .check = dlx_check_qnn,
         .describe = dlx_describe_qnn,
     },
 };

@@ -29,6 +29,8 @@ typedef struct dlx_backend {
     /* Begins its use, with its options (backend_use.h); NULL: it has none and needs nothing. */
     dlx_status (*open)(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,
                        dlx_error *err);
+    /* Whether it can write the weights of a graph, after dlx_quantize: before anything takes long; NULL: it can. */
+    dlx_status (*check)(const dlx_backend_use *use, const dlx_graph *g, dlx_error *err);
     /* What it has opened, behind what is in t (dlx_export_backend_check); NULL: nothing. */
     void (*describe)(const dlx_backend_use *use, dlx_text_buffer *t);
 } dlx_backend;

@@ -4,6 +4,8 @@ as the official runtime reads it."""
 import importlib.util
 import json
 import os
+import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -138,6 +140,36 @@ def test_exceptions_of_torch_survive_the_libraries():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                           env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
     assert (done.returncode, done.stdout.split()[-1:]) == (0, ["raised"]), done.stderr
+
+
+@needs_qnn
+def test_the_libraries_leave_cplusplus_exceptions_alone(tmp_path):
+    """Of a library that is loaded behind them, in a process that had none before."""
+    compiler = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        pytest.skip("no C++ compiler: what Qualcomm's libraries leave of exceptions is NOT checked")
+    (tmp_path / "throws.cpp").write_text("#include <stdexcept>\nextern \"C\" int throws(void)\n{\n    try {\n        "
+                                         "throw std::runtime_error(\"x\");\n    } catch (const std::exception &) {\n"
+                                         "        return 7;\n    }\n}\n")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", tmp_path / "throws.so", tmp_path / "throws.cpp"], check=True)
+    code = ("import ctypes, sys, diffulex_edge\nif 'libgcc_s' in open('/proc/self/maps').read():\n    sys.exit(3)\n"
+            f"diffulex_edge.check_backend('qnn')\nprint('caught', ctypes.CDLL({str(tmp_path / 'throws.so')!r}).throws())\n")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "python")})
+    if done.returncode == 3:
+        pytest.skip("this Python has libgcc_s already: what Qualcomm's libraries leave of exceptions is NOT checked")
+    assert (done.returncode, done.stdout.split()[-2:]) == (0, ["caught", "7"]), done.stderr
+
+
+@needs_qnn
+def test_a_check_opens_the_libraries_once(tmp_path):
+    code = "import diffulex_edge; print(diffulex_edge.check_backend('qnn'))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT / "python"), "LD_DEBUG": "files",
+                               "LD_DEBUG_OUTPUT": str(tmp_path / "loader")})
+    assert re.fullmatch(r"QNN v\d+\.\d+\S* in /.*onnxruntime_qnn", done.stdout.splitlines()[-1]), done.stderr
+    told = "".join(path.read_text() for path in tmp_path.glob("loader.*"))
+    assert len(re.findall(r"opening file=\S*/libQnnHtp\.so ", told)) == 1, told[-2000:]
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------
@@ -313,10 +345,12 @@ def test_ranges_are_kept_read_and_gone_on_with(tmp_path):
                                 (dict(ranges=ranges, quantization="fp16"), ValueError, "integers of backend qnn"),
                                 (dict(ranges=ranges, **calibrated), ValueError, "without a file of ranges"),
                                 (dict(ranges=ranges, rounding="awq"), ValueError, "ranges of it as it is"),
-                                (dict(observer="minmax"), ValueError, "over all that was seen")):
+                                (dict(observer="minmax"), ValueError, "over all that was seen"),
+                                (dict(quantization="int4-g32", soc="SM8450"), diffulex_edge.UnsupportedError, "each block of a row"),
+                                (dict(exclude="layers.1.down"), diffulex_edge.UnsupportedError, "is a float")):
         with pytest.raises(kind, match=says):
-            export("b.pte", **options)
-    assert (tmp_path / "b.pte").read_bytes() == again
+            export("b.pte", stage=lambda *row: pytest.fail("it was told too late"), **options)
+    assert (tmp_path / "b.pte").read_bytes() == again and not list(tmp_path.glob("*.work*"))
 
 
 def test_looking_for_numbers_beyond_float16_goes_on_too(tmp_path):

@@ -4,55 +4,40 @@ runtime, whose wheels for Linux have the QNN delegate.
 Needs the package onnxruntime-qnn (x86-64 Linux), whose libraries are Qualcomm's and no part of this project, and the
 targets test_qnn, make_qnn_pte and qnn_interposer in the folder that DLX_BUILD_DIR names.
 """
-import importlib.util
 import json
 import os
-import platform
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from oracles import not_here, oracle, required
+from qnn_part import built, in_official_runtime, libraries
+from qnn_reference import QnnReference
 
-WHAT = "programs for Qualcomm chips are"
-if platform.machine() != "x86_64" or sys.platform != "linux":
-    pytest.skip(f"no emulator for {platform.machine()}: {WHAT} NOT checked", allow_module_level=True)
-found = importlib.util.find_spec("onnxruntime_qnn")  # importing it would need onnxruntime
-if not found:
-    if required("onnxruntime_qnn"):
-        raise RuntimeError(f"DLX_REQUIRE_ORACLES asks for onnxruntime-qnn, which is not installed; {WHAT} NOT checked")
-    pytest.skip(f"no package onnxruntime-qnn: {WHAT} NOT checked", allow_module_level=True)
-torch = oracle("torch", WHAT)
-oracle("executorch.runtime", WHAT)
+LIBRARIES = libraries("programs for Qualcomm chips are")
+import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
-BUILD = os.environ.get("DLX_BUILD_DIR")
-if not BUILD:
-    not_here(f"DLX_BUILD_DIR does not name a build folder: {WHAT} NOT checked")
 DATA = Path(__file__).resolve().parent.parent / "data"
-LIBRARIES = Path(found.origin).parent
 MODELS = ("llada-tiny", "dream-tiny", "sdar-tiny", "fast_dllm_v2-tiny")
 ROWS, CONTEXT = 33, 64
-# Weights of the layers, chip, decoder layers in a delegate: largest error of a logit in units of the logits' range.
-# Floats are compared with the recorded logits of the float32 reference; so are quantised files, whose error is that of
-# their weights (int8 in XNNPACK's arithmetic: up to 0.021), and of keys and values of 8 bits on V69.
+# Weights of the layers, chip, decoder layers in a delegate: models, largest error of a logit in units of the logits' range,
+# least part of the rows whose best token is the same.
+# Floats are compared with the recorded logits of the float32 reference; so are files with int8, whose error is that of
+# their weights (int8 in XNNPACK's arithmetic: up to 0.021), and of keys and values of 8 bits on V69. Weights of 4 bits are
+# far from floats (0.29): they are compared with the same weights in numpy, and what is left is the error of grids of 16 bits
+# (0.023, as with int8). Models are one whose projections have biases (dream, fast_dllm_v2) and one without.
 FILES = {
-    ("none", "SM8650", 0): 0.01,
-    ("none", "SM8850", 1): 0.01,
-    ("int8-dynamic", "SM8650", 0): 0.04,
-    ("int8-dynamic", "SM8450", 0): 0.1,
+    ("none", "SM8650", 0): (MODELS, 0.01, 1),
+    ("none", "SM8850", 1): (MODELS[:2], 0.01, 1),
+    ("int8-dynamic", "SM8650", 0): (MODELS[1:3], 0.04, 0.9),
+    ("int8-dynamic", "SM8450", 0): (MODELS[2:], 0.1, 0.8),
+    ("int4", "SM8650", 0): (MODELS[:2], 0.03, 0.95),
+    ("int4-g32", "SM8550", 0): (MODELS[2:], 0.03, 0.95),
 }
-# All models in the first; in each of the others one whose projections have biases (dream, fast_dllm_v2) and one without.
-PAIRS = [(file, model) for i, file in enumerate(FILES) for m, model in enumerate(MODELS) if i == 0 or m in (i - 1, i)]
-
-
-def built(name):
-    files = [p for p in Path(BUILD).rglob(name) if p.is_file()]
-    assert files, f"{name} is not built in {BUILD}"
-    return files[0]
+SCHEMES = {"int4": "a16w4", "int4-g32": "a16w4-g32"}    # of forms that have a reference
+PAIRS = [(file, model) for file, (models, _, _) in FILES.items() for model in models]
 
 
 def run(*arguments, **environment):
@@ -68,16 +53,23 @@ def golden(model):
 
 
 def official(jobs, folder):
-    """{name: logits} of jobs for qnn_official.py. The loader finds the interposer where it looks for the library."""
-    place = folder / "libraries"
-    place.mkdir()
-    (place / "libQnnHtp.so").symlink_to(built("libQnnHtp.so").resolve())
-    for name in ("libHtpPrepare.so", "libQnnSystem.so"):
-        (place / name).symlink_to(LIBRARIES / name)
+    """{name: logits} of jobs for qnn_official.py."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    run(sys.executable, Path(__file__).parent / "qnn_official.py", folder / "jobs.json", folder / "logits.safetensors",
-        LD_LIBRARY_PATH=str(place), DLX_QNN_REAL=str(LIBRARIES / "libQnnHtp.so"))
+    in_official_runtime(folder, LIBRARIES, "qnn_official.py", folder / "jobs.json", folder / "logits.safetensors")
     return load_file(folder / "logits.safetensors")
+
+
+def width_of(case):
+    width = re.fullmatch(r"block_causal\((\d+)\)", case["attention"])
+    return int(width[1]) if width else 0
+
+
+def reference(file, model, case):
+    if file[0] not in SCHEMES:
+        return golden(model)[1][case["name"]]
+    same_weights = QnnReference(DATA / "checkpoints" / model, SCHEMES[file[0]])
+    same_weights.shape.block = width_of(case)
+    return torch.from_numpy(same_weights.forward(case["input_ids"]))
 
 
 def test_operators_on_the_emulator():
@@ -95,25 +87,21 @@ def logits(tmp_path_factory):
         path = folder / f"{model}-{i}.pte"
         run(built("make_qnn_pte"), DATA / "checkpoints" / model, path, chip, ROWS, CONTEXT, form, layers)
         for case in golden(model)[0]:
-            width = re.fullmatch(r"block_causal\((\d+)\)", case["attention"])
             jobs.append({"name": f"{i} {model} {case['name']}", "program": str(path), "ids": case["input_ids"],
-                         "width": int(width[1]) if width else 0})
+                         "width": width_of(case)})
     return official(jobs, folder)
 
 
 @pytest.mark.parametrize("file, model", PAIRS, ids=str)
 def test_logits_in_the_official_runtime(logits, model, file):
-    cases, wanted = golden(model)
+    cases, (_, most, least) = golden(model)[0], FILES[file]
     assert cases
     for case in cases:
-        got, want = logits[f"{list(FILES).index(file)} {model} {case['name']}"], wanted[case["name"]]
+        got, want = logits[f"{list(FILES).index(file)} {model} {case['name']}"], reference(file, model, case)
         error = float((got - want).abs().max() / (want.max() - want.min()))
-        assert error < FILES[file], case["name"]
-        same = (got.argmax(-1) == want.argmax(-1)).float().mean()
-        if file[0] == "none":
-            assert same == 1, case["name"]
-        else:
-            assert same > 0.8, case["name"]
+        same = float((got.argmax(-1) == want.argmax(-1)).float().mean())
+        print(f"{model}, {file}, {case['name']}: {error:.4f} of the range, {same:.3f} of the best tokens")
+        assert error < most and same >= least, case["name"]
 
 
 def test_no_libraries_in_the_folder(tmp_path):

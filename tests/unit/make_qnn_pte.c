@@ -15,36 +15,11 @@
 #include "backends/lower.h"
 #include "backends/qnn/qnn.h"
 #include "backends/qnn/stages.h"
-#include "base/output.h"
 #include "calibrate/value_ranges.h"
 #include "model/checkpoint.h"
-#include "quant/quant.h"
+#include "pte_file.h"
 
 enum { SAMPLES = 40 };
-
-static dlx_status sink(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    return dlx_output_write(ctx, bytes, n, err);
-}
-
-static dlx_status stream(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
-{
-    (void)ctx;
-    (void)size;
-    return dlx_const_stream(user, NULL, sink, out, err);
-}
-
-static dlx_status write_file(const char *path, const dlx_pte_plan *plan, dlx_pte_blob *blobs, uint32_t n_blobs,
-                             dlx_error *err)
-{
-    dlx_output out;
-    dlx_pte pte = {.plans = plan, .n_plans = 1, .blobs = blobs, .n_blobs = n_blobs};
-    DLX_TRY(dlx_output_open(&out, path, err));
-    dlx_status s = dlx_pte_write(&pte, &out, stream, NULL, err);
-    if (s == DLX_OK) s = dlx_output_commit(&out, err);
-    dlx_output_close(&out);
-    return s;
-}
 
 /* Sequences that no text has: of random tokens, masked as the samples of calibration are. */
 static dlx_status make_samples(dlx_samples *out, const dlx_checkpoint *c, int32_t length, dlx_error *err)
@@ -120,7 +95,7 @@ static dlx_status lower(char **argv, const dlx_checkpoint *c, const dlx_qnn_opti
     dlx_status s = dlx_build_graph(&g, c, DLX_KV_FIXED_F16, atoi(argv[4]), atoi(argv[5]), err);
     if (s == DLX_OK) s = dlx_quantize(&g, &recipe, err);
     if (s == DLX_OK) s = dlx_lower(&plan, &blobs, &n_blobs, &arena, &g, &request, err);
-    if (s == DLX_OK) s = write_file(argv[2], &plan, blobs, n_blobs, err);
+    if (s == DLX_OK) s = write_pte_file(argv[2], &plan, blobs, n_blobs, err);
     dlx_arena_free(&arena);
     dlx_graph_free(&g);
     dlx_qnn_close(qnn);

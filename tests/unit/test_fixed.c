@@ -243,15 +243,21 @@ static void logits_behind_the_cache(runner *r, float *out)
     CHECK(dlx_fixed_forward(r->session, &c, err));
 }
 
+/* Calls of 8 rows, of the family whose blocks have 4. */
+static void open_small(runner *r, const char *kv)
+{
+    char path[1024];
+    path_in(path, folder.folder, "small.pte");
+    export_fixed(path, "sdar", kv, "none", 8, NULL, 0);
+    open_runner(r, path);
+}
+
 /* A call of three passes over what is stored, of which each fails once; then one that only stores. */
 static void a_runner_that_fails_leaves_the_cache(void **state)
 {
     runner r;
-    char path[1024];
     (void)state;
-    path_in(path, folder.folder, "fails.pte");
-    export_fixed(path, "sdar", "fixed", "none", 8, NULL, 0);
-    open_runner(&r, path);
+    open_small(&r, "fixed");
     size_t n = 4 * (size_t)r.program->facts->vocab_size;
     float *before = calloc(n, sizeof *before), *after = calloc(n, sizeof *after);
     assert_true(before && after);
@@ -344,10 +350,7 @@ static void outputs_that_cannot_be_are_errors(void **state)
     (void)state;
     for (int kind = 0; kind < 2; kind++) {
         runner r;
-        char path[1024];
-        path_in(path, folder.folder, "spoilt.pte");
-        export_fixed(path, "sdar", kind ? "fixed-fp16" : "fixed", "none", 8, NULL, 0);
-        open_runner(&r, path);
+        open_small(&r, kind ? "fixed-fp16" : "fixed");
         float *logits = calloc(4 * (size_t)r.program->facts->vocab_size, sizeof *logits);
         dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = 4, .attn_block = 4};
         c.n_rows = c.n_store = 4;

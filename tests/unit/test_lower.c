@@ -20,7 +20,7 @@
 #include "backends/xnnpack/xnnpack.h"
 #include "base/sizes.h"
 #include "model/checkpoint.h"
-#include "quant/quant.h"
+#include "pte_file.h"
 
 #define CHECK(call)                                                                                                    \
     do {                                                                                                               \
@@ -48,18 +48,6 @@ static void build(dlx_graph *g, dlx_checkpoint *c)
     CHECK(dlx_build_graph(g, c, DLX_KV_FIXED, ROWS, CONTEXT, err));
     CHECK(dlx_xnnpack_decompose(g, err));
     CHECK(dlx_graph_prune(g, err));
-}
-
-static dlx_status into_output(void *ctx, const void *bytes, size_t n, dlx_error *err)
-{
-    return dlx_output_write(ctx, bytes, n, err);
-}
-
-static dlx_status stream(void *ctx, const void *user, uint64_t size, dlx_output *out, dlx_error *err)
-{
-    (void)ctx;
-    (void)size;
-    return dlx_const_stream(user, NULL, into_output, out, err);
 }
 
 /* The logits of a call of the file, which is removed. */
@@ -97,18 +85,15 @@ static uint32_t logits_of(float *logits, const dlx_home *homes, size_t n_homes)
     dlx_graph g;
     dlx_arena arena;
     dlx_pte_plan plan;
-    dlx_output out;
-    dlx_pte pte = {.plans = &plan, .n_plans = 1};
+    dlx_pte_blob *blobs;
+    uint32_t n_blobs;
     const dlx_lower_request request = {.how = {.method = "forward"}, .homes = homes, .n_homes = n_homes};
     assert_true(fd >= 0);
     close(fd);
     build(&g, &c);
     dlx_arena_init(&arena);
-    CHECK(dlx_lower(&plan, &pte.blobs, &pte.n_blobs, &arena, &g, &request, err));
-    CHECK(dlx_output_open(&out, path, err));
-    CHECK(dlx_pte_write(&pte, &out, stream, NULL, err));
-    CHECK(dlx_output_commit(&out, err));
-    dlx_output_close(&out);
+    CHECK(dlx_lower(&plan, &blobs, &n_blobs, &arena, &g, &request, err));
+    CHECK(write_pte_file(path, &plan, blobs, n_blobs, err));
     uint32_t delegates = plan.n_delegates;
     dlx_arena_free(&arena);
     dlx_graph_free(&g);

@@ -22,6 +22,8 @@ static void chips(void **state)
     }
     assert_int_equal(dlx_qnn_chip_find(&c, "SM8650", &err), DLX_OK);
     assert_true(c->id == 57 && c->arch == 75 && c->vtcm_mib == 8);
+    assert_int_equal(dlx_qnn_chip_find(&c, "sar2230p", &err), DLX_OK);
+    assert_true(c->arch == 81 && !dlx_qnn_chip_has_f16(c) && dlx_qnn_chip_has_u16_products(c));
     assert_int_equal(dlx_qnn_chip_find(&c, "SM1", &err), DLX_E_INVALID);
     assert_null(c);
     assert_non_null(strstr(err.message, "'SM1'"));

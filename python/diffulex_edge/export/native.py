@@ -1,5 +1,4 @@
 """Exporting with the C library: dlx_export as a Python function."""
-import ctypes
 import importlib.util
 import os
 from ctypes import byref, c_int32, c_void_p
@@ -142,18 +141,8 @@ def _choose(options: _native.ExportOptions, backend: str, quantization: Optional
     options.emit = _native.optional_text(emit)
     options.soc = _native.optional_text(soc)
     if backend == "qnn":
-        _load_unwinder()
         qnn_lib_dir = _qnn_libraries() if qnn_lib_dir is None else qnn_lib_dir
     options.qnn_lib_dir = _native.optional_path(qnn_lib_dir)
-
-
-def _load_unwinder() -> None:
-    """Has the C++ exceptions of this process be the system's. Qualcomm's package brings a libunwind; a libgcc_s that is
-    first loaded with it takes half of its functions from there, and the first exception of torch ends the process."""
-    try:
-        ctypes.CDLL("libgcc_s.so.1")
-    except OSError:     # no such system
-        pass
 
 
 def _qnn_libraries() -> Optional[PathLike]:
@@ -212,7 +201,8 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
     observer       which range of the numbers in calibration data int8-static stands for: None or "mse", the one that misses
                    them least; "minmax", all; "percentile", all but 0.005 % at either end
-    ranges         a file that an earlier export wrote to save_ranges, in place of measuring
+    ranges         a file that an earlier export wrote to save_ranges, in place of measuring: of int8-static, or of integers
+                   with "qnn"
     method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)
     kv             a name of export_kv_forms(); None: "caller", or "fixed-fp16" with "coreml" and "qnn"; "fixed-state" keeps the
                    cache in Core ML

@@ -69,6 +69,10 @@ dlx_status dlx_qnn_constant(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t val
 dlx_status dlx_qnn_zeros(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_qnn_tensor *like);
 /* Weights with a scale for each block lie as those of a convolution: [1, 1, k, n]. */
 bool dlx_qnn_in_blocks(const dlx_graph *g, uint32_t weights);
+/* Whether the chip has products with such weights: among floats, or numbers of 16 bits. DLX_E_UNSUPPORTED names them.
+ */
+dlx_status dlx_qnn_weights_fit(const dlx_qnn_chip *chip, bool floats, const dlx_graph *g, uint32_t value,
+                               dlx_error *err);
 dlx_status dlx_qnn_weights(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value);
 dlx_status dlx_qnn_bias(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value, uint32_t x, uint32_t weights);
 

@@ -17,6 +17,7 @@ typedef struct dlx_qnn_chip {
     uint32_t arch;    /* generation of the HTP: 68 .. 81 */
     uint32_t vtcm_mib;
     const char *known_as; /* what is sold with it */
+    bool integers_only;   /* no floats, whatever the others of its generation have */
 } dlx_qnn_chip;
 
 /* By name, in either case. DLX_E_INVALID lists the names; NULL too. */
@@ -28,7 +29,7 @@ const dlx_qnn_chip *dlx_qnn_chip_at(unsigned i);
  */
 static inline bool dlx_qnn_chip_has_f16(const dlx_qnn_chip *c)
 {
-    return c->arch >= 73;
+    return c->arch >= 73 && !c->integers_only;
 }
 static inline bool dlx_qnn_chip_has_blocks(const dlx_qnn_chip *c)
 {

@@ -179,28 +179,35 @@ static dlx_status by_block(dlx_qnn_build *b, dlx_qnn_tensor **out, const dlx_val
     return dlx_qnn_add_tensor(b, out, NULL, DLX_QNN_STATIC, DLX_QNN_SFIX8, &quant, &shape, turned, n * k);
 }
 
-dlx_status dlx_qnn_weights(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value)
+dlx_status dlx_qnn_weights_fit(const dlx_qnn_chip *chip, bool floats, const dlx_graph *g, uint32_t value,
+                               dlx_error *err)
 {
-    const dlx_value *v = &b->g->values[value];
+    const dlx_value *v = &g->values[value];
     bool quantised = v->dtype == DLX_I8 || v->dtype == DLX_I4;
     const char *name = v->name ? v->name : "(unnamed)";
-    if (!b->grid && quantised)
-        return dlx_fail(b->err, DLX_E_UNSUPPORTED,
+    if (floats && quantised)
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "QNN: weight '%s' is quantised, and products with floats of 16 bits take no such weights; "
                         "activations of 16 bits need ranges from calibration",
                         name);
-    if (b->grid && !quantised)
-        return dlx_fail(b->err, DLX_E_UNSUPPORTED,
+    if (!floats && !quantised)
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "QNN: weight '%s' is a float, and products with numbers of 16 bits take int8 or int4 weights",
                         name);
-    if (!b->grid) return dlx_qnn_constant(b, out, value);
-    if (!dlx_qnn_in_blocks(b->g, value)) return drop(b, by_row(b, out, v));
-    if (!dlx_qnn_chip_has_blocks(b->lib->chip))
-        return dlx_fail(b->err, DLX_E_UNSUPPORTED,
+    if (!floats && dlx_qnn_in_blocks(g, value) && !dlx_qnn_chip_has_blocks(chip))
+        return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "QNN: weight '%s' has a scale for each block of a row, which %s (HTP V%u) lacks; it has one "
                         "for each row",
-                        name, b->lib->chip->name, b->lib->chip->arch);
-    return drop(b, by_block(b, out, v));
+                        name, chip->name, chip->arch);
+    return DLX_OK;
+}
+
+dlx_status dlx_qnn_weights(dlx_qnn_build *b, dlx_qnn_tensor **out, uint32_t value)
+{
+    const dlx_value *v = &b->g->values[value];
+    DLX_TRY(dlx_qnn_weights_fit(b->lib->chip, !b->grid, b->g, value, b->err));
+    if (!b->grid) return dlx_qnn_constant(b, out, value);
+    return drop(b, dlx_qnn_in_blocks(b->g, value) ? by_block(b, out, v) : by_row(b, out, v));
 }
 
 /* In units of the inputs' scale times the weights'. */

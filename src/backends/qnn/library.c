@@ -127,7 +127,8 @@ static dlx_status load(void **out, const char *folder, const char *name, dlx_err
     *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (*out) return DLX_OK;
     const char *why = dlerror();
-    return dlx_fail(err, DLX_E_UNSUPPORTED, "cannot load Qualcomm's '%s': %s", path, why ? why : "no reason given");
+    return dlx_fail(err, DLX_E_UNSUPPORTED, "cannot load Qualcomm's '%s': %s; " INSTALL, path,
+                    why ? why : "no reason given");
 }
 
 static dlx_status interface(dlx_qnn_library *l, dlx_error *err)

@@ -59,6 +59,16 @@ void dlx_qnn_close(dlx_qnn *q)
     free(q);
 }
 
+dlx_status dlx_qnn_check(const dlx_qnn *q, const dlx_graph *g, dlx_error *err)
+{
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        const dlx_node *n = &g->nodes[i];
+        if (n->op == DLX_OP_LINEAR && dlx_qnn_takes(g, n))
+            DLX_TRY(dlx_qnn_weights_fit(q->lib.chip, q->f16, g, n->in[1], err));
+    }
+    return DLX_OK;
+}
+
 void dlx_qnn_describe(const dlx_qnn *q, dlx_text_buffer *t)
 {
     dlx_qnn_library_describe(&q->lib, t);

@@ -27,6 +27,8 @@ typedef struct dlx_qnn dlx_qnn;
 /* DLX_E_INVALID: no such chip. DLX_E_UNSUPPORTED: no libraries, or floats of 16 bits on a chip without. */
 dlx_status dlx_qnn_open(dlx_qnn **out, const dlx_qnn_options *options, dlx_error *err);
 void dlx_qnn_close(dlx_qnn *q); /* NULL is fine */
+/* Whether the chip has the weights of g's linears, which lowering would find out later. DLX_E_UNSUPPORTED names one. */
+dlx_status dlx_qnn_check(const dlx_qnn *q, const dlx_graph *g, dlx_error *err);
 /* About the libraries, behind what is in t: "QNN v2.47.0 in /folder". */
 void dlx_qnn_describe(const dlx_qnn *q, dlx_text_buffer *t);
 
