@@ -115,26 +115,6 @@ static dlx_status run_forward(void *ctx, dlx_error *err)
     return DLX_OK;
 }
 
-/* Passes that are timed, and a decode that is reckoned from them. */
-static dlx_status run_bench(void *ctx, dlx_error *err)
-{
-    running *r = ctx;
-    static const int32_t rows[] = {1, 4};
-    dlx_bench_options o = {.struct_size = sizeof o, .turns = 1, .context = 32, .rows = rows, .n_rows = 2};
-    dlx_bench_decode d;
-    dlx_bench *b = (dlx_bench *)1;
-    dlx_status s;
-    WATCHED(s, dlx_bench_run(&b, r->model, &o, err));
-    if (s != DLX_OK) assert_null(b);
-    if (s != DLX_OK) return s;
-    poison(&d, sizeof d);
-    d.struct_size = sizeof d;
-    WATCHED(s, dlx_bench_estimate(b, NULL, 2, 8, &d, err));
-    if (s != DLX_OK) assert_zero(&d.algorithm, sizeof d - sizeof d.struct_size);
-    dlx_bench_free(b);
-    return s;
-}
-
 static void open_all(running *r, const char *family, bool int8)
 {
     dlx_error err = {0};
@@ -185,7 +165,6 @@ static void models_and_sessions(void **state)
             every_request_fails(what, run_open_model, &r);
             no_request_is_made("forward", run_forward, &r);
             if (i == 2) every_request_fails("measure a session", run_memory, &r);
-            if (i == 2) every_request_fails("bench", run_bench, &r);
             every_request_fails("open a session", run_open_session, &r);
             no_request_is_made("forward, after failures", run_forward, &r);
             close_all(&r);
