@@ -79,7 +79,7 @@ class Decoder(torch.nn.Module):
         config = json.loads((Path(folder) / "config.json").read_text())
         weights = Weights(folder)
         self.count, self.positions = config["num_hidden_layers"], positions
-        self.layers = torch.nn.ModuleList([Layer(config, weights, i, positions) for i in range(layers or self.count)])
+        self.layers = torch.nn.ModuleList([Layer(config, weights, i, positions) for i in range(min(layers or self.count, self.count))])
         self.dim, self.theta = self.layers[0].dim, config["rope_theta"]
         self.embed = torch.nn.Parameter(weights("model.embed_tokens.weight"))
         self.norm = torch.nn.Parameter(weights("model.norm.weight"))

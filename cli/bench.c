@@ -271,7 +271,7 @@ static dlx_status measure(bench *b, const char *path, dlx_error *err)
     b->options.on_pass = on_pass;
     if (s == DLX_OK && !dlx_cli_interrupted()) s = dlx_bench_run(&b->report.bench, b->model, &b->options, err);
     b->report.peak_memory = dlx_cli_peak_memory(); /* before probes take memory of their own */
-    if (s == DLX_OK) s = probe(b, err);
+    if (s == DLX_OK && dlx_cli_flag(b->a, "probes", true)) s = probe(b, err);
     if (s != DLX_OK) return s;
     dlx_bench_info info = {.struct_size = sizeof info};
     if (dlx_bench_get_info(b->report.bench, &info) && info.passes && !(b->prompt && dlx_cli_interrupted())) {
@@ -341,6 +341,8 @@ static const dlx_cli_option options[] = {
     {"seconds", DLX_CLI_INT, "N", "time for the passes (default 10)", 1, 86400},
     {"tokens-per-pass", DLX_CLI_TEXT, "X,X,...",
      "without a prompt: what denoising passes are taken to reveal (default 1,2.2,4)", 0, 0},
+    {"probes", DLX_CLI_FLAG, NULL,
+     "measure what this machine could do at most, for the percentages (default, a second or two)", 0, 0},
     {"plan", DLX_CLI_FLAG, NULL, "also say which preset and block length this machine favours", 0, 0},
     DLX_CLI_PROMPT_OPTIONS,
     {"json", DLX_CLI_FLAG, NULL, "one JSON object instead of tables", 0, 0},

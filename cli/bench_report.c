@@ -1,48 +1,52 @@
 #include "bench_report.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "json.h"
 #include "output.h"
 
-/* What the machine can do at most; 0: not known. */
+/* What the machine can do at most; NaN: not known. */
 typedef struct limits {
     double read, int8, int4, float32;
     const char *int8_name;
 } limits;
 
+/* The greater one; NaN stands for none. */
+static double most(double a, double b)
+{
+    return b > 0 && !(a >= b) ? b : a;
+}
+
 static limits limits_of(const dlx_cli_bench_report *r)
 {
-    limits l = {0};
+    limits l = {.read = NAN, .int8 = NAN, .int4 = NAN, .float32 = NAN};
     for (size_t i = 0; i < r->n_probes; i++) {
         const dlx_cli_probed *p = &r->probe[i];
         const char *kind = p->info.kind;
         if (p->info.tiles) continue; /* no kernel uses them */
-        if (!strcmp(kind, "read") && p->per_second > l.read) l.read = p->per_second;
-        if (!strcmp(kind, "int8") && p->per_second > l.int8) {
-            l.int8 = p->per_second;
-            l.int8_name = p->info.name;
-        }
-        if (!strcmp(kind, "int4") && p->per_second > l.int4) l.int4 = p->per_second;
-        if (!strcmp(kind, "float32") && p->per_second > l.float32) l.float32 = p->per_second;
+        if (!strcmp(kind, "read")) l.read = most(l.read, p->per_second);
+        if (!strcmp(kind, "int4")) l.int4 = most(l.int4, p->per_second);
+        if (!strcmp(kind, "float32")) l.float32 = most(l.float32, p->per_second);
+        if (strcmp(kind, "int8")) continue;
+        if (!(most(l.int8, p->per_second) == l.int8)) l.int8_name = p->info.name;
+        l.int8 = most(l.int8, p->per_second);
     }
-    if (l.int4 < l.int8) l.int4 = l.int8; /* an instruction for 8 bits serves 4 as well */
+    l.int4 = most(l.int4, l.int8); /* an instruction for 8 bits serves 4 as well */
     return l;
 }
 
 static double percent_of_reading(const limits *l, const dlx_bench_pass *p)
 {
-    return l->read > 0 ? 100 * p->bytes / l->read / (p->median_ms / 1e3) : 0;
+    return 100 * p->bytes / l->read / (p->median_ms / 1e3);
 }
 
 /* The time that its arithmetic takes at the limit of each kind, of the time that it took. */
 static double percent_of_arithmetic(const limits *l, const dlx_bench_pass *p)
 {
-    double seconds = 0;
-    if ((p->int8 > 0 && l->int8 <= 0) || (p->int4 > 0 && l->int4 <= 0) || l->float32 <= 0) return 0;
+    double seconds = p->float32 / l->float32;
     if (p->int8 > 0) seconds += p->int8 / l->int8;
     if (p->int4 > 0) seconds += p->int4 / l->int4;
-    seconds += p->float32 / l->float32;
     return 100 * seconds / (p->median_ms / 1e3);
 }
 

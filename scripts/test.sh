@@ -65,6 +65,18 @@ step() {
     fi
 }
 
+# show NAME "STEPS IT NEEDS" COMMAND...: what a command prints, which cannot fail the run.
+show() {
+    local name=$1 needs=$2 log=$logs/$1.log start=$SECONDS need
+    shift 2
+    for need in $needs; do
+        [ "${result[$need]:-}" = passed ] || return 0
+    done
+    "$@" >"$log" 2>"$log.errors" </dev/null || echo "ended with status $?; see $log.errors" >>"$log"
+    printf '%-22s %-8s %s\n' "$name" shown "$((SECONDS - start)) s"
+    sed 's/^/    /' "$log"
+}
+
 build() {
     cmake --preset "$1" && cmake --build --preset "$1" --parallel "$jobs"
 }
@@ -135,6 +147,7 @@ step demo release-build scripts/demo.sh --count 2
 step docs release-build python3 tools/check_docs.py --cli build/release/cli/diffulex-edge
 step python-environment "" python_environment
 step python-tests "release-build python-environment" python_tests
+show bench "release-build python-environment" timeout 300 build/venv/bin/python bench/run.py --short --rounds 2
 step clang-build "" build clang
 step clang-tests clang-build tests clang -L unit -LE 'long|failures'
 step asan-build "" build asan

@@ -59,6 +59,13 @@
 #define MADDWD_ZMM(i)  "vpmaddwd %%zmm15, %%zmm14, %%zmm12\n\tvpaddd %%zmm12, %%zmm" #i ", %%zmm" #i "\n\t"
 #define MADDUBS_YMM(i) "vpmaddubsw %%ymm15, %%ymm14, %%ymm12\n\tvpaddw %%ymm12, %%ymm" #i ", %%ymm" #i "\n\t"
 #define MADDUBS_ZMM(i) "vpmaddubsw %%zmm15, %%zmm14, %%zmm12\n\tvpaddw %%zmm12, %%zmm" #i ", %%zmm" #i "\n\t"
+/* Bytes by bytes: two products in 16 bits, two of those in 32. */
+#define BYTES_YMM(i)                                                                                                   \
+    "vpmaddubsw %%ymm15, %%ymm14, %%ymm12\n\tvpmaddwd %%ymm13, %%ymm12, %%ymm12\n\t"                                   \
+    "vpaddd %%ymm12, %%ymm" #i ", %%ymm" #i "\n\t"
+#define BYTES_ZMM(i)                                                                                                   \
+    "vpmaddubsw %%zmm15, %%zmm14, %%zmm12\n\tvpmaddwd %%zmm13, %%zmm12, %%zmm12\n\t"                                   \
+    "vpaddd %%zmm12, %%zmm" #i ", %%zmm" #i "\n\t"
 /* What stands in 16 bits behind eight steps goes to sums in 32. */
 #define WIDEN_YMM(from, to)                                                                                            \
     "vpmaddwd %%ymm13, %%ymm" #from ", %%ymm12\n\tvpaddd %%ymm12, %%ymm" #to ", %%ymm" #to "\n\t" ZERO(from)
@@ -71,6 +78,8 @@ LOOP(dpbusd_ymm, "ymm", TIMES_12(DPBUSD_YMM))
 LOOP(dpbusd_zmm, "zmm", TIMES_12(DPBUSD_ZMM))
 LOOP(maddwd_ymm, "ymm", TIMES_12(MADDWD_YMM))
 LOOP(maddwd_zmm, "zmm", TIMES_12(MADDWD_ZMM))
+LOOP(bytes_ymm, "ymm", TIMES_12(BYTES_YMM))
+LOOP(bytes_zmm, "zmm", TIMES_12(BYTES_ZMM))
 LOOP(maddubs_ymm, "ymm", MADDUBS_8(YMM))
 LOOP(maddubs_zmm, "zmm", MADDUBS_8(ZMM))
 
@@ -169,16 +178,19 @@ static void amx_int8(size_t rounds)
 
 /* Operations of a round: loops have 12 steps, those of 4 bits 32. */
 static const dlx_probe loops[] = {
-    {"vpmaddwd, 256 bits", DLX_PROBE_INT8, has_avx2, DLX_ISA_AVX2, false, 12 * 2.0 * 16, maddwd_ymm},
+    {"vpmaddwd, 256 bits", DLX_PROBE_INT8, has_avx2, DLX_ISA_REF, false, 12 * 2.0 * 16, maddwd_ymm},
     {"vpmaddwd, 512 bits", DLX_PROBE_INT8, has_avx512, DLX_ISA_REF, false, 12 * 2.0 * 32, maddwd_zmm},
-    {"vpdpbusd, 256 bits (AVX-VNNI)", DLX_PROBE_INT8, has_avx_vnni, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbusd_ymm_vex},
+    {"vpmaddubsw and vpmaddwd, 256 bits", DLX_PROBE_INT8, has_avx2, DLX_ISA_AVX2, false, 12 * 2.0 * 32, bytes_ymm},
+    {"vpmaddubsw and vpmaddwd, 512 bits", DLX_PROBE_INT8, has_avx512, DLX_ISA_AVX512, false, 12 * 2.0 * 64, bytes_zmm},
+    {"vpdpbusd, 256 bits (AVX-VNNI)", DLX_PROBE_INT8, has_avx_vnni, DLX_ISA_AVXVNNI, false, 12 * 2.0 * 32,
+     dpbusd_ymm_vex},
     {"vpdpbusd, 256 bits", DLX_PROBE_INT8, has_vnni, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbusd_ymm},
     {"vpdpbusd, 512 bits", DLX_PROBE_INT8, has_vnni, DLX_ISA_AVX512VNNI, false, 12 * 2.0 * 64, dpbusd_zmm},
     AMX{"vpmaddubsw, 256 bits", DLX_PROBE_INT4, has_avx2, DLX_ISA_AVX2, false, 32 * 2.0 * 32, maddubs_ymm},
-    {"vpmaddubsw, 512 bits", DLX_PROBE_INT4, has_avx512, DLX_ISA_REF, false, 32 * 2.0 * 64, maddubs_zmm},
+    {"vpmaddubsw, 512 bits", DLX_PROBE_INT4, has_avx512, DLX_ISA_AVX512, false, 32 * 2.0 * 64, maddubs_zmm},
     {"vdpbf16ps, 512 bits", DLX_PROBE_BF16, has_bf16, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbf16_zmm},
     {"vfmadd231ps, 256 bits", DLX_PROBE_FLOAT32, has_avx2, DLX_ISA_AVX2, false, 12 * 2.0 * 8, fma_ymm},
-    {"vfmadd231ps, 512 bits", DLX_PROBE_FLOAT32, has_avx512, DLX_ISA_AVX512VNNI, false, 12 * 2.0 * 16, fma_zmm},
+    {"vfmadd231ps, 512 bits", DLX_PROBE_FLOAT32, has_avx512, DLX_ISA_AVX512, false, 12 * 2.0 * 16, fma_zmm},
 };
 
 #elif defined(__aarch64__)
