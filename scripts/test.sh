@@ -116,9 +116,23 @@ python_environment() {
     return $status
 }
 
+# What imports PyTorch, coremltools or ExecuTorch's exporter takes ten seconds for it in every process: those files run in one, beside
+# the workers that have the rest. What failed is printed last.
 python_tests() {
-    DLX_BUILD_DIR=$PWD/build/release DLX_CLI=$PWD/build/release/cli/diffulex-edge PYTHONPATH=$PWD/python \
-        build/venv/bin/python -m pytest -q -rs --durations=30 -p no:cacheprovider -n "$tests" --dist loadfile tests/py
+    local apart pytest status others
+    mapfile -t apart < <(grep -lE 'oracle\("(torch|executorch\.|coremltools|transformers)|from coreml_part' tests/py/test_*.py)
+    pytest=(env DLX_BUILD_DIR="$PWD/build/release" DLX_CLI="$PWD/build/release/cli/diffulex-edge" PYTHONPATH="$PWD/python"
+        build/venv/bin/python -m pytest -q -rs --durations=20 -p no:cacheprovider)
+    "${pytest[@]}" "${apart[@]}" >"$logs/python-tests.apart" 2>&1 &
+    beside=$!
+    "${pytest[@]}" -n "$jobs" --dist loadfile "${apart[@]/#/--ignore=}" tests/py >"$logs/python-tests.workers" 2>&1
+    status=$?
+    wait "$beside"
+    others=$?
+    beside=
+    if [ $status = 0 ]; then cat "$logs/python-tests.workers" "$logs/python-tests.apart"
+    else cat "$logs/python-tests.apart" "$logs/python-tests.workers"; fi
+    [ $status = 0 ] && [ $others = 0 ]
 }
 
 # The thread sanitizer needs a layout of the address space that some kernels randomise away.
@@ -136,7 +150,8 @@ set -m # a process group of its own, which ends with this script
 make_python_environment >"$logs/python-environment.making" 2>&1 </dev/null &
 environment=$!
 set +m
-trap 'kill -- "-$environment" 2>/dev/null' EXIT
+beside= # a process of python_tests
+trap 'kill -- "-$environment" $beside 2>/dev/null' EXIT
 step layers "" python3 tools/check_layers.py
 step style "" python3 tools/check_style.py
 step release-build "" build release

@@ -5,6 +5,7 @@ usage: summarise_log.py LOG
 
 Understands ctest and pytest; of a build the steps, of the demo the puzzles, of other logs the last line that sums up what a check did.
 """
+import collections
 import re
 import sys
 from pathlib import Path
@@ -40,8 +41,12 @@ def of_ctest(text):
 
 
 def of_pytest(text):
-    counts = [c for c in PYTEST.findall(text)[-1].split(", ") if "warning" not in c]
-    return [", ".join(counts).replace("no tests ran", "0 passed"), *(f"{n} skipped: {why} ({where})" for n, where, why in PYTEST_SKIP.findall(text))]
+    """All runs of the log together."""
+    counts = collections.Counter()
+    for n, what in re.findall(r"(\d+) (\w+)", " ".join(PYTEST.findall(text))):
+        counts[what] += int(n) if "warning" not in what else 0
+    line = ", ".join(f"{counts[what]} {what}" for what in counts if counts[what])
+    return [line or "0 passed", *(f"{n} skipped: {why} ({where})" for n, where, why in PYTEST_SKIP.findall(text))]
 
 
 def summarise(text):

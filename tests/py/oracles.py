@@ -4,6 +4,7 @@ On a machine without them those tests are skipped, and say so. CI sets DLX_REQUI
 nothing to compare with fails. "core" stands for what tests/requirements-core.txt names, "all" for everything.
 """
 import importlib
+import importlib.util
 import os
 
 import pytest
@@ -22,11 +23,25 @@ def oracle(name, what):
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        package = name.split(".")[0]
-        if required(package):
-            raise RuntimeError(f"DLX_REQUIRE_ORACLES asks for {package}, which cannot be imported: {error}; {what} "
-                               "NOT checked") from error
-        pytest.skip(f"no package {package}: {what} NOT checked", allow_module_level=True)
+        missing(name, what, error)
+
+
+def present(name, what):
+    """The same for a package that only processes of the test import, which costs nothing here."""
+    try:
+        error = None if importlib.util.find_spec(name) else f"No module named '{name}'"
+    except ImportError as parent:
+        error = parent
+    if error:
+        missing(name, what, error)
+
+
+def missing(name, what, error):
+    package = name.split(".")[0]
+    if required(package):
+        raise RuntimeError(f"DLX_REQUIRE_ORACLES asks for {package}, which cannot be imported: {error}; {what} "
+                           "NOT checked")
+    pytest.skip(f"no package {package}: {what} NOT checked", allow_module_level=True)
 
 
 def not_here(reason):

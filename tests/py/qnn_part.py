@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from oracles import not_here, oracle, required
+from oracles import not_here, present, required
 
 HERE = Path(__file__).resolve().parent
 PYTHON = os.environ.get("DLX_EXECUTORCH_PYTHON", sys.executable)
@@ -31,9 +31,9 @@ def libraries(what):
         if required("onnxruntime_qnn"):
             raise RuntimeError(f"DLX_REQUIRE_ORACLES asks for onnxruntime-qnn, which is not installed; {what} NOT checked")
         pytest.skip(f"no package onnxruntime-qnn: {what} NOT checked", allow_module_level=True)
-    oracle("torch", what)
+    present("torch", what)
     if PYTHON == sys.executable:
-        oracle("executorch.runtime", what)
+        present("executorch.runtime", what)
     if not os.environ.get("DLX_BUILD_DIR"):
         not_here(f"DLX_BUILD_DIR does not name a build folder: {what} NOT checked")
     return Path(found.origin).parent

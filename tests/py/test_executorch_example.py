@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from oracles import oracle
+from oracles import oracle, present
 from program import ROOT, export, run
 
 executorch = oracle("executorch", "the C adapter over the official runtime is")
-oracle("torch", "the C adapter over the official runtime is")
+present("torch", "the C adapter over the official runtime is")
 
 PROMPTS = ("What is 347 + 285?", "Sort these words: shop, actor, ivy, velvet", "Convert 18.4 kg to g.", "Spell pear.")
 

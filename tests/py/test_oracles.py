@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from oracles import not_here, oracle
+from oracles import not_here, oracle, present
 
 HERE = Path(__file__).resolve().parent
 
@@ -16,20 +16,22 @@ def missing(monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, name, None)
 
 
-def test_without_the_switch_it_is_a_skip_with_a_reason(missing, monkeypatch):
+@pytest.mark.parametrize("ask", (oracle, present))
+def test_without_the_switch_it_is_a_skip_with_a_reason(missing, monkeypatch, ask):
     monkeypatch.delenv("DLX_REQUIRE_ORACLES", raising=False)
     with pytest.raises(pytest.skip.Exception, match="no package torch: gradients are NOT checked"):
-        oracle("torch.nn", "gradients are")
+        ask("torch.nn", "gradients are")
     with pytest.raises(pytest.skip.Exception, match="there is no compiler"):
         not_here("there is no compiler")
 
 
+@pytest.mark.parametrize("ask", (oracle, present))
 @pytest.mark.parametrize("wanted,package,fails", (("core", "tokenizers", True), ("core", "torch", False),
                                                   ("all", "tokenizers", True), ("all", "torch", True)))
-def test_ci_says_what_must_be_there(missing, monkeypatch, wanted, package, fails):
+def test_ci_says_what_must_be_there(missing, monkeypatch, wanted, package, fails, ask):
     monkeypatch.setenv("DLX_REQUIRE_ORACLES", wanted)
     with pytest.raises(RuntimeError if fails else pytest.skip.Exception, match=f"{package}.*encoding is NOT checked"):
-        oracle(package, "encoding is")
+        ask(package, "encoding is")
     with pytest.raises(RuntimeError, match="there is no compiler"):
         not_here("there is no compiler")
 
@@ -38,9 +40,12 @@ def test_what_is_there_is_given(monkeypatch):
     for wanted in ("", "core", "all"):
         monkeypatch.setenv("DLX_REQUIRE_ORACLES", wanted)
         assert oracle("json.decoder", "nothing is").JSONDecoder
+        present("json.decoder", "nothing is")
     monkeypatch.setenv("DLX_REQUIRE_ORACLES", "yes")
     with pytest.raises(AssertionError, match="expected core or all"):
         oracle("a_package_that_nobody_has", "nothing is")
+    with pytest.raises(AssertionError, match="expected core or all"):
+        present("a_package_that_nobody_has", "nothing is")
 
 
 def test_no_test_goes_around_it():

@@ -64,6 +64,8 @@ def test_pytest(tmp_path):
     lines = summarise(done.stdout)
     assert lines[0] == "1 passed, 4 skipped", done.stdout + done.stderr
     assert sorted(lines[1:]) == ["1 skipped: no index (test_it.py)", "3 skipped: root may write everywhere (test_it.py)"]
+    two = done.stdout + "2 failed, 40 passed, 1 skipped, 3 warnings in 5.05s\n"
+    assert summarise(two)[0] == "41 passed, 5 skipped, 2 failed"
 
 
 def test_checks_and_builds():
