@@ -223,7 +223,7 @@ def test_validating_from_python(lines, tmp_path):
     assert {name for name, _, _ in stages} == {"validating"} and stages[-1][1] == stages[-1][2]
     with pytest.raises(diffulex_edge.Cancelled):
         diffulex_edge.validate_export(checkpoint, path, stage=lambda *_: False, **keywords)
-    with pytest.raises(ValueError, match="count and length"):
+    with pytest.raises(ValueError, match="validation_samples is -1"):
         diffulex_edge.validate_export(checkpoint, path, count=-1)
 
 
