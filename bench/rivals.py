@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import struct
 import subprocess
 import sys
@@ -68,11 +69,13 @@ def llama(folder, install, jobs):
     return build / "bin"
 
 
-def run_llama(program, *words):
-    done = subprocess.run([str(program), *map(str, words)], capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL)
+def run_llama(program, *words, errors=subprocess.PIPE):
+    """What it prints; with errors=STDOUT in the order in which it said it."""
+    done = subprocess.run([str(program), *map(str, words)], stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
+                          stdin=subprocess.DEVNULL)
     if done.returncode:
         raise Missing(f"{program.name} ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
-    return done.stdout + done.stderr
+    return done.stdout
 
 
 def left_to_right(bin_folder, model, threads, context, tokens=16):
@@ -82,14 +85,23 @@ def left_to_right(bin_folder, model, threads, context, tokens=16):
     return 1e3 / results[0]["avg_ts"]
 
 
-def diffusion_step(bin_folder, model, threads, rows, steps=2):
-    """Milliseconds of a step over the whole sequence, logits of all rows (llama-diffusion-cli), what it samples left out."""
+def step_times(said):
+    """Milliseconds between the lines that begin steps. (The line with the times of all, behind the last step, is lost more
+    often than not: the program ends without waiting for its log.)"""
+    begins = [60e3 * int(m) + 1e3 * int(s) + int(ms) + 1e-3 * int(us)
+              for m, s, ms, us in re.findall(r"(\d+)\.(\d\d)\.(\d{3})\.(\d{3}) I\s+diffusion step: \d+/", said)]
+    return [b - a for a, b in zip(begins, begins[1:])]
+
+
+def diffusion_step(bin_folder, model, threads, rows):
+    """Milliseconds of a step over the whole sequence, logits of all rows (llama-diffusion-cli): the middle one of three, with
+    what it samples, which is little."""
     said = run_llama(bin_folder / "llama-diffusion-cli", "-m", model, "-t", threads, "-p", "a b c", "-ub", rows, "-b", rows, "-c",
-                     max(rows, 512), "--diffusion-block-length", rows, "--diffusion-steps", steps, "--temp", 0)
-    found = re.search(r"time per step: ([\d.]+)ms, sampling time per step: ([\d.]+)ms", said)
-    if not found:
-        raise Missing(f"llama-diffusion-cli says no time per step: {said.strip()[-300:]}")
-    return float(found[1]) - float(found[2])
+                     max(rows, 512), "--diffusion-block-length", rows, "--diffusion-steps", 4, "--temp", 0, errors=subprocess.STDOUT)
+    times = step_times(said)
+    if not times:
+        raise Missing(f"llama-diffusion-cli says nothing of its steps: {said.strip()[-300:]}")
+    return statistics.median(times)
 
 
 # ---- GGUF ------------------------------------------------------------------------------------------------------------

@@ -98,6 +98,13 @@ def test_gguf_has_the_checkpoints_weights(tmp_path, model, architecture, scheme)
         assert (wrong <= step * (0.51 if kind == 8 else 1.01) + 1e-7).all()     # -8 .. 7: one end is cut
 
 
+def test_steps_are_told_apart():
+    said = ("0.00.127.877 I diffusion step: 0/4 [          ] 0%0.01.008.536 I diffusion step: 1/4 [===]\r25%0.01.900.000 I \n"
+            "diffusion step: 2/4 [====] 50%1.02.000.500 I diffusion step: 3/4")
+    assert rivals.step_times(said) == pytest.approx([880.659, 891.464, 60100.5])
+    assert rivals.step_times("0.00.100.000 I diffusion step: 0/4") == []
+
+
 def fixed(values):
     left = list(values)
     return lambda: left.pop(0)

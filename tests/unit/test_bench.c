@@ -20,7 +20,7 @@ static copy programs;
 static dlx_model *open_tiny(const char *family, const char *scheme)
 {
     char checkpoint[1024], path[1024];
-    dlx_model *m;
+    dlx_model *m = NULL;
     dlx_error err = {0};
     dlx_model_options o = dlx_model_options_default();
     checkpoint_of(checkpoint, family);
