@@ -389,19 +389,16 @@ static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dl
     return dlx_const_stream(user, sink.x->pool, write_chunk, &sink, err);
 }
 
-/* The outputs, before anything is read. Ranges are written on their way and the program at the end, so they are no one
- * file. */
+/* The outputs, before anything is read. */
 static dlx_status open_outputs(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
     const char *validation = x->validate ? x->validate->samples : NULL;
     const char *reading[] = {o->quantization_config, o->calibration, o->ranges, o->chat_template, validation};
+    DLX_TRY(dlx_calibration_places(o, err));
     if (x->package) return dlx_package_place_ok(o->output_path, err);
     DLX_TRY(dlx_target_open(&x->output, o->output_path, o->model_path, reading, DLX_COUNT(reading), err));
     if (!o->save_ranges) return DLX_OK;
-    if (!strcmp(o->save_ranges, o->output_path))
-        return dlx_fail(err, DLX_E_INVALID, "export: '%s' cannot be both the program and the ranges; name another file",
-                        o->output_path);
     dlx_output ranges;
     dlx_status s = dlx_target_open(&ranges, o->save_ranges, o->model_path, reading, DLX_COUNT(reading), err);
     dlx_output_close(&ranges);

@@ -114,7 +114,17 @@ def test_what_an_export_reads_besides_is_not_replaced(checkpoint, tmp_path):
                     ("quantize-report", checkpoint, "--size", "1M", "--output", config),
                     ("quantize-report", checkpoint, "--size", "1M", "--calibration", data, "--output", data)):
         assert "which is read" in fail(*command), command
-    assert "cannot be both" in fail(*static, "--save-ranges", tmp_path / "out.pte")
+    (tmp_path / "dangling").symlink_to("out.pte")
+    (tmp_path / "sub").mkdir()
+    for other in ("out.pte", "./out.pte", "sub/../out.pte", "dangling", "out.pte.work", "out.pte.work.ranges"):
+        assert "cannot be both" in fail(*static, "--save-ranges", f"{tmp_path}/{other}"), other
+    for folder in ("out.pte", "sub/../out.pte"):
+        assert "cannot be both the program and the work folder" in fail(*static, "--work-folder", f"{tmp_path}/{folder}")
+    inside = ("export", checkpoint, tmp_path / "sub" / "out.pte", *static[3:], "--work-folder", tmp_path / "sub")
+    assert "lies in the work folder" in fail(*inside)
+    mix = ("quantize-report", checkpoint, "--size", "1M", "--output")
+    assert "cannot be both" in fail(*mix, tmp_path / "mix", "--work-folder", f"{tmp_path}/sub/../mix")
+    assert "lies in the work folder" in fail(*mix, tmp_path / "sub" / "mix", "--work-folder", tmp_path / "sub")
     assert config.read_bytes() == before and all((tmp_path / name).read_text() == text for name, text in texts.items())
     assert not (tmp_path / "out.pte").exists()
 
