@@ -524,11 +524,11 @@ class Session(Timeline):
         return f"<Session{where}, {'closed' if self._handle.closed else f'{self.max_context} positions'}>"
 
     def _borrow(self) -> Borrow[c_void_p]:
-        return Borrow(lambda _, pointer: pointer, self._turn.take(), self._handle.use())
+        return Borrow(lambda pointer, _: pointer, self._handle.use(), self._turn.take())
 
     def _borrow_forward(self) -> Borrow[NativeForward]:
-        return Borrow(lambda _, pointer: NativeForward("dlx_session_forward", pointer, pointer),
-                      self._turn.take(), self._handle.use())
+        return Borrow(lambda pointer, _: NativeForward("dlx_session_forward", pointer, pointer),
+                      self._handle.use(), self._turn.take())
 
     def _scopes(self) -> Tuple[Any, ...]:
         return self, self.workspace, self.model
