@@ -90,9 +90,12 @@ dlx_status dlx_place_open(dlx_place *out, const char *path, dlx_error *err)
     char *real;
     *out = (dlx_place){.folder = -1};
     dlx_status s = follow_links(&real, path, err);
+    if (s == DLX_OK) errno = 0; /* that of its last look is no error */
     if (s == DLX_OK) s = take_apart(out, real, path, err);
+    int code = errno;
     free(real);
     if (s != DLX_OK) dlx_place_close(out);
+    errno = code;
     return s;
 }
 
@@ -110,7 +113,7 @@ static bool same_inode(const struct stat *a, const struct stat *b)
     return a->st_dev == b->st_dev && a->st_ino == b->st_ino;
 }
 
-/* The place of a path that may end in slashes; not open where there is none. */
+/* The place of a path that may end in slashes; not open where it leads nowhere, which whoever writes there will say. */
 static dlx_status place_of(dlx_place *out, const char *path, dlx_error *err)
 {
     dlx_error why;
@@ -119,16 +122,22 @@ static dlx_status place_of(dlx_place *out, const char *path, dlx_error *err)
     *out = (dlx_place){.folder = -1};
     if (!plain) return no_memory(err, path);
     while (n > 1 && plain[n - 1] == '/') plain[--n] = '\0';
+    errno = 0;
     dlx_status s = dlx_place_open(out, plain, &why);
+    int code = errno;
     free(plain);
-    return s == DLX_E_NOMEM ? dlx_fail(err, s, "%s", why.message) : DLX_OK;
+    bool nowhere = s == DLX_E_IO && (!code || code == ENOENT || code == ENOTDIR || code == ELOOP);
+    return s == DLX_OK || nowhere ? DLX_OK : dlx_fail(err, s, "%s", why.message);
 }
 
-static bool same_place(const dlx_place *a, const dlx_place *b)
+static dlx_status same_place(bool *same, const dlx_place *a, const dlx_place *b, const char *path, dlx_error *err)
 {
     struct stat x, y;
-    return a->folder >= 0 && b->folder >= 0 && !strcmp(a->name, b->name) && fstat(a->folder, &x) == 0 &&
-           fstat(b->folder, &y) == 0 && same_inode(&x, &y);
+    *same = false;
+    if (a->folder < 0 || b->folder < 0 || strcmp(a->name, b->name) != 0) return DLX_OK;
+    if (fstat(a->folder, &x) != 0 || fstat(b->folder, &y) != 0) return dlx_fail_errno(err, "look beside", path);
+    *same = same_inode(&x, &y);
+    return DLX_OK;
 }
 
 static dlx_status compare(bool *same, const char *a, const char *b, dlx_error *err)
@@ -137,7 +146,7 @@ static dlx_status compare(bool *same, const char *a, const char *b, dlx_error *e
     *same = false;
     DLX_TRY(place_of(&x, a, err));
     dlx_status s = place_of(&y, b, err);
-    if (s == DLX_OK) *same = same_place(&x, &y);
+    if (s == DLX_OK) s = same_place(same, &x, &y, a, err);
     dlx_place_close(&x);
     dlx_place_close(&y);
     return s;
@@ -154,25 +163,36 @@ dlx_status dlx_places_apart(const char *const path[2], const char *const what[2]
                     alike ? "" : ", which is also '", alike ? "" : path[1], alike ? "" : "',", what[0], what[1]);
 }
 
-/* Whether one of the folders around `place` is that one. */
-static bool is_below(const dlx_place *place, const struct stat *folder)
+static int open_above(int fd)
 {
-    struct stat at = {0}, above;
-    int fd = fcntl(place->folder, F_DUPFD_CLOEXEC, 3);
-    bool below = false;
-    for (int i = 0; fd >= 0 && !below && i < MOST_FOLDERS; i++) {
-        if (fstat(fd, &above) != 0 || (i && same_inode(&at, &above))) break; /* the root is its own parent */
-        below = same_inode(&above, folder);
-        at = above;
-        int next = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int above = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 #if defined(O_PATH)
-        if (next < 0 && errno == EACCES) next = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (above < 0 && errno == EACCES) above = openat(fd, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
 #endif
+    return above;
+}
+
+/* Whether one of the folders around `place` is that one. */
+static dlx_status is_below(bool *below, const dlx_place *place, const struct stat *folder, const char *path,
+                           dlx_error *err)
+{
+    struct stat at = {0}, here;
+    int fd = fcntl(place->folder, F_DUPFD_CLOEXEC, 3);
+    dlx_status s = DLX_OK;
+    *below = false;
+    for (int i = 0; i < MOST_FOLDERS; i++) {
+        if (fd < 0 || fstat(fd, &here) != 0) s = dlx_fail_errno(err, "look beside", path);
+        if (s != DLX_OK || (i && same_inode(&at, &here))) break; /* the root is its own parent */
+        *below = same_inode(&here, folder);
+        if (*below) break;
+        at = here;
+        int above = open_above(fd), code = errno;
         close(fd);
-        fd = next;
+        fd = above;
+        errno = code;
     }
     if (fd >= 0) close(fd);
-    return below;
+    return s;
 }
 
 dlx_status dlx_place_outside(const char *path, const char *what, const char *folder, dlx_error *err)
@@ -186,9 +206,11 @@ dlx_status dlx_place_outside(const char *path, const char *what, const char *fol
         return dlx_fail(err, DLX_E_INVALID, "'%.300s' cannot be both %s and the work folder; name another work folder",
                         path, what);
     DLX_TRY(place_of(&place, path, err));
-    bool below = place.folder >= 0 && stat(folder, &st) == 0 && S_ISDIR(st.st_mode) && is_below(&place, &st);
+    dlx_status s = DLX_OK;
+    bool below = false, there = place.folder >= 0 && stat(folder, &st) == 0 && S_ISDIR(st.st_mode);
+    if (there) s = is_below(&below, &place, &st, path, err);
     dlx_place_close(&place);
-    if (!below) return DLX_OK;
+    if (s != DLX_OK || !below) return s;
     return dlx_fail(err, DLX_E_INVALID,
                     "%s, '%.250s', lies in the work folder '%.250s', which is removed at the end; name another work "
                     "folder",
