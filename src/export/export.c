@@ -34,6 +34,7 @@
 #include "format/pte.h"
 #include "model/checkpoint.h"
 #include "quant/quant.h"
+#include "text/jinja/jinja.h"
 #include "text/tokenizer.h"
 
 enum { DEFAULT_MAX_SEQ_LEN = 2048, DEFAULT_EXPLICIT_ROWS = 32, DEFAULT_STATE_ROWS = 128 };
@@ -178,7 +179,16 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
 
 static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 {
-    return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
+    char sentence[1024];
+    DLX_TRY(dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err));
+    const dlx_jinja *chat = x->tokenizer ? x->tokenizer->chat : NULL;
+    if (!chat || !dlx_jinja_prints_nothing(chat) || !x->options.notice) return DLX_OK;
+    snprintf(sentence, sizeof sentence,
+             "the chat template of '%.300s' prints nothing: conversations with this file need another one; give it as "
+             "chat_template, or \"none\" for prompts without one",
+             x->options.chat_template ? x->options.chat_template : x->checkpoint.folder);
+    x->options.notice(x->options.notice_ctx, sentence);
+    return DLX_OK;
 }
 
 /* What was asked for and has no use, as no weight took a form that needs it and nothing is validated with it. */
@@ -499,6 +509,7 @@ dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_
     x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
     dlx_status s = run(&x, err);
+    s = dlx_checkpoint_reason(&x.checkpoint, s, err);
     if (s == DLX_E_CANCELLED)
         s = say_cancelled(&x, err);
     else if (s != DLX_OK)
