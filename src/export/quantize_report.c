@@ -349,7 +349,7 @@ dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char 
         return dlx_fail(err, DLX_E_INVALID, "dlx_quantize_report: options and a place for the text are needed");
     DLX_TRY(dlx_struct_in(&r.o, sizeof r.o, options, "dlx_quantize_report_options", err));
     r.output.fd = r.output.folder = -1;
-    dlx_status s = report(&r, err);
+    dlx_status s = dlx_checkpoint_reason(&r.c, report(&r, err), err);
     if (s == DLX_OK) {
         *json = json_dumps(r.root, JSON_PRESERVE_ORDER);
         if (!*json) s = no_memory(&r, err);
