@@ -136,6 +136,9 @@ static int keep_decode(dlx_cli_arguments *a, const char *name, const char *value
 static int keep_option(dlx_cli_arguments *a, const dlx_cli_option *option, const char *value)
 {
     int64_t number;
+    bool any_text = option->kind == DLX_CLI_TEXT && !strcmp(option->value, "TEXT");
+    if (!*value && option->kind == DLX_CLI_TEXT && !any_text)
+        return dlx_cli_usage(a->command, "--%s is empty; expected %s", option->name, option->value);
     if (option->kind == DLX_CLI_INT &&
         (!dlx_cli_parse_int(value, &number) || number < option->min || number > option->max))
         return dlx_cli_usage(a->command, "--%s: expected a whole number from %lld to %lld, got '%s'", option->name,
@@ -285,7 +288,9 @@ const char *dlx_cli_path(const dlx_cli_arguments *a, const char *name, int *next
 {
     const char *path = dlx_cli_text(a, name);
     if (path) return path;
-    return *next < a->n_positional ? a->positional[(*next)++] : NULL;
+    if (*next >= a->n_positional) return NULL;
+    path = a->positional[(*next)++];
+    return *path ? path : NULL; /* "" is what is left of a variable that is not set */
 }
 
 const char *dlx_cli_pte_path(const dlx_cli_arguments *a, int *next)

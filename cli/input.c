@@ -3,14 +3,17 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "output.h"
 
-enum { FIRST_READ = 1 << 16, LARGEST_TEXT = 1 << 28 };
+enum { FIRST_READ = 1 << 16, LARGEST_TEXT = 1 << 28, SILENCE = 10 }; /* the last one: seconds */
 
 bool dlx_cli_parse_int(const char *text, int64_t *out)
 {
@@ -60,18 +63,58 @@ dlx_status dlx_cli_parse_ids(const char *text, int32_t **ids, size_t *n, dlx_err
                          INT32_MAX, text);
 }
 
-dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error *err)
+/* ---- whole texts ------------------------------------------------------------------------------------------------ */
+
+static bool is_standard(const char *path)
 {
-    bool standard = !strcmp(path, "-");
-    const char *name = standard ? "standard input" : path;
-    *text = NULL;
-    *n = 0;
-    FILE *f = standard ? stdin : fopen(path, "rb");
-    if (!f) return dlx_cli_error(err, DLX_E_IO, "cannot open '%s': %s", name, strerror(errno));
-    char *p = NULL;
-    size_t used = 0, room = 0;
-    dlx_status s = DLX_OK;
+    return !strcmp(path, "-") || !strcmp(path, "/dev/stdin");
+}
+
+/* A FIFO that nobody writes to is not waited for here; see wait_for. */
+static dlx_status open_input(int *fd, const char *path, bool *waits, dlx_error *err)
+{
+    struct stat st;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (*fd < 0) return dlx_cli_error(err, DLX_E_IO, "cannot open '%s': %s", path, strerror(errno));
+    *waits = fstat(*fd, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode);
+    return DLX_OK;
+}
+
+/* Until something can be read, or the end is there; whoever is silent for too long is not waited for. */
+static dlx_status wait_for(int fd, const char *name, dlx_error *err)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    int n;
+    while ((n = poll(&p, 1, 1000 * SILENCE)) < 0 && errno == EINTR) {}
+    if (n > 0) return DLX_OK;
+    if (n < 0) return dlx_cli_error(err, DLX_E_IO, "cannot wait for '%s': %s", name, strerror(errno));
+    return dlx_cli_error(err, DLX_E_IO, "nothing came from '%s' for %d seconds; is it a pipe that somebody writes to?",
+                         name, SILENCE);
+}
+
+/* At most `room` bytes; *got is 0 at the end. */
+static dlx_status read_some(char *out, size_t room, size_t *got, int fd, bool waits, const char *name, dlx_error *err)
+{
     for (;;) {
+        dlx_status s = waits ? wait_for(fd, name, err) : DLX_OK;
+        if (s != DLX_OK) return s;
+        ssize_t n = read(fd, out, room);
+        if (n >= 0) {
+            *got = (size_t)n;
+            return DLX_OK;
+        }
+        if (errno != EINTR && errno != EAGAIN)
+            return dlx_cli_error(err, DLX_E_IO, "cannot read '%s': %s", name, strerror(errno));
+        if (errno == EAGAIN && !waits && (s = wait_for(fd, name, err)) != DLX_OK) return s;
+    }
+}
+
+static dlx_status read_to_end(char **text, size_t *n, int fd, bool waits, const char *name, dlx_error *err)
+{
+    char *p = NULL;
+    size_t used = 0, room = 0, got = 1;
+    dlx_status s = DLX_OK;
+    while (s == DLX_OK && got) {
         if (room - used < 2) {
             room = room ? room * 2 : FIRST_READ;
             char *more = room <= LARGEST_TEXT ? realloc(p, room) : NULL;
@@ -81,12 +124,9 @@ dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error 
             }
             p = more;
         }
-        size_t got = fread(p + used, 1, room - used - 1, f);
-        used += got;
-        if (!got) break;
+        s = read_some(p + used, room - used - 1, &got, fd, waits, name, err);
+        if (s == DLX_OK) used += got;
     }
-    if (s == DLX_OK && ferror(f)) s = dlx_cli_error(err, DLX_E_IO, "cannot read '%s': %s", name, strerror(errno));
-    if (!standard) fclose(f);
     if (s != DLX_OK) {
         free(p);
         return s;
@@ -97,16 +137,49 @@ dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error 
     return DLX_OK;
 }
 
-dlx_status dlx_cli_read_text(const char *path, char **text, size_t *n, dlx_error *err)
+dlx_status dlx_cli_read_all(const char *path, char **text, size_t *n, dlx_error *err)
+{
+    bool standard = is_standard(path), waits = false;
+    int fd = STDIN_FILENO;
+    dlx_status s = DLX_OK;
+    *text = NULL;
+    *n = 0;
+    if (!standard) s = open_input(&fd, path, &waits, err);
+    if (s != DLX_OK) return s;
+    s = read_to_end(text, n, fd, waits, standard ? "standard input" : path, err);
+    if (!standard) close(fd);
+    return s;
+}
+
+bool dlx_cli_is_utf16(const char *text, size_t n)
+{
+    return n >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2));
+}
+
+dlx_status dlx_cli_read_source(const char *path, char **text, size_t *n, dlx_error *err)
 {
     static const char mark[] = "\xEF\xBB\xBF";
     dlx_status s = dlx_cli_read_all(path, text, n, err);
     if (s != DLX_OK) return s;
     char *p = *text;
-    if (*n >= sizeof mark - 1 && !memcmp(p, mark, sizeof mark - 1)) {
-        *n -= sizeof mark - 1;
-        memmove(p, p + sizeof mark - 1, *n);
+    if (dlx_cli_is_utf16(p, *n)) {
+        free(p);
+        *text = NULL;
+        *n = 0;
+        return dlx_cli_error(err, DLX_E_FORMAT, "'%s' is text in UTF-16; UTF-8 is expected",
+                             is_standard(path) ? "standard input" : path);
     }
+    if (*n < sizeof mark - 1 || memcmp(p, mark, sizeof mark - 1) != 0) return DLX_OK;
+    *n -= sizeof mark - 1;
+    memmove(p, p + sizeof mark - 1, *n + 1);
+    return DLX_OK;
+}
+
+dlx_status dlx_cli_read_text(const char *path, char **text, size_t *n, dlx_error *err)
+{
+    dlx_status s = dlx_cli_read_source(path, text, n, err);
+    if (s != DLX_OK) return s;
+    char *p = *text;
     if (*n && p[*n - 1] == '\n') {
         --*n;
         if (*n && p[*n - 1] == '\r') --*n;

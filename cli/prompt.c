@@ -71,7 +71,7 @@ dlx_status dlx_cli_template_read(dlx_cli_template *t, const dlx_cli_arguments *a
     if (thinking) t->options.enable_thinking = dlx_cli_flag(a, "enable-thinking", false) ? 1 : -1;
     t->options.template_kwargs = dlx_cli_text(a, "chat-template-kwargs");
     if (!path) return DLX_OK;
-    dlx_status s = dlx_cli_read_all(path, &t->source, &n, err);
+    dlx_status s = dlx_cli_read_source(path, &t->source, &n, err);
     if (s != DLX_OK) return s;
     if (strlen(t->source) != n)
         return dlx_cli_error(err, DLX_E_FORMAT, "'%s' holds a NUL byte, which no chat template has", path);

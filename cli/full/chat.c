@@ -319,6 +319,10 @@ static int talk(chat *c)
             dlx_cli_message("cannot read the standard input: %s", strerror(errno));
             return DLX_CLI_FAILED;
         }
+        if (got == DLX_CLI_LINE_UTF16) {
+            dlx_cli_message("'standard input' is text in UTF-16; UTF-8 is expected");
+            return DLX_CLI_FAILED;
+        }
         if (got == DLX_CLI_LINE_INTERRUPTED) {
             if (!goes_on(c)) break;
             printf("Ctrl-D or /quit leaves\n");

@@ -63,8 +63,8 @@ static dlx_status follow_threshold(dlx_cli_chat_settings *s, bool on, dlx_error 
                        : s->r->facts->family == DLX_FAMILY_DREAM ? "dream.generate_blocks"
                                                                  : NULL;
     if (!fast) return DLX_OK;
-    dlx_status status = dlx_decode_options_set(s->decode, "algorithm", on ? fast : "", err);
-    return status == DLX_OK ? dlx_decode_options_set(s->decode, "published", on ? "false" : "", err) : status;
+    dlx_status status = dlx_decode_options_set(s->decode, "algorithm", on ? fast : NULL, err);
+    return status == DLX_OK ? dlx_decode_options_set(s->decode, "published", on ? "false" : NULL, err) : status;
 }
 
 /* What the option comes to in an answer to a short prompt. */
@@ -111,7 +111,7 @@ void dlx_cli_chat_set(dlx_cli_chat_settings *s, const char *word, const char *va
         printf("the decoder of %s models has no %s\n", dlx_family_name(s->r->facts->family), settings[i].option);
         return;
     }
-    dlx_status status = dlx_decode_options_set(s->decode, settings[i].option, value, &err);
+    dlx_status status = dlx_decode_options_set(s->decode, settings[i].option, *value ? value : NULL, &err);
     if (status == DLX_OK && !strcmp(settings[i].option, "threshold")) status = follow_threshold(s, *value, &err);
     if (status != DLX_OK) {
         printf("%s\n", err.message);

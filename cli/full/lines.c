@@ -15,6 +15,7 @@
 #include <histedit.h>
 #endif
 
+#include "input.h"
 #include "output.h"
 
 struct dlx_cli_lines {
@@ -170,6 +171,7 @@ dlx_cli_line dlx_cli_lines_read(dlx_cli_lines *l, const char *prompt, const char
         errno = code;
         return interrupted ? DLX_CLI_LINE_INTERRUPTED : failed ? DLX_CLI_LINE_FAILED : DLX_CLI_LINE_END;
     }
+    if (!l->begun && dlx_cli_is_utf16(l->buffer, (size_t)n)) return DLX_CLI_LINE_UTF16;
     l->buffer[strcspn(l->buffer, "\n")] = '\0';
     size_t length = strlen(l->buffer);
     if (length && l->buffer[length - 1] == '\r') l->buffer[length - 1] = '\0';

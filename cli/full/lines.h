@@ -13,6 +13,7 @@ typedef enum dlx_cli_line {
     DLX_CLI_LINE_INTERRUPTED,
     DLX_CLI_LINE_END,
     DLX_CLI_LINE_FAILED, /* the input cannot be read: errno says why */
+    DLX_CLI_LINE_UTF16,  /* it is text in another encoding */
 } dlx_cli_line;
 
 typedef struct dlx_cli_lines dlx_cli_lines;

@@ -37,21 +37,21 @@ DLX_API dlx_family dlx_family_from_name(const char *name);
  * the checkpoint alone. Plain data. What a shorter structure lacks is 0, ids are -1.
  */
 typedef struct dlx_model_facts {
-    size_t struct_size;                 /* sizeof(dlx_model_facts) */
+    size_t struct_size; /* sizeof(dlx_model_facts) */
     dlx_family family;
-    int32_t vocab_size;                 /* logits per row, padding rows of the table included */
-    int32_t max_context;                /* positions 0 .. max_context-1 exist (--max-seq-len at export) */
-    int32_t max_rows;                   /* most rows one forward call may run */
-    int32_t mask_id;                    /* token id of the mask; -1: the model has none (decode autoregressively) */
-    int32_t attn_block;                 /* 0: every row sees every row; else block-causal of this width on absolute
-                                           positions */
-    int32_t logits_shift;               /* 1: row i-1 of the logits predicts position i; 0: row i does */
-    int32_t block_length;               /* default decoding block (SDAR block_size, Fast-dLLM v2 bd_size; 32 for LLaDA
-                                           and Dream) */
-    int32_t small_block_size;           /* Fast-dLLM v2 sub-block (8); 0 where the family has none */
-    int32_t bos_id, eos_id, pad_id;     /* -1 where the checkpoint names none */
-    int32_t num_tokens;                 /* ids that have a token, 0 .. num_tokens-1: those behind, rows that only pad
-                                           the table, are never chosen. 0: not known, any id may be */
+    int32_t vocab_size;             /* logits per row, padding rows of the table included */
+    int32_t max_context;            /* positions 0 .. max_context-1 exist (--max-seq-len at export) */
+    int32_t max_rows;               /* most rows one forward call may run */
+    int32_t mask_id;                /* token id of the mask; -1: the model has none (decode autoregressively) */
+    int32_t attn_block;             /* 0: every row sees every row; else block-causal of this width on absolute
+                                       positions */
+    int32_t logits_shift;           /* 1: row i-1 of the logits predicts position i; 0: row i does */
+    int32_t block_length;           /* default decoding block (SDAR block_size, Fast-dLLM v2 bd_size; 32 for LLaDA
+                                       and Dream) */
+    int32_t small_block_size;       /* Fast-dLLM v2 sub-block (8); 0 where the family has none */
+    int32_t bos_id, eos_id, pad_id; /* -1 where the checkpoint names none */
+    int32_t num_tokens;             /* ids that have a token, 0 .. num_tokens-1: those behind, rows that only pad
+                                       the table, are never chosen. 0: not known, any id may be */
     int32_t num_stop_ids;
     int32_t stop_ids[DLX_MAX_STOP_IDS]; /* ids that end an answer, most specific first */
     int64_t rounded_bits;               /* bits that weights of the layers were rounded to: 32, 16, 8 or 4; 0: not
@@ -77,22 +77,22 @@ typedef struct dlx_span {
  * Logits are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.
  */
 typedef struct dlx_forward_call {
-    size_t struct_size;                        /* sizeof(dlx_forward_call) */
-    const int32_t *ids;                        /* [n_ids] token ids */
-    int32_t n_ids;                             /* 1 .. facts.max_rows; a native session splits longer calls where
-                                                  attention allows */
-    int32_t start;                             /* absolute position of ids[0] */
-    dlx_span context[DLX_MAX_CONTEXT_SPANS];   /* cached positions that take part */
-    int32_t n_context;                         /* spans used */
+    size_t struct_size;                      /* sizeof(dlx_forward_call) */
+    const int32_t *ids;                      /* [n_ids] token ids */
+    int32_t n_ids;                           /* 1 .. facts.max_rows; a native session splits longer calls where
+                                                attention allows */
+    int32_t start;                           /* absolute position of ids[0] */
+    dlx_span context[DLX_MAX_CONTEXT_SPANS]; /* cached positions that take part */
+    int32_t n_context;                       /* spans used */
     int32_t attn_block;
-    int32_t n_store;                           /* 0: a denoising pass; n_ids: a commit; between: a commit fused with
-                                                  the next block. Under block-causal attention what was stored
-                                                  behind the block of the last one is forgotten: it depended on what
-                                                  these rows replace. What a native session needs for rows that are not
-                                                  stored when it splits a call: see dlx_session_forward */
-    const int32_t *rows;                       /* [n_rows]; NULL means rows 0 .. n_rows-1 */
-    int32_t n_rows;                            /* 0: no logits wanted (prefill) */
-    float *logits;                             /* out [n_rows, vocab_size], row-major, owned by the caller */
+    int32_t n_store;     /* 0: a denoising pass; n_ids: a commit; between: a commit fused with
+                            the next block. Under block-causal attention what was stored
+                            behind the block of the last one is forgotten: it depended on what
+                            these rows replace. What a native session needs for rows that are not
+                            stored when it splits a call: see dlx_session_forward */
+    const int32_t *rows; /* [n_rows]; NULL means rows 0 .. n_rows-1 */
+    int32_t n_rows;      /* 0: no logits wanted (prefill) */
+    float *logits;       /* out [n_rows, vocab_size], row-major, owned by the caller */
 } dlx_forward_call;
 
 typedef dlx_status (*dlx_forward_fn)(void *ctx, const dlx_forward_call *call, dlx_error *err);
@@ -107,8 +107,9 @@ typedef struct dlx_decode_options dlx_decode_options;
 
 DLX_API dlx_status dlx_decode_options_create(dlx_decode_options **out, dlx_error *err);
 DLX_API void dlx_decode_options_free(dlx_decode_options *options); /* NULL is fine */
-/* Sets option `name` (dashes or underscores) from text; lists use commas; "null" or "" unsets. DLX_E_INVALID names the
- * option, the accepted range or words, and the value given. docs/DECODING.md describes all of them. */
+/* Sets option `name` (dashes or underscores) from text; lists use commas; NULL or "null" unsets, "" is no
+ * value. DLX_E_INVALID names the option, the accepted range or words, and the value given. docs/DECODING.md describes
+ * all of them. */
 DLX_API dlx_status dlx_decode_options_set(dlx_decode_options *options, const char *name, const char *value,
                                           dlx_error *err);
 

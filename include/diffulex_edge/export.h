@@ -83,7 +83,8 @@ typedef struct dlx_export_options {
      * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find, and nothing for "mse"
      * where no weight does: DLX_E_INVALID, or with quantization_config, which may be a mix of floats, a notice.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
-     * was cancelled or killed goes on from there when it is called again.
+     * was cancelled or killed goes on from there when it is called again. An output that is that folder, or lies in
+     * it, is DLX_E_INVALID.
      */
     const char *rounding;
     const char *calibration;

@@ -108,7 +108,7 @@ class Bench(Opened):
             options.on_pass = _native.BENCH_FN(lambda _, n, turn: job.allows(raised.append, on_pass, lambda: (n, turn)))
             with model._handle.use() as pointer:
                 handle = Handle("the bench", lambda out: _native.call("dlx_bench_run", out, pointer, byref(options)),
-                                library.dlx_bench_free)
+                                library.dlx_bench_free, inherited=True)
             if raised:
                 raise raised[0]
             return handle

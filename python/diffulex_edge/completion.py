@@ -140,7 +140,10 @@ def complete(forward: Union[ForwardFn, Any], prompt: Sequence[int], *, facts: Op
 
 
 def stop_strings(stop: Union[str, Sequence[str], None]) -> List[bytes]:
-    strings = [stop] if isinstance(stop, str) else list(stop or ())
+    try:
+        strings = [stop] if isinstance(stop, str) else [] if stop is None else list(stop)
+    except TypeError:
+        raise ValueError(f"stop must be a text, or a list of texts; got {stop!r} (ids of tokens are stop_ids=)") from None
     for text in strings:
         if not isinstance(text, str) or not text or "\0" in text:
             raise ValueError(f"a stop string must be text, not empty and without NUL characters; got {text!r}")

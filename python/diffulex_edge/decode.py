@@ -137,9 +137,9 @@ def _whole(value: Any, name: str) -> int:
     return operator.index(value)
 
 
-def _option_text(name: str, value: Any) -> str:
+def _option_text(name: str, value: Any) -> Optional[str]:
     if value is None:
-        return ""
+        return None
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (str, bytes)):
@@ -162,7 +162,8 @@ class _Options:
         _native.call("dlx_decode_options_create", byref(self.handle))
         try:
             for name, value in self._values.items():
-                _native.call("dlx_decode_options_set", self.handle, name.encode(), _option_text(name, value).encode())
+                _native.call("dlx_decode_options_set", self.handle, name.encode(),
+                             _native.optional_text(_option_text(name, value)))
         except BaseException:
             self.__exit__()
             raise
@@ -406,6 +407,11 @@ def _to_ids(ids: Any) -> Any:
     if isinstance(ids, (bytes, bytearray)):
         raise ValueError(f"token ids must be a sequence of whole numbers below 2**31, not {type(ids).__name__}")
     try:
+        if not (hasattr(ids, "dtype") or isinstance(ids, (array, range))):
+            ids = list(ids)
+            for i in ids:
+                if isinstance(i, bool):     # a comparison in place of an id
+                    raise TypeError(f"{i!r} is none")
         values = array("i", [operator.index(i) for i in ids])
     except (TypeError, OverflowError) as error:
         raise ValueError(f"token ids must be a sequence of whole numbers below 2**31: {error}") from None

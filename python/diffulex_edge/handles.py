@@ -10,12 +10,16 @@ in"). So those of this package are functions of C as well: Finished has them cal
 
 What is open when the interpreter ends is not closed: daemon threads may still be inside, and the memory goes with the
 process.
+
+A process that is forked off has copies of all that is open, but none of the threads: what computes with threads, or was being
+used by one, is not used there, and not closed.
 """
 import atexit
 import collections
 import ctypes
 import itertools
 import operator
+import os
 import weakref
 from ctypes import byref, c_void_p
 from functools import partial
@@ -57,8 +61,10 @@ class _Native(Finished):
     """A native object, or the place for one. Its parents outlive it: they are referred to from outside what the garbage
     collector finds in a cycle, whose objects it finishes in any order."""
 
-    def __init__(self, close: Callable[[c_void_p], Any], parents: "Tuple[_Native, ...]") -> None:
+    def __init__(self, close: Callable[[c_void_p], Any], parents: "Tuple[_Native, ...]", inherited: bool) -> None:
         key = next(_keys)
+        self.inherited = inherited
+        self.left = False       # with the process that this one was forked from
         self.pointer = c_void_p()                   # closing NULL does nothing
         self.done: "Deque[bool]" = collections.deque()              # not empty: it is closed
         self.users: "Dict[int, Deque[bool]]" = {}   # who needs it, until those have something
@@ -88,17 +94,18 @@ class Handle:
     open     called with a place for the pointer while the parents are kept open
     close    called with the pointer, once, or with NULL where there is none; a function of C
     parents  must outlive it: they refuse to be closed meanwhile, and it keeps them from being collected
+    inherited   it has no threads, and none writes to it: processes that are forked off may use their copy
     """
 
     def __init__(self, name: str, open: Callable[[Any], None], close: Callable[[c_void_p], Any],
-                 *parents: "Handle") -> None:
+                 *parents: "Handle", inherited: bool = False) -> None:
         self.name = name
         self._closing = False
         self._retired = False
         self._native: Optional[_Native] = None
         native: Optional[_Native] = None
         try:
-            native = _Native(close, tuple(parent._opened() for parent in parents))
+            native = _Native(close, tuple(parent._opened() for parent in parents), inherited)
             for parent in parents:
                 parent._opened()    # still, and from here on until this one is closed
             open(byref(native.pointer))
@@ -128,6 +135,9 @@ class Handle:
         native = self._native
         if native is None or self._closing or self.closed:
             raise ValueError(f"{self.name} is closed")
+        if native.left:
+            raise RuntimeError(f"{self.name} was opened before this process was forked off, and its threads are not here: "
+                               "open it in this process, or start processes with multiprocessing's 'spawn'")
         return native
 
     def use(self) -> "Use":
@@ -141,7 +151,7 @@ class Handle:
             return
         try:
             self._closing = True
-            if native.in_use:
+            if native.in_use and not native.left:
                 raise RuntimeError(f"{self.name} is in use{refusal and ': ' + refusal}")
             native.finish()
             self._retired = True
@@ -175,7 +185,7 @@ class Use(Finished):
             native.users[self._key] = collections.deque()
         try:
             return self._handle._opened().pointer
-        except ValueError:
+        except (ValueError, RuntimeError):
             self.finish()
             raise
 
@@ -289,4 +299,15 @@ def _at_exit() -> None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(native))
 
 
+def _after_fork() -> None:
+    """Closing NULL does nothing."""
+    for ref in list(_open.values()):
+        native = ref()
+        if native is not None and not native.inherited:
+            native.left = True
+            native.pointer.value = None
+
+
 atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

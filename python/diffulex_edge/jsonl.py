@@ -1,6 +1,7 @@
 """Files of prompts: one JSON object a line in, one a line out, in the same order, and on from where it stopped."""
 import contextlib
 import hashlib
+import io
 import json
 import os
 import sys
@@ -33,6 +34,19 @@ class FileStatistics(NamedTuple):
     lines: int      # of the input that hold a prompt
     resumed: int    # of them were answered in the output already
     failed: int     # of those answered now have an "error" instead of a text
+
+
+def _lines_of(source: PathLike) -> List[Tuple[int, str]]:
+    """(number, text) of the lines that hold something."""
+    with open(source, "rb") as file:
+        content = file.read()
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{os.fsdecode(source)} is text in UTF-16; UTF-8 is expected")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fsdecode(source)}, line {content.count(10, 0, error.start) + 1}, is no UTF-8: {error.reason}") from None
+    return [(number, line) for number, line in enumerate(io.StringIO(text, newline=None), 1) if line.strip()]
 
 
 def _prompt_of(line: str, number: int) -> Tuple[Dict[str, Any], Any]:
@@ -98,6 +112,17 @@ def _open_output(path: Path) -> Any:
 
 
 @contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """An error of writing says to what."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+
+
+@contextlib.contextmanager
 def _bar(total: int, done: int, wanted: Optional[bool]) -> Iterator[Any]:
     """A function to call for each answer. tqdm's bar where it is installed, else a line; on terminals unless wanted."""
     if not (sys.stderr.isatty() if wanted is None else wanted):
@@ -126,8 +151,7 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, templat
     check_options(decode)
     stop_strings(stop)
     settings = {**decode, **template, "chat": chat, "stop": stop, "keep_special": keep_special}
-    with open(source, encoding="utf-8-sig") as file:
-        lines = [(number, line) for number, line in enumerate(file, 1) if line.strip()]
+    lines = _lines_of(source)
     records = [_prompt_of(line, number) for number, line in lines]
     keys = [_key(record, settings) for record, _ in records]
     path = Path(target)
@@ -136,7 +160,7 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, templat
     if path.exists() and os.path.samefile(source, path):
         raise ValueError(f"{path} is the file that the prompts come from; give another output")
     failed = 0
-    with _open_output(path) as out:
+    with _named(path), _open_output(path) as out:
         done, size = _answered(path, out, keys) if resume else (0, 0)
         out.seek(size)
         out.truncate(size)

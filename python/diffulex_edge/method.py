@@ -109,7 +109,7 @@ class Method(Opened):
         return results[0] if len(results) == 1 else results
 
     def _borrow(self) -> Borrow[c_void_p]:
-        return Borrow(lambda _, pointer: pointer, self._turn.take(), self._handle.use())
+        return Borrow(lambda pointer, _: pointer, self._handle.use(), self._turn.take())
 
     def _output(self, pointer: Any, i: int) -> Any:
         out = _native.Tensor()

@@ -1,7 +1,7 @@
 """Checkpoints as models: exported once into a cache folder, then opened.
 
 The cache is DIFFULEX_EDGE_CACHE, or diffulex-edge below XDG_CACHE_HOME or ~/.cache. A file there is named by what it was made
-of: the checkpoint's files with their sizes and times, the settings of the export, and the version of the library. A
+of: the checkpoint's files with their sizes and times (of the contents, and of the last change of any kind), the settings of the export, and the version of the library. A
 checkpoint that changes is exported again, and what it was before is removed.
 """
 import hashlib
@@ -47,7 +47,7 @@ def _stamp(folder: Path, template: Optional[PathLike]) -> str:
             state = path.stat()
         except OSError:     # a link to nowhere: the export says so; a template may be a name
             continue
-        rows.append((path.name, state.st_size, state.st_mtime_ns))
+        rows.append((path.name, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
     return hashlib.sha256(repr(rows).encode()).hexdigest()[:12]
 
 

@@ -90,6 +90,7 @@ class Job:
     def __init__(self, *scopes: Any, asks: bool = True) -> None:
         self.scopes: Dict[object, Tuple[Any, ...]] = {object(): scopes}     # by who named them
         self.ended = False
+        self.left = False       # with the process that this one was forked from
         self.result: Any = None
         self.error: Optional[BaseException] = None
         self._asks = asks                  # callbacks are run by the caller; else on the job's own thread
@@ -240,6 +241,15 @@ class Job:
             time.sleep(pause)
             pause = min(2 * pause, 0.02)
 
+    def stay_behind(self) -> None:
+        """In a process that was forked off: its thread is not there, so it has ended for all who wait."""
+        self.left = self.ended = True
+        self.error = RuntimeError("this was begun before this process was forked off, and the thread that does it stayed with "
+                                  "the other one: begin it in this process, or start processes with multiprocessing's "
+                                  "'spawn'")
+        self._cancels.append(True)  # if it is the job's own thread that forked
+        self._requests.put(None)
+
     def outcome(self) -> Any:
         """What it returned; raises what it raised."""
         if self.error is not None:
@@ -319,6 +329,8 @@ def _at_exit() -> None:
 def _after_fork() -> None:
     """The threads of the parent are not there."""
     global _work
+    for job in list(_jobs):
+        job.stay_behind()
     _jobs.clear()
     _waiting.clear()
     _work = queue.SimpleQueue()

@@ -94,12 +94,14 @@ def _open_workspace(model: "Model", options: _native.WorkspaceOptions) -> Handle
 
 
 def require_file(path: PathLike) -> None:
-    """FileNotFoundError "PTE file not found: ..." where nothing is; IsADirectoryError for a folder."""
+    """FileNotFoundError "PTE file not found: ..." where nothing is; IsADirectoryError for a folder; ValueError for one
+    with a NUL character."""
+    _native.encode_path(path)
     if os.path.isdir(path):
-        raise FolderError(f"{os.fspath(path)} is a folder, not a .pte; a checkpoint folder becomes one with "
+        raise FolderError(f"{os.fsdecode(path)} is a folder, not a .pte; a checkpoint folder becomes one with "
                           "diffulex_edge.export_checkpoint, or opens with Model.from_pretrained")
     if not os.path.exists(path):
-        raise FileMissingError(f"PTE file not found: {os.fspath(path)}")
+        raise FileMissingError(f"PTE file not found: {os.fsdecode(path)}")
 
 
 class Speaker(Opened):
@@ -180,7 +182,7 @@ class Model(Speaker):
                  pool: "Optional[ThreadPool]" = None) -> None:
         from .text import Tokenizer
         require_file(path)
-        self._open("dlx_model_open", (_native.encode_path(path),), os.fspath(path), threads, cpu, pool)
+        self._open("dlx_model_open", (_native.encode_path(path),), os.fsdecode(path), threads, cpu, pool)
         self._take_tokenizer(lambda: Tokenizer.from_pte(path))
 
     def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
@@ -524,11 +526,11 @@ class Session(Timeline):
         return f"<Session{where}, {'closed' if self._handle.closed else f'{self.max_context} positions'}>"
 
     def _borrow(self) -> Borrow[c_void_p]:
-        return Borrow(lambda _, pointer: pointer, self._turn.take(), self._handle.use())
+        return Borrow(lambda pointer, _: pointer, self._handle.use(), self._turn.take())
 
     def _borrow_forward(self) -> Borrow[NativeForward]:
-        return Borrow(lambda _, pointer: NativeForward("dlx_session_forward", pointer, pointer),
-                      self._turn.take(), self._handle.use())
+        return Borrow(lambda pointer, _: NativeForward("dlx_session_forward", pointer, pointer),
+                      self._handle.use(), self._turn.take())
 
     def _scopes(self) -> Tuple[Any, ...]:
         return self, self.workspace, self.model

@@ -99,6 +99,7 @@ class Feed(Finished):
     def next(self) -> Any:
         """The next item; StopIteration at the end, or the exception that ended the work."""
         while not self._ended:
+            self._here()
             try:
                 return self._take(self._channel.items.get(timeout=LOOK))
             except queue.Empty:
@@ -110,6 +111,7 @@ class Feed(Finished):
         import asyncio      # here, because most programs do without it, and it takes long to import
         loop = asyncio.get_running_loop()
         while not self._ended:
+            self._here()
             try:
                 return self._take(self._channel.items.get_nowait())
             except queue.Empty:
@@ -121,6 +123,12 @@ class Feed(Finished):
             if self._channel.items.empty():     # nothing came before the future was there
                 await future
         raise StopAsyncIteration
+
+    def _here(self) -> None:
+        """Pieces that were made before the process was forked off are the other one's to read."""
+        if self._job.left:
+            self._ended = True
+            self._job.outcome()
 
     def _take(self, item: Any) -> Any:
         if item is not _END:

@@ -137,7 +137,7 @@ class Tokenizer:
     @classmethod
     def _open(cls, function: str, *arguments: Any) -> "Tokenizer":
         return cls(Handle("the tokenizer", lambda out: _native.call(function, out, *arguments),
-                          _native.library().dlx_tokenizer_close))
+                          _native.library().dlx_tokenizer_close, inherited=True))
 
     def _call(self, function: str, *arguments: Any) -> None:
         using(self._handle.use(), lambda pointer: _native.call(function, pointer, *arguments))
@@ -233,7 +233,7 @@ class TextStream:
         with tokenizer._handle.use() as pointer:
             self._handle = Handle("the text stream",
                                   lambda out: _native.call("dlx_text_stream_open", out, pointer, skip_special),
-                                  _native.library().dlx_text_stream_close, tokenizer._handle)
+                                  _native.library().dlx_text_stream_close, tokenizer._handle, inherited=True)
 
     def _take(self, function: str, *arguments: Any) -> str:
         text, n = c_void_p(), c_size_t()

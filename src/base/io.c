@@ -249,12 +249,18 @@ size_t dlx_byte_order_mark(const char *text, size_t n)
     return n >= sizeof mark - 1 && !memcmp(text, mark, sizeof mark - 1) ? sizeof mark - 1 : 0;
 }
 
+dlx_status dlx_refuse_utf16(const char *text, size_t n, const char *path, dlx_error *err)
+{
+    if (n >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2)))
+        return dlx_fail(err, DLX_E_FORMAT, "'%s' is text in UTF-16; UTF-8 is expected", path);
+    return DLX_OK;
+}
+
 /* What editors and shells of other systems put in front of a text. */
 static dlx_status take_mark_off(char *text, size_t *size, const char *path, dlx_error *err)
 {
     size_t mark = dlx_byte_order_mark(text, *size);
-    if (*size >= 2 && (!memcmp(text, "\xFF\xFE", 2) || !memcmp(text, "\xFE\xFF", 2)))
-        return dlx_fail(err, DLX_E_FORMAT, "'%s' is text in UTF-16; UTF-8 is expected", path);
+    DLX_TRY(dlx_refuse_utf16(text, *size, path, err));
     *size -= mark;
     if (mark) memmove(text, text + mark, *size + 1);
     return DLX_OK;

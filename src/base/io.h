@@ -58,6 +58,8 @@ dlx_status dlx_file_unchanged(const dlx_file *file, dlx_error *err);
 dlx_status dlx_read_file(char **out, size_t *size, const char *path, size_t limit, dlx_error *err);
 /* How many of the n bytes are a byte-order mark, which is no part of a text in UTF-8: 3 or 0. */
 size_t dlx_byte_order_mark(const char *text, size_t n);
+/* DLX_E_FORMAT for a text that has the byte-order mark of UTF-16. */
+dlx_status dlx_refuse_utf16(const char *text, size_t n, const char *path, dlx_error *err);
 /* A text that somebody wrote, without its byte-order mark; text in UTF-16 is DLX_E_FORMAT. It comes from whatever can
  * be read: from a pipe, too, which is read once, and whose writer is waited for, unless it is silent for ten seconds,
  * or not there. */

@@ -15,8 +15,9 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/place.h"
 
-enum { WRITE_BUFFER = 1 << 20, MOST_LINKS = 40, MOST_NAMES = 100, PERMISSIONS = 07777 };
+enum { WRITE_BUFFER = 1 << 20, MOST_NAMES = 100, PERMISSIONS = 07777 };
 
 static dlx_status no_memory(dlx_error *err, const char *path)
 {
@@ -56,71 +57,6 @@ static dlx_status look_at(const char *path, struct stat *st, dlx_error *err)
     }
     DLX_TRY(check_kind(path, st->st_mode, err));
     return faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0 ? DLX_OK : dlx_fail_errno(err, "write", path);
-}
-
-/* The path behind the symbolic link `path`, malloc'd; NULL with errno: EINVAL when it is no link, ENOENT when it is
- * nothing. */
-static char *behind_link(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    size_t folder = slash ? (size_t)(slash - path) + 1 : 0, room = 256;
-    for (;; room *= 2) {
-        char *p = malloc(folder + room);
-        if (!p) return NULL;
-        ssize_t n = readlink(path, p + folder, room);
-        if (n < 0) {
-            int code = errno;
-            free(p);
-            errno = code;
-            return NULL;
-        }
-        if ((size_t)n < room) {
-            memcpy(p, path, folder);
-            p[folder + (size_t)n] = '\0';
-            if (p[folder] == '/') memmove(p, p + folder, (size_t)n + 1);
-            return p;
-        }
-        free(p);
-    }
-}
-
-/* The path that is left when all links at its end were followed, malloc'd. */
-static dlx_status follow_links(char **out, const char *path, dlx_error *err)
-{
-    *out = strdup(path);
-    if (!*out) return no_memory(err, path);
-    for (int i = 0; i < MOST_LINKS; i++) {
-        char *next = behind_link(*out);
-        if (!next && (errno == EINVAL || errno == ENOENT)) return DLX_OK;
-        if (!next) return errno == ENOMEM ? no_memory(err, path) : dlx_fail_errno(err, "write", path);
-        free(*out);
-        *out = next;
-    }
-    errno = ELOOP;
-    return dlx_fail_errno(err, "write", path);
-}
-
-static int open_folder(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-#if defined(O_PATH)
-    if (fd < 0 && errno == EACCES) fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); /* may be entered, not listed */
-#endif
-    return fd;
-}
-
-/* out->folder and out->name, from the path with links followed, which may be cut apart. */
-static dlx_status open_place(dlx_output *out, char *real, dlx_error *err)
-{
-    char *slash = strrchr(real, '/');
-    const char *base = slash ? slash + 1 : real;
-    if (!*base || !strcmp(base, ".") || !strcmp(base, ".."))
-        return dlx_fail(err, DLX_E_IO, "cannot write '%s': it is a folder; name a file", out->path);
-    out->name = strdup(base);
-    if (!out->name) return no_memory(err, out->path);
-    if (slash) slash[slash == real] = '\0';
-    out->folder = open_folder(slash ? real : ".");
-    return out->folder >= 0 ? DLX_OK : dlx_fail_errno(err, "create a file beside", out->path);
 }
 
 /* ---- the file under construction --------------------------------------------------------------------------------- */
@@ -265,12 +201,11 @@ static dlx_status check_replaceable(const dlx_output *out, dlx_error *err)
 static dlx_status open_output(dlx_output *out, dlx_error *err)
 {
     struct stat older;
-    char *real;
+    dlx_place place;
     DLX_TRY(look_at(out->path, &older, err));
-    dlx_status s = follow_links(&real, out->path, err);
-    if (s == DLX_OK) s = open_place(out, real, err);
-    free(real);
-    if (s != DLX_OK) return s;
+    DLX_TRY(dlx_place_open(&place, out->path, err));
+    out->folder = place.folder;
+    out->name = place.name;
     out->replaces = older.st_mode != 0;
     if (out->replaces) {
         out->older = id_of(&older);

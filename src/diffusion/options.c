@@ -303,7 +303,7 @@ dlx_status dlx_decode_options_set(dlx_decode_options *options, const char *name,
     const option_row *row = find_row(name);
     if (!row) return dlx_fail(err, DLX_E_INVALID, "there is no decode option '%.100s'", name);
     dlx_option_value v = {.given = row->name};
-    if (!value || !*value || same_word(value, "null", 4))
+    if (!value || same_word(value, "null", 4))
         v.given = NULL;
     else if (!parse_value(row, value, options, &v))
         return bad_value(row, value, err);

@@ -37,7 +37,7 @@ static dlx_status measure(dlx_ranges *out, dlx_export_work *work, dlx_calibratio
     static const char code[] = "ranges, 1";
     const char *rule = dlx_observer_name(observer);
     uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
-    DLX_TRY(dlx_calibration_work(work, c, dlx_work_print(print, rule, strlen(rule)), ".ranges", err));
+    DLX_TRY(dlx_calibration_work(work, c, dlx_work_print(print, rule, strlen(rule)), DLX_RANGES_WORK, err));
     dlx_stages_begin(&c->stages, "ranges", rows * (uint64_t)work->work.done, rows * (uint64_t)c->c->shape.layers);
     return dlx_ranges_measure(out, &work->work, c->c, &c->samples, observer, &c->run, err);
 }

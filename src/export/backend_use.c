@@ -119,7 +119,7 @@ static dlx_status measure(dlx_ranges *out, dlx_export_work *work, const dlx_valu
 {
     static const char code[] = "ranges of values, 1";
     uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
-    DLX_TRY(dlx_calibration_work(work, c, print, ".ranges", err));
+    DLX_TRY(dlx_calibration_work(work, c, print, DLX_RANGES_WORK, err));
     uint64_t again = work->work.done > 0 && (size_t)work->work.done < stages->n; /* the first one is run each time */
     dlx_stages_begin(&c->stages, "ranges", rows * ((uint64_t)work->work.done - again), rows * stages->n);
     return dlx_value_ranges_measure(out, &work->work, stages, &c->samples, &c->run, err);

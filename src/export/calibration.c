@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/place.h"
+#include "base/sizes.h"
 #include "calibrate/samples_generate.h"
 
 enum { DEFAULT_SAMPLES = 64 };
@@ -50,6 +52,20 @@ static char *work_folder(const dlx_export_options *o, const char *end)
     char *folder = malloc(n);
     if (folder) snprintf(folder, n, "%s%s%s", base, middle, end);
     return folder;
+}
+
+dlx_status dlx_calibration_places(const dlx_export_options *o, dlx_error *err)
+{
+    static const char *const ends[] = {"", DLX_RANGES_WORK}, *const what[2] = {"the program", "the ranges"};
+    const char *const output[2] = {o->output_path, o->save_ranges};
+    dlx_status s = dlx_places_apart(output, what, err);
+    for (size_t i = 0; s == DLX_OK && i < DLX_COUNT(ends); i++) {
+        char *folder = work_folder(o, ends[i]);
+        if (!folder) return dlx_fail(err, DLX_E_NOMEM, "out of memory naming the work folder");
+        for (size_t k = 0; s == DLX_OK && k < 2; k++) s = dlx_place_outside(output[k], what[k], folder, err);
+        free(folder);
+    }
+    return s;
 }
 
 dlx_status dlx_calibration_work(dlx_export_work *out, dlx_calibration *c, uint64_t print, const char *end,

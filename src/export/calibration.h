@@ -25,6 +25,11 @@ typedef struct dlx_calibration {
 bool dlx_calibration_asked(const dlx_export_options *options);
 /* DLX_E_INVALID for numbers out of range. */
 dlx_status dlx_calibration_check(const dlx_export_options *options, dlx_error *err);
+/* Behind the name of the work folder of ranges. */
+#define DLX_RANGES_WORK ".ranges"
+/* DLX_E_INVALID where two of the program, the ranges and the work folders would be one, or an output would go with a
+ * work folder, however their paths are spelled. Nothing of it needs to be there. */
+dlx_status dlx_calibration_places(const dlx_export_options *options, dlx_error *err);
 /* The samples that the options describe, of `text`, where the file that they name is in memory already (else NULL);
  * `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which
  * is fine on zeros. */

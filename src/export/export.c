@@ -34,6 +34,7 @@
 #include "format/pte.h"
 #include "model/checkpoint.h"
 #include "quant/quant.h"
+#include "text/jinja/jinja.h"
 #include "text/tokenizer.h"
 
 enum { DEFAULT_MAX_SEQ_LEN = 2048, DEFAULT_EXPLICIT_ROWS = 32, DEFAULT_STATE_ROWS = 128 };
@@ -178,7 +179,16 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
 
 static dlx_status open_tokenizer(exporter *x, dlx_error *err)
 {
-    return dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err);
+    char sentence[1024];
+    DLX_TRY(dlx_checkpoint_tokenizer(&x->tokenizer, &x->checkpoint, x->options.chat_template, err));
+    const dlx_jinja *chat = x->tokenizer ? x->tokenizer->chat : NULL;
+    if (!chat || !dlx_jinja_prints_nothing(chat) || !x->options.notice) return DLX_OK;
+    snprintf(sentence, sizeof sentence,
+             "the chat template of '%.300s' prints nothing: conversations with this file need another one; give it as "
+             "chat_template, or \"none\" for prompts without one",
+             x->options.chat_template ? x->options.chat_template : x->checkpoint.folder);
+    x->options.notice(x->options.notice_ctx, sentence);
+    return DLX_OK;
 }
 
 /* What was asked for and has no use, as no weight took a form that needs it and nothing is validated with it. */
@@ -389,19 +399,16 @@ static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dl
     return dlx_const_stream(user, sink.x->pool, write_chunk, &sink, err);
 }
 
-/* The outputs, before anything is read. Ranges are written on their way and the program at the end, so they are no one
- * file. */
+/* The outputs, before anything is read. */
 static dlx_status open_outputs(exporter *x, dlx_error *err)
 {
     const dlx_export_options *o = &x->options;
     const char *validation = x->validate ? x->validate->samples : NULL;
     const char *reading[] = {o->quantization_config, o->calibration, o->ranges, o->chat_template, validation};
+    DLX_TRY(dlx_calibration_places(o, err));
     if (x->package) return dlx_package_place_ok(o->output_path, err);
     DLX_TRY(dlx_target_open(&x->output, o->output_path, o->model_path, reading, DLX_COUNT(reading), err));
     if (!o->save_ranges) return DLX_OK;
-    if (!strcmp(o->save_ranges, o->output_path))
-        return dlx_fail(err, DLX_E_INVALID, "export: '%s' cannot be both the program and the ranges; name another file",
-                        o->output_path);
     dlx_output ranges;
     dlx_status s = dlx_target_open(&ranges, o->save_ranges, o->model_path, reading, DLX_COUNT(reading), err);
     dlx_output_close(&ranges);
@@ -502,6 +509,7 @@ dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_
     x.output.fd = x.output.folder = -1;
     dlx_arena_init(&x.arena);
     dlx_status s = run(&x, err);
+    s = dlx_checkpoint_reason(&x.checkpoint, s, err);
     if (s == DLX_E_CANCELLED)
         s = say_cancelled(&x, err);
     else if (s != DLX_OK)

@@ -11,6 +11,7 @@
 #include "diffulex_edge/text.h"
 
 #include "base/output.h"
+#include "base/place.h"
 #include "base/structs.h"
 #include "base/threads.h"
 #include "calibrate/form_errors.h"
@@ -325,6 +326,7 @@ static dlx_status report(reporter *r, dlx_error *err)
     const dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size, .mask_id = o->mask_id};
     DLX_TRY(check(o, err));
     DLX_TRY(dlx_rounding_find(&r->rounding, o->rounding, err));
+    DLX_TRY(dlx_place_outside(o->recipe_path, "the mix", o->work_folder, err));
     if (o->recipe_path) DLX_TRY(dlx_target_open(&r->output, o->recipe_path, o->model_path, &o->calibration, 1, err));
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));
     DLX_TRY(dlx_checkpoint_open(&r->c, o->model_path, &c, err));
@@ -347,7 +349,7 @@ dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char 
         return dlx_fail(err, DLX_E_INVALID, "dlx_quantize_report: options and a place for the text are needed");
     DLX_TRY(dlx_struct_in(&r.o, sizeof r.o, options, "dlx_quantize_report_options", err));
     r.output.fd = r.output.folder = -1;
-    dlx_status s = report(&r, err);
+    dlx_status s = dlx_checkpoint_reason(&r.c, report(&r, err), err);
     if (s == DLX_OK) {
         *json = json_dumps(r.root, JSON_PRESERVE_ORDER);
         if (!*json) s = no_memory(&r, err);

@@ -389,7 +389,7 @@ dlx_status dlx_validate_run(const dlx_validate_options *options, dlx_samples *ma
     v.file.fd = -1;
     dlx_arena_init(&v.arena);
     dlx_graph_init(&v.layers.graph);
-    dlx_status s = validate(&v, err);
+    dlx_status s = dlx_checkpoint_reason(&v.c, validate(&v, err), err);
     if (s == DLX_E_CANCELLED) s = cancelled(err); /* whichever stage says so */
     if (s == DLX_OK) s = dlx_struct_out(out, &v.result, sizeof v.result, "dlx_validation", err);
     bool taken = out->struct_size >= offsetof(dlx_validation, layer_error) + sizeof out->layer_error;

@@ -39,6 +39,14 @@ dlx_status dlx_checkpoint_unchanged(const dlx_checkpoint *c, dlx_error *err)
     return DLX_OK;
 }
 
+dlx_status dlx_checkpoint_reason(const dlx_checkpoint *c, dlx_status found, dlx_error *err)
+{
+    dlx_error change;
+    if (found != DLX_E_FORMAT && found != DLX_E_UNSUPPORTED) return found;
+    dlx_status s = dlx_checkpoint_unchanged(c, &change);
+    return s == DLX_OK ? found : dlx_fail(err, s, "%s", change.message);
+}
+
 void dlx_checkpoint_close(dlx_checkpoint *c)
 {
     for (size_t i = 0; i < c->n_files; i++) dlx_safetensors_close(&c->files[i]);

@@ -69,6 +69,9 @@ dlx_status dlx_checkpoint_open(dlx_checkpoint *out, const char *path, const dlx_
 void dlx_checkpoint_close(dlx_checkpoint *c);
 /* DLX_E_IO when a file of weights has changed since it was opened. */
 dlx_status dlx_checkpoint_unchanged(const dlx_checkpoint *c, dlx_error *err);
+/* What work on the checkpoint came to: where it found fault with contents that somebody wrote over meanwhile, *err says
+ * that instead. */
+dlx_status dlx_checkpoint_reason(const dlx_checkpoint *c, dlx_status found, dlx_error *err);
 
 /* "org/name" or folder -> folder; malloc'd. */
 dlx_status dlx_resolve_checkpoint(char **folder, const char *path, dlx_error *err);

@@ -48,6 +48,9 @@ enum {
     DLX_MOST_BLOCK = 1 << 16,
 };
 
+/* Rotary embeddings, and what no family here has: windows, experts, caps. shape->max_positions is read before. */
+dlx_status dlx_read_shared_keys(dlx_model_shape *shape, const dlx_config_files *f, dlx_error *err);
+
 /* Everything of Qwen2 and Qwen3 configurations but the switches; with `own_head_dim` the key head_dim is required. */
 dlx_status dlx_qwen_read(dlx_model_shape *shape, const dlx_config_files *f, bool own_head_dim, dlx_error *err);
 

@@ -40,8 +40,6 @@ static const dlx_config_rule rules[] = {
     {"norm_after", "false", false},
     {"scale_logits", "false", false},
     {"clip_qkv", "null", false},
-    {"rope_scaling", "null", false},
-    {"num_experts", "null", false},
 };
 
 /* n_kv_heads, or where it is null what multi_query_attention makes of it. */
@@ -81,7 +79,7 @@ static dlx_status read_config(dlx_model_shape *shape, dlx_model_facts *facts, co
     DLX_TRY(read_intermediate(shape, f, err));
     DLX_TRY(dlx_config_int(f, "max_sequence_length", 1, DLX_MOST_POSITIONS, &shape->max_positions, err));
     DLX_TRY(dlx_config_real(f, "rms_norm_eps", 1e-12, 0.1, &eps, err));
-    DLX_TRY(dlx_config_real(f, "rope_theta", 1, 1e12, &shape->rope_theta, err));
+    DLX_TRY(dlx_read_shared_keys(shape, f, err));
     if (!dlx_config_value(f, "weight_tying"))
         return dlx_fail(err, DLX_E_FORMAT, "'%s/config.json': key 'weight_tying' is missing; expected true or false",
                         f->folder);

@@ -32,7 +32,10 @@ static dlx_status number(const rope_object *r, const char *member, double lo, do
     if (dlx_json_absent(value) && !isnan(otherwise)) return DLX_OK;
     *out = json_number_value(value);
     if (json_is_number(value) && *out >= lo && *out <= hi) return DLX_OK;
-    snprintf(expected, sizeof expected, "a number from %g to %g", lo, hi);
+    if (lo < hi)
+        snprintf(expected, sizeof expected, "a number from %g to %g", lo, hi);
+    else
+        snprintf(expected, sizeof expected, "%g", lo);
     return bad(r, member, value, expected);
 }
 

@@ -7,8 +7,8 @@
  * configuration alone. A head that is missing otherwise was lost: Python's transformers fills such a one with random
  * numbers.
  *
- * Names: fine-tuning scripts save with "model." doubled or left out; the prefix under which the embedding is found
- * counts.
+ * Names: fine-tuning scripts save with "model." doubled or left out, or with the name of a wrapper in front
+ * ("_orig_mod."); those under which the embedding is found count.
  */
 #include "model/weights.h"
 
@@ -196,6 +196,7 @@ dlx_status dlx_weights_open(dlx_checkpoint *c, dlx_error *err)
 typedef struct binder {
     const dlx_checkpoint *c;
     const dlx_tensor_names *names;
+    const char *wrapper;       /* in front of all names; "" */
     const char *prefix;        /* of names that begin with "model." in the table */
     const dlx_st_tensor **all; /* sorted by name */
     bool *taken;
@@ -237,28 +238,51 @@ static void full_name(const binder *b, char out[MOST_TENSOR_NAME], const char *s
 {
     static const char usual[] = "model.";
     bool inside = !strncmp(stem, usual, sizeof usual - 1);
-    snprintf(out, MOST_TENSOR_NAME, "%s%s.%s", inside ? b->prefix : "", stem + (inside ? sizeof usual - 1 : 0), kind);
+    snprintf(out, MOST_TENSOR_NAME, "%s%s%s.%s", b->wrapper, inside ? b->prefix : "",
+             stem + (inside ? sizeof usual - 1 : 0), kind);
     /* A head that stands beside the decoder may have moved inside with the prefix. */
     if (inside || find(b, out) != SIZE_MAX) return;
     char moved[MOST_TENSOR_NAME];
-    snprintf(moved, sizeof moved, "%s%s.%s", usual, stem, kind);
+    snprintf(moved, sizeof moved, "%s%s%s.%s", b->wrapper, usual, stem, kind);
     if (find(b, moved) != SIZE_MAX) memcpy(out, moved, sizeof moved);
 }
 
-/* The names and the prefix that this checkpoint uses: those under which its embedding is found. */
+/* What training scripts wrap a model in before they save it: torch.compile, DistributedDataParallel, peft (merged). */
+static const char *const wrappers[] = {
+    "", "_orig_mod.", "module.", "module._orig_mod.", "_orig_mod.module.", "base_model.model."};
+
+/* The names, the prefix and the wrapper that this checkpoint uses: those under which its embedding is found. */
 static void choose_names(binder *b, const dlx_family_rules *rules)
 {
-    static const char *const prefixes[] = {"model.", "model.model.", ""};
+    static const char *const prefixes[] = {"model.", "model.model.", "", "model._orig_mod."};
     char name[MOST_TENSOR_NAME];
-    for (size_t i = 0; i < DLX_COUNT(prefixes); i++)
-        for (const dlx_tensor_names *const *n = rules->names; *n; n++) {
-            b->prefix = prefixes[i];
-            b->names = *n;
-            full_name(b, name, (*n)->embed, "weight");
-            if (find(b, name) != SIZE_MAX) return;
-        }
+    for (size_t w = 0; w < DLX_COUNT(wrappers); w++)
+        for (size_t i = 0; i < DLX_COUNT(prefixes); i++)
+            for (const dlx_tensor_names *const *n = rules->names; *n; n++) {
+                b->wrapper = wrappers[w];
+                b->prefix = prefixes[i];
+                b->names = *n;
+                full_name(b, name, (*n)->embed, "weight");
+                if (find(b, name) != SIZE_MAX) return;
+            }
+    b->wrapper = wrappers[0];
     b->prefix = prefixes[0];
     b->names = rules->names[0];
+}
+
+/* Weights of an adapter beside those that it changes: without them the model is another one. */
+static dlx_status refuse_unmerged(const binder *b, dlx_error *err)
+{
+    static const char *const parts[] = {".lora_", ".base_layer.", ".modules_to_save."};
+    for (size_t i = 0; i < b->n; i++)
+        for (size_t k = 0; k < DLX_COUNT(parts); k++)
+            if (strstr(b->all[i]->name, parts[k]))
+                return dlx_fail(
+                    err, DLX_E_UNSUPPORTED,
+                    "tensor '%.200s' in '%s' is of an adapter that is not merged into its model; merge it in "
+                    "Python (peft: model.merge_and_unload().save_pretrained(folder)) and export the result",
+                    b->all[i]->name, b->all[i]->file);
+    return DLX_OK;
 }
 
 static void put_shape(char *out, size_t size, int rank, const int64_t *dim)
@@ -445,6 +469,7 @@ dlx_status dlx_weights_bind(dlx_checkpoint *c, const dlx_family_rules *rules, dl
 {
     binder b = {.c = c};
     DLX_TRY(sort_tensors(&b, c, err));
+    DLX_TRY(refuse_unmerged(&b, err));
     choose_names(&b, rules);
     c->layer = dlx_arena_array(&c->arena, (size_t)c->shape.layers, sizeof *c->layer);
     if (!c->layer) return out_of_memory(c, err);

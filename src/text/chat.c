@@ -130,8 +130,11 @@ static bool text_of_part(dlx_jx *x, const dlx_jv *part, size_t message, const dl
         *out = text->as.string;
         return true;
     }
-    /* Clients send parts of text that have none yet: *out stays NULL. */
-    if (type && dlx_jv_is_text(type, "text") && (!text || text->type == DLX_JV_NONE)) return true;
+    /* Clients that dump their models send null for what is not there: *out stays NULL. */
+    if (type && dlx_jv_is_text(type, "text") && text && text->type == DLX_JV_NONE) return true;
+    if (type && dlx_jv_is_text(type, "text") && !text)
+        return dlx_jx_fail(x, DLX_E_INVALID, "message %zu: a part of the content is of type text and has no \"text\"",
+                           message);
     bool named = type && type->type == DLX_JV_STRING && type->as.string->n < 60;
     return dlx_jx_fail(
         x, DLX_E_INVALID, "message %zu: this model's chat template takes text, and a part of the content is %s%.*s",

@@ -67,6 +67,16 @@ dlx_status dlx_tokenizer_encode(const dlx_tokenizer *t, const char *text, size_t
     return status;
 }
 
+/* Nothing was printed but white space of the template. */
+static bool says_nothing(const dlx_rendered *r)
+{
+    for (size_t i = 0; i < r->n_spans; i++)
+        if (!r->spans[i].own) return false;
+    for (size_t i = 0; i < r->text.n; i++)
+        if (!memchr(" \t\r\n", r->text.data[i], 4)) return false;
+    return true;
+}
+
 static dlx_status encode_chat(const dlx_tokenizer *t, const dlx_chat_input *in, const dlx_chat_options *options,
                               const char *function, int32_t **ids, size_t *n_ids, dlx_error *err)
 {
@@ -76,8 +86,13 @@ static dlx_status encode_chat(const dlx_tokenizer *t, const dlx_chat_input *in, 
     if (!t) return dlx_fail(err, DLX_E_INVALID, "%s: tokenizer must not be NULL", function);
     dlx_rendered r;
     DLX_TRY(dlx_chat_render_spans(&r, t, in, options, err));
-    dlx_status status =
-        dlx_encoder_run(t, r.text.data ? r.text.data : "", r.text.n, r.spans, r.n_spans, ids, n_ids, err);
+    dlx_status status = DLX_OK;
+    if (says_nothing(&r))
+        status = dlx_fail(err, DLX_E_INVALID,
+                          "the chat template made no text of this conversation; give another one (chat_template), or "
+                          "the text of the prompt itself, without a template");
+    else
+        status = dlx_encoder_run(t, r.text.data ? r.text.data : "", r.text.n, r.spans, r.n_spans, ids, n_ids, err);
     dlx_rendered_free(&r);
     return status;
 }

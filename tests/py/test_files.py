@@ -114,7 +114,17 @@ def test_what_an_export_reads_besides_is_not_replaced(checkpoint, tmp_path):
                     ("quantize-report", checkpoint, "--size", "1M", "--output", config),
                     ("quantize-report", checkpoint, "--size", "1M", "--calibration", data, "--output", data)):
         assert "which is read" in fail(*command), command
-    assert "cannot be both" in fail(*static, "--save-ranges", tmp_path / "out.pte")
+    (tmp_path / "dangling").symlink_to("out.pte")
+    (tmp_path / "sub").mkdir()
+    for other in ("out.pte", "./out.pte", "sub/../out.pte", "dangling", "out.pte.work", "out.pte.work.ranges"):
+        assert "cannot be both" in fail(*static, "--save-ranges", f"{tmp_path}/{other}"), other
+    for folder in ("out.pte", "sub/../out.pte"):
+        assert "cannot be both the program and the work folder" in fail(*static, "--work-folder", f"{tmp_path}/{folder}")
+    inside = ("export", checkpoint, tmp_path / "sub" / "out.pte", *static[3:], "--work-folder", tmp_path / "sub")
+    assert "lies in the work folder" in fail(*inside)
+    mix = ("quantize-report", checkpoint, "--size", "1M", "--output")
+    assert "cannot be both" in fail(*mix, tmp_path / "mix", "--work-folder", f"{tmp_path}/sub/../mix")
+    assert "lies in the work folder" in fail(*mix, tmp_path / "sub" / "mix", "--work-folder", tmp_path / "sub")
     assert config.read_bytes() == before and all((tmp_path / name).read_text() == text for name, text in texts.items())
     assert not (tmp_path / "out.pte").exists()
 
@@ -350,6 +360,49 @@ def test_text_may_come_through_a_pipe(model):
         os.close(writer)
         run(*command, f"/dev/fd/{reader}", pass_fds=(reader,))
         os.close(reader)
+
+
+def test_a_pipe_that_nobody_writes_to_is_given_up(model, tmp_path):
+    """All at once, because each waits ten seconds."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    running = [subprocess.Popen([CLI, *map(str, command)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+               for command in (("generate", model, "--prompt-file", fifo), ("eval", model, fifo), ("sudoku", model, fifo),
+                               ("tokenize", model, "a", "--chat", "--chat-template", fifo))]
+    for process in running:
+        _, message = process.communicate(timeout=60)
+        assert process.returncode == 1 and f"nothing came from '{fifo}' for 10 seconds" in message
+
+
+@pytest.mark.parametrize("encoding", ("utf-16-le", "utf-16-be"))
+def test_text_in_utf_16_is_refused(model, checkpoint, tmp_path, encoding):
+    path = tmp_path / "wide"
+    path.write_bytes("\ufeffhi {{ messages[0].content }} <|mask|>\n".encode(encoding))
+    for command in (("generate", model, "--prompt-file", path), ("eval", model, path), ("sudoku", model, path),
+                    ("generate", model, "a", "--chat-template", path), ("tokenize", model, "a", "--chat", "--chat-template", path),
+                    ("chat", model, "--chat-template", path), ("export", checkpoint, tmp_path / "m.pte", "--chat-template", path)):
+        assert fail(*command) == f"'{path}' is text in UTF-16; UTF-8 is expected", command
+    for command in (("generate", model, "-"), ("tokenize", model, "-"), ("detokenize", model, "-"), ("infill", model, "-"),
+                    ("eval", model, "-"), ("chat", model)):
+        with open(path) as text:
+            assert fail(*command, stdin=text) == "'standard input' is text in UTF-16; UTF-8 is expected", command
+    for name in ("config.json", "tokenizer.json", "chat_template.jinja"):
+        kept = (checkpoint / name).read_bytes() if (checkpoint / name).exists() else None
+        (checkpoint / name).write_bytes(path.read_bytes())
+        assert f"{name}' is text in UTF-16" in fail("export", checkpoint, tmp_path / "m.pte"), name
+        (checkpoint / name).unlink() if kept is None else (checkpoint / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize("template", ("", " \n", "{# nothing #}\n"))
+def test_a_template_that_prints_nothing(checkpoint, tmp_path, template):
+    """It is noticed by the export, and a prompt that comes to nothing names it."""
+    (checkpoint / "chat_template.jinja").write_text(template)
+    done = start("export", checkpoint, tmp_path / "m.pte")
+    assert done.returncode == 0 and f"the chat template of '{checkpoint}' prints nothing" in done.stderr
+    for command in (("generate", tmp_path / "m.pte", "hi"), ("tokenize", tmp_path / "m.pte", "hi", "--chat")):
+        assert "the chat template made no text of this conversation; give another one" in fail(*command)
+    run("generate", tmp_path / "m.pte", "hi", "--no-chat", "--max-new-tokens", "2")
+    assert start("export", checkpoint, tmp_path / "n.pte", "--chat-template", "none").stderr == ""
 
 
 @pytest.mark.parametrize("text", ("hi\n", "hi\r\n", "\ufeffhi", "\ufeffhi\n", "hi"))

@@ -93,6 +93,12 @@ SINGLE = [
     "{{ ('%s'|safe|format('<')) ~ '<' }}", "{{ ('%x'|safe) % n }}", "{{ ('%c'|safe) % '<' }}",
     "{{ ('<{}>{:>4}'|safe).format(x, '<') }}", "{{ ('{}'|safe).format(x|safe) }}", "{{ ('{:>3}'|safe).format('<'|safe) }}",
     "{{ ('{!r}'|safe).format('<') }}", "{{ ('<'|e).join([x, '>', '&'|safe]) }} {{ '<'.join(['<', '>'|e]) }}",
+    *(f"{{{{ ('<{{}}>'|safe).{call} + '<' }}}}" for call in (
+        "capitalize()", "casefold()", "lower()", "upper()", "title()", "swapcase()", "strip('<')", "lstrip('<')", "rstrip('>')",
+        "expandtabs()", "zfill(9)", "center(9, '>')", "ljust(9, '<')", "rjust(9, '&'|safe)", "replace('<', '<')", "center(9)",
+        "replace('<', '&'|safe, 1)", "removeprefix('<')", "removesuffix('>')", "split('{')[0]", "rsplit('{')[0]",
+        "splitlines()[0]", "partition('{')[2]", "rpartition('{')[0]")),
+    "{{ ('<a> <b>'|safe).split() }} {{ ('a'|safe).partition('a') }} {{ ('a'|safe).startswith('a') }}",
     "{{ ('|'|safe).join([]) is escaped }}{{ ('|'|safe).join(['<']) ~ '<' }}", "[{{ nothing|truncate(7, true, '..') }}]", "{{ (('%s'|safe) % '<') is escaped }} {{ ('%s' % '<') is escaped }}",
 ]
 

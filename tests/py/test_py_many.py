@@ -1,6 +1,8 @@
 """Lists of prompts, files of prompts, checkpoints as models, async streams, and what results show."""
 import asyncio
+import errno
 import gc
+import io
 import json
 import os
 import pickle
@@ -234,8 +236,33 @@ def test_files_that_are_something_else(model, tmp_path):
         with pytest.raises(ValueError, match=words):
             model.generate_file(source, tmp_path / "other.jsonl", **SHORT)
     assert not (tmp_path / "other.jsonl").exists()
+    for content, words in (('"a"\n'.encode("utf-16"), "in.jsonl is text in UTF-16; UTF-8 is expected"),
+                           (b'"a"\n"b"\n"\xff"\n', "in.jsonl, line 3, is no UTF-8")):
+        source.write_bytes(content)
+        with pytest.raises(ValueError, match=words):
+            model.generate_file(source, tmp_path / "other.jsonl", **SHORT)
+    source.write_text('"a\u2028b"\n')      # which ends no line of a file
+    assert model.generate_file(source, tmp_path / "other.jsonl", chat=False, **SHORT).lines == 1
     with pytest.raises(FileNotFoundError):
         model.generate_file(tmp_path / "nowhere", target)
+
+
+def test_a_full_disk_is_named(model, tmp_path, monkeypatch):
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    write_prompts(source)
+    opens = jsonl._open_output
+
+    def full(path):
+        file = opens(path)
+
+        class Full(io.BufferedRandom):
+            def write(self, data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return Full(file.detach())
+    monkeypatch.setattr(jsonl, "_open_output", full)
+    with pytest.raises(OSError, match="No space left on device: '.*out.jsonl'") as raised:
+        model.generate_file(source, target, chat=False, **SHORT)
+    assert raised.value.errno == errno.ENOSPC and raised.value.filename == str(target)
 
 
 def test_wrong_arguments_write_no_file(model, tmp_path):
@@ -243,7 +270,9 @@ def test_wrong_arguments_write_no_file(model, tmp_path):
     write_prompts(source)
     for wrong, words in ((dict(tempersture=3), "there is no decode option 'tempersture'"), (dict(temperature=-1), "temperature"),
                          (dict(batch_size=0), "batch_size is 0"), (dict(batch_size=-3), "batch_size is -3"),
-                         (dict(stop=[""]), "stop string"), (dict(options={"tempersture": 1}), "tempersture")):
+                         (dict(stop=[""]), "stop string"), (dict(stop=5), "stop must be a text, or a list of texts; got 5"),
+                         (dict(temperature=""), "option 'temperature': expected a number"),
+                         (dict(max_new_tokens=""), "option 'max_new_tokens': expected a whole number"), (dict(options={"tempersture": 1}), "tempersture")):
         with pytest.raises(ValueError, match=words):
             model.generate_file(source, target, chat=False, **wrong)
         assert not target.exists()
@@ -321,6 +350,14 @@ def test_from_pretrained_exports_once(checkpoint, tmp_path, monkeypatch):
     config.write_text(config.read_text() + "\n")    # a checkpoint that changed is exported again, the older file goes
     with Model.from_pretrained(checkpoint, max_seq_len=64) as changed:
         assert changed.path != str(made) and not made.exists()
+    weights = checkpoint / "model.safetensors"      # another one, of the same size and time
+    state = weights.stat()
+    content = bytearray(weights.read_bytes())
+    content[-4:] = bytes(4)
+    weights.write_bytes(content)
+    os.utime(weights, ns=(state.st_atime_ns, state.st_mtime_ns))
+    with Model.from_pretrained(checkpoint, max_seq_len=64) as other:
+        assert other.path != changed.path
     assert len(list((tmp_path / "cache").iterdir())) == 2
 
 

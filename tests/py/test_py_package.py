@@ -302,6 +302,10 @@ def test_paths(exported, tmp_path):
             opens(tmp_path)
     with pytest.raises(ValueError):
         diffulex_edge.export_checkpoint("a\0b", tmp_path / "x.pte")
+    with pytest.raises(ValueError, match="the path holds a NUL character"):
+        diffulex_edge.Model("a\0b")
+    with diffulex_edge.Model(os.fsencode(odd)) as model:
+        assert model.path == str(odd) and repr(model).startswith("<Model Modèle 雪.pte: sdar")
 
 
 # ---- decoding --------------------------------------------------------------------------------------------------------
@@ -659,6 +663,11 @@ def test_arguments_of_the_wrong_kind_are_refused(sdar):
     ids = sdar.generate([5, 6, 7], max_new_tokens=4, stop_ids=[]).ids
     for several in (ids[1], [ids[1]], {ids[1]}, str(ids[1]), (ids[1], 3)):
         assert sdar.generate([5, 6, 7], max_new_tokens=4, stop_ids=several).ids == ids[:ids.index(ids[1])]
+    for prompt in ([True], [5, False]):
+        with pytest.raises(ValueError, match="token ids must be a sequence of whole numbers below 2.*: (True|False) is none"):
+            sdar.generate(prompt)
+    with pytest.raises(ValueError, match=r"stop must be a text, or a list of texts; got 5 \(ids of tokens are stop_ids=\)"):
+        sdar.generate([5, 6, 7], stop=5)
     for prompt in (b"hi", bytearray(b"hi"), memoryview(b"hi")):
         with pytest.raises(ValueError, match="the prompt is (bytes|bytearray|memoryview); give text"):
             sdar.generate(prompt)

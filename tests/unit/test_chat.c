@@ -285,9 +285,9 @@ static void test_messages_of_clients(void **state)
                    "\"input_text\", \"text\": \"there\"}]}]",
                    NULL, HI);
     assert_renders(t, "[{\"role\": \"user\", \"content\": [\"hi\", \" there\"]}]", NULL, HI);
-    /* Parts of text that have none. */
+    /* Parts of text that have none, as dumped. */
     assert_renders(t,
-                   "[{\"role\": \"user\", \"content\": [{\"type\": \"text\"}, {\"type\": \"text\", \"text\": \"hi "
+                   "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"hi "
                    "there\"}, {\"type\": \"text\", \"text\": null}]}]",
                    NULL, HI);
     assert_renders(t, "[{\"role\": \"assistant\", \"content\": [{\"type\": \"refusal\", \"refusal\": \"no\"}]}]", NULL,
@@ -311,7 +311,10 @@ static void test_messages_of_clients(void **state)
     assert_template("{% for m in messages %}{% set c = m['content'] %}{% for p in c or [] %}<{{ p.type }}>{% endfor %}"
                     "{% endfor %}",
                     parts, NULL, "<text><image>");
-    /* Names of reasoning, as transformers aliases them. */
+    /* Names of reasoning, as transformers aliases them, in its order. */
+    assert_template("{{ messages[0]|list|join(' ') }} {{ 'thinking' in messages[0] }}",
+                    "[{\"role\": \"assistant\", \"content\": \"\", \"reasoning_content\": \"r\"}]", NULL,
+                    "thinking role content reasoning_content True");
     assert_template("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}",
                     "[{\"role\": \"assistant\", \"content\": \"\", \"reasoning\": \"r\"}]", NULL, "rr");
     assert_template("{{ messages[0].reasoning_content }}{{ messages[0].thinking }}",
@@ -483,15 +486,26 @@ static void test_arguments(void **state)
         "[{\"role\": 7}]",
         "[{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": \"x\"}]}]",
         "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": 7}]}]",
+        "[{\"role\": \"user\", \"content\": [{\"type\": \"text\", \"text\": \"hi\"}, {\"type\": \"text\"}]}]",
     };
     static const char *const parts[] = {
-        "must be a JSON array", "message 0 must be an object", "no role", "no role", "of type image_url",
-        "of type text"};
+        "must be a JSON array", "message 0 must be an object",        "no role", "no role", "of type image_url",
+        "of type text",         "is of type text and has no \"text\""};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         assert_int_equal(dlx_chat_encode_json(t, messages[i], strlen(messages[i]), NULL, &ids, &n, &err),
                          DLX_E_INVALID);
         if (!strstr(err.message, parts[i])) fail_msg("%s", err.message);
     }
+    static const char *const blank[] = {"", " \n ", "{% if false %}x{% endif %}\n"};
+    for (size_t i = 0; i < sizeof blank / sizeof *blank; i++) {
+        const dlx_chat_options o = {.struct_size = sizeof o, .chat_template = blank[i]};
+        assert_int_equal(dlx_chat_encode(t, &user, 1, &o, &ids, &n, &err), DLX_E_INVALID);
+        if (!strstr(err.message, "the chat template made no text of this conversation")) fail_msg("%s", err.message);
+    }
+    const dlx_chat_message spaces = {.struct_size = sizeof spaces, .role = "user", .content = " "};
+    const dlx_chat_options echo = {.struct_size = sizeof echo, .chat_template = "{{ messages[0].content }}"};
+    assert_int_equal(dlx_chat_encode(t, &spaces, 1, &echo, &ids, &n, &err), DLX_OK); /* it was typed */
+    free(ids);
     assert_int_equal(dlx_chat_encode(t, &user, 1, NULL, NULL, &n, &err), DLX_E_INVALID);
     assert_int_equal(dlx_chat_encode(t, &user, 1, NULL, &ids, NULL, &err), DLX_E_INVALID);
     assert_non_null(strstr(err.message, "must not be NULL"));

@@ -158,9 +158,16 @@ static void test_names(void **state)
     set("block_length", "null");
     assert_null(o->value[DLX_OPT_BLOCK_LENGTH].given);
     set("block_length", "16");
-    set("block_length", "");
-    assert_null(o->value[DLX_OPT_BLOCK_LENGTH].given);
     assert_int_equal(dlx_decode_options_set(o, "block_length", NULL, &err), DLX_OK);
+    assert_null(o->value[DLX_OPT_BLOCK_LENGTH].given);
+    /* A variable that is not set, in a script, is no value. */
+    static const char *const kinds[] = {"block_length", "temperature", "stop_ids", "algorithm", "published"};
+    set("block_length", "16");
+    for (size_t i = 0; i < DLX_COUNT(kinds); i++) {
+        assert_int_equal(dlx_decode_options_set(o, kinds[i], "", &err), DLX_E_INVALID);
+        if (!strstr(err.message, "got ''")) fail_msg("%s", err.message);
+    }
+    assert_int_equal(o->value[DLX_OPT_BLOCK_LENGTH].i, 16);
     static const char *const unknown[] = {"block", "block__length", "Block_Length", "", "block_length_"};
     for (size_t i = 0; i < DLX_COUNT(unknown); i++) {
         assert_int_equal(dlx_decode_options_set(o, unknown[i], "1", &err), DLX_E_INVALID);
@@ -262,7 +269,8 @@ static const char *in_force(int32_t attn_block, int32_t shift, const char *optio
         if (info.same_as) continue;
         size_t n = strlen(all);
         if (*value) snprintf(all + n, sizeof all - n, "%s%s=%s", n ? " " : "", info.name, value);
-        if (dlx_decode_options_set(again, info.name, value, &err) != DLX_OK) fail_msg("%s", err.message);
+        if (dlx_decode_options_set(again, info.name, *value ? value : NULL, &err) != DLX_OK)
+            fail_msg("%s", err.message);
     }
     /* Given back as options, the values stand for themselves. */
     for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {

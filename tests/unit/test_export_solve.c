@@ -607,9 +607,10 @@ static void what_contradicts_itself_is_refused(void **state)
     o.calibration = "/nowhere.jsonl";
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_IO);
     o = options_of(&f, "int8", "gptq");
-    o.work_folder = f.folder.folder; /* the calibration data lies there */
+    o.work_folder = f.folder.folder; /* the calibration data lies there, and the output */
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
-    assert_non_null(strstr(problem.message, "no file of a calibration"));
+    assert_non_null(strstr(problem.message, "the program, '"));
+    assert_non_null(strstr(problem.message, "lies in the work folder '"));
     assert_true(dlx_exists(f.calibration));
     assert_false(dlx_exists(f.output));
     remove_copy(&f.folder);

@@ -174,6 +174,11 @@ static void test_what_does_not_compile(void **state)
         {"{% call 1 %}{% endcall %}", DLX_E_FORMAT, "expected a call"},
         {"{{ x is string is number }}", DLX_E_FORMAT, "cannot follow each other"},
         {"{{ }}", DLX_E_FORMAT, "expected an expression"},
+        {"{% for k, in x|items %}{% endfor %}", DLX_E_FORMAT, "expected a variable, found 'in'"},
+        {"{% for k, v,   in x|items %}{% endfor %}", DLX_E_FORMAT, "expected a variable"},
+        {"{% set k, = x %}", DLX_E_FORMAT, "expected a variable"},
+        {"{{ x[] }}", DLX_E_FORMAT, "expected a subscript"},
+        {"{{ x[1, 2] }}", DLX_E_UNSUPPORTED, "a subscript of several values is not supported"},
         {"\xFF", DLX_E_FORMAT, "not UTF-8"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -183,6 +188,53 @@ static void test_what_does_not_compile(void **state)
         if (s != cases[i].status || !strstr(e.message, cases[i].part))
             fail_msg("%s: %d, %s", cases[i].source, s, e.message);
         assert_null(t);
+    }
+}
+
+/* What Python has and this library does not is no undefined value, which would print nothing. */
+static void test_attributes_that_are_missing(void **state)
+{
+    (void)state;
+    static const char *const refused[] = {"s.encode",
+                                          "s.translate is defined",
+                                          "s['isidentifier']",
+                                          "(s|safe).unescape",
+                                          "n.real",
+                                          "n.to_bytes",
+                                          "f.hex",
+                                          "d.fromkeys"};
+    static const char *const printed[] = {"s.real", "d.encode", "d['hex']", "s.unescape", "s.hex", "d.hex"};
+    static const char variables[] = "{\"s\": \"a\", \"n\": 1, \"f\": 0.5, \"d\": {\"hex\": \"x\"}}";
+    char source[64];
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        dlx_error e = {0};
+        snprintf(source, sizeof source, "{{ %s }}", refused[i]);
+        assert_null(render(source, variables, &e));
+        if (!strstr(e.message, "is not supported in chat templates")) fail_msg("%s: %s", source, e.message);
+    }
+    for (size_t i = 0; i < sizeof printed / sizeof *printed; i++) {
+        dlx_error e = {0};
+        snprintf(source, sizeof source, "{{ %s }}", printed[i]);
+        char *text = render(source, variables, &e);
+        if (!text || strcmp(text, strstr(printed[i], "hex") && *printed[i] == 'd' ? "x" : "") != 0)
+            fail_msg("%s: %s, %s", source, text ? text : "nothing", e.message);
+        free(text);
+    }
+}
+
+static void test_templates_that_print_nothing(void **state)
+{
+    (void)state;
+    static const char *const blank[] = {"", " \n\t ", "{# a remark #}", "{% set x = 1 %}\n", "{% if x %} {% endif %}"};
+    static const char *const others[] = {"a", "{{ x }}", " {% if x %}a{% endif %}",
+                                         "{% macro m() %}{% endmacro %}{% call m() %}{% endcall %}"};
+    for (size_t i = 0; i < sizeof blank / sizeof *blank + sizeof others / sizeof *others; i++) {
+        size_t n = sizeof blank / sizeof *blank;
+        const char *source = i < n ? blank[i] : others[i - n];
+        dlx_jinja *t;
+        assert_ok(dlx_jinja_compile(&t, source, strlen(source), err));
+        if (dlx_jinja_prints_nothing(t) != (i < n)) fail_msg("'%s'", source);
+        dlx_jinja_free(t);
     }
 }
 
@@ -435,6 +487,8 @@ int main(void)
         cmocka_unit_test(test_recorded_templates),
         cmocka_unit_test(test_recorded_programs),
         cmocka_unit_test(test_what_does_not_compile),
+        cmocka_unit_test(test_attributes_that_are_missing),
+        cmocka_unit_test(test_templates_that_print_nothing),
         cmocka_unit_test(test_deep_templates),
         portable_test(test_bounds),
         cmocka_unit_test(test_growing_values),

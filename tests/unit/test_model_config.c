@@ -192,6 +192,10 @@ static void equivalent_configurations_are_taken(void **state)
         {TINY("llada"),
          {{CONFIG, "embedding_size", "null"}, {CONFIG, "mlp_hidden_size", "null"}, {CONFIG, "mlp_ratio", "2"}}},
         {TINY("llada"), {{CONFIG, "alibi", NULL}, {CONFIG, "block_group_size", NULL}, {CONFIG, "clip_qkv", "null"}}},
+        {TINY("llada"), {{CONFIG, "rope_theta", "7"}, {CONFIG, "rope_parameters", "{\"rope_theta\": 500000}"}}},
+        {TINY("llada"), {{CONFIG, "rope_scaling", "{}"}, {CONFIG, "partial_rotary_factor", "1.0"}}},
+        {TINY("llada"), {{CONFIG, "rope_scaling", "{\"rope_type\": \"default\"}"}, {CONFIG, "num_experts", "null"}}},
+        {TINY("llada"), {{CONFIG, "use_sliding_window", "false"}, {CONFIG, "sliding_window", "4"}}},
         {TINY("llada"), {{CONFIG, "mask_token_id", NULL}}},
         {TINY("llada"), {{CONFIG, "architectures", NULL}}},
         {TINY("dream"), {{CONFIG, "rope_scaling", "{\"rope_type\": \"default\"}"}}},
@@ -372,6 +376,23 @@ static const struct {
      DLX_E_UNSUPPORTED,
      {"'quantization'", "by MLX with 4 bits", "let the export quantise"},
      {{CONFIG, "quantization", "{\"bits\": 4}"}}},
+    {TINY("llada"),
+     DLX_E_UNSUPPORTED,
+     {"'rope_parameters'", "\"longrope\"", "yarn"},
+     {{CONFIG, "rope_parameters", "{\"rope_type\": \"longrope\", \"factor\": 4}"}}},
+    {TINY("llada"),
+     DLX_E_UNSUPPORTED,
+     {"'partial_rotary_factor'", "is 0.5", "only 1"},
+     {{CONFIG, "partial_rotary_factor", "0.5"}}},
+    {TINY("llada"),
+     DLX_E_UNSUPPORTED,
+     {"'use_sliding_window'", "sliding_window 4", "only false"},
+     {{CONFIG, "use_sliding_window", "true"}, {CONFIG, "sliding_window", "4"}}},
+    {TINY("llada"),
+     DLX_E_UNSUPPORTED,
+     {"'layer_types'", "sliding_attention", "full_attention"},
+     {{CONFIG, "layer_types", "[\"full_attention\", \"sliding_attention\"]"}}},
+    {TINY("llada"), DLX_E_UNSUPPORTED, {"'num_experts'", "is 8", "only null"}, {{CONFIG, "num_experts", "8"}}},
     /* LLaDA: contradictions and ranges */
     {TINY("llada"), DLX_E_FORMAT, {"'n_kv_heads'", "is 4", "divisor of n_heads, 6"}, {{CONFIG, "n_kv_heads", "4"}}},
     {TINY("llada"),
@@ -479,7 +500,7 @@ static const struct {
        "{\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, \"high_freq_factor\": 1}"}}},
     {TINY("dream"),
      DLX_E_FORMAT,
-     {"'rope_parameters.partial_rotary_factor'", "is 0.5", "from 1 to 1"},
+     {"'rope_parameters.partial_rotary_factor'", "is 0.5", "expected 1"},
      {{CONFIG, "rope_parameters", "{\"partial_rotary_factor\": 0.5}"}}},
     {TINY("dream"),
      DLX_E_FORMAT,
@@ -606,6 +627,21 @@ static void expect_error(const copy *at, const dlx_checkpoint_options *options, 
     if (!strstr(err.message, part)) fail_msg("'%s' is not in: %s", part, err.message);
 }
 
+static void rotary_scaling_means_the_same_in_every_family(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {TINY("llada"), TINY("dream"), TINY("sdar"), TINY("fast_dllm_v2")};
+    for (size_t i = 0; i < DLX_COUNT(folders); i++) {
+        copy at = copy_checkpoint(folders[i]);
+        dlx_checkpoint c;
+        edit_json(&at, CONFIG, "rope_scaling", "{\"type\": \"linear\", \"factor\": 3}");
+        open_or_fail(&c, at.folder, NULL);
+        assert_true(c.shape.rope_scaling.kind == DLX_ROPE_LINEAR && c.shape.rope_scaling.factor == 3);
+        dlx_checkpoint_close(&c);
+        remove_copy(&at);
+    }
+}
+
 /* The tensors have two heads of keys, so what the configuration makes of null shows in the refusal. */
 static void null_kv_heads_follow_multi_query_attention(void **state)
 {
@@ -654,6 +690,7 @@ int main(void)
         cmocka_unit_test(token_ids_come_from_where_they_are),
         cmocka_unit_test(any_tokenizer_file_names_the_mask),
         cmocka_unit_test(a_refusal_names_the_key),
+        cmocka_unit_test(rotary_scaling_means_the_same_in_every_family),
         cmocka_unit_test(null_kv_heads_follow_multi_query_attention),
         cmocka_unit_test(files_that_are_not_what_they_should_be),
     };

@@ -314,6 +314,22 @@ static bool rename_start(void *ctx, dlx_st_tensor *t)
     return t->name != NULL;
 }
 
+static void an_adapter_beside_the_weights_is_refused(void **state)
+{
+    (void)state;
+    copy at = copy_checkpoint(TINY("sdar"));
+    renaming r = {.from = "model.layers.0.self_attn.q_proj.", .to = "model.layers.0.self_attn.q_proj.base_layer."};
+    dlx_checkpoint c;
+    dlx_error err = {0};
+    dlx_arena_init(&r.arena);
+    edit_tensors(&at, SINGLE, rename_start, &r, NULL);
+    assert_int_equal(dlx_checkpoint_open(&c, at.folder, NULL, &err), DLX_E_UNSUPPORTED);
+    if (!strstr(err.message, "q_proj.base_layer.weight") || !strstr(err.message, "merge_and_unload"))
+        fail_msg("%s", err.message);
+    remove_copy(&at);
+    dlx_arena_free(&r.arena);
+}
+
 static void a_prefix_may_be_doubled_or_missing(void **state)
 {
     (void)state;
@@ -325,6 +341,11 @@ static void a_prefix_may_be_doubled_or_missing(void **state)
         {TINY("dream"), "model.", "model.model."},
         {TINY("sdar"), "", "model."},
         {TINY("sdar"), "model.", ""},
+        {TINY("llada"), "", "_orig_mod."},
+        {TINY("sdar"), "", "module."},
+        {TINY("dream"), "", "module._orig_mod."},
+        {TINY("dream"), "", "base_model.model."},
+        {TINY("sdar"), "model.", "model._orig_mod."},
     };
     for (size_t i = 0; i < DLX_COUNT(cases); i++) {
         copy at = copy_checkpoint(cases[i][0]);
@@ -742,6 +763,7 @@ int main(void)
         cmocka_unit_test(float_types_are_taken_others_refused),
         cmocka_unit_test(the_table_must_have_the_rows_of_the_config),
         cmocka_unit_test(heads_are_tied_as_published),
+        cmocka_unit_test(an_adapter_beside_the_weights_is_refused),
         cmocka_unit_test(a_prefix_may_be_doubled_or_missing),
         cmocka_unit_test(buffers_that_follow_from_the_configuration_are_left),
         cmocka_unit_test(dream_may_have_no_biases),

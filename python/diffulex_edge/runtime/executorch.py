@@ -44,7 +44,7 @@ class ExecuTorchModel(Speaker):
         from diffulex_edge.text import Tokenizer
         self._torch, runtime = _import()
         require_file(path)
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         program = runtime.Runtime.get().load_program(self.path, verification=runtime.Verification.InternalConsistency)
         metadata = {name: program.load_method(name).execute([])
                     for name in sorted(program.method_names) if name.startswith("get_")}

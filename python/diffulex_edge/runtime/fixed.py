@@ -29,7 +29,7 @@ class FixedProgram:
     def __init__(self, path: str) -> None:
         encoded = _native.encode_path(path)
         self.handle = Handle("the program", lambda out: _native.call("dlx_fixed_program_read", out, encoded),
-                             _native.library().dlx_fixed_program_free)
+                             _native.library().dlx_fixed_program_free, inherited=True)
         with self.handle.use() as pointer:
             described = ctypes.cast(pointer, POINTER(_native.FixedProgram)).contents
             names = ctypes.cast(described.method_names, POINTER(c_char_p))
@@ -116,7 +116,7 @@ class FixedSession(Timeline):
         with program.handle.use() as description:
             self._handle = Handle(
                 "the session", lambda out: _native.call("dlx_fixed_open", out, description, self._function, None, None),
-                _native.library().dlx_fixed_close)
+                _native.library().dlx_fixed_close, inherited=True)
         with self._handle.use() as pointer:
             self._runner.bind(pointer)
 

@@ -61,6 +61,7 @@ static dlx_status parse_file(json_t **out, char *text, size_t n, const char *pat
     size_t mark = dlx_byte_order_mark(text, n);
     snprintf(what, sizeof what, "'%s'", path);
     dlx_status s = dlx_check_fetched(text, n, path, err);
+    if (s == DLX_OK) s = dlx_refuse_utf16(text, n, path, err);
     if (s == DLX_OK) s = dlx_json_parse(out, text + mark, n - mark, what, err);
     free(text);
     return s;

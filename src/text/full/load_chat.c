@@ -44,6 +44,7 @@ static dlx_status compile_file(dlx_jinja **out, const char *path, bool of_folder
     DLX_TRY(of_folder ? dlx_read_file(&text, &n, path, MAX_TEMPLATE, err)
                       : dlx_read_text(&text, &n, path, MAX_TEMPLATE, err));
     dlx_status status = dlx_check_fetched(text, n, path, err);
+    if (status == DLX_OK) status = dlx_refuse_utf16(text, n, path, err);
     if (status == DLX_OK) status = compile(out, text, n, path, err);
     free(text);
     return status;

@@ -56,6 +56,19 @@ void dlx_jinja_free(dlx_jinja *t)
     free(t);
 }
 
+bool dlx_jinja_prints_nothing(const dlx_jinja *t)
+{
+    for (size_t i = 1; i < t->tree.n_nodes; i++) {
+        const dlx_jinja_node *node = &t->tree.nodes[i];
+        if (node->kind == DLX_JINJA_PRINT || node->kind == DLX_JINJA_CALL_BLOCK) return false;
+        if (node->kind != DLX_JINJA_DATA) continue;
+        const dlx_jinja_text *text = &t->tree.strings[node->f[0]];
+        for (uint32_t k = 0; k < text->n; k++)
+            if (!memchr(" \t\r\n", text->p[k], 4)) return false;
+    }
+    return true;
+}
+
 bool dlx_jinja_reads_parts(const dlx_jinja *t)
 {
     return t->tree.flags & DLX_JINJA_READS_PARTS;

@@ -21,6 +21,8 @@ dlx_status dlx_jinja_compile(dlx_jinja **out, const char *source, size_t n, dlx_
 dlx_status dlx_jinja_load(dlx_jinja **out, const void *bytes, size_t n, dlx_error *err);
 void dlx_jinja_free(dlx_jinja *t); /* NULL is fine */
 
+/* Whether the template prints nothing but white space, whatever it is given. */
+bool dlx_jinja_prints_nothing(const dlx_jinja *t);
 /* Whether the template looks at the parts of a message's content; where it does not, content is joined to one text. */
 bool dlx_jinja_reads_parts(const dlx_jinja *t);
 

@@ -61,6 +61,9 @@ static bool find_attribute(dlx_jx *x, const dlx_jv *object, const dlx_jv_string 
     }
     if (object->type == DLX_JV_MACRO) return macro_attribute(x, object->as.macro, name, out, found);
     if (object->type == DLX_JV_LOOP) return dlx_jx_loop_attribute(x, object->as.loop, name, out, found);
+    if (dlx_jx_attribute_is_missing(object, name->p, name->n))
+        return dlx_jx_fail(x, DLX_E_UNSUPPORTED, "'%.*s' of a %s is not supported in chat templates", (int)name->n,
+                           name->p, dlx_jv_type_name(object));
     if (!dlx_jx_find_method(object, name->p, name->n, &number)) return true;
     dlx_jv *self = dlx_jx_alloc(x, sizeof *self);
     if (!self) return false;

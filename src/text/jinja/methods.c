@@ -114,13 +114,38 @@ bool dlx_jx_find_method(const dlx_jv *v, const char *name, size_t n, uint32_t *n
     return false;
 }
 
+/* What Python's objects have beyond those. of: s str, m markup, i int, f float, d dict. */
+static const struct {
+    const char *name, *of;
+    bool is_method;
+} lacking[] = {
+    {"encode", "s", true},      {"format_map", "s", true}, {"isidentifier", "s", true},
+    {"maketrans", "s", true},   {"translate", "s", true},  {"striptags", "m", false},
+    {"unescape", "m", false},   {"escape", "m", false},    {"as_integer_ratio", "if", true},
+    {"bit_count", "i", true},   {"conjugate", "if", true}, {"from_bytes", "i", true},
+    {"fromhex", "f", true},     {"fromkeys", "d", true},   {"hex", "f", true},
+    {"is_integer", "if", true}, {"to_bytes", "i", true},   {"real", "if", false},
+    {"imag", "if", false},      {"numerator", "i", false}, {"denominator", "i", false},
+};
+
 bool dlx_jinja_method_is_missing(const char *name, size_t n)
 {
-    static const char *const missing[] = {"encode",           "format_map", "isidentifier", "maketrans",  "translate",
-                                          "as_integer_ratio", "bit_count",  "conjugate",    "from_bytes", "fromhex",
-                                          "fromkeys",         "hex",        "is_integer",   "to_bytes"};
-    for (size_t i = 0; i < sizeof missing / sizeof missing[0]; i++)
-        if (strlen(missing[i]) == n && memcmp(missing[i], name, n) == 0) return true;
+    for (size_t i = 0; i < sizeof lacking / sizeof lacking[0]; i++)
+        if (lacking[i].is_method && strlen(lacking[i].name) == n && memcmp(lacking[i].name, name, n) == 0) return true;
+    return false;
+}
+
+bool dlx_jx_attribute_is_missing(const dlx_jv *v, const char *name, size_t n)
+{
+    char type = v->type == DLX_JV_STRING  ? 's'
+                : dlx_jv_is_int(v)        ? 'i'
+                : v->type == DLX_JV_FLOAT ? 'f'
+                : v->type == DLX_JV_DICT  ? 'd'
+                                          : 0;
+    for (size_t i = 0; type && i < sizeof lacking / sizeof lacking[0]; i++) {
+        bool has = strchr(lacking[i].of, type) || (type == 's' && v->markup && *lacking[i].of == 'm');
+        if (has && strlen(lacking[i].name) == n && memcmp(lacking[i].name, name, n) == 0) return true;
+    }
     return false;
 }
 
@@ -529,6 +554,41 @@ static bool call_loop(dlx_jx *x, dlx_jv_loop *loop, uint32_t number, const dlx_j
     return true;
 }
 
+/* ---- markup -------------------------------------------------------------------------------------------------------
+ */
+
+/* What markup puts into itself: by which argument, or -1. */
+static int inserted(uint32_t number)
+{
+    return number == REPLACE || number == CENTER || number == LJUST || number == RJUST ? 1 : -1;
+}
+
+/* A method of markup gives markup, where it gives text or texts. */
+static bool mark(dlx_jx *x, dlx_jv *out)
+{
+    if (out->type == DLX_JV_STRING) out->markup = true;
+    if (out->type != DLX_JV_LIST && out->type != DLX_JV_TUPLE) return true;
+    dlx_jv_list *list;
+    if (!dlx_jv_new_list(x, out->as.list->n, &list)) return false;
+    for (size_t i = 0; i < out->as.list->n; i++) {
+        dlx_jv item = out->as.list->v[i];
+        item.markup = true;
+        if (!dlx_jv_push(x, list, item)) return false;
+    }
+    *out = dlx_jv_of_list(list, out->type == DLX_JV_TUPLE);
+    return true;
+}
+
+static bool call_markup(dlx_jx *x, const dlx_jv *self, uint32_t number, dlx_jv *bound, dlx_jv *out)
+{
+    int k = inserted(number);
+    const dlx_jv_string *text;
+    if (k >= 0 && bound[k].type != DLX_JV_ABSENT && !bound[k].markup &&
+        (!dlx_jx_need_string(x, &bound[k], methods[number].name, &text) || !dlx_jv_escape(x, text, &bound[k])))
+        return false;
+    return call_string(x, self->as.string, number, bound, out) && mark(x, out);
+}
+
 bool dlx_jx_call_method(dlx_jx *x, const dlx_jv *self, uint32_t number, const dlx_jx_arguments *a, dlx_jv *out)
 {
     dlx_jv bound[4];
@@ -543,8 +603,9 @@ bool dlx_jx_call_method(dlx_jx *x, const dlx_jv *self, uint32_t number, const dl
         /* Python takes names only for these. */
         bool named = number == SPLIT || number == RSPLIT || number == SPLITLINES || number == EXPANDTABS;
         if (a->n_keywords && !named) return dlx_jx_fail(x, DLX_E_INVALID, "'%s' takes no names", m->name);
-        return number == JOIN ? call_join(x, self, &bound[0], out)
-                              : call_string(x, self->as.string, number, bound, out);
+        if (number == JOIN) return call_join(x, self, &bound[0], out);
+        return self->markup ? call_markup(x, self, number, bound, out)
+                            : call_string(x, self->as.string, number, bound, out);
     }
     if (a->n_keywords) return dlx_jx_fail(x, DLX_E_INVALID, "'%s' takes no names", m->name);
     switch (number) {

@@ -151,9 +151,12 @@ static dlx_status parse_targets(dlx_jinja_parser *p, bool members, const char *e
     uint32_t item, line = dlx_jinja_peek(p)->line;
     char found[64];
     for (;;) {
-        bool ends = dlx_jinja_is_op(p, ")") || dlx_jinja_is_op(p, "=") ||
-                    dlx_jinja_peek(p)->type == DLX_JINJA_T_BLOCK_END || (end && dlx_jinja_is_word(p, end));
-        if (ends) break;
+        bool ends = dlx_jinja_is_op(p, ")") || dlx_jinja_peek(p)->type == DLX_JINJA_T_BLOCK_END;
+        /* No comma in front of these, in Jinja2. */
+        bool goes_on = dlx_jinja_is_op(p, "=") || (end && dlx_jinja_is_word(p, end));
+        if (goes_on && commas)
+            return DLX_JINJA_SYNTAX(p, "%u: expected a variable, found %s", line, dlx_jinja_describe(p, found));
+        if (ends || goes_on) break;
         DLX_TRY(parse_target_item(p, members, end, &item));
         dlx_jinja_append(p, &list, item);
         if (!dlx_jinja_skip_op(p, ",")) break;
