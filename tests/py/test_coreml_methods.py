@@ -1,6 +1,6 @@
 """Several methods of one program over Core ML: from iOS18 on they are functions of one package, whose weights are there once.
 Read by ExecuTorch's own parser and by coremltools, and compared with what ExecuTorch's exporter writes, and with programs
-of one method."""
+of one method; and a cache that stays in Core ML, likewise."""
 import json
 
 import numpy as np
@@ -12,6 +12,10 @@ from program import DATA
 
 ct = oracle("coremltools", "methods over Core ML are")
 tools = oracle("executorch.exir._serialize._program", "methods over Core ML are")
+torch = oracle("torch", "what ExecuTorch's exporter keeps is")
+exir = oracle("executorch.exir", "what ExecuTorch's exporter keeps is")
+compiler = oracle("executorch.backends.apple.coreml.compiler", "what ExecuTorch's exporter keeps is")
+partition = oracle("executorch.backends.apple.coreml.partition", "what ExecuTorch's exporter keeps is")
 from coreml_part import CoremlFile  # noqa: E402
 
 WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
@@ -127,3 +131,49 @@ def test_the_file_is_laid_out_as_the_official_exporter_does(written, tmp_path):
     assert filled(b.program.spec.description.functions[0]) == filled(a.program.spec.description.functions[0])
     compiled = {s.key for s in theirs.plan.delegates[0].compile_specs}
     assert {s.key for s in ours.plan.delegates[0].compile_specs} <= compiled
+
+
+class Keeper(torch.nn.Module):
+    """Keeps rows, as a cache does."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("cache", torch.zeros(64, 32))
+
+    def forward(self, x, position):
+        first = position[0].item()
+        torch._check(0 <= first)
+        torch._check(first + 4 <= 64)
+        self.cache.narrow(0, first, 4).copy_(x)
+        return self.cache @ x.T
+
+
+def official_state(path):
+    """A program whose buffer ExecuTorch's exporter has moved into Core ML."""
+    specs = compiler.CoreMLBackend.generate_compile_specs(minimum_deployment_target=ct.target.iOS18)
+    program = torch.export.export(Keeper(), (torch.randn(4, 32), torch.tensor([3])))
+    partitioner = [partition.CoreMLPartitioner(compile_specs=specs, take_over_mutable_buffer=True)]
+    path.write_bytes(exir.to_edge_transform_and_lower(program, partitioner=partitioner).to_executorch().buffer)
+
+
+def test_a_cache_is_kept_as_the_official_exporter_keeps_buffers(written, tmp_path):
+    """Neither delegates nor methods are given it; the package describes it alike, and has it read and written by the same
+    operators."""
+    official_state(tmp_path / "official.pte")
+    files = CoremlFile(tmp_path / "official.pte", tmp_path / "official"), written("sdar", 4, quantization="fp16", kv="fixed-state")
+    described, used = [], []
+    for file in files:
+        (delegate,), program = file.delegates, file.delegates[0].program
+        names = {f.name for f in program.spec.description.state}
+        assert names == set(program.states) and not names & set(delegate.metadata["inputNames"] + delegate.metadata["outputNames"])
+        assert not names & {
+            getattr(v.val.extra_tensor_info, "fully_qualified_name", "") for v in file.plan.values
+            if type(v.val).__name__ == "Tensor"}
+        kinds = [op.type for op in program.block().operations]
+        used.append([kind for kind in kinds if "state" in kind or "update" in kind])
+        state = program.spec.description.state[0]
+        described.append((filled(state), filled(state.type), filled(state.type.stateType), filled(state.type.stateType.arrayType),
+                          state.type.stateType.arrayType.dataType))
+    assert described[0] == described[1]
+    assert set(used[0]) == set(used[1]) == {"read_state", "slice_update", "write_state"}
+    assert used[1].count("write_state") == used[1].count("slice_update") == len(files[1].states())
