@@ -89,7 +89,7 @@ def test_numbers_beyond_float16_are_found_by_calibration(tmp_path):
     told = done.stderr
     assert done.returncode == 1 and "the same export goes on from there" in told
     assert "'layers.1." in told and "float16, in which this backend computes, ends at 65504" in told
-    assert not (tmp_path / "other.pte").exists()
+    assert not list(tmp_path.glob("other.pte*"))
     run("export", checkpoint, tmp_path / "other.pte", *command[:4])  # nobody looked
 
 
