@@ -151,7 +151,12 @@ dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work
     *text = NULL;
     if (!use->ranged && !use->measures) return DLX_OK;
     DLX_TRY(find_ranges(&use->ranges, work, c, use->measures, err));
-    if (use->halves) return check_halves(&use->ranges, err);
+    if (use->halves) {
+        dlx_status s = check_halves(&use->ranges, err);
+        /* Going on from there would say the same again. */
+        if (s != DLX_OK && dlx_work_remove(&work->work, NULL) == DLX_OK) work->work.done = 0;
+        return s;
+    }
     if (c->o->save_ranges) DLX_TRY(dlx_ranges_write(&use->ranges, c->o->save_ranges, err));
     return dlx_ranges_text(&use->ranges, text, err);
 }
