@@ -56,7 +56,7 @@ class Method(Opened):
     def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
               pool: "Optional[ThreadPool]") -> None:
         library = _native.library()
-        options = _native.MethodOptions(threads=threads, cpu=cpu.encode() if cpu else None,
+        options = _native.MethodOptions(threads=threads, cpu=_native.optional_text(cpu),
                                         pool=pool._handle.pointer if pool else None)
         self._handle = Handle("the method",
                               lambda out: _native.call(function, out, *source, name.encode(), byref(options)),

@@ -188,7 +188,7 @@ class Model(Speaker):
     def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
               pool: "Optional[ThreadPool]") -> None:
         library = _native.library()
-        options = _native.ModelOptions(threads=threads, cpu=cpu.encode() if cpu else None,
+        options = _native.ModelOptions(threads=threads, cpu=_native.optional_text(cpu),
                                        pool=pool._handle.pointer if pool else None)
         self.path = name
         self._handle = Handle(f"the model {self.path}",

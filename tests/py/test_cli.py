@@ -184,7 +184,7 @@ def test_places_that_are_none(tmp_path):
                                                   "-", status=2, cwd=tmp_path)
     for command in (("export", checkpoint, path, "--quantization", "int4-g32", "--rounding", "gptq"),
                     ("quantize-report", checkpoint)):
-        assert "the work folder has an empty name; name one" in fail(*command, "--work-folder", "", cwd=tmp_path)
+        assert "--work-folder is empty; expected DIR" in fail(*command, "--work-folder", "", status=2, cwd=tmp_path)
     assert not os.listdir(tmp_path)
 
 

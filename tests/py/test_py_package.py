@@ -652,6 +652,17 @@ def test_examples_of_the_documentation_run(exported, tmp_path):
         assert done.returncode == 0 and done.stdout, block + done.stderr
 
 
+def test_an_empty_text_is_no_value(exported, tmp_path):
+    path, checkpoint = exported("sdar-tiny"), DATA / "checkpoints" / "sdar-tiny"
+    for opens in (diffulex_edge.Model, diffulex_edge.Method):
+        with pytest.raises(ValueError, match="''"):
+            opens(path, cpu="")
+    for name in ("quantization", "model_type", "rounding", "kv", "observer", "emit", "chat_template", "work_folder"):
+        with pytest.raises((ValueError, RuntimeError)):
+            diffulex_edge.export_checkpoint(checkpoint, tmp_path / "m.pte", **{name: ""})
+        assert not list(tmp_path.iterdir()), name
+
+
 def test_arguments_of_the_wrong_kind_are_refused(sdar):
     for wrong in ([1.5], [22.0], [True], ["5"], [None], (2, 1.0)):
         for name in ("stop_ids", "stop_id"):

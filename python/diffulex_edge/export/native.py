@@ -237,7 +237,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.output_path = _native.encode_path(output_path)
     _choose(options, backend, quantization, kv, delegate_layers, minimum_deployment_target, compute_units, emit, soc,
             qnn_lib_dir)
-    options.model_type = model_type.encode() if model_type else None
+    options.model_type = _native.optional_text(model_type)
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
     options.chat_template = _native.optional_path(chat_template)
