@@ -126,7 +126,8 @@ static dlx_status place_of(dlx_place *out, const char *path, dlx_error *err)
     dlx_status s = dlx_place_open(out, plain, &why);
     int code = errno;
     free(plain);
-    bool nowhere = s == DLX_E_IO && (!code || code == ENOENT || code == ENOTDIR || code == ELOOP);
+    bool nowhere =
+        s == DLX_E_IO && (!code || code == ENOENT || code == ENOTDIR || code == ELOOP || code == ENAMETOOLONG);
     return s == DLX_OK || nowhere ? DLX_OK : dlx_fail(err, s, "%s", why.message);
 }
 
