@@ -10,20 +10,18 @@
  *
  * Where products are added up in narrower numbers first (QD4_PARTS steps of them fit), qd4_widen makes int32 of these.
  */
-#if !QD4_OWN_ROWS
-typedef qd8_act qd4_act;
-enum { QD4_OFFSET = QD8_OFFSET };
-typedef qd8_weights qd4_weights;
-typedef qd8_inputs qd4_inputs;
-typedef vi qd4_part;
-#define qd4_inputs_of dot_inputs
-#define qd4_dot       qd8_dot
-#else
-DLX_INLINE qd4_inputs qd4_inputs_of(const qd4_act *x, size_t i, const size_t rows)
+#if QD8_SPLIT
+DLX_INLINE qd8_inputs qd4_inputs_of(const qd4_act *x, size_t i, const size_t rows)
 {
     (void)rows;
-    return qd4_load_inputs(x + i * QD4_GROUP);
+    return qd8_load_inputs(x + i * QD4_GROUP);
 }
+#else
+typedef qd8_act qd4_act;
+typedef vi qd4_part;
+enum { QD4_OFFSET = QD8_OFFSET };
+#define qd4_inputs_of dot_inputs
+#define qd4_dot       qd8_dot
 #endif
 
 enum {
@@ -58,7 +56,7 @@ static qd8_layout qb4_layout(dlx_gemm_shape s)
  * beyond the row has value 0. */
 DLX_INLINE uint32_t qd4_take(const uint8_t *row, size_t k, size_t n_in)
 {
-    if (QD4_GROUP >= 4 && n_in - k >= 4 && n_in > k) {
+    if (QD4_TAKE == 4 && k + 4 <= n_in) {
         uint16_t halves;
         memcpy(&halves, row + k / 2, sizeof halves); /* every set is of a little-endian machine */
         uint32_t word = (halves | (uint32_t)halves << 8) & 0x00FF00FF;
@@ -152,7 +150,7 @@ typedef struct qd4_place {
 static const qd4_act *qd4_rows(const qd8_tile_args *t, size_t rows)
 {
     const uint8_t *x = t->tile + QD8_HEAD;
-#if QD4_OWN_ROWS
+#if QD8_SPLIT
     x += qd8_rows_bytes(rows, t->n_in);
 #else
     (void)rows;
@@ -168,12 +166,12 @@ DLX_INLINE void qd4_add_steps(qd4_part acc[DOT_TILE][DOT_VECS], qd4_place *at, s
     const uint8_t *w = at->w, *next = at->next;
     const qd4_act *x = at->x;
     for (; steps > 0; steps--) {
-        qd4_weights wv[DOT_VECS];
+        qd8_weights wv[DOT_VECS];
         qd4_load_weights(wv, w);
         prefetch_l2(next);
         UNROLL for (size_t i = 0; i < dot_rows(rows); i++)
         {
-            qd4_inputs xv = qd4_inputs_of(x, i, rows);
+            qd8_inputs xv = qd4_inputs_of(x, i, rows);
             UNROLL for (size_t j = 0; j < DOT_VECS; j++) acc[i][j] = qd4_dot(acc[i][j], wv[j], xv);
         }
         w += QD4_STEP_BYTES;

@@ -3,10 +3,10 @@
  * tile_template.h and elementwise_template.h; gemm_qd4_template.h goes on from here with int4 weights.
  *
  * Quantised activations: tiles of TILE_ROWS rows (the last has what is left); each holds the rows' records in
- * QD8_HEAD bytes, then [steps][rows of this tile][QD8_GROUP] activations q + QD8_OFFSET, and where int4 products
- * want another form of them (QD4_OWN_ROWS) the same again in that. So the inner loop reads both sides front to back,
- * whatever the number of rows, and no two tiles share a cache line. Where products saturate (QD8_SPLIT) activations are
- * those of qd8_split_template.h instead, and each row's extras come last.
+ * QD8_HEAD bytes, then [steps][rows of this tile][QD8_GROUP] activations q + QD8_OFFSET. So the inner loop reads both
+ * sides front to back, whatever the number of rows, and no two tiles share a cache line. Where products of bytes
+ * saturate (QD8_SPLIT) activations are those of qd8_split_template.h instead; then come q + QD4_OFFSET for products
+ * with int4, which do not, and each row's extras.
  *
  * Packed weights: panels of PANEL output columns; each holds [steps][PANEL][QD8_GROUP] int8 (a step takes QD8_GROUP
  * inputs of every column; QD8_SPLIT: w + 128), then arrays of one number per column; inputs and columns beyond the
@@ -14,9 +14,6 @@
  *
  * sum (q - zero_point) * w = sum (q + QD8_OFFSET) * w - (zero_point + QD8_OFFSET) * sum w, exact modulo 2^32.
  */
-#if QD8_SPLIT != QD4_OWN_ROWS
-#error "int4 products read rows of their own where, and only where, int8 products read split ones"
-#endif
 #if QD8_SPLIT
 #include "kernels/qd8_split_template.h"
 #endif
@@ -56,36 +53,23 @@ static size_t qd8_rows_bytes(size_t rows, size_t n_in)
     return (size_t)dlx_align_up(qd8_steps(n_in) * rows * QD8_GROUP * sizeof(qd8_act), 64);
 }
 
-#if QD4_OWN_ROWS
-static size_t qd4_rows_bytes(size_t rows, size_t n_in)
-{
-    return (size_t)dlx_align_up(divide_up(n_in, QD4_GROUP) * rows * QD4_GROUP * sizeof(qd4_act), 64);
-}
-#endif
-
 #if QD8_SPLIT
-static qd8_split *qd8_splits(uint8_t *tile)
-{
-    return (qd8_split *)(void *)(tile + QD8_RECORDS);
-}
+_Static_assert((int)QD4_GROUP == (int)QD8_GROUP && sizeof(qd4_act) == sizeof(qd8_act), "both forms are of one size");
 
 /* Where a tile's extras begin, qd8_steps(n_in) of each row. */
 static size_t qd8_extras_at(size_t rows, size_t n_in)
 {
-    return QD8_HEAD + qd8_rows_bytes(rows, n_in) + qd4_rows_bytes(rows, n_in);
+    return QD8_HEAD + 2 * qd8_rows_bytes(rows, n_in);
 }
 #endif
 
 static size_t qd8_tile_bytes(size_t rows, size_t n_in)
 {
-    size_t bytes = QD8_HEAD + qd8_rows_bytes(rows, n_in);
-#if QD4_OWN_ROWS
-    bytes += qd4_rows_bytes(rows, n_in);
-#endif
 #if QD8_SPLIT
-    bytes += (size_t)dlx_align_up(rows * qd8_steps(n_in) * sizeof(qd8_extra), 64);
+    return qd8_extras_at(rows, n_in) + (size_t)dlx_align_up(rows * qd8_steps(n_in) * sizeof(qd8_extra), 64);
+#else
+    return QD8_HEAD + qd8_rows_bytes(rows, n_in);
 #endif
-    return bytes;
 }
 
 static size_t qd8_quantized_size(size_t rows, size_t n_in)
@@ -105,27 +89,13 @@ DLX_INLINE const float *qd8_chunk(float padded[QD8_CHUNK], const float *x, size_
     return padded;
 }
 
-/* `steps` steps of a row, each to its place. */
-#define QD8_SPREAD(to, act, steps, group)                                                                              \
-    for (size_t g = 0; g < (steps); g++, (to) += rows * (group))                                                       \
-    memcpy((to), (act) + g * (group), (group) * sizeof *(act))
-
-#if QD4_OWN_ROWS
-/* The int4 form of row i of a tile. */
-static qd4_act *qd4_row(uint8_t *tile, size_t rows, size_t i, size_t n_in)
-{
-    return (qd4_act *)(void *)(tile + QD8_HEAD + qd8_rows_bytes(rows, n_in)) + i * QD4_GROUP;
-}
-#endif
-
 #if QD8_SPLIT
 /* The row in both forms, the one of int4 to `to4`. False when it has more extras than there is room for. */
 static bool qd8_split_row(const split_row *r, qd4_act *to4, const dlx_qd8_map *map, int32_t centre, const float *x,
                           size_t n_in)
 {
-    _Static_assert((int)SPLIT_CHUNK == (int)QD8_CHUNK && (int)QD4_GROUP == (int)QD8_GROUP, "one loop makes both");
+    _Static_assert((int)SPLIT_CHUNK == (int)QD8_CHUNK, "one loop makes both");
     const dlx_qd8_map m = *map; /* which no store below may change */
-    const size_t rows = r->stride / QD8_GROUP;
     float padded[QD8_CHUNK];
     int16_t d[QD8_CHUNK];
     qd4_act act4[QD8_CHUNK];
@@ -136,12 +106,12 @@ static bool qd8_split_row(const split_row *r, qd4_act *to4, const dlx_qd8_map *m
         for (size_t j = 0; j < QD8_CHUNK; j += VF) {
             vi q = quantize_vf(vf_load(source + j), &m, shift);
             vi_store_i16(d + j, q);
-            qd4_store(act4 + j, vi_add(q, back));
+            vi_store_u8(act4 + j, vi_add(q, back));
         }
         size_t steps = min_size(QD8_CHUNK / QD8_GROUP, qd8_steps(n_in - k));
         for (size_t j = steps * QD8_GROUP; j < QD8_CHUNK; j++) d[j] = 0;
         if (!split_steps(r, k / QD8_GROUP, steps, d)) return false;
-        QD8_SPREAD(to4, act4, steps, QD4_GROUP);
+        for (size_t g = 0; g < steps; g++, to4 += r->stride) memcpy(to4, act4 + g * QD4_GROUP, QD4_GROUP);
     }
     return true;
 }
@@ -154,10 +124,10 @@ static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8
 #if QD8_SPLIT
     split_row r = {.to = to,
                    .stride = rows * QD8_GROUP,
-                   .split = qd8_splits(tile) + i,
+                   .split = (qd8_split *)(void *)(tile + QD8_RECORDS) + i,
                    .extra = (qd8_extra *)(void *)(tile + qd8_extras_at(rows, n_in)) + i * qd8_steps(n_in),
                    .capacity = qd8_steps(n_in)};
-    qd4_act *to4 = qd4_row(tile, rows, i, n_in);
+    qd4_act *to4 = (qd4_act *)(void *)to + qd8_rows_bytes(rows, n_in);
     if (!qd8_split_row(&r, to4, map, map->row.zero_point, x, n_in)) qd8_split_row(&r, to4, map, 0, x, n_in);
 #else
     const dlx_qd8_map m = *map; /* which no store below may change */
@@ -167,7 +137,9 @@ static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8
     for (size_t k = 0; k < n_in; k += QD8_CHUNK) {
         const float *source = qd8_chunk(padded, x, k, n_in);
         for (size_t j = 0; j < QD8_CHUNK; j += VF) qd8_store(act + j, quantize_vf(vf_load(source + j), &m, shift));
-        QD8_SPREAD(to, act, min_size(QD8_CHUNK / QD8_GROUP, qd8_steps(n_in - k)), QD8_GROUP);
+        size_t steps = min_size(QD8_CHUNK / QD8_GROUP, qd8_steps(n_in - k));
+        for (size_t g = 0; g < steps; g++, to += rows * QD8_GROUP)
+            memcpy(to, act + g * QD8_GROUP, QD8_GROUP * sizeof *act);
     }
 #endif
     ((dlx_qd8_row *)(void *)tile)[i] = map->row;

@@ -204,42 +204,45 @@ DLX_INLINE void prefetch_l2(const void *p)
     _mm_prefetch(p, _MM_HINT_T1);
 }
 
-#if defined(__AVX512VNNI__)
-/* int8 products, four to a lane: activations unsigned (q + 128), weights signed. */
+/* int8 products, four inputs to a lane. */
 enum {
     QD8_GROUP = 4,        /* consecutive inputs that one dot step takes */
     QD8_ROW_AHEAD = 2048, /* bytes of weights ahead that a lone row asks for */
-    QD8_OFFSET = 128,     /* stored activation = q + QD8_OFFSET */
 };
-typedef uint8_t qd8_act;
 typedef __m512i qd8_weights;
 typedef __m512i qd8_inputs;
 
-DLX_INLINE void qd8_store(qd8_act *p, vi a)
+DLX_INLINE void vi_store_u8(uint8_t *p, vi a)
 {
     vi_store_i8((int8_t *)p, a);
 }
-/* Vector j of a panel's group. */
+/* Vector j of a panel's step. */
 DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
 {
     return _mm512_load_si512(p + 64 * j);
 }
-/* One row's group in every lane. */
-DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
+/* Four bytes of a row in every lane. */
+DLX_INLINE qd8_inputs qd8_load_inputs(const void *p)
 {
     int32_t four;
     memcpy(&four, p, sizeof four);
     return _mm512_set1_epi32(four);
 }
+
+#if defined(__AVX512VNNI__)
+/* Activations unsigned (q + 128), weights signed. */
+#define QD8_SPLIT 0 /* 1: activations are those of qd8_split_template.h, and int4 products have a form of their own */
+#define qd8_store vi_store_u8
+enum { QD8_OFFSET = 128 }; /* stored activation = q + QD8_OFFSET */
+typedef uint8_t qd8_act;
+
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return (vi)_mm512_dpbusd_epi32((__m512i)sum, x, w);
 }
 
 /* int4 weights, as int8 with the value in the high half of the byte. */
-#define QD8_SPLIT    0
-#define QD4_OWN_ROWS 0 /* 1: int4 products read activations of their own form */
-#define QD4_PARTS    0 /* steps whose products a narrower number holds; 0: they are added up in int32 at once */
+#define QD4_PARTS 0 /* steps whose products a narrower number holds; 0: they are added up in int32 at once */
 enum {
     QD4_GROUP = QD8_GROUP,
     QD4_UNIT = 16, /* what the dot step sees of a weight of 1 */
@@ -255,69 +258,40 @@ DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
 }
 #else
 /* int8 products without VNNI, as in vec_avx2.h: activations split, weights w + 128. */
-#define QD8_SPLIT    1
-enum {
-    QD8_GROUP = 4,
-    QD8_ROW_AHEAD = 2048,
-};
+#define QD8_SPLIT 1
 typedef int8_t qd8_act;
-typedef __m512i qd8_weights;
-typedef __m512i qd8_inputs;
 
 DLX_INLINE void vi_store_i16(int16_t *p, vi a)
 {
     _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16((__m512i)a));
-}
-DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
-{
-    return _mm512_load_si512(p + 64 * j);
-}
-DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
 }
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return sum + (vi)_mm512_madd_epi16(_mm512_maddubs_epi16(w, x), _mm512_set1_epi16(1));
 }
 
-/* int4 products: four inputs to a lane, vpmaddubsw adds pairs in int16. 8 steps fit: 8 * 2 * 255 * 8 < 2^15. */
-#define QD4_OWN_ROWS 1
-#define QD4_PARTS    8
+/* int4 products: activations unsigned, vpmaddubsw adds pairs in int16. 8 steps fit: 8 * 2 * 255 * 8 < 2^15. */
+#define QD4_PARTS 8
 enum {
-    QD4_GROUP = 4,
+    QD4_GROUP = QD8_GROUP,
     QD4_UNIT = 1,
     QD4_FLIP = 0,
     QD4_OFFSET = 128, /* stored activation = q + QD4_OFFSET */
 };
 typedef uint8_t qd4_act;
-typedef __m512i qd4_weights;
-typedef __m512i qd4_inputs;
 typedef __v32hu qd4_part;
 
-DLX_INLINE void qd4_store(qd4_act *p, vi a)
-{
-    vi_store_i8((int8_t *)p, a);
-}
-DLX_INLINE void qd4_load_weights(qd4_weights w[TILE_VECS], const uint8_t *p)
+DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
 {
     __m512i both = _mm512_load_si512(p), low = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
     w[0] = _mm512_sub_epi8(_mm512_and_si512(both, low), eight);
     w[1] = _mm512_sub_epi8(_mm512_and_si512(_mm512_srli_epi16(both, 4), low), eight);
 }
-DLX_INLINE qd4_inputs qd4_load_inputs(const qd4_act *p)
-{
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
 DLX_INLINE qd4_part qd4_none(void)
 {
     return (qd4_part)_mm512_setzero_si512();
 }
-DLX_INLINE qd4_part qd4_dot(qd4_part sum, qd4_weights w, qd4_inputs x)
+DLX_INLINE qd4_part qd4_dot(qd4_part sum, qd8_weights w, qd8_inputs x)
 {
     return sum + (qd4_part)_mm512_maddubs_epi16(x, w);
 }

@@ -152,18 +152,11 @@ DLX_INLINE void prefetch_l2(const void *p)
 }
 
 enum { QD8_ROW_AHEAD = 8192 }; /* prefetch_l2 does nothing */
-#define QD8_SPLIT    0
-#define QD4_OWN_ROWS 0
-#define QD4_PARTS    0
+#define QD8_SPLIT 0
+#define QD4_PARTS 0
 
-#if defined(__ARM_FEATURE_MATMUL_INT8)
-/* smmla: two rows by two columns of eight inputs each. */
-#define DOT_ROWS 2
-#define DOT_VECS (TILE_VECS * 2) /* of two columns each */
-enum {
-    QD8_GROUP = 8,
-    QD8_OFFSET = 0,
-};
+#if defined(__ARM_FEATURE_MATMUL_INT8) || defined(__ARM_FEATURE_DOTPROD)
+enum { QD8_OFFSET = 0 };
 typedef int8_t qd8_act;
 typedef int8x16_t qd8_weights;
 typedef int8x16_t qd8_inputs;
@@ -172,11 +165,18 @@ DLX_INLINE void qd8_store(qd8_act *p, vi a)
 {
     vi_store_i8(p, a);
 }
-/* Columns 2j and 2j + 1 of a panel's step. */
+/* The j-th 16 bytes of a panel's step. */
 DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
 {
     return vld1q_s8(p + 16 * j);
 }
+
+#if defined(__ARM_FEATURE_MATMUL_INT8)
+/* smmla: two rows by two columns of eight inputs each. */
+#define DOT_ROWS 2
+#define DOT_VECS (TILE_VECS * 2) /* of two columns each */
+enum { QD8_GROUP = 8 };
+
 DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 {
     return vld1q_s8(p);
@@ -196,37 +196,9 @@ DLX_INLINE vi dot_row(const vi sum[2], size_t row)
     int64x2_t a = vreinterpretq_s64_s32(sum[0]), b = vreinterpretq_s64_s32(sum[1]);
     return vreinterpretq_s32_s64(row ? vzip2q_s64(a, b) : vzip1q_s64(a, b));
 }
+#else
+enum { QD8_GROUP = 4 };
 
-enum {
-    QD4_GROUP = QD8_GROUP,
-    QD4_UNIT = 16,
-    QD4_FLIP = 1,
-};
-DLX_INLINE void qd4_load_weights(qd8_weights w[DOT_VECS], const uint8_t *p)
-{
-    for (size_t i = 0; i < 2; i++) {
-        int8x16_t both = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
-        w[i] = vshlq_n_s8(both, 4);
-        w[2 + i] = vandq_s8(both, vdupq_n_s8((int8_t)-16));
-    }
-}
-#elif defined(__ARM_FEATURE_DOTPROD)
-enum {
-    QD8_GROUP = 4,
-    QD8_OFFSET = 0,
-};
-typedef int8_t qd8_act;
-typedef int8x16_t qd8_weights;
-typedef int8x16_t qd8_inputs;
-
-DLX_INLINE void qd8_store(qd8_act *p, vi a)
-{
-    vi_store_i8(p, a);
-}
-DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
-{
-    return vld1q_s8(p + 16 * j);
-}
 DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 {
     int32_t four;
@@ -237,17 +209,22 @@ DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
     return vdotq_s32(sum, w, x);
 }
+#endif
 
 enum {
     QD4_GROUP = QD8_GROUP,
     QD4_UNIT = 16,
     QD4_FLIP = 1,
 };
-DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
+/* The low halves of the bytes are the first columns' vectors, the high ones the others'. */
+DLX_INLINE void qd4_load_weights(qd8_weights *w, const uint8_t *p)
 {
-    int8x16_t both = vreinterpretq_s8_u8(vld1q_u8(p));
-    w[0] = vshlq_n_s8(both, 4);
-    w[1] = vandq_s8(both, vdupq_n_s8((int8_t)-16));
+    enum { LOADS = QD8_GROUP / 4 };
+    for (size_t i = 0; i < LOADS; i++) {
+        int8x16_t both = vreinterpretq_s8_u8(vld1q_u8(p + 16 * i));
+        w[i] = vshlq_n_s8(both, 4);
+        w[LOADS + i] = vandq_s8(both, vdupq_n_s8((int8_t)-16));
+    }
 }
 #else
 enum {
