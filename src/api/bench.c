@@ -3,8 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/structs.h"
 #include "engine/workspace.h"
@@ -25,13 +25,6 @@ typedef struct measuring {
     size_t n_ids, n_logits;
     bool cancelled;
 } measuring;
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
 
 /* ---- what is to be measured ------------------------------------------------------------------------------------- */
 
@@ -142,9 +135,9 @@ static dlx_status forward(measuring *k, int32_t start, int32_t rows, bool store,
                           .n_store = store ? rows : 0,
                           .n_rows = logits ? rows : 0,
                           .logits = logits ? k->logits : NULL};
-    double begin = now_ms();
+    double begin = dlx_clock_ms();
     dlx_status s = dlx_session_forward(k->s, &c, err);
-    *ms = now_ms() - begin;
+    *ms = dlx_clock_ms() - begin;
     return s;
 }
 
@@ -193,9 +186,10 @@ static dlx_status run_turn(measuring *k, int32_t turn, dlx_error *err)
 static dlx_status measure(measuring *k, dlx_error *err)
 {
     DLX_TRY(cache_context(k, err));
-    double end = now_ms() + 1e3 * (k->o.seconds ? k->o.seconds : SECONDS);
+    double end = dlx_clock_ms() + 1e3 * (k->o.seconds ? k->o.seconds : SECONDS);
     for (int32_t turn = 0; !k->cancelled; turn++) {
-        bool enough = k->o.turns ? turn > k->o.turns : turn > MOST_TURNS || (turn > LEAST_TURNS && now_ms() >= end);
+        bool enough =
+            k->o.turns ? turn > k->o.turns : turn > MOST_TURNS || (turn > LEAST_TURNS && dlx_clock_ms() >= end);
         if (enough) break;
         DLX_TRY(run_turn(k, turn, err));
     }

@@ -38,7 +38,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
 
 enum {
     MAX_THREADS = 1024,
@@ -88,13 +89,6 @@ static inline void cpu_relax(void)
 #endif
 }
 
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Takes the next chunk: a share of what remains, at least `grain`. False when nothing is left. */
 static bool take_chunk(dlx_pool *pool, size_t *begin, size_t *end)
 {
@@ -129,13 +123,13 @@ static bool has_news(dlx_pool *pool, uint64_t seen)
 
 static void wait_for_news(dlx_pool *pool, uint64_t seen)
 {
-    int64_t until = now_ns() + pool->spin_ns;
+    int64_t until = dlx_clock_ns() + pool->spin_ns;
     do {
         for (int i = 0; i < PAUSES_PER_CLOCK_READ; i++) {
             if (has_news(pool, seen)) return;
             cpu_relax();
         }
-    } while (now_ns() < until);
+    } while (dlx_clock_ns() < until);
     sched_yield();
     if (has_news(pool, seen)) return;
 
@@ -212,9 +206,9 @@ void dlx_pool_for(dlx_pool *pool, size_t count, size_t grain, dlx_loop_fn fn, vo
     uint32_t entered = (uint32_t)closed / (uint32_t)GATE_WORKER;
     int64_t until = 0;
     while (atomic_load_explicit(&pool->left, memory_order_acquire) != entered) {
-        if (until == 0) until = now_ns() + pool->spin_ns;
+        if (until == 0) until = dlx_clock_ns() + pool->spin_ns;
         for (int i = 0; i < PAUSES_PER_CLOCK_READ; i++) cpu_relax();
-        if (now_ns() >= until) sched_yield();
+        if (dlx_clock_ns() >= until) sched_yield();
     }
     atomic_store_explicit(&pool->busy, false, memory_order_release);
 }

@@ -3,16 +3,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/sizes.h"
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
 
 /* ---- buffers ---------------------------------------------------------------------------------------------------- */
 
@@ -172,7 +165,7 @@ dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int
 
 dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err)
 {
-    d->started = now_ms();
+    d->started = dlx_clock_ms();
     d->n_rows = 0;
     for (int32_t i = 0; i < d->n_candidates; i++) {
         int32_t row = d->candidates[i].position - pass->first - pass->shift;
@@ -234,7 +227,7 @@ dlx_status dlx_decoder_commit(dlx_decoder *d, int32_t block, const dlx_pass *pas
         step->n_accepted++;
     }
     d->n_candidates = 0;
-    step->milliseconds = now_ms() - d->started;
+    step->milliseconds = dlx_clock_ms() - d->started;
     g->n_steps++;
     d->cancelled = d->on_step && !d->on_step(d->step_ctx, step, d->x, g->n_ids);
     return d->cancelled ? DLX_E_CANCELLED : DLX_OK;

@@ -8,11 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
 
+#include "base/clock.h"
 #include "base/fetched.h"
 #include "base/path.h"
 #include "base/sizes.h"
@@ -487,13 +487,6 @@ static dlx_status say_cancelled(const exporter *x, dlx_error *err)
                     x->options.output_path, folder[0], n > 1 ? " and '" : "", n > 1 ? folder[1] : "", n > 1 ? "'" : "");
 }
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_options *validate, dlx_samples *samples,
                           dlx_export_result *result, dlx_error *err)
 {
@@ -501,7 +494,7 @@ dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_
                   .result = {.struct_size = sizeof x.result},
                   .validate = validate,
                   .samples = samples};
-    double start = seconds();
+    double start = dlx_clock_ms();
     dlx_struct_clear(result, sizeof *result);
     if (!options) return dlx_fail(err, DLX_E_INVALID, "dlx_export: options are needed, a path at least");
     if (result) DLX_TRY(dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err));
@@ -525,7 +518,7 @@ dlx_status dlx_export_run(const dlx_export_options *options, const dlx_validate_
     dlx_checkpoint_close(&x.checkpoint);
     dlx_arena_free(&x.arena);
     free(x.ranges);
-    x.result.seconds = seconds() - start;
+    x.result.seconds = 1e-3 * (dlx_clock_ms() - start);
     if (s == DLX_OK && result) s = dlx_struct_out(result, &x.result, sizeof x.result, "dlx_export_result", err);
     return s;
 }

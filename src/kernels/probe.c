@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/sizes.h"
 
 enum {
@@ -17,13 +17,6 @@ enum {
 };
 #define READ_BYTES ((size_t)256 << 20)
 #define SAMPLE     6e-3 /* seconds of arithmetic */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* ---- reading ---------------------------------------------------------------------------------------------------- */
 
@@ -83,9 +76,9 @@ static dlx_status measure_read(const dlx_probe *p, dlx_pool *pool, double *per_s
     read_job j = {.p = m, .ahead = p->run == read_ahead};
     double best = 0;
     for (int i = 0; i < SAMPLES; i++) {
-        double begin = now();
+        double begin = dlx_clock_ms();
         dlx_pool_for(pool, READ_BYTES / READ_CHUNK, 1, read_chunks, &j);
-        double rate = (double)READ_BYTES / (now() - begin);
+        double rate = 1e3 * (double)READ_BYTES / (dlx_clock_ms() - begin);
         if (rate > best) best = rate;
     }
     (void)munmap(m, READ_BYTES);
@@ -110,9 +103,9 @@ static void run_chunks(void *arg, size_t begin, size_t end, size_t thread)
 /* Seconds of a loop over all chunks. */
 static double run_once(arithmetic_job *j, dlx_pool *pool, size_t chunks)
 {
-    double begin = now();
+    double begin = dlx_clock_ms();
     dlx_pool_for(pool, chunks, 1, run_chunks, j);
-    return now() - begin;
+    return 1e-3 * (dlx_clock_ms() - begin);
 }
 
 static void measure_arithmetic(const dlx_probe *p, dlx_pool *pool, double *per_second)

@@ -26,6 +26,13 @@
 #define TIMES_12(X) TIMES_4(X) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 #define TIMES_8(B)  B B B B B B B B
 
+/* Whether this CPU has what a set of kernels needs. */
+#define HAS(name, isa)                                                                                                 \
+    static bool has_##name(void)                                                                                       \
+    {                                                                                                                  \
+        return dlx_isa_available(isa);                                                                                 \
+    }
+
 #if defined(__x86_64__)
 
 #define CLOBBERED                                                                                                      \
@@ -101,33 +108,16 @@ FLOAT_LOOP(dpbf16_zmm, "zmm", 0x3F803F80, TIMES_12(DPBF16_ZMM))
 FLOAT_LOOP(fma_ymm, "ymm", 0x3F800000, TIMES_12(FMA_YMM))
 FLOAT_LOOP(fma_zmm, "zmm", 0x3F800000, TIMES_12(FMA_ZMM))
 
-/* That the system keeps the registers is part of the compiler's answers; the bits that it has no word for say only what
- * the CPU has, and come with one of those. */
-static bool has_avx2(void)
-{
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-}
-static bool has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl");
-}
-static bool has_vnni(void)
-{
-    return has_avx512() && __builtin_cpu_supports("avx512vnni");
-}
-static unsigned leaf_7_1_eax(void)
-{
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) ? a : 0;
-}
-static bool has_avx_vnni(void)
-{
-    return has_avx2() && (leaf_7_1_eax() >> 4 & 1);
-}
+/* What sets of kernels need is what the table of sets asks for; the bits of others say only what the CPU has, and come
+ * with one of those. */
+HAS(avx2, DLX_ISA_AVX2)
+HAS(avx_vnni, DLX_ISA_AVXVNNI)
+HAS(avx512, DLX_ISA_AVX512)
+HAS(vnni, DLX_ISA_AVX512VNNI)
 static bool has_bf16(void)
 {
-    return has_avx512() && (leaf_7_1_eax() >> 5 & 1);
+    unsigned a, b, c, d;
+    return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
 }
 
 #if defined(__linux__) && defined(SYS_arch_prctl)
@@ -229,43 +219,25 @@ LOOP(smmla, BYTES, TIMES_12(SMMLA))
 LOOP(bfmmla, HALVES, TIMES_12(BFMMLA))
 LOOP(fmla, FLOATS, TIMES_12(FMLA))
 
-/* Bit numbers of the Linux aarch64 ABI (arch/arm64/include/uapi/asm/hwcap.h); older libc headers lack the names. */
-static bool has(unsigned long word, int bit)
+HAS(neon, DLX_ISA_NEON)
+HAS(dotprod, DLX_ISA_NEON_DOTPROD)
+HAS(i8mm, DLX_ISA_NEON_I8MM)
+/* Bit number of the Linux aarch64 ABI (arch/arm64/include/uapi/asm/hwcap.h); older libc headers lack the name. */
+static bool has_bf16(void)
 {
 #if defined(__linux__)
-    return (getauxval(word) >> bit & 1) != 0;
+    return (getauxval(AT_HWCAP2) >> 14 & 1) != 0;
 #else
-    (void)word;
-    (void)bit;
     return false;
 #endif
 }
-#if !defined(__linux__)
-enum { AT_HWCAP, AT_HWCAP2 };
-#endif
-static bool baseline(void)
-{
-    return true;
-}
-static bool has_dotprod(void)
-{
-    return has(AT_HWCAP, 20);
-}
-static bool has_i8mm(void)
-{
-    return has(AT_HWCAP2, 13);
-}
-static bool has_bf16(void)
-{
-    return has(AT_HWCAP2, 14);
-}
 
 static const dlx_probe loops[] = {
-    {"smlal", DLX_PROBE_INT8, baseline, DLX_ISA_NEON, false, 12 * 2.0 * 4, smlal},
+    {"smlal", DLX_PROBE_INT8, has_neon, DLX_ISA_NEON, false, 12 * 2.0 * 4, smlal},
     {"sdot", DLX_PROBE_INT8, has_dotprod, DLX_ISA_NEON_DOTPROD, false, 12 * 2.0 * 16, sdot},
     {"smmla", DLX_PROBE_INT8, has_i8mm, DLX_ISA_NEON_I8MM, false, 12 * 2.0 * 32, smmla},
     {"bfmmla", DLX_PROBE_BF16, has_bf16, DLX_ISA_REF, false, 12 * 2.0 * 16, bfmmla},
-    {"fmla", DLX_PROBE_FLOAT32, baseline, DLX_ISA_NEON, false, 12 * 2.0 * 4, fmla},
+    {"fmla", DLX_PROBE_FLOAT32, has_neon, DLX_ISA_NEON, false, 12 * 2.0 * 4, fmla},
 };
 
 #endif
