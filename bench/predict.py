@@ -12,15 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Object of a kernel set; rows and columns of its largest tile; inputs of a step of int8 and int4 products; cores.
+# Object of a kernel set; rows and columns of its largest tile; cores.
 SETS = {
-    "avx2": (6, 16, 4, 4, ("haswell", "skylake", "znver2", "znver3")),
-    "avxvnni": (6, 16, 4, 4, ("alderlake",)),
-    "avx512": (8, 32, 4, 4, ("skylake-avx512",)),
-    "avx512vnni": (8, 32, 4, 4, ("icelake-server",)),
-    "neon": (8, 8, 1, 1, ("cortex-a53", "cortex-a72")),
-    "neon_dotprod": (8, 8, 4, 4, ("cortex-a55", "cortex-a76", "neoverse-n1")),
-    "neon_i8mm": (8, 8, 8, 8, ("neoverse-n2", "cortex-a510")),
+    "avx2": (6, 16, ("haswell", "skylake", "znver2", "znver3")),
+    "avxvnni": (6, 16, ("alderlake",)),
+    "avx512": (8, 32, ("skylake-avx512",)),
+    "avx512vnni": (8, 32, ("icelake-server",)),
+    "neon": (8, 8, ("cortex-a53", "cortex-a72")),
+    "neon_dotprod": (8, 8, ("cortex-a55", "cortex-a76", "neoverse-n1")),
+    "neon_i8mm": (8, 8, ("neoverse-n2", "cortex-a510")),
 }
 DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmlal2?\b"
 
@@ -62,7 +62,7 @@ def predict(mca, loop, triple, core):
 
 
 def rows_of(build, mca):
-    for name, (rows, columns, step8, step4, cores) in SETS.items():
+    for name, (rows, columns, cores) in SETS.items():
         path = build / "src" / "CMakeFiles" / "dlx_kernels.dir" / "kernels" / f"{name}.c.o"
         arm = name.startswith("neon")
         program = shutil.which("aarch64-linux-gnu-objdump" if arm else "objdump")
@@ -70,14 +70,14 @@ def rows_of(build, mca):
         if not program or not path.exists() or path.read_bytes()[18] != (0xB7 if arm else 0x3E):
             continue
         found = functions(program, path)
+        lanes = columns // 2  # a tile has two vectors of columns
+        per_dot = {"vpmaddubsw": 4 * lanes, "vpdpbusd": 4 * lanes, "sdot": 16, "smmla": 32, "smlal": 4}
         for core in cores:
             cells = []
-            for kind, step in (("qc8", step8), ("qc4", step4)):
+            for kind in ("qc8", "qc4"):
                 loop = inner_loop(found[f"{kind}_tile_{rows}"])
                 dots = sum(bool(re.search(DOT, text)) for text in loop)
-                per_dot = {"vpmaddubsw": columns // 2 * 4, "vpdpbusd": columns // 2 * 4, "sdot": 16, "smmla": 32}
-                word = next(w for w in (*per_dot, "smlal") if any(w in text for text in loop))
-                products = dots * per_dot.get(word, 4)
+                products = dots * next(n for word, n in per_dot.items() if any(word in text for text in loop))
                 cycles = predict(mca, loop, "aarch64-linux-gnu" if arm else "x86_64-linux-gnu", core)
                 cells += [f"{len(loop) / products * 64:.1f}", f"{products / cycles:.0f}" if cycles else "-"]
             yield name, core, cells

@@ -12,10 +12,9 @@
 #include <cmocka.h>
 
 #include "fail_fixture.h"
+#include "shared_folder.h"
 
 #include "api/bench.h"
-
-static copy programs;
 
 static dlx_model *open_tiny(const char *family, const char *scheme)
 {
@@ -24,27 +23,13 @@ static dlx_model *open_tiny(const char *family, const char *scheme)
     dlx_error err = {0};
     dlx_model_options o = dlx_model_options_default();
     checkpoint_of(checkpoint, family);
-    path_in(path, programs.folder, "tiny.pte");
+    path_in(path, folder.folder, "tiny.pte");
     dlx_export_options e = tiny_export(checkpoint, path, false);
     e.quantization = scheme;
     o.threads = 2;
     if (dlx_export(&e, NULL, &err) != DLX_OK || dlx_model_open(&m, path, &o, &err) != DLX_OK)
         fail_msg("%s, %s: %s", family, scheme, err.message);
     return m;
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    programs = new_folder();
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    remove_copy(&programs);
-    return 0;
 }
 
 static dlx_bench *run_bench(const dlx_model *m, const dlx_bench_options *o)
@@ -388,5 +373,5 @@ int main(void)
         cmocka_unit_test(fractions_add_up),
         cmocka_unit_test(options_are_those_of_a_decode),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, make_folder, remove_it);
 }

@@ -4,6 +4,7 @@
  */
 #include "fail_fixture.h"
 #include "samples_check.h"
+#include "tick_counter.h"
 
 #include "backends/qnn/stages.h"
 #include "base/io.h"
@@ -45,17 +46,6 @@ static void close_fixture(fixture *f)
     dlx_pool_free(f->pool);
     dlx_checkpoint_close(&f->c);
     remove_copy(&f->parent);
-}
-
-typedef struct counter {
-    int calls, most; /* the tick that is refused; 0: none */
-} counter;
-
-static bool count(void *ctx, uint64_t rows)
-{
-    counter *c = ctx;
-    assert_true(rows > 0);
-    return ++c->calls != c->most;
 }
 
 static dlx_status measure(fixture *f, dlx_work *work, counter *c, char **text, dlx_error *err)
