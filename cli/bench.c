@@ -14,8 +14,7 @@
 #include "prompt.h"
 #include "running.h"
 
-static const char *const presets[] = {"exact", "balanced", "fast"};
-enum { PRESETS = sizeof presets / sizeof *presets, MOST_ROWS = 64 };
+enum { MOST_ROWS = 64 };
 
 typedef struct bench {
     const dlx_cli_arguments *a;
@@ -228,36 +227,48 @@ static bool one_row(const bench *b)
     return dlx_cli_decode_text(b->a, "preset") || dlx_cli_decode_text(b->a, "algorithm") || b->report.facts.mask_id < 0;
 }
 
+static void for_presets(bench *b, void (*each)(void *ctx, const char *preset))
+{
+    dlx_option_info option = {.struct_size = sizeof option};
+    for (size_t i = 0; dlx_decode_option_info(i, &option); i++)
+        if (!strcmp(option.name, "preset")) dlx_cli_split_words(option.words, each, b);
+}
+
+static void add_decode(void *ctx, const char *preset)
+{
+    bench *b = ctx;
+    dlx_cli_bench_report *r = &b->report;
+    if (!dlx_cli_interrupted() && r->n_decodes < DLX_CLI_BENCH_DECODES)
+        fill(b, &r->decode[r->n_decodes++], preset, 0, 0);
+}
+
 static void fill_decodes(bench *b)
 {
-    dlx_cli_bench_report *r = &b->report;
-    if (one_row(b)) {
-        fill(b, &r->decode[r->n_decodes++], NULL, 0, 0);
-        return;
-    }
-    for (size_t i = 0; i < PRESETS && !dlx_cli_interrupted(); i++)
-        fill(b, &r->decode[r->n_decodes++], presets[i], 0, 0);
+    if (one_row(b))
+        fill(b, &b->report.decode[b->report.n_decodes++], NULL, 0, 0);
+    else
+        for_presets(b, add_decode);
 }
 
 /*
  * What may be chosen when a decode begins: the block where attention knows none, the small block where there are some.
  * A block that attention was trained with stays.
  */
-static void fill_plan(bench *b)
+static void add_plan(void *ctx, const char *preset)
 {
+    bench *b = ctx;
     dlx_cli_bench_report *r = &b->report;
     bool blocks = !r->facts.attn_block, small = r->facts.small_block_size > 0;
-    for (size_t i = 0; i < PRESETS; i++)
-        for (int32_t n = 4; n <= 128 && !dlx_cli_interrupted(); n *= 2) {
-            dlx_cli_bench_row row;
-            if (!blocks && !small && n > 4) break;
-            fill(b, &row, presets[i], blocks ? n : 0, small ? n : 0);
-            const dlx_cli_bench_row *before = n > 4 && r->n_plan ? &r->plan[r->n_plan - 1] : NULL;
-            /* A block that is longer than the answer is as long as that. */
-            bool again = before && !strcmp(before->preset, row.preset) && !small &&
-                         before->decode.block_length == row.decode.block_length;
-            if (!*row.problem && !again && r->n_plan < DLX_CLI_BENCH_DECODES) r->plan[r->n_plan++] = row;
-        }
+    for (int32_t n = 4; n <= 128 && !dlx_cli_interrupted(); n *= 2) {
+        dlx_cli_bench_row row;
+        if (!blocks && !small && n > 4) break;
+        fill(b, &row, preset, blocks ? n : 0, small ? n : 0);
+        const dlx_cli_bench_row *before = n > 4 && r->n_plan ? &r->plan[r->n_plan - 1] : NULL;
+        /* A block that is longer than the answer is as long as that. */
+        bool again = before && !strcmp(before->preset, row.preset) && !small &&
+                     before->decode.block_length == row.decode.block_length;
+        if (!*row.problem && !again && r->n_plan < DLX_CLI_BENCH_DECODES) r->plan[r->n_plan++] = row;
+    }
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
@@ -276,7 +287,7 @@ static dlx_status measure(bench *b, const char *path, dlx_error *err)
     dlx_bench_info info = {.struct_size = sizeof info};
     if (dlx_bench_get_info(b->report.bench, &info) && info.passes && !(b->prompt && dlx_cli_interrupted())) {
         fill_decodes(b);
-        if (b->report.planned && !dlx_cli_interrupted()) fill_plan(b);
+        if (b->report.planned) for_presets(b, add_plan);
     }
     b->report.interrupted = dlx_cli_interrupted();
     dlx_cli_progress_end();
