@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/digest.h"
 #include "base/half.h"
 #include "base/io.h"
 #include "base/sizes.h"
@@ -58,25 +59,33 @@ static uint8_t *packed_block(const dlx_program *p)
     return m;
 }
 
+static void free_block(const dlx_program *p, const uint8_t *block)
+{
+    void *own = (void *)(uintptr_t)block;
+    if (p->mem.alloc)
+        p->mem.free(p->mem.ctx, own, (size_t)p->packed_bytes, PACK_ALIGN);
+    else
+        munmap(own, (size_t)p->packed_bytes);
+}
+
 void dlx_packing_free(dlx_program *p)
 {
-    if (p->packed && p->mem.alloc)
-        p->mem.free(p->mem.ctx, p->packed, (size_t)p->packed_bytes, PACK_ALIGN);
-    else if (p->packed)
-        munmap(p->packed, (size_t)p->packed_bytes);
+    if (p->packed && !p->cache.mapping) free_block(p, p->packed);
+    dlx_pack_cache_close(&p->cache);
     p->packed = NULL;
 }
 
 /* ---- one layer -------------------------------------------------------------------------------------------------- */
 
 typedef struct layer {
+    size_t node; /* of the graph */
     const dlx_gemm *gemm;
     dlx_gemm_weights weights;
     dlx_gemm_shape shape;
     dlx_qs8_params qs8;         /* of weights.qs8 */
     const dlx_value *w;         /* the weights */
     const dlx_value *scales;    /* of their groups; NULL: they have none */
-    uint8_t *to;                /* its block */
+    uint64_t at;                /* of its block, in that of all layers */
     size_t strips, piece;       /* all, and those of a piece */
     size_t first_piece, pieces; /* among those of all layers */
 } layer;
@@ -110,10 +119,12 @@ static size_t buffer_bytes(const layer *l)
     return scales_at(l) + (l->scales ? strips_bytes(l, l->scales, l->piece) : 0);
 }
 
-static layer layer_of(const dlx_program *p, const dlx_node *n)
+static layer layer_of(const dlx_program *p, size_t node)
 {
+    const dlx_node *n = &p->g.nodes[node];
     const dlx_value *w = &p->g.values[n->in[1]];
-    layer l = {.gemm = dlx_linear_gemm(&p->k, &p->g, n),
+    layer l = {.node = node,
+               .gemm = dlx_linear_gemm(&p->k, &p->g, n),
                .weights = dlx_linear_weights(&p->g, n),
                .shape = dlx_linear_shape(&p->g, n),
                .qs8 = dlx_linear_grids(&p->g, n),
@@ -127,10 +138,10 @@ static layer layer_of(const dlx_program *p, const dlx_node *n)
     return l;
 }
 
-static void pack(const layer *l, dlx_gemm_weights weights, size_t begin, size_t end)
+static void pack(const layer *l, uint8_t *to, dlx_gemm_weights weights, size_t begin, size_t end)
 {
     weights.qs8 = &l->qs8;
-    l->gemm->pack(l->to, &weights, l->shape, begin, end);
+    l->gemm->pack(to, &weights, l->shape, begin, end);
 }
 
 /* Bytes [begin, end) of the floats that a weight of halves stands for. The halves are read into the upper half of `out`
@@ -173,7 +184,8 @@ static dlx_status take_strips(const dlx_program *p, const layer *l, const dlx_va
     return widens ? widen(p, v, from, to, buffer, err) : dlx_const_read(v, from, buffer, to - from, err);
 }
 
-static dlx_status fill_piece(const dlx_program *p, const layer *l, size_t piece, uint8_t *buffer, dlx_error *err)
+static dlx_status fill_piece(const dlx_program *p, const layer *l, uint8_t *block, size_t piece, uint8_t *buffer,
+                             dlx_error *err)
 {
     size_t begin = piece * l->piece, end = begin + l->piece < l->strips ? begin + l->piece : l->strips;
     dlx_gemm_weights weights = l->weights;
@@ -182,7 +194,7 @@ static dlx_status fill_piece(const dlx_program *p, const layer *l, size_t piece,
     DLX_TRY(take_strips(p, l, l->w, begin, end, buffer, &weights.w, err));
     if (l->scales) DLX_TRY(take_strips(p, l, l->scales, begin, end, buffer + scales_at(l), &groups, err));
     weights.group_scale = groups;
-    pack(l, weights, begin, end);
+    pack(l, block + l->at, weights, begin, end);
     return DLX_OK;
 }
 
@@ -199,6 +211,7 @@ typedef struct filling {
     const dlx_program *p;
     layer *layers;
     filler *fillers; /* [threads] */
+    uint8_t *block;
     size_t n_layers, capacity, pieces, threads, buffer_bytes;
 } filling;
 
@@ -217,32 +230,24 @@ static void fill_pieces(void *arg, size_t begin, size_t end, size_t thread)
     for (; begin < end && mine->status == DLX_OK; begin++) {
         while (begin >= f->layers[low].first_piece + f->layers[low].pieces) low++;
         const layer *l = &f->layers[low];
-        mine->status = fill_piece(f->p, l, begin - l->first_piece, mine->buffer, &mine->error);
+        mine->status = fill_piece(f->p, l, f->block, begin - l->first_piece, mine->buffer, &mine->error);
     }
 }
 
-/* Where every block lies; p->weights of LINEARs that share one. */
-static void place_layers(dlx_program *p, filling *f)
+/* Where every layer's block lies. */
+static void place_layers(const dlx_program *p, filling *f)
 {
     uint64_t offset = 0;
     for (size_t i = 0; i < p->g.n_nodes; i++) {
-        const dlx_node *n = &p->g.nodes[i];
-        if (n->op != DLX_OP_LINEAR) continue;
-        size_t first = first_with_same_weights(&p->g, i);
-        if (first != i) {
-            p->weights[i] = p->weights[first];
-            continue;
-        }
+        if (!has_block(&p->g, i)) continue;
         layer *l = &f->layers[f->n_layers];
-        *l = layer_of(p, n);
-        offset = dlx_align_up(offset, PACK_ALIGN);
-        l->to = p->packed + offset;
-        p->weights[i] = l->to;
-        offset += packed_size_of(p, n);
+        *l = layer_of(p, i);
+        l->at = dlx_align_up(offset, PACK_ALIGN);
+        offset = l->at + packed_size_of(p, &p->g.nodes[i]);
         l->first_piece = f->pieces;
         f->pieces += l->pieces;
         f->buffer_bytes = buffer_bytes(l) > f->buffer_bytes ? buffer_bytes(l) : f->buffer_bytes;
-        if (l->pieces) f->n_layers++;
+        f->n_layers++;
     }
 }
 
@@ -264,7 +269,82 @@ static dlx_status fill_layers(filling *f, dlx_pool *pool, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_packing_fill(dlx_program *p, dlx_pool *pool, dlx_error *err)
+/* ---- the block -------------------------------------------------------------------------------------------------- */
+
+/* p->weights, in a block that begins at p->packed. */
+static void find_layers(dlx_program *p, const filling *f)
+{
+    for (size_t i = 0; i < f->n_layers; i++) p->weights[f->layers[i].node] = p->packed + f->layers[i].at;
+    for (size_t i = 0; i < p->g.n_nodes; i++)
+        if (p->g.nodes[i].op == DLX_OP_LINEAR) p->weights[i] = p->weights[first_with_same_weights(&p->g, i)];
+}
+
+/* What a layer's kernels make of a small matrix whose bytes are 0, 1, 2, ...: another layout, another result. */
+static bool digest_sample(dlx_digest *d, const layer *l)
+{
+    const size_t columns = l->gemm->strip + 3, inputs = 3 * 32, element = sizeof(float);
+    const dlx_gemm_shape s = {.n_out = columns, .n_in = inputs, .group = 32};
+    size_t packed = l->gemm->packed_size(s), bytes = columns * inputs * element;
+    uint8_t *rows = dlx_mem_zeroed(NULL, bytes, 1), *block = dlx_mem_zeroed(NULL, packed, 1);
+    float *scale = dlx_mem_zeroed(NULL, columns, sizeof *scale);
+    if (rows && block && scale) {
+        dlx_qs8_params qs8 = l->qs8;
+        dlx_gemm_weights w = {
+            .w = rows, .scale = scale, .group_scale = (const uint16_t *)(const void *)rows, .qs8 = &qs8};
+        for (size_t i = 0; i < bytes; i++) rows[i] = (uint8_t)i;
+        l->gemm->pack(block, &w, s, 0, dlx_linear_strips(l->gemm, s));
+        dlx_digest_add(d, block, packed);
+    }
+    bool done = rows && block && scale;
+    dlx_mem_free(NULL, rows, bytes, 1);
+    dlx_mem_free(NULL, block, packed, 1);
+    dlx_mem_free(NULL, scale, columns, sizeof *scale);
+    return done;
+}
+
+/* False: there was no memory for it. */
+static bool key_of(dlx_pack_key *key, const dlx_program *p, const filling *f)
+{
+    dlx_digest d = {0};
+    bool done = true;
+    for (size_t i = 0; i < f->n_layers && done; i++) {
+        const layer *l = &f->layers[i];
+        const uint64_t where[] = {l->at, l->shape.n_out, l->shape.n_in, l->shape.group};
+        dlx_digest_add(&d, where, sizeof where);
+        done = digest_sample(&d, l);
+    }
+    *key = (dlx_pack_key){.layout = dlx_digest_end(&d), .bytes = p->packed_bytes, .kernels = p->k.name};
+    return done;
+}
+
+static dlx_status fill_own(dlx_program *p, filling *f, dlx_pool *pool, dlx_error *err)
+{
+    f->block = p->packed_bytes > SIZE_MAX / 2 ? NULL : packed_block(p);
+    if (!f->block)
+        return dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes",
+                        (unsigned long long)p->packed_bytes);
+    p->packed = f->block;
+    return fill_layers(f, pool, err);
+}
+
+/* From a pack file, or packed; then a pack file is made where one is asked for, and takes the place of this process'
+ * own memory. */
+static dlx_status fill_block(dlx_program *p, filling *f, dlx_pool *pool, const dlx_pack_place *place, dlx_error *err)
+{
+    dlx_pack_key key;
+    if (place && !key_of(&key, p, f)) return dlx_fail(err, DLX_E_NOMEM, "out of memory looking for a pack file");
+    p->packed = place ? dlx_pack_cache_find(&p->cache, place, &key) : NULL;
+    if (p->packed) return DLX_OK;
+    DLX_TRY(fill_own(p, f, pool, err));
+    const uint8_t *mapped = place ? dlx_pack_cache_make(&p->cache, place, &key, p->packed) : NULL;
+    if (mapped) {
+        free_block(p, p->packed);
+        p->packed = mapped;
+    }
+    return DLX_OK;
+}
+
+dlx_status dlx_packing_fill(dlx_program *p, dlx_pool *pool, const dlx_pack_place *place, dlx_error *err)
 {
     filling f = {.p = p, .threads = (size_t)dlx_pool_threads(pool)};
     p->packed_bytes = dlx_program_packed_size(p);
@@ -272,34 +352,38 @@ dlx_status dlx_packing_fill(dlx_program *p, dlx_pool *pool, dlx_error *err)
     for (size_t i = 0; i < p->g.n_nodes; i++) f.capacity += has_block(&p->g, i);
     f.layers = dlx_mem_array(&p->mem, f.capacity + 1, sizeof *f.layers);
     f.fillers = dlx_mem_zeroed(&p->mem, f.threads, sizeof *f.fillers);
-    if (p->packed_bytes && p->packed_bytes <= SIZE_MAX / 2) p->packed = packed_block(p);
     dlx_status s = DLX_OK;
     if (!p->weights || !f.layers || !f.fillers)
         s = dlx_fail(err, DLX_E_NOMEM, "out of memory loading a program of %zu operators", p->g.n_nodes);
-    else if (p->packed_bytes && !p->packed)
-        s = dlx_fail(err, DLX_E_NOMEM, "out of memory: the packed weights take %llu bytes",
-                     (unsigned long long)p->packed_bytes);
-    if (s == DLX_OK && p->packed) {
+    if (s == DLX_OK && p->packed_bytes) {
         place_layers(p, &f);
-        s = fill_layers(&f, pool, err);
+        s = fill_block(p, &f, pool, place, err);
     }
+    if (s == DLX_OK && p->packed) find_layers(p, &f);
     dlx_mem_free(&p->mem, f.layers, f.capacity + 1, sizeof *f.layers);
     dlx_mem_free(&p->mem, f.fillers, f.threads, sizeof *f.fillers);
     return s;
 }
 
+/* ---- other weights ---------------------------------------------------------------------------------------------- */
+
+typedef struct repacking {
+    const layer *l;
+    uint8_t *to;
+} repacking;
+
 static void repack_strips(void *arg, size_t begin, size_t end, size_t thread)
 {
-    const layer *l = arg;
+    const repacking *r = arg;
     (void)thread;
-    pack(l, l->weights, begin, end);
+    pack(r->l, r->to, r->l->weights, begin, end);
 }
 
 void dlx_program_repack(dlx_program *p, dlx_pool *pool, size_t node, const float *weights)
 {
-    layer l = layer_of(p, &p->g.nodes[node]);
+    layer l = layer_of(p, node);
     l.weights.w = weights;
     /* The block is this program's own memory; it is constant for those who run the program. */
-    l.to = (uint8_t *)(uintptr_t)p->weights[node];
-    dlx_pool_for(pool, l.strips, 1, repack_strips, &l);
+    repacking r = {.l = &l, .to = (uint8_t *)(uintptr_t)p->weights[node]};
+    dlx_pool_for(pool, l.strips, 1, repack_strips, &r);
 }

@@ -7,8 +7,8 @@
 
 #include "runtime/program.h"
 
-/* Makes p->packed and p->weights. On failure what was made is freed with the program. */
-dlx_status dlx_packing_fill(dlx_program *p, dlx_pool *pool, dlx_error *err);
+/* Makes p->packed and p->weights; `place` may be NULL. On failure what was made is freed with the program. */
+dlx_status dlx_packing_fill(dlx_program *p, dlx_pool *pool, const dlx_pack_place *place, dlx_error *err);
 /* Frees p->packed. */
 void dlx_packing_free(dlx_program *p);
 

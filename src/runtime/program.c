@@ -72,7 +72,7 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_o
     if (s == DLX_OK) s = check_attention(&p->g, err);
     if (s == DLX_OK && o->pool) s = dlx_constants_load(&p->g, err);
     if (s == DLX_OK) s = align_constants(&p->g, err);
-    if (s == DLX_OK && o->pool) s = dlx_packing_fill(p, o->pool, err);
+    if (s == DLX_OK && o->pool) s = dlx_packing_fill(p, o->pool, o->pack, err);
     if (s != DLX_OK) dlx_program_free(p);
     return s;
 }
