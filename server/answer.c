@@ -32,11 +32,23 @@ static void append(dlx_srv_answer *a, dlx_srv_string_buffer *b, const char *text
     b->text[b->n] = '\0';
 }
 
-/* The scored tokens whose text is out, from the first that was not told; NULL: none. `all`: up to the n-th. */
-static json_t *tell_scores(dlx_srv_answer *a, bool all, size_t n)
+/* How many scored tokens have all their text out. Those without text wait for what follows: they may be what ended the
+ * answer, which is no part of it. */
+static size_t tokens_out(const dlx_srv_answer *a)
+{
+    size_t n = a->told, before = n ? a->tokens[n - 1].end : 0;
+    for (size_t i = n; i < a->n_tokens && a->tokens[i].end <= a->n_given; i++) {
+        if (a->tokens[i].end > before) n = i + 1;
+        before = a->tokens[i].end;
+    }
+    return n;
+}
+
+/* The scored tokens below the n-th that were not told; NULL: none. */
+static json_t *tell_scores(dlx_srv_answer *a, size_t n)
 {
     json_t *list = NULL;
-    while (a->told < a->n_tokens && (all ? a->told < n : a->tokens[a->told].end <= a->n_given)) {
+    while (a->told < a->n_tokens && a->told < n) {
         if (!list) list = json_array();
         json_array_append(list, a->tokens[a->told++].value);
     }
@@ -82,7 +94,7 @@ static void take_part(void *ctx, dlx_srv_part part, const char *text, size_t n)
         append(a, part == DLX_SRV_REASONING ? &a->reasoning : &a->content, text, n);
     }
     if (a->work->has_outbox) {
-        json_t *scores = tell_scores(a, false, 0);
+        json_t *scores = tell_scores(a, tokens_out(a));
         a->work->form->part(a, part, text, n, call, scores);
         json_decref(scores);
     }
@@ -140,20 +152,12 @@ static void score(dlx_srv_answer *a, const dlx_accepted *accepted)
     a->scored[at] = value;
 }
 
-static bool is_stop(const dlx_srv_answer *a, int32_t id)
-{
-    const dlx_model_facts *f = a->work->state->engine.facts;
-    for (int32_t i = 0; i < f->num_stop_ids; i++)
-        if (f->stop_ids[i] == id) return true;
-    return false;
-}
-
 /* Where the text of each token of the known prefix ends. */
 static void follow_tokens(dlx_srv_answer *a, const int32_t *answer, size_t n)
 {
     const char *piece;
     size_t bytes;
-    while (a->n_tokens < n && a->scored[a->n_tokens] && !is_stop(a, answer[a->n_tokens])) {
+    while (a->n_tokens < n && a->scored[a->n_tokens]) {
         if (dlx_text_stream_push(a->text_of, &answer[a->n_tokens], 1, &piece, &bytes, NULL) != DLX_OK) return;
         a->n_bytes += bytes;
         a->tokens[a->n_tokens] = (dlx_srv_token){a->n_bytes, a->scored[a->n_tokens]};
@@ -334,7 +338,7 @@ static void conclude(dlx_srv_answer *a, const dlx_completion *c)
             if (a->scored[i]) json_array_append(a->scores, a->scored[i]);
     }
     if (w->has_outbox) {
-        json_t *scores = tell_scores(a, true, n);
+        json_t *scores = tell_scores(a, n);
         w->form->finish(a, scores);
         json_decref(scores);
     }
