@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LEAST_WAIT_US = 2000, LONGEST_WAIT_US = 50000 };
 enum { KEPT_CONTEXTS = 2, LEAST_ROWS = 64, MOST_ROWS = 256, TURNS = 3 };
 
 dlx_status dlx_srv_fail(dlx_error *err, dlx_status status, const char *format, ...)
@@ -114,6 +115,15 @@ static char *name_of(const char *path)
     return strndup(name, n);
 }
 
+/* A seat that is late, because the machine has other work, is worth waiting for half as long as a small pass takes: a
+ * pass of its own would cost it all of that. 0, where nothing was measured: the batcher's own time. */
+static int64_t wait_of(const dlx_srv_engine *e)
+{
+    int64_t us = e->n_measured > 3 ? (int64_t)(e->measured[3].ms * 1e3 / 2) : 0;
+    if (us && us < LEAST_WAIT_US) us = LEAST_WAIT_US;
+    return us < LONGEST_WAIT_US ? us : LONGEST_WAIT_US;
+}
+
 static dlx_status open_workspace(dlx_srv_engine *e, const dlx_server_options *o, dlx_error *err)
 {
     dlx_workspace_options w = {.struct_size = sizeof w, .kv_type = o->kv_type};
@@ -124,7 +134,8 @@ static dlx_status open_workspace(dlx_srv_engine *e, const dlx_server_options *o,
     int64_t positions = (int64_t)(o->seats + (kept ? KEPT_CONTEXTS : 0)) * e->facts->max_context;
     w.kv_positions = positions > INT32_MAX ? INT32_MAX : (int32_t)positions;
     dlx_status s = dlx_workspace_open(&e->workspace, e->model, &w, err);
-    if (s == DLX_OK) s = dlx_batcher_open(&e->batcher, e->workspace, NULL, err);
+    const dlx_batcher_options together = {.struct_size = sizeof together, .max_wait_us = wait_of(e)};
+    if (s == DLX_OK) s = dlx_batcher_open(&e->batcher, e->workspace, &together, err);
     if (s != DLX_OK) return s;
     const dlx_srv_cache_ops ops = {e, reusable, fork_session, close_session, free_positions};
     e->has_cache = dlx_srv_cache_open(&e->cache, &ops, kept);

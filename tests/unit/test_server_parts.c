@@ -24,6 +24,7 @@
 #include "split.h"
 #include "take.h"
 #include "watch.h"
+#include "work.h"
 
 /* ---- scheduler --------------------------------------------------------------------------------------------------- */
 
@@ -345,6 +346,83 @@ static void test_text_is_taken_apart(void **state)
         }
 }
 
+/* ---- answers ----------------------------------------------------------------------------------------------------- */
+
+/* A form that writes down what it is told. */
+static char told[1024];
+
+static void tell_begin(dlx_srv_answer *a)
+{
+    (void)a;
+}
+
+static void tell_part(dlx_srv_answer *a, dlx_srv_part part, const char *text, size_t n, json_t *call, json_t *scores)
+{
+    (void)a;
+    assert_null(scores);
+    assert_int_equal(strlen(text), n);
+    assert_true((part == DLX_SRV_TOOL_CALL) == (call != NULL));
+    const char *name = json_string_value(json_object_get(json_object_get(call, "function"), "name"));
+    strcat(told, call ? name : text);
+    strcat(told, "|");
+}
+
+static void tell_last(dlx_srv_work *w)
+{
+    (void)w;
+}
+
+static const struct {
+    const char *text, *told, *content, *arguments; /* of the first call */
+    size_t calls;
+} answers[] = {
+    {"<tool_call>\n{\"name\": \"f\", \"arguments\": {\"x\": 1}}\n</tool_call>", "f|", "", "{\"x\": 1}", 1},
+    {"So:\n<tool_call>{\"name\": \"g\", \"arguments\": \"{}\"}</tool_call>\n<tool_call>{\"name\": \"h\"}</tool_call>",
+     "So:\n|g|h|", "So:\n", "{}", 2},
+    {"<tool_call>{\"name\": }</tool_call>", "<tool_call>|{\"name\": }|</tool_call>|",
+     "<tool_call>{\"name\": }</tool_call>", NULL, 0},
+    {"<tool_call>{\"name\": \"f\", \"arguments\": 3}</tool_call>",
+     "<tool_call>|{\"name\": \"f\", \"arguments\": 3}|</tool_call>|",
+     "<tool_call>{\"name\": \"f\", \"arguments\": 3}</tool_call>", NULL, 0},
+};
+
+/* In OpenAI's form, whole and in streams; what is no call stays text. */
+static void test_tool_calls(void **state)
+{
+    (void)state;
+    static const dlx_srv_form form = {.prefix = "x-", .begin = tell_begin, .part = tell_part, .last = tell_last};
+    static dlx_srv_state s;
+    assert_int_equal(pthread_mutex_init(&s.works_lock, NULL), 0);
+    assert_int_equal(pthread_cond_init(&s.works_news, NULL), 0);
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        for (int stream = 0; stream < 2; stream++) {
+            dlx_srv_plan plan = {.n = 1, .tools = true, .stream = stream};
+            const int32_t id = 1;
+            told[0] = '\0';
+            assert_true(dlx_srv_plan_add(&plan, &id, 1));
+            dlx_srv_work *w = dlx_srv_work_create(&s, &form, &plan);
+            assert_non_null(w);
+            dlx_srv_answer *a = &w->answers[0];
+            dlx_srv_split_push(&a->split, answers[i].text, strlen(answers[i].text));
+            dlx_srv_split_finish(&a->split);
+            a->finish_reason = "stop";
+            assert_string_equal(told, stream ? answers[i].told : "");
+            assert_string_equal(dlx_srv_text_of(&a->content), answers[i].content);
+            assert_int_equal(json_array_size(a->calls), answers[i].calls);
+            assert_string_equal(dlx_srv_finish_reason(a), answers[i].calls ? "tool_calls" : "stop");
+            json_t *call = json_array_get(a->calls, 0), *function = json_object_get(call, "function");
+            if (call) {
+                assert_string_equal(json_string_value(json_object_get(call, "type")), "function");
+                assert_memory_equal(json_string_value(json_object_get(call, "id")), "call_", 5);
+                assert_string_equal(json_string_value(json_object_get(function, "arguments")), answers[i].arguments);
+            }
+            dlx_srv_work_release(w);
+            assert_null(s.running);
+        }
+    pthread_mutex_destroy(&s.works_lock);
+    pthread_cond_destroy(&s.works_news);
+}
+
 /* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static void test_streams(void **state)
@@ -514,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_prompts_that_begin_alike),
         cmocka_unit_test(test_room_for_sessions_in_use),
         cmocka_unit_test(test_text_is_taken_apart),
+        cmocka_unit_test(test_tool_calls),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_closed_peers_are_noticed),
