@@ -150,6 +150,7 @@ dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *o, d
     if (!e->name) return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
     options.threads = o->threads;
     options.cpu = o->cpu;
+    options.pack_cache = o->pack_cache;
     dlx_status s = dlx_tokenizer_open_pte(&e->tokenizer, o->path, err);
     if (s == DLX_OK) s = dlx_model_open(&e->model, o->path, &options, err);
     if (s == DLX_OK) e->facts = dlx_model_get_facts(e->model);

@@ -127,6 +127,11 @@ const char *dlx_server_address(const dlx_server *server)
     return dlx_srv_http_address(server->http);
 }
 
+const dlx_model *dlx_server_model(const dlx_server *server)
+{
+    return server->state.engine.model;
+}
+
 void dlx_server_close(dlx_server *server, int seconds)
 {
     if (!server) return;

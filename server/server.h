@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "diffulex_edge/status.h"
+#include "diffulex_edge/model.h"
 
 /* A line for the log, without a line end. Called from many threads, one at a time. */
 typedef void (*dlx_server_log_fn)(void *ctx, const char *line);
@@ -21,6 +21,7 @@ typedef struct dlx_server_options {
     const char *model_name;      /* NULL: the file's name without its ending */
     int threads;                 /* of the model; 0: one per CPU */
     const char *cpu, *kv_type;   /* as in dlx_model_options and dlx_workspace_options */
+    const char *pack_cache;      /* as in dlx_model_options */
     int seats;                   /* sequences decoded at one time */
     int queue;                   /* answers that wait at most */
     int kept;                    /* sequences kept for prompts that begin alike */
@@ -44,6 +45,8 @@ dlx_status dlx_server_check(const dlx_server_options *options, dlx_error *err);
 dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err);
 /* "http://127.0.0.1:8080". Owned by the server. */
 const char *dlx_server_address(const dlx_server *server);
+/* The model behind it, for who reports how it was opened. Owned by the server. */
+const dlx_model *dlx_server_model(const dlx_server *server);
 /* Takes no more connections; what runs has so many seconds to finish, and is cancelled then. NULL is fine. */
 void dlx_server_close(dlx_server *server, int seconds);
 

@@ -58,6 +58,7 @@ static int serve(const dlx_server_options *o, int seconds)
     dlx_status s = dlx_server_open(&server, o, &err);
     dlx_cli_progress_end();
     if (s != DLX_OK) return dlx_cli_fail(&err);
+    dlx_cli_pack_cache_notice(dlx_server_model(server));
     printf("listening on %s\n", dlx_server_address(server));
     dlx_cli_flush();
     while (!dlx_cli_interrupted()) dlx_cli_wait_ms(POLL_MS);
@@ -83,6 +84,7 @@ static int run(const dlx_cli_arguments *a)
     o.model_name = dlx_cli_text(a, "model-name");
     o.threads = (int)dlx_cli_int(a, "threads", 0);
     o.cpu = dlx_cli_text(a, "cpu");
+    o.pack_cache = dlx_cli_text(a, "pack-cache");
     o.seats = (int)dlx_cli_int(a, "parallel", 4);
     o.queue = (int)dlx_cli_int(a, "queue", 64);
     o.kept = (int)dlx_cli_int(a, "keep", 16);

@@ -229,6 +229,17 @@ def test_wrong_command_lines(path, tmp_path):
         assert f"port {s.port}" in fail("serve", path, "--rows", 64, "--port", s.port)
 
 
+def test_packed_weights_are_kept(path, tmp_path):
+    for _ in range(2):
+        with S.serving(path, "--rows", 64, "--pack-cache", tmp_path / "packs") as s:
+            assert s.post(CHAT, HELLO)["choices"][0]["message"]["content"] == "p-e-a-r"
+        assert s.errors == "" and len(list((tmp_path / "packs").glob("*.dlxpack"))) == 1
+    (tmp_path / "file").write_text("")
+    with S.serving(path, "--rows", 64, "--pack-cache", tmp_path / "file") as s:
+        assert s.post(CHAT, HELLO)
+    assert "no pack file: " in s.errors
+
+
 def resident(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("VmRSS:"))
