@@ -126,7 +126,6 @@ void dlx_srv_chat(const dlx_srv_request *r, dlx_srv_reply *reply)
     take_logprobs(&plan, &t);
     bool fine = dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "messages") &&
                 dlx_srv_plan_check(&plan, &t, e, "messages");
-    if (fine && r->state->options->log_prompts) dlx_srv_log(r->state, "prompt: %s", input.messages);
     if (fine) {
         w = dlx_srv_work_create(r->state, &form, &plan);
         if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");

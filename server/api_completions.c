@@ -180,7 +180,6 @@ void dlx_srv_completions(const dlx_srv_request *r, dlx_srv_reply *reply)
     free(suffix);
     take_prompts(&plan, &t, e);
     bool fine = dlx_srv_take_end(&t) && dlx_srv_plan_check(&plan, &t, e, "prompt");
-    if (fine && r->state->options->log_prompts) dlx_srv_log(r->state, "prompt: %s", r->body);
     if (fine) {
         w = dlx_srv_work_create(r->state, &form, &plan);
         if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");

@@ -196,7 +196,6 @@ void dlx_srv_responses(const dlx_srv_request *r, dlx_srv_reply *reply)
     if (plan.n != 1) dlx_srv_take_fail(&t, "n", "'n': a response has one answer");
     bool fine = dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "input") &&
                 dlx_srv_plan_check(&plan, &t, e, "input");
-    if (fine && r->state->options->log_prompts) dlx_srv_log(r->state, "prompt: %s", input.messages);
     if (fine) {
         w = dlx_srv_work_create(r->state, &form, &plan);
         dlx_srv_new_id(r->state, "msg_", id);

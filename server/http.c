@@ -246,6 +246,10 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **own, enum M
     dlx_srv_log(h->state, "%s %s %d %lld ms%s", x->method, x->endpoint, x->status,
                 (long long)(dlx_srv_now_ms() - x->began_ms), sent ? "" : ", cut off");
     dlx_srv_peer_limit(h->state->watch, x->peer, h->state->options->request_seconds);
+    if (x->reply.work) { /* it could not be sent */
+        dlx_srv_peer_on_close(h->state->watch, x->peer, NULL, NULL);
+        dlx_srv_work_cancel(x->reply.work);
+    }
     dlx_srv_reply_free(&x->reply);
     free(x->body);
     free(x);

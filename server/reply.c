@@ -11,7 +11,12 @@
 json_t *dlx_srv_string(const char *text, size_t n)
 {
     json_t *s = json_stringn(text, n);
-    return s ? s : json_string("\xEF\xBF\xBD");
+    char *plain = s ? NULL : malloc(n + 1);
+    if (!plain) return s;
+    for (size_t i = 0; i < n; i++) plain[i] = (char)((unsigned char)text[i] < 0x80 ? text[i] : '?');
+    s = json_stringn(plain, n);
+    free(plain);
+    return s;
 }
 
 void dlx_srv_reply_free(dlx_srv_reply *r)

@@ -37,7 +37,8 @@ json_t *dlx_srv_error_value(const char *message, int status, const char *code, c
 int dlx_srv_status_of(const dlx_error *err);
 void dlx_srv_reply_free(dlx_srv_reply *r);
 
-/* Text that the library made, as a JSON string; what is not UTF-8 in it cannot be. */
+/* As a JSON string. Text that is not UTF-8, which somebody sent as a path or a host, has '?' for all that is not ASCII.
+ */
 json_t *dlx_srv_string(const char *text, size_t n);
 
 #endif

@@ -2,6 +2,7 @@
 #include "route.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -136,6 +137,16 @@ bool dlx_srv_admit(const dlx_srv_request *r, dlx_srv_reply *reply)
     return method_fits(r, e, reply);
 }
 
+/* On one line, whatever the body looks like, and without control characters: a log is read on terminals. */
+static void log_body(const dlx_srv_request *r)
+{
+    json_t *body = json_loadb(r->body, r->n_body, 0, NULL);
+    char *text = body ? json_dumps(body, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+    if (text) dlx_srv_log(r->state, "%s: %s", r->path, text);
+    free(text);
+    json_decref(body);
+}
+
 void dlx_srv_dispatch(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     const endpoint *e = find(r->path);
@@ -143,6 +154,7 @@ void dlx_srv_dispatch(const dlx_srv_request *r, dlx_srv_reply *reply)
         reply->allow = e->post ? "POST, OPTIONS" : "GET, HEAD, OPTIONS";
         dlx_srv_reply_text(reply, 204, "text/plain", "", 0);
     } else {
+        if (e->post && r->state->options->log_prompts) log_body(r);
         e->run(r, reply);
     }
 }

@@ -116,6 +116,8 @@ def test_sizes_are_bounded(path):
         assert s.raw(expect.encode()).startswith(b"HTTP/1.1 404 ")
         assert s.error("/props", None, 431, "GET", {"X": "y" * 20000})["message"]
         assert b" 4" in s.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 200000 + b"\r\n\r\n")[:20]
+        odd = s.raw(b"GET /\xff HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert odd.startswith(b"HTTP/1.1 404 ") and b"there is no endpoint '/?'" in odd
         for garbage in (b"\x00" * 100, b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00" * 40,
                         b"POST /v1/completions HTTP/1.1\r\nContent-Length: -1\r\n\r\n"):
             s.raw(garbage + b"\r\n\r\n", timeout=0.2)
@@ -216,7 +218,9 @@ def test_the_log_has_no_prompts_unless_asked(path):
     for options, seen in (((), False), (("--log",), False), (("--log-prompts",), True)):
         with S.serving(path, "--rows", 64, *options) as s:
             s.post(CHAT, HELLO)
-            s.post(TEXT, {"prompt": "Spell pear.", "max_tokens": 4})
+            s.post(TEXT, '{"prompt": "Spell\\u001b pear.",\n"max_tokens": 4}')
+            s.error(TEXT, b"{\x1b")
+        assert "\x1b" not in s.errors and all(line.startswith("diffulex-edge: ") for line in s.errors.splitlines())
         assert ("pear" in s.errors) == seen and ("POST /v1/completions 200" in s.errors) == bool(options)
 
 
