@@ -65,7 +65,10 @@ CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels"), 
 FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/dtype.h", "pthread.h", "threads.h")}
 
 # Folders that see the public headers and their own files, nothing of src/. tests/, tools/ and bench/ may see all.
-CLIENTS = ("cli", "python", "examples")
+CLIENTS = ("cli", "server", "python", "examples")
+
+# What a client sees of another one: the command `serve` is the server's, through one header.
+DOORS = {"cli": ("server.h",)}
 
 # Parts that a runtime-only build leaves out; what it keeps must not reach them unless the line is guarded.
 FULL_ONLY = ("export", "calibrate", "backends", "quant", "solve", "model", "text/full", "format/json")
@@ -163,7 +166,7 @@ def check_src_include(room_name, room, root, path, quote, header, guarded):
 
 def check_client_include(root, path, client, quote, header):
     """What is wrong with one include line of a client, or None. Third libraries are its own affair."""
-    own = quote == '"' and any(True for _ in (root / client).rglob(header)) and ".." not in header
+    own = quote == '"' and ".." not in header and (any(True for _ in (root / client).rglob(header)) or header in DOORS.get(client, ()))
     if header.startswith("diffulex_edge/") or own or (quote == "<" and not (root / "src" / header).exists()):
         return None
     return f"{client}/ sees include/diffulex_edge and its own files, not {header}"
