@@ -17,13 +17,18 @@
     {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},           \
     DLX_CLI_CPU_OPTION,                                                                                                \
     DLX_CLI_KV_OPTION
+/* Of commands that write answers. */
+#define DLX_CLI_CONSTRAINT_OPTIONS                                                                                     \
+    {"regex", DLX_CLI_TEXT, "R", "the answer is a text that the regular expression R matches as a whole", 0, 0},       \
+    {"json-schema", DLX_CLI_TEXT, "FILE", "the answer is JSON that the schema in FILE describes", 0, 0}
 /* clang-format on */
 
 typedef struct dlx_cli_running {
     dlx_model *model;
     dlx_workspace *workspace; /* of the session alone */
     dlx_session *session;
-    dlx_tokenizer *tokenizer; /* NULL where the file carries none */
+    dlx_tokenizer *tokenizer;   /* NULL where the file carries none */
+    dlx_constraint *constraint; /* of --regex or --json-schema, which the decode options have; NULL: none */
     dlx_model_facts read;     /* what `facts` points to until the model is loaded */
     const dlx_model_facts *facts;
     const char *kv_type;

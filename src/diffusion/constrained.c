@@ -24,8 +24,8 @@ static const double LEFT_OUT = -1e4;
 typedef struct weighing {
     dlx_decoder *d;
     const float *row; /* of the model */
-    float *kept;      /* above temperature 0: the row over the temperature, -INFINITY where a filter left a token out */
-    float top;        /* largest of the row (or of what is kept) */
+    const float *e;  /* above temperature 0: e^(x / temperature - top), 0 where a filter left a token out */
+    float top;       /* largest of the row, or of the row over the temperature */
     double temperature;
 } weighing;
 
@@ -54,24 +54,49 @@ static double weigh_likeliest(void *ctx, const int32_t *ids, int32_t n, int32_t 
     return at_least((double)w->row[*pick] - (double)w->top);
 }
 
+/* The sum of e over ids, in four lanes. */
+static double sum_of(const float *e, const int32_t *ids, int32_t n)
+{
+    double part[4] = {0};
+    int32_t i = 0;
+    for (; n - i >= 4; i += 4)
+        for (int k = 0; k < 4; k++) part[k] += (double)e[ids[i + k]];
+    for (; i < n; i++) part[0] += (double)e[ids[i]];
+    return part[0] + part[1] + (part[2] + part[3]);
+}
+
+/* The id where the running sum of e passes the target: chunks that do not reach it are passed as a whole. Where
+ * rounding leaves none, the last id that has a part in the sum. */
+static int32_t find_drawn(const float *e, const int32_t *ids, int32_t n, double target)
+{
+    enum { CHUNK = 256 };
+    int32_t begin = 0, found = -1;
+    for (; n - begin > CHUNK; begin += CHUNK) {
+        double sum = sum_of(e, ids + begin, CHUNK);
+        if (sum > target) break;
+        target -= sum;
+    }
+    for (int32_t i = begin; i < n && !(found >= 0 && target < 0); i++) {
+        if (!(e[ids[i]] > 0)) continue;
+        found = ids[i];
+        target -= (double)e[found];
+    }
+    for (int32_t i = begin; found < 0 && i-- > 0;)
+        if (e[ids[i]] > 0) found = ids[i];
+    return found;
+}
+
 static double weigh_drawn(void *ctx, const int32_t *ids, int32_t n, int32_t *pick)
 {
     const weighing *w = ctx;
     dlx_random *random = &w->d->random;
-    double sum = 0, target, noise = dlx_gumbel(dlx_random_uniform(random));
-    for (int32_t i = 0; i < n; i++) sum += (double)dlx_exp_not_positive(w->kept[ids[i]] - w->top);
-    target = dlx_random_uniform(random) * sum;
-    if (!(sum >= 0x1p-1000)) {
+    double noise = dlx_gumbel(dlx_random_uniform(random)), share = dlx_random_uniform(random),
+           sum = sum_of(w->e, ids, n);
+    if (!(sum > 0)) {
         *pick = likeliest(w->row, ids, n);
         return at_least((double)w->row[*pick] / w->temperature - (double)w->top + LEFT_OUT);
     }
-    for (int32_t i = 0; i < n; i++) {
-        double e = (double)dlx_exp_not_positive(w->kept[ids[i]] - w->top);
-        if (!(e > 0)) continue;
-        *pick = ids[i];
-        target -= e;
-        if (target < 0) break;
-    }
+    *pick = find_drawn(w->e, ids, n, share * sum);
     return at_least(dlx_log_normal_f64(sum) + noise);
 }
 
@@ -80,18 +105,18 @@ static bool begin_row(weighing *w, const float *row)
 {
     dlx_decoder *d = w->d;
     const dlx_sampling *how = &d->sampling;
-    int32_t n = d->facts->vocab_size;
+    int32_t n = d->facts->vocab_size, top = dlx_argmax(row, n, -1);
+    if (top < 0 || !isfinite(row[top])) return false;
     w->row = row;
-    w->temperature = how->temperature;
-    if (how->temperature > 0) {
-        row = w->kept = memcpy(d->spare_row, row, (size_t)n * sizeof *row);
-        dlx_scale_row(w->kept, n, how->temperature);
-        dlx_filter_row(how, w->kept, n, d->index);
-    }
-    int32_t top = dlx_argmax(row, n, -1);
-    if (top < 0) return false;
     w->top = row[top];
-    return isfinite(w->top);
+    if (!(how->temperature > 0)) return true;
+    float *e = memcpy(d->spare_row, row, (size_t)n * sizeof *row);
+    dlx_scale_row(e, n, how->temperature);
+    dlx_filter_row(how, e, n, d->index);
+    w->e = e;
+    w->top = e[top]; /* no filter takes the largest */
+    w->temperature = how->temperature;
+    return isfinite(dlx_exponentials(e, n, w->top));
 }
 
 /* ---- the decoder's side ------------------------------------------------------------------------------------------ */

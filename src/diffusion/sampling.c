@@ -55,8 +55,7 @@ int32_t dlx_argmax(const float *logits, int32_t n, int32_t never)
 
 /* ---- softmax ---------------------------------------------------------------------------------------------------- */
 
-/* x[i] = e^(x[i] - top); returns their sum, NaN when a value is NaN or nothing lies above -infinity. */
-static double exponentials(float *x, int32_t n, float top)
+double dlx_exponentials(float *x, int32_t n, float top)
 {
     double sum = 0;
     int32_t i = 0;
@@ -259,7 +258,7 @@ bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *
     dlx_filter_row(how, logits, n, index);
     int32_t top = dlx_argmax(logits, n, -1);
     if (top < 0 || other < 0) return false;
-    double sum = exponentials(logits, n, logits[top]);
+    double sum = dlx_exponentials(logits, n, logits[top]);
     if (!isfinite(sum)) return false;
 
     const float *e = logits;
