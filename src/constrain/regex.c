@@ -338,11 +338,13 @@ static dlx_status read_atom(reader *r, const dlx_expr **out)
 static dlx_status read_piece(reader *r, const dlx_expr **out)
 {
     int32_t least, most, again;
+    bool group = looking_at(r, "(");
     DLX_TRY(read_atom(r, out));
     if (!*out) return out_of_memory(r);
     DLX_TRY(read_quantifier(r, &least, &most));
     if (least < 0) return DLX_OK;
-    if ((*out)->kind == DLX_EXPR_BEGIN || (*out)->kind == DLX_EXPR_END) return BAD(r, "an anchor cannot be repeated");
+    bool anchor = !group && ((*out)->kind == DLX_EXPR_BEGIN || (*out)->kind == DLX_EXPR_END);
+    if (anchor) return BAD(r, "an anchor cannot be repeated");
     if (looking_at(r, "+")) return BAD(r, "possessive repetitions are not supported");
     (void)take(r, "?");
     DLX_TRY(read_quantifier(r, &again, &most));

@@ -132,9 +132,7 @@ static void test_dlx_constraint_from_schema(void)
     EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{}", 2, &unset, &err));
     EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "[]", 2, NULL, &err));
     EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{\"enum\":[]}", 11, NULL, &err));
-    dlx_constraint *bad = (dlx_constraint *)&g;
-    FAILS(dlx_constraint_from_schema(&bad, g.tokenizer, "{", 1, NULL, &err), DLX_E_FORMAT);
-    assert_null(bad);
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{", 1, NULL, &err));
 }
 
 static void test_dlx_constraint_get_info(void)

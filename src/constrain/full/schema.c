@@ -554,10 +554,16 @@ dlx_status dlx_schema_build(dlx_machine *out, dlx_arena *arena, const char *sche
     const dlx_expr *e;
     if (n > MOST_BYTES)
         return dlx_fail(err, DLX_E_LIMIT, "a JSON schema of %zu bytes; at most %d are supported", n, MOST_BYTES);
-    DLX_TRY(dlx_json_parse(&root, schema, n, "JSON schema", err));
+    dlx_status status = dlx_json_parse(&root, schema, n, "JSON schema", err);
+    if (status == DLX_E_FORMAT) {
+        /* A schema is an argument, no file of a model. */
+        status = DLX_E_INVALID;
+        if (err) err->status = status;
+    }
+    if (status != DLX_OK) return status;
     dlx_arena_init(&reading);
     dlx_schema_reader r = {.arena = &reading, .root = root, .max_depth = max_depth, .path = "#", .err = err};
-    dlx_status status = dlx_schema_read(&r, root, NULL, NULL, &e);
+    status = dlx_schema_read(&r, root, NULL, NULL, &e);
     if (status == DLX_OK) status = dlx_machine_build(out, arena, e, false, err);
     dlx_arena_free(&reading);
     json_decref(root);
