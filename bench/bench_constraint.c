@@ -28,11 +28,14 @@ static const struct {
     {"regex [^\\n]{1,200}", "[^\\n]{1,200}", NULL},
     {"schema of 10 properties", NULL,
      "{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"integer\",\"minimum\":0},\"name\":{\"type\":\"string\"},"
-     "\"email\":{\"type\":\"string\",\"pattern\":\"^[^@ ]+@[^@ ]+$\"},\"born\":{\"type\":\"string\",\"format\":\"date\"},"
+     "\"email\":{\"type\":\"string\",\"pattern\":\"^[^@ ]+@[^@ "
+     "]+$\"},\"born\":{\"type\":\"string\",\"format\":\"date\"},"
      "\"height\":{\"type\":\"number\",\"minimum\":0,\"maximum\":3},\"active\":{\"type\":\"boolean\"},"
-     "\"role\":{\"enum\":[\"admin\",\"editor\",\"viewer\"]},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},"
+     "\"role\":{\"enum\":[\"admin\",\"editor\",\"viewer\"]},\"tags\":{\"type\":\"array\",\"items\":{\"type\":"
+     "\"string\"},"
      "\"maxItems\":5},\"address\":{\"type\":\"object\",\"properties\":{\"street\":{\"type\":\"string\"},\"city\":"
-     "{\"type\":\"string\"},\"zip\":{\"type\":\"string\",\"pattern\":\"^[0-9]{5}$\"}},\"required\":[\"street\",\"city\"]},"
+     "{\"type\":\"string\"},\"zip\":{\"type\":\"string\",\"pattern\":\"^[0-9]{5}$\"}},\"required\":[\"street\","
+     "\"city\"]},"
      "\"comment\":{\"type\":\"string\",\"maxLength\":100}},\"required\":[\"id\",\"name\",\"email\",\"role\"]}"},
 };
 enum { CASES = DLX_COUNT(cases) };
@@ -73,9 +76,9 @@ static void make_vocabulary(dlx_vocabulary *v, int32_t n)
         for (uint32_t i = 0; i < length; i++) {
             bool first = i == 0, last = i + 1 == length;
             uint64_t dice = next_random() % 16;
-            bytes[at + i] = id < 258           ? (uint8_t)(id - 2)
+            bytes[at + i] = id < 258            ? (uint8_t)(id - 2)
                             : first && dice < 8 ? ' '
-                            : last && dice < 2  ? (uint8_t)"\",:{}[].-0"[next_random() % 10]
+                            : last && dice < 2  ? (uint8_t) "\",:{}[].-0"[next_random() % 10]
                                                 : (uint8_t)('a' + next_random() % 26);
         }
         offset[id + 1] = at + length;
@@ -148,9 +151,18 @@ static double one_pass(const dlx_constraint *c, int32_t block, const char *tempe
     dlx_decode_options *o;
     dlx_generation *g;
     dlx_error err;
-    dlx_model_facts facts = {.struct_size = sizeof facts, .family = DLX_FAMILY_SDAR, .vocab_size = world.vocab,
-                             .max_context = 2048, .max_rows = 2048, .mask_id = MASK, .attn_block = block,
-                             .block_length = block, .bos_id = -1, .eos_id = STOP, .pad_id = -1, .num_stop_ids = 1,
+    dlx_model_facts facts = {.struct_size = sizeof facts,
+                             .family = DLX_FAMILY_SDAR,
+                             .vocab_size = world.vocab,
+                             .max_context = 2048,
+                             .max_rows = 2048,
+                             .mask_id = MASK,
+                             .attn_block = block,
+                             .block_length = block,
+                             .bos_id = -1,
+                             .eos_id = STOP,
+                             .pad_id = -1,
+                             .num_stop_ids = 1,
                              .stop_ids = {STOP}};
     for (int i = 0; i < PROMPT; i++) prompt[i] = 300 + i;
     snprintf(length, sizeof length, "%d", ANSWER);
@@ -159,7 +171,8 @@ static double one_pass(const dlx_constraint *c, int32_t block, const char *tempe
     check(dlx_decode_options_set(o, "temperature", temperature, &err), &err);
     check(dlx_decode_options_set_constraint(o, c, &err), &err);
     world.forward_ms = 0;
-    check(dlx_generate(&facts, forward, NULL, o, prompt, (size_t)(PROMPT / block * block), first_step, NULL, &g, &err), &err);
+    check(dlx_generate(&facts, forward, NULL, o, prompt, (size_t)(PROMPT / block * block), first_step, NULL, &g, &err),
+          &err);
     dlx_generation_free(g);
     dlx_decode_options_free(o);
     return world.step_ms - world.forward_ms;
@@ -205,7 +218,8 @@ int main(int argc, char **argv)
         else
             die("see the head of its source for options");
     }
-    if (world.vocab < 1000 || block < 1 || block > PROMPT || rounds < 1 || rounds > MOST_ROUNDS) die("an option is out of range");
+    if (world.vocab < 1000 || block < 1 || block > PROMPT || rounds < 1 || rounds > MOST_ROUNDS)
+        die("an option is out of range");
     if (tokenizer && dlx_tokenizer_open_pte(&world.tokenizer, tokenizer, &err) != DLX_OK)
         check(dlx_tokenizer_open_folder(&world.tokenizer, tokenizer, &err), &err);
     world.rows = malloc((size_t)block * (size_t)world.vocab * sizeof *world.rows);
@@ -219,8 +233,8 @@ int main(int argc, char **argv)
         if (k) printf("%-26s", cases[k].name);
         if (!(constraints[k] = make(cases[k].regex, cases[k].schema))) continue;
         check(dlx_constraint_get_info(constraints[k], &info, &err), &err);
-        printf(" %7lld %7lld %7lld %9lld %7.1f\n", (long long)info.states, (long long)info.classes, (long long)info.sets,
-               (long long)info.tokens, (double)info.bytes / 1048576.0);
+        printf(" %7lld %7lld %7lld %9lld %7.1f\n", (long long)info.states, (long long)info.classes,
+               (long long)info.sets, (long long)info.tokens, (double)info.bytes / 1048576.0);
     }
     measure(constraints, block, rounds);
     return 0;

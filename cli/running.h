@@ -29,7 +29,7 @@ typedef struct dlx_cli_running {
     dlx_session *session;
     dlx_tokenizer *tokenizer;   /* NULL where the file carries none */
     dlx_constraint *constraint; /* of --regex or --json-schema, which the decode options have; NULL: none */
-    dlx_model_facts read;     /* what `facts` points to until the model is loaded */
+    dlx_model_facts read;       /* what `facts` points to until the model is loaded */
     const dlx_model_facts *facts;
     const char *kv_type;
     int32_t threads;

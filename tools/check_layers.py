@@ -49,7 +49,7 @@ ROOMS = {
     "diffusion": Room("run", ("constrain", "base"), ("constraint.h", "decode.h", "status.h"), (), "schedules, samplers, blocks"),
     "constrain/full": Room("run", ("constrain", "format/json", "base"), ("decode.h", "status.h"), JSON,
                            "JSON schemas to expressions"),
-    "constrain": Room("run", ("base",), ("decode.h", "status.h"), (), "regular expressions, automata over tokens"),
+    "constrain": Room("run", ("base",), ("decode.h", "status.h"), (), "expressions as automata over tokens"),
     "text/full": Room("run", ("text", "format/json", "format", "base"), ("decode.h", "status.h", "system.h", "text.h"),
                       TEXT, "Hugging Face tokenizer files, encoding"),
     "text": Room("run", ("format", "base"), ("decode.h", "status.h", "text.h"), (), "decoding, conversations, chat templates"),

@@ -28,9 +28,9 @@ typedef struct dlx_constraint_options {
 } dlx_constraint_options;
 
 /*
- * From a regular expression, UTF-8 of n bytes, that the whole answer has to match. The dialect is what Python's `re` and
- * ECMAScript share as far as it is regular; look-around, back references and flags are refused by name. options may be
- * NULL. The tokenizer is needed during the call only; the constraint is for models of the same vocabulary.
+ * From a regular expression, UTF-8 of n bytes, that the whole answer has to match. The dialect is what Python's `re`
+ * and ECMAScript share as far as it is regular; look-around, back references and flags are refused by name. options may
+ * be NULL. The tokenizer is needed during the call only; the constraint is for models of the same vocabulary.
  * DLX_E_INVALID: the expression, with the place; DLX_E_LIMIT: it grows too large.
  */
 DLX_API dlx_status dlx_constraint_from_regex(dlx_constraint **out, const dlx_tokenizer *tokenizer, const char *regex,

@@ -42,7 +42,8 @@ static dlx_status over_tokens(dlx_constraint **out, dlx_arena *arena, const dlx_
         return dlx_fail(err, DLX_E_NOMEM, "out of memory for a constraint over %u tokens", t->size);
     }
     for (uint32_t id = 0; id < t->size; id++)
-        usable[id] = t->kind[id] && !(t->kind[id] & (DLX_TOKEN_SPECIAL | DLX_TOKEN_LITERAL)) && (int64_t)id != t->mask_id;
+        usable[id] =
+            t->kind[id] && !(t->kind[id] & (DLX_TOKEN_SPECIAL | DLX_TOKEN_LITERAL)) && (int64_t)id != t->mask_id;
     const dlx_vocabulary v = {.n = (int32_t)t->size, .offset = t->offset, .bytes = t->bytes, .usable = usable};
     dlx_status status = dlx_constraint_create(out, arena, machine, &v, (size_t)max_bytes, err);
     free(usable);
@@ -100,7 +101,8 @@ dlx_status dlx_constraint_get_info(const dlx_constraint *c, dlx_constraint_info 
     dlx_constraint_info info = {.struct_size = sizeof info};
     dlx_struct_clear(out, sizeof *out);
     if (!c || !out)
-        return dlx_fail(err, DLX_E_INVALID, "dlx_constraint_get_info: a constraint and a place for the numbers are needed");
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_constraint_get_info: a constraint and a place for the numbers are needed");
     info.bytes = (int64_t)dlx_arena_bytes(&c->arena);
     info.states = c->machine.n_states;
     info.classes = c->n_classes;

@@ -16,7 +16,7 @@ typedef struct step {
 
 struct dlx_fill {
     const dlx_constraint *c;
-    int32_t n_states; /* of the automaton; one more state stands for the text's end */
+    int32_t n_states;                /* of the automaton; one more state stands for the text's end */
     int32_t *members, *member_start; /* the constraint's, without ids that cannot be chosen */
     int32_t stops[32], n_stops;
     int32_t *distance; /* [n_states+1] tokens to the end of a text */

@@ -53,8 +53,12 @@ static dlx_status state_for(dlx_lists *keys, dlx_table *t, size_t n, int32_t *st
 
 /* ---- subsets ----------------------------------------------------------------------------------------------------- */
 
+/* What building one may take: states and edges that are looked at, and numbers that are kept. */
+enum { MOST_WORK = 1 << 28, MOST_KEPT = 1 << 25 };
+
 typedef struct subsets {
     const dlx_nfa *nfa;
+    int64_t work;
     dlx_lists sets;
     dlx_table table;
     uint32_t *seen; /* [n_states] number of the walk that came by last */
@@ -83,6 +87,7 @@ static void close_over(subsets *s, int32_t q, bool begin)
     s->stack[n++] = q;
     while (n) {
         q = s->stack[--n];
+        s->work++;
         if (matters(s->nfa, q)) s->set[s->n_set++] = q;
         for (int32_t e = s->nfa->first[q]; e >= 0; e = s->nfa->edges[e].next) {
             const dlx_nfa_edge *edge = &s->nfa->edges[e];
@@ -161,6 +166,7 @@ static dlx_status find_targets(subsets *s, int32_t state, dlx_error *err)
             const dlx_nfa_edge *edge = &s->nfa->edges[e];
             if (edge->move != DLX_MOVE_BYTE) continue;
             for (int k = s->table.kind_of[edge->lo]; k <= s->table.kind_of[edge->hi]; k++) {
+                s->work++;
                 if (dlx_grow(&s->targets, &s->targets_capacity, s->n_targets + 2, sizeof *s->targets) != 0)
                     return dlx_fail(err, DLX_E_NOMEM, "out of memory for an automaton of %d states", s->table.n_states);
                 s->targets[s->n_targets] = edge->to;
@@ -181,6 +187,11 @@ static dlx_status explore(subsets *s, dlx_error *err)
     close_over(s, s->nfa->start, true);
     DLX_TRY(state_of(s, true, &s->table.start, err));
     for (int32_t q = 0; q < s->table.n_states; q++) {
+        if (s->work > MOST_WORK || s->sets.start[s->sets.n] > MOST_KEPT)
+            return dlx_fail(
+                err, DLX_E_LIMIT,
+                "the constraint takes too long to become an automaton: repetitions in repetitions overlap in "
+                "too many ways; write it so that every text matches in one way");
         DLX_TRY(find_targets(s, q, err));
         for (int32_t k = 0; k < s->table.n_kinds; k++) {
             if (s->chain[k] < 0) continue;
@@ -234,8 +245,8 @@ static dlx_status pair_state(dlx_lists *pairs, dlx_table *t, int32_t qa, int32_t
     return state_for(pairs, t, 2, state, err);
 }
 
-static dlx_status explore_both(dlx_lists *pairs, dlx_table *t, const dlx_machine *a, const dlx_machine *b,
-                               bool without, dlx_error *err)
+static dlx_status explore_both(dlx_lists *pairs, dlx_table *t, const dlx_machine *a, const dlx_machine *b, bool without,
+                               dlx_error *err)
 {
     uint8_t low[256];
     int32_t to;

@@ -17,9 +17,9 @@ enum { DLX_MOST_MACHINE_STATES = 1 << 15 };
 typedef struct dlx_machine {
     int32_t n_states; /* 0: nothing is accepted, not even the empty text */
     int32_t start;
-    int32_t n_kinds;       /* of bytes: those of one kind lead to the same states everywhere */
-    uint8_t kind_of[256];  /* kind of a byte */
-    const int32_t *next;   /* [n_states, n_kinds], or -1 */
+    int32_t n_kinds;        /* of bytes: those of one kind lead to the same states everywhere */
+    uint8_t kind_of[256];   /* kind of a byte */
+    const int32_t *next;    /* [n_states, n_kinds], or -1 */
     const uint8_t *accepts; /* [n_states] */
 } dlx_machine;
 

@@ -164,7 +164,8 @@ static bool allocate(work *w, const dlx_table *t)
     size_t states = (size_t)t->n_states, moves = 0;
     for (size_t i = 0; i < states * (size_t)t->n_kinds; i++) moves += t->next[i] >= 0;
     size_t most = states > moves ? states : moves;
-    int32_t *m = w->memory = malloc((2 * (most + 2) + 5 * (states + 2) + 5 * (moves + 2) + 4 * (moves + 2) + states + 2) * sizeof *m);
+    int32_t *m = w->memory =
+        malloc((2 * (most + 2) + 5 * (states + 2) + 5 * (moves + 2) + 4 * (moves + 2) + states + 2) * sizeof *m);
     if (!m) return false;
 #define TAKE(member, count) (w->member = m, m += (count) + 2)
     TAKE(touched, most);
@@ -205,7 +206,8 @@ static int32_t join_kinds(uint8_t kind_of[256], int32_t *next, int32_t n, int32_
         kept++;
     }
     for (int b = 0; b < 256; b++) kind_of[b] = becomes[kind_of[b]];
-    for (int32_t q = 0; q < n; q++) memmove(next + (size_t)q * (size_t)kept, next + (size_t)q * (size_t)kinds, (size_t)kept * sizeof *next);
+    for (int32_t q = 0; q < n; q++)
+        memmove(next + (size_t)q * (size_t)kept, next + (size_t)q * (size_t)kinds, (size_t)kept * sizeof *next);
     return kept;
 }
 

@@ -119,7 +119,8 @@ size_t dlx_json_escape(char out[6], uint32_t c)
 {
     static const char digits[] = "0123456789abcdef", escaped[] = "\"\\\b\f\n\r\t", short_form[] = "\"\\bfnrt";
     const char *found = c && c < 0x80 ? strchr(escaped, (int)c) : NULL;
-    const char text[6] = {'\\', found ? short_form[found - escaped] : 'u', '0', '0', digits[c >> 4 & 15], digits[c & 15]};
+    const char text[6] = {'\\',          found ? short_form[found - escaped] : 'u', '0', '0', digits[c >> 4 & 15],
+                          digits[c & 15]};
     if (!found && c >= 0x20) return 0;
     memcpy(out, text, sizeof text);
     return found ? 2 : 6;

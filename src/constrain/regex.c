@@ -102,7 +102,8 @@ static dlx_status read_unicode(reader *r, uint32_t *c)
         fine = hex(r, 4, 4, c);
         size_t behind = r->at;
         uint32_t low;
-        if (fine && *c >= 0xD800 && *c < 0xDC00 && take(r, "\\u") && hex(r, 4, 4, &low) && low >= 0xDC00 && low < 0xE000)
+        if (fine && *c >= 0xD800 && *c < 0xDC00 && take(r, "\\u") && hex(r, 4, 4, &low) && low >= 0xDC00 &&
+            low < 0xE000)
             *c = 0x10000 + ((*c - 0xD800) << 10) + (low - 0xDC00);
         else
             r->at = behind;
@@ -144,9 +145,9 @@ static dlx_status read_escaped_char(reader *r, uint32_t e, uint32_t *c)
 static bool add_class(const reader *r, uint32_t e, ranges *out, bool *memory)
 {
     static const dlx_code_range digits[] = {{'0', '9'}}, word[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}},
-                                spaces[] = {{9, 13},           {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
-                                            {0x2000, 0x200A},  {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
-                                            {0x3000, 0x3000},  {0xFEFF, 0xFEFF}};
+                                spaces[] = {{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
+                                            {0x2000, 0x200A}, {0x2028, 0x2029}, {0x202F, 0x202F}, {0x205F, 0x205F},
+                                            {0x3000, 0x3000}, {0xFEFF, 0xFEFF}};
     uint32_t lower = e | 32;
     const dlx_code_range *all = lower == 'd' ? digits : lower == 'w' ? word : spaces;
     size_t n = lower == 'd' ? 1 : lower == 'w' ? 4 : r->ecma ? DLX_COUNT(spaces) : 2;
@@ -234,7 +235,8 @@ static dlx_status read_class(reader *r, const dlx_expr **out)
 {
     ranges set = {0};
     bool inverted = take(r, "^");
-    if (looking_at(r, "]")) return BAD(r, "a class is empty; write \\] for a bracket in it, [\\s\\S] for any character");
+    if (looking_at(r, "]"))
+        return BAD(r, "a class is empty; write \\] for a bracket in it, [\\s\\S] for any character");
     dlx_status status = read_members(r, &set);
     if (status == DLX_OK)
         *out = inverted ? dlx_expr_set_but(r->arena, set.items, set.n) : dlx_expr_set(r->arena, set.items, set.n);
@@ -388,7 +390,8 @@ static dlx_status read_alternatives(reader *r, const dlx_expr **out)
     return status;
 }
 
-dlx_status dlx_regex_parse(const dlx_expr **out, dlx_arena *arena, const char *text, size_t n, bool ecma, dlx_error *err)
+dlx_status dlx_regex_parse(const dlx_expr **out, dlx_arena *arena, const char *text, size_t n, bool ecma,
+                           dlx_error *err)
 {
     reader r = {.arena = arena, .text = text, .n = n, .ecma = ecma, .err = err};
     *out = NULL;

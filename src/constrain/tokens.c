@@ -227,7 +227,8 @@ static bool find_sets(dlx_constraint *c, const reading *r, sets *s)
 {
     int32_t n_states = c->machine.n_states;
     size_t *edge_start = dlx_arena_array(&c->arena, (size_t)n_states + 1, sizeof *edge_start);
-    int32_t *by_to = malloc((size_t)n_states * sizeof *by_to), *next = malloc(((size_t)c->n_classes + 1) * sizeof *next);
+    int32_t *by_to = malloc((size_t)n_states * sizeof *by_to),
+            *next = malloc(((size_t)c->n_classes + 1) * sizeof *next);
     bool fine = edge_start && by_to && next;
     if (fine) memset(by_to, 0xFF, (size_t)n_states * sizeof *by_to);
     for (int32_t q = 0; fine && q < n_states; q++) {

@@ -24,8 +24,8 @@ static const double LEFT_OUT = -1e4;
 typedef struct weighing {
     dlx_decoder *d;
     const float *row; /* of the model */
-    const float *e;  /* above temperature 0: e^(x / temperature - top), 0 where a filter left a token out */
-    float top;       /* largest of the row, or of the row over the temperature */
+    const float *e;   /* above temperature 0: e^(x / temperature - top), 0 where a filter left a token out */
+    float top;        /* largest of the row, or of the row over the temperature */
     double temperature;
 } weighing;
 

@@ -202,8 +202,7 @@ dlx_status dlx_decoder_score(dlx_decoder *d, dlx_error *err)
         /* Shifted, positions 0 and 1 share row 0, and scoring overwrites it. */
         if (i + 1 < d->n_candidates && c[1].row == c->row) row = memcpy(d->spare_row, row, (size_t)vocab * sizeof *row);
         dlx_choice choice;
-        if (!dlx_sample_row(&how, row, vocab, d->index, &d->random, &choice))
-            return dlx_decoder_bad_row(c, err);
+        if (!dlx_sample_row(&how, row, vocab, d->index, &d->random, &choice)) return dlx_decoder_bad_row(c, err);
         c->id = choice.id;
         c->score = choice.score;
         c->rank = d->sampling.entropy ? -choice.entropy : choice.score;

@@ -54,7 +54,8 @@ bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *
 
 /* Lowest id among the largest logits, `never` left out; -1 when there is none above -infinity. */
 int32_t dlx_argmax(const float *logits, int32_t n, int32_t never);
-/* x[i] = e^(x[i] - top), top the largest; returns their sum, NaN when a value is NaN or nothing lies above -infinity. */
+/* x[i] = e^(x[i] - top), top the largest; returns their sum, NaN when a value is NaN or nothing lies above -infinity.
+ */
 double dlx_exponentials(float *x, int32_t n, float top);
 /* Softmax probability of `id`, in float64. NaN when the logits hold NaN or +infinity, or nothing above -infinity. */
 double dlx_probability_f64(const float *logits, int32_t n, int32_t id);

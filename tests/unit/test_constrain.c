@@ -1,6 +1,6 @@
 /*
- * Constraints without a model: which texts an expression accepts, what is refused and how, that automata are as small as
- * can be, and fillings against every filling that there is.
+ * Constraints without a model: which texts an expression accepts, what is refused and how, that automata are as small
+ * as can be, and fillings against every filling that there is.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -28,12 +28,15 @@ static void test_what_expressions_accept(void **state)
         {"abc", "abc\0", "ab\0abcd\0"},
         {"a|b|", "a\0b\0\0", "ab\0"},
         {"(ab)*c{2,3}?", "cc\0abccc\0ababcc\0", "c\0abcccc\0"},
-        {"[0-9]{4}-(0[1-9]|1[0-2])", "2024-12\0", "2024-13\0" "224-01\0"},
+        {"[0-9]{4}-(0[1-9]|1[0-2])", "2024-12\0",
+         "2024-13\0"
+         "224-01\0"},
         {"[^a-y]", "z\0\xC3\xA9\0\xF0\x9F\x98\x80\0\n\0", "a\0\xC3\0\xED\xA0\x80\0\xFF\0"},
         {".", "\xC3\xA9\0\r\0", "\n\0ab\0"},
         {"[\\d\\-x]+", "3-x\0", "y\0"},
         {"\\w\\W\\s\\S\\D", "a: 0x\0", "a: 00\0"},
-        {"\\x41\\u00e9\\u{1F600}\\U0001F600\\uD83D\\uDE00", "A\xC3\xA9\xF0\x9F\x98\x80\xF0\x9F\x98\x80\xF0\x9F\x98\x80\0", "A\0"},
+        {"\\x41\\u00e9\\u{1F600}\\U0001F600\\uD83D\\uDE00",
+         "A\xC3\xA9\xF0\x9F\x98\x80\xF0\x9F\x98\x80\xF0\x9F\x98\x80\0", "A\0"},
         {"^a$", "a\0", "aa\0"},
         {"(^a|b)c", "ac\0bc\0", "c\0"},
         {"a^b|c", "c\0", "ab\0"},
@@ -41,7 +44,10 @@ static void test_what_expressions_accept(void **state)
         {"x{,2}y{2}z{0}", "yy\0xyy\0xxyy\0", "xxxyy\0yyz\0"},
         {"a{b", "a{b\0", "ab\0"},
         {"(?:a)(?P<n>b)(?<m>c)", "abc\0", "ab\0"},
-        {"[\\s\\S]{3}", "\n\xE2\x82\xAC" "a\0", "ab\0"},
+        {"[\\s\\S]{3}",
+         "\n\xE2\x82\xAC"
+         "a\0",
+         "ab\0"},
         {"\\.\\*\\[\\]\\{\\}\\\\\\/", ".*[]{}\\/\0", "a\0"},
         {"[\xC3\xA4-\xC3\xBC]", "\xC3\xA9\0", "\xC3\xBD\0"},
         {"[\\uD7FF-\\uE000]", "\xED\x9F\xBF\0\xEE\x80\x80\0", "\xED\xA0\x80\0"},
@@ -52,8 +58,7 @@ static void test_what_expressions_accept(void **state)
         built b;
         build(&b, rows[i].regex);
         for (const char *t = rows[i].yes; *t || t == rows[i].yes; t += strlen(t) + 1)
-            if (!dlx_machine_accepts(&b.machine, t, strlen(t)))
-                fail_msg("%s refuses '%s'", rows[i].regex, t);
+            if (!dlx_machine_accepts(&b.machine, t, strlen(t))) fail_msg("%s refuses '%s'", rows[i].regex, t);
         for (const char *t = rows[i].no; *t; t += strlen(t) + 1)
             if (dlx_machine_accepts(&b.machine, t, strlen(t))) fail_msg("%s accepts '%s'", rows[i].regex, t);
         dlx_arena_free(&b.arena);
@@ -126,7 +131,8 @@ static void test_characters_of_json_strings(void **state)
         bool plain = c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
         assert_int_equal(dlx_machine_accepts(&b.machine, text, 1), plain);
     }
-    static const char *const yes[] = {"\\n", "\\t", "\\r", "\\b", "\\f", "\\\"", "\\\\", "\\u0000", "\\u001f", "\xC2\x80", "\xF4\x8F\xBF\xBF"};
+    static const char *const yes[] = {
+        "\\n", "\\t", "\\r", "\\b", "\\f", "\\\"", "\\\\", "\\u0000", "\\u001f", "\xC2\x80", "\xF4\x8F\xBF\xBF"};
     static const char *const no[] = {"\\/", "\\u000a", "\\u001F", "\\u0041", "\\", "\\x", "\xED\xA0\x80"};
     for (size_t i = 0; i < DLX_COUNT(yes); i++) assert_true(dlx_machine_accepts(&b.machine, yes[i], strlen(yes[i])));
     for (size_t i = 0; i < DLX_COUNT(no); i++) assert_false(dlx_machine_accepts(&b.machine, no[i], strlen(no[i])));
@@ -139,9 +145,9 @@ static void test_smallest_automata(void **state)
     static const struct {
         const char *regex;
         int32_t states, kinds;
-    } rows[] = {{"a*", 1, 2},           {"(a|b)*abb", 4, 3}, {"abc|abd|ab", 4, 4}, {"(aa|aaa)+", 3, 2},
-                {"[a-z]+[0-9]*", 3, 3}, {"a{3,5}", 6, 2},    {"", 1, 1},           {"[^\\s\\S]", 0, 0},
-                {"(a|b)c|(b|a)c", 3, 3}, {"[0-9]+|[0-9]*5", 2, 2}};
+    } rows[] = {
+        {"a*", 1, 2},     {"(a|b)*abb", 4, 3}, {"abc|abd|ab", 4, 4}, {"(aa|aaa)+", 3, 2},     {"[a-z]+[0-9]*", 3, 3},
+        {"a{3,5}", 6, 2}, {"", 1, 1},          {"[^\\s\\S]", 0, 0},  {"(a|b)c|(b|a)c", 3, 3}, {"[0-9]+|[0-9]*5", 2, 2}};
     (void)state;
     for (size_t i = 0; i < DLX_COUNT(rows); i++) {
         built b;
@@ -181,8 +187,8 @@ enum { MOST = 5, IDS = 7, STOP = 6 }; /* ids 0 .. 5 have bytes, 6 ends a text */
 
 typedef struct puzzle {
     const dlx_constraint *c;
-    int n, left;                /* positions, and how many may follow */
-    int known[MOST];            /* an id; -1 free; -2 weighed */
+    int n, left;     /* positions, and how many may follow */
+    int known[MOST]; /* an id; -1 free; -2 weighed */
     double weights[MOST][IDS];
     int position;
 } puzzle;
@@ -194,7 +200,7 @@ static double weigh(void *ctx, const int32_t *ids, int32_t n, int32_t *pick)
     puzzle *p = ctx;
     double best = -INFINITY;
     for (int32_t i = 0; i < n; i++)
-        if (p->weights[p->position][ids[i]] > best) best = p->weights[p->position][*pick = ids[i]];
+        if (p->weights[p->position][ids[i]] > best) best = p->weights[p->position][ *pick = ids[i]];
     return best;
 }
 
@@ -332,7 +338,8 @@ static void test_tokens_against_bytes(void **state)
         for (int32_t q = 0; q < c->machine.n_states; q++)
             for (int32_t id = 0; id < STOP; id++) {
                 int32_t to = q, found = -1, count = 0;
-                for (const char *s = spelled[id]; *s && to >= 0; s++) to = dlx_machine_step(&c->machine, to, (uint8_t)*s);
+                for (const char *s = spelled[id]; *s && to >= 0; s++)
+                    to = dlx_machine_step(&c->machine, to, (uint8_t)*s);
                 for (size_t i = c->edge_start[q]; i < c->edge_start[q + 1]; i++) {
                     const dlx_token_edge *e = &c->edges[i];
                     for (size_t k = c->set_start[e->set]; k < c->set_start[e->set + 1]; k++)
@@ -394,14 +401,10 @@ static void test_memory_is_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_expressions_accept),
-        cmocka_unit_test(test_what_is_refused),
-        cmocka_unit_test(test_characters_of_json_strings),
-        cmocka_unit_test(test_smallest_automata),
-        cmocka_unit_test(test_both_and_without),
-        cmocka_unit_test(test_fillings_against_all),
-        cmocka_unit_test(test_tokens_against_bytes),
-        cmocka_unit_test(test_ids_that_cannot_be_chosen),
+        cmocka_unit_test(test_what_expressions_accept),    cmocka_unit_test(test_what_is_refused),
+        cmocka_unit_test(test_characters_of_json_strings), cmocka_unit_test(test_smallest_automata),
+        cmocka_unit_test(test_both_and_without),           cmocka_unit_test(test_fillings_against_all),
+        cmocka_unit_test(test_tokens_against_bytes),       cmocka_unit_test(test_ids_that_cannot_be_chosen),
         cmocka_unit_test(test_memory_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /*
  * Decoding under constraints: every algorithm, over the scripted model, ends in a text that matches, or says why not
- * before its first model call; a constraint that excludes nothing changes no token; draws have the probabilities of what
- * is acceptable.
+ * before its first model call; a constraint that excludes nothing changes no token; draws have the probabilities of
+ * what is acceptable.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -17,9 +17,9 @@
 
 /* Ids of the scripted model: 5 is its mask, 7 and 11 end an answer, and 46, 47 are spelled by bytes of a character. */
 static const char *const words[48] = {
-    "0",  "1",  "2",  "3",   "4",  "",   "5",  "",  "6",   "7",   "8",   "",    "9",  "10",   "20",        "-",
-    "a",  "b",  "c",  "ab",  "ba", "abc", "aa", "-0", "-1", "1-",  "2024", "{",  "}",  "\"",   "\"a\":",    ":",
-    ",",  "[",  "]",  "\",", "\"}", "e",  "f",  "tru", "true", "fals", "ee", "nul", "l", "\xC3\xA9", "\xC3", "\xA9",
+    "0", "1", "2", "3",   "4",   "",    "5",  "",    "6",    "7",    "8",    "",    "9", "10",       "20",     "-",
+    "a", "b", "c", "ab",  "ba",  "abc", "aa", "-0",  "-1",   "1-",   "2024", "{",   "}", "\"",       "\"a\":", ":",
+    ",", "[", "]", "\",", "\"}", "e",   "f",  "tru", "true", "fals", "ee",   "nul", "l", "\xC3\xA9", "\xC3",   "\xA9",
 };
 
 static const struct {
@@ -136,7 +136,8 @@ static void test_a_published_schedule_that_leaves_masks(void **state)
     run_init(&r, 0, 0, 3, 9);
     run_hide(&r, 2, 8);
     r.constraint = c;
-    run_fails(&r, "algorithm=llada.generate gen_length=16 block_length=16 steps=16 stop_ids=11", DLX_E_LIMIT, "published");
+    run_fails(&r, "algorithm=llada.generate gen_length=16 block_length=16 steps=16 stop_ids=11", DLX_E_LIMIT,
+              "published");
     dlx_constraint_destroy(c);
 }
 
@@ -286,8 +287,13 @@ static void test_draws_are_fair(void **state)
             counts[dlx_generation_answer_ids(r.g, &n)[0]]++;
             run_free(&r);
         }
-        dlx_forward_call call = {.struct_size = sizeof call, .ids = r.prompt, .n_ids = 5, .attn_block = 1,
-                                 .rows = (const int32_t[]){4}, .n_rows = 1, .logits = row};
+        dlx_forward_call call = {.struct_size = sizeof call,
+                                 .ids = r.prompt,
+                                 .n_ids = 5,
+                                 .attn_block = 1,
+                                 .rows = (const int32_t[]){4},
+                                 .n_rows = 1,
+                                 .logits = row};
         run_init(&r, 1, 1, 11, 5);
         assert_int_equal(model_forward(&r.m, &call, &r.err), DLX_OK);
         static const int ids[] = {FIRST, SECOND, THIRD};

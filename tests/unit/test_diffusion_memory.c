@@ -235,9 +235,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_nothing_in_steps),
-                                       cmocka_unit_test(test_every_allocation_can_fail),
-                                       cmocka_unit_test(test_absurd_sizes),
-                                       cmocka_unit_test(test_every_allocation_of_a_constraint_can_fail)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_nothing_in_steps), cmocka_unit_test(test_every_allocation_can_fail),
+        cmocka_unit_test(test_absurd_sizes), cmocka_unit_test(test_every_allocation_of_a_constraint_can_fail)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

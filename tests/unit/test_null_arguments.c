@@ -110,7 +110,8 @@ static void test_dlx_decode_options_set_constraint(void)
 
 static void test_dlx_constraint_from_regex(void)
 {
-    const dlx_constraint_options unset = {.struct_size = 0}, negative = {.struct_size = sizeof negative, .max_bytes = -1};
+    const dlx_constraint_options unset = {.struct_size = 0},
+                                 negative = {.struct_size = sizeof negative, .max_bytes = -1};
     REFUSED(dlx_constraint_from_regex(NULL, g.tokenizer, "a", 1, NULL, &err));
     EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, NULL, "a", 1, NULL, &err));
     EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, NULL, 1, NULL, &err));

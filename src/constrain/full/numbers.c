@@ -79,8 +79,10 @@ static const dlx_expr *fraction(dlx_arena *a, char kind)
 {
     const dlx_expr *point = dlx_expr_bytes(a, ".", 1);
     if (kind == 'a') return dlx_expr_repeat(a, cat2(a, point, any_digits(a, 1, DLX_UNBOUNDED)), 0, 1);
-    if (kind == '0') return dlx_expr_repeat(a, cat2(a, point, dlx_expr_repeat(a, digits(a, 0, 0), 1, DLX_UNBOUNDED)), 0, 1);
-    const dlx_expr *const items[] = {point, any_digits(a, 0, DLX_UNBOUNDED), digits(a, 1, 9), any_digits(a, 0, DLX_UNBOUNDED)};
+    if (kind == '0')
+        return dlx_expr_repeat(a, cat2(a, point, dlx_expr_repeat(a, digits(a, 0, 0), 1, DLX_UNBOUNDED)), 0, 1);
+    const dlx_expr *const items[] = {point, any_digits(a, 0, DLX_UNBOUNDED), digits(a, 1, 9),
+                                     any_digits(a, 0, DLX_UNBOUNDED)};
     return dlx_expr_cat(a, items, 4);
 }
 
@@ -116,10 +118,11 @@ const dlx_expr *dlx_expr_numbers(dlx_arena *a, const dlx_bounds *b)
     const dlx_expr *ways[2];
     size_t n = 0;
     if (!b->has_low && !b->has_high) {
-        const dlx_expr *const exponent[] = {dlx_expr_set(a, e_range, 2), dlx_expr_repeat(a, dlx_expr_set(a, signs, 2), 0, 1),
-                                            any_digits(a, 1, 2)};
-        const dlx_expr *const items[] = {dlx_expr_repeat(a, dlx_expr_bytes(a, "-", 1), 0, 1), whole(a, 0, DLX_UNBOUNDED),
-                                         fraction(a, 'a'), dlx_expr_repeat(a, dlx_expr_cat(a, exponent, 3), 0, 1)};
+        const dlx_expr *const exponent[] = {dlx_expr_set(a, e_range, 2),
+                                            dlx_expr_repeat(a, dlx_expr_set(a, signs, 2), 0, 1), any_digits(a, 1, 2)};
+        const dlx_expr *const items[] = {dlx_expr_repeat(a, dlx_expr_bytes(a, "-", 1), 0, 1),
+                                         whole(a, 0, DLX_UNBOUNDED), fraction(a, 'a'),
+                                         dlx_expr_repeat(a, dlx_expr_cat(a, exponent, 3), 0, 1)};
         return dlx_expr_cat(a, items, DLX_COUNT(items));
     }
     if (!b->has_high || b->high >= 0)

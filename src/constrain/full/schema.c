@@ -1,7 +1,7 @@
 /*
- * Schemas as conjunctions: what the types and their keywords allow, enum and const, $ref, anyOf, oneOf, allOf. Each part
- * is an expression whose texts are instances; parts that meet are intersected as automata. Every text that comes out is
- * a valid instance; instances that are written in another way than the canonical one are left out.
+ * Schemas as conjunctions: what the types and their keywords allow, enum and const, $ref, anyOf, oneOf, allOf. Each
+ * part is an expression whose texts are instances; parts that meet are intersected as automata. Every text that comes
+ * out is a valid instance; instances that are written in another way than the canonical one are left out.
  */
 #include "constrain/full/schema.h"
 
@@ -224,7 +224,8 @@ dlx_status dlx_schema_any_string(dlx_schema_reader *r, const dlx_expr **out)
     if (!r->any_string)
         DLX_TRY(dlx_schema_machine(r, dlx_expr_repeat(r->arena, dlx_expr_set_but(r->arena, NULL, 0), 0, DLX_UNBOUNDED),
                                    true, &r->any_string));
-    const dlx_expr *const items[] = {text(r->arena, "\""), dlx_expr_machine(r->arena, r->any_string), text(r->arena, "\"")};
+    const dlx_expr *const items[] = {text(r->arena, "\""), dlx_expr_machine(r->arena, r->any_string),
+                                     text(r->arena, "\"")};
     *out = dlx_expr_cat(r->arena, items, 3);
     return DLX_OK;
 }
@@ -276,7 +277,8 @@ static dlx_status add_type(const dlx_schema_reader *r, const json_t *name, unsig
             *types |= 1u << i;
             return DLX_OK;
         }
-    return dlx_schema_bad(r, "'type' must be null, boolean, string, integer, number, array, object, or a list of these");
+    return dlx_schema_bad(r,
+                          "'type' must be null, boolean, string, integer, number, array, object, or a list of these");
 }
 
 /* The types that the keyword allows, as bits: all where it is missing. Numbers include integers. */
@@ -358,7 +360,8 @@ static bool values_differ(const json_t *a, const json_t *b)
         for (size_t k = 0; named_value(b, k); k++) {
             const json_t *x = named_value(a, i), *y = named_value(b, k);
             /* 1 and 1.0 are equal numbers. */
-            if (json_equal(x, y) || (json_is_number(x) && json_is_number(y) && json_number_value(x) == json_number_value(y)) ||
+            if (json_equal(x, y) ||
+                (json_is_number(x) && json_is_number(y) && json_number_value(x) == json_number_value(y)) ||
                 ((json_is_object(x) || json_is_array(x)) && json_typeof(x) == json_typeof(y)))
                 return false;
         }
@@ -369,8 +372,8 @@ static bool requires(const json_t *schema, const char *key)
 {
     size_t i;
     json_t *one;
-    json_array_foreach(json_object_get(schema, "required"), i, one)
-        if (json_is_string(one) && !strcmp(json_string_value(one), key)) return true;
+    json_array_foreach(json_object_get(schema, "required"), i,
+                       one) if (json_is_string(one) && !strcmp(json_string_value(one), key)) return true;
     return false;
 }
 
@@ -387,10 +390,10 @@ static bool disjoint(const dlx_schema_reader *r, const json_t *a, const json_t *
         return false;
     if (!both || values_differ(a, b)) return true;
     if (both != 1u << OBJECT) return false;
-    json_object_foreach(json_object_get(a, "properties"), key, value)
-        if (requires(a, key) && requires(b, key) &&
-            values_differ(value, json_object_get(json_object_get(b, "properties"), key)))
-            return true;
+    json_object_foreach(
+        json_object_get(a, "properties"), key,
+        value) if (requires(a, key) && requires(b, key) &&
+                   values_differ(value, json_object_get(json_object_get(b, "properties"), key))) return true;
     return false;
 }
 
@@ -403,11 +406,12 @@ static dlx_status read_one_of(dlx_schema_reader *r, const json_t *schema, const 
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < i; k++)
             if (!disjoint(r, json_array_get(list, i), json_array_get(list, k)))
-                return dlx_schema_bad(r,
-                                      "branches %zu and %zu of 'oneOf' may describe the same instance, which one schema "
-                                      "alone may; give them different types, or a required property with different "
-                                      "constants, or write anyOf",
-                                      k, i);
+                return dlx_schema_bad(
+                    r,
+                    "branches %zu and %zu of 'oneOf' may describe the same instance, which one schema "
+                    "alone may; give them different types, or a required property with different "
+                    "constants, or write anyOf",
+                    k, i);
     *out = dlx_expr_alt(r->arena, items, n);
     return DLX_OK;
 }
@@ -466,7 +470,8 @@ static dlx_status read_ref(dlx_schema_reader *r, const json_t *schema, const dlx
     const json_t *ref = json_object_get(schema, "$ref");
     const json_t *target = json_is_string(ref) ? find_ref(r->root, json_string_value(ref)) : NULL;
     if (!target)
-        return dlx_schema_bad(r, "'$ref' must be a JSON pointer into this schema that leads to something (#/$defs/name)");
+        return dlx_schema_bad(r,
+                              "'$ref' must be a JSON pointer into this schema that leads to something (#/$defs/name)");
     int64_t inside = 0;
     for (const dlx_schema_ref *k = r->refs; k; k = k->outer) inside += k->target == target;
     inside += target == r->root;
@@ -528,10 +533,11 @@ dlx_status dlx_schema_read(dlx_schema_reader *r, const json_t *schema, const cha
              member ? member : "");
     *out = NULL;
     if (++r->depth > MOST_DEPTH || r->n_read++ > MOST_SCHEMAS)
-        status = dlx_fail(r->err, DLX_E_LIMIT,
-                          "JSON schema, %.100s...: it is nested more than %d deep, or has more than %d parts when every "
-                          "'$ref' is written out",
-                          r->path, MOST_DEPTH, MOST_SCHEMAS);
+        status =
+            dlx_fail(r->err, DLX_E_LIMIT,
+                     "JSON schema, %.100s...: it is nested more than %d deep, or has more than %d parts when every "
+                     "'$ref' is written out",
+                     r->path, MOST_DEPTH, MOST_SCHEMAS);
     else if (json_is_object(schema))
         status = read_conjunction(r, schema, out);
     else if (json_is_true(schema))

@@ -30,7 +30,9 @@ static const dlx_expr *optional(dlx_arena *a, const dlx_expr *e)
 static const struct {
     const char *name, *regex;
 } formats[] = {
-#define DATE "[0-9]{4}-(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|[0-9]{4}-(0[469]|11)-(0[1-9]|[12][0-9]|30)|[0-9]{4}-02-(0[1-9]|1[0-9]|2[0-8])"
+#define DATE                                                                                                           \
+    "[0-9]{4}-(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|[0-9]{4}-(0[469]|11)-(0[1-9]|[12][0-9]|30)|[0-9]{4}-02-(0[1-"  \
+    "9]|1[0-9]|2[0-8])"
 #define TIME "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 #define BYTE "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
     {"date", "^(" DATE ")$"},
@@ -223,7 +225,8 @@ static dlx_status list_properties(dlx_schema_reader *r, const json_t *schema, ob
         return dlx_schema_bad(r, "more than %d properties are not supported", DLX_SCHEMA_MOST_ITEMS);
     o->properties = dlx_arena_array(r->arena, most, sizeof *o->properties);
     if (!o->properties) return dlx_schema_nomem(r);
-    json_object_foreach((json_t *)properties, key, value) o->properties[o->n++] = (property){.key = key, .schema = value};
+    json_object_foreach((json_t *)properties, key, value) o->properties[o->n++] =
+        (property){.key = key, .schema = value};
     json_array_foreach(required, i, value)
     {
         if (!json_is_string(value)) return dlx_schema_bad(r, "'required' must be a list of strings");
@@ -280,15 +283,17 @@ static dlx_status read_properties(dlx_schema_reader *r, const json_t *schema, ob
     return o->other ? DLX_OK : dlx_schema_nomem(r);
 }
 
-/* What may stand behind property i-1, with a comma in front of what comes (`begun`) or nothing; from the last one on. */
+/* What may stand behind property i-1, with a comma in front of what comes (`begun`) or nothing; from the last one on.
+ */
 static const dlx_expr *members(dlx_arena *a, const object *o)
 {
     const dlx_expr *comma = dlx_schema_mark(a, ','), *begun = dlx_expr_cat(a, NULL, 0), *first = begun;
     if (o->other && o->most_others) {
         int32_t most = o->most_others;
         begun = dlx_expr_repeat(a, cat2(a, comma, o->other), 0, most);
-        first = optional(a, cat2(a, o->other, dlx_expr_repeat(a, cat2(a, comma, o->other), 0,
-                                                              most == DLX_UNBOUNDED ? most : most - 1)));
+        first =
+            optional(a, cat2(a, o->other,
+                             dlx_expr_repeat(a, cat2(a, comma, o->other), 0, most == DLX_UNBOUNDED ? most : most - 1)));
     }
     for (size_t i = o->n; i-- > 0;) {
         const property *p = &o->properties[i];
