@@ -150,6 +150,17 @@ def test_schemas_that_are_refused(tokenizer, schema, message):
         Constraint(tokenizer, json_schema=schema)
 
 
+def test_one_of_branches_that_are_referred_to(tokenizer):
+    def branch(kind):
+        return {"type": "object", "properties": {"kind": {"const": kind}}, "required": ["kind"]}
+    schema = {"oneOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], "$defs": {"a": branch("a"), "b": branch("b")}}
+    constraint = Constraint(tokenizer, json_schema=schema)
+    assert [constraint.accepts('{"kind":"%s"}' % kind) for kind in "abc"] == [True, True, False]
+    schema["$defs"]["b"] = branch("a")
+    with pytest.raises(ValueError, match="branches 0 and 1"):
+        Constraint(tokenizer, json_schema=schema)
+
+
 def test_numbers_between_bounds(tokenizer):
     draw = random.Random(3)
     for _ in range(40):

@@ -166,10 +166,9 @@ static const dlx_expr *text(dlx_arena *a, const char *s)
 
 static const dlx_expr *literal_number(dlx_arena *a, const json_t *value)
 {
-    char *s = json_dumps(value, JSON_ENCODE_ANY);
-    const dlx_expr *e = s ? text(a, s) : NULL;
-    free(s);
-    return e;
+    char s[64];
+    size_t n = json_dumpb(value, s, sizeof s, JSON_ENCODE_ANY);
+    return n && n <= sizeof s ? dlx_expr_bytes(a, s, n) : NULL;
 }
 
 static const dlx_expr *pair(dlx_arena *a, const dlx_expr *x, const dlx_expr *y)
@@ -254,15 +253,15 @@ dlx_status dlx_schema_any(dlx_schema_reader *r, int depth, const dlx_expr **out)
 dlx_status dlx_schema_and(dlx_schema_reader *r, const dlx_expr *a, const dlx_expr *b, const dlx_expr **out)
 {
     const dlx_machine *x, *y;
-    dlx_machine *both = dlx_arena_alloc(r->arena, sizeof *both);
     *out = a ? a : b;
     if (!a || !b) return DLX_OK;
+    dlx_machine *both = dlx_arena_alloc(r->arena, sizeof *both);
     if (!both) return dlx_schema_nomem(r);
     DLX_TRY(dlx_schema_machine(r, a, false, &x));
     DLX_TRY(dlx_schema_machine(r, b, false, &y));
     DLX_TRY(dlx_machine_both(both, r->arena, x, y, false, r->err));
     *out = dlx_expr_machine(r->arena, both);
-    return DLX_OK;
+    return *out ? DLX_OK : dlx_schema_nomem(r); /* NULL would mean everything */
 }
 
 /* ---- types ------------------------------------------------------------------------------------------------------- */
@@ -301,10 +300,11 @@ static dlx_status types_of(const dlx_schema_reader *r, const json_t *schema, uns
 
 static dlx_status read_type(dlx_schema_reader *r, const json_t *schema, int type, const dlx_expr **out)
 {
-    const dlx_expr *const truths[] = {text(r->arena, "true"), text(r->arena, "false")};
     switch (type) {
     case NULL_TYPE: *out = text(r->arena, "null"); return DLX_OK;
-    case BOOLEAN: *out = dlx_expr_alt(r->arena, truths, 2); return DLX_OK;
+    case BOOLEAN:
+        *out = dlx_expr_alt(r->arena, (const dlx_expr *const[]){text(r->arena, "true"), text(r->arena, "false")}, 2);
+        return DLX_OK;
     case STRING: return dlx_schema_read_string(r, schema, out);
     case ARRAY: return dlx_schema_read_array(r, schema, out);
     case OBJECT: return dlx_schema_read_object(r, schema, out);
@@ -377,63 +377,6 @@ static bool requires(const json_t *schema, const char *key)
     return false;
 }
 
-/* Whether no instance can be one of both: by type, by value, or by the value of a property that both require. */
-static bool disjoint(const dlx_schema_reader *r, const json_t *a, const json_t *b)
-{
-    unsigned x = 0, y = 0, both;
-    const char *key;
-    json_t *value;
-    if (types_of(r, a, &x) != DLX_OK || types_of(r, b, &y) != DLX_OK) return false;
-    both = x & y;
-    if ((x | y) & 1u << INTEGER && (x | y) & 1u << NUMBER && x & (1u << INTEGER | 1u << NUMBER) &&
-        y & (1u << INTEGER | 1u << NUMBER))
-        return false;
-    if (!both || values_differ(a, b)) return true;
-    if (both != 1u << OBJECT) return false;
-    json_object_foreach(
-        json_object_get(a, "properties"), key,
-        value) if (requires(a, key) && requires(b, key) &&
-                   values_differ(value, json_object_get(json_object_get(b, "properties"), key))) return true;
-    return false;
-}
-
-static dlx_status read_one_of(dlx_schema_reader *r, const json_t *schema, const dlx_expr **out)
-{
-    const json_t *list = json_object_get(schema, "oneOf");
-    const dlx_expr **items;
-    size_t n;
-    DLX_TRY(read_list(r, schema, "oneOf", &items, &n));
-    for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < i; k++)
-            if (!disjoint(r, json_array_get(list, i), json_array_get(list, k)))
-                return dlx_schema_bad(
-                    r,
-                    "branches %zu and %zu of 'oneOf' may describe the same instance, which one schema "
-                    "alone may; give them different types, or a required property with different "
-                    "constants, or write anyOf",
-                    k, i);
-    *out = dlx_expr_alt(r->arena, items, n);
-    return DLX_OK;
-}
-
-static dlx_status read_values(dlx_schema_reader *r, const json_t *schema, const dlx_expr **out)
-{
-    const json_t *list = json_object_get(schema, "enum"), *constant = json_object_get(schema, "const");
-    const dlx_expr *values = NULL, *one = constant ? dlx_schema_literal(r->arena, constant) : NULL;
-    if (list) {
-        size_t n = json_array_size(list);
-        const dlx_expr **items = dlx_arena_array(r->arena, n, sizeof *items);
-        if (!json_is_array(list)) return dlx_schema_bad(r, "'enum' must be a list");
-        if (!items) return dlx_schema_nomem(r);
-        for (size_t i = 0; i < n; i++) items[i] = dlx_schema_literal(r->arena, json_array_get(list, i));
-        values = dlx_expr_alt(r->arena, items, n);
-    }
-    if ((list && !values) || (constant && !one)) return dlx_schema_nomem(r);
-    return dlx_schema_and(r, values, one, out);
-}
-
-/* ---- references -------------------------------------------------------------------------------------------------- */
-
 /* One step of a JSON pointer: from `p` to the next '/' or the end; decoded into name. */
 static const char *pointer_step(const char *p, char *name, size_t size)
 {
@@ -464,6 +407,71 @@ static const json_t *find_ref(const json_t *root, const char *ref)
         at = json_is_array(at) ? json_array_get(at, (size_t)strtoul(name, NULL, 10)) : json_object_get(at, name);
     }
 }
+
+/* A schema, or what its $ref names: an instance of the one is an instance of the other. */
+static const json_t *referred(const dlx_schema_reader *r, const json_t *schema)
+{
+    const char *ref = json_string_value(json_object_get(schema, "$ref"));
+    const json_t *target = ref ? find_ref(r->root, ref) : NULL;
+    return target ? target : schema;
+}
+
+/* Whether no instance can be one of both: by type, by value, or by the value of a property that both require. */
+static bool disjoint(const dlx_schema_reader *r, const json_t *a, const json_t *b)
+{
+    unsigned x = 0, y = 0, both;
+    const char *key;
+    json_t *value;
+    if (types_of(r, a, &x) != DLX_OK || types_of(r, b, &y) != DLX_OK) return false;
+    both = x & y;
+    if ((x | y) & 1u << INTEGER && (x | y) & 1u << NUMBER && x & (1u << INTEGER | 1u << NUMBER) &&
+        y & (1u << INTEGER | 1u << NUMBER))
+        return false;
+    if (!both || values_differ(a, b)) return true;
+    if (both != 1u << OBJECT) return false;
+    json_object_foreach(
+        json_object_get(a, "properties"), key,
+        value) if (requires(a, key) && requires(b, key) &&
+                   values_differ(value, json_object_get(json_object_get(b, "properties"), key))) return true;
+    return false;
+}
+
+static dlx_status read_one_of(dlx_schema_reader *r, const json_t *schema, const dlx_expr **out)
+{
+    const json_t *list = json_object_get(schema, "oneOf");
+    const dlx_expr **items;
+    size_t n;
+    DLX_TRY(read_list(r, schema, "oneOf", &items, &n));
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < i; k++)
+            if (!disjoint(r, referred(r, json_array_get(list, i)), referred(r, json_array_get(list, k))))
+                return dlx_schema_bad(
+                    r,
+                    "branches %zu and %zu of 'oneOf' may describe the same instance, which one schema "
+                    "alone may; give them different types, or a required property with different "
+                    "constants, or write anyOf",
+                    k, i);
+    *out = dlx_expr_alt(r->arena, items, n);
+    return DLX_OK;
+}
+
+static dlx_status read_values(dlx_schema_reader *r, const json_t *schema, const dlx_expr **out)
+{
+    const json_t *list = json_object_get(schema, "enum"), *constant = json_object_get(schema, "const");
+    const dlx_expr *values = NULL, *one = constant ? dlx_schema_literal(r->arena, constant) : NULL;
+    if (list) {
+        size_t n = json_array_size(list);
+        const dlx_expr **items = dlx_arena_array(r->arena, n, sizeof *items);
+        if (!json_is_array(list)) return dlx_schema_bad(r, "'enum' must be a list");
+        if (!items) return dlx_schema_nomem(r);
+        for (size_t i = 0; i < n; i++) items[i] = dlx_schema_literal(r->arena, json_array_get(list, i));
+        values = dlx_expr_alt(r->arena, items, n);
+    }
+    if ((list && !values) || (constant && !one)) return dlx_schema_nomem(r);
+    return dlx_schema_and(r, values, one, out);
+}
+
+/* ---- references -------------------------------------------------------------------------------------------------- */
 
 static dlx_status read_ref(dlx_schema_reader *r, const json_t *schema, const dlx_expr **out)
 {

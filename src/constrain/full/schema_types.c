@@ -56,10 +56,14 @@ static dlx_status find_anywhere(dlx_schema_reader *r, const char *regex, size_t 
 /* Both; *sum NULL stands for everything. */
 static dlx_status meet(dlx_schema_reader *r, const dlx_machine **sum, const dlx_machine *m)
 {
+    if (!*sum) {
+        *sum = m;
+        return DLX_OK;
+    }
     dlx_machine *both = dlx_arena_alloc(r->arena, sizeof *both);
     if (!both) return dlx_schema_nomem(r);
-    if (*sum) DLX_TRY(dlx_machine_both(both, r->arena, *sum, m, false, r->err));
-    *sum = *sum ? both : m;
+    DLX_TRY(dlx_machine_both(both, r->arena, *sum, m, false, r->err));
+    *sum = both;
     return DLX_OK;
 }
 
@@ -172,8 +176,10 @@ dlx_status dlx_schema_read_array(dlx_schema_reader *r, const json_t *schema, con
         DLX_TRY(dlx_schema_read(r, json_array_get(prefix, (size_t)n), "prefixItems", index, &front[n]));
     }
     if (json_is_false(items) && (most == DLX_UNBOUNDED || most > n)) most = n;
-    *out = dlx_expr_alt(a, NULL, 0);
-    if (most != DLX_UNBOUNDED && most < least) return DLX_OK;
+    if (most != DLX_UNBOUNDED && most < least) {
+        *out = dlx_expr_alt(a, NULL, 0);
+        return DLX_OK;
+    }
     if (items)
         DLX_TRY(dlx_schema_read(r, items, "items", NULL, &item));
     else
@@ -241,12 +247,13 @@ static dlx_status list_properties(dlx_schema_reader *r, const json_t *schema, ob
 /* Any key that is not named. */
 static dlx_status other_keys(dlx_schema_reader *r, const object *o, const dlx_expr **out)
 {
-    const dlx_expr *any, **names = dlx_arena_array(r->arena, o->n, sizeof *names);
+    const dlx_expr *any;
     const dlx_machine *all, *named;
-    dlx_machine *left = dlx_arena_alloc(r->arena, sizeof *left);
     DLX_TRY(dlx_schema_any_string(r, &any));
     *out = any;
     if (!o->n) return DLX_OK;
+    const dlx_expr **names = dlx_arena_array(r->arena, o->n, sizeof *names);
+    dlx_machine *left = dlx_arena_alloc(r->arena, sizeof *left);
     if (!names || !left) return dlx_schema_nomem(r);
     for (size_t i = 0; i < o->n; i++)
         names[i] = dlx_schema_string_literal(r->arena, o->properties[i].key, strlen(o->properties[i].key));
@@ -298,7 +305,10 @@ static const dlx_expr *members(dlx_arena *a, const object *o)
     for (size_t i = o->n; i-- > 0;) {
         const property *p = &o->properties[i];
         const dlx_expr *with = cat2(a, p->expr, begun), *ways[] = {with, first};
+        /* What is in front of a required property alone is not asked for again: memory that was out then is out. */
+        if (!first) return NULL;
         first = p->required ? with : dlx_expr_alt(a, ways, 2);
+        if (!i) break;
         const dlx_expr *behind = cat2(a, comma, p->expr);
         begun = cat2(a, p->required ? behind : optional(a, behind), begun);
     }
