@@ -67,6 +67,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .bench import Bench, BenchDecode, BenchPass, Probe, probes
     from .completion import Completion, Statistics, complete
+    from .constraint import Constraint, ConstraintInfo
     from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, Token, decode_options, generate
     from .errors import (
         Cancelled,

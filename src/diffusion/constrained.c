@@ -24,7 +24,8 @@ static const double LEFT_OUT = -1e4;
 typedef struct weighing {
     dlx_decoder *d;
     const float *row; /* of the model */
-    const float *e;   /* above temperature 0: e^(x / temperature - top), 0 where a filter left a token out */
+    float *e;         /* above temperature 0: the row over the temperature, filtered; of ids that were weighed already
+                         e^(that - top) */
     float top;        /* largest of the row, or of the row over the temperature */
     double temperature;
 } weighing;
@@ -54,6 +55,22 @@ static double weigh_likeliest(void *ctx, const int32_t *ids, int32_t n, int32_t 
     return at_least((double)w->row[*pick] - (double)w->top);
 }
 
+enum { CHUNK = 256 };
+
+/* Makes exponentials of the ids' part of the row, which is weighed once, and sums them up. */
+static double exponentials_of(const weighing *w, const int32_t *ids, int32_t n)
+{
+    float part[CHUNK];
+    double sum = 0;
+    for (int32_t begin = 0; begin < n; begin += CHUNK) {
+        int32_t length = n - begin < CHUNK ? n - begin : CHUNK;
+        for (int32_t i = 0; i < length; i++) part[i] = w->e[ids[begin + i]];
+        sum += dlx_exponentials(part, length, w->top);
+        for (int32_t i = 0; i < length; i++) w->e[ids[begin + i]] = part[i];
+    }
+    return sum;
+}
+
 /* The sum of e over ids, in four lanes. */
 static double sum_of(const float *e, const int32_t *ids, int32_t n)
 {
@@ -69,7 +86,6 @@ static double sum_of(const float *e, const int32_t *ids, int32_t n)
  * rounding leaves none, the last id that has a part in the sum. */
 static int32_t find_drawn(const float *e, const int32_t *ids, int32_t n, double target)
 {
-    enum { CHUNK = 256 };
     int32_t begin = 0, found = -1;
     for (; n - begin > CHUNK; begin += CHUNK) {
         double sum = sum_of(e, ids + begin, CHUNK);
@@ -91,7 +107,7 @@ static double weigh_drawn(void *ctx, const int32_t *ids, int32_t n, int32_t *pic
     const weighing *w = ctx;
     dlx_random *random = &w->d->random;
     double noise = dlx_gumbel(dlx_random_uniform(random)), share = dlx_random_uniform(random),
-           sum = sum_of(w->e, ids, n);
+           sum = exponentials_of(w, ids, n);
     if (!(sum > 0)) {
         *pick = likeliest(w->row, ids, n);
         return at_least((double)w->row[*pick] / w->temperature - (double)w->top + LEFT_OUT);
@@ -116,7 +132,7 @@ static bool begin_row(weighing *w, const float *row)
     w->e = e;
     w->top = e[top]; /* no filter takes the largest */
     w->temperature = how->temperature;
-    return isfinite(dlx_exponentials(e, n, w->top));
+    return isfinite(w->top);
 }
 
 /* ---- the decoder's side ------------------------------------------------------------------------------------------ */
