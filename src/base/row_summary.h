@@ -70,8 +70,8 @@ static inline int32_t dlx_part_maxima(dlx_row_part *p, const float *x, int32_t n
     dlx_fold_maxima(&m, 4);
     dlx_fold_maxima(&m, 2);
     dlx_fold_maxima(&m, 1);
-    p->top = m.top[0];
-    p->second = m.second[0];
+    p->top = m.top[0] + 0.0f; /* which of two zeros came out depends on the lanes */
+    p->second = m.second[0] + 0.0f;
     return m.at[0];
 }
 
@@ -119,7 +119,7 @@ static inline void dlx_part_choice(dlx_row_part *p, const float *x, int32_t firs
     p->id = -1;
     for (int32_t i = 0; i < n && first + i < rules.known; i++)
         if (first + i != rules.never && x[i] > p->logit) {
-            p->logit = x[i];
+            p->logit = x[i] + 0.0f;
             p->id = first + i;
         }
 }
@@ -127,13 +127,13 @@ static inline void dlx_part_choice(dlx_row_part *p, const float *x, int32_t firs
 /* *p from the logits x [n] of columns first .. first+n-1, 1 <= n <= DLX_ROW_PART. */
 static inline void dlx_row_part_of(dlx_row_part *p, const float *x, int32_t first, int32_t n, dlx_row_rules rules)
 {
-    float copy[DLX_ROW_PART];
+    float padded[DLX_ROW_PART];
     const float *row = x;
     int32_t wide = (n + DLX_ROW_STEP - 1) / DLX_ROW_STEP * DLX_ROW_STEP;
     if (wide > n) {
-        memcpy(copy, x, (size_t)n * sizeof *x);
-        for (int32_t i = n; i < wide; i++) copy[i] = -INFINITY;
-        row = copy;
+        memcpy(padded, x, (size_t)n * sizeof *x);
+        for (int32_t i = n; i < wide; i++) padded[i] = -INFINITY;
+        row = padded;
     }
     int32_t at = dlx_part_maxima(p, row, wide);
     dlx_part_sums(p, row, wide, p->top, false);
@@ -150,6 +150,12 @@ static inline void dlx_row_part_of(dlx_row_part *p, const float *x, int32_t firs
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+/* Of no column: what the first part is joined to. */
+static inline dlx_row_part dlx_row_part_none(void)
+{
+    return (dlx_row_part){.top = -INFINITY, .second = -INFINITY, .logit = -INFINITY, .id = -1, .finite = 1};
+}
 
 /* Lets the exponentials be those of x - top for a top that is not below the part's own. */
 static inline void dlx_row_part_raise(dlx_row_part *p, float top)
@@ -191,6 +197,18 @@ static inline dlx_row_summary dlx_row_part_summary(const dlx_row_part *p)
                              .second = p->second,
                              .sum = isfinite(p->top) ? p->ones + p->rest : (double)NAN,
                              .moment = p->moment};
+}
+
+/* Of a row that lies in memory. */
+static inline dlx_row_summary dlx_summary_of_row(const float *logits, int32_t n, dlx_row_rules rules)
+{
+    dlx_row_part row = dlx_row_part_none(), part;
+    for (int32_t first = 0; first < n; first += DLX_ROW_PART) {
+        int32_t left = n - first;
+        dlx_row_part_of(&part, logits + first, first, left < DLX_ROW_PART ? left : DLX_ROW_PART, rules);
+        dlx_row_part_join(&row, &part);
+    }
+    return dlx_row_part_summary(&row);
 }
 
 #endif

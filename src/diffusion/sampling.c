@@ -82,14 +82,7 @@ static double exponentials(float *x, int32_t n, float top)
 
 void dlx_summarise_row(const float *logits, int32_t n, int32_t never, int32_t known, dlx_row_summary *out)
 {
-    const dlx_row_rules rules = {never, known};
-    dlx_row_part row, part;
-    for (int32_t first = 0; first < n; first += DLX_ROW_PART) {
-        int32_t left = n - first;
-        dlx_row_part_of(first ? &part : &row, logits + first, first, left < DLX_ROW_PART ? left : DLX_ROW_PART, rules);
-        if (first) dlx_row_part_join(&row, &part);
-    }
-    *out = dlx_row_part_summary(&row);
+    *out = dlx_summary_of_row(logits, n, (dlx_row_rules){never, known});
 }
 
 double dlx_summary_probability(const dlx_row_summary *row, float logit)

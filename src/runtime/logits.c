@@ -55,8 +55,8 @@ static void run_parts(void *arg, size_t begin, size_t end, size_t thread)
 static dlx_row_summary join(const job *j, size_t row)
 {
     const dlx_row_part *part = &j->ex->parts[row * j->row_parts];
-    dlx_row_part all = part[0];
-    for (size_t i = 1; i < j->row_parts; i++) dlx_row_part_join(&all, &part[i]);
+    dlx_row_part all = dlx_row_part_none();
+    for (size_t i = 0; i < j->row_parts; i++) dlx_row_part_join(&all, &part[i]);
     dlx_row_summary summary = dlx_row_part_summary(&all);
     if (!all.finite) summary.sum = NAN;
     return summary;

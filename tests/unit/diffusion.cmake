@@ -7,6 +7,7 @@ dlx_unit_test(test_diffusion_exact MODULES base diffusion)
 dlx_unit_test(test_diffusion_decode MODULES base diffusion LABELS portable)
 dlx_unit_test(test_diffusion_options MODULES base diffusion)
 dlx_unit_test(test_diffusion_sampled MODULES base diffusion)
+dlx_unit_test(test_diffusion_summaries MODULES base diffusion)
 dlx_unit_test(test_diffusion_memory MODULES base diffusion)
 if(TARGET test_diffusion_memory)
   target_link_options(test_diffusion_memory PRIVATE
