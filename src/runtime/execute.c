@@ -99,6 +99,17 @@ static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
         j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last);
 }
 
+/* Computes the rows of some of the quantiser's tiles, each of which is then quantised out of the cache. */
+static void run_silu_quantize(void *arg, size_t begin, size_t end, size_t thread)
+{
+    job *silu = arg, *quantize = silu + 1;
+    size_t tile = quantize->quantizer->row_tile;
+    for (size_t t = begin; t < end; t++) {
+        run_silu_mul(silu, t * tile, (t + 1) * tile < silu->rows ? (t + 1) * tile : silu->rows, thread);
+        run_quantize(quantize, t, t + 1, thread);
+    }
+}
+
 static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
@@ -197,14 +208,34 @@ static bool same_shape(const dlx_shape *a, const dlx_shape *b)
     return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
 }
 
-static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
+static job job_of(dlx_executor *ex, const dlx_node *n)
 {
     const dlx_shape *out = &ex->shape[n->out[0]];
     job j = {.ex = ex, .n = n, .k = &ex->p->k, .out = ex->data[n->out[0]], .f = n->attr.f[0]};
-    if (ex->root[n->out[0]] != n->out[0] && !dlx_op_updates(n->op)) return DLX_OK;
     for (int k = 0; k < n->inputs; k++) j.in[k] = n->in[k] == DLX_NONE ? NULL : ex->data[n->in[k]];
     j.width = width_of(out);
     j.rows = rows_of(out);
+    return j;
+}
+
+/* Node i and the next one, where that quantises its rows and there are tiles for all threads. */
+static bool run_with_next(dlx_executor *ex, size_t i)
+{
+    const dlx_node *n = &ex->p->g.nodes[i];
+    if (ex->most || !dlx_quantises_next(ex->p, i)) return false;
+    job both[2] = {job_of(ex, n), job_of(ex, n + 1)};
+    both[1].quantizer = dlx_linear_quantizer(both[1].k, ex->p->g.values[n[1].out[0]].dtype);
+    size_t tile = both[1].quantizer->row_tile, tiles = (both[0].rows + tile - 1) / tile;
+    if (tiles < 2 * (size_t)dlx_pool_threads(ex->pool)) return false;
+    dlx_pool_for(ex->pool, tiles, 1, run_silu_quantize, both);
+    return true;
+}
+
+static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
+{
+    const dlx_shape *out = &ex->shape[n->out[0]];
+    job j = job_of(ex, n);
+    if (dlx_shares_operand(n->op)) return DLX_OK;
     if (dlx_shape_elements(out) == 0) return DLX_OK;
     switch (n->op) {
     case DLX_OP_EMBEDDING: return do_embedding(ex, &j, err);
@@ -437,7 +468,10 @@ dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_r
     atomic_store_explicit(&ex->beyond_cache, false, memory_order_relaxed);
     for (size_t i = 0; i < g->n_nodes; i++) {
         if (ex->most) DLX_TRY(dlx_infer_now(ex, &g->nodes[i], err));
-        DLX_TRY(run_node(ex, &g->nodes[i], err));
+        if (run_with_next(ex, i))
+            i++;
+        else
+            DLX_TRY(run_node(ex, &g->nodes[i], err));
     }
     dlx_keep_states(ex);
     for (size_t i = 0; i < g->n_outputs; i++)

@@ -1,8 +1,8 @@
 /*
  * Memory planning: values that are alive at the same time get disjoint ranges of one arena (first fit by start, largest
  * lifetimes first come in node order). Reshapes and copies share their operand's bytes, and so does an operator that
- * changes few places of its first operand when nobody reads that operand later: a state is updated where it lies.
- * Smaller calls use the same places: sizes only shrink.
+ * changes few places of its first operand, or all of them one by one, when nobody reads that operand later: a state is
+ * updated where it lies. Smaller calls use the same places: sizes only shrink.
  */
 #include <string.h>
 
@@ -22,9 +22,16 @@ uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *
     return k ? quantizer->size((size_t)(n / k), (size_t)k) : 0;
 }
 
-static bool shares_operand(const dlx_node *n)
+bool dlx_shares_operand(dlx_op op)
 {
-    return n->op == DLX_OP_RESHAPE || n->op == DLX_OP_COPY;
+    return op == DLX_OP_RESHAPE || op == DLX_OP_COPY;
+}
+
+bool dlx_quantises_next(const dlx_program *p, size_t node)
+{
+    const dlx_node *n = &p->g.nodes[node], *next = n + 1;
+    return n->op == DLX_OP_SILU_MUL && node + 1 < p->g.n_nodes && next->op == DLX_OP_CONVERT &&
+           next->in[0] == n->out[0] && dlx_linear_quantizer(&p->k, p->g.values[next->out[0]].dtype);
 }
 
 typedef struct range {
@@ -48,6 +55,12 @@ static void find_last_uses(planner *pl, const uint32_t *root)
         for (int k = 0; k < g->nodes[i].inputs; k++)
             if (g->nodes[i].in[k] != DLX_NONE) pl->last_use[root[g->nodes[i].in[k]]] = i;
     }
+    /* Some rows are quantised before others are computed. */
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 1; k < g->nodes[i].inputs && dlx_quantises_next(pl->p, i); k++) {
+            size_t *last = &pl->last_use[root[g->nodes[i].in[k]]];
+            if (*last < i + 1) *last = i + 1;
+        }
     for (size_t i = 0; i < g->n_outputs; i++) pl->last_use[root[g->outputs[i]]] = SIZE_MAX;
 }
 
@@ -60,13 +73,13 @@ static bool writable(const dlx_graph *g, uint32_t v)
     return false;
 }
 
-/* Gives an update the bytes of its first operand where that is read by it for the last time. */
+/* Gives an update, or SILU_MUL, the bytes of its first operand where that is read by it for the last time. */
 static void share_updates(planner *pl, uint32_t *root)
 {
     const dlx_graph *g = &pl->p->g;
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
-        if (!dlx_op_updates(n->op)) continue;
+        if (!dlx_op_updates(n->op) && n->op != DLX_OP_SILU_MUL) continue;
         uint32_t from = root[n->in[0]], out = n->out[0];
         bool last = pl->last_use[from] == i && writable(g, from);
         for (int k = 1; k < n->inputs; k++) last = last && root[n->in[k]] != from;
@@ -113,7 +126,7 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
         offset[i] = UINT64_MAX;
     }
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++)
-        if (shares_operand(&g->nodes[i])) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
+        if (dlx_shares_operand(g->nodes[i].op)) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
     if (s == DLX_OK) find_last_uses(&pl, root);
     if (s == DLX_OK) share_updates(&pl, root);
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
