@@ -114,9 +114,12 @@ static dlx_status load(bench *b, const char *path, dlx_error *err)
     double begin = dlx_cli_seconds();
     o.pool = b->pool;
     o.cpu = dlx_cli_text(b->a, "cpu");
+    o.pack_cache = dlx_cli_text(b->a, "pack-cache");
     dlx_cli_show_loading(path);
     dlx_status s = dlx_model_open(&b->model, path, &o, err);
     b->report.load_ms = (dlx_cli_seconds() - begin) * 1e3;
+    dlx_cli_progress_end();
+    dlx_cli_pack_cache_notice(b->model);
     return s == DLX_OK ? dlx_workspace_memory(b->model, &w, &b->report.memory, err) : s;
 }
 

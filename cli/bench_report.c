@@ -90,9 +90,10 @@ static void put_head(const dlx_cli_bench_report *r, const dlx_bench_info *info)
     const char *name = strrchr(r->path, '/');
     printf("%s%s%s: %s, %s kernels, %d thread%s\n", bold(), name ? name + 1 : r->path, plain(), r->cpu, info->kernels,
            info->threads, info->threads == 1 ? "" : "s");
-    printf("loaded in %.2f s; %s in memory: weights %s, %s cache %s, activations %s\n", r->load_ms / 1e3,
-           dlx_cli_bytes(a, all_memory(&r->memory)), dlx_cli_bytes(b, r->memory.file + r->memory.packed), r->kv_type,
-           dlx_cli_bytes(c, r->memory.kv_cache), dlx_cli_bytes(d, r->memory.activations));
+    printf("loaded in %.2f s; %s in memory: weights %s%s, %s cache %s, activations %s\n", r->load_ms / 1e3,
+           dlx_cli_bytes(a, all_memory(&r->memory)), dlx_cli_bytes(b, r->memory.file + r->memory.packed),
+           r->memory.shared ? " (shared with other processes)" : "", r->kv_type, dlx_cli_bytes(c, r->memory.kv_cache),
+           dlx_cli_bytes(d, r->memory.activations));
 }
 
 static void put_limits(const limits *l)

@@ -47,11 +47,19 @@ static dlx_status load(dlx_cli_running *r, const dlx_cli_arguments *a, const cha
     dlx_workspace_options workspace = {.struct_size = sizeof workspace, .max_sessions = 1, .kv_type = r->kv_type};
     options.threads = r->threads;
     options.cpu = dlx_cli_text(a, "cpu");
+    options.pack_cache = dlx_cli_text(a, "pack-cache");
     dlx_status s = dlx_model_open(&r->model, path, &options, err);
     if (s != DLX_OK) return s;
     r->facts = dlx_model_get_facts(r->model);
     s = dlx_workspace_open(&r->workspace, r->model, &workspace, err);
     return s == DLX_OK ? dlx_session_open_in(&r->session, r->workspace, err) : s;
+}
+
+void dlx_cli_pack_cache_notice(const dlx_model *model)
+{
+    const char *why;
+    if (dlx_model_pack_cache(model, &why) != DLX_PACK_CACHE_FAILED) return;
+    fprintf(stderr, "diffulex-edge: no pack file: %s; weights are packed at every start\n", why);
 }
 
 int dlx_cli_running_load(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path)
@@ -62,6 +70,7 @@ int dlx_cli_running_load(dlx_cli_running *r, const dlx_cli_arguments *a, const c
     dlx_status s = load(r, a, path, &err);
     dlx_cli_progress_end();
     r->load_ms += (dlx_cli_seconds() - start) * 1e3;
+    dlx_cli_pack_cache_notice(r->model);
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 

@@ -16,6 +16,8 @@
     {"pte-path", DLX_CLI_TEXT, "FILE", "the .pte, instead of the first argument", 0, 0},                               \
     {"threads", DLX_CLI_INT, "N", "threads; results do not depend on it (default 0: one per CPU)", 0, 1024},           \
     DLX_CLI_CPU_OPTION,                                                                                                \
+    {"pack-cache", DLX_CLI_TEXT, "FOLDER",                                                                             \
+     "keep packed weights in a file there: later starts take no time, and processes share the memory", 0, 0},          \
     DLX_CLI_KV_OPTION
 /* clang-format on */
 
@@ -30,6 +32,9 @@ typedef struct dlx_cli_running {
     int32_t threads;
     double load_ms;
 } dlx_cli_running;
+
+/* Says so on the standard error when --pack-cache was of no use. */
+void dlx_cli_pack_cache_notice(const dlx_model *model);
 
 /* The words of --kv-cache, the default first, NULL behind the last. */
 extern const char *const dlx_cli_kv_types[];

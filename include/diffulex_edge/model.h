@@ -30,6 +30,11 @@ typedef struct dlx_model_options {
     const dlx_allocator *allocator; /* NULL: the C library. Copied; allocator.h says what it serves */
     dlx_thread_pool *pool; /* NULL: a pool of its own with `threads` threads. A given one is shared with whoever has it
                               and must outlive the model; `threads` must then be 0 */
+    /* A folder for files of packed weights (made when it is not there), or NULL: none. The first process that opens a
+     * program writes one, as large as its weights; the next map it, so that they load in no time and share its memory.
+     * A file that does not fit the program, these kernels or this version is replaced. Who shortens a file that is in
+     * use kills the processes that use it, so the folder should be this user's. See dlx_model_pack_cache */
+    const char *pack_cache;
 } dlx_model_options;
 
 /* Bytes, all known before anything is allocated. */
@@ -40,7 +45,16 @@ typedef struct dlx_memory {
     uint64_t kv_cache;    /* per workspace, all its pages. The system gives them when they are first written */
     uint64_t activations; /* per workspace: the largest pass, and tables; its sessions' tables as well */
     uint64_t program;     /* what this runtime makes of the program (per model): its graph, tables, threads */
+    uint64_t shared;      /* of `packed`: mapped from a file, and in memory once for all processes that do so */
 } dlx_memory;
+
+/* Where an open model's packed weights are. */
+typedef enum dlx_pack_cache_state {
+    DLX_PACK_CACHE_UNASKED = 0, /* in memory of this process: options had no folder */
+    DLX_PACK_CACHE_FOUND = 1,   /* mapped from a file that was there */
+    DLX_PACK_CACHE_MADE = 2,    /* mapped from a file that was written when the model was opened */
+    DLX_PACK_CACHE_FAILED = 3,  /* in memory of this process: there is no file, and none could be written */
+} dlx_pack_cache_state;
 
 static inline dlx_model_options dlx_model_options_default(void)
 {
@@ -49,6 +63,10 @@ static inline dlx_model_options dlx_model_options_default(void)
     o.struct_size = sizeof o;
     return o;
 }
+
+/* `why`, unless it is NULL, becomes a sentence for DLX_PACK_CACHE_FAILED that lives as long as the model, and ""
+ * otherwise. NULL for the model: DLX_PACK_CACHE_UNASKED. */
+DLX_API dlx_pack_cache_state dlx_model_pack_cache(const dlx_model *model, const char **why);
 
 /* Opens and verifies the file at `path` (UTF-8). `options` may be NULL. Free with dlx_model_close. */
 DLX_API dlx_status dlx_model_open(dlx_model **out, const char *path, const dlx_model_options *options, dlx_error *err);

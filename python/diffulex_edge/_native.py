@@ -119,7 +119,7 @@ class Allocator(ctypes.Structure):
 class ModelOptions(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("threads", c_int32), ("cpu", c_char_p), ("allocator", POINTER(Allocator)),
-        ("pool", c_void_p),
+        ("pool", c_void_p), ("pack_cache", c_char_p),
     ]
 
 
@@ -167,7 +167,7 @@ class Memory(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("file", c_uint64), ("packed", c_uint64), ("kv_cache", c_uint64),
         ("activations", c_uint64),
-        ("program", c_uint64),
+        ("program", c_uint64), ("shared", c_uint64),
     ]
 
 
@@ -396,6 +396,7 @@ FUNCTIONS = {
     "dlx_model_read_facts": (c_int, [POINTER(ModelFacts), c_char_p, _ERR]),
     "dlx_model_memory": (c_int, [c_void_p, c_int32, c_int32, POINTER(Memory), _ERR]),
     "dlx_model_kernels": (c_char_p, [c_void_p]),
+    "dlx_model_pack_cache": (c_int, [c_void_p, POINTER(c_char_p)]),
     "dlx_session_open": (c_int, [_HANDLE, c_void_p, c_int32, c_int32, _ERR]),
     "dlx_session_close": (None, [c_void_p]),
     "dlx_session_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),

@@ -4,8 +4,10 @@ A Model (packed weights and other constants) is immutable and may be shared betw
 sequence) is used by one thread at a time; a second thread gets a RuntimeError, not a race. Both are context managers.
 Closing a model cancels what runs on it and closes all that was opened from it. workspace.py has what many sessions share.
 """
+import ctypes
 import json
 import os
+import warnings
 from ctypes import byref, c_void_p
 from typing import (
     TYPE_CHECKING,
@@ -58,6 +60,9 @@ def _split(keywords: Any) -> Tuple[Dict[str, Any], Any]:
             {name: value for name, value in keywords.items() if name not in TEMPLATE_KEYWORDS})
 
 
+PACK_CACHE_STATES = (None, "found", "made", "failed")    # dlx_pack_cache_state
+
+
 class Memory(NamedTuple):
     """Bytes, known before anything is allocated."""
 
@@ -66,6 +71,7 @@ class Memory(NamedTuple):
     kv_cache: int     # per workspace, all its pages
     activations: int  # per workspace: the largest pass, and tables; its sessions' tables as well
     program: int = 0  # what describes the program, per model: its graph, tables, threads
+    shared: int = 0   # of `packed`: mapped from a file of the pack cache, in memory once for all processes that do so
 
     @property
     def total(self) -> int:
@@ -77,7 +83,7 @@ def _memory(model: "Model", options: _native.WorkspaceOptions) -> Memory:
     out = _native.Memory()
     with model._handle.use() as pointer:
         _native.call("dlx_workspace_memory", pointer, byref(options), byref(out))
-    return Memory(out.file, out.packed, out.kv_cache, out.activations, out.program)
+    return Memory(out.file, out.packed, out.kv_cache, out.activations, out.program, out.shared)
 
 
 def _workspace_options(max_rows: int, max_context: int, max_sessions: int, kv_positions: int,
@@ -173,23 +179,27 @@ class Model(Speaker):
     threads   0: one for each available core; results do not depend on it
     cpu       kernel set: None or "auto", "ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "neon", "neon-dotprod"
     pool      a ThreadPool that it shares with other models, instead of threads of its own
+    pack_cache  a folder: packed weights are kept there in a file, which later processes map instead of packing anew, and
+              share. Without one, each process has its own. `model.pack_cache` says what came of it: "found", "made",
+              "failed" (with a RuntimeWarning that says why; the model works all the same), or None
 
     FileNotFoundError when there is no such file; RuntimeError (FormatError, UnsupportedError) for a file that is
     damaged or holds what this runtime cannot execute.
     """
 
     def __init__(self, path: PathLike, *, threads: int = 0, cpu: Optional[str] = None,
-                 pool: "Optional[ThreadPool]" = None) -> None:
+                 pool: "Optional[ThreadPool]" = None, pack_cache: Optional[PathLike] = None) -> None:
         from .text import Tokenizer
         require_file(path)
-        self._open("dlx_model_open", (_native.encode_path(path),), os.fsdecode(path), threads, cpu, pool)
+        self._open("dlx_model_open", (_native.encode_path(path),), os.fsdecode(path), threads, cpu, pool, pack_cache)
         self._take_tokenizer(lambda: Tokenizer.from_pte(path))
 
     def _open(self, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
-              pool: "Optional[ThreadPool]") -> None:
+              pool: "Optional[ThreadPool]", pack_cache: Optional[PathLike] = None) -> None:
         library = _native.library()
         options = _native.ModelOptions(threads=threads, cpu=_native.optional_text(cpu),
-                                       pool=pool._handle.pointer if pool else None)
+                                       pool=pool._handle.pointer if pool else None,
+                                       pack_cache=_native.optional_path(pack_cache))
         self.path = name
         self._handle = Handle(f"the model {self.path}",
                               lambda out: _native.call(function, out, *source, byref(options)),
@@ -201,6 +211,11 @@ class Model(Speaker):
         self._tokenizer = self._no_tokenizer = None
         self.facts = ModelFacts.from_native(library.dlx_model_get_facts(handle).contents)
         self.kernels: str = library.dlx_model_kernels(handle).decode()
+        why = ctypes.c_char_p()
+        self.pack_cache = PACK_CACHE_STATES[library.dlx_model_pack_cache(handle, byref(why))]
+        if self.pack_cache == "failed":
+            warnings.warn(f"{self.path}: weights are packed in this process' own memory: {(why.value or b'').decode()}",
+                          RuntimeWarning, stacklevel=3)
 
     @classmethod
     def _of(cls, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
@@ -235,12 +250,13 @@ class Model(Speaker):
                         mask_id: int = 0, chat_template: Optional[PathLike] = None,
                         cache_dir: Optional[PathLike] = None,
                         progress: Optional[Callable[[int, int], Optional[bool]]] = None, threads: int = 0,
-                        cpu: Optional[str] = None, pool: "Optional[ThreadPool]" = None) -> "Model":
+                        cpu: Optional[str] = None, pool: "Optional[ThreadPool]" = None,
+                        pack_cache: Optional[PathLike] = None) -> "Model":
         """A checkpoint as a model: exported once into a cache folder, then opened from there.
 
         name        a checkpoint folder, or "org/name" in the Hugging Face cache (nothing is downloaded)
         cache_dir   None: DIFFULEX_EDGE_CACHE, or diffulex-edge below XDG_CACHE_HOME or ~/.cache
-        quantization to chat_template, progress   see export_checkpoint; threads, cpu, pool   see Model
+        quantization to chat_template, progress   see export_checkpoint; threads to pack_cache   see Model
 
         A checkpoint that has changed, and other settings, are exported anew; so is a file of the cache that turns out to be
         damaged. The exceptions are those of export_checkpoint and Model; OSError for a cache folder that cannot be used.
@@ -250,12 +266,12 @@ class Model(Speaker):
                         max_rows=max_rows, block_size=block_size, mask_id=mask_id, chat_template=chat_template)
         path, made = cached_export(name, cache_dir, settings, progress)
         try:
-            return cls(path, threads=threads, cpu=cpu, pool=pool)
+            return cls(path, threads=threads, cpu=cpu, pool=pool, pack_cache=pack_cache)
         except FormatError:     # cut short by a full disk, or by who copied the cache
             if made:
                 raise
         path, _ = cached_export(name, cache_dir, settings, progress, again=True)
-        return cls(path, threads=threads, cpu=cpu, pool=pool)
+        return cls(path, threads=threads, cpu=cpu, pool=pool, pack_cache=pack_cache)
 
     def __repr__(self) -> str:
         state = "closed" if self._handle.closed else f"{self.facts.max_context} positions, {self.kernels}"

@@ -158,9 +158,10 @@ static dlx_status refuse_fixed(const dlx_pte *pte, dlx_error *err)
         dlx_facts_kv_form(pte));
 }
 
-static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
+static dlx_status load(dlx_model *m, const char *path, const dlx_load_options *o, dlx_error *err)
 {
     dlx_program_options program = {.limit = o->limit, .demand = true, .mem = &m->mem};
+    const dlx_pack_place pack = {.folder = o->pack_cache, .path = path, .file = &m->file};
     DLX_TRY(dlx_pte_open(&m->pte, &m->arena, &m->file, err));
     DLX_TRY(dlx_facts_read(&m->facts, &m->pte, err));
     DLX_TRY(refuse_fixed(&m->pte, err));
@@ -171,6 +172,7 @@ static dlx_status load(dlx_model *m, const dlx_load_options *o, dlx_error *err)
     }
     if (m->pool) m->threads = dlx_pool_threads(m->pool);
     program.pool = m->pool;
+    program.pack = o->pack_cache ? &pack : NULL;
     DLX_TRY(dlx_program_load(&m->program, &m->pte, "forward", &program, err));
     DLX_TRY(takes_six_inputs(&m->pte) ? recognise_six_inputs(m, err) : recognise(m, err));
     DLX_TRY(bind(m, err));
@@ -187,7 +189,7 @@ dlx_status dlx_model_load(dlx_model *m, const dlx_source *from, const dlx_load_o
     const char *name = dlx_source_name(from);
     dlx_status s = dlx_source_open(&m->file, from, err);
     if (s == DLX_OK) {
-        s = load(m, o, err);
+        s = load(m, from->path, o, err);
         dlx_file_close(&m->file);
         if (s != DLX_OK && err && !strstr(err->message, name)) s = dlx_fail_prefix(err, s, "%s", name);
     }
@@ -218,6 +220,7 @@ static dlx_status open_from(dlx_model **out, const dlx_source *from, const dlx_m
     load_options.threads = o.threads;
     load_options.pool = o.pool;
     load_options.mem = o.allocator;
+    load_options.pack_cache = o.pack_cache;
     dlx_model *m = dlx_mem_zeroed(o.allocator, 1, sizeof *m);
     if (!m) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening '%s'", dlx_source_name(from));
     dlx_status s = dlx_model_load(m, from, &load_options, err);
@@ -284,6 +287,17 @@ dlx_status dlx_model_read_facts(dlx_model_facts *out, const char *path, dlx_erro
 const dlx_model_facts *dlx_model_get_facts(const dlx_model *model)
 {
     return model ? &model->facts : NULL;
+}
+
+dlx_pack_cache_state dlx_model_pack_cache(const dlx_model *model, const char **why)
+{
+    static const dlx_pack_cache_state states[] = {[DLX_PACK_UNASKED] = DLX_PACK_CACHE_UNASKED,
+                                                  [DLX_PACK_FOUND] = DLX_PACK_CACHE_FOUND,
+                                                  [DLX_PACK_MADE] = DLX_PACK_CACHE_MADE,
+                                                  [DLX_PACK_FAILED] = DLX_PACK_CACHE_FAILED};
+    const dlx_pack_cache *cache = model ? &model->program.cache : NULL;
+    if (why) *why = cache && cache->state == DLX_PACK_FAILED ? cache->why.message : "";
+    return cache ? states[cache->state] : DLX_PACK_CACHE_UNASKED;
 }
 
 const char *dlx_model_kernels(const dlx_model *model)

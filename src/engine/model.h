@@ -32,6 +32,7 @@ typedef struct dlx_load_options {
     dlx_pool *pool;           /* NULL: one of its own, of `threads` */
     bool inspect;             /* reads and measures, does not pack */
     const dlx_allocator *mem; /* NULL: the C library */
+    const char *pack_cache;   /* folder of packed weights; NULL: none */
 } dlx_load_options;
 
 dlx_status dlx_model_load(dlx_model *m, const dlx_source *from, const dlx_load_options *o, dlx_error *err);

@@ -138,6 +138,7 @@ dlx_status dlx_workspace_memory(const dlx_model *model, const dlx_workspace_opti
     if (s != DLX_OK) return s;
     memory.file = model->pte.program_size + constants.bytes;
     memory.packed = dlx_program_packed_size(&model->program);
+    memory.shared = model->program.cache.mapping ? memory.packed : 0;
     memory.kv_cache = l.kv_bytes;
     memory.activations = activations + l.table_bytes;
     memory.program = dlx_model_described(model) + constants.arena.bytes - memory.file; /* they lie in its arenas */

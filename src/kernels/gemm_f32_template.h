@@ -142,6 +142,13 @@ DLX_INLINE void f32_pack_kind(void *packed, const dlx_gemm_weights *w, dlx_gemm_
     }
 }
 
+DLX_INLINE void f32_unpack_kind(uint8_t *row, const uint8_t *packed, size_t n_in, size_t n, const int kind)
+{
+    const size_t element = f32_element(kind);
+    packed += n / PANEL * f32_panel_bytes(n_in, kind) + n % PANEL * element;
+    for (size_t k = 0; k < n_in; k++, packed += PANEL * element) memcpy(row + k * element, packed, element);
+}
+
 /* Rows and weights of a call. */
 typedef struct f32_call {
     const float *x;
@@ -246,6 +253,10 @@ DLX_INLINE void f32_run_kind(float *y, size_t y_stride, const f32_call *c, const
     {                                                                                                                  \
         f32_pack_kind(packed, w, s, begin, end, kind);                                                                 \
     }                                                                                                                  \
+    static void f32_unpack_##kind(void *row, const void *packed, dlx_gemm_shape s, size_t n)                           \
+    {                                                                                                                  \
+        f32_unpack_kind(row, packed, s.n_in, n, kind);                                                                 \
+    }                                                                                                                  \
     static void f32_run_##kind(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows,                 \
                                const void *packed, dlx_gemm_shape s, size_t begin, size_t end)                         \
     {                                                                                                                  \
@@ -260,7 +271,8 @@ F32_PRODUCT(I8W)
 #define F32_GEMM(kind)                                                                                                 \
     (dlx_gemm)                                                                                                         \
     {                                                                                                                  \
-        .strip = STRIP, .packed_size = f32_packed_size_##kind, .pack = f32_pack_##kind, .run = f32_run_##kind          \
+        .strip = STRIP, .packed_size = f32_packed_size_##kind, .pack = f32_pack_##kind, .unpack = f32_unpack_##kind,   \
+        .run = f32_run_##kind                                                                                          \
     }
 static void set_gemm_f32(dlx_kernels *k)
 {

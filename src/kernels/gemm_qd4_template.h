@@ -102,6 +102,29 @@ static int32_t qd4_sum(const uint8_t *row, size_t begin, size_t end)
     return (int32_t)sum - 8 * (int32_t)(end - begin);
 }
 
+/* What qd4_pack_steps made of inputs [begin, end) of column c. */
+static void qd4_unpack_steps(uint8_t *row, const uint8_t *steps, size_t c, size_t begin, size_t end)
+{
+    const int shift = c < PANEL / 2 ? 0 : 4;
+    steps += c % (PANEL / 2) * QD4_GROUP;
+    for (size_t k = begin; k < end; k++) {
+        const uint8_t *step = steps + (k - begin) / QD4_GROUP * QD4_STEP_BYTES;
+        uint8_t w = (step[(k - begin) % QD4_GROUP] >> shift & 15) ^ (QD4_FLIP ? 8 : 0);
+        row[k / 2] = k % 2 ? (uint8_t)(row[k / 2] | w << 4) : w;
+    }
+}
+
+static void qc4_unpack_column(uint8_t *row, const uint8_t *panel, dlx_gemm_shape s, size_t c)
+{
+    qd4_unpack_steps(row, panel, c, 0, s.n_in);
+}
+
+static void qb4_unpack_column(uint8_t *row, const uint8_t *panel, dlx_gemm_shape s, size_t c)
+{
+    for (size_t k = 0; k < s.n_in; k += s.group, panel += qb4_group_bytes(s.group))
+        qd4_unpack_steps(row, panel + QB4_HEAD_BYTES, c, k, k + s.group);
+}
+
 static void qc4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t first, size_t columns)
 {
     int32_t *sums = (int32_t *)(void *)(panel + qc4_layout(s).weight_bytes);

@@ -75,6 +75,9 @@ typedef struct dlx_gemm {
     size_t (*packed_size)(dlx_gemm_shape s);
     /* Packs strips [strip_begin, strip_end). */
     void (*pack)(void *packed, const dlx_gemm_weights *w, dlx_gemm_shape s, size_t strip_begin, size_t strip_end);
+    /* The weights of output column n as `pack` was given them: a row of n_in elements. So a table of which rows are
+     * looked up, too, need not be in memory twice. */
+    void (*unpack)(void *row, const void *packed, dlx_gemm_shape s, size_t n);
     /* y[m][n] for m in [0, rows), columns of strips [strip_begin, strip_end); y points at row 0 of the first of these
      * columns. x: float rows x_stride apart, or what this set's quantiser made of `rows` rows (then x_stride is not
      * read). */

@@ -87,13 +87,21 @@ static float weight_i8(const void *w, size_t i)
     {                                                                                                                  \
         pack(packed, w, s, begin, end, sizeof(type));                                                                  \
     }                                                                                                                  \
+    static void name##_unpack(void *row, const void *packed, dlx_gemm_shape s, size_t n)                               \
+    {                                                                                                                  \
+        size_t bytes = s.n_in * sizeof(type);                                                                          \
+        memcpy(row, view_of(packed, s, sizeof(type)).w + n * bytes, bytes);                                            \
+    }                                                                                                                  \
     static void name##_run(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows, const void *packed, \
                            dlx_gemm_shape s, size_t begin, size_t end)                                                 \
     {                                                                                                                  \
         run(&(call){y, y_stride, x, x_stride, rows, s, begin, end}, view_of(packed, s, sizeof(type)), weight_##name);  \
     }                                                                                                                  \
-    static const dlx_gemm name = {                                                                                     \
-        .strip = REF_STRIP, .packed_size = name##_packed_size, .pack = name##_pack, .run = name##_run};
+    static const dlx_gemm name = {.strip = REF_STRIP,                                                                  \
+                                  .packed_size = name##_packed_size,                                                   \
+                                  .pack = name##_pack,                                                                 \
+                                  .unpack = name##_unpack,                                                             \
+                                  .run = name##_run};
 PRODUCT(f32, float)
 PRODUCT(f16, uint16_t)
 PRODUCT(bf16, uint16_t)

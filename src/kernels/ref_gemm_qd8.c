@@ -171,14 +171,22 @@ static void run(const call *c, view v, form kind)
     {                                                                                                                  \
         pack(packed, w, s, begin, end, kind);                                                                          \
     }                                                                                                                  \
+    static void name##_unpack(void *row, const void *packed, dlx_gemm_shape s, size_t n)                               \
+    {                                                                                                                  \
+        view v = view_of(packed, s, kind);                                                                             \
+        memcpy(row, v.w + n * v.row_bytes, v.row_bytes);                                                               \
+    }                                                                                                                  \
     static void name##_run(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows, const void *packed, \
                            dlx_gemm_shape s, size_t begin, size_t end)                                                 \
     {                                                                                                                  \
         (void)x_stride;                                                                                                \
         run(&(call){y, y_stride, x, rows, s, begin, end}, view_of(packed, s, kind), kind);                             \
     }                                                                                                                  \
-    static const dlx_gemm name = {                                                                                     \
-        .strip = REF_STRIP, .packed_size = name##_packed_size, .pack = name##_pack, .run = name##_run};
+    static const dlx_gemm name = {.strip = REF_STRIP,                                                                  \
+                                  .packed_size = name##_packed_size,                                                   \
+                                  .pack = name##_pack,                                                                 \
+                                  .unpack = name##_unpack,                                                             \
+                                  .run = name##_run};
 PRODUCT(qc8w, QC8)
 PRODUCT(qc4w, QC4)
 PRODUCT(qb4w, QB4)

@@ -5,13 +5,15 @@
 
 #include "base/memory.h"
 #include "graph/linear_kinds.h"
+#include "runtime/linear.h"
 
 /* How a value is used. */
 enum { USED_PACKED = 1, USED_WHOLE = 2, USED_INSIDE = 4 }; /* packed; a matrix taken as it is; anything else */
 
-static int use_of(const dlx_node *n, int operand)
+static int use_of(const dlx_graph *g, const dlx_node *n, int operand)
 {
     if (n->op == DLX_OP_LINEAR && operand == 1) return USED_PACKED;
+    if (n->op == DLX_OP_EMBEDDING && operand == 0 && dlx_linear_tied(g, n->in[0])) return USED_PACKED;
     bool whole =
         (n->op == DLX_OP_BMM && operand == 1) || ((n->op == DLX_OP_EMBEDDING || n->op == DLX_OP_INDEX) && operand == 0);
     return whole ? USED_WHOLE : USED_INSIDE;
@@ -24,7 +26,7 @@ static uint8_t *find_uses(const dlx_graph *g)
     if (!uses) return NULL;
     for (size_t i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i].inputs; k++)
-            if (g->nodes[i].in[k] != DLX_NONE) uses[g->nodes[i].in[k]] |= (uint8_t)use_of(&g->nodes[i], k);
+            if (g->nodes[i].in[k] != DLX_NONE) uses[g->nodes[i].in[k]] |= (uint8_t)use_of(g, &g->nodes[i], k);
     for (size_t i = 0; i < g->n_outputs; i++) uses[g->outputs[i]] |= USED_INSIDE;
     /* First values of states. */
     for (size_t i = 0; i < g->n_inputs; i++) uses[g->inputs[i]] |= USED_INSIDE;

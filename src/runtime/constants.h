@@ -1,8 +1,9 @@
 /*
  * When the bytes of constants come into memory. After import they are still in the file. What raising may look into is
  * read before it; large matrices that linear layers, products and lookups take whole are not, so that a program can be
- * raised and described without its weights. Weights of linear layers are read while they are packed, piece by piece;
- * what else the finished graph uses is read then. Nothing refers to the file once a program is loaded.
+ * raised and described without its weights. Weights of linear layers are read while they are packed, piece by piece,
+ * and serve lookups too where a table is tied to a layer; what else the finished graph uses is read then. Nothing
+ * refers to the file once a program is loaded.
  */
 #ifndef DLX_RUNTIME_CONSTANTS_H
 #define DLX_RUNTIME_CONSTANTS_H

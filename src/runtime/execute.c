@@ -165,16 +165,26 @@ static dlx_status do_embedding(dlx_executor *ex, const job *j, dlx_error *err)
     size_t n = (size_t)dlx_shape_elements(ids), d = (size_t)table->dim[1];
     uint64_t size = 0;
     (void)dlx_dtype_bytes(table->dtype, d, &size); /* of a row; counted when the graph was verified */
+    const dlx_node *tied = j->in[0] ? NULL : dlx_linear_tied(&ex->p->g, j->n->in[0]);
+    const dlx_gemm *gemm = tied ? dlx_linear_gemm(j->k, &ex->p->g, tied) : NULL;
+    const void *packed = tied ? ex->p->weights[tied - ex->p->g.nodes] : NULL;
+    dlx_gemm_shape shape = tied ? dlx_linear_shape(&ex->p->g, tied) : (dlx_gemm_shape){0};
+    bool scaled = j->n->inputs == 3;
     for (size_t i = 0; i < n; i++) {
         int64_t id = id_at(j->in[1], ex->p->g.values[j->n->in[1]].dtype, i);
         if (id < 0 || id >= table->dim[0])
             return dlx_fail(err, DLX_E_INVALID, "row %zu: id %lld is outside the table of %lld rows", i, (long long)id,
                             (long long)table->dim[0]);
-        const uint8_t *row = (const uint8_t *)j->in[0] + (size_t)id * size;
-        if (j->n->inputs == 3)
-            dequantise_row(ex, j, (float *)j->out + i * d, row, (size_t)id, d);
-        else
-            memcpy((uint8_t *)j->out + i * size, row, size);
+        void *out = (uint8_t *)j->out + i * (scaled ? d * sizeof(float) : size);
+        const void *row = (const uint8_t *)j->in[0] + (size_t)id * size;
+        if (tied) {
+            gemm->unpack(scaled ? ex->scratch : out, packed, shape, (size_t)id);
+            row = ex->scratch;
+        }
+        if (scaled)
+            dequantise_row(ex, j, out, row, (size_t)id, d);
+        else if (!tied)
+            memcpy(out, row, size);
     }
     return DLX_OK;
 }
@@ -283,6 +293,25 @@ static dlx_status bound_shapes(const dlx_program *p, const dlx_shape *max_shape,
     return dlx_graph_infer(g, shape, err);
 }
 
+/* Scratch of one row of a quantised table that lies packed. */
+static uint64_t lookup_scratch(const dlx_program *p)
+{
+    uint64_t most = 0, bytes = 0;
+    for (size_t i = 0; i < p->g.n_nodes; i++) {
+        const dlx_node *n = &p->g.nodes[i];
+        if (n->op != DLX_OP_EMBEDDING || n->inputs != 3 || !dlx_linear_tied(&p->g, n->in[0])) continue;
+        const dlx_value *table = &p->g.values[n->in[0]];
+        (void)dlx_dtype_bytes(table->dtype, (uint64_t)table->dim[1], &bytes);
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
 typedef struct layout {
     uint64_t arena, scratch_stride, parts, total; /* bytes; total: with the tables below */
     size_t visible_rows, works, pieces;
@@ -308,7 +337,7 @@ static dlx_status lay_out(const dlx_program *p, const dlx_executor_bounds *b, in
     out->works = b->max_segments ? b->max_segments : 1;
     out->pieces = b->max_runs + out->works + 1;
     out->arena = dlx_align_up(out->arena, LINE);
-    out->scratch_stride = dlx_align_up(scratch > split ? scratch : split, 2 * LINE);
+    out->scratch_stride = dlx_align_up(larger(larger(scratch, split), lookup_scratch(p)), 2 * LINE);
     out->parts = dlx_align_up(dlx_logits_parts(p, shape), LINE);
     out->total = out->arena + out->scratch_stride * (uint64_t)threads + out->parts;
     return DLX_OK;

@@ -97,6 +97,23 @@ bool dlx_linear_packs_alike(const dlx_graph *g, const dlx_node *a, const dlx_nod
            x.out_scale == y.out_scale && x.in_zero == y.in_zero && x.out_zero == y.out_zero;
 }
 
+static bool same_rows(const dlx_value *a, const dlx_value *b)
+{
+    const dlx_const_source *x = &a->source, *y = &b->source;
+    return a->dtype == b->dtype && a->rank == 2 && b->rank == 2 && a->dim[0] == b->dim[0] && a->dim[1] == b->dim[1] &&
+           x->file == y->file && x->offset == y->offset && x->bytes == y->bytes && x->transform == DLX_CONST_PLAIN &&
+           y->transform == DLX_CONST_PLAIN;
+}
+
+const dlx_node *dlx_linear_tied(const dlx_graph *g, uint32_t table)
+{
+    const dlx_value *v = &g->values[table];
+    if (v->kind != DLX_VALUE_CONST || !v->source.file) return NULL;
+    for (size_t i = g->n_nodes; i-- > 0;) /* heads are last */
+        if (g->nodes[i].op == DLX_OP_LINEAR && same_rows(operand(g, &g->nodes[i], 1), v)) return &g->nodes[i];
+    return NULL;
+}
+
 size_t dlx_linear_strips(const dlx_gemm *gemm, dlx_gemm_shape s)
 {
     return s.n_out / gemm->strip + (s.n_out % gemm->strip != 0);

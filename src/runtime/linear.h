@@ -21,6 +21,9 @@ dlx_gemm_weights dlx_linear_weights(const dlx_graph *g, const dlx_node *linear);
 dlx_qs8_params dlx_linear_grids(const dlx_graph *g, const dlx_node *linear);
 /* Whether two LINEARs of the same weights and bias have the same packed block. */
 bool dlx_linear_packs_alike(const dlx_graph *g, const dlx_node *a, const dlx_node *b);
+/* The LINEAR whose weights are the rows of constant `table`, in the same place of the same file: its packed block has
+ * them, so lookups need no copy of their own. NULL: there is none. */
+const dlx_node *dlx_linear_tied(const dlx_graph *g, uint32_t table);
 /* Pieces that threads divide: strips of output columns. */
 size_t dlx_linear_strips(const dlx_gemm *gemm, dlx_gemm_shape s);
 

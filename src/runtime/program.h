@@ -18,13 +18,15 @@
 #include "format/pte.h"
 #include "graph/graph.h"
 #include "kernels/kernels.h"
+#include "runtime/pack_cache.h"
 #include "runtime/rows.h"
 
 typedef struct dlx_program {
     dlx_graph g;
     dlx_kernels k;
-    uint8_t *packed; /* one block, huge pages where the system gives them */
+    const uint8_t *packed; /* one block, in huge pages where the system gives them, or in `cache` */
     uint64_t packed_bytes;
+    dlx_pack_cache cache;
     const void **weights; /* [g.n_nodes] packed block of a LINEAR node, NULL otherwise */
     uint32_t rows;        /* graph input of row demand, DLX_NONE */
     dlx_row_table table;  /* what is proven about rows; does not hold before dlx_program_bind */
@@ -35,7 +37,8 @@ typedef struct dlx_program_options {
     dlx_isa limit;
     bool demand;    /* row demand of output 0 */
     dlx_pool *pool; /* packs the weights; NULL: does not pack, such a program can only be measured and printed */
-    const dlx_allocator *mem; /* of what the program keeps; NULL: the C library */
+    const dlx_allocator *mem;   /* of what the program keeps; NULL: the C library */
+    const dlx_pack_place *pack; /* where packed weights may lie in a file; NULL: nowhere */
 } dlx_program_options;
 
 /* Takes over *g (left empty), whose constants must be PLAIN, but for float weights of linears, which may also be WIDEN:

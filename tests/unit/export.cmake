@@ -8,5 +8,7 @@ if(NOT DLX_RUNTIME_ONLY)
   dlx_unit_test(test_lower LIBS dlx_core)
   dlx_unit_test(test_methods_of_file LIBS dlx_core)
   dlx_unit_test(test_packed_constants LIBS dlx_core)
+  dlx_unit_test(test_tied_tables LIBS dlx_core)
+  dlx_unit_test(test_pack_cache LIBS dlx_core)
   dlx_unit_test(test_changing_files LIBS dlx_core LABELS threads portable) # those of exports
 endif()

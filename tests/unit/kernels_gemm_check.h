@@ -245,6 +245,18 @@ static inline void pack_strip(const dlx_gemm *g, const gemm_case *c, void *packe
     free(copy);
 }
 
+/* Each row comes back from a packed block as it went in. */
+static inline void check_unpacked(const dlx_gemm *g, const gemm_case *c, const void *packed)
+{
+    guarded row = guarded_new(row_bytes(c), 0);
+    for (size_t n = 0; n < c->s.n_out; n++) {
+        memset(row.p, 0x7B, row_bytes(c));
+        g->unpack(row.p, packed, size_of(c), n);
+        assert_memory_equal(row.p, weights_of(c, n).w, row_bytes(c));
+    }
+    guarded_free(&row);
+}
+
 static inline void gemm_compute(const dlx_kernels *k, const gemm_case *c, const output *y)
 {
     const dlx_gemm *g = gemm_of(k, c->p);
@@ -254,6 +266,7 @@ static inline void gemm_compute(const dlx_kernels *k, const gemm_case *c, const 
     assert_in_range(bytes, s.n_out * row_bytes(c), SIZE_MAX / 2);
     guarded packed = guarded_new(bytes, 0), q = guarded_new(k->qd8.size(s.rows, s.n_in), 0);
     for (size_t j = strips; j-- > 0;) pack_strip(g, c, packed.p, j);
+    check_unpacked(g, c, packed.p);
     const void *rows = take_rows(k, c, 0, s.rows, q.p);
     for (size_t j = strips; j-- > 0;)
         g->run((float *)y->g.p + j * g->strip, y->stride, rows, c->x_stride, s.rows, packed.p, size, j, j + 1);

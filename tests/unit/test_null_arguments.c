@@ -170,6 +170,10 @@ static void test_dlx_model_open(void)
     dlx_model_close(NULL);
     assert_null(dlx_model_get_facts(NULL));
     assert_string_equal(dlx_model_kernels(NULL), "");
+    const char *why = NULL;
+    assert_int_equal(dlx_model_pack_cache(NULL, &why), DLX_PACK_CACHE_UNASKED);
+    assert_string_equal(why, "");
+    assert_int_equal(dlx_model_pack_cache(NULL, NULL), DLX_PACK_CACHE_UNASKED);
 }
 
 static void test_dlx_model_open_fd(void)
