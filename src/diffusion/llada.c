@@ -112,7 +112,7 @@ static bool choose_token(dlx_decoder *d, float *row, dlx_row_summary *summary)
     return true;
 }
 
-/* Token and confidence of every candidate; `precise`: in float64, as Fast-dLLM does. */
+/* Token and confidence of every candidate; `precise`: not rounded to float32, as Fast-dLLM's softmax in float64. */
 static dlx_status score(dlx_decoder *d, bool precise, dlx_error *err)
 {
     for (int32_t i = 0; i < d->n_candidates; i++) {
