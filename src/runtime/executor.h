@@ -40,11 +40,6 @@ struct dlx_executor {
 /* Place in the arena of every value, for shapes at their bounds; returns the total size. */
 dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t *offset, uint32_t *root,
                           uint64_t *total, dlx_error *err);
-/* Operators whose result is their operand's bytes. */
-bool dlx_shares_operand(dlx_op op);
-/* Whether node `node` is a SILU_MUL whose rows the next one quantises: as soon as they are computed, while they are in
- * the cache. What it reads stays alive for that long. */
-bool dlx_quantises_next(const dlx_program *p, size_t node);
 /* The output that lies in the caller's memory; DLX_NONE: none. */
 static inline uint32_t dlx_caller_output(const dlx_program *p)
 {

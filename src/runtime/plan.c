@@ -1,14 +1,16 @@
 /*
  * Memory planning: values that are alive at the same time get disjoint ranges of one arena (first fit by start, largest
  * lifetimes first come in node order). Reshapes and copies share their operand's bytes, and so does an operator that
- * changes few places of its first operand, or all of them one by one, when nobody reads that operand later: a state is
- * updated where it lies. Smaller calls use the same places: sizes only shrink.
+ * changes few places of its first operand when nobody reads that operand later: a state is updated where it lies.
+ * Smaller calls use the same places: sizes only shrink. Nodes of one stage run at the same time, so all that they read
+ * and write is alive throughout it.
  */
 #include <string.h>
 
 #include "base/sizes.h"
 #include "runtime/executor.h"
 #include "runtime/linear.h"
+#include "runtime/stages.h"
 
 enum { VALUE_ALIGN = 64, OVERREAD = 64 };
 
@@ -22,26 +24,14 @@ uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *
     return k ? quantizer->size((size_t)(n / k), (size_t)k) : 0;
 }
 
-bool dlx_shares_operand(dlx_op op)
-{
-    return op == DLX_OP_RESHAPE || op == DLX_OP_COPY;
-}
-
-bool dlx_quantises_next(const dlx_program *p, size_t node)
-{
-    const dlx_node *n = &p->g.nodes[node], *next = n + 1;
-    return n->op == DLX_OP_SILU_MUL && node + 1 < p->g.n_nodes && next->op == DLX_OP_CONVERT &&
-           next->in[0] == n->out[0] && dlx_linear_quantizer(&p->k, p->g.values[next->out[0]].dtype);
-}
-
 typedef struct range {
     uint64_t begin, end; /* bytes */
-    size_t last;         /* node that reads it last */
+    size_t last;         /* stage that reads it last */
 } range;
 
 typedef struct planner {
     const dlx_program *p;
-    size_t *last_use; /* [n_values] of the root */
+    size_t *last_use; /* [n_values] of the root: a node, later its stage */
     range *live;      /* sorted by begin */
     size_t n_live;
     uint64_t total;
@@ -55,12 +45,6 @@ static void find_last_uses(planner *pl, const uint32_t *root)
         for (int k = 0; k < g->nodes[i].inputs; k++)
             if (g->nodes[i].in[k] != DLX_NONE) pl->last_use[root[g->nodes[i].in[k]]] = i;
     }
-    /* Some rows are quantised before others are computed. */
-    for (size_t i = 0; i < g->n_nodes; i++)
-        for (int k = 1; k < g->nodes[i].inputs && dlx_quantises_next(pl->p, i); k++) {
-            size_t *last = &pl->last_use[root[g->nodes[i].in[k]]];
-            if (*last < i + 1) *last = i + 1;
-        }
     for (size_t i = 0; i < g->n_outputs; i++) pl->last_use[root[g->outputs[i]]] = SIZE_MAX;
 }
 
@@ -73,13 +57,13 @@ static bool writable(const dlx_graph *g, uint32_t v)
     return false;
 }
 
-/* Gives an update, or SILU_MUL, the bytes of its first operand where that is read by it for the last time. */
+/* Gives an update the bytes of its first operand where that is read by it for the last time. */
 static void share_updates(planner *pl, uint32_t *root)
 {
     const dlx_graph *g = &pl->p->g;
     for (size_t i = 0; i < g->n_nodes; i++) {
         const dlx_node *n = &g->nodes[i];
-        if (!dlx_op_updates(n->op) && n->op != DLX_OP_SILU_MUL) continue;
+        if (!dlx_op_updates(n->op)) continue;
         uint32_t from = root[n->in[0]], out = n->out[0];
         bool last = pl->last_use[from] == i && writable(g, from);
         for (int k = 1; k < n->inputs; k++) last = last && root[n->in[k]] != from;
@@ -90,12 +74,30 @@ static void share_updates(planner *pl, uint32_t *root)
     }
 }
 
-/* Lowest gap that holds `bytes`; ranges whose last reader lies before node i are gone. */
-static uint64_t place(planner *pl, size_t i, uint64_t bytes, size_t last)
+/* From nodes to their stages. */
+static void use_stages(planner *pl)
+{
+    const dlx_program *p = pl->p;
+    for (size_t v = 0; v < p->g.n_values; v++) {
+        size_t low = 0, high = p->n_stages;
+        if (pl->last_use[v] == SIZE_MAX) continue;
+        while (high - low > 1) {
+            size_t middle = (low + high) / 2;
+            if (p->stages[middle].first <= pl->last_use[v])
+                low = middle;
+            else
+                high = middle;
+        }
+        pl->last_use[v] = low;
+    }
+}
+
+/* Lowest gap that holds `bytes`; ranges whose last reader lies before stage s are gone. */
+static uint64_t place(planner *pl, size_t s, uint64_t bytes, size_t last)
 {
     size_t kept = 0;
     for (size_t r = 0; r < pl->n_live; r++)
-        if (pl->live[r].last >= i) pl->live[kept++] = pl->live[r];
+        if (pl->live[r].last >= s) pl->live[kept++] = pl->live[r];
     pl->n_live = kept;
     uint64_t at = 0;
     size_t slot = 0;
@@ -126,17 +128,19 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
         offset[i] = UINT64_MAX;
     }
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++)
-        if (dlx_shares_operand(g->nodes[i].op)) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
+        if (dlx_shares_operand(&g->nodes[i])) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
     if (s == DLX_OK) find_last_uses(&pl, root);
     if (s == DLX_OK) share_updates(&pl, root);
-    for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
+    if (s == DLX_OK) use_stages(&pl);
+    for (size_t i = 0, stage = 0; s == DLX_OK && i < g->n_nodes; i++) {
         uint32_t out = g->nodes[i].out[0];
+        if (i >= p->stages[stage].end) stage++;
         if (root[out] != out || out == dlx_caller_output(p)) continue;
         uint64_t bytes = dlx_value_bytes(p, out, &shape[out]);
         if (dlx_shape_elements(&shape[out]) < 0 || bytes > UINT64_MAX / 4 || pl.total > UINT64_MAX / 4)
             s = dlx_fail(err, DLX_E_LIMIT, "the activations of operator %s are too large", dlx_op_name(g->nodes[i].op));
         else
-            offset[out] = place(&pl, i, dlx_align_up(bytes, VALUE_ALIGN), pl.last_use[out]);
+            offset[out] = place(&pl, stage, dlx_align_up(bytes, VALUE_ALIGN), pl.last_use[out]);
     }
     dlx_mem_free(&p->mem, pl.last_use, n, sizeof *pl.last_use);
     dlx_mem_free(&p->mem, pl.live, n + 1, sizeof *pl.live);
