@@ -67,6 +67,20 @@ typedef struct dlx_span {
 #define DLX_MAX_CONTEXT_SPANS 2
 
 /*
+ * A row of logits in short. With nothing above -infinity, with +infinity or NaN `sum` is NaN; it is never 0. Softmax of
+ * a logit x: e^(x - top) / sum; entropy: ln(sum) - moment / sum. The same bits for the same logits, however they were
+ * computed. Never grows.
+ */
+typedef struct dlx_row_summary {
+    int32_t id;    /* the likeliest id that may be chosen, the lowest one; -1: none */
+    float logit;   /* its logit */
+    float top;     /* largest logit of all ids */
+    float second;  /* largest logit of the others; `top` when two ids have it */
+    double sum;    /* of e^(x - top) over all logits x */
+    double moment; /* of e^(x - top) * (x - top) */
+} dlx_row_summary;
+
+/*
  * One model call. Rows are consecutive positions start .. start+n_ids-1. Each row attends
  *   - every cached position in `context` (ascending, disjoint, none of them an own position), and
  *   - own rows: all of them when attn_block == 0; otherwise row at position p sees own position q when
@@ -74,7 +88,7 @@ typedef struct dlx_span {
  *     whose own program masks its rows takes its facts' attn_block and no other.
  * Keys and values of the first n_store rows are written to the cache at their positions, those of the others discarded.
  * With block-causal attention n_store must end at a block boundary or at the last row.
- * Logits are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.
+ * Logits, or summaries, are computed for the rows listed in `rows` (indices into ids, ascending) and nothing else.
  */
 typedef struct dlx_forward_call {
     size_t struct_size;                      /* sizeof(dlx_forward_call) */
@@ -85,14 +99,20 @@ typedef struct dlx_forward_call {
     dlx_span context[DLX_MAX_CONTEXT_SPANS]; /* cached positions that take part */
     int32_t n_context;                       /* spans used */
     int32_t attn_block;
-    int32_t n_store;     /* 0: a denoising pass; n_ids: a commit; between: a commit fused with
-                            the next block. Under block-causal attention what was stored
-                            behind the block of the last one is forgotten: it depended on what
-                            these rows replace. What a native session needs for rows that are not
-                            stored when it splits a call: see dlx_session_forward */
-    const int32_t *rows; /* [n_rows]; NULL means rows 0 .. n_rows-1 */
-    int32_t n_rows;      /* 0: no logits wanted (prefill) */
-    float *logits;       /* out [n_rows, vocab_size], row-major, owned by the caller */
+    int32_t n_store;            /* 0: a denoising pass; n_ids: a commit; between: a commit fused with
+                                   the next block. Under block-causal attention what was stored
+                                   behind the block of the last one is forgotten: it depended on what
+                                   these rows replace. What a native session needs for rows that are not
+                                   stored when it splits a call: see dlx_session_forward */
+    const int32_t *rows;        /* [n_rows]; NULL means rows 0 .. n_rows-1 */
+    int32_t n_rows;             /* 0: no logits wanted (prefill) */
+    float *logits;              /* out [n_rows, vocab_size], row-major, owned by the caller */
+    int32_t never;              /* for summaries: an id that is not chosen, or -1 */
+    int32_t known;              /* for summaries: ids from here on are not chosen either; 0: all may be */
+    dlx_row_summary *summaries; /* out [n_rows]: all that greedy decoding needs of the rows; NULL: not asked for. The
+                                   caller fills them with zeros. A function that knows how fills all of them, and may
+                                   then leave `logits` unwritten, as native sessions do where the file's head allows;
+                                   one that does not know leaves them alone and writes logits */
 } dlx_forward_call;
 
 typedef dlx_status (*dlx_forward_fn)(void *ctx, const dlx_forward_call *call, dlx_error *err);

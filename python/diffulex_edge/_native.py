@@ -82,11 +82,18 @@ class Span(ctypes.Structure):
     _fields_ = [("begin", c_int32), ("end", c_int32)]
 
 
+class RowSummary(ctypes.Structure):
+    _fields_ = [
+        ("id", c_int32), ("logit", c_float), ("top", c_float), ("second", c_float), ("sum", c_double), ("moment", c_double),
+    ]
+
+
 class ForwardCall(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("ids", POINTER(c_int32)), ("n_ids", c_int32), ("start", c_int32),
         ("context", Span * MAX_CONTEXT_SPANS), ("n_context", c_int32), ("attn_block", c_int32), ("n_store", c_int32),
         ("rows", POINTER(c_int32)), ("n_rows", c_int32), ("logits", POINTER(c_float)),
+        ("never", c_int32), ("known", c_int32), ("summaries", POINTER(RowSummary)),
     ]
 
 

@@ -24,7 +24,7 @@ static void plan(const dlx_settings *s, dlx_capacity *out)
     out->canvas = s->n_prompt + s->max_new;
     out->candidates = 1;
     out->steps = s->max_new;
-    out->seen = s->repetition_penalty != 1;
+    out->seen = out->whole_rows = s->repetition_penalty != 1;
 }
 
 /* Every id that occurred, once: positive logits are divided, the others multiplied. */

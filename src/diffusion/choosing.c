@@ -1,7 +1,7 @@
 /* Which masked positions a step reveals: ranking of candidates, acceptance rules, and schedules. */
 #include <math.h>
 
-#include "diffusion/exp_log.h"
+#include "base/exp_log.h"
 #include "diffusion/sampling.h"
 
 /* Best ranked candidate that is not chosen yet; -1 when all are. */

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/exp_log.h"
 #include "constrain/fill.h"
 #include "diffusion/decoder.h"
-#include "diffusion/exp_log.h"
 
 /* What a row says against a token counts up to here, so that a text that only unlikely tokens complete is completed. */
 static const double LEAST = -1e6;

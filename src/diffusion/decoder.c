@@ -24,7 +24,8 @@ static bool allocate(dlx_decoder *d, const dlx_capacity *need)
     bool ok = (d->logits = matrix(rows, vocab, sizeof *d->logits)) &&
               (d->spare_row = matrix(1, vocab, sizeof *d->spare_row)) &&
               (d->index = matrix(1, vocab, sizeof *d->index)) &&
-              (d->candidates = matrix(rows, 1, sizeof *d->candidates)) && (d->rows = matrix(rows, 1, sizeof *d->rows));
+              (d->candidates = matrix(rows, 1, sizeof *d->candidates)) &&
+              (d->summaries = matrix(rows, 1, sizeof *d->summaries)) && (d->rows = matrix(rows, 1, sizeof *d->rows));
     if (ok && need->second_logits)
         ok = (d->second_logits = matrix(rows, vocab, sizeof *d->logits)) &&
              (d->second_ids = matrix((uint64_t)need->canvas, 1, sizeof *d->second_ids));
@@ -48,6 +49,7 @@ dlx_status dlx_decoder_open(dlx_decoder *d, const dlx_model_facts *facts, const 
                                  .known = facts->num_tokens};
     d->random = dlx_random_seeded(set->seed);
     d->max_candidates = need.candidates;
+    d->whole_rows = need.whole_rows || set->constraint;
     DLX_TRY(dlx_generation_create(&d->gen, set->algorithm->name, prompt, (size_t)set->n_prompt, (size_t)need.canvas,
                                   (uint64_t)need.steps, err));
     d->x = d->gen->ids;
@@ -62,6 +64,7 @@ void dlx_decoder_close(dlx_decoder *d)
     dlx_decoder_close_constraint(d);
     free(d->candidates);
     free(d->rows);
+    free(d->summaries);
     free(d->logits);
     free(d->second_logits);
     free(d->second_ids);
@@ -155,7 +158,10 @@ dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int
                              .n_store = pass->n_store,
                              .rows = d->rows,
                              .n_rows = d->n_rows,
-                             .logits = logits};
+                             .logits = logits,
+                             .summaries = d->summarised ? d->summaries : NULL,
+                             .never = d->sampling.never,
+                             .known = d->sampling.known};
     memcpy(call.context, pass->context, sizeof call.context);
     d->gen->num_forwards++;
     dlx_status status = d->forward(d->forward_ctx, &call, err);
@@ -174,7 +180,15 @@ dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err
         if (!d->n_rows || d->rows[d->n_rows - 1] != row) d->rows[d->n_rows++] = row;
         d->candidates[i].row = d->n_rows - 1;
     }
+    d->summarised = !d->whole_rows && dlx_sampling_is_greedy(&d->sampling, d->facts->vocab_size);
+    memset(d->summaries, 0, (size_t)d->n_rows * sizeof *d->summaries);
     return dlx_decoder_call_with(d, pass, d->x + pass->first, d->logits, err);
+}
+
+const dlx_row_summary *dlx_decoder_summary(const dlx_decoder *d, const dlx_candidate *c)
+{
+    const dlx_row_summary *given = &d->summaries[c->row];
+    return d->summarised && given->sum != 0 ? given : NULL;
 }
 
 float *dlx_decoder_row(const dlx_decoder *d, const dlx_candidate *c)
@@ -196,13 +210,17 @@ dlx_status dlx_decoder_score(dlx_decoder *d, dlx_error *err)
     DLX_TRY(dlx_decoder_constrain(d, err));
     for (int32_t i = 0; i < d->n_candidates; i++) {
         dlx_candidate *c = &d->candidates[i];
+        const dlx_row_summary *summary = dlx_decoder_summary(d, c);
         float *row = dlx_decoder_row(d, c);
         how.given = c->id >= 0;
         how.given_id = c->id;
         /* Shifted, positions 0 and 1 share row 0, and scoring overwrites it. */
-        if (i + 1 < d->n_candidates && c[1].row == c->row) row = memcpy(d->spare_row, row, (size_t)vocab * sizeof *row);
+        if (!summary && i + 1 < d->n_candidates && c[1].row == c->row)
+            row = memcpy(d->spare_row, row, (size_t)vocab * sizeof *row);
         dlx_choice choice;
-        if (!dlx_sample_row(&how, row, vocab, d->index, &d->random, &choice)) return dlx_decoder_bad_row(c, err);
+        if (!(summary ? dlx_choose_likeliest(&how, summary, &choice)
+                      : dlx_sample_row(&how, row, vocab, d->index, &d->random, &choice)))
+            return dlx_decoder_bad_row(c, err);
         c->id = choice.id;
         c->score = choice.score;
         c->rank = d->sampling.entropy ? -choice.entropy : choice.score;

@@ -38,13 +38,16 @@ typedef struct dlx_decoder {
     int32_t n_candidates, max_candidates;
     int32_t *rows; /* demanded rows, without repetition */
     int32_t n_rows;
-    float *logits;         /* [max_candidates, vocab] */
-    float *second_logits;  /* the same, or NULL */
-    int32_t *second_ids;   /* [canvas], or NULL */
-    float *spare_row;      /* [vocab] */
-    int32_t *index;        /* [vocab] */
-    uint8_t *seen;         /* [vocab], or NULL */
-    struct dlx_fill *fill; /* what a constraint says, or NULL; fill_ids [canvas] is room for its answers */
+    bool whole_rows;            /* a summary of a row never is enough */
+    bool summarised;            /* one is, of the rows of the last call */
+    dlx_row_summary *summaries; /* [max_candidates] of rows; what is all zeros was not computed */
+    float *logits;              /* [max_candidates, vocab]; of rows that the model summarised not written */
+    float *second_logits;       /* the same, or NULL */
+    int32_t *second_ids;        /* [canvas], or NULL */
+    float *spare_row;           /* [vocab] */
+    int32_t *index;             /* [vocab] */
+    uint8_t *seen;              /* [vocab], or NULL */
+    struct dlx_fill *fill;      /* what a constraint says, or NULL; fill_ids [canvas] is room for its answers */
     int32_t *fill_ids;
     double started; /* of this step, ms */
     bool cancelled; /* on_step asked to stop */
@@ -83,6 +86,8 @@ dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err
 /* The same call with other ids [n] into another buffer. */
 dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int32_t *ids, float *logits,
                                  dlx_error *err);
+/* What the model said about a candidate's row instead of its logits; NULL: it wrote logits. */
+const dlx_row_summary *dlx_decoder_summary(const dlx_decoder *d, const dlx_candidate *c);
 /* A candidate's row of logits. */
 float *dlx_decoder_row(const dlx_decoder *d, const dlx_candidate *c);
 /* Turns every candidate's row into its token and score, as d->sampling says. */

@@ -69,6 +69,7 @@ static void plan(const dlx_settings *s, dlx_capacity *out)
 {
     out->canvas = s->n_prompt + s->gen_length;
     out->candidates = s->block_length + s->prompt_masks;
+    out->whole_rows = s->logits_eos_inf || s->confidence_eos_eot_inf;
 }
 
 static void plan_generate(const dlx_settings *s, dlx_capacity *out)
@@ -76,6 +77,7 @@ static void plan_generate(const dlx_settings *s, dlx_capacity *out)
     plan(s, out);
     out->steps = (int64_t)(s->blocks - 1) * s->steps_per_block + s->first_steps;
     out->second_logits = s->cfg_scale > 0;
+    out->whole_rows |= out->second_logits;
 }
 
 /* Every pass that finds a mask reveals one; a block can have two that find none. */
@@ -88,31 +90,47 @@ static void plan_fast(const dlx_settings *s, dlx_capacity *out)
 /* ---- steps ------------------------------------------------------------------------------------------------------ */
 
 /*
- * Token and confidence of every candidate. The confidence is the softmax of the raw logits at the token (`precise`: in
- * float64, as Fast-dLLM does). With confidence_eos_eot_inf the published code takes both end ids out of that softmax at
- * temperature 0 and only the second one above.
+ * The token of a row of logits, unless one is given, and, as `summary`, the softmax that is its confidence. With
+ * confidence_eos_eot_inf the published code takes both end ids out of that softmax at temperature 0 and only the second
+ * one above.
  */
-static dlx_status score(dlx_decoder *d, bool precise, dlx_error *err)
+static bool choose_token(dlx_decoder *d, float *row, int32_t given, dlx_row_summary *summary)
 {
     const dlx_settings *s = d->set;
     int32_t vocab = d->facts->vocab_size, known = d->facts->num_tokens ? d->facts->num_tokens : vocab;
+    int32_t id = given;
+    if (id < 0)
+        id = s->temperature > 0 ? dlx_gumbel_argmax(row, vocab, s->temperature, d->facts->mask_id, known, &d->random)
+                                : dlx_argmax(row, known, d->facts->mask_id);
+    if (id < 0) return false;
+    if (s->confidence_eos_eot_inf) {
+        if (s->temperature <= 0 && s->eos_id >= 0) row[s->eos_id] = -INFINITY;
+        if (s->eot_id >= 0) row[s->eot_id] = -INFINITY;
+    }
+    dlx_summarise_row(row, vocab, -1, 0, summary);
+    summary->id = id;
+    summary->logit = row[id];
+    return true;
+}
+
+/* Token and confidence of every candidate; `precise`: not rounded to float32, as Fast-dLLM's softmax in float64. */
+static dlx_status score(dlx_decoder *d, bool precise, dlx_error *err)
+{
+    const dlx_settings *s = d->set;
+    int32_t vocab = d->facts->vocab_size;
     if (s->logits_eos_inf && s->eos_id >= 0)
         for (int32_t i = 0; i < d->n_rows; i++) d->logits[(size_t)i * (size_t)vocab + (size_t)s->eos_id] = -INFINITY;
     DLX_TRY(dlx_decoder_constrain(d, err));
     for (int32_t i = 0; i < d->n_candidates; i++) {
         dlx_candidate *c = &d->candidates[i];
-        float *row = dlx_decoder_row(d, c);
-        if (c->id < 0)
-            c->id = s->temperature > 0
-                        ? dlx_gumbel_argmax(row, vocab, s->temperature, d->facts->mask_id, known, &d->random)
-                        : dlx_argmax(row, known, d->facts->mask_id);
-        if (c->id < 0) return dlx_decoder_bad_row(c, err);
-        if (s->confidence_eos_eot_inf) {
-            if (s->temperature <= 0 && s->eos_id >= 0) row[s->eos_id] = -INFINITY;
-            if (s->eot_id >= 0) row[s->eot_id] = -INFINITY;
-        }
-        c->score = precise ? dlx_probability_f64(row, vocab, c->id) : dlx_probability_f32(row, vocab, c->id);
-        if (!isfinite(c->score)) return dlx_decoder_bad_row(c, err);
+        const dlx_row_summary *summary = dlx_decoder_summary(d, c);
+        dlx_row_summary own;
+        if (!summary && !choose_token(d, dlx_decoder_row(d, c), c->id, &own)) return dlx_decoder_bad_row(c, err);
+        if (!summary) summary = &own;
+        double probability = dlx_summary_probability(summary, summary->logit);
+        c->id = summary->id;
+        c->score = precise ? probability : (double)(float)probability;
+        if (c->id < 0 || !isfinite(c->score)) return dlx_decoder_bad_row(c, err);
         if (s->remasking == DLX_REMASK_RANDOM) c->score = dlx_random_uniform(&d->random);
         c->rank = c->score;
     }

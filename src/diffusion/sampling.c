@@ -3,11 +3,10 @@
 
 #include <math.h>
 
-#include "diffusion/exp_log.h"
+#include "base/row_summary.h"
 
-/* Independent sums, so that loops over a row become SIMD code although float addition is not associative. A chunk's
- * float sums go into a double before they lose digits. */
-enum { LANES = 16, CHUNK = 64 * LANES };
+/* A chunk's float sums, one a lane, go into a double before they lose digits. */
+enum { LANES = DLX_LANES, CHUNK = 64 * LANES };
 
 static int32_t chunk_end(int32_t i, int32_t n)
 {
@@ -59,14 +58,18 @@ double dlx_exponentials(float *x, int32_t n, float top)
 {
     double sum = 0;
     int32_t i = 0;
-    while (n - i >= LANES) {
-        float part[LANES] = {0};
-        for (int32_t end = chunk_end(i, n); i < end; i += LANES)
-            for (int k = 0; k < LANES; k++) {
-                float e = dlx_exp_not_positive(x[i + k] - top);
-                x[i + k] = e;
-                part[k] += e;
+    for (int32_t end; n - i >= LANES; i = end) {
+        float part[LANES];
+        end = chunk_end(i, n);
+        for (int32_t lane = 0; lane < LANES; lane += DLX_VF) {
+            dlx_vf lane_sum = {0};
+            for (int32_t k = i + lane; k < end; k += LANES) {
+                dlx_vf e = dlx_exp_vf(dlx_vf_load(x + k) - top);
+                dlx_vf_store(x + k, e);
+                lane_sum += e;
             }
+            dlx_vf_store(part + lane, lane_sum);
+        }
         sum += sum_lanes(part);
     }
     for (; i < n; i++) {
@@ -76,37 +79,14 @@ double dlx_exponentials(float *x, int32_t n, float top)
     return sum;
 }
 
-/* The sum alone. */
-static double exponential_sum(const float *x, int32_t n, float top)
+void dlx_summarise_row(const float *logits, int32_t n, int32_t never, int32_t known, dlx_row_summary *out)
 {
-    double sum = 0;
-    int32_t i = 0;
-    while (n - i >= LANES) {
-        float part[LANES] = {0};
-        for (int32_t end = chunk_end(i, n); i < end; i += LANES)
-            for (int k = 0; k < LANES; k++) part[k] += dlx_exp_not_positive(x[i + k] - top);
-        sum += sum_lanes(part);
-    }
-    for (; i < n; i++) sum += (double)dlx_exp_not_positive(x[i] - top);
-    return sum;
+    *out = dlx_summary_of_row(logits, n, (dlx_row_rules){never, known});
 }
 
-double dlx_probability_f32(const float *logits, int32_t n, int32_t id)
+double dlx_summary_probability(const dlx_row_summary *row, float logit)
 {
-    float top = largest(logits, n);
-    double sum = exponential_sum(logits, n, top);
-    return (double)(float)((double)dlx_exp_not_positive(logits[id] - top) / sum);
-}
-
-double dlx_probability_f64(const float *logits, int32_t n, int32_t id)
-{
-    double top = (double)largest(logits, n), sum = 0, part[LANES] = {0};
-    int32_t i = 0;
-    for (; n - i >= LANES; i += LANES)
-        for (int k = 0; k < LANES; k++) part[k] += dlx_exp_not_positive_f64((double)logits[i + k] - top);
-    for (; i < n; i++) sum += dlx_exp_not_positive_f64((double)logits[i] - top);
-    for (int k = 0; k < LANES; k++) sum += part[k];
-    return dlx_exp_not_positive_f64((double)logits[id] - top) / sum;
+    return dlx_exp_not_positive_f64((double)logit - (double)row->top) / row->sum;
 }
 
 /* sum p ln(p + plus) over p = max(e / sum, least). */
@@ -115,14 +95,18 @@ static double p_log_p(const float *e, int32_t n, double sum, float plus, float l
     double total = 0;
     float scale = (float)(1.0 / sum);
     int32_t i = 0;
-    while (n - i >= LANES) {
-        float part[LANES] = {0};
-        for (int32_t end = chunk_end(i, n); i < end; i += LANES)
-            for (int k = 0; k < LANES; k++) {
-                float p = e[i + k] * scale;
-                p = p < least ? least : p;
-                part[k] += p * dlx_log_normal(p + plus);
+    for (int32_t end; n - i >= LANES; i = end) {
+        float part[LANES];
+        end = chunk_end(i, n);
+        for (int32_t lane = 0; lane < LANES; lane += DLX_VF) {
+            dlx_vf lane_sum = {0};
+            for (int32_t k = i + lane; k < end; k += LANES) {
+                dlx_vf p = dlx_vf_load(e + k) * scale;
+                p = dlx_vf_if(p < least, (dlx_vf){0} + least, p);
+                lane_sum += p * dlx_log_vf(p + plus);
             }
+            dlx_vf_store(part + lane, lane_sum);
+        }
         total += sum_lanes(part);
     }
     for (; i < n; i++) {
@@ -189,13 +173,15 @@ void dlx_filter_top_k(float *logits, int32_t n, int32_t k, int32_t *index)
 void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index)
 {
     if (!(top_p < 1)) return;
-    float top = largest(logits, n), bound = (float)top_p;
-    double sum = exponential_sum(logits, n, top), mass = 0;
+    dlx_row_summary row;
+    float bound = (float)top_p;
+    double mass = 0;
     int32_t left = n, last = 0;
+    dlx_summarise_row(logits, n, -1, 0, &row);
     make_heap(logits, index, n);
     do {
         last = pop_heap(logits, index, &left);
-        mass += (double)(float)((double)dlx_exp_not_positive(logits[last] - top) / sum);
+        mass += (double)(float)dlx_summary_probability(&row, logits[last]);
     } while (left && !((float)mass > bound));
     float least = logits[last];
     for (int32_t i = 0; i < n; i++)
@@ -247,14 +233,49 @@ int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, in
     return id;
 }
 
+bool dlx_sampling_is_greedy(const dlx_sampling *how, int32_t n)
+{
+    return !(how->temperature > 0) && !(how->top_p < 1) && (how->top_k <= 0 || how->top_k >= n);
+}
+
+bool dlx_choose_likeliest(const dlx_sampling *how, const dlx_row_summary *row, dlx_choice *out)
+{
+    if (row->id < 0 || !isfinite(row->sum)) return false;
+    double probability = dlx_summary_probability(row, row->logit), entropy = 0;
+    *out = (dlx_choice){.id = row->id, .probability = (double)(float)probability};
+    out->score = out->probability;
+    if (how->entropy || how->score == DLX_SCORE_NEGATIVE_ENTROPY)
+        entropy = (double)(float)(dlx_log_normal_f64(row->sum) - row->moment / row->sum);
+    if (how->score == DLX_SCORE_MARGIN) {
+        float likeliest = (float)(1 / row->sum), second = (float)dlx_summary_probability(row, row->second);
+        out->score = (double)(row->logit < row->top ? (float)probability - likeliest : likeliest - second);
+    } else if (how->score == DLX_SCORE_NEGATIVE_ENTROPY) {
+        out->score = -entropy;
+    }
+    if (how->entropy) out->entropy = entropy;
+    return true;
+}
+
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
                     dlx_choice *out)
 {
+    dlx_row_summary row;
+    if (dlx_sampling_is_greedy(how, n)) {
+        dlx_summarise_row(logits, n, how->never, how->known, &row);
+        if (how->given) {
+            row.id = how->given_id;
+            row.logit = logits[how->given_id];
+        }
+        return dlx_choose_likeliest(how, &row, out);
+    }
     /* Found before the filters, which may leave nothing that can be chosen. */
     int32_t known = how->known > 0 && how->known < n ? how->known : n, other = dlx_argmax(logits, known, how->never);
     if (how->temperature > 0) dlx_scale_row(logits, n, how->temperature);
-    bool filtered = how->top_p < 1 || (how->top_k > 0 && how->top_k < n);
-    double whole = how->before_filters && filtered ? exponential_sum(logits, n, largest(logits, n)) : 0;
+    double whole = 0;
+    if (how->before_filters && (how->top_p < 1 || (how->top_k > 0 && how->top_k < n))) {
+        dlx_summarise_row(logits, n, -1, 0, &row);
+        whole = row.sum;
+    }
     dlx_filter_row(how, logits, n, index);
     int32_t top = dlx_argmax(logits, n, -1);
     if (top < 0 || other < 0) return false;

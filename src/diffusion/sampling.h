@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "diffulex_edge/decode.h"
+
 #include "diffusion/random.h"
 
 /* ---- rows ----------------------------------------------------------------------------------------------------- */
@@ -35,6 +37,9 @@ typedef struct dlx_sampling {
     int32_t given_id;
 } dlx_sampling;
 
+/* Whether a row of n logits gives its likeliest token: at temperature 0, with no filter on. */
+bool dlx_sampling_is_greedy(const dlx_sampling *how, int32_t n);
+
 typedef struct dlx_choice {
     int32_t id;
     double probability; /* of id, after temperature and, unless before_filters, filters */
@@ -52,15 +57,19 @@ typedef struct dlx_choice {
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
                     dlx_choice *out);
 
+/* The choice of a greedy sampling, from what a row's summary says by the same rules of `never` and `known`: all that
+ * dlx_sample_row does then. */
+bool dlx_choose_likeliest(const dlx_sampling *how, const dlx_row_summary *row, dlx_choice *out);
+/* The summary that a forward function would have given (dlx_forward_call). */
+void dlx_summarise_row(const float *logits, int32_t n, int32_t never, int32_t known, dlx_row_summary *out);
+/* Softmax probability of a logit of the row. */
+double dlx_summary_probability(const dlx_row_summary *row, float logit);
+
 /* Lowest id among the largest logits, `never` left out; -1 when there is none above -infinity. */
 int32_t dlx_argmax(const float *logits, int32_t n, int32_t never);
 /* x[i] = e^(x[i] - top), top the largest; returns their sum, NaN when a value is NaN or nothing lies above -infinity.
  */
 double dlx_exponentials(float *x, int32_t n, float top);
-/* Softmax probability of `id`, in float64. NaN when the logits hold NaN or +infinity, or nothing above -infinity. */
-double dlx_probability_f64(const float *logits, int32_t n, int32_t id);
-/* The same in float32. */
-double dlx_probability_f32(const float *logits, int32_t n, int32_t id);
 /* argmax of exp(logit) / (-ln u)^temperature with n random numbers u, in float64: LLaDA's Gumbel draw. `never` and ids
  * from `known` on (1 .. n) are left out, their random numbers used up all the same. */
 int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, int32_t never, int32_t known,

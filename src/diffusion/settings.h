@@ -44,6 +44,7 @@ typedef struct dlx_capacity {
     int64_t steps;
     bool second_logits; /* classifier-free guidance */
     bool seen;          /* a flag for every id of the vocabulary */
+    bool whole_rows;    /* it changes logits before it chooses, so that no summary of them will do */
 } dlx_capacity;
 
 typedef struct dlx_algorithm {

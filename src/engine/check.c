@@ -1,6 +1,8 @@
 /* What a forward call must be before anything is computed, and where it is cut. */
 #include "engine/check.h"
 
+#include <math.h>
+
 #include "base/status.h"
 
 static dlx_status check_context(const dlx_sequence *q, const dlx_forward_call *c, dlx_error *err)
@@ -108,6 +110,11 @@ dlx_status dlx_check_cut(const dlx_cut *cut, const dlx_sequence *q, const dlx_fo
     return DLX_OK;
 }
 
+static dlx_status damaged(dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_INTERNAL, "the model produced NaN or infinite logits; its weights may be damaged");
+}
+
 dlx_status dlx_check_logits(const float *logits, size_t n, dlx_error *err)
 {
     /* x * 0 is 0 for finite x, NaN otherwise; eight sums keep the loop wide. */
@@ -117,7 +124,12 @@ dlx_status dlx_check_logits(const float *logits, size_t n, dlx_error *err)
         for (int k = 0; k < 8; k++) sum[k] += logits[i + (size_t)k] * 0.0f;
     for (; i < n; i++) sum[0] += logits[i] * 0.0f;
     for (int k = 1; k < 8; k++) sum[0] += sum[k];
-    return sum[0] == 0.0f
-               ? DLX_OK
-               : dlx_fail(err, DLX_E_INTERNAL, "the model produced NaN or infinite logits; its weights may be damaged");
+    return sum[0] == 0.0f ? DLX_OK : damaged(err);
+}
+
+dlx_status dlx_check_summaries(const dlx_row_summary *rows, size_t n, dlx_error *err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (isnan(rows[i].sum)) return damaged(err);
+    return DLX_OK;
 }

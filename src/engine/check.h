@@ -28,5 +28,7 @@ dlx_status dlx_check_cut(const dlx_cut *cut, const dlx_sequence *q, const dlx_fo
 
 /* Those that came out: n finite numbers. */
 dlx_status dlx_check_logits(const float *logits, size_t n, dlx_error *err);
+/* The same of n rows of them, by their summaries. */
+dlx_status dlx_check_summaries(const dlx_row_summary *rows, size_t n, dlx_error *err);
 
 #endif

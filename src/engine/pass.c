@@ -83,6 +83,12 @@ static void fill_visible(const dlx_call *k, int32_t *visible)
     }
 }
 
+/* Of the piece's demanded rows, where they are asked for and the program gives them; NULL: it writes logits. */
+static dlx_row_summary *summaries(const dlx_workspace *w, const dlx_call *k)
+{
+    return k->c.summaries && dlx_program_summarises(&w->m->program) ? k->c.summaries + k->next.asked : NULL;
+}
+
 typedef struct laid_out {
     int32_t rows, demanded;
     size_t runs, parts;
@@ -100,7 +106,9 @@ static void lay_out_call(dlx_workspace *w, const dlx_call *k, dlx_segment *segme
         w->rows[l->demanded++] = l->rows + (c->rows ? c->rows[i] : i) - p->row;
     if (p->n_asked)
         w->parts[l->parts++] = (dlx_logits_part){.data = c->logits + (size_t)p->asked * (size_t)w->m->facts.vocab_size,
-                                                 .rows = (size_t)p->n_asked};
+                                                 .rows = (size_t)p->n_asked,
+                                                 .summaries = summaries(w, k),
+                                                 .rules = {c->never, c->known}};
     fill_visible(k, w->visible + l->rows);
     *segment = (dlx_segment){.begin = (size_t)l->rows,
                              .rows = (size_t)p->rows,
@@ -213,7 +221,9 @@ static void take_results(dlx_workspace *w, dlx_call *k, const dlx_segment *segme
     dlx_status s = DLX_OK;
     if (w->kv_type != DLX_F32 && dlx_executor_beyond_cache(w->ex)) s = check_rows(w, k, segment->begin, &error);
     if (s == DLX_OK && k->next.n_asked)
-        s = dlx_check_logits(k->c.logits + (size_t)k->next.asked * vocab, (size_t)k->next.n_asked * vocab, &error);
+        s = summaries(w, k) ? dlx_check_summaries(summaries(w, k), (size_t)k->next.n_asked, &error)
+                            : dlx_check_logits(k->c.logits + (size_t)k->next.asked * vocab,
+                                               (size_t)k->next.n_asked * vocab, &error);
     if (s != DLX_OK) {
         dlx_call_fail(k, &error);
         return;

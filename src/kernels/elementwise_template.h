@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "base/row_summary.h"
 #include "kernels/kv8.h"
 #include "kernels/qd8.h"
 
@@ -306,6 +307,11 @@ static bool quantize_kv8(uint8_t *record, const float *x, size_t n)
     return true;
 }
 
+static void summarise(dlx_row_part *part, const float *x, int32_t first, int32_t n, dlx_row_rules rules)
+{
+    dlx_row_part_of(part, x, first, n, rules);
+}
+
 static void set_elementwise(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -320,4 +326,5 @@ static void set_elementwise(dlx_kernels *k)
     k->f16_to_f32 = f16_to_f32;
     k->f32_to_f16 = f32_to_f16;
     k->quantize_kv8 = quantize_kv8;
+    k->summarise = summarise;
 }

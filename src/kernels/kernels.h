@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/row_part.h"
 #include "base/status.h"
 #include "kernels/grid.h"
 
@@ -147,6 +148,9 @@ typedef struct dlx_kernels {
     bool (*f32_to_f16)(uint16_t *y, const float *x, size_t n);
     /* The record of n numbers (kernels/kv8.h). False when none stands for them: NaN, infinities, 2^127 and beyond. */
     bool (*quantize_kv8)(uint8_t *record, const float *x, size_t n);
+    /* The part of a row's summary that its logits x [n] of columns first .. first+n-1 make (dlx_row_part_of): the same
+     * bits in every instruction set, the reference included. */
+    void (*summarise)(dlx_row_part *part, const float *x, int32_t first, int32_t n, dlx_row_rules rules);
     /* What solvers search with (kernels/grid.h), the same bits in every instruction set. Adds what n weights cost, the
      * first of which belongs to part 0, and sums the parts; `importance` [n] or NULL: all 1. */
     void (*grid_errors)(dlx_grid_tries *t, const float *w, const float *importance, size_t n);

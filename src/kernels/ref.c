@@ -5,6 +5,7 @@
 #include <math.h>
 
 #include "base/half.h"
+#include "base/row_summary.h"
 #include "kernels/kv8.h"
 #include "kernels/qd8.h"
 #include "kernels/ref.h"
@@ -133,6 +134,11 @@ static void grid_round(float *y, const float *w, size_t n, float scale, float lo
     for (size_t i = 0; i < n; i++) y[i] = dlx_grid_code(w[i], scale, low, high) * scale;
 }
 
+static void summarise(dlx_row_part *part, const float *x, int32_t first, int32_t n, dlx_row_rules rules)
+{
+    dlx_row_part_of(part, x, first, n, rules);
+}
+
 void dlx_kernels_set_ref(dlx_kernels *k)
 {
     k->rms_norm = rms_norm;
@@ -147,6 +153,7 @@ void dlx_kernels_set_ref(dlx_kernels *k)
     k->f16_to_f32 = f16_to_f32;
     k->f32_to_f16 = f32_to_f16;
     k->quantize_kv8 = quantize_kv8;
+    k->summarise = summarise;
     k->grid_errors = grid_errors;
     k->grid_round = grid_round;
     dlx_ref_set_gemm_f32(k);

@@ -102,43 +102,24 @@ static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
         j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last);
 }
 
-static void run_strips(const job *j, float *y, size_t y_stride, size_t begin, size_t end)
-{
-    const void *packed = j->ex->p->weights[j->n - j->ex->p->g.nodes];
-    j->gemm->run(y, y_stride, j->in[0], j->shape.n_in, j->rows, packed, j->shape, begin, end);
-}
-
 static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
 {
     const job *j = arg;
+    const void *packed = j->ex->p->weights[j->n - j->ex->p->g.nodes];
     (void)thread;
-    run_strips(j, (float *)j->out + begin * j->gemm->strip, j->width, begin, end);
-}
-
-/* Logits of several callers: a strip of columns of all rows is computed in scratch, where it stays in the cache, and
- * its rows are handed out. The weights are read once for everybody. */
-static void run_split_logits(void *arg, size_t begin, size_t end, size_t thread)
-{
-    const job *j = arg;
-    const dlx_pass *pass = j->ex->pass;
-    float *strip = (float *)(void *)(j->ex->scratch + thread * j->ex->scratch_stride);
-    for (size_t s = begin; s < end; s++) {
-        size_t first = s * j->gemm->strip,
-               columns = j->width - first < j->gemm->strip ? j->width - first : j->gemm->strip;
-        const float *from = strip;
-        run_strips(j, strip, j->gemm->strip, s, s + 1);
-        for (size_t i = 0; i < pass->n_logits; i++)
-            for (size_t r = 0; r < pass->logits[i].rows; r++, from += j->gemm->strip)
-                memcpy(pass->logits[i].data + r * j->width + first, from, columns * sizeof *from);
-    }
+    j->gemm->run((float *)j->out + begin * j->gemm->strip, j->width, j->in[0], j->shape.n_in, j->rows, packed, j->shape,
+                 begin, end);
 }
 
 static void do_linear(dlx_executor *ex, job *j)
 {
-    bool split = j->n->out[0] == dlx_caller_output(ex->p) && ex->pass->n_logits > 1;
+    if (j->n->out[0] == dlx_caller_output(ex->p) && dlx_logits_are_split(ex->pass)) {
+        dlx_run_logits(ex, j->n, j->in[0], j->rows);
+        return;
+    }
     j->gemm = dlx_linear_gemm(j->k, &ex->p->g, j->n);
     j->shape = dlx_linear_shape(&ex->p->g, j->n);
-    dlx_pool_for(ex->pool, dlx_linear_strips(j->gemm, j->shape), 1, split ? run_split_logits : run_linear, j);
+    dlx_pool_for(ex->pool, dlx_linear_strips(j->gemm, j->shape), 1, run_linear, j);
 }
 
 /* Linear layers of one stage. */
@@ -406,21 +387,6 @@ static dlx_status bound_shapes(const dlx_program *p, const dlx_shape *max_shape,
     return dlx_graph_infer(g, shape, err);
 }
 
-bool dlx_program_splits_logits(const dlx_program *p)
-{
-    uint32_t v = dlx_caller_output(p);
-    return v == DLX_NONE || p->g.nodes[p->g.values[v].producer].op == DLX_OP_LINEAR;
-}
-
-/* Scratch of one strip of logits for all rows. */
-static uint64_t split_scratch(const dlx_program *p, const dlx_shape *shape)
-{
-    uint32_t v = dlx_caller_output(p);
-    if (v == DLX_NONE || !dlx_program_splits_logits(p)) return 0;
-    const dlx_gemm *gemm = dlx_linear_gemm(&p->k, &p->g, &p->g.nodes[p->g.values[v].producer]);
-    return (uint64_t)rows_of(&shape[v]) * gemm->strip * sizeof(float);
-}
-
 /* Scratch of one row of a quantised table that lies packed. */
 static uint64_t lookup_scratch(const dlx_program *p)
 {
@@ -441,7 +407,7 @@ static uint64_t larger(uint64_t a, uint64_t b)
 }
 
 typedef struct layout {
-    uint64_t arena, scratch_stride, total; /* bytes; total: with the tables below */
+    uint64_t arena, scratch_stride, parts, total; /* bytes; total: with the tables below */
     size_t visible_rows, works, pieces;
 } layout;
 
@@ -461,13 +427,13 @@ static dlx_status lay_out(const dlx_program *p, const dlx_executor_bounds *b, in
 {
     DLX_TRY(bound_shapes(p, b->max_shape, shape, err));
     DLX_TRY(dlx_plan_arena(p, shape, offset, root, &out->arena, err));
-    uint64_t scratch = dlx_attention_scratch(p, shape, &out->visible_rows), split = 0;
-    if (b->max_segments > 1) split = split_scratch(p, shape);
+    uint64_t scratch = dlx_attention_scratch(p, shape, &out->visible_rows), split = dlx_logits_scratch(p, shape);
     out->works = b->max_segments ? b->max_segments : 1;
     out->pieces = b->max_runs + out->works + 1;
     out->arena = dlx_align_up(out->arena, LINE);
     out->scratch_stride = dlx_align_up(larger(larger(scratch, split), lookup_scratch(p)), 2 * LINE);
-    out->total = out->arena + out->scratch_stride * (uint64_t)threads;
+    out->parts = dlx_align_up(dlx_logits_parts(p, shape), LINE);
+    out->total = out->arena + out->scratch_stride * (uint64_t)threads + out->parts;
     return DLX_OK;
 }
 
@@ -541,6 +507,7 @@ dlx_status dlx_executor_open(dlx_executor **out, const dlx_program *p, const dlx
     memcpy(ex->bound, bounds->max_shape, p->g.n_inputs * sizeof *bounds->max_shape);
     if (ex->most) memcpy(ex->most, ex->shape, p->g.n_values * sizeof *ex->most);
     ex->scratch = ex->arena + l.arena;
+    ex->parts = (dlx_row_part *)(void *)(ex->arena + (l.total - l.parts));
     for (size_t i = 0; i < p->g.n_values; i++)
         if (p->g.values[i].kind == DLX_VALUE_CONST) ex->data[i] = (void *)(uintptr_t)p->g.values[i].source.data;
     for (size_t i = 0; i < p->g.n_values; i++)
@@ -594,7 +561,7 @@ static dlx_status check_pass(const dlx_executor *ex, const dlx_pass *pass, dlx_e
     size_t runs = 0;
     if (pass->segments && !ex->p->table.holds)
         return dlx_fail(err, DLX_E_INTERNAL, "a pass with segments needs a program whose rows are independent");
-    if (pass->n_logits > 1 && !dlx_program_splits_logits(ex->p))
+    if (ex->p->rows != DLX_NONE && dlx_logits_are_split(pass) && !dlx_program_summarises(ex->p))
         return dlx_fail(err, DLX_E_INTERNAL, "the logits of this program lie in one place");
     for (size_t i = 0; pass->segments && i < pass->n_segments; i++) runs += pass->segments[i].n_runs + 1;
     if (pass->segments && (pass->n_segments > ex->max_segments || runs > ex->max_pieces))

@@ -25,8 +25,9 @@ struct dlx_executor {
     dlx_shape *bound; /* [n_inputs] */
     dlx_shape *most;  /* [n_values] shapes at the bounds, of a program that computes sizes; NULL otherwise */
     void **data;      /* [n_values] of the current call */
-    uint8_t *scratch; /* of attention and of split logits, one piece a thread */
+    uint8_t *scratch; /* of attention and of strips of logits, one piece a thread */
     size_t scratch_stride;
+    dlx_row_part *parts; /* [demanded rows][parts of a row] of summaries */
     const dlx_pass *pass;
     dlx_attention_work *work; /* [max_segments], of the attention that runs now */
     dlx_kv_piece *piece;      /* [max_pieces] */
@@ -55,6 +56,14 @@ bool dlx_sized_at_run(const dlx_graph *g);
 dlx_status dlx_infer_now(dlx_executor *ex, const dlx_node *n, dlx_error *err);
 /* What states hold after a run, where it was not written in place. */
 void dlx_keep_states(dlx_executor *ex);
+
+/* logits.c: whether the logits of the pass go elsewhere than into one matrix, and the LINEAR that computes them then,
+ * from activations x. */
+bool dlx_logits_are_split(const dlx_pass *pass);
+void dlx_run_logits(dlx_executor *ex, const dlx_node *n, const void *x, size_t rows);
+/* Scratch bytes a thread needs for it, and bytes of ex->parts; 0 where the program does not do it. */
+uint64_t dlx_logits_scratch(const dlx_program *p, const dlx_shape *shape);
+uint64_t dlx_logits_parts(const dlx_program *p, const dlx_shape *shape);
 
 /* Operators outside the fused set: plain loops. */
 dlx_status dlx_run_primitive(dlx_executor *ex, const dlx_node *n, dlx_error *err);

@@ -88,10 +88,13 @@ typedef struct dlx_segment {
     const int32_t *visible; /* [rows] how many keys each row sees, >= 1: cached rows first, then the segment's own */
 } dlx_segment;
 
-/* Where logits of consecutive demanded rows go. */
+/* Where logits of consecutive demanded rows go, or their summaries; the logits of these are not written. */
 typedef struct dlx_logits_part {
     float *data; /* [rows, vocab], row-major */
     size_t rows;
+    dlx_row_summary *summaries; /* [rows], or NULL; of a row whose logits are not all finite `sum` is NaN. Needs
+                                   dlx_program_summarises */
+    dlx_row_rules rules;        /* for summaries */
 } dlx_logits_part;
 
 /* One run of the program. */
@@ -111,6 +114,8 @@ typedef struct dlx_pass {
 
 /* Whether the logits of one pass can go to several places: the last operator computes strips of columns. */
 bool dlx_program_splits_logits(const dlx_program *p);
+/* Whether rows of logits can be summarised where they are computed: with row demand, if these strips make parts. */
+bool dlx_program_summarises(const dlx_program *p);
 
 typedef struct dlx_executor dlx_executor;
 

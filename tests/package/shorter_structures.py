@@ -10,7 +10,7 @@ import re
 import sys
 
 # Structures whose layout never changes; include/diffulex_edge/diffulex_edge.h says so.
-FIXED = {"dlx_accepted", "dlx_allocator", "dlx_error", "dlx_span"}
+FIXED = {"dlx_accepted", "dlx_allocator", "dlx_error", "dlx_row_summary", "dlx_span"}
 STRUCTURE = re.compile(r"typedef struct (\w+) \{\n(.*?)\} \1;", re.S)
 
 

@@ -1,6 +1,7 @@
 /*
  * Random lives of several sequences in one workspace, each mirrored by a session that is alone on another model (same
- * file, another number of threads): batches, single calls, forks, truncations, ends. Logits must have the same bits.
+ * file, another number of threads): batches, single calls, forks, truncations, ends. Logits must have the same bits,
+ * and so must the summaries that half of the calls ask for: those of the mirror's logits.
  */
 #ifndef DLX_TESTS_BATCH_CHECK_H
 #define DLX_TESTS_BATCH_CHECK_H
@@ -15,6 +16,8 @@
 #include <cmocka.h>
 
 #include "diffulex_edge/model.h"
+
+#include "base/row_summary.h"
 
 /* Where everything is ten times slower, lives are shorter. */
 enum { LIFE = DLX_SLOW ? 1 : 4 };
@@ -40,8 +43,9 @@ typedef struct batch_check {
     int32_t rows, context, vocab, block;
     sequence q[MOST_SEQUENCES];
     float *logits[MOST_SEQUENCES], *expected;
+    dlx_row_summary summaries[MOST_SEQUENCES][MOST_CALL];
     uint32_t seed;
-    int batched, forked, refused;
+    int batched, forked, refused, summarised;
 } batch_check;
 
 static inline int32_t below(batch_check *b, int32_t n)
@@ -148,12 +152,31 @@ static inline past_call random_call(batch_check *b, const sequence *q)
     return p;
 }
 
-static inline void compare_alone(batch_check *b, sequence *q, const past_call *p, const float *got)
+/* Asks a call for summaries, by rules that leave out the likeliest ids now and then. */
+static inline void ask_for_summaries(batch_check *b, dlx_forward_call *c, dlx_row_summary *summaries)
+{
+    memset(summaries, 0, (size_t)c->n_rows * sizeof *summaries);
+    c->summaries = summaries;
+    c->never = below(b, b->vocab + 1) - 1;
+    c->known = below(b, 2) ? 1 + below(b, b->vocab) : 0;
+    c->logits[0] = -1234.5f;
+}
+
+/* `made` is the call whose logits or summaries are there. */
+static inline void compare_alone(batch_check *b, sequence *q, const past_call *p, const dlx_forward_call *made)
 {
     dlx_error err = {0};
     dlx_forward_call c = call_of(p, b->expected);
     if (dlx_session_forward(q->alone, &c, &err) != DLX_OK) fail_msg("%s", err.message);
-    assert_memory_equal(got, b->expected, (size_t)p->n * (size_t)b->vocab * sizeof *got);
+    for (int32_t r = 0; r < p->n && made->summaries; r++) {
+        dlx_row_summary want = dlx_summary_of_row(b->expected + (size_t)r * (size_t)b->vocab, b->vocab,
+                                                  (dlx_row_rules){made->never, made->known});
+        assert_memory_equal(&made->summaries[r], &want, sizeof want);
+        assert_true(made->logits[0] == -1234.5f); /* nothing was written down */
+        b->summarised++;
+    }
+    if (!made->summaries)
+        assert_memory_equal(made->logits, b->expected, (size_t)p->n * (size_t)b->vocab * sizeof *made->logits);
     if (!p->store) return;
     remember(q, *p);
     q->end = p->start + p->store;
@@ -179,6 +202,7 @@ static inline void one_batch(batch_check *b)
         if (!q->s || q->n_past + 2 >= MOST_HISTORY || q->end >= b->context || !below(b, 4)) continue;
         p[n] = random_call(b, q);
         calls[n] = call_of(&p[n], b->logits[n]);
+        if (below(b, 2)) ask_for_summaries(b, &calls[n], b->summaries[n]);
         pointers[n] = &calls[n];
         which[n] = i;
         sessions[n++] = q->s;
@@ -199,7 +223,7 @@ static inline void one_batch(batch_check *b)
             b->refused++;
             continue;
         }
-        compare_alone(b, &b->q[which[i]], &p[i], b->logits[i]);
+        compare_alone(b, &b->q[which[i]], &p[i], &calls[i]);
         b->batched += n > 1;
     }
 }

@@ -7,6 +7,7 @@ dlx_unit_test(test_diffusion_exact MODULES base constrain diffusion)
 dlx_unit_test(test_diffusion_decode MODULES base constrain diffusion LABELS portable)
 dlx_unit_test(test_diffusion_options MODULES base constrain diffusion)
 dlx_unit_test(test_diffusion_sampled MODULES base constrain diffusion)
+dlx_unit_test(test_diffusion_summaries MODULES base constrain diffusion)
 dlx_unit_test(test_diffusion_memory MODULES base constrain diffusion)
 if(TARGET test_diffusion_memory)
   target_link_options(test_diffusion_memory PRIVATE

@@ -283,7 +283,8 @@ static void lives_on_all_models(void **state)
         for (int int8 = 0; int8 < 2; int8++)
             for (int type = 0; type < 3; type++) {
                 if (DLX_SLOW && int8 != type - 1) continue;
-                batch_check b = {.model = open_model(families[i], int8, 1 + type),
+                static const int32_t threads[] = {1, 4, 8};
+                batch_check b = {.model = open_model(families[i], int8, threads[type]),
                                  .mirror = open_model(families[i], int8, 2),
                                  .rows = 24 + 8 * type,
                                  .context = TINY_CONTEXT,
@@ -291,7 +292,7 @@ static void lives_on_all_models(void **state)
                                  .kv_type = kv_types[type],
                                  .seed = (uint32_t)(i * 6 + (size_t)(3 * int8 + type))};
                 live(&b, 15);
-                assert_true(b.batched > 5 * LIFE);
+                assert_true(b.batched > 5 * LIFE && b.summarised > 5 * LIFE);
                 dlx_model_close(b.model);
                 dlx_model_close(b.mirror);
             }

@@ -59,7 +59,7 @@ static void run_graph(dlx_graph *g, dlx_isa isa, int threads, bool demand, int64
                             {wanted, now[4]}},
                    outputs[3];
     memset(out, 0, sizeof *out);
-    dlx_logits_part logits = {out->logits, 2};
+    dlx_logits_part logits = {.data = out->logits, .rows = 2};
     dlx_pass pass = {.inputs = in, .logits = &logits, .n_logits = demand ? 1 : 0};
     if (dlx_executor_run(ex, &pass, outputs, &err) != DLX_OK) fail_msg("%s", err.message);
     if (!demand) memcpy(out->logits, outputs[0].data, (size_t)rows * VOCAB * sizeof(float));

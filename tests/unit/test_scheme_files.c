@@ -7,6 +7,7 @@
 
 #include <math.h>
 
+#include "base/row_summary.h"
 #include "diffulex_edge/diffulex_edge.h"
 #include "test_diffusion_json.h"
 #include "tensors_in_memory.h"
@@ -82,6 +83,22 @@ static const dlx_st_tensor *golden_of(const family *f, json_t *c)
     return NULL;
 }
 
+/* Whatever the head is made of: summaries are those of its logits, which are `call`'s. */
+static void check_summaries(dlx_session *s, dlx_forward_call call, int32_t vocab)
+{
+    dlx_row_summary rows[MOST_IDS] = {{0}};
+    float nothing = 0;
+    const float *logits = call.logits;
+    call.logits = &nothing; /* no place for any */
+    call.summaries = rows;
+    call.never = 7;
+    CHECK(dlx_session_forward(s, &call, err));
+    for (int32_t i = 0; i < call.n_rows; i++) {
+        dlx_row_summary want = dlx_summary_of_row(logits + (size_t)i * (size_t)vocab, vocab, (dlx_row_rules){7, 0});
+        assert_memory_equal(&rows[i], &want, sizeof want);
+    }
+}
+
 /* Logits of the last rows of a case. */
 static void answer(float *out, const family *f, json_t *c, const char *path, const char *cpu)
 {
@@ -104,6 +121,7 @@ static void answer(float *out, const family *f, json_t *c, const char *path, con
                              .n_rows = (int32_t)f->kept,
                              .logits = out};
     CHECK(dlx_session_forward(s, &call, err));
+    check_summaries(s, call, dlx_model_get_facts(m)->vocab_size);
     dlx_session_close(s);
     dlx_model_close(m);
 }
