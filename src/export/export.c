@@ -242,7 +242,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     if (s == DLX_OK && o->notice) notice_unused(x, uses);
     if (s == DLX_OK && uses)
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->calibration.path ? &x->calibration : NULL,
-                                  x->pool, err);
+                                  measures, x->pool, err);
     if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
     if (s == DLX_OK) dlx_methods_take_weights(m);
     if (s == DLX_OK)
