@@ -265,6 +265,7 @@ static dlx_status quantize(exporter *x, dlx_graph *g, dlx_error *err)
     dlx_forms_given given = {.notice = notice_of_recipe, .ctx = &x->options};
     DLX_TRY(dlx_quantize_telling(g, &x->recipe, &given, err));
     if (x->backend->check) DLX_TRY(x->backend->check(&x->use, g, err));
+    DLX_TRY(dlx_export_activations_check(g, err));
     DLX_TRY(dlx_recipe_describe(&x->metadata, &x->body, &x->arena, x->scheme, x->backend, &given, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s",
              x->package ? x->scheme->metadata : x->metadata);

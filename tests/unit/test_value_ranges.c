@@ -109,7 +109,7 @@ static void check_file(fixture *f, const char *text, dlx_status status, const ch
     dlx_error problem = {0};
     write_text(&f->parent, "ranges.json", text);
     path_in(path, f->parent.folder, "ranges.json");
-    assert_int_equal(dlx_value_ranges_read(&r, path, &f->chain, "the checkpoint", &problem), status);
+    assert_int_equal(dlx_value_ranges_read(&r, path, &f->chain, &f->c, &problem), status);
     if (status != DLX_OK) {
         if (!strstr(problem.message, words)) fail_msg("%s", problem.message);
         return;
