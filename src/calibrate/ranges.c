@@ -108,9 +108,8 @@ static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32
 dlx_status dlx_ranges_text(const dlx_ranges *r, char **out, dlx_error *err)
 {
     dlx_text_buffer t = {0};
-    dlx_put(&t,
-            "{\n  \"ranges\": %d,\n  \"observer\": \"%s\",\n  \"samples\": %llu,\n  \"rows\": %llu,\n",
-            VERSION, dlx_observer_name(r->observer), (unsigned long long)r->samples, (unsigned long long)r->rows);
+    dlx_put(&t, "{\n  \"ranges\": %d,\n  \"observer\": \"%s\",\n  \"samples\": %llu,\n  \"rows\": %llu,\n", VERSION,
+            dlx_observer_name(r->observer), (unsigned long long)r->samples, (unsigned long long)r->rows);
     if (r->origin.family) {
         dlx_put(&t, "  \"checkpoint\": ");
         dlx_origin_put(&t, &r->origin);

@@ -57,7 +57,7 @@ dlx_status dlx_ranges_text(const dlx_ranges *ranges, char **out, dlx_error *err)
 typedef struct dlx_range_names {
     const char *const *list; /* [n] each once */
     size_t n;
-    const char *of; /* the checkpoint, for messages */
+    const char *of;           /* the checkpoint, for messages */
     const dlx_origin *origin; /* of it */
 } dlx_range_names;
 

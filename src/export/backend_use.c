@@ -139,8 +139,7 @@ static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, dlx_calibr
     if (s == DLX_OK) s = dlx_qnn_stages_make(&stages, &arena, &g, err);
     if (s == DLX_OK) {
         const dlx_value_stages chain = {stages.n, dlx_qnn_stage, &stages};
-        s = measures ? measure(out, work, &chain, c, err)
-                     : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c, err);
+        s = measures ? measure(out, work, &chain, c, err) : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c, err);
     }
     dlx_arena_free(&arena);
     dlx_graph_free(&g);

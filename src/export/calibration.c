@@ -25,8 +25,8 @@ dlx_status dlx_calibration_check(const dlx_export_options *o, dlx_error *err)
 }
 
 dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                 const dlx_export_options *o, const dlx_samples_text *text, bool ranges,
-                                 dlx_pool *pool, dlx_error *err)
+                                 const dlx_export_options *o, const dlx_samples_text *text, bool ranges, dlx_pool *pool,
+                                 dlx_error *err)
 {
     const dlx_samples_options s = {.count = o->calibration_samples ? (size_t)o->calibration_samples : DEFAULT_SAMPLES,
                                    .length = (int32_t)o->calibration_length,

@@ -150,17 +150,8 @@ static bool has_name(const dlx_value *v)
     return v->kind == DLX_VALUE_CONST && (v->source.tensor || (v->name && v->rank == 2));
 }
 
-/* What a form can be given to: a matrix of a linear layer, or a table. */
-static bool is_weight(const dlx_graph *g, uint32_t v)
-{
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *n = &g->nodes[i];
-        if ((n->op == DLX_OP_LINEAR && n->in[1] == v) || (n->op == DLX_OP_EMBEDDING && n->in[0] == v)) return true;
-    }
-    return false;
-}
-
-dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, dlx_error *err)
+dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, const bool *takes_form,
+                                   dlx_error *err)
 {
     char anywhere[LONGEST_NAME + 1]; /* the end of names, as "q_proj" is */
     nearest best = {.n = 0};
@@ -176,7 +167,7 @@ dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph 
                 return dlx_fail(err, DLX_E_INVALID,
                                 "'%.100s' names no weight matrix that a form could be given to: '%.150s' stays float32",
                                 rule->pattern, names[k]);
-            if (!is_weight(g, (uint32_t)i)) continue;
+            if (!takes_form[i]) continue;
             consider(&best, rule->pattern, names[k]);
             if (matches(anywhere, names[k])) consider(&best, rule->pattern, anywhere);
         }

@@ -81,10 +81,11 @@ static dlx_status find_range(const dlx_activation_ranges *ranges, const char *of
     if (n >= sizeof weight && !strcmp(of + n - (sizeof weight - 1), weight)) n -= sizeof weight - 1;
     int length = snprintf(name, sizeof name, "%.*s.%s", (int)n, of, end);
     if (length > 0 && (size_t)length < sizeof name && ranges->find(ranges->ctx, name, low, high)) return DLX_OK;
-    return dlx_fail(err, DLX_E_UNSUPPORTED,
-                    "weight '%.100s' cannot be int8-static: there is no range for its %s, as ranges are measured of the "
-                    "linear layers of decoder layers; give it another form, int8-dynamic for instance",
-                    of, end);
+    return dlx_fail(
+        err, DLX_E_UNSUPPORTED,
+        "weight '%.100s' cannot be int8-static: there is no range for its %s, as ranges are measured of the "
+        "linear layers of decoder layers; give it another form, int8-dynamic for instance",
+        of, end);
 }
 
 static dlx_status find_grid(const pass *p, const layer *l, const char *end, dlx_grid8 *out)
