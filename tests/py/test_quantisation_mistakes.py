@@ -86,7 +86,7 @@ def test_nearest_names_take_forms(pattern, first, tmp_path):
 
 def test_a_scheme_that_nobody_knows_is_told_those_of_the_backend(tmp_path):
     said = fail("export", CHECKPOINTS / "sdar-tiny", tmp_path / "m.pte", "--quantization", "int5")
-    assert said.strip().endswith("quantization 'int5' is not known; backend 'xnnpack' writes: int8-dynamic, int8-static, "
+    assert said.strip().endswith("quantization 'int5' is not available; the backend 'xnnpack' writes: int8-dynamic, int8-static, "
                                  "int8-weight-only, int4, int4-g32, int4-g64, int4-g128, fp16, bf16, none")
 
 
