@@ -271,6 +271,24 @@ int64_t dlx_cli_int(const dlx_cli_arguments *a, const char *name, int64_t otherw
     return otherwise;
 }
 
+bool dlx_cli_joined(const dlx_cli_arguments *a, const char *name, char **text)
+{
+    const char **list;
+    size_t n, length = 0;
+    *text = NULL;
+    if (!dlx_cli_list(a, name, &list, &n)) return false;
+    for (size_t i = 0; i < n; i++) length += strlen(list[i]) + 1;
+    if (n) *text = malloc(length);
+    if (*text) **text = '\0';
+    for (size_t i = 0; *text && i < n; i++) {
+        if (i) strcat(*text, ",");
+        strcat(*text, list[i]);
+    }
+    free((void *)list);
+    if (n && !*text) dlx_cli_out_of_memory();
+    return !n || *text;
+}
+
 bool dlx_cli_list(const dlx_cli_arguments *a, const char *name, const char ***list, size_t *n)
 {
     *n = 0;

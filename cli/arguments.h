@@ -82,6 +82,9 @@ bool dlx_cli_flag(const dlx_cli_arguments *a, const char *name, bool otherwise);
 int64_t dlx_cli_int(const dlx_cli_arguments *a, const char *name, int64_t otherwise);
 /* Values of a DLX_CLI_LIST; *list (n entries) is freed with free. False when out of memory, which was reported. */
 bool dlx_cli_list(const dlx_cli_arguments *a, const char *name, const char ***list, size_t *n);
+/* What was given for an option whose value is a list with commas: all that was, as one list, malloc'd; NULL: nothing
+ * was. False as above. */
+bool dlx_cli_joined(const dlx_cli_arguments *a, const char *name, char **text);
 /* What was given for a decode option, by its name with underscores, or NULL. */
 const char *dlx_cli_decode_text(const dlx_cli_arguments *a, const char *name);
 

@@ -102,7 +102,6 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (dlx_cli_text(a, "backend")) o->backend = dlx_cli_text(a, "backend");
     o->quantization_config = dlx_cli_text_input(a, "quantization-config");
     o->quantization = dlx_cli_text(a, "quantization");
-    o->exclude = dlx_cli_text(a, "exclude");
     o->model_type = dlx_cli_text(a, "model-type");
     o->chat_template = dlx_cli_text_input(a, "chat-template");
     o->max_seq_len = (int32_t)dlx_cli_int(a, "max-seq-len", 0);
@@ -129,9 +128,9 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
 }
 
 /* "512,32": the rows of further methods, into the array behind o->method_rows. */
-static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, int32_t rows[DLX_MOST_METHOD_ROWS])
+static int take_method_rows(dlx_export_options *o, const dlx_cli_arguments *a, const char *list,
+                            int32_t rows[DLX_MOST_METHOD_ROWS])
 {
-    const char *list = dlx_cli_text(a, "method-rows");
     o->method_rows = rows;
     for (const char *at = list; at; at = strchr(at, ','), at += at != NULL) {
         char *end;
@@ -223,7 +222,7 @@ static int validate_file(const dlx_cli_arguments *a, const dlx_export_options *o
     return status;
 }
 
-static int run(const dlx_cli_arguments *a)
+static int run_with(const dlx_cli_arguments *a, const char *exclude, const char *method_rows)
 {
     dlx_cli_stages stages = {.last = dlx_cli_seconds()};
     dlx_export_options o = dlx_export_options_default();
@@ -232,9 +231,10 @@ static int run(const dlx_cli_arguments *a)
     int32_t rows[DLX_MOST_METHOD_ROWS];
     int status = take_options(&o, a);
     if (status == DLX_CLI_OK) status = check_context(a, &o);
-    if (status == DLX_CLI_OK) status = take_method_rows(&o, a, rows);
+    if (status == DLX_CLI_OK) status = take_method_rows(&o, a, method_rows, rows);
     if (status == DLX_CLI_OK) status = dlx_cli_validation_read(&v, a);
     if (status != DLX_CLI_OK) return status;
+    o.exclude = exclude;
     o.stage = dlx_cli_on_stage;
     o.progress = on_progress;
     o.stage_ctx = o.progress_ctx = &stages;
@@ -246,6 +246,16 @@ static int run(const dlx_cli_arguments *a)
     if (status == DLX_CLI_OK) status = dlx_cli_validation_judge(&v);
     dlx_cli_validation_free(&v);
     dlx_cli_placements_free(&placed);
+    return status;
+}
+
+static int run(const dlx_cli_arguments *a)
+{
+    char *exclude = NULL, *method_rows = NULL;
+    bool ok = dlx_cli_joined(a, "exclude", &exclude) && dlx_cli_joined(a, "method-rows", &method_rows);
+    int status = ok ? run_with(a, exclude, method_rows) : DLX_CLI_FAILED;
+    free(exclude);
+    free(method_rows);
     return status;
 }
 
@@ -287,7 +297,7 @@ static const dlx_cli_option options[] = {
      "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
     {"exclude", DLX_CLI_TEXT, "LIST",
      "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; * is "
-     "any text, ? any character",
+     "any text, ? any character; lists of several --exclude add up",
      0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "

@@ -37,6 +37,54 @@ static double real(const json_t *object, const char *key)
     return json_number_value(json_object_get(object, key));
 }
 
+/* A form over all weights: those that it does not fit stay float32. */
+typedef struct total {
+    const char *form;
+    uint64_t bytes;
+    double error; /* sum over weights */
+    size_t fits;
+} total;
+
+enum { MOST_FORMS = 32 };
+
+static const json_t *form_of(const json_t *tensor, const char *name)
+{
+    size_t k;
+    json_t *form;
+    json_array_foreach(json_object_get(tensor, "forms"), k, form)
+    {
+        if (!strcmp(json_string_value(json_object_get(form, "form")), name)) return form;
+    }
+    return NULL;
+}
+
+/* Forms in the order in which weights have them, and none last. */
+static size_t add_up(total totals[MOST_FORMS], const json_t *tensors)
+{
+    size_t n = 0, i, k;
+    json_t *tensor, *form;
+    json_array_foreach(tensors, i, tensor)
+    {
+        json_array_foreach(json_object_get(tensor, "forms"), k, form)
+        {
+            const char *name = json_string_value(json_object_get(form, "form"));
+            bool known = false;
+            for (size_t j = 0; j < n && !known; j++) known = !strcmp(totals[j].form, name);
+            if (!known && n < MOST_FORMS) totals[n++] = (total){.form = name};
+        }
+    }
+    for (size_t j = 0; j < n; j++) {
+        json_array_foreach(tensors, i, tensor)
+        {
+            const json_t *f = form_of(tensor, totals[j].form), *of = f ? f : form_of(tensor, "none");
+            totals[j].bytes += (uint64_t)real(of, "bytes");
+            totals[j].error += real(of, "error");
+            totals[j].fits += f != NULL;
+        }
+    }
+    return n;
+}
+
 static void put_tensors(const json_t *tensors)
 {
     size_t i, k;
@@ -47,8 +95,23 @@ static void put_tensors(const json_t *tensors)
         json_array_foreach(json_object_get(tensor, "forms"), k, form)
         {
             const char *name = json_string_value(json_object_get(form, "form"));
-            if (strcmp(name, "none") != 0) printf("  %s %.2e", name, real(form, "error"));
+            if (!strcmp(name, "none")) continue;
+            printf("  %s %.2e (%llu)", name, real(form, "error"), (unsigned long long)real(form, "bytes"));
         }
+        printf("\n");
+    }
+}
+
+/* What --size and --error are to be compared with. */
+static void put_totals(const json_t *tensors)
+{
+    total totals[MOST_FORMS];
+    size_t n = add_up(totals, tensors), weights = json_array_size(tensors);
+    printf("all %zu weights in one form: bytes, mean error\n", weights);
+    for (size_t j = 0; j < n; j++) {
+        const total *t = &totals[j];
+        printf("  %-16s %12llu  %.2e", t->form, (unsigned long long)t->bytes, t->error / (double)weights);
+        if (t->fits < weights) printf("  %zu do not fit and stay float32", weights - t->fits);
         printf("\n");
     }
 }
@@ -76,6 +139,7 @@ static int put(const dlx_cli_arguments *a, const char *text)
     json_t *root = json_loads(text, 0, NULL), *mix = json_object_get(root, "mix");
     if (!root) return dlx_cli_out_of_memory();
     put_tensors(json_object_get(root, "tensors"));
+    put_totals(json_object_get(root, "tensors"));
     if (mix) put_mix(mix);
     json_decref(root);
     return DLX_CLI_OK;

@@ -108,9 +108,14 @@ static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32
 dlx_status dlx_ranges_text(const dlx_ranges *r, char **out, dlx_error *err)
 {
     dlx_text_buffer t = {0};
-    dlx_put(&t,
-            "{\n  \"ranges\": %d,\n  \"observer\": \"%s\",\n  \"samples\": %llu,\n  \"rows\": %llu,\n  \"tensors\": {",
-            VERSION, dlx_observer_name(r->observer), (unsigned long long)r->samples, (unsigned long long)r->rows);
+    dlx_put(&t, "{\n  \"ranges\": %d,\n  \"observer\": \"%s\",\n  \"samples\": %llu,\n  \"rows\": %llu,\n", VERSION,
+            dlx_observer_name(r->observer), (unsigned long long)r->samples, (unsigned long long)r->rows);
+    if (r->origin.family) {
+        dlx_put(&t, "  \"checkpoint\": ");
+        dlx_origin_put(&t, &r->origin);
+        dlx_put(&t, ",\n");
+    }
+    dlx_put(&t, "  \"tensors\": {");
     for (size_t i = 0; i < r->n; i++) {
         const dlx_tensor_range *x = &r->list[i];
         dlx_put(&t, "%s\n    ", i ? "," : "");
@@ -194,7 +199,11 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_range_n
         return not_ranges(path, "\"samples\" or \"rows\" are negative", err);
     r->samples = (uint64_t)json_integer_value(samples);
     r->rows = (uint64_t)json_integer_value(rows);
-    const json_t *tensors = json_object_get(root, "tensors");
+    const json_t *tensors = json_object_get(root, "tensors"), *origin = json_object_get(root, "checkpoint");
+    if (origin) {
+        DLX_TRY(dlx_origin_check(origin, names->origin, path, names->of, err));
+        r->origin = *names->origin;
+    }
     DLX_TRY(read_tensors(r, tensors, names, path, err));
     if (json_object_size(tensors) == r->n) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
@@ -236,9 +245,12 @@ dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoi
 {
     dlx_arena arena;
     dlx_range_names names;
+    dlx_origin origin;
     memset(out, 0, sizeof *out);
+    DLX_TRY(dlx_origin_of(&origin, c, err));
     dlx_arena_init(&arena);
     dlx_status s = name_layers(&names, &arena, c, c->shape.layers, err);
+    names.origin = &origin;
     if (s == DLX_OK) s = dlx_ranges_read_names(out, path, &names, err);
     dlx_arena_free(&arena);
     return s;

@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "calibrate/layerwise.h"
 #include "calibrate/observe.h"
+#include "calibrate/origin.h"
 #include "calibrate/work.h"
 
 typedef struct dlx_tensor_range {
@@ -25,7 +26,8 @@ typedef struct dlx_ranges {
     dlx_tensor_range *list; /* [n] in the arena, sorted by name once they are complete */
     size_t n, capacity;
     dlx_observer observer;
-    uint64_t samples, rows; /* that they were measured on */
+    uint64_t samples, rows; /* that they were measured on, */
+    dlx_origin origin;      /* and of which checkpoint: whoever measures says so */
 } dlx_ranges;
 
 /* One layer in memory at a time, and the histograms of one layer: at most (14 + threads) * 33 kB. With a work folder
@@ -42,9 +44,10 @@ void dlx_ranges_sort(dlx_ranges *ranges);
 /* NULL: there is none of that name. */
 const dlx_tensor_range *dlx_ranges_find(const dlx_ranges *ranges, const char *name);
 
-/* {"ranges": 1, "observer": "mse", "samples": 128, "rows": 20480, "tensors": {"layers.0.down.input": [-1.5, 2.25],
- * ...}} Reading gives back the same floats, whose magnitude is at most 2^64. A file that is no such thing, or of
- * another checkpoint (other names than its layers have), is DLX_E_FORMAT with what is wrong. */
+/* {"ranges": 1, "observer": "mse", "samples": 128, "rows": 20480, "checkpoint": {...}, "tensors":
+ * {"layers.0.down.input": [-1.5, 2.25], ...}} Reading gives back the same floats, whose magnitude is at most 2^64. A
+ * file that is no such thing, or of another checkpoint, is DLX_E_FORMAT with what is wrong. One of earlier versions
+ * does not say which it is of: origin.family is NULL, and only names are compared. */
 dlx_status dlx_ranges_write(const dlx_ranges *ranges, const char *path, dlx_error *err);
 dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err);
 /* The same text in memory, malloc'd. */
@@ -54,7 +57,8 @@ dlx_status dlx_ranges_text(const dlx_ranges *ranges, char **out, dlx_error *err)
 typedef struct dlx_range_names {
     const char *const *list; /* [n] each once */
     size_t n;
-    const char *of; /* the checkpoint, for messages */
+    const char *of;           /* the checkpoint, for messages */
+    const dlx_origin *origin; /* of it */
 } dlx_range_names;
 
 /* As dlx_ranges_read: of these names and no others. */

@@ -153,6 +153,15 @@ static void cut(maker *m, const int32_t **ids, size_t *n, size_t *answer)
     if (*n > most) *n = most;
 }
 
+/* Every other sample, and each level of masks with and without. */
+static void fill_canvas(maker *m, int32_t canvas)
+{
+    bool turn = (m->number + m->number / DLX_MASK_LEVELS) % 2 == 0;
+    int32_t end = canvas < m->room - m->answer ? m->answer + canvas : m->room;
+    if (!turn || !m->answer) return;
+    while (m->n < end) m->ids[m->n++] = filler(m->facts);
+}
+
 dlx_status dlx_samples_add(dlx_samples *s, const dlx_checkpoint *c, const dlx_samples_options *o, const int32_t *ids,
                            size_t n, size_t answer, dlx_error *err)
 {
@@ -163,10 +172,12 @@ dlx_status dlx_samples_add(dlx_samples *s, const dlx_checkpoint *c, const dlx_sa
     memcpy(m.ids, ids, n * sizeof *ids);
     m.n = (int32_t)n;
     m.answer = (int32_t)answer;
-    if (c->facts.mask_id >= 0 && c->facts.attn_block > 0)
+    if (c->facts.mask_id >= 0 && c->facts.attn_block > 0) {
         mask_block(&m);
-    else if (c->facts.mask_id >= 0)
+    } else if (c->facts.mask_id >= 0) {
+        fill_canvas(&m, o->canvas);
         mask_some(&m, m.answer, m.n);
+    }
     s->list[s->n++] = (dlx_sample){.ids = m.ids, .n = m.n, .answer = m.answer};
     s->rows += (uint64_t)m.n;
     if (m.n > s->longest) s->longest = m.n;

@@ -41,6 +41,10 @@ typedef struct dlx_samples_options {
     size_t count;   /* 0: 128 */
     int32_t length; /* most ids of one, at least 2; 0: 256, or the checkpoint's positions where they are fewer */
     uint64_t seed;
+    /* Where every row sees every row, each other answer is filled up to so many ids with what stands behind the end of
+     * an answer, some of it masked like the rest: a decoder that does not know how long the answer will be begins with
+     * as many masks. Not beyond `length`, nor where there is no prompt; 0: none is. */
+    int32_t canvas;
 } dlx_samples_options;
 
 /*

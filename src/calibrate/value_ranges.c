@@ -314,14 +314,16 @@ static dlx_status name_values(meter *m, name_list *names, const dlx_value_stages
 }
 
 dlx_status dlx_value_ranges_read(dlx_ranges *out, const char *path, const dlx_value_stages *stages,
-                                 const char *checkpoint, dlx_error *err)
+                                 const dlx_checkpoint *c, dlx_error *err)
 {
     meter m = {.err = err};
     name_list names = {.n = 0};
+    dlx_origin origin;
     memset(out, 0, sizeof *out);
+    DLX_TRY(dlx_origin_of(&origin, c, err));
     dlx_arena_init(&names.arena);
     dlx_status s = name_values(&m, &names, stages, stages->n);
-    const dlx_range_names of = {.list = names.list, .n = names.n, .of = checkpoint};
+    const dlx_range_names of = {.list = names.list, .n = names.n, .of = c->folder, .origin = &origin};
     if (s == DLX_OK) s = dlx_ranges_read_names(out, path, &of, err);
     free_names(&names);
     return s;

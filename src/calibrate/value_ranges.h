@@ -29,8 +29,8 @@ typedef struct dlx_value_stages {
 dlx_status dlx_value_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_value_stages *stages,
                                     const dlx_samples *samples, const dlx_layerwise_options *run, dlx_error *err);
 
-/* Those of a file (dlx_ranges_write) that was measured on graphs of the same names; `checkpoint` is for messages. */
+/* Those of a file (dlx_ranges_write) that was measured on graphs of the same names, of the same checkpoint. */
 dlx_status dlx_value_ranges_read(dlx_ranges *out, const char *path, const dlx_value_stages *stages,
-                                 const char *checkpoint, dlx_error *err);
+                                 const dlx_checkpoint *c, dlx_error *err);
 
 #endif

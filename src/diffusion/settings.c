@@ -7,10 +7,11 @@
 #include <limits.h>
 #include <string.h>
 
+#include "base/lengths.h"
 #include "base/sizes.h"
 #include "base/structs.h"
 
-enum { DEFAULT_NEW_TOKENS = 128, DEFAULT_BLOCK = 32, MOST_POSITIONS = 1 << 24 };
+enum { DEFAULT_BLOCK = 32, MOST_POSITIONS = 1 << 24 };
 
 /* In the order of the words of option `algorithm`. */
 static const dlx_algorithm *const algorithms[] = {
@@ -151,7 +152,7 @@ static dlx_status choose_length(dlx_settings *s, const dlx_decode_options *o, co
         return dlx_fail(err, DLX_E_LIMIT,
                         "the prompt has %d tokens, which leaves no room for an answer in the %s of %d", s->n_prompt,
                         bound, s->end);
-    int64_t wanted = dlx_int_option(o, DLX_OPT_MAX_NEW_TOKENS, room < DEFAULT_NEW_TOKENS ? room : DEFAULT_NEW_TOKENS);
+    int64_t wanted = dlx_int_option(o, DLX_OPT_MAX_NEW_TOKENS, room < DLX_NEW_TOKENS ? room : DLX_NEW_TOKENS);
     if (wanted > room)
         return dlx_fail(err, DLX_E_LIMIT,
                         "option '%s': %d prompt tokens and %lld new ones do not fit the %s of %d; at most %lld new "

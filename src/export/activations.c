@@ -39,7 +39,8 @@ static dlx_status measure(dlx_ranges *out, dlx_export_work *work, dlx_calibratio
     uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
     DLX_TRY(dlx_calibration_work(work, c, dlx_work_print(print, rule, strlen(rule)), DLX_RANGES_WORK, err));
     dlx_stages_begin(&c->stages, "ranges", rows * (uint64_t)work->work.done, rows * (uint64_t)c->c->shape.layers);
-    return dlx_ranges_measure(out, &work->work, c->c, &c->samples, observer, &c->run, err);
+    DLX_TRY(dlx_ranges_measure(out, &work->work, c->c, &c->samples, observer, &c->run, err));
+    return dlx_origin_of(&out->origin, c->c, err);
 }
 
 static bool find(void *ctx, const char *name, float *low, float *high)
@@ -49,6 +50,19 @@ static bool find(void *ctx, const char *name, float *low, float *high)
     *low = r->bounds.low;
     *high = r->bounds.high;
     return true;
+}
+
+/* Before they are measured: those of linears of layers. */
+static bool will_be_measured(void *ctx, const char *name, float *low, float *high)
+{
+    (void)ctx;
+    *low = *high = 0;
+    return !strncmp(name, "layers.", strlen("layers."));
+}
+
+dlx_status dlx_export_activations_check(const dlx_graph *graph, dlx_error *err)
+{
+    return dlx_static_ranges_exist(graph, &(dlx_activation_ranges){.find = will_be_measured}, err);
 }
 
 /* A grid over nothing but 0 holds what nobody has seen. */
@@ -72,12 +86,24 @@ static void notice_empty(const dlx_ranges *ranges, const dlx_export_options *o)
     o->notice(o->notice_ctx, sentence);
 }
 
+void dlx_export_notice_origin(const dlx_ranges *ranges, const dlx_export_options *o)
+{
+    char sentence[DLX_ERROR_MESSAGE_SIZE];
+    if (ranges->origin.family || !o->notice) return;
+    snprintf(sentence, sizeof sentence,
+             "'%.300s' does not say which checkpoint its ranges were measured on, as files of earlier versions do not: "
+             "if it was another one, answers are wrong",
+             o->ranges);
+    o->notice(o->notice_ctx, sentence);
+}
+
 static dlx_status use(char **text, dlx_graph *graphs, size_t n, dlx_ranges *ranges, const dlx_export_options *o,
                       dlx_pool *pool, dlx_error *err)
 {
     const dlx_activation_ranges of = {.find = find, .ctx = ranges};
     for (size_t i = 0; i < n; i++) DLX_TRY(dlx_quantize_static(&graphs[i], &of, pool, err));
     if (o->notice) notice_empty(ranges, o);
+    dlx_export_notice_origin(ranges, o);
     if (o->save_ranges) DLX_TRY(dlx_ranges_write(ranges, o->save_ranges, err));
     return dlx_ranges_text(ranges, text, err);
 }

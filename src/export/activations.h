@@ -30,4 +30,11 @@ dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph 
                                   const dlx_checkpoint *checkpoint, const dlx_export_options *options,
                                   dlx_observer observer, dlx_calibration *c, dlx_pool *pool, dlx_error *err);
 
+/* Whether all static layers of the graph, after dlx_quantize, have ranges to be measured: else DLX_E_UNSUPPORTED, as
+ * dlx_export_activations would say in the end. */
+dlx_status dlx_export_activations_check(const dlx_graph *graph, dlx_error *err);
+
+/* Of ranges from a file that does not say which checkpoint they are of, a notice. */
+void dlx_export_notice_origin(const dlx_ranges *ranges, const dlx_export_options *options);
+
 #endif

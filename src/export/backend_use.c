@@ -5,6 +5,7 @@
 #include "backends/qnn/stages.h"
 #include "base/sizes.h"
 #include "calibrate/value_ranges.h"
+#include "export/activations.h"
 #include "quant/forms.h"
 
 dlx_status dlx_backend_options_check(const char *name, const dlx_export_options *o, dlx_error *err)
@@ -122,7 +123,8 @@ static dlx_status measure(dlx_ranges *out, dlx_export_work *work, const dlx_valu
     DLX_TRY(dlx_calibration_work(work, c, print, DLX_RANGES_WORK, err));
     uint64_t again = work->work.done > 0 && (size_t)work->work.done < stages->n; /* the first one is run each time */
     dlx_stages_begin(&c->stages, "ranges", rows * ((uint64_t)work->work.done - again), rows * stages->n);
-    return dlx_value_ranges_measure(out, &work->work, stages, &c->samples, &c->run, err);
+    DLX_TRY(dlx_value_ranges_measure(out, &work->work, stages, &c->samples, &c->run, err));
+    return dlx_origin_of(&out->origin, c->c, err);
 }
 
 static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, dlx_calibration *c, bool measures, dlx_error *err)
@@ -137,8 +139,7 @@ static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, dlx_calibr
     if (s == DLX_OK) s = dlx_qnn_stages_make(&stages, &arena, &g, err);
     if (s == DLX_OK) {
         const dlx_value_stages chain = {stages.n, dlx_qnn_stage, &stages};
-        s = measures ? measure(out, work, &chain, c, err)
-                     : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c->folder, err);
+        s = measures ? measure(out, work, &chain, c, err) : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c, err);
     }
     dlx_arena_free(&arena);
     dlx_graph_free(&g);
@@ -157,6 +158,7 @@ dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work
         if (s != DLX_OK && dlx_work_remove(&work->work, NULL) == DLX_OK) work->work.done = 0;
         return s;
     }
+    dlx_export_notice_origin(&use->ranges, c->o);
     if (c->o->save_ranges) DLX_TRY(dlx_ranges_write(&use->ranges, c->o->save_ranges, err));
     return dlx_ranges_text(&use->ranges, text, err);
 }

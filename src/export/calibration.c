@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/lengths.h"
 #include "base/place.h"
 #include "base/sizes.h"
 #include "calibrate/samples_generate.h"
@@ -24,12 +25,13 @@ dlx_status dlx_calibration_check(const dlx_export_options *o, dlx_error *err)
 }
 
 dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                 const dlx_export_options *o, const dlx_samples_text *text, dlx_pool *pool,
+                                 const dlx_export_options *o, const dlx_samples_text *text, bool ranges, dlx_pool *pool,
                                  dlx_error *err)
 {
     const dlx_samples_options s = {.count = o->calibration_samples ? (size_t)o->calibration_samples : DEFAULT_SAMPLES,
                                    .length = (int32_t)o->calibration_length,
-                                   .seed = (uint64_t)o->calibration_seed};
+                                   .seed = (uint64_t)o->calibration_seed,
+                                   .canvas = ranges ? DLX_NEW_TOKENS : 0};
     *out = (dlx_calibration){
         .o = o, .c = c, .run = dlx_layerwise_on(pool), .stages = {.report = o->stage, .ctx = o->stage_ctx}};
     out->run.tick = dlx_stages_tick;

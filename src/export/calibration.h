@@ -31,11 +31,11 @@ dlx_status dlx_calibration_check(const dlx_export_options *options, dlx_error *e
  * work folder, however their paths are spelled. Nothing of it needs to be there. */
 dlx_status dlx_calibration_places(const dlx_export_options *options, dlx_error *err);
 /* The samples that the options describe, of `text`, where the file that they name is in memory already (else NULL);
- * `tokenizer` may be NULL. *out does not move until dlx_calibration_free, which
- * is fine on zeros. */
+ * `tokenizer` may be NULL. Where `ranges` are measured on them, which cut off what is beyond, canvases are as long as
+ * decoders make them. *out does not move until dlx_calibration_free, which is fine on zeros. */
 dlx_status dlx_calibration_begin(dlx_calibration *out, const dlx_checkpoint *c, const dlx_tokenizer *tokenizer,
-                                 const dlx_export_options *options, const dlx_samples_text *text, dlx_pool *pool,
-                                 dlx_error *err);
+                                 const dlx_export_options *options, const dlx_samples_text *text, bool ranges,
+                                 dlx_pool *pool, dlx_error *err);
 void dlx_calibration_free(dlx_calibration *c);
 
 /* Work of one kind, until the output is complete. */

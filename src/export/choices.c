@@ -319,10 +319,10 @@ dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_b
     *out = scheme_named(word, backend);
     if (*out) return DLX_OK;
     const dlx_scheme *s = find_row(&t, word, names);
-    if (!s)
-        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%.100s' is not available; this build knows: %s", word,
-                        names);
     list_schemes(names, backend);
+    if (!s)
+        return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%.100s' is not available; the backend '%s' writes: %s",
+                        word, backend->name, names);
     return dlx_fail(err, DLX_E_UNSUPPORTED, "quantization '%s' cannot be written by backend '%s', which writes: %s",
                     s->name, backend->name, names);
 }

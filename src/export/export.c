@@ -242,7 +242,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     if (s == DLX_OK && o->notice) notice_unused(x, uses);
     if (s == DLX_OK && uses)
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->calibration.path ? &x->calibration : NULL,
-                                  x->pool, err);
+                                  measures, x->pool, err);
     if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
     if (s == DLX_OK) dlx_methods_take_weights(m);
     if (s == DLX_OK)
@@ -265,6 +265,7 @@ static dlx_status quantize(exporter *x, dlx_graph *g, dlx_error *err)
     dlx_forms_given given = {.notice = notice_of_recipe, .ctx = &x->options};
     DLX_TRY(dlx_quantize_telling(g, &x->recipe, &given, err));
     if (x->backend->check) DLX_TRY(x->backend->check(&x->use, g, err));
+    DLX_TRY(dlx_export_activations_check(g, err));
     DLX_TRY(dlx_recipe_describe(&x->metadata, &x->body, &x->arena, x->scheme, x->backend, &given, err));
     snprintf(x->result.quantization, sizeof x->result.quantization, "%s",
              x->package ? x->scheme->metadata : x->metadata);

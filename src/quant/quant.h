@@ -38,6 +38,8 @@ typedef struct dlx_activation_ranges {
 
 /* Whether dlx_quantize left LINEARs whose activations are to be static (attr.dtype QS8, over F32). */
 bool dlx_wants_ranges(const dlx_graph *g);
+/* DLX_E_UNSUPPORTED, with the weight's name, where one of them has no range. */
+dlx_status dlx_static_ranges_exist(const dlx_graph *g, const dlx_activation_ranges *ranges, dlx_error *err);
 /*
  * Gives those LINEARs their grids: inputs come from CONVERTs, one for all that read the same value on the same grid;
  * biases become I32, "<bias>.scales" being their steps. Weights' scales are streamed for that, so theirs must be final.

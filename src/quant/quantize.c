@@ -258,6 +258,17 @@ static void tell_role(const quantizer *q, dlx_weight_role role, const char *key,
     tell(q, sentence);
 }
 
+/* An error, unless it names what stays float32 all the same. */
+static dlx_status without_weight(const quantizer *q, const dlx_recipe_rule *rule, const dlx_graph *g)
+{
+    bool *takes = calloc(g->n_values + 1, sizeof *takes);
+    if (!takes) return dlx_fail(q->err, DLX_E_NOMEM, "out of memory looking for '%.100s'", rule->pattern);
+    for (size_t i = 0; i < g->n_values; i++) takes[i] = takes_form(q, (uint32_t)i);
+    dlx_status s = dlx_rule_without_weight(rule, g, takes, q->err);
+    free(takes);
+    return s;
+}
+
 static dlx_status tell_idle(quantizer *q, const dlx_graph *g)
 {
     const dlx_recipe *r = q->recipe;
@@ -271,7 +282,7 @@ static dlx_status tell_idle(quantizer *q, const dlx_graph *g)
                      r->rules[use->before].pattern, use->several ? " and others" : "",
                      use->several ? "name as well" : "names as well");
         } else {
-            DLX_TRY(dlx_rule_without_weight(&r->rules[i], g, q->err));
+            DLX_TRY(without_weight(q, &r->rules[i], g));
             snprintf(sentence, sizeof sentence,
                      "'%.200s' names nothing that takes a form: what it leaves out is float32 in every file",
                      r->rules[i].pattern);

@@ -150,9 +150,12 @@ static bool has_name(const dlx_value *v)
     return v->kind == DLX_VALUE_CONST && (v->source.tensor || (v->name && v->rank == 2));
 }
 
-dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, dlx_error *err)
+dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, const bool *takes_form,
+                                   dlx_error *err)
 {
+    char anywhere[LONGEST_NAME + 1]; /* the end of names, as "q_proj" is */
     nearest best = {.n = 0};
+    snprintf(anywhere, sizeof anywhere, "*%s", rule->pattern);
     consider(&best, rule->pattern, "lm_head"); /* also where a table is the head as well */
     for (size_t i = 0; i < g->n_values; i++) {
         const dlx_value *v = &g->values[i];
@@ -164,7 +167,9 @@ dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph 
                 return dlx_fail(err, DLX_E_INVALID,
                                 "'%.100s' names no weight matrix that a form could be given to: '%.150s' stays float32",
                                 rule->pattern, names[k]);
-            if (v->rank == 2) consider(&best, rule->pattern, names[k]);
+            if (!takes_form[i]) continue;
+            consider(&best, rule->pattern, names[k]);
+            if (matches(anywhere, names[k])) consider(&best, rule->pattern, anywhere);
         }
     }
     char list[3 * 64] = "";

@@ -52,8 +52,10 @@ typedef struct dlx_forms_given {
 } dlx_forms_given;
 
 /* DLX_E_INVALID for a rule that gave its form to no weight of graph g: what it matches instead, or the names nearest to
- * its pattern. Norms and biases are always float32: leaving them out is no mistake. */
-dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, dlx_error *err);
+ * its pattern of those that a form can be given to (takes_form, by value). Norms and biases are always float32: leaving
+ * them out is no mistake. */
+dlx_status dlx_rule_without_weight(const dlx_recipe_rule *rule, const dlx_graph *g, const bool *takes_form,
+                                   dlx_error *err);
 
 /* Whether it makes any activations static. */
 bool dlx_recipe_is_static(const dlx_recipe *r);

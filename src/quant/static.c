@@ -29,12 +29,16 @@ typedef struct layer {
     dlx_grid8 in, out;
 } layer;
 
+/* A layer that has no grids yet. */
+static bool wants_grids(const dlx_graph *g, const dlx_node *n)
+{
+    return n->op == DLX_OP_LINEAR && n->attr.dtype == DLX_QS8 && g->values[n->in[0]].dtype == DLX_F32;
+}
+
 bool dlx_wants_ranges(const dlx_graph *g)
 {
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        const dlx_node *n = &g->nodes[i];
-        if (n->op == DLX_OP_LINEAR && n->attr.dtype == DLX_QS8 && g->values[n->in[0]].dtype == DLX_F32) return true;
-    }
+    for (size_t i = 0; i < g->n_nodes; i++)
+        if (wants_grids(g, &g->nodes[i])) return true;
     return false;
 }
 
@@ -67,28 +71,34 @@ static dlx_status floats_of(const pass *p, uint32_t v, size_t n, float **out)
 /* Beyond that the squares of numbers are no float32: norms and attention over them end in infinities. */
 static const float most_magnitude = 0x1p64f;
 
-static dlx_status find_grid(const pass *p, const layer *l, const char *end, dlx_grid8 *out)
+/* The range of the input or output (`end`) of the layer with that weight. */
+static dlx_status find_range(const dlx_activation_ranges *ranges, const char *of, const char *end, float *low,
+                             float *high, dlx_error *err)
 {
     static const char weight[] = ".weight";
     char name[256];
-    float low, high;
-    size_t n = strlen(l->name);
-    if (n >= sizeof weight && !strcmp(l->name + n - (sizeof weight - 1), weight)) n -= sizeof weight - 1;
-    int length = snprintf(name, sizeof name, "%.*s.%s", (int)n, l->name, end);
-    if (length > 0 && (size_t)length < sizeof name && p->ranges->find(p->ranges->ctx, name, &low, &high)) {
-        if (low < -most_magnitude || high > most_magnitude)
-            return dlx_fail(p->err, DLX_E_UNSUPPORTED,
-                            "weight '%.100s' cannot be int8-static: its %s reaches from %g to %g, and only magnitudes "
-                            "to %.2g can be squared in float32; give it another form, int8-dynamic for instance",
-                            l->name, end, (double)low, (double)high, (double)most_magnitude);
-        *out = dlx_grid8_over(low, high);
-        return DLX_OK;
-    }
+    size_t n = strlen(of);
+    if (n >= sizeof weight && !strcmp(of + n - (sizeof weight - 1), weight)) n -= sizeof weight - 1;
+    int length = snprintf(name, sizeof name, "%.*s.%s", (int)n, of, end);
+    if (length > 0 && (size_t)length < sizeof name && ranges->find(ranges->ctx, name, low, high)) return DLX_OK;
     return dlx_fail(
-        p->err, DLX_E_UNSUPPORTED,
+        err, DLX_E_UNSUPPORTED,
         "weight '%.100s' cannot be int8-static: there is no range for its %s, as ranges are measured of the "
         "linear layers of decoder layers; give it another form, int8-dynamic for instance",
-        l->name, end);
+        of, end);
+}
+
+static dlx_status find_grid(const pass *p, const layer *l, const char *end, dlx_grid8 *out)
+{
+    float low, high;
+    DLX_TRY(find_range(p->ranges, l->name, end, &low, &high, p->err));
+    if (low < -most_magnitude || high > most_magnitude)
+        return dlx_fail(p->err, DLX_E_UNSUPPORTED,
+                        "weight '%.100s' cannot be int8-static: its %s reaches from %g to %g, and only magnitudes "
+                        "to %.2g can be squared in float32; give it another form, int8-dynamic for instance",
+                        l->name, end, (double)low, (double)high, (double)most_magnitude);
+    *out = dlx_grid8_over(low, high);
+    return DLX_OK;
 }
 
 /* Steps of the output that a step of the product is: not too many. */
@@ -98,6 +108,23 @@ static void widen_output(layer *l)
     for (size_t i = 0; i < l->n_out; i++) most = l->scale[i] > most ? l->scale[i] : most;
     float least = l->in.scale * most / most_requant;
     if (l->out.scale < least) l->out.scale = least;
+}
+
+static const char *name_of(const dlx_value *weight)
+{
+    return weight->name ? weight->name : "(unnamed)";
+}
+
+dlx_status dlx_static_ranges_exist(const dlx_graph *g, const dlx_activation_ranges *ranges, dlx_error *err)
+{
+    float low, high;
+    for (size_t i = 0; i < g->n_nodes; i++) {
+        if (!wants_grids(g, &g->nodes[i])) continue;
+        const char *of = name_of(&g->values[g->nodes[i].in[1]]);
+        DLX_TRY(find_range(ranges, of, "input", &low, &high, err));
+        DLX_TRY(find_range(ranges, of, "output", &low, &high, err));
+    }
+    return DLX_OK;
 }
 
 /* ---- biases ---- */
@@ -181,10 +208,9 @@ static dlx_status pass_node(pass *p, size_t i)
 {
     const dlx_graph *g = p->r.from;
     const dlx_node *n = &g->nodes[i];
-    if (n->op != DLX_OP_LINEAR || n->attr.dtype != DLX_QS8 || g->values[n->in[0]].dtype != DLX_F32)
-        return dlx_rewrite_copy(&p->r, i, p->err);
+    if (!wants_grids(g, n)) return dlx_rewrite_copy(&p->r, i, p->err);
     const dlx_value *w = &g->values[n->in[1]];
-    layer l = {.n = n, .name = w->name ? w->name : "(unnamed)", .n_out = (size_t)w->dim[0], .n_in = (size_t)w->dim[1]};
+    layer l = {.n = n, .name = name_of(w), .n_out = (size_t)w->dim[0], .n_in = (size_t)w->dim[1]};
     dlx_status s = give_grids(p, &l);
     free(l.scale);
     free(l.bias);

@@ -35,8 +35,23 @@ def test_errors_of_forms():
         assert errors["none"] == 0 < errors["fp16"] < errors["int8-weight-only"] < errors["int8-dynamic"], tensor
         assert errors["int8-dynamic"] < errors["int8-static"] < errors["int4"] < 0.1, tensor
         assert ("int4-g32" in errors) == (tensor["shape"][1] % 32 == 0)
-    text = run("quantize-report", DATA / "checkpoints" / "dream-tiny", *FEW)
-    assert text.count("\n") == 21 and text.startswith("layers.0.q ") and "mix" not in text
+
+
+@pytest.mark.parametrize("model, layers, partly", (("dream-tiny", 3, ()), ("sdar-tiny", 2, ("int4-g128",))))
+def test_text_has_bytes_and_totals(model, layers, partly):
+    tensors = run_json("quantize-report", DATA / "checkpoints" / model, *FEW)["tensors"]
+    lines, n = run("quantize-report", DATA / "checkpoints" / model, *FEW).splitlines(), 7 * layers
+    of = [{f["form"]: f for f in t["forms"]} for t in tensors]
+    assert lines[0].startswith("layers.0.q ") and lines[n] == f"all {n} weights in one form: bytes, mean error"
+    assert f"int4 {of[0]['int4']['error']:.2e} ({of[0]['int4']['bytes']})" in lines[0]
+    said = {line.split()[0]: line.split() for line in lines[n + 1:]}
+    assert set(said) == set().union(*of) and set(partly) <= set(said)
+    for name, words in said.items():
+        chosen, unfit = [forms.get(name, forms["none"]) for forms in of], sum(name not in forms for forms in of)
+        assert int(words[1]) == sum(f["bytes"] for f in chosen)
+        assert words[2] == f"{sum(f['error'] for f in chosen) / n:.2e}"
+        assert words[3:] == ([str(unfit), *"do not fit and stay float32".split()] if unfit else [])
+        assert (unfit > 0) == (name in partly)
 
 
 def test_errors_are_of_the_rounding():

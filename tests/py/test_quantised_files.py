@@ -272,7 +272,7 @@ def test_mistakes_in_a_recipe_are_named(tmp_path):
     assert "there is no key 'embeding'; the keys are: default, embedding, head, tensors" in refused(
         tmp_path, {"embeding": "int4"})
     assert "there is no form 'int5'; there are: none, fp16," in refused(tmp_path, {"head": "int5"})
-    assert "quantization 'int5' is not available; this build knows:" in refused(tmp_path, {"default": "int5"})
+    assert "quantization 'int5' is not available; the backend 'xnnpack' writes:" in refused(tmp_path, {"default": "int5"})
     assert '"tensors", entry 1: needs a "pattern" and a "scheme"' in refused(
         tmp_path, {"tensors": [{"pattern": "*.q", "scheme": "fp16"}, {"pattern": "*.k"}]})
     assert '"tensors", entry 0: there is no key \'form\'' in refused(

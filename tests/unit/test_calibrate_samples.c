@@ -46,15 +46,20 @@ static void make_ids(const fixture *f, int32_t *ids, size_t n)
     }
 }
 
-static void make_many(fixture *f, size_t n, size_t answer, uint64_t seed)
+static void make_many_in(fixture *f, size_t n, size_t answer, uint64_t seed, int32_t canvas)
 {
     int32_t ids[LONG];
-    dlx_samples_options o = {.count = MANY, .length = LONG, .seed = seed};
+    dlx_samples_options o = {.count = MANY, .length = LONG, .seed = seed, .canvas = canvas};
     if (f->c.shape.max_positions < o.length) o.length = f->c.shape.max_positions;
     make_ids(f, ids, n);
     dlx_samples_free(&f->s);
     CHECK(dlx_samples_begin(&f->s, &f->c, MANY, err));
     for (int i = 0; i < MANY; i++) CHECK(dlx_samples_add(&f->s, &f->c, &o, ids, n, answer, err));
+}
+
+static void make_many(fixture *f, size_t n, size_t answer, uint64_t seed)
+{
+    make_many_in(f, n, answer, seed, 0);
 }
 
 /* Counts masks of [begin, end); what is not masked is what it was, or what fills a block up. */
@@ -151,6 +156,39 @@ static void blocks_within_blocks(void **state)
     }
     assert_true(partly > 50);
     for (int k = 0; k < width / inner; k++) assert_true(firsts[k] > 10);
+    close_fixture(&f);
+}
+
+/* Each level of masks with a long canvas and without, whose masks are as many as those of the answer. */
+static void canvases_are_as_long_as_decoders_make_them(void **state)
+{
+    (void)state;
+    const size_t n = 60;
+    const int32_t canvas = 50;
+    fixture f = open_fixture("llada");
+    size_t with[DLX_MASK_LEVELS] = {0}, without[DLX_MASK_LEVELS] = {0};
+    make_many_in(&f, n, PROMPT, 1, canvas);
+    for (size_t i = 0; i < MANY; i++) {
+        const dlx_sample *s = &f.s.list[i];
+        size_t level = i % DLX_MASK_LEVELS, behind = masks_of(&f, s, (int32_t)n, s->n, n);
+        assert_int_equal(masks_of(&f, s, 0, PROMPT, n), 0);
+        *(s->n > (int32_t)n ? &with[level] : &without[level]) += 1;
+        if (s->n == (int32_t)n) continue;
+        assert_int_equal(s->n, PROMPT + canvas);
+        if (level == 0) assert_true(behind < 8);
+        if (level == DLX_MASK_LEVELS - 1) assert_true(behind > 18);
+    }
+    for (int k = 0; k < DLX_MASK_LEVELS; k++) assert_true(with[k] == without[k]);
+    make_many_in(&f, n, PROMPT, 1, LONG); /* not beyond the length */
+    assert_int_equal(f.s.longest, f.c.shape.max_positions < LONG ? f.c.shape.max_positions : LONG);
+    make_many_in(&f, n, PROMPT, 1, 10); /* answers are longer */
+    assert_int_equal(f.s.longest, n);
+    make_many_in(&f, n, 0, 1, canvas + 30); /* there is no prompt */
+    assert_int_equal(f.s.longest, n);
+    close_fixture(&f);
+    f = open_fixture("sdar");
+    make_many_in(&f, n, PROMPT, 1, canvas); /* blocks behind are not there */
+    assert_true(f.s.longest <= (int32_t)n);
     close_fixture(&f);
 }
 
@@ -549,6 +587,7 @@ int main(void)
         cmocka_unit_test(whole_answers_are_masked_at_twenty_levels),
         cmocka_unit_test(one_block_is_masked_and_ends_the_sample),
         cmocka_unit_test(blocks_within_blocks),
+        cmocka_unit_test(canvases_are_as_long_as_decoders_make_them),
         cmocka_unit_test(samples_follow_from_their_seed),
         cmocka_unit_test(what_is_too_long_is_cut),
         cmocka_unit_test(lines_become_samples),

@@ -109,7 +109,7 @@ static void check_file(fixture *f, const char *text, dlx_status status, const ch
     dlx_error problem = {0};
     write_text(&f->parent, "ranges.json", text);
     path_in(path, f->parent.folder, "ranges.json");
-    assert_int_equal(dlx_value_ranges_read(&r, path, &f->chain, "the checkpoint", &problem), status);
+    assert_int_equal(dlx_value_ranges_read(&r, path, &f->chain, &f->c, &problem), status);
     if (status != DLX_OK) {
         if (!strstr(problem.message, words)) fail_msg("%s", problem.message);
         return;
@@ -142,9 +142,8 @@ static void files_give_back_the_same_ranges(void **state)
     open_fixture(&f, "dream");
     CHECK(measure(&f, NULL, &c, &text, err));
     check_file(&f, text, DLX_OK, NULL);
-    check_changed(
-        &f, text, "\"layers.1.attention.0.scores\"", "\"layers.1.attention.0.score\"",
-        "has no range of 'layers.1.attention.0.scores'; was it measured on 'the checkpoint', for this backend?");
+    check_changed(&f, text, "\"layers.1.attention.0.scores\"", "\"layers.1.attention.0.score\"",
+                  "has no range of 'layers.1.attention.0.scores'; was it measured on '");
     check_changed(&f, text, "\"layers.1.attention.0.scores\": [-", "\"layers.1.attention.0.scores\": [",
                   "the range of 'layers.1.attention.0.scores' is");
     check_changed(&f, text, "\"tensors\": {", "\"tensors\": {\"more\": [-1, 1],", "was it measured on another?");

@@ -1,8 +1,11 @@
 """Exporting with the C library: dlx_export as a Python function."""
+import contextlib
 import importlib.util
+import json
 import os
+import tempfile
 from ctypes import byref, c_int32, c_void_p
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .. import _native, arguments, running
 from .._native import PathLike
@@ -161,8 +164,10 @@ def _qnn_libraries() -> Optional[PathLike]:
 def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: str = "xnnpack",
                       quantization: Optional[str] = None, model_type: Optional[str] = None, max_seq_len: int = 0,
                       max_rows: int = 0, block_size: int = 0, mask_id: int = 0, chat_template: Optional[PathLike] = None,
-                      quantization_config: Optional[PathLike] = None, exclude: Union[str, Iterable[str]] = (),
-                      rounding: Optional[str] = None, calibration: Optional[PathLike] = None,
+                      quantization_config: Union[PathLike, Mapping[str, Any], None] = None,
+                      exclude: Union[str, Iterable[str]] = (),
+                      rounding: Optional[str] = None,
+                      calibration: Union[PathLike, Sequence[Mapping[str, Any]], None] = None,
                       calibration_samples: int = 0, calibration_length: int = 0, calibration_seed: int = 0,
                       work_folder: Optional[PathLike] = None, kv: Optional[str] = None,
                       observer: Optional[str] = None, ranges: Optional[PathLike] = None,
@@ -188,14 +193,14 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     block_size     overrides the checkpoint's block length; 0: as in the files
     mask_id        the mask token, where config.json and the tokenizer disagree; 0: as in the files
     chat_template  in place of the checkpoint's: the name of one of its templates, a file with Jinja text, or "none"
-    quantization_config   a JSON file that gives the head, the embedding or single tensors other forms than the scheme
+    quantization_config   a JSON file, or what would stand in it as a dict, that gives the head, the embedding or single tensors other forms than the scheme
                    does (docs/QUANTIZATION.md); its "default" stands in for quantization
     exclude        names of weights that stay float32, in the checkpoint or ours ("lm_head", "layers.0.down"), with * and
                    ? standing for any text and any character
     rounding       how weights become int8 or int4: None or "nearest", each on its own; "mse", with scales that miss
                    them least; "gptq", so that answers to calibration data change least; "awq", inputs of layers scaled
                    by what that data makes of them; "awq-gptq", both
-    calibration    that data: a file of JSON lines (docs/EXPORT.md); None: the model writes it
+    calibration    that data: a file of JSON lines (docs/EXPORT.md), or a list of dicts like its lines; None: the model writes it
     calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
     calibration_seed   of masks, and of what the model writes
     work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
@@ -241,11 +246,9 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
     options.chat_template = _native.optional_path(chat_template)
-    options.quantization_config = _native.optional_path(quantization_config)
     patterns = _patterns(exclude)
     options.exclude = ",".join(patterns).encode() if patterns else None
     options.rounding = _native.optional_text(rounding)
-    options.calibration = _native.optional_path(calibration)
     options.calibration_samples, options.calibration_length = calibration_samples, calibration_length
     options.calibration_seed = calibration_seed
     options.work_folder = _native.optional_path(work_folder)
@@ -256,17 +259,42 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.method_rows, options.n_method_rows = (c_int32 * len(rows))(*rows), len(rows)
     how = options_of(validation, validation_samples, validation_length, calibration_seed + 1) if validate else None
     notices: List[bytes] = []
-    statistics: ExportStatistics = running.run(lambda job: _export(job, options, how, progress, stage, notices))
+    with contextlib.ExitStack() as files:
+        options.quantization_config = _path_of(files, "quantization_config", quantization_config)
+        options.calibration = _path_of(files, "calibration", calibration)
+        statistics: ExportStatistics = running.run(lambda job: _export(job, options, how, progress, stage, notices))
     tell(notices, notice)
     return statistics
+
+
+def _are_lines(calibration: Any) -> bool:
+    if not isinstance(calibration, (list, tuple)):
+        return False
+    for line in calibration:
+        if not isinstance(line, Mapping):
+            raise TypeError(f"calibration has {line!r}; expected objects like the lines of a file")
+    return True
+
+
+def _path_of(files: contextlib.ExitStack, name: str, value: Any) -> Optional[bytes]:
+    """A path as it is; objects as a file with a line for each, which is gone when `files` are."""
+    if not isinstance(value, (Mapping, list, tuple)):
+        return _native.optional_path(value)
+    try:
+        lines = [json.dumps(line) + "\n" for line in ([value] if isinstance(value, Mapping) else value)]
+    except (TypeError, ValueError) as problem:
+        raise TypeError(f"{name} cannot be written as JSON: {problem}") from None
+    path = os.path.join(files.enter_context(tempfile.TemporaryDirectory(prefix="diffulex-edge-")), f"{name}.json")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(lines)
+    return _native.encode_path(path)
 
 
 _CHOICES = ("quantization", "kv", "minimum_deployment_target", "compute_units", "emit", "soc")
 _NUMBERS = ("max_seq_len", "max_rows", "block_size", "mask_id", "calibration_samples", "calibration_length",
             "validation_samples", "validation_length")
 _TEXTS = ("model_type", "rounding", "observer")
-_PATHS = ("chat_template", "quantization_config", "calibration", "work_folder", "ranges",
-          "save_ranges", "validation")
+_PATHS = ("chat_template", "work_folder", "ranges", "save_ranges", "validation")
 _MOST_SEED = (1 << 62) - 1
 
 
@@ -290,6 +318,10 @@ def _check(given: Dict[str, Any]) -> None:
         arguments.a_text(name, given[name])
     for name in _PATHS:
         arguments.a_path(name, given[name])
+    if not isinstance(given["quantization_config"], Mapping):
+        arguments.a_path("quantization_config", given["quantization_config"])
+    if not _are_lines(given["calibration"]):
+        arguments.a_path("calibration", given["calibration"])
     for name in ("model_path", "output_path"):
         arguments.a_path(name, given[name], needed=True)
     for name in ("progress", "stage", "notice"):
