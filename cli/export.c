@@ -298,8 +298,8 @@ static const dlx_cli_option options[] = {
     {"quantization-config", DLX_CLI_TEXT, "FILE",
      "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
     {"exclude", DLX_CLI_TEXT, "LIST",
-     "weights that stay float32 (coreml: float16), comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; * is "
-     "any text, ? any character",
+     "weights that stay float32 (coreml: float16), comma separated: their names in the checkpoint or lm_head, "
+     "layers.0.down, ...; * is any text, ? any character",
      0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "

@@ -301,7 +301,15 @@ def test_torch_modules():
 
 def test_a_module_for_qnn_needs_the_development_kit(monkeypatch):
     monkeypatch.delenv("QNN_SDK_ROOT", raising=False)
-    result = QNNBackend().export(object(), ())
+
+    class Module:
+        def eval(self):
+            return self
+
+        def __call__(self):
+            pass
+
+    result = QNNBackend().export(Module(), ())
     assert not result.success and "QNN is not available for torch modules" in result.error_message
     assert "QNN_SDK_ROOT" in result.error_message
 

@@ -134,7 +134,7 @@ static void what_backends_need(void **state)
     assert_int_equal(dlx_export_backend_check(&o, NULL, &err), DLX_E_INVALID);
 }
 
-/* What compiled payloads hold is counted by the graphs: layers and the head as integers with their scales, and norms. */
+/* What compiled payloads hold is counted by graphs: layers and head as integers with their scales, and norms. */
 static void constants_of_a_home(void **state)
 {
     (void)state;

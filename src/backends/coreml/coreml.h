@@ -55,7 +55,8 @@ dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_
 /* Both, for all layers in one delegate. */
 extern const dlx_home dlx_coreml_home;
 
-/* Called while a package is written, with how many bytes of its weights are, of how many; false ends it with DLX_E_CANCELLED. */
+/* Called while a package is written, with how many bytes of its weights are, of how many; false ends it with
+ * DLX_E_CANCELLED. */
 typedef struct dlx_coreml_progress {
     bool (*report)(void *ctx, uint64_t done, uint64_t total); /* NULL: nobody asks */
     void *ctx;
