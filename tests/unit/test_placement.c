@@ -159,10 +159,8 @@ static void constants_of_a_home(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(core_ml_leaves_the_embedding),
-        cmocka_unit_test(constants_of_a_home),
-        cmocka_unit_test(core_ml_may_keep_the_cache),
-        cmocka_unit_test(xnnpack_has_products_in_parts),
+        cmocka_unit_test(core_ml_leaves_the_embedding), cmocka_unit_test(constants_of_a_home),
+        cmocka_unit_test(core_ml_may_keep_the_cache),   cmocka_unit_test(xnnpack_has_products_in_parts),
         cmocka_unit_test(what_backends_need),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
