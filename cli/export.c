@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "full/export_report.h"
 #include "full/export_validate.h"
@@ -39,11 +40,11 @@ static void put_json(const dlx_export_options *o, const dlx_export_result *r, co
     dlx_cli_json_text(&j, "quantization", r->quantization);
     dlx_cli_json_text(&j, "kv", r->kv);
     dlx_cli_json_int(&j, "file_bytes", (int64_t)r->file_bytes);
+    dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
+    dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
+    dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
+    dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
     if (report) { /* of a program */
-        dlx_cli_json_int(&j, "quantised_tensors", r->quantised_tensors);
-        dlx_cli_json_int(&j, "quantised_bytes", (int64_t)r->quantised_bytes);
-        dlx_cli_json_int(&j, "float_tensors", r->float_tensors);
-        dlx_cli_json_int(&j, "float_bytes", (int64_t)r->float_bytes);
         dlx_cli_export_report_json(&j, report);
         dlx_cli_placements_json(&j, placed);
     }
@@ -64,9 +65,9 @@ static void put_summary(const dlx_export_options *o, const dlx_export_result *r,
                                               : "fp16 keeps the weights in float16");
     printf("%s: %s (%llu bytes) in %.2f s, peak memory %s\n", o->output_path, dlx_cli_bytes(a, r->file_bytes),
            (unsigned long long)r->file_bytes, r->seconds, dlx_cli_bytes(b, dlx_cli_peak_memory()));
-    if (!report) return;
     printf("  quantised      %5d tensors  %s\n", r->quantised_tensors, dlx_cli_bytes(c, r->quantised_bytes));
     printf("  not quantised  %5d tensors  %s\n", r->float_tensors, dlx_cli_bytes(c, r->float_bytes));
+    if (!report) return;
     dlx_cli_export_report_text(report);
     dlx_cli_placements_text(placed, o->backend);
 }
@@ -83,6 +84,15 @@ static int take_kv(dlx_export_options *o, const dlx_cli_arguments *a)
     return DLX_CLI_OK;
 }
 
+/* As the table of backends writes it: in any case; the first for NULL, and `word` itself where it is none. */
+static const char *backend_named(const char *word)
+{
+    dlx_backend_info backend = {.struct_size = sizeof backend};
+    for (size_t i = 0; dlx_export_backend_info(i, &backend); i++)
+        if (!word || !strcasecmp(word, backend.name)) return backend.name;
+    return word;
+}
+
 /* Everything that the command line says about the export; the exit status. */
 static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
 {
@@ -96,10 +106,8 @@ static int take_options(dlx_export_options *o, const dlx_cli_arguments *a)
     if (dlx_cli_check_output(a, o->output_path) != DLX_CLI_OK ||
         dlx_cli_check_output(a, dlx_cli_text(a, "save-ranges")) != DLX_CLI_OK)
         return DLX_CLI_USAGE;
-    dlx_backend_info backend = {.struct_size = sizeof backend};
-    if (dlx_export_backend_info(0, &backend)) o->backend = backend.name;
+    o->backend = backend_named(dlx_cli_text(a, "backend"));
     if (take_kv(o, a) != DLX_CLI_OK) return DLX_CLI_USAGE;
-    if (dlx_cli_text(a, "backend")) o->backend = dlx_cli_text(a, "backend");
     o->quantization_config = dlx_cli_text_input(a, "quantization-config");
     o->quantization = dlx_cli_text(a, "quantization");
     o->model_type = dlx_cli_text(a, "model-type");
@@ -283,8 +291,12 @@ static void choices(const dlx_cli_lister *to)
     to->section("forms of the KV cache");
     for (size_t i = 0; dlx_export_kv_info(i, &kv); i++) put_choice(to, kv.name, kv.help, "", i == 0);
     dlx_soc_info soc = {.struct_size = sizeof soc};
-    to->section("chips of backend qnn");
-    for (size_t i = 0; dlx_export_soc_info(i, &soc); i++) put_choice(to, soc.name, soc.known_as, "", false);
+    to->section("chips of backend qnn: generation, and schemes that it has");
+    for (size_t i = 0; dlx_export_soc_info(i, &soc); i++) {
+        char help[256];
+        snprintf(help, sizeof help, "%s, V%lld: %s", soc.known_as, (long long)soc.generation, soc.schemes);
+        put_choice(to, soc.name, help, "", !strcmp(soc.name, "SM8650"));
+    }
 }
 
 static const dlx_cli_option options[] = {
@@ -296,8 +308,8 @@ static const dlx_cli_option options[] = {
     {"quantization-config", DLX_CLI_TEXT, "FILE",
      "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
     {"exclude", DLX_CLI_TEXT, "LIST",
-     "weights that stay float32, comma separated: their names in the checkpoint or lm_head, layers.0.down, ...; * is "
-     "any text, ? any character; lists of several --exclude add up",
+      "weights that stay float32 (coreml: float16), comma separated: their names in the checkpoint or lm_head, "
+      "layers.0.down, ...; * is any text, ? any character; lists of several --exclude add up",
      0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "

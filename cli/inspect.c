@@ -36,6 +36,7 @@ static int run(const dlx_cli_arguments *a)
                                .kv_positions = (int32_t)dlx_cli_int(a, "kv-positions", 0)};
     int status = dlx_cli_kv_type(a, &w.kv_type);
     if (status != DLX_CLI_OK) return status;
+    if (!dlx_cli_text(a, "kv-cache")) w.kv_type = NULL; /* the file's own, where it has one */
     const char *method = dlx_cli_text(a, "method");
     if (method && about_memory(a))
         return dlx_cli_usage(a->command,

@@ -280,6 +280,8 @@ typedef struct dlx_soc_info {
     const char *name;     /* "SM8650" */
     const char *known_as; /* what is sold with it: "Snapdragon 8 Gen 3" */
     int64_t id;           /* Qualcomm's number of it, which files name it by: 57 */
+    const char *schemes;  /* of quantisation that it has, "a, b" */
+    int64_t generation;   /* of its HTP: 75 */
 } dlx_soc_info;
 
 /*

@@ -212,8 +212,9 @@ DLX_API dlx_status dlx_write_logits(const char *path, const float *logits, int32
 
 /* Describes a .pte as text (for people) or as one JSON object: methods, inputs, metadata, delegates, memory, weights
  * that are not quantised. The memory is what dlx_model_open without options and a workspace with these take; no weights
- * are read for it. workspace NULL, and max_sessions 0: one session. The result is NUL-terminated; free it with
- * dlx_free. */
+ * are read for it. workspace NULL, and max_sessions 0: one session. Bounds that the file does not allow are
+ * DLX_E_LIMIT; kv_type NULL is its own type, where sessions over it have no choice. The result is NUL-terminated; free
+ * it with dlx_free. */
 DLX_API dlx_status dlx_inspect(const char *path, bool json, const dlx_workspace_options *workspace, char **out,
                                dlx_error *err);
 

@@ -298,7 +298,8 @@ class KvInfo(Sized):
 
 
 class SocInfo(Sized):
-    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("known_as", c_char_p), ("id", c_int64)]
+    _fields_ = [("struct_size", c_size_t), ("name", c_char_p), ("known_as", c_char_p), ("id", c_int64),
+                ("schemes", c_char_p), ("generation", c_int64)]
 
 
 class SchemeInfo(Sized):

@@ -87,9 +87,9 @@ def _memory(model: "Model", options: _native.WorkspaceOptions) -> Memory:
 
 
 def _workspace_options(max_rows: int, max_context: int, max_sessions: int, kv_positions: int,
-                       kv_type: str) -> _native.WorkspaceOptions:
+                       kv_type: Optional[str]) -> _native.WorkspaceOptions:
     return _native.WorkspaceOptions(max_rows=max_rows, max_context=max_context, max_sessions=max_sessions,
-                                    kv_positions=kv_positions, kv_type=kv_type.encode())
+                                    kv_positions=kv_positions, kv_type=_native.optional_text(kv_type))
 
 
 def _open_workspace(model: "Model", options: _native.WorkspaceOptions) -> Handle:
@@ -261,7 +261,13 @@ class Model(Speaker):
         A checkpoint that has changed, and other settings, are exported anew; so is a file of the cache that turns out to be
         damaged. The exceptions are those of export_checkpoint and Model; OSError for a cache folder that cannot be used.
         """
+        from .export.native import export_backends
         from .pretrained import cached_export
+        own, *others = [known.name for known in export_backends()]
+        if backend.lower() in others:
+            raise UnsupportedError(f"Model opens programs of backend {own}, not of {backend}, which the official runtime runs: "
+                                   "write a file with export_checkpoint, and open that with "
+                                   'InferenceEngine.from_pte(path, runtime="executorch")')
         settings = dict(backend=backend, quantization=quantization, model_type=model_type, max_seq_len=max_seq_len,
                         max_rows=max_rows, block_size=block_size, mask_id=mask_id, chat_template=chat_template)
         path, made = cached_export(name, cache_dir, settings, progress)
@@ -600,11 +606,12 @@ def _take_text(pointer: c_void_p) -> str:
 
 
 def inspect(path: PathLike, *, max_rows: int = 0, max_context: int = 0, max_sessions: int = 1, kv_positions: int = 0,
-            kv_type: str = "float32") -> Dict[str, Any]:
+            kv_type: Optional[str] = None) -> Dict[str, Any]:
     """What a .pte contains: methods, inputs, metadata, delegates, memory, matrices that are not quantised.
 
     "memory" is what Model(path) and a session, or a workspace of max_sessions, with these bounds would take; see
-    Model.workspace. No weights are read for it.
+    Model.workspace. kv_type None is the type that the file keeps, where its sessions have no choice, else "float32".
+    No weights are read for it.
 
     The JSON object of `inspect --json`; metadata values are lists, one item for each output of the constant method. A
     file that this runtime cannot execute is described too, with "runnable": False and "reason".

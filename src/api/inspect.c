@@ -62,13 +62,13 @@ static dlx_status take_workspace(report *r, const dlx_workspace_options *given, 
     r->workspace = (dlx_workspace_options){.struct_size = sizeof r->workspace};
     DLX_TRY(dlx_struct_in(&r->workspace, sizeof r->workspace, given, "dlx_workspace_options", err));
     if (!r->workspace.max_sessions) r->workspace.max_sessions = 1;
-    if (!r->workspace.kv_type) r->workspace.kv_type = "float32";
     return DLX_OK;
 }
 
 static dlx_status measure(report *r, dlx_error *err)
 {
     dlx_workspace_options *w = &r->workspace;
+    if (!w->kv_type) w->kv_type = "float32";
     r->memory.struct_size = sizeof r->memory;
     DLX_TRY(dlx_workspace_memory(&r->model, w, &r->memory, err));
     DLX_TRY(dlx_model_bounds(&r->model, &w->max_rows, &w->max_context, err));

@@ -24,17 +24,29 @@ static dlx_status take(dlx_fixed_memory *out, const dlx_fixed_program *p, bool i
     if (asked->max_context > p->facts->max_context)
         return dlx_fail(err, DLX_E_LIMIT, "a context of %d positions was asked for; the file allows 1 to %d",
                         asked->max_context, p->facts->max_context);
+    if (asked->max_rows > p->facts->max_rows)
+        return dlx_fail(err, DLX_E_LIMIT, "a session of %d rows a call was asked for; the file allows 1 to %d",
+                        asked->max_rows, p->facts->max_rows);
+    if (asked->kv_positions && asked->kv_positions != (int64_t)asked->max_sessions * p->facts->max_context)
+        return dlx_fail(err, DLX_E_LIMIT,
+                        "a cache of %d positions was asked for; each session over this file has one of %d",
+                        asked->kv_positions, p->facts->max_context);
     if (asked->max_sessions < 1 || !dlx_mul_u64(sessions, dlx_fixed_bytes(p), &all) ||
         !dlx_mul_u64(sessions, cache_bytes(p, halves), &cache))
         return dlx_fail(err, DLX_E_LIMIT, "%d sessions were asked for; expected 1 to as many as can be addressed",
                         asked->max_sessions);
+    const char *kept = halves ? "float16" : "float32";
+    if (asked->kv_type && strcmp(asked->kv_type, kept) != 0)
+        return dlx_fail(err, DLX_E_LIMIT,
+                        "keys and values of type '%.20s' were asked for; sessions over this file keep them as %s",
+                        asked->kv_type, kept);
     *out = (dlx_fixed_memory){.known = true,
                               .kv_cache = cache,
                               .buffers = inside ? all : all - cache,
                               .sessions = asked->max_sessions,
                               .max_rows = p->facts->max_rows,
                               .max_context = p->facts->max_context,
-                              .kv_type = halves ? "float16" : "float32",
+                              .kv_type = kept,
                               .inside = inside};
     return DLX_OK;
 }

@@ -2,6 +2,7 @@
 
 #include "backends/partition.h"
 #include "base/sizes.h"
+#include "quant/quant.h"
 
 typedef struct counter {
     const dlx_graph *g;
@@ -60,6 +61,18 @@ static uint64_t constant_bytes(counter *c, uint32_t value)
     return bytes + constant_bytes(c, v->scales);
 }
 
+/* Bytes of a constant that the home has not read before, with its scales. */
+static uint64_t count_constant(counter *c, uint32_t value)
+{
+    uint64_t bytes = constant_bytes(c, value);
+    dlx_placed_constants *to = &c->out->constants[c->home];
+    if (!bytes) return 0;
+    bool quantised = dlx_const_is_quantised(&c->g->values[value]);
+    *(quantised ? &to->quantised : &to->floats) += 1;
+    *(quantised ? &to->quantised_bytes : &to->float_bytes) += bytes;
+    return bytes;
+}
+
 static void count(counter *c, const dlx_node *n)
 {
     size_t i = c->first;
@@ -71,7 +84,7 @@ static void count(counter *c, const dlx_node *n)
     }
     to->count++;
     to->multiply_adds += multiply_adds(c->g, n);
-    for (int k = 0; k < n->inputs; k++) to->constant_bytes += constant_bytes(c, n->in[k]);
+    for (int k = 0; k < n->inputs; k++) to->constant_bytes += count_constant(c, n->in[k]);
 }
 
 static void count_home(counter *c, const dlx_partition *p, uint32_t home)
@@ -103,8 +116,9 @@ dlx_status dlx_placements_count(dlx_placements *out, dlx_arena *arena, const dlx
     *out = (dlx_placements){.n_ops = 0};
     out->ops = dlx_arena_array(arena, (n_homes + 1) * DLX_OP_COUNT, sizeof *out->ops);
     out->delegates = dlx_arena_array(arena, n_homes + 1, sizeof *out->delegates);
+    out->constants = dlx_arena_array(arena, n_homes + 1, sizeof *out->constants);
     c.read = dlx_arena_array(arena, g->n_values + 1, sizeof *c.read);
-    if (!out->ops || !out->delegates || !c.read)
+    if (!out->ops || !out->delegates || !out->constants || !c.read)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory counting a graph of %zu nodes", g->n_nodes);
     for (uint32_t i = 0; i < n_homes; i++) count_home(&c, &p, i);
     count_outside(&c, &p, (uint32_t)n_homes);

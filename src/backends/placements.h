@@ -15,10 +15,17 @@ typedef struct dlx_placed_op {
     uint64_t multiply_adds;  /* of matrix products, with the upper bounds of all sizes */
 } dlx_placed_op;
 
+/* Constants that the nodes of a home read, each once, with the bytes of their scales: integers, or floats. */
+typedef struct dlx_placed_constants {
+    uint32_t quantised, floats;
+    uint64_t quantised_bytes, float_bytes;
+} dlx_placed_constants;
+
 typedef struct dlx_placements {
     dlx_placed_op *ops; /* [n_ops] home by home, operators in the order in which they first stand */
     size_t n_ops;
-    uint32_t *delegates; /* [n_homes] */
+    uint32_t *delegates;             /* [n_homes] */
+    dlx_placed_constants *constants; /* [n_homes + 1] the last: those of operators of the stock runtime */
 } dlx_placements;
 
 /* Of a graph as dlx_lower would place it; fails likewise. Memory is the arena's. */

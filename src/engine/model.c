@@ -145,11 +145,14 @@ static dlx_status recognise_six_inputs(dlx_model *m, dlx_error *err)
     return DLX_OK;
 }
 
-/* Programs for the official runtime's accelerators. */
+/* Programs for the official runtime's accelerators. Which delegates of others a program calls the import says. */
 static dlx_status refuse_fixed(const dlx_pte *pte, dlx_error *err)
 {
+    const dlx_pte_plan *p = dlx_pte_find_plan(pte, "forward");
     dlx_fixed_form form;
     if (!dlx_facts_kv_fixed(pte, &form)) return DLX_OK;
+    for (uint32_t i = 0; p && i < p->n_delegates; i++)
+        if (strcmp(p->delegates[i].id, "XnnpackBackend") != 0) return DLX_OK;
     return dlx_fail(
         err, DLX_E_UNSUPPORTED,
         "the program was exported with --kv %s: its shapes never vary, as accelerators of the official "

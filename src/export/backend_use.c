@@ -75,6 +75,11 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
                         dlx_error *err)
 {
     (void)arena;
+    if (dlx_recipe_is_static(recipe))
+        return dlx_fail(
+            err, DLX_E_UNSUPPORTED,
+            "int8-static cannot be written by backend qnn, whose integers have activations of 16 bits; give "
+            "those tensors a form that the backend has, int8-weight-only for instance");
     /* Where the layers' weights are floats, so is everything else. */
     out->halves = recipe->body->stored != DLX_I8 && recipe->body->stored != DLX_I4;
     out->ranged = !out->halves;

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "diffulex_edge/export.h"
 
@@ -48,6 +49,7 @@ static const dlx_backend backends[] = {
         .help = "QNN delegates, compiled for one chip: Qualcomm's Hexagon processors, in the official runtime",
         .decompose = decompose_for_qnn,
         .home = &dlx_qnn_home,
+        .compiles = true,
         .kv = "fixed-fp16, fixed",
         .open = dlx_open_qnn,
         .check = dlx_check_qnn,
@@ -286,7 +288,10 @@ dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error
 {
     const table t = TABLE(backends, true);
     char names[NAMES];
-    *out = find_row(&t, word, names);
+    *out = NULL;
+    for (size_t i = 0; word && !*out && i < DLX_COUNT(backends); i++)
+        if (!strcasecmp(word, backends[i].name)) *out = &backends[i];
+    if (!*out) *out = find_row(&t, word, names);
     if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%.100s' is not available; this build writes: %s", word, names);
 }
@@ -384,10 +389,22 @@ bool dlx_export_kv_info(size_t i, dlx_kv_info *out)
     return dlx_struct_out(out, &info, sizeof info, "dlx_kv_info", NULL) == DLX_OK;
 }
 
+/* What a chip has: weights with a scale for each block of a row, and floats, are not on all. */
+static const char *schemes_of(const dlx_qnn_chip *c)
+{
+    if (dlx_qnn_chip_has_f16(c)) return "a16w8, a16w4, a16w4-g32, fp16";
+    return dlx_qnn_chip_has_blocks(c) ? "a16w8, a16w4, a16w4-g32" : "a16w8, a16w4";
+}
+
 bool dlx_export_soc_info(size_t i, dlx_soc_info *out)
 {
     const dlx_qnn_chip *c = i > 1000 ? NULL : dlx_qnn_chip_at((unsigned)i);
     if (!out || !c) return false;
-    dlx_soc_info info = {.struct_size = sizeof info, .name = c->name, .known_as = c->known_as, .id = c->id};
+    dlx_soc_info info = {.struct_size = sizeof info,
+                         .name = c->name,
+                         .known_as = c->known_as,
+                         .id = c->id,
+                         .schemes = schemes_of(c),
+                         .generation = c->arch};
     return dlx_struct_out(out, &info, sizeof info, "dlx_soc_info", NULL) == DLX_OK;
 }

@@ -25,6 +25,7 @@ typedef struct dlx_backend {
     /* High-level operators to those that the backend has; in place. */
     dlx_status (*decompose)(dlx_graph *g, dlx_error *err);
     const dlx_home *home; /* what it takes of a decomposed graph; the rest goes to XNNPACK */
+    bool compiles;        /* its payloads are what others made of the constants, which are no pieces of them */
     const char *kv;       /* names of the forms of the cache that it can write, "a, b"; the first is its default */
     /* Begins its use, with its options (backend_use.h); NULL: it has none and needs nothing. */
     dlx_status (*open)(dlx_backend_use *out, dlx_arena *arena, const dlx_export_options *o, const dlx_recipe *recipe,

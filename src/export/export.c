@@ -164,6 +164,7 @@ static dlx_status check_tokenizer(const exporter *x, dlx_error *err)
     const char *folder = x->checkpoint.folder;
     char sentence[1024];
     bool there;
+    if (x->package) return DLX_OK; /* it has none in any case */
     DLX_TRY(dlx_folder_has_tokenizer(&there, folder, err));
     if (there) return DLX_OK;
     for (size_t i = 0; i < DLX_COUNT(others); i++) DLX_TRY(dlx_folder_fetched(&there, folder, others[i], err));
@@ -215,7 +216,7 @@ static dlx_status prepare_validation(exporter *x, dlx_error *err)
         return dlx_fail(
             err, DLX_E_UNSUPPORTED,
             "a file whose cache has the form '%s' cannot be validated, because no session of this library runs it; "
-            "leave the validation out, or validate a file of another form or backend",
+            "leave the validation out, and validate a file of backend xnnpack in another form in its place",
             x->kv->name);
     if (shared)
         DLX_TRY(dlx_samples_text_read(&x->calibration, calibration, err));
@@ -366,8 +367,19 @@ static void count_constant(dlx_export_result *r, const dlx_value *v, uint64_t by
     *(quantised ? &r->quantised_bytes : &r->float_bytes) += bytes;
 }
 
+/* What the backend's parts hold, where no blob tells. */
+static void count_own(exporter *x)
+{
+    const dlx_placed_constants *own = &x->placed.own;
+    x->result.quantised_tensors += (int32_t)own->quantised;
+    x->result.float_tensors += (int32_t)own->floats;
+    x->result.quantised_bytes += own->quantised_bytes;
+    x->result.float_bytes += own->float_bytes;
+}
+
 static void count_blobs(exporter *x)
 {
+    if (x->backend->compiles) count_own(x);
     for (uint32_t i = 0; i < x->pte.n_blobs; i++) {
         const dlx_pte_blob *b = &x->pte.blobs[i];
         if (b->alias_of >= 0) continue;
@@ -439,8 +451,10 @@ static dlx_status run(exporter *x, dlx_error *err)
     DLX_TRY(build(x, err));
     if (x->package) {
         const dlx_methods_target to = target_of(x, NULL);
+        DLX_TRY(dlx_export_place(&x->placed, &x->methods, &to, &x->arena, err));
+        count_own(x);
         DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));
-        return dlx_package_write(&x->result.file_bytes, x->options.output_path, &x->methods, &to, err);
+        return dlx_package_write(&x->result.file_bytes, &x->options, &x->methods, &to, err);
     }
     DLX_TRY(write_program(x, err));
     DLX_TRY(dlx_checkpoint_unchanged(&x->checkpoint, err));

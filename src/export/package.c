@@ -27,9 +27,7 @@ dlx_status dlx_package_wanted(bool *wanted, const dlx_export_options *o, const d
 
 dlx_status dlx_package_place_ok(const char *path, dlx_error *err)
 {
-    struct stat st;
-    if (stat(path, &st) != 0) return DLX_OK;
-    if (S_ISDIR(st.st_mode) && dlx_folder_has(path, "anifest.json")) return DLX_OK;
+    if (dlx_coreml_package_place(path)) return DLX_OK;
     return dlx_fail(err, DLX_E_INVALID,
                     "'%s' is there and no model package; name a folder that is not there, or a package to replace",
                     path);
@@ -49,11 +47,12 @@ static uint64_t package_bytes(const char *folder, dlx_arena *arena)
     return bytes;
 }
 
-static dlx_status write(uint64_t *bytes, const char *path, const dlx_graph *g, const dlx_methods_target *to,
+static dlx_status write(uint64_t *bytes, const dlx_export_options *o, const dlx_graph *g, const dlx_methods_target *to,
                         dlx_arena *arena, dlx_error *err)
 {
     const dlx_home homes[2] = {*to->backend->home, dlx_xnnpack_home};
     const dlx_lowering how = {.method = "forward", .mark = to->mark, .pool = to->pool, .options = to->options};
+    const dlx_coreml_progress progress = {o->progress, o->progress_ctx};
     const dlx_part *own = NULL;
     dlx_partition p;
     size_t n = 0;
@@ -69,17 +68,17 @@ static dlx_status write(uint64_t *bytes, const char *path, const dlx_graph *g, c
             "the decoder falls into %zu parts for Core ML, because it cannot take all that is between them; "
             "a package has one: leave out what gives single layers another form, or write a program",
             n);
-    DLX_TRY(dlx_coreml_package(path, own, &how, err));
-    *bytes = package_bytes(path, arena);
+    DLX_TRY(dlx_coreml_package(o->output_path, own, &how, &progress, err));
+    *bytes = package_bytes(o->output_path, arena);
     return DLX_OK;
 }
 
-dlx_status dlx_package_write(uint64_t *bytes, const char *path, const dlx_methods *m, const dlx_methods_target *to,
-                             dlx_error *err)
+dlx_status dlx_package_write(uint64_t *bytes, const dlx_export_options *o, const dlx_methods *m,
+                             const dlx_methods_target *to, dlx_error *err)
 {
     dlx_arena arena;
     dlx_arena_init(&arena);
-    dlx_status s = write(bytes, path, &m->graph[0], to, &arena, err);
+    dlx_status s = write(bytes, o, &m->graph[0], to, &arena, err);
     dlx_arena_free(&arena);
     return s;
 }

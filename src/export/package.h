@@ -11,8 +11,9 @@ dlx_status dlx_package_wanted(bool *wanted, const dlx_export_options *o, const d
 /* DLX_E_INVALID where something lies at `path` that is no model package: it would be lost, or files come between
  * others. */
 dlx_status dlx_package_place_ok(const char *path, dlx_error *err);
-/* Writes what the backend takes of the only method; *bytes in all. DLX_E_UNSUPPORTED: that is more than one part. */
-dlx_status dlx_package_write(uint64_t *bytes, const char *path, const dlx_methods *m, const dlx_methods_target *to,
-                             dlx_error *err);
+/* Writes what the backend takes of the only method to o->output_path, with o->progress; *bytes in all.
+ * DLX_E_UNSUPPORTED: that is more than one part. */
+dlx_status dlx_package_write(uint64_t *bytes, const dlx_export_options *o, const dlx_methods *m,
+                             const dlx_methods_target *to, dlx_error *err);
 
 #endif

@@ -1,7 +1,5 @@
 #include "export/placement.h"
 
-#include "backends/placements.h"
-
 static dlx_status no_memory(dlx_error *err)
 {
     return dlx_fail(err, DLX_E_NOMEM, "out of memory counting what goes where");
@@ -27,6 +25,14 @@ static void add(dlx_export_placed *out, const char *method, const char *home, co
                                           .delegates = delegates};
 }
 
+static void add_own(dlx_placed_constants *to, const dlx_placed_constants *c)
+{
+    to->quantised += c->quantised;
+    to->floats += c->floats;
+    to->quantised_bytes += c->quantised_bytes;
+    to->float_bytes += c->float_bytes;
+}
+
 dlx_status dlx_export_place(dlx_export_placed *out, const dlx_methods *m, const dlx_methods_target *to,
                             dlx_arena *arena, dlx_error *err)
 {
@@ -37,6 +43,7 @@ dlx_status dlx_export_place(dlx_export_placed *out, const dlx_methods *m, const 
     for (size_t k = 0; k < m->n; k++) {
         DLX_TRY(dlx_placements_count(&found[k], arena, &m->graph[k], homes, n_homes, err));
         total += found[k].n_ops;
+        add_own(&out->own, &found[k].constants[0]);
     }
     out->rows = dlx_arena_array(arena, total + 1, sizeof *out->rows);
     if (!out->rows) return no_memory(err);

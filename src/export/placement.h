@@ -4,11 +4,13 @@
 
 #include "diffulex_edge/export.h"
 
+#include "backends/placements.h"
 #include "export/methods.h"
 
 typedef struct dlx_export_placed {
     dlx_placement *rows; /* [n] */
     size_t n;
+    dlx_placed_constants own; /* of the backend's delegates, in each method that has them */
 } dlx_export_placed;
 
 /* Of the decomposed graphs, in memory of the arena: so that telling cannot fail when the file is there. */

@@ -15,7 +15,7 @@ dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_option
 {
     DLX_TRY(dlx_rounding_find(out, o->rounding, err));
     DLX_TRY(dlx_calibration_check(o, err));
-    if ((*out)->scales && (use->ranged || use->measures))
+    if ((*out)->scales && use->ranged)
         return dlx_fail(err, DLX_E_INVALID,
                         "rounding %s scales what goes into layers, but the backend has ranges of it as it is; choose "
                         "rounding gptq, or weights of floats",

@@ -147,7 +147,7 @@ static dlx_status open_both(validator *v, dlx_error *err)
     if (dlx_facts_kv_fixed(&v->pte, &form))
         return dlx_fail(err, DLX_E_UNSUPPORTED,
                         "'%s' cannot be validated, because its cache has the form '%s', and no session of this library "
-                        "runs it; validate a file of the same scheme in another form",
+                        "runs it; validate a file of backend xnnpack and another form in its place",
                         v->o.file_path, dlx_facts_kv_form(&v->pte));
     DLX_TRY(dlx_facts_read(&v->facts, &v->pte, err));
     DLX_TRY(dlx_file_layers_read(&v->layers, &v->pte, err));

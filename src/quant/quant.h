@@ -51,7 +51,10 @@ dlx_status dlx_quantize_static(dlx_graph *g, const dlx_activation_ranges *ranges
 dlx_grid8 dlx_grid8_over(float low, float high);
 
 /* Whether a constant holds the numbers of a quantised tensor; scales that go with one are floats of their own. */
-bool dlx_const_is_quantised(const dlx_value *v);
+static inline bool dlx_const_is_quantised(const dlx_value *v)
+{
+    return v->dtype == DLX_I8 || v->dtype == DLX_I4;
+}
 
 /* Takes the next n > 0 bytes of a constant; a failure ends the stream with that status. */
 typedef dlx_status (*dlx_const_sink)(void *ctx, const void *bytes, size_t n, dlx_error *err);

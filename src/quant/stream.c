@@ -334,11 +334,6 @@ static dlx_status prepare(streamer *s)
                     name_of(s), dlx_dtype_name(s->v->dtype), (unsigned long long)c->bytes, dlx_dtype_name(s->stored));
 }
 
-bool dlx_const_is_quantised(const dlx_value *v)
-{
-    return v->dtype == DLX_I8 || v->dtype == DLX_I4;
-}
-
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err)
 {
     streamer s = {.v = v, .pool = pool, .sink = sink, .ctx = ctx, .err = err};

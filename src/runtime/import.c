@@ -349,12 +349,13 @@ static dlx_status refuse_delegate(const dlx_importer *im, const char *id)
         {"QnnBackend", "a device with the Qualcomm chip that the file was made for"},
     };
     const char *where = "a device that has that delegate";
+    bool ours = dlx_facts_are_ours(im->pte);
     for (size_t i = 0; i < DLX_COUNT(known); i++)
         if (!strcmp(id, known[i].id)) where = known[i].where;
     return dlx_fail(im->err, DLX_E_UNSUPPORTED,
                     "method '%.60s' uses delegate '%.60s'; this runtime executes XnnpackBackend only, ExecuTorch's own "
-                    "runtime the others, on %s (runtime=\"executorch\" in Python)",
-                    im->plan->name, id, where);
+                    "runtime the others, on %s (runtime=\"executorch\" in Python)%s",
+                    im->plan->name, id, where, ours ? "; for this runtime export with --backend xnnpack" : "");
 }
 
 static dlx_status import_instruction(dlx_importer *im, uint32_t i)

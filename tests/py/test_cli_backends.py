@@ -1,5 +1,6 @@
 """diffulex-edge export with a backend other than XNNPACK: which options go together, what is written, what is told."""
 import json
+import os
 import shutil
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_model_package_alone(tmp_path):
     command = ("export", SDAR, package, "--backend", "coreml", "--emit", "mlpackage")
     report = run_json(*command)
     files = [f for f in package.rglob("*") if f.is_file()]
-    assert report["file_bytes"] == sum(f.stat().st_size for f in files) and "quantised_tensors" not in report
+    assert report["file_bytes"] == sum(f.stat().st_size for f in files) and report["quantised_tensors"] == 15 and "parts" not in report
     assert sorted(f.name for f in files) == ["Manifest.json", "model.mlmodel", "weight.bin"]
     before = {f: f.read_bytes() for f in files}
     model = (package / "Data/com.apple.CoreML/model.mlmodel").read_bytes()
@@ -120,3 +121,75 @@ def test_a_package_replaces_nothing_else(tmp_path):
                                                        "mlpackage")
         assert sorted(str(f) for f in tmp_path.rglob("*")) == before
     assert (folder / "mine").read_text() == file.read_text() == "mine"
+
+
+def test_what_a_killed_export_left_of_a_package_is_taken(tmp_path):
+    package = tmp_path / "m.mlpackage"
+    (package / "Data/com.apple.CoreML/weights").mkdir(parents=True)
+    report = run_json("export", SDAR, package, "--backend", "coreml", "--emit", "mlpackage")
+    assert report["file_bytes"] and (package / "Manifest.json").is_file()
+
+
+def test_scaled_inputs_and_calibration_data_go_together(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"ids": [5, 6, 7, 8, 9, 10, 11, 12]}\n')
+    report = run_json("export", SDAR, tmp_path / "m.pte", "--backend", "coreml", "--quantization", "int4-g32", "--rounding", "awq",
+                      "--calibration", data, "--calibration-samples", "2")
+    assert report["quantization"] == "int4-g32-weight-only"
+
+
+def test_static_activations_are_not_for_qnn(tmp_path):
+    recipe = tmp_path / "r.json"
+    recipe.write_text('{"tensors": [{"pattern": "layers.0.down", "scheme": "int8-static"}]}')
+    told = fail("export", tmp_path / "no such checkpoint", tmp_path / "m.pte", "--backend", "qnn", "--quantization-config", recipe,
+                env=NO_QNN)
+    assert told.startswith("int8-static cannot be written by backend qnn")
+    assert [f.name for f in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("kind, says", [("cut", "is cut off: it has 10 bytes of "), ("fifo", "is not a regular file"),
+                                        ("folder", "is not a regular file")])
+def test_files_that_are_no_libraries_are_not_opened(tmp_path, kind, says):
+    """The loader would wait for a FIFO, and end the process for what is cut off."""
+    package = tmp_path / "lib/python3.11/site-packages/onnxruntime_qnn"
+    package.mkdir(parents=True)
+    for name in ("libQnnHtp.so", "libHtpPrepare.so"):
+        if kind == "fifo":
+            os.mkfifo(package / name)
+        elif kind == "folder":
+            (package / name).mkdir()
+        else:
+            (package / name).write_bytes(b"\x7fELF\2\1\1\0\0\0")
+    told = fail("export", SDAR, tmp_path / "m.pte", "--backend", "qnn", "--qnn-lib-dir", package, env=NO_QNN)
+    assert told.startswith(f"Qualcomm's libraries cannot be loaded: '{package}/libHtpPrepare.so' ") and says in told
+    assert "; install them again with 'pip install --force-reinstall" in told
+    found = run_json("doctor", env={**NO_QNN, "PATH": f"{tmp_path}/bin:/usr/bin:/bin"})["backends"]
+    assert [b["reason"] for b in found if b["name"] == "qnn"] == [told]
+
+
+def test_advice_fits_the_backend_of_the_file(tmp_path):
+    file = tmp_path / "m.pte"
+    run("export", SDAR, file, "--backend", "CoreML")
+    told = fail("generate", file, "--token-ids", "5 6 7")
+    assert "method 'forward' uses delegate 'CoreMLBackend'" in told and told.endswith("for this runtime export with --backend xnnpack")
+    assert "validate a file of backend xnnpack" in fail("export", SDAR, file, "--validate-only")
+
+
+def test_bounds_that_a_fixed_file_does_not_allow(tmp_path):
+    file = tmp_path / "m.pte"
+    run("export", SDAR, file, "--backend", "coreml", "--max-seq-len", "64")
+    memory = run_json("inspect", file)["memory"]
+    assert (memory["max_rows"], memory["kv_type"]) == (4, "float16")
+    assert run_json("inspect", file, "--max-rows", "4", "--kv-cache", "float16", "--kv-positions", "64")["memory"] == memory
+    for options, says in ((["--max-rows", "5"], "a session of 5 rows a call was asked for; the file allows 1 to 4"),
+                          (["--kv-cache", "int8"], "'int8' were asked for; sessions over this file keep them as float16"),
+                          (["--kv-cache", "float32"], "keep them as float16"),
+                          (["--kv-positions", "63"], "each session over this file has one of 64"),
+                          (["--max-context", "65"], "the file allows 1 to 64")):
+        assert says in fail("inspect", file, *options)
+
+
+def test_help_says_what_each_chip_has():
+    told = " ".join(run("export", "--help").split())
+    assert "SM8450 Snapdragon 8 Gen 1, V69: a16w8, a16w4 " in told
+    assert "SC8380XP Snapdragon X Elite, V73: a16w8, a16w4, a16w4-g32, fp16" in told

@@ -194,9 +194,52 @@ def test_options_of_core_ml_are_in_the_file():
                           ({"soc_model": "SM8650"}, "has no option 'soc_model'; expected compute_unit or a keyword"),
                           ({"soc": "SM8650"}, "soc is an option of backend qnn"),
                           ({"emit": "mlpackage"}, "has no option 'emit'"),
-                          ({"compute_unit": "all", "compute_units": "all"}, "given twice")):
+                          ({"compute_unit": "all", "compute_units": "all"}, "compute_unit and compute_units are the same option")):
         result = CoreMLBackend(BackendConfig("coreml", backend_options=options)).export(CHECKPOINT)
         assert not result.success and says in result.error_message and result.buffer is None
+
+
+def test_sentences_name_what_was_given():
+    for backend in (CoreMLBackend, XNNPACKBackend):
+        assert "a NoneType cannot be exported; expected a checkpoint folder" in backend().export(None).error_message
+    with pytest.raises(diffulex_edge.UnsupportedError, match="Model opens programs of backend xnnpack, not of CoreML"):
+        diffulex_edge.Model.from_pretrained(CHECKPOINT, backend="CoreML")
+    unknown = QNNBackend(BackendConfig("qnn", backend_options={"soc_model": "SM1"}))
+    assert unknown.is_available() is False and "no chip 'SM1' is known" in unknown.missing()
+
+
+def test_chips_say_what_they_have():
+    chips = {chip.name: chip for chip in diffulex_edge.export_socs()}
+    assert (chips["SM8650"].generation, chips["SM8650"].schemes) == (75, ("a16w8", "a16w4", "a16w4-g32", "fp16"))
+    assert (chips["SM8450"].generation, chips["SM8450"].schemes) == (69, ("a16w8", "a16w4"))
+
+
+def test_a_package_says_how_far_it_is_and_can_be_cancelled(tmp_path):
+    path, told = tmp_path / "m.mlpackage", []
+    written = diffulex_edge.export_checkpoint(CHECKPOINT, path, backend="coreml", emit="mlpackage",
+                                              progress=lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1] == (path / "Data/com.apple.CoreML/weights/weight.bin").stat().st_size
+    assert written.quantised_tensors == 15 and written.float_tensors
+    with pytest.raises(diffulex_edge.Cancelled):
+        diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "n.mlpackage", backend="coreml", emit="mlpackage",
+                                        progress=lambda done, total: False)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.mlpackage"]
+
+
+def test_a_file_whose_delegate_is_not_there_says_so(tmp_path):
+    oracle("executorch.runtime", "what a runtime lacks is")
+    from diffulex_edge.runtime.executorch import ExecuTorchModel
+    diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "m.pte", backend="coreml", max_seq_len=64)
+    if sys.platform == "darwin":
+        pytest.skip("this runtime has Core ML")
+    with pytest.raises(diffulex_edge.UnsupportedError, match="calls CoreMLBackend; this runtime has .*XnnpackBackend.*macOS"):
+        ExecuTorchModel(tmp_path / "m.pte")
+
+
+@needs_qnn
+def test_weights_in_contexts_are_counted(tmp_path):
+    written = diffulex_edge.export_checkpoint(CHECKPOINT, tmp_path / "m.pte", backend="qnn", max_seq_len=64, **SAMPLES)
+    assert written.quantised_tensors == 16     # layers, head and table
 
 
 @needs_qnn
@@ -258,7 +301,15 @@ def test_torch_modules():
 
 def test_a_module_for_qnn_needs_the_development_kit(monkeypatch):
     monkeypatch.delenv("QNN_SDK_ROOT", raising=False)
-    result = QNNBackend().export(object(), ())
+
+    class Module:
+        def eval(self):
+            return self
+
+        def __call__(self):
+            pass
+
+    result = QNNBackend().export(Module(), ())
     assert not result.success and "QNN is not available for torch modules" in result.error_message
     assert "QNN_SDK_ROOT" in result.error_message
 

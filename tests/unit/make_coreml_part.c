@@ -342,7 +342,7 @@ static void write_part(maker *m)
     need(m, dlx_coreml_lower_part(&delegate, &m->arena, &part, &how, &m->err), "lowering");
     put_specs(m, &delegate);
     write_payload(m, &delegate);
-    need(m, dlx_coreml_package(path_in(m, "model.mlpackage"), &part, &how, &m->err), "the package");
+    need(m, dlx_coreml_package(path_in(m, "model.mlpackage"), &part, &how, NULL, &m->err), "the package");
     char *text;
     dlx_output out;
     need(m, dlx_text_take(&m->json, &text, "describing the part", &m->err), "part.json");

@@ -586,6 +586,74 @@ static bool is_there(const char *path)
     return stat(path, &s) == 0;
 }
 
+static bool count_calls(void *ctx, uint64_t done, uint64_t total)
+{
+    uint64_t *most = ctx;
+    assert_true(done > most[0] && done <= total);
+    most[0] = done;
+    most[1] = total;
+    return --most[2] > 0;
+}
+
+/* It says how far it is, and ends where it is told to, with nothing there. */
+static void a_package_can_be_cancelled(void **state)
+{
+    (void)state;
+    made m;
+    char path[1024], file[1100];
+    dlx_error e = {0};
+    struct stat s;
+    uint64_t told[3] = {0, 0, 1000};
+    const dlx_lowering how = {.method = "forward"};
+    const dlx_coreml_progress progress = {count_calls, told};
+    path_in(path, folder.folder, "cancelled.mlpackage");
+    snprintf(file, sizeof file, "%s/Data/com.apple.CoreML/weights/weight.bin", path);
+    make_form(&m, "fp16", some_weights());
+    CHECK(dlx_coreml_package(path, &m.parts.parts[0].part, &how, &progress, err));
+    assert_int_equal(stat(file, &s), 0);
+    assert_true(told[0] == told[1] && told[1] == (uint64_t)s.st_size);
+    remove_tree(path);
+    told[0] = 0;
+    told[2] = 2;
+    refused(dlx_coreml_package(path, &m.parts.parts[0].part, &how, &progress, &e), DLX_E_CANCELLED, &e, "cancelled");
+    assert_true(told[0] > 0 && told[0] < told[1]);
+    assert_false(is_there(path));
+    unmake(&m);
+}
+
+/* Folders of a package, as a process leaves them that is killed, are no reason to refuse the next one. */
+static void what_a_killed_process_leaves(void **state)
+{
+    (void)state;
+    static const char *const left[] = {"", "/Data", "/Data/com.apple.CoreML", "/Data/com.apple.CoreML/weights"};
+    static const char *const strange[] = {"/weights", "/Data/Data", "/Data/com.apple.CoreML/mine",
+                                          "/Data/com.apple.CoreML/weights/mine"};
+    char path[1024], file[1100];
+    path_in(path, folder.folder, "left.mlpackage");
+    assert_true(dlx_coreml_package_place(path));
+    for (size_t i = 0; i < DLX_COUNT(left); i++) {
+        snprintf(file, sizeof file, "%s%s", path, left[i]);
+        assert_int_equal(mkdir(file, 0700), 0);
+        assert_true(dlx_coreml_package_place(path));
+        snprintf(file, sizeof file, "%s%s", path, strange[i]);
+        assert_int_equal(mkdir(file, 0700), 0);
+        assert_false(dlx_coreml_package_place(path));
+        assert_int_equal(rmdir(file), 0);
+    }
+    /* Weights take their place before the manifest does; what has no name yet is swept. */
+    static const char *const files[] = {"/Data/com.apple.CoreML/weights/weight.bin",
+                                        "/Data/com.apple.CoreML/weights/.dlx-1-2-3"};
+    for (size_t i = 0; i < DLX_COUNT(files); i++) {
+        snprintf(file, sizeof file, "%s%s", path, files[i]);
+        FILE *f = fopen(file, "w");
+        assert_non_null(f);
+        fclose(f);
+        assert_true(dlx_coreml_package_place(path));
+    }
+    assert_false(dlx_coreml_package_place(file)); /* a file */
+    remove_tree(path);
+}
+
 static void a_package_appears_whole_or_not_at_all(void **state)
 {
     (void)state;
@@ -597,19 +665,19 @@ static void a_package_appears_whole_or_not_at_all(void **state)
     spoilt[77] = 1.0f / 0.0f;
     path_in(path, folder.folder, "model.mlpackage");
     make_form(&m, "fp16", spoilt);
-    refused(dlx_coreml_package(path, &m.parts.parts[0].part, &how, &e), DLX_E_FORMAT, &e,
+    refused(dlx_coreml_package(path, &m.parts.parts[0].part, &how, NULL, &e), DLX_E_FORMAT, &e,
             "weight 'layers.0.q.weight' holds NaN or infinity");
     assert_false(is_there(path));
     unmake(&m);
     make_form(&m, "fp16", some_weights());
-    CHECK(dlx_coreml_package(path, &m.parts.parts[0].part, &how, err));
+    CHECK(dlx_coreml_package(path, &m.parts.parts[0].part, &how, NULL, err));
     snprintf(file, sizeof file, "%s/Data/com.apple.CoreML/weights/weight.bin", path);
     whole_file weights;
     CHECK(read_whole_file(&weights, file, err));
-    CHECK(dlx_coreml_package(path, &m.parts.parts[0].part, &how, err)); /* over the older one */
+    CHECK(dlx_coreml_package(path, &m.parts.parts[0].part, &how, NULL, err)); /* over the older one */
     unmake(&m);
     make_form(&m, "fp16", spoilt); /* which stays when the newer one cannot be */
-    assert_int_equal(dlx_coreml_package(path, &m.parts.parts[0].part, &how, &e), DLX_E_FORMAT);
+    assert_int_equal(dlx_coreml_package(path, &m.parts.parts[0].part, &how, NULL, &e), DLX_E_FORMAT);
     whole_file still;
     CHECK(read_whole_file(&still, file, err));
     assert_int_equal(still.size, weights.size);
@@ -617,7 +685,7 @@ static void a_package_appears_whole_or_not_at_all(void **state)
     free(weights.data);
     free(still.data);
     path_in(path, folder.folder, "no/model.mlpackage");
-    refused(dlx_coreml_package(path, &m.parts.parts[0].part, &how, &e), DLX_E_IO, &e, "cannot make the folder");
+    refused(dlx_coreml_package(path, &m.parts.parts[0].part, &how, NULL, &e), DLX_E_IO, &e, "cannot make the folder");
     unmake(&m);
 }
 
@@ -637,6 +705,8 @@ int main(void)
         cmocka_unit_test(fixed_shapes_of_floats_are_taken),
         cmocka_unit_test(rows_that_go_into_states_are_taken),
         cmocka_unit_test(a_package_appears_whole_or_not_at_all),
+        cmocka_unit_test(a_package_can_be_cancelled),
+        cmocka_unit_test(what_a_killed_process_leaves),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_it);
 }

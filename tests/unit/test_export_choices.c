@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/io.h"
+#include "backends/qnn/chips.h"
 #include "base/sizes.h"
 #include "export/choices.h"
 #include "format/facts.h"
@@ -192,7 +193,7 @@ static void test_unknown_words(void **state)
         assert_non_null(
             strstr(err.message, "is not available; the backend 'xnnpack' writes: int8-dynamic, int8-static, "));
     }
-    static const char *const others[] = {"", "xnn", "xnnpack2", "XNNPACK", "xnnpack,"};
+    static const char *const others[] = {"", "xnn", "xnnpack2", "XNNPACK ", "xnnpack,"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         assert_int_equal(dlx_backend_find(&b, others[i], NULL), DLX_E_UNSUPPORTED);
         assert_null(b);
@@ -411,6 +412,30 @@ static void rounded_bits_are_read_as_written(void **state)
     }
 }
 
+/* What is said of a chip is what an export to it takes. */
+static void test_chips_say_what_they_have(void **state)
+{
+    (void)state;
+    dlx_soc_info chip = {.struct_size = sizeof chip};
+    dlx_scheme_info scheme = {.struct_size = sizeof scheme};
+    const dlx_qnn_chip *c;
+    for (size_t i = 0; dlx_export_soc_info(i, &chip); i++) {
+        assert_int_equal(dlx_qnn_chip_find(&c, chip.name, NULL), DLX_OK);
+        assert_int_equal(chip.generation, c->arch);
+        size_t n = 0;
+        for (size_t k = 0; dlx_export_scheme_info(k, &scheme); k++) {
+            if (!dlx_word_in(scheme.backends, "qnn")) continue;
+            bool floats = !strcmp(scheme.name, "fp16"), blocks = !strcmp(scheme.name, "a16w4-g32");
+            bool has = (!floats || dlx_qnn_chip_has_f16(c)) && (!blocks || dlx_qnn_chip_has_blocks(c));
+            assert_int_equal(dlx_word_in(chip.schemes, scheme.name), has);
+            n += has;
+        }
+        size_t words = 1;
+        for (const char *at = chip.schemes; (at = strchr(at, ',')) != NULL; at++) words++;
+        assert_int_equal(words, n);
+    }
+}
+
 /* What an export says of these options before it reads anything; without a checkpoint. */
 static void test_backends_are_checked_without_a_checkpoint(void **state)
 {
@@ -424,6 +449,7 @@ static void test_backends_are_checked_without_a_checkpoint(void **state)
         {.backend = "coreml", .status = DLX_OK},
         {.backend = "coreml", .target = "ios17", .units = "all", .kv = "fixed", .status = DLX_OK},
         {.backend = "coreml", .kv = "fixed-state", .status = DLX_OK},
+        {.backend = "CoreML", .status = DLX_OK},
         {.backend = "coreml",
          .kv = "fixed_state",
          .target = "iOS17",
@@ -494,6 +520,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_counts_and_metadata),
         cmocka_unit_test(files_say_what_they_hold),
+        cmocka_unit_test(test_chips_say_what_they_have),
         cmocka_unit_test(test_backends_are_checked_without_a_checkpoint),
         cmocka_unit_test(test_what_qnn_needs),
     };

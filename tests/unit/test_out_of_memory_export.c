@@ -142,7 +142,7 @@ static dlx_status run_package(void *ctx, dlx_error *err)
     lowering *l = ctx;
     struct stat st;
     dlx_status s;
-    WATCHED(s, dlx_coreml_package(l->package, &l->part, &l->how, err));
+    WATCHED(s, dlx_coreml_package(l->package, &l->part, &l->how, NULL, err));
     if (s == DLX_OK)
         remove_tree(l->package);
     else

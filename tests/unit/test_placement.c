@@ -134,12 +134,33 @@ static void what_backends_need(void **state)
     assert_int_equal(dlx_export_backend_check(&o, NULL, &err), DLX_E_INVALID);
 }
 
+/* What compiled payloads hold is counted by graphs: layers and head as integers with their scales, and norms. */
+static void constants_of_a_home(void **state)
+{
+    (void)state;
+    target file = new_target("m.mlpackage");
+    char checkpoint[1024];
+    dlx_error err = {0};
+    dlx_export_result r = {.struct_size = sizeof r};
+    dlx_export_options o = dlx_export_options_default();
+    checkpoint_of(checkpoint, "sdar");
+    o.model_path = checkpoint;
+    o.output_path = file.path;
+    o.backend = "coreml";
+    o.emit = "mlpackage";
+    if (dlx_export(&o, &r, &err) != DLX_OK) fail_msg("%s", err.message);
+    uint64_t rows = LAYERS * (QUERIES + 2 * KEYS + 2 * HIDDEN + 2 * FFN) + VOCAB;
+    assert_int_equal(r.quantised_tensors, 7 * LAYERS + 1);
+    assert_int_equal(r.quantised_bytes, LINEARS + 4 * rows);
+    assert_true(r.float_tensors >= 4 * LAYERS + 1 && r.float_bytes < 64 * HIDDEN);
+    remove_target(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(core_ml_leaves_the_embedding),
-        cmocka_unit_test(core_ml_may_keep_the_cache),
-        cmocka_unit_test(xnnpack_has_products_in_parts),
+        cmocka_unit_test(core_ml_leaves_the_embedding), cmocka_unit_test(constants_of_a_home),
+        cmocka_unit_test(core_ml_may_keep_the_cache),   cmocka_unit_test(xnnpack_has_products_in_parts),
         cmocka_unit_test(what_backends_need),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

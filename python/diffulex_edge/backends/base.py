@@ -160,10 +160,10 @@ class LibraryBackend(EdgeBackend):
         """What checkpoint folders cannot be exported without, and how to get it; None: nothing is missing."""
         from ..errors import DlxError
         from ..export.native import check_backend
-        folder = self.config.backend_options.get("qnn_lib_dir")
+        known = [p.name for p in inspect.signature(check_backend).parameters.values() if p.kind is p.KEYWORD_ONLY]
         try:
-            check_backend(self.name, qnn_lib_dir=folder)
-        except DlxError as error:
+            check_backend(self.name, **{name: value for name, value in self.options().items() if name in known})
+        except (DlxError, ValueError) as error:
             return str(error)
         return None
 
@@ -176,13 +176,15 @@ class LibraryBackend(EdgeBackend):
         from ..export.native import export_checkpoint
         known = {p.name for p in inspect.signature(export_checkpoint).parameters.values() if p.kind is p.KEYWORD_ONLY}
         given: Dict[str, Any] = {}
+        names: Dict[str, str] = {}
         for name, value in self.config.backend_options.items():
             keyword = self._ALIASES.get(name, name)
             if keyword not in known or keyword in ("backend", "emit"):
                 raise ValueError(f"backend '{self.name}' has no option '{name}'; expected "
                                  f"{' or '.join([*self._ALIASES, 'a keyword of export_checkpoint'])}")
             if keyword in given:
-                raise ValueError(f"{name} is given twice, as {keyword} as well; give one of them")
+                raise ValueError(f"{names[keyword]} and {name} are the same option of backend '{self.name}'; give one of them")
+            names[keyword] = name
             given[keyword] = self._value(keyword, value)
         return given
 
@@ -211,6 +213,9 @@ class LibraryBackend(EdgeBackend):
 
     def _made(self, model: Any, example_inputs: Any) -> Tuple[bytes, Dict[str, Any]]:
         if not isinstance(model, (str, os.PathLike)):
+            if not (callable(model) and hasattr(model, "eval")):
+                raise TypeError(f"a {type(model).__name__} cannot be exported; expected a checkpoint folder, \"org/name\", or a "
+                                "torch module")
             options = self.options()
             return self._lowered(model, example_inputs, options), self._choices(options)
         from ..export.native import export_checkpoint

@@ -31,7 +31,7 @@ class QNNBackend(LibraryBackend):
         except DlxError:
             chips = []
         return {**super()._details(), "supported_soc": chips, "supported_platforms": ["android", "linux_embedded"],
-                "requires_sdk": True}
+                "requires_sdk": False}
 
     def _choices(self, options: Dict[str, Any]) -> Dict[str, Any]:
         return {"soc_model": str(options.get("soc") or "SM8650").upper()}

@@ -74,6 +74,8 @@ class Soc(NamedTuple):
     name: str
     known_as: str              # what is sold with it
     id: int                    # Qualcomm's number of it, which files name it by
+    generation: int            # of its HTP: 75
+    schemes: Tuple[str, ...]   # of quantisation that it has
 
 
 def _names(text: bytes) -> Tuple[str, ...]:
@@ -112,7 +114,7 @@ def export_socs() -> List[Soc]:
     rows: List[Soc] = []
     library, info = _native.library(), _native.SocInfo()
     while library.dlx_export_soc_info(len(rows), byref(info)):
-        rows.append(Soc(info.name.decode(), info.known_as.decode(), info.id))
+        rows.append(Soc(info.name.decode(), info.known_as.decode(), info.id, info.generation, _names(info.schemes)))
     return rows
 
 
@@ -143,7 +145,7 @@ def _choose(options: _native.ExportOptions, backend: str, quantization: Optional
     options.compute_units = _native.optional_text(compute_units)
     options.emit = _native.optional_text(emit)
     options.soc = _native.optional_text(soc)
-    if backend == "qnn":
+    if backend.lower() == "qnn":
         qnn_lib_dir = _qnn_libraries() if qnn_lib_dir is None else qnn_lib_dir
     options.qnn_lib_dir = _native.optional_path(qnn_lib_dir)
 

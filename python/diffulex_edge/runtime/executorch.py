@@ -18,7 +18,39 @@ from .forward import session_forward
 
 __all__ = ["ExecuTorchModel"]
 
+# What a device or a machine has to have for a delegate.
+_NEEDS = {
+    "CoreMLBackend": "the package executorch has it on macOS alone, and applications for Apple's devices link it",
+    "QnnBackend": "it needs Qualcomm's libraries where the system's loader looks, and the chip",
+}
 _SLACK = 16  # float32 values behind every input: XNNPACK may read past the end
+
+
+def _delegates(path: str, method: str) -> List[str]:
+    """Names of the delegates that a method calls, XNNPACK's apart, each once, with the chip that they are for."""
+    from diffulex_edge.session import inspect_method
+    found: List[str] = []
+    for delegate in inspect_method(path, method)["delegates"]:
+        chip = delegate.get("chip_name") or delegate.get("chip")
+        name = delegate["id"] + (f" for {chip}" if chip else "")
+        if delegate["id"] != "XnnpackBackend" and name not in found:
+            found.append(name)
+    return found
+
+
+def _load_method(runtime: Any, program: Any, path: str, method: str) -> Any:
+    """The runtime says a number where it lacks what a method needs; UnsupportedError says what that is."""
+    try:
+        return program.load_method(method)
+    except RuntimeError as error:
+        needed = _delegates(path, method)
+        if not needed:
+            raise
+        there = list(runtime.Runtime.get().backend_registry.registered_backend_names)
+        why = "; ".join(words for name, words in _NEEDS.items() if any(n.startswith(name) for n in needed))
+        raise UnsupportedError(
+            f"{path}: the official runtime cannot load method '{method}', which calls {', '.join(needed)}; this runtime has "
+            f"{', '.join(there) or 'no delegates'}{'; ' if why else ''}{why} ({error})") from error
 
 
 def _import() -> Tuple[Any, Any]:
@@ -37,7 +69,8 @@ class ExecuTorchModel(Speaker):
     A program whose shapes never vary (`fixed` is True) has sessions besides, which decode as those of a Model do.
 
     ImportError when torch or executorch is missing, FileNotFoundError when the file is; what the runtime itself raises
-    passes through. UnsupportedError for a program of another signature.
+    passes through. UnsupportedError for a program of another signature, and for one that calls delegates which the runtime
+    does not have or cannot use.
     """
 
     def __init__(self, path: Union[str, "os.PathLike[str]"], max_context: Optional[int] = None) -> None:
@@ -59,10 +92,11 @@ class ExecuTorchModel(Speaker):
         if self.fixed:
             self._program = FixedProgram(self.path)
             self.facts = self._program.facts
-            self._methods = [program.load_method(name) for name in self._program.names]
+            self._methods = [_load_method(runtime, program, self.path, name) for name in self._program.names]
             self._fresh = True      # no session has run them
         else:
-            self._forward = _Varying(self._torch, self.path, program.load_method("forward"), self.facts, max_context)
+            self._forward = _Varying(self._torch, self.path, _load_method(runtime, program, self.path, "forward"), self.facts,
+                                     max_context)
         self._keep = program
         self.max_context = min(max_context or self.facts.max_context, self.facts.max_context)
         self._take_tokenizer(lambda: Tokenizer.from_pte(self.path))

@@ -55,11 +55,22 @@ dlx_status dlx_coreml_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_
 /* Both, for all layers in one delegate. */
 extern const dlx_home dlx_coreml_home;
 
+/* Called while a package is written, with how many bytes of its weights are, of how many; false ends it with
+ * DLX_E_CANCELLED. */
+typedef struct dlx_coreml_progress {
+    bool (*report)(void *ctx, uint64_t done, uint64_t total); /* NULL: nobody asks */
+    void *ctx;
+} dlx_coreml_progress;
+
 /*
  * The part as a model package: FOLDER/Manifest.json and what it names. The folder is made, its parent must be there. A
  * package that is there already is replaced, the manifest last; on failure no file is there that was not, and none that
- * was is changed but for files that were complete by then.
+ * was is changed but for files that were complete by then. A process that is killed leaves folders at most, and files
+ * of a package that are complete.
  */
-dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how, dlx_error *err);
+dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how,
+                              const dlx_coreml_progress *progress, dlx_error *err);
+/* Whether a package may be written there: nothing lies there, a package, or what a killed process left of one. */
+bool dlx_coreml_package_place(const char *folder);
 
 #endif

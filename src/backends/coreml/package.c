@@ -3,11 +3,14 @@
  */
 #include "backends/coreml/package.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/output.h"
 #include "quant/quant.h"
 
@@ -24,6 +27,8 @@ typedef struct package {
     dlx_output file[FILES];
     const char *appeared[FILES]; /* paths of files that were committed and were not there before */
     dlx_pool *pool;
+    const dlx_coreml_progress *progress;
+    uint64_t done, total;
     dlx_error *err;
 } package;
 
@@ -40,19 +45,26 @@ static dlx_status make_folders(package *p, const char *folder)
     return DLX_OK;
 }
 
+/* Of the weights. */
 static dlx_status put(void *ctx, const void *bytes, size_t n, dlx_error *err)
 {
-    return dlx_output_write(ctx, bytes, n, err);
+    package *p = ctx;
+    const dlx_coreml_progress *to = p->progress;
+    DLX_TRY(dlx_output_write(&p->file[WEIGHTS], bytes, n, err));
+    p->done += n;
+    if (!to || !to->report || to->report(to->ctx, p->done, p->total)) return DLX_OK;
+    return dlx_fail(err, DLX_E_CANCELLED, "writing the package was cancelled");
 }
 
 static dlx_status write_weights(package *p, const dlx_coreml_program *program)
 {
+    for (uint32_t i = 0; i < program->n_weights; i++) p->total += program->weights[i].size;
     for (uint32_t i = 0; i < program->n_weights; i++) {
         const dlx_pte_piece *piece = &program->weights[i];
         if (piece->data)
-            DLX_TRY(dlx_output_write(&p->file[WEIGHTS], piece->data, (size_t)piece->size, p->err));
+            DLX_TRY(put(p, piece->data, (size_t)piece->size, p->err));
         else
-            DLX_TRY(dlx_const_stream(piece->user, p->pool, put, &p->file[WEIGHTS], p->err));
+            DLX_TRY(dlx_const_stream(piece->user, p->pool, put, p, p->err));
     }
     return DLX_OK;
 }
@@ -80,9 +92,48 @@ static dlx_status write_package(package *p, const char *folder, const dlx_part *
     return DLX_OK;
 }
 
-dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how, dlx_error *err)
+static bool is_ours(const char *below, const char *name)
 {
-    package p = {.made = FOLDERS, .pool = how->pool, .err = err};
+    char path[512];
+    snprintf(path, sizeof path, "%s%s%s", below, *below ? "/" : "", name);
+    for (int i = 0; i < FOLDERS; i++)
+        if (!strcmp(path, folders[i])) return true;
+    for (int i = 0; i < FILES; i++)
+        if (!strcmp(path, files[i])) return true;
+    return !strncmp(name, ".dlx-", 5); /* an output's temporary name */
+}
+
+/* Whether a folder has nothing but what a package has there; folders in it are looked at by themselves. */
+static bool has_only_ours(const char *path, const char *below)
+{
+    struct dirent *e;
+    bool ours = true;
+    DIR *d = opendir(path);
+    if (!d) return false;
+    while (ours && (e = readdir(d)) != NULL)
+        ours = !strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || is_ours(below, e->d_name);
+    closedir(d);
+    return ours;
+}
+
+bool dlx_coreml_package_place(const char *folder)
+{
+    dlx_arena arena;
+    bool ours = true;
+    if (!dlx_exists(folder) || dlx_folder_has(folder, "anifest.json")) return true;
+    dlx_arena_init(&arena);
+    for (int i = 0; ours && i < FOLDERS; i++) {
+        const char *path = dlx_arena_path(&arena, folder, folders[i]);
+        ours = path && ((i && !dlx_exists(path)) || has_only_ours(path, folders[i]));
+    }
+    dlx_arena_free(&arena);
+    return ours;
+}
+
+dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how,
+                              const dlx_coreml_progress *progress, dlx_error *err)
+{
+    package p = {.made = FOLDERS, .pool = how->pool, .progress = progress, .err = err};
     const dlx_coreml_options *options;
     DLX_TRY(dlx_coreml_options_of(&options, how, err));
     for (int i = 0; i < FILES; i++) p.file[i] = (dlx_output){.fd = -1, .folder = -1};

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "backends/qnn/elf.h"
 #include "base/path.h"
 #include "base/sizes.h"
 
@@ -16,6 +17,9 @@ enum { PATH_BYTES = 4096, OLDEST_MINOR = 35 };
 #define INSTALL                                                                                                        \
     "install them with 'pip install onnxruntime-qnn==2.3.0' (Linux on x86-64, glibc 2.35 or newer), or name the "      \
     "folder of an AI Engine Direct SDK that has libQnnHtp.so"
+
+#define INSTALL_AGAIN                                                                                                  \
+    "install them again with 'pip install --force-reinstall --no-deps onnxruntime-qnn==2.3.0', or name another folder"
 
 #if defined(__aarch64__)
 static const char *const sdk_folders[] = {"lib/aarch64-oe-linux-gcc11.2", "lib/aarch64-ubuntu-gcc9.4"};
@@ -88,8 +92,10 @@ static dlx_status folder_of(char out[PATH_BYTES], const char *asked, dlx_error *
         return DLX_OK;
     }
     if (find(out)) return DLX_OK;
-    return dlx_fail(err, DLX_E_UNSUPPORTED,
-                    "the QNN backend needs Qualcomm's libraries, which were not found; " INSTALL);
+    return dlx_fail(
+        err, DLX_E_UNSUPPORTED,
+        "the QNN backend needs Qualcomm's libraries, which were not found in $QNN_SDK_ROOT, in the Python of "
+        "$VIRTUAL_ENV, in ~/.local or in a Python of $PATH; " INSTALL);
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */
@@ -119,11 +125,28 @@ static void load_unwinder(dlx_qnn_library *l)
     l->loaded[0] = dlopen("libgcc_s.so.1", RTLD_NOW | RTLD_LOCAL);
 }
 
-static dlx_status load(void **out, const char *folder, const char *name, dlx_error *err)
+/* In the order in which they are opened: libQnnHtp.so asks for its compiler by name alone, and gets the one beside it.
+ */
+enum { LIBRARIES = 2 };
+static const char *const names[LIBRARIES] = {"libHtpPrepare.so", "libQnnHtp.so"};
+
+/* Before any is opened: the loader waits for a FIFO, and a file that is too short ends the process. */
+static dlx_status check_files(char path[LIBRARIES][PATH_BYTES], const char *folder, dlx_error *err)
 {
-    char path[PATH_BYTES];
-    if (!dlx_path_join(path, sizeof path, folder, name))
-        return dlx_fail(err, DLX_E_LIMIT, "the path of Qualcomm's libraries has more than %d bytes", PATH_BYTES - 1);
+    for (size_t i = 0; i < LIBRARIES; i++) {
+        dlx_error why = {0};
+        if (!dlx_path_join(path[i], PATH_BYTES, folder, names[i]))
+            return dlx_fail(err, DLX_E_LIMIT, "the path of Qualcomm's libraries has more than %d bytes",
+                            PATH_BYTES - 1);
+        if (dlx_elf_whole(path[i], &why) != DLX_OK)
+            return dlx_fail(err, why.status == DLX_E_NOMEM ? DLX_E_NOMEM : DLX_E_UNSUPPORTED,
+                            "Qualcomm's libraries cannot be loaded: %s; " INSTALL_AGAIN, why.message);
+    }
+    return DLX_OK;
+}
+
+static dlx_status load(void **out, const char *path, dlx_error *err)
+{
     *out = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (*out) return DLX_OK;
     const char *why = dlerror();
@@ -167,14 +190,14 @@ static dlx_status start(dlx_qnn_library *l, dlx_error *err)
 
 dlx_status dlx_qnn_library_open(dlx_qnn_library *out, const char *folder, const dlx_qnn_chip *chip, dlx_error *err)
 {
-    char found[PATH_BYTES];
+    char found[PATH_BYTES], path[LIBRARIES][PATH_BYTES];
+    dlx_status s = DLX_OK;
     memset(out, 0, sizeof *out);
     out->chip = chip;
     DLX_TRY(folder_of(found, folder, err));
+    DLX_TRY(check_files(path, found, err));
     load_unwinder(out);
-    /* libQnnHtp.so asks for its compiler by name alone: it gets the one beside it. */
-    dlx_status s = load(&out->loaded[1], found, "libHtpPrepare.so", err);
-    if (s == DLX_OK) s = load(&out->loaded[2], found, "libQnnHtp.so", err);
+    for (size_t i = 0; s == DLX_OK && i < LIBRARIES; i++) s = load(&out->loaded[1 + i], path[i], err);
     if (s == DLX_OK) s = interface(out, err);
     if (s == DLX_OK) s = start(out, err);
     if (s != DLX_OK) dlx_qnn_library_close(out);

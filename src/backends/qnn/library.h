@@ -12,7 +12,7 @@
 #include "base/text_buffer.h"
 
 typedef struct dlx_qnn_library {
-    void *loaded[3]; /* what dlopen gave, in that order */
+    void *loaded[3]; /* what dlopen gave: the unwinder, and the libraries in the order in which they are opened */
     const dlx_qnn_api *api;
     const char *build; /* "v2.47.0...", the library's own memory */
     dlx_qnn_handle log, backend, device;
@@ -21,7 +21,8 @@ typedef struct dlx_qnn_library {
 
 /*
  * Of `folder`; NULL: of $QNN_SDK_ROOT/lib/<target>, or the Python package onnxruntime-qnn of $VIRTUAL_ENV or beside a
- * folder of $PATH. DLX_E_UNSUPPORTED, with what to install, where there is none, or one that is older than 2.47.
+ * folder of $PATH. DLX_E_UNSUPPORTED, with what to install, where there is none, one that is older than 2.47, or a file
+ * of it or of what it needs that is cut off or no file.
  */
 dlx_status dlx_qnn_library_open(dlx_qnn_library *out, const char *folder, const dlx_qnn_chip *chip, dlx_error *err);
 void dlx_qnn_library_close(dlx_qnn_library *l); /* fine on zeros */
