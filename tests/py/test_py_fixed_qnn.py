@@ -49,7 +49,7 @@ def decodes(folder, name, quantization, traces, *options):
                      "--qnn-lib-dir", LIBRARIES, "--max-seq-len", context, "--max-rows", rows, *options)
         assert made.returncode == 0, made.stderr    # which Qualcomm's libraries write to as well
         jobs.write_text(json.dumps([traces[i] for i in fit]))
-        printed = in_official_runtime(folder, LIBRARIES, "fixed_decodes.py", path, jobs)
+        printed = in_official_runtime(LIBRARIES, "fixed_decodes.py", path, jobs)
         lines = [json.loads(line[7:]) for line in printed.splitlines() if line.startswith("decode ")]
         assert len(lines) == len(fit)
         answers.update(zip(fit, lines))
