@@ -5,6 +5,8 @@ the build lie in the folder that DLX_BUILD_DIR names. Two variables choose what 
 
 DLX_EXECUTORCH_PYTHON   another Python, with another version of the official runtime
 DLX_QNN_EMULATOR        a folder of later libraries than those that the programs are made with
+
+and DLX_OTHER_EXECUTORCH is a folder with another version of the package executorch, which scripts/test.sh installs.
 """
 import atexit
 import functools
@@ -63,11 +65,12 @@ def emulator(libraries):
     return Path(build) / "libraries"
 
 
-def in_official_runtime(libraries, script, *arguments):
+def in_official_runtime(libraries, script, *arguments, package=""):
     """Runs a script of this folder in a process of its own, whose loader finds the emulator where the runtime asks for the
-    library. What it printed; a failure fails the test."""
+    library. `package`: a folder that comes before Python's own. What it printed; a failure fails the test."""
     place = emulator(os.environ.get("DLX_QNN_EMULATOR", str(libraries)))
+    path = os.pathsep.join(part for part in (str(package), os.environ.get("PYTHONPATH")) if part)
     done = subprocess.run([PYTHON, "-W", "ignore", HERE / script, *map(str, arguments)], capture_output=True, text=True,
-                          env={**os.environ, "LD_LIBRARY_PATH": str(place)})
+                          env={**os.environ, "LD_LIBRARY_PATH": str(place), "PYTHONPATH": path})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout
