@@ -22,7 +22,7 @@ SETS = {
     "neon_dotprod": (8, 8, ("cortex-a55", "cortex-a76", "neoverse-n1")),
     "neon_i8mm": (8, 8, ("neoverse-n2", "cortex-a510")),
 }
-DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmlal2?\b"
+DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmull2?\b|\bsmlal2?\b"
 
 
 def functions(program, path):
@@ -71,7 +71,7 @@ def rows_of(build, mca):
             continue
         found = functions(program, path)
         lanes = columns // 2  # a tile has two vectors of columns
-        per_dot = {"vpmaddubsw": 4 * lanes, "vpdpbusd": 4 * lanes, "sdot": 16, "smmla": 32, "smlal": 4}
+        per_dot = {"vpmaddubsw": 4 * lanes, "vpdpbusd": 4 * lanes, "sdot": 16, "smmla": 32, "smull": 8, "smlal": 8}
         for core in cores:
             cells = []
             for kind in ("qc8", "qc4"):

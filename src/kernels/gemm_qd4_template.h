@@ -18,10 +18,12 @@ DLX_INLINE qd8_inputs qd4_inputs_of(const qd4_act *x, size_t i, const size_t row
 }
 #else
 typedef qd8_act qd4_act;
-typedef vi qd4_part;
 enum { QD4_OFFSET = QD8_OFFSET };
 #define qd4_inputs_of dot_inputs
-#define qd4_dot       qd8_dot
+#if !QD4_PARTS
+typedef vi qd4_part;
+#define qd4_dot qd8_dot
+#endif
 #endif
 
 enum {

@@ -455,6 +455,9 @@ DLX_INLINE void dot_by_rows(vi acc[TILE_ROWS][TILE_VECS], vi part[DOT_TILE][DOT_
 /* One step's activations of rows i * DOT_ROWS and what follows. */
 DLX_INLINE qd8_inputs dot_inputs(const qd8_act *x, size_t i, const size_t rows)
 {
+#if defined(QD8_ALL_ROWS)
+    if (rows == QD8_ALL_ROWS) return qd8_load_row(x, i);
+#endif
 #if DOT_ROWS == 1
     (void)rows;
     return qd8_load_inputs(x + i * QD8_GROUP);

@@ -1,13 +1,14 @@
 # Instruction-set flags per file. Each file's functions are reached only after the CPU was asked (kernels.c), so the rest
 # of the library stays at the architecture's baseline. -O3 because the register tiles rely on full unrolling.
 # Unrolled tiles take UBSan longest. Its checks of pointers are left to the address sanitizer here, and to the reference
-# set, which gets the same pointers and has all of them: half of the time goes.
-set(checks "")
-if(DLX_SANITIZE MATCHES "address")
-  set(checks -fno-sanitize=null,alignment,object-size,pointer-overflow)
-endif()
+# set, which gets the same pointers and has all of them: half of the time goes. Flags hold in the folder that calls this:
+# tests/ compiles a file once more.
 function(dlx_isa_source file)
-  set_source_files_properties(${CMAKE_CURRENT_SOURCE_DIR}/kernels/${file} PROPERTIES COMPILE_OPTIONS
+  set(checks "")
+  if(DLX_SANITIZE MATCHES "address")
+    set(checks -fno-sanitize=null,alignment,object-size,pointer-overflow)
+  endif()
+  set_source_files_properties(${PROJECT_SOURCE_DIR}/src/kernels/${file} PROPERTIES COMPILE_OPTIONS
                               "${ARGN};${checks};$<$<NOT:$<CONFIG:Debug>>:-O3>")
 endfunction()
 

@@ -153,7 +153,6 @@ DLX_INLINE void prefetch_l2(const void *p)
 
 enum { QD8_ROW_AHEAD = 8192 }; /* prefetch_l2 does nothing */
 #define QD8_SPLIT 0
-#define QD4_PARTS 0
 
 #if defined(__ARM_FEATURE_MATMUL_INT8) || defined(__ARM_FEATURE_DOTPROD)
 enum { QD8_OFFSET = 0 };
@@ -227,46 +226,74 @@ DLX_INLINE void qd4_load_weights(qd8_weights *w, const uint8_t *p)
     }
 }
 #else
+/* Two inputs of four columns are eight products of 16 bits, the sums of whose pairs are added to the columns'. */
 enum {
-    QD8_GROUP = 1,
-    QD8_OFFSET = 128,
+    QD8_GROUP = 2,
+    QD8_OFFSET = 0,
 };
-typedef int16_t qd8_act;
-typedef int16x4_t qd8_weights;
-typedef int16x4_t qd8_inputs;
+typedef int8_t qd8_act;
+typedef int8x8_t qd8_weights;
+typedef int8x8_t qd8_inputs;
 
 DLX_INLINE void qd8_store(qd8_act *p, vi a)
 {
-    vst1_s16(p, vmovn_s32(a));
+    vi_store_i8(p, a);
 }
-/* Both vectors of a panel come from one 8-byte load; the compiler merges the two calls. */
+/* The j-th 8 bytes of a panel's step. */
 DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
 {
-    int16x8_t words = vmovl_s8(vld1_s8(p));
-    return j == 0 ? vget_low_s16(words) : vget_high_s16(words);
+    return vld1_s8(p + 8 * j);
 }
 DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 {
-    return vld1_dup_s16(p);
+    int16_t two;
+    memcpy(&two, p, sizeof two);
+    return vreinterpret_s8_s16(vdup_n_s16(two));
+}
+/* Those of row i where a step has eight rows: one load for all, and no way through general registers. */
+#define QD8_ALL_ROWS 8
+DLX_INLINE qd8_inputs qd8_load_row(const qd8_act *step, size_t i)
+{
+    int16x8_t all = vreinterpretq_s16_s8(vld1q_s8(step));
+    __asm__("" : "+w"(all)); /* gcc would load each of them alone */
+    return vreinterpret_s8_s16(vdup_n_s16(all[i]));
 }
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
-    return vmlal_s16(sum, w, x);
+    return vpadalq_s16(sum, vmull_s8(w, x));
 }
 
+/* With weights of four bits a product is at most 1024, so that 31 of them fit 16 bits. */
+#define QD4_PARTS    31
 enum {
     QD4_GROUP = QD8_GROUP,
     QD4_UNIT = 1,
     QD4_FLIP = 1,
 };
+typedef int16x8_t qd4_part;
+
+DLX_INLINE qd4_part qd4_none(void)
+{
+    return vdupq_n_s16(0);
+}
+DLX_INLINE qd4_part qd4_dot(qd4_part sum, qd8_weights w, qd8_inputs x)
+{
+    return vmlal_s8(sum, w, x);
+}
+DLX_INLINE vi qd4_widen(qd4_part sum)
+{
+    return vpaddlq_s16(sum);
+}
 DLX_INLINE void qd4_load_weights(qd8_weights w[TILE_VECS], const uint8_t *p)
 {
-    uint32_t four;
-    memcpy(&four, p, sizeof four);
-    int16x4_t both = vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four))));
-    w[0] = vshr_n_s16(vshl_n_s16(both, 12), 12);
-    w[1] = vshr_n_s16(both, 4);
+    int8x8_t both = vreinterpret_s8_u8(vld1_u8(p));
+    w[0] = vshr_n_s8(vshl_n_s8(both, 4), 4);
+    w[1] = vshr_n_s8(both, 4);
 }
+#endif
+
+#if !defined(QD4_PARTS)
+#define QD4_PARTS 0
 #endif
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/sizes.h"
 #include "runtime/executor.h"
 #include "runtime/linear.h"
+#include "runtime/stages.h"
 
 enum { LINE = 64 };
 
@@ -69,14 +70,16 @@ static void run_rope(void *arg, size_t begin, size_t end, size_t thread)
             (const float *)j->in[1] + r % rows * width, (const float *)j->in[2] + r % rows * width, heads, d);
 }
 
-static void do_rope(dlx_executor *ex, job *j)
+/* Rows of run_rope, and how many numbers each has. */
+static size_t rope_rows(const job *j, size_t *width)
 {
-    const dlx_shape *s = &ex->shape[j->n->out[0]];
+    const dlx_shape *s = &j->ex->shape[j->n->out[0]];
     int rank = s->rank - j->n->attr.keep;
     size_t d = (size_t)s->dim[rank - 1] * (j->n->attr.keep ? 2 : 1);
     size_t vectors = (size_t)(s->dim[rank - 3] * s->dim[rank - 2]),
            heads = j->n->attr.axis ? 1 : (size_t)s->dim[rank - 2];
-    dlx_pool_for(ex->pool, vectors / heads, row_grain(heads * d), run_rope, j);
+    *width = heads * d;
+    return vectors / heads;
 }
 
 static void run_silu_mul(void *arg, size_t begin, size_t end, size_t thread)
@@ -136,6 +139,22 @@ static void do_linear(dlx_executor *ex, job *j)
     j->gemm = dlx_linear_gemm(j->k, &ex->p->g, j->n);
     j->shape = dlx_linear_shape(&ex->p->g, j->n);
     dlx_pool_for(ex->pool, dlx_linear_strips(j->gemm, j->shape), 1, split ? run_split_logits : run_linear, j);
+}
+
+/* Linear layers of one stage. */
+typedef struct linears {
+    job job[DLX_STAGE_NODES];
+    size_t end[DLX_STAGE_NODES]; /* of each one's strips among those of all */
+    size_t n;
+} linears;
+
+static void run_linears(void *arg, size_t begin, size_t end, size_t thread)
+{
+    linears *l = arg;
+    for (size_t i = 0, first = 0; i < l->n && first < end; first = l->end[i++]) {
+        size_t from = begin > first ? begin : first, to = end < l->end[i] ? end : l->end[i];
+        if (from < to) run_linear(&l->job[i], from - first, to - first, thread);
+    }
 }
 
 static int64_t id_at(const void *ids, dlx_dtype t, size_t i)
@@ -226,41 +245,147 @@ static bool same_shape(const dlx_shape *a, const dlx_shape *b)
     return a->rank == b->rank && memcmp(a->dim, b->dim, a->rank * sizeof a->dim[0]) == 0;
 }
 
-static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
+static job job_of(dlx_executor *ex, const dlx_node *n)
 {
     const dlx_shape *out = &ex->shape[n->out[0]];
     job j = {.ex = ex, .n = n, .k = &ex->p->k, .out = ex->data[n->out[0]], .f = n->attr.f[0]};
-    if (ex->root[n->out[0]] != n->out[0] && !dlx_op_updates(n->op)) return DLX_OK;
     for (int k = 0; k < n->inputs; k++) j.in[k] = n->in[k] == DLX_NONE ? NULL : ex->data[n->in[k]];
     j.width = width_of(out);
     j.rows = rows_of(out);
-    if (dlx_shape_elements(out) == 0) return DLX_OK;
+    return j;
+}
+
+/* A loop over items, each of which is `rows` rows of a job (the last one may have less) of `width` numbers. */
+typedef struct row_loop {
+    dlx_loop_fn fn; /* NULL: the node is no such loop */
+    size_t count, rows, width;
+} row_loop;
+
+static row_loop row_loop_of(dlx_executor *ex, job *j)
+{
+    const dlx_node *n = j->n;
+    row_loop l = {.count = j->rows, .rows = 1, .width = j->width};
     switch (n->op) {
-    case DLX_OP_EMBEDDING: return do_embedding(ex, &j, err);
-    case DLX_OP_ROW_SELECT: return do_row_select(ex, &j, err);
-    case DLX_OP_RMS_NORM: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_rms_norm, &j); return DLX_OK;
-    case DLX_OP_ROPE: do_rope(ex, &j); return DLX_OK;
-    case DLX_OP_SILU_MUL: dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_silu_mul, &j); return DLX_OK;
-    case DLX_OP_ATTENTION: dlx_run_attention(ex, n); return DLX_OK;
-    case DLX_OP_LINEAR: do_linear(ex, &j); return DLX_OK;
-    case DLX_OP_CONVERT:
-        j.quantizer = dlx_linear_quantizer(j.k, ex->p->g.values[n->out[0]].dtype);
-        if (j.quantizer) {
-            size_t tile = j.quantizer->row_tile;
-            dlx_pool_for(ex->pool, (j.rows + tile - 1) / tile, 1, run_quantize, &j);
-            return DLX_OK;
-        }
+    case DLX_OP_RMS_NORM: l.fn = run_rms_norm; break;
+    case DLX_OP_SILU_MUL: l.fn = run_silu_mul; break;
+    case DLX_OP_ROPE:
+        l.fn = run_rope;
+        l.count = rope_rows(j, &l.width);
         break;
     case DLX_OP_ADD:
-        if (ex->p->g.values[n->in[0]].dtype == DLX_F32 && same_shape(out, &ex->shape[n->in[0]]) &&
-            same_shape(out, &ex->shape[n->in[1]])) {
-            dlx_pool_for(ex->pool, j.rows, row_grain(j.width), run_add, &j);
-            return DLX_OK;
-        }
+        if (ex->p->g.values[n->in[0]].dtype == DLX_F32 && same_shape(&ex->shape[n->out[0]], &ex->shape[n->in[0]]) &&
+            same_shape(&ex->shape[n->out[0]], &ex->shape[n->in[1]]))
+            l.fn = run_add;
+        break;
+    case DLX_OP_CONVERT:
+        j->quantizer = dlx_linear_quantizer(j->k, ex->p->g.values[n->out[0]].dtype);
+        if (!j->quantizer) break;
+        l.fn = run_quantize;
+        l.rows = j->quantizer->row_tile;
+        l.count = (j->rows + l.rows - 1) / l.rows;
         break;
     default: break;
     }
-    return dlx_run_primitive(ex, n, err);
+    return l;
+}
+
+static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
+{
+    if (ex->root[n->out[0]] != n->out[0] && !dlx_op_updates(n->op)) return DLX_OK;
+    if (dlx_shape_elements(&ex->shape[n->out[0]]) == 0) return DLX_OK;
+    job j = job_of(ex, n);
+    switch (n->op) {
+    case DLX_OP_EMBEDDING: return do_embedding(ex, &j, err);
+    case DLX_OP_ROW_SELECT: return do_row_select(ex, &j, err);
+    case DLX_OP_ATTENTION: dlx_run_attention(ex, n); return DLX_OK;
+    case DLX_OP_LINEAR: do_linear(ex, &j); return DLX_OK;
+    default: break;
+    }
+    row_loop l = row_loop_of(ex, &j);
+    if (!l.fn) return dlx_run_primitive(ex, n, err);
+    dlx_pool_for(ex->pool, l.count, l.rows > 1 ? 1 : row_grain(l.width), l.fn, &j);
+    return DLX_OK;
+}
+
+/* ---- stages of several nodes ---- */
+
+static dlx_status run_nodes(dlx_executor *ex, const dlx_stage *s, dlx_error *err)
+{
+    for (size_t i = s->first; i < s->end; i++) DLX_TRY(run_node(ex, &ex->p->g.nodes[i], err));
+    return DLX_OK;
+}
+
+static dlx_status run_linear_stage(dlx_executor *ex, const dlx_stage *s)
+{
+    linears l = {.n = 0};
+    size_t strips = 0;
+    for (size_t i = s->first; i < s->end; i++) {
+        const dlx_node *n = &ex->p->g.nodes[i];
+        if (dlx_shape_elements(&ex->shape[n->out[0]]) == 0) continue;
+        job *j = &l.job[l.n];
+        *j = job_of(ex, n);
+        j->gemm = dlx_linear_gemm(j->k, &ex->p->g, n);
+        j->shape = dlx_linear_shape(&ex->p->g, n);
+        l.end[l.n++] = strips += dlx_linear_strips(j->gemm, j->shape);
+    }
+    dlx_pool_for(ex->pool, strips, 1, run_linears, &l);
+    return DLX_OK;
+}
+
+/* Operators over the rows of the same tokens. */
+typedef struct row_chain {
+    job job[DLX_STAGE_NODES];
+    row_loop loop[DLX_STAGE_NODES];
+    size_t of_token[DLX_STAGE_NODES]; /* rows */
+    size_t n, tokens;
+    size_t tile;   /* tokens that are taken together */
+    size_t floats; /* of a token, in all operators */
+} row_chain;
+
+static void run_chain(void *arg, size_t begin, size_t end, size_t thread)
+{
+    row_chain *c = arg;
+    for (size_t t = begin; t < end; t++) {
+        size_t first = t * c->tile, last = first + c->tile < c->tokens ? first + c->tile : c->tokens;
+        for (size_t i = 0; i < c->n; i++) {
+            const row_loop *l = &c->loop[i];
+            size_t rows = c->of_token[i];
+            l->fn(&c->job[i], first * rows / l->rows, (last * rows + l->rows - 1) / l->rows, thread);
+        }
+    }
+}
+
+/* False: they are not all over the rows of the same tokens in this call, or one would wait for another's thread. */
+static bool chain_of(dlx_executor *ex, const dlx_stage *s, row_chain *c)
+{
+    *c = (row_chain){.tokens = (size_t)ex->shape[ex->p->g.nodes[s->first].out[0]].dim[0], .tile = 1};
+    for (size_t i = s->first; i < s->end; i++) {
+        const dlx_node *n = &ex->p->g.nodes[i];
+        const dlx_shape *out = &ex->shape[n->out[0]];
+        if (!c->tokens || out->rank < 2 || (size_t)out->dim[0] != c->tokens) return false;
+        if (dlx_shares_operand(n)) continue;
+        job *j = &c->job[c->n];
+        row_loop *l = &c->loop[c->n];
+        *j = job_of(ex, n);
+        *l = row_loop_of(ex, j);
+        size_t rows = n->op == DLX_OP_ROPE ? l->count : j->rows;
+        if (!l->fn || rows % c->tokens || (l->rows > 1 && rows != c->tokens)) return false;
+        c->of_token[c->n++] = rows / c->tokens;
+        c->floats += rows / c->tokens * l->width;
+        c->tile = l->rows > c->tile ? l->rows : c->tile;
+    }
+    size_t tiles = (c->tokens + c->tile - 1) / c->tile;
+    return c->tile == 1 || tiles >= (size_t)dlx_pool_threads(ex->pool) || c->floats * c->tokens < GRAIN_FLOATS;
+}
+
+static dlx_status run_stage(dlx_executor *ex, const dlx_stage *s, dlx_error *err)
+{
+    row_chain c;
+    if (s->kind == DLX_STAGE_LINEARS) return run_linear_stage(ex, s);
+    if (s->kind != DLX_STAGE_ROWS || !chain_of(ex, s, &c)) return run_nodes(ex, s, err);
+    size_t grain = row_grain(c.floats * c.tile);
+    dlx_pool_for(ex->pool, (c.tokens + c.tile - 1) / c.tile, grain, run_chain, &c);
+    return DLX_OK;
 }
 
 /* ---- opening ---- */
@@ -497,9 +622,10 @@ dlx_status dlx_executor_run(dlx_executor *ex, const dlx_pass *pass, dlx_tensor_r
     if (caller != DLX_NONE) ex->data[caller] = pass->n_logits ? pass->logits[0].data : NULL;
     ex->pass = pass;
     atomic_store_explicit(&ex->beyond_cache, false, memory_order_relaxed);
-    for (size_t i = 0; i < g->n_nodes; i++) {
-        if (ex->most) DLX_TRY(dlx_infer_now(ex, &g->nodes[i], err));
-        DLX_TRY(run_node(ex, &g->nodes[i], err));
+    for (size_t i = 0; i < ex->p->n_stages; i++) {
+        const dlx_stage *s = &ex->p->stages[i];
+        if (ex->most) DLX_TRY(dlx_infer_now(ex, &g->nodes[s->first], err)); /* stages have one node then */
+        DLX_TRY(run_stage(ex, s, err));
     }
     dlx_keep_states(ex);
     for (size_t i = 0; i < g->n_outputs; i++)

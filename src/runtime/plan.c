@@ -2,13 +2,15 @@
  * Memory planning: values that are alive at the same time get disjoint ranges of one arena (first fit by start, largest
  * lifetimes first come in node order). Reshapes and copies share their operand's bytes, and so does an operator that
  * changes few places of its first operand when nobody reads that operand later: a state is updated where it lies.
- * Smaller calls use the same places: sizes only shrink.
+ * Smaller calls use the same places: sizes only shrink. Nodes of one stage run at the same time, so all that they read
+ * and write is alive throughout it.
  */
 #include <string.h>
 
 #include "base/sizes.h"
 #include "runtime/executor.h"
 #include "runtime/linear.h"
+#include "runtime/stages.h"
 
 enum { VALUE_ALIGN = 64, OVERREAD = 64 };
 
@@ -22,19 +24,14 @@ uint64_t dlx_value_bytes(const dlx_program *p, uint32_t value, const dlx_shape *
     return k ? quantizer->size((size_t)(n / k), (size_t)k) : 0;
 }
 
-static bool shares_operand(const dlx_node *n)
-{
-    return n->op == DLX_OP_RESHAPE || n->op == DLX_OP_COPY;
-}
-
 typedef struct range {
     uint64_t begin, end; /* bytes */
-    size_t last;         /* node that reads it last */
+    size_t last;         /* stage that reads it last */
 } range;
 
 typedef struct planner {
     const dlx_program *p;
-    size_t *last_use; /* [n_values] of the root */
+    size_t *last_use; /* [n_values] of the root: a node, later its stage */
     range *live;      /* sorted by begin */
     size_t n_live;
     uint64_t total;
@@ -77,12 +74,30 @@ static void share_updates(planner *pl, uint32_t *root)
     }
 }
 
-/* Lowest gap that holds `bytes`; ranges whose last reader lies before node i are gone. */
-static uint64_t place(planner *pl, size_t i, uint64_t bytes, size_t last)
+/* From nodes to their stages. */
+static void use_stages(planner *pl)
+{
+    const dlx_program *p = pl->p;
+    for (size_t v = 0; v < p->g.n_values; v++) {
+        size_t low = 0, high = p->n_stages;
+        if (pl->last_use[v] == SIZE_MAX) continue;
+        while (high - low > 1) {
+            size_t middle = (low + high) / 2;
+            if (p->stages[middle].first <= pl->last_use[v])
+                low = middle;
+            else
+                high = middle;
+        }
+        pl->last_use[v] = low;
+    }
+}
+
+/* Lowest gap that holds `bytes`; ranges whose last reader lies before stage s are gone. */
+static uint64_t place(planner *pl, size_t s, uint64_t bytes, size_t last)
 {
     size_t kept = 0;
     for (size_t r = 0; r < pl->n_live; r++)
-        if (pl->live[r].last >= i) pl->live[kept++] = pl->live[r];
+        if (pl->live[r].last >= s) pl->live[kept++] = pl->live[r];
     pl->n_live = kept;
     uint64_t at = 0;
     size_t slot = 0;
@@ -113,17 +128,19 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
         offset[i] = UINT64_MAX;
     }
     for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++)
-        if (shares_operand(&g->nodes[i])) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
+        if (dlx_shares_operand(&g->nodes[i])) root[g->nodes[i].out[0]] = root[g->nodes[i].in[0]];
     if (s == DLX_OK) find_last_uses(&pl, root);
     if (s == DLX_OK) share_updates(&pl, root);
-    for (size_t i = 0; s == DLX_OK && i < g->n_nodes; i++) {
+    if (s == DLX_OK) use_stages(&pl);
+    for (size_t i = 0, stage = 0; s == DLX_OK && i < g->n_nodes; i++) {
         uint32_t out = g->nodes[i].out[0];
+        if (i >= p->stages[stage].end) stage++;
         if (root[out] != out || out == dlx_caller_output(p)) continue;
         uint64_t bytes = dlx_value_bytes(p, out, &shape[out]);
         if (dlx_shape_elements(&shape[out]) < 0 || bytes > UINT64_MAX / 4 || pl.total > UINT64_MAX / 4)
             s = dlx_fail(err, DLX_E_LIMIT, "the activations of operator %s are too large", dlx_op_name(g->nodes[i].op));
         else
-            offset[out] = place(&pl, i, dlx_align_up(bytes, VALUE_ALIGN), pl.last_use[out]);
+            offset[out] = place(&pl, stage, dlx_align_up(bytes, VALUE_ALIGN), pl.last_use[out]);
     }
     dlx_mem_free(&p->mem, pl.last_use, n, sizeof *pl.last_use);
     dlx_mem_free(&p->mem, pl.live, n + 1, sizeof *pl.live);

@@ -8,11 +8,13 @@
 #include "runtime/packing.h"
 #include "runtime/raise.h"
 #include "runtime/raise_decoder.h"
+#include "runtime/stages.h"
 
 uint64_t dlx_program_described(const dlx_program *p)
 {
     const dlx_graph *g = &p->g;
-    uint64_t total = dlx_arena_bytes(&g->arena) + dlx_mem_bytes(g->n_nodes, sizeof *p->weights);
+    uint64_t total = dlx_arena_bytes(&g->arena) + dlx_mem_bytes(g->n_nodes, sizeof *p->weights) +
+                     dlx_mem_bytes(g->n_nodes + 1, sizeof *p->stages);
     if (g->values) total += dlx_mem_bytes(g->values_capacity, sizeof *g->values);
     if (g->nodes) total += dlx_mem_bytes(g->nodes_capacity, sizeof *g->nodes);
     if (g->inputs) total += dlx_mem_bytes(g->inputs_capacity, sizeof *g->inputs);
@@ -70,6 +72,7 @@ dlx_status dlx_program_prepare(dlx_program *p, dlx_graph *g, const dlx_program_o
     if (o->demand && p->g.n_outputs) s = dlx_demand_rows(&p->g, 0, &p->rows, err);
     if (s == DLX_OK) s = check_outputs(&p->g, err);
     if (s == DLX_OK) s = check_attention(&p->g, err);
+    if (s == DLX_OK) s = dlx_stages_find(p, err);
     if (s == DLX_OK && o->pool) s = dlx_constants_load(&p->g, err);
     if (s == DLX_OK) s = align_constants(&p->g, err);
     if (s == DLX_OK && o->pool) s = dlx_packing_fill(p, o->pool, o->pack, err);
@@ -99,6 +102,7 @@ dlx_status dlx_program_bind(dlx_program *p, const dlx_signature *sig, dlx_error 
 void dlx_program_free(dlx_program *p)
 {
     dlx_packing_free(p);
+    dlx_stages_free(p);
     dlx_mem_free(&p->mem, (void *)p->weights, p->g.n_nodes, sizeof *p->weights);
     dlx_rows_free(&p->table, &p->mem);
     dlx_graph_free(&p->g);

@@ -21,8 +21,17 @@
 #include "runtime/pack_cache.h"
 #include "runtime/rows.h"
 
+/* Nodes [first, end) that run as one loop (runtime/stages.h). */
+typedef enum dlx_stage_kind { DLX_STAGE_NODE, DLX_STAGE_LINEARS, DLX_STAGE_ROWS } dlx_stage_kind;
+typedef struct dlx_stage {
+    uint32_t first, end;
+    dlx_stage_kind kind;
+} dlx_stage;
+
 typedef struct dlx_program {
     dlx_graph g;
+    dlx_stage *stages; /* [n_stages], which cover the nodes, in order */
+    size_t n_stages;
     dlx_kernels k;
     const uint8_t *packed; /* one block, in huge pages where the system gives them, or in `cache` */
     uint64_t packed_bytes;

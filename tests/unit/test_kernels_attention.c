@@ -179,6 +179,23 @@ static void check_outputs(const float *y, const float *expected, size_t n, size_
     for (size_t i = 0; i < n; i++) check_close("attention", i, y[i], expected[i], bound);
 }
 
+/* The sets of this CPU, but for those that leave attention to one before them. */
+static size_t attention_kernels(dlx_kernels out[8])
+{
+    dlx_kernels all[8];
+    size_t count = all_kernels(all), have = 0;
+    for (size_t i = 0; i < count; i++) {
+        const dlx_kernels *k = &all[i];
+        bool known = false;
+        for (size_t j = 0; j < have; j++)
+            known |= out[j].attention == k->attention && out[j].attention_scratch == k->attention_scratch &&
+                     out[j].attention_queries == k->attention_queries;
+        if (!known) out[have++] = *k;
+    }
+    assert_true(have > 1); /* the reference, and what this CPU does better */
+    return have;
+}
+
 static void check_case(const dlx_kernels *k, size_t count, rng *r, geometry g, size_t rows, size_t keys,
                        float sharpness)
 {
@@ -209,7 +226,7 @@ static void test_small(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {2024};
     for (size_t i = 0; i < (DLX_SLOW ? 8 : 20) * GEOMETRIES; i++)
         check_case(k, count, &r, geometries[i % GEOMETRIES], 1 + rng_below(&r, 35), 1 + rng_below(&r, 67), 1.0f);
@@ -221,7 +238,7 @@ static void test_every_width(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {31};
     for (size_t rows = 1; rows <= 80; rows++) {
         check_case(k, count, &r, (geometry){1, 1, 16}, rows, 1 + 2 * rng_below(&r, 20), 1.0f);
@@ -234,7 +251,7 @@ static void test_many_keys(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {4711};
     static const size_t keys[] = {255, 256, 257, 511, 512, 513, 768, 1100};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
@@ -246,7 +263,7 @@ static void test_sharp(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {8};
     for (size_t i = 0; i < GEOMETRIES; i++) check_case(k, count, &r, geometries[i], 9, 300, 40.0f);
 }
@@ -256,7 +273,7 @@ static void test_many_rows(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {15};
     attention_case c = case_new(&r, (geometry){2, 1, 16}, 700, 300, 2, 1.0f);
     float *expected = run(&k[0], &c, 0, 700, 700);
@@ -303,7 +320,7 @@ static void test_hidden_keys(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {16};
     geometry g = {6, 2, 32};
     enum { ROWS = 20, KEYS = 400 };
@@ -402,7 +419,7 @@ static void test_pieces(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {17};
     static const geometry shapes[] = {{6, 2, 48}, {4, 1, 128}, {2, 2, 5}, {1, 1, 64}};
     static const dlx_dtype types[][2] = {{DLX_F32, DLX_F32}, {DLX_F16, DLX_F16}, {DLX_F16, DLX_F32},
@@ -445,7 +462,7 @@ static void test_neighbours(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {19};
     geometry g = {4, 2, 32};
     enum { ROWS = 6, FIRST = 40, KEYS = 100 };
@@ -493,7 +510,7 @@ static void test_end_of_memory(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k), page = (size_t)sysconf(_SC_PAGESIZE), size = 64 * page;
+    size_t count = attention_kernels(k), page = (size_t)sysconf(_SC_PAGESIZE), size = 64 * page;
     uint8_t *map = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(map != MAP_FAILED);
     assert_int_equal(mprotect(map + size, page, PROT_NONE), 0);
@@ -522,7 +539,7 @@ static void test_mean(void **state)
 {
     (void)state;
     dlx_kernels k[8];
-    size_t count = all_kernels(k);
+    size_t count = attention_kernels(k);
     rng r = {18};
     for (int t = 0; t < 6; t++) {
         attention_case c = case_new(&r, (geometry){4, 1, 8}, 3, 700, 1, 1.0f);

@@ -33,6 +33,18 @@ static void float_check(const gemm_case *c, const output *y, const output *expec
     }
 }
 
+/* Whether set j leaves this product of floats to one before it. */
+static bool known(const dlx_kernels *k, size_t j, const product *p)
+{
+    const dlx_gemm *g = gemm_of(&k[j], p);
+    bool found = false;
+    for (size_t i = 0; i < j; i++) {
+        const dlx_gemm *b = gemm_of(&k[i], p);
+        found |= b->run == g->run && b->pack == g->pack && b->packed_size == g->packed_size && b->strip == g->strip;
+    }
+    return found && p->act == ACT_FLOAT;
+}
+
 /* The reference first, then each set: quantised rows against the reference, floats against the set before. */
 static void all_sets(const dlx_kernels *k, size_t count, const gemm_case *c, size_t index)
 {
@@ -40,6 +52,7 @@ static void all_sets(const dlx_kernels *k, size_t count, const gemm_case *c, siz
     output expected = output_new(c->s, 0, 0), first = output_new(c->s, 0, 0);
     gemm_compute(&k[0], c, &expected);
     for (size_t j = 1; j < count; j++) {
+        if (known(k, j, c->p)) continue;
         output y = output_new(c->s, index % 4, 4 * (index % 16));
         gemm_compute(&k[j], c, &y);
         if (c->p->act == ACT_FLOAT) float_check(c, &y, &expected);
@@ -80,6 +93,7 @@ static void test_float_order(void **state)
         if (products[p].act != ACT_FLOAT) continue;
         gemm_case c = gemm_case_new(&r, &products[p], (shape){11, 37, 1300}, 1);
         for (size_t j = 1; j < count; j++) {
+            if (known(k, j, c.p)) continue;
             output y = output_new(c.s, 0, 0);
             gemm_compute(&k[j], &c, &y);
             for (size_t m = 0; m < c.s.rows; m++) {
