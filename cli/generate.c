@@ -210,6 +210,7 @@ static int run(const dlx_cli_arguments *a)
 static const dlx_cli_option options[] = {
     DLX_CLI_RUN_OPTIONS,
     DLX_CLI_PROMPT_OPTIONS,
+    DLX_CLI_CONSTRAINT_OPTIONS,
     {"stop", DLX_CLI_LIST, "TEXT", "the answer ends before this text; may be given several times", 0, 0},
     {"stream", DLX_CLI_FLAG, NULL, "print text as it becomes final (default); --no-stream: at the end", 0, 0},
     {"keep-special", DLX_CLI_FLAG, NULL, "special tokens appear in the text", 0, 0},

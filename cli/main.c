@@ -25,6 +25,7 @@ static int absent(const dlx_cli_arguments *a)
         .name = word, .arguments = "", .summary = "not part of this runtime-only build", .most = 64, .run = absent}
 ABSENT(export, "export");
 ABSENT(chat, "chat");
+ABSENT(serve, "serve");
 ABSENT(eval, "eval");
 ABSENT(sudoku, "sudoku");
 ABSENT(run, "run");
@@ -37,6 +38,7 @@ const dlx_cli_command *const dlx_cli_commands[] = {
     &dlx_cli_inspect,
     &dlx_cli_generate,
     &dlx_cli_chat,
+    &dlx_cli_serve,
     &dlx_cli_infill,
     &dlx_cli_logits,
     &dlx_cli_tokenize,

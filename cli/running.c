@@ -24,6 +24,24 @@ int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out)
     return dlx_cli_usage(a->command, "--kv-cache: expected float32, float16 or int8, got '%s'", name);
 }
 
+/* Hands what --regex or --json-schema says to the decode options. */
+static int constrain(dlx_cli_running *r, const dlx_cli_arguments *a)
+{
+    const char *regex = dlx_cli_text(a, "regex"), *path = dlx_cli_text(a, "json-schema");
+    char *schema = NULL;
+    size_t n;
+    dlx_error err;
+    if (!regex && !path) return DLX_CLI_OK;
+    if (regex && path) return dlx_cli_usage(a->command, "--regex and --json-schema: an answer has one of them");
+    dlx_status s = path ? dlx_cli_read_text(path, &schema, &n, &err) : DLX_OK;
+    if (s == DLX_OK)
+        s = path ? dlx_constraint_from_schema(&r->constraint, r->tokenizer, schema, n, NULL, &err)
+                 : dlx_constraint_from_regex(&r->constraint, r->tokenizer, regex, strlen(regex), NULL, &err);
+    if (s == DLX_OK) s = dlx_decode_options_set_constraint(a->decode, r->constraint, &err);
+    free(schema);
+    return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
+}
+
 int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, bool needs_tokenizer)
 {
     dlx_error err;
@@ -36,9 +54,10 @@ int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const c
     if (status != DLX_CLI_OK) return status;
     if (dlx_model_read_facts(&r->read, path, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_status s = dlx_tokenizer_open_pte(&r->tokenizer, path, &err);
+    needs_tokenizer = needs_tokenizer || dlx_cli_text(a, "regex") || dlx_cli_text(a, "json-schema");
     if (s != DLX_OK && (needs_tokenizer || s != DLX_E_UNSUPPORTED)) return dlx_cli_fail(&err);
     r->load_ms = (dlx_cli_seconds() - start) * 1e3;
-    return DLX_CLI_OK;
+    return constrain(r, a);
 }
 
 static dlx_status load(dlx_cli_running *r, const dlx_cli_arguments *a, const char *path, dlx_error *err)
@@ -76,6 +95,7 @@ int dlx_cli_running_load(dlx_cli_running *r, const dlx_cli_arguments *a, const c
 
 void dlx_cli_running_close(dlx_cli_running *r)
 {
+    dlx_constraint_free(r->constraint);
     dlx_tokenizer_close(r->tokenizer);
     dlx_session_close(r->session);
     dlx_workspace_close(r->workspace);

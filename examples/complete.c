@@ -1,6 +1,6 @@
 /*
- * complete MODEL.pte PROMPT: one prompt in, text out as it becomes final. Everything that runs a model, in the order in
- * which it is opened; docs/C.md explains it.
+ * complete MODEL.pte PROMPT [REGEX]: one prompt in, text out as it becomes final, in the form of a regular expression
+ * if one is given. Everything that runs a model, in the order in which it is opened; docs/C.md explains it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -31,12 +31,13 @@ int main(int argc, char **argv)
     dlx_session *session = NULL;
     dlx_tokenizer *tokenizer = NULL;
     dlx_decode_options *decode = NULL;
+    dlx_constraint *form = NULL;
     dlx_completion *completion = NULL;
     dlx_statistics statistics = {.struct_size = sizeof statistics};
     int32_t *prompt = NULL;
     size_t n;
-    if (argc != 3) {
-        fprintf(stderr, "usage: complete MODEL.pte PROMPT\n");
+    if (argc != 3 && argc != 4) {
+        fprintf(stderr, "usage: complete MODEL.pte PROMPT [REGEX]\n");
         return 2;
     }
 
@@ -47,6 +48,9 @@ int main(int argc, char **argv)
 
     if (s == DLX_OK) s = dlx_decode_options_create(&decode, &err);
     if (s == DLX_OK) s = dlx_decode_options_set(decode, "max_new_tokens", "128", &err);
+
+    if (s == DLX_OK && argc == 4) s = dlx_constraint_from_regex(&form, tokenizer, argv[3], strlen(argv[3]), NULL, &err);
+    if (s == DLX_OK) s = dlx_decode_options_set_constraint(decode, form, &err);
 
     dlx_completion_options options = dlx_completion_options_default();
     options.decode = decode;
@@ -70,6 +74,7 @@ int main(int argc, char **argv)
     /* In the opposite order; NULL is fine everywhere. */
     dlx_completion_free(completion);
     dlx_decode_options_free(decode);
+    dlx_constraint_free(form);
     dlx_free(prompt);
     dlx_tokenizer_close(tokenizer);
     dlx_session_close(session);

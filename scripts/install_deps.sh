@@ -37,6 +37,7 @@ need libjansson-dev library jansson
 need libpcre2-dev library libpcre2-8
 need libutf8proc-dev library libutf8proc
 need libedit-dev library libedit
+need libmicrohttpd-dev library libmicrohttpd
 need python3 command -v python3
 if [ $build_only = 0 ]; then
     need g++ command -v c++

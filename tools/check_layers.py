@@ -21,14 +21,14 @@ class Room(NamedTuple):
     what: str  # for the picture
 
 
-ALL_PUBLIC = ("allocator.h", "bench.h", "completion.h", "decode.h", "diffulex_edge.h", "export.h", "fixed.h", "method.h",
+ALL_PUBLIC = ("allocator.h", "bench.h", "completion.h", "constraint.h", "decode.h", "diffulex_edge.h", "export.h", "fixed.h", "method.h",
               "model.h", "status.h", "system.h", "text.h", "threads.h")
 JSON = ("jansson.h",)
 TEXT = ("jansson.h", "pcre2.h", "utf8proc.h")
 
 # A room may include itself. Order: from the top of the picture to its bottom.
 ROOMS = {
-    "api": Room("both", ("engine", "export", "runtime", "diffusion", "text", "text/full", "format", "graph", "kernels", "base"),
+    "api": Room("both", ("engine", "export", "runtime", "diffusion", "constrain", "constrain/full", "text", "text/full", "format", "graph", "kernels", "base"),
                 ALL_PUBLIC, (), "what crosses folders: completions, inspect, versions"),
     "export": Room("export", ("calibrate", "model", "quant", "solve", "backends", "text", "text/full", "format/json", "format", "graph",
                               "base"),
@@ -46,7 +46,10 @@ ROOMS = {
                    "models, sessions and methods"),
     "runtime": Room("run", ("kernels", "format", "graph", "base"), (), (), "raise, fuse, plan, execute"),
     "kernels": Room("run", ("base",), (), (), "reference and SIMD loops"),
-    "diffusion": Room("run", ("base",), ("decode.h", "status.h"), (), "schedules, samplers, blocks"),
+    "diffusion": Room("run", ("constrain", "base"), ("constraint.h", "decode.h", "status.h"), (), "schedules, samplers, blocks"),
+    "constrain/full": Room("run", ("constrain", "format/json", "base"), ("decode.h", "status.h"), JSON,
+                           "JSON schemas to expressions"),
+    "constrain": Room("run", ("base",), ("decode.h", "status.h"), (), "expressions as automata over tokens"),
     "text/full": Room("run", ("text", "format/json", "format", "base"), ("decode.h", "status.h", "system.h", "text.h"),
                       TEXT, "Hugging Face tokenizer files, encoding"),
     "text": Room("run", ("format", "base"), ("decode.h", "status.h", "text.h"), (), "decoding, conversations, chat templates"),
@@ -65,10 +68,13 @@ CROSSINGS = {("export", "text"), ("export", "text/full"), ("solve", "kernels"), 
 FORBIDDEN = {"diffusion": ("base/io.h", "base/threads.h", "base/half.h", "base/dtype.h", "pthread.h", "threads.h")}
 
 # Folders that see the public headers and their own files, nothing of src/. tests/, tools/ and bench/ may see all.
-CLIENTS = ("cli", "python", "examples")
+CLIENTS = ("cli", "server", "python", "examples")
+
+# What a client sees of another one: the command `serve` is the server's, through one header.
+DOORS = {"cli": ("server.h",)}
 
 # Parts that a runtime-only build leaves out; what it keeps must not reach them unless the line is guarded.
-FULL_ONLY = ("export", "calibrate", "backends", "quant", "solve", "model", "text/full", "format/json")
+FULL_ONLY = ("export", "calibrate", "backends", "quant", "solve", "model", "text/full", "constrain/full", "format/json")
 GUARD = "DLX_RUNTIME_ONLY"
 
 STANDARD = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
@@ -163,7 +169,7 @@ def check_src_include(room_name, room, root, path, quote, header, guarded):
 
 def check_client_include(root, path, client, quote, header):
     """What is wrong with one include line of a client, or None. Third libraries are its own affair."""
-    own = quote == '"' and any(True for _ in (root / client).rglob(header)) and ".." not in header
+    own = quote == '"' and ".." not in header and (any(True for _ in (root / client).rglob(header)) or header in DOORS.get(client, ()))
     if header.startswith("diffulex_edge/") or own or (quote == "<" and not (root / "src" / header).exists()):
         return None
     return f"{client}/ sees include/diffulex_edge and its own files, not {header}"

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict
+
+    from .constraint import Constraint, Schema
 else:
     from typing import TypedDict
 
@@ -29,6 +31,13 @@ __all__ = ["DecodeOptions", "GenerateOptions"]
 class DecodeOptions(TypedDict, total=False):
     """What generate(), complete() and stream() take by name, besides their own arguments."""
 '''
+
+CONSTRAINTS = """    # what the answer must be; one of the three [every algorithm]
+    constraint: "Optional[Constraint]"
+    # a regular expression that the answer matches as a whole
+    regex: Optional[str]
+    # a JSON schema that the answer is an instance of: a mapping, or its text
+    json_schema: "Optional[Schema]\""""
 
 TAIL = '''
 
@@ -52,6 +61,7 @@ def text():
         words = re.sub(r"\s+", " ", f"{option.help} [{algorithms}]")
         out.append("\n".join(textwrap.wrap(words, 116, initial_indent="    # ", subsequent_indent="    # ")))
         out.append(f"    {option.name}: Optional[{TYPES[option.kind]}]")
+    out.append(CONSTRAINTS)
     return "\n".join(out) + "\n" + TAIL
 
 

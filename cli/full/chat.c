@@ -390,6 +390,7 @@ static int run(const dlx_cli_arguments *a)
 
 static const dlx_cli_option options[] = {
     DLX_CLI_RUN_OPTIONS,
+    DLX_CLI_CONSTRAINT_OPTIONS,
     {"system", DLX_CLI_TEXT, "TEXT", "system message of the chat template", 0, 0},
     DLX_CLI_TEMPLATE_OPTIONS,
     {"template", DLX_CLI_FLAG, NULL, "render the conversation with the model's chat template (default: if it has one)",

@@ -21,6 +21,7 @@
 #include "diffulex_edge/allocator.h"
 #include "diffulex_edge/bench.h"
 #include "diffulex_edge/completion.h"
+#include "diffulex_edge/constraint.h"
 #include "diffulex_edge/decode.h"
 #include "diffulex_edge/export.h"
 #include "diffulex_edge/fixed.h"

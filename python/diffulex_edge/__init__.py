@@ -14,6 +14,7 @@ Workspace, Batcher     many sequences of one model: shared memory, shared passes
 ThreadPool             threads that models share
 generate, complete     decode with any forward function: ids; text, stop strings and statistics
 Tokenizer, render_chat text to ids and back
+Constraint             what answers must be: a regular expression, a JSON schema
 export_checkpoint      a Hugging Face checkpoint folder to a .pte
 validate_export        how far that is from the checkpoint
 quantize_report        what each form of weights costs, and a mix of forms
@@ -31,6 +32,7 @@ _EXPORTS = {
     "Accepted": "decode", "ForwardCall": "decode", "Generation": "decode", "ModelFacts": "decode",
     "OptionInfo": "decode", "Step": "decode", "Token": "decode", "DecodeOptions": "options", "decode_options": "decode", "generate": "decode",
     "Completion": "completion", "Statistics": "completion", "complete": "completion",
+    "Constraint": "constraint", "ConstraintInfo": "constraint",
     "CompletionStream": "streams", "stream": "streams",
     "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
@@ -52,7 +54,7 @@ _EXPORTS = {
 _MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "scripts")
 
 __all__ = [
-    "Accepted", "BatchError", "Batcher", "Bench", "BenchDecode", "BenchPass", "Cancelled", "Completion", "CompletionStream", "DecodeOptions", "DlxError", "ExportStatistics",
+    "Accepted", "BatchError", "Batcher", "Bench", "BenchDecode", "BenchPass", "Cancelled", "Completion", "CompletionStream", "Constraint", "ConstraintInfo", "DecodeOptions", "DlxError", "ExportStatistics",
     "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Probe", "Seat", "Session", "Statistics",
@@ -65,6 +67,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .bench import Bench, BenchDecode, BenchPass, Probe, probes
     from .completion import Completion, Statistics, complete
+    from .constraint import Constraint, ConstraintInfo
     from .decode import Accepted, ForwardCall, Generation, ModelFacts, OptionInfo, Step, Token, decode_options, generate
     from .errors import (
         Cancelled,

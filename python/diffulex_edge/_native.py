@@ -202,6 +202,17 @@ class CompletionOptions(Sized):
     ]
 
 
+class ConstraintOptions(Sized):
+    _fields_ = [("struct_size", c_size_t), ("max_bytes", c_int64), ("max_depth", c_int64)]
+
+
+class ConstraintInfo(Sized):
+    _fields_ = [
+        ("struct_size", c_size_t), ("bytes", c_int64), ("states", c_int64), ("classes", c_int64), ("tokens", c_int64),
+        ("sets", c_int64),
+    ]
+
+
 class Statistics(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("prompt_tokens", c_int32), ("cached_tokens", c_int32), ("new_tokens", c_int32),
@@ -387,6 +398,13 @@ FUNCTIONS = {
     "dlx_completion_ids": (_IDS, [c_void_p, _SIZE_OUT]),
     "dlx_completion_finish_reason": (c_char_p, [c_void_p]),
     "dlx_completion_statistics": (c_int, [c_void_p, POINTER(Statistics), _ERR]),
+    # constraint.h
+    "dlx_constraint_from_regex": (c_int, [_HANDLE, c_void_p, c_char_p, c_size_t, POINTER(ConstraintOptions), _ERR]),
+    "dlx_constraint_from_schema": (c_int, [_HANDLE, c_void_p, c_char_p, c_size_t, POINTER(ConstraintOptions), _ERR]),
+    "dlx_constraint_free": (None, [c_void_p]),
+    "dlx_constraint_accepts": (c_bool, [c_void_p, c_char_p, c_size_t]),
+    "dlx_constraint_get_info": (c_int, [c_void_p, POINTER(ConstraintInfo), _ERR]),
+    "dlx_decode_options_set_constraint": (c_int, [c_void_p, c_void_p, _ERR]),
     # model.h
     "dlx_model_open": (c_int, [_HANDLE, c_char_p, POINTER(ModelOptions), _ERR]),
     "dlx_model_open_fd": (c_int, [_HANDLE, c_int, POINTER(ModelOptions), _ERR]),

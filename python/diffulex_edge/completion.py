@@ -174,7 +174,7 @@ def _complete(job: running.Job, forward: Optional[ForwardFn], source: Optional[N
     with contextlib.ExitStack() as held:
         if tokenizer is not None:
             native.tokenizer = held.enter_context(tokenizer._handle.use())
-        native.decode = held.enter_context(_Options(decode))
+        native.decode = held.enter_context(_Options(decode, tokenizer))
         status = library.dlx_complete(byref(native_facts), forward_fn, context, byref(native), ids, n, byref(out),
                                       byref(error))
     try:

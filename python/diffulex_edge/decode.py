@@ -3,6 +3,7 @@
 A decoder asks a forward function for rows of logits. That is a Session, a Seat, or any Python callable that takes a
 ForwardCall and returns an array of shape [len(call.rows), vocab_size] (numpy, torch, or sequences of floats).
 """
+import contextlib
 import ctypes
 import dataclasses
 import functools
@@ -24,7 +25,7 @@ from typing import (
     Union,
 )
 
-from . import _native, running
+from . import _native, constraint, running
 from .errors import DlxError, error_from_status
 from .show import denoising_html
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .options import DecodeOptions
+    from .text import Tokenizer
 
 __all__ = [
     "Accepted", "FAMILIES", "ForwardCall", "Generation", "ModelFacts", "OptionInfo", "Step", "Token", "decode_options",
@@ -154,8 +156,10 @@ def _option_text(name: str, value: Any) -> Optional[str]:
 class _Options:
     """A dlx_decode_options that is freed at the end of a with statement."""
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._values = options
+    def __init__(self, options: Mapping[str, Any], tokenizer: "Optional[Tokenizer]" = None) -> None:
+        self._values = {name: value for name, value in options.items() if name not in constraint.NAMES}
+        self._constraint = constraint.constraint_of(options, tokenizer)
+        self._used = contextlib.ExitStack()
         self.handle = c_void_p()
 
     def __enter__(self) -> c_void_p:
@@ -164,6 +168,9 @@ class _Options:
             for name, value in self._values.items():
                 _native.call("dlx_decode_options_set", self.handle, name.encode(),
                              _native.optional_text(_option_text(name, value)))
+            if self._constraint is not None:
+                _native.call("dlx_decode_options_set_constraint", self.handle,
+                             self._used.enter_context(self._constraint._handle.use()))
         except BaseException:
             self.__exit__()
             raise
@@ -171,11 +178,12 @@ class _Options:
 
     def __exit__(self, *_: Any) -> None:
         _native.library().dlx_decode_options_free(self.handle)
+        self._used.close()
 
 
-def check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any], tokenizer: "Optional[Tokenizer]" = None) -> None:
     """InvalidArgumentError for an unknown name, or a value that the option does not take."""
-    with _Options(options):
+    with _Options(options, tokenizer):
         pass
 
 

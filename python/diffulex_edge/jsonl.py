@@ -148,7 +148,7 @@ def generate_file(model: "Model", source: PathLike, target: PathLike, *, templat
                   chat: Optional[bool] = None, stop: Any = None, keep_special: bool = False) -> FileStatistics:
     """See Model.generate_file. template, decode: its keywords for the chat template, and those of decoding"""
     check_batch_size(batch_size)
-    check_options(decode)
+    check_options(decode, model._tokenizer_if(False))
     stop_strings(stop)
     settings = {**decode, **template, "chat": chat, "stop": stop, "keep_special": keep_special}
     lines = _lines_of(source)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
 
 if TYPE_CHECKING:
     from typing_extensions import TypedDict
+
+    from .constraint import Constraint, Schema
 else:
     from typing import TypedDict
 
@@ -121,6 +123,12 @@ class DecodeOptions(TypedDict, total=False):
     n_cached: Optional[int]
     # divide positive logits of earlier tokens, multiply the others (default 1) [ar.generate]
     repetition_penalty: Optional[float]
+    # what the answer must be; one of the three [every algorithm]
+    constraint: "Optional[Constraint]"
+    # a regular expression that the answer matches as a whole
+    regex: Optional[str]
+    # a JSON schema that the answer is an instance of: a mapping, or its text
+    json_schema: "Optional[Schema]"
 
 
 class GenerateOptions(DecodeOptions, total=False):

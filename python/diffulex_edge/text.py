@@ -4,13 +4,16 @@ import dataclasses
 import json
 import os
 from ctypes import POINTER, byref, c_int32, c_size_t, c_void_p
-from typing import Any, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from . import _native
 from ._native import PathLike
 from .decode import _to_ids
 from .handles import Handle, only_here, using
 from .session import require_file
+
+if TYPE_CHECKING:
+    from .constraint import Constraint
 
 __all__ = ["TextStream", "Tokenizer", "render_chat"]
 
@@ -102,6 +105,7 @@ class Tokenizer:
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
+        self._constraints: "Dict[Tuple[str, str], Constraint]" = {}  # those that were made last
 
     @classmethod
     def from_folder(cls, folder: PathLike, chat_template: Optional[PathLike] = None) -> "Tokenizer":

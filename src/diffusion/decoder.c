@@ -51,7 +51,7 @@ dlx_status dlx_decoder_open(dlx_decoder *d, const dlx_model_facts *facts, const 
     DLX_TRY(dlx_generation_create(&d->gen, set->algorithm->name, prompt, (size_t)set->n_prompt, (size_t)need.canvas,
                                   (uint64_t)need.steps, err));
     d->x = d->gen->ids;
-    if (allocate(d, &need)) return DLX_OK;
+    if (allocate(d, &need)) return dlx_decoder_open_constraint(d, &need, err);
     return dlx_fail(err, DLX_E_NOMEM,
                     "out of memory for %d rows of %d logits; use shorter blocks or generate fewer tokens",
                     need.candidates, facts->vocab_size);
@@ -59,6 +59,7 @@ dlx_status dlx_decoder_open(dlx_decoder *d, const dlx_model_facts *facts, const 
 
 void dlx_decoder_close(dlx_decoder *d)
 {
+    dlx_decoder_close_constraint(d);
     free(d->candidates);
     free(d->rows);
     free(d->logits);
@@ -191,14 +192,17 @@ dlx_status dlx_decoder_bad_row(const dlx_candidate *c, dlx_error *err)
 dlx_status dlx_decoder_score(dlx_decoder *d, dlx_error *err)
 {
     int32_t vocab = d->facts->vocab_size;
+    dlx_sampling how = d->sampling;
+    DLX_TRY(dlx_decoder_constrain(d, err));
     for (int32_t i = 0; i < d->n_candidates; i++) {
         dlx_candidate *c = &d->candidates[i];
         float *row = dlx_decoder_row(d, c);
+        how.given = c->id >= 0;
+        how.given_id = c->id;
         /* Shifted, positions 0 and 1 share row 0, and scoring overwrites it. */
         if (i + 1 < d->n_candidates && c[1].row == c->row) row = memcpy(d->spare_row, row, (size_t)vocab * sizeof *row);
         dlx_choice choice;
-        if (!dlx_sample_row(&d->sampling, row, vocab, d->index, &d->random, &choice))
-            return dlx_decoder_bad_row(c, err);
+        if (!dlx_sample_row(&how, row, vocab, d->index, &d->random, &choice)) return dlx_decoder_bad_row(c, err);
         c->id = choice.id;
         c->score = choice.score;
         c->rank = d->sampling.entropy ? -choice.entropy : choice.score;

@@ -38,14 +38,16 @@ typedef struct dlx_decoder {
     int32_t n_candidates, max_candidates;
     int32_t *rows; /* demanded rows, without repetition */
     int32_t n_rows;
-    float *logits;        /* [max_candidates, vocab] */
-    float *second_logits; /* the same, or NULL */
-    int32_t *second_ids;  /* [canvas], or NULL */
-    float *spare_row;     /* [vocab] */
-    int32_t *index;       /* [vocab] */
-    uint8_t *seen;        /* [vocab], or NULL */
-    double started;       /* of this step, ms */
-    bool cancelled;       /* on_step asked to stop */
+    float *logits;         /* [max_candidates, vocab] */
+    float *second_logits;  /* the same, or NULL */
+    int32_t *second_ids;   /* [canvas], or NULL */
+    float *spare_row;      /* [vocab] */
+    int32_t *index;        /* [vocab] */
+    uint8_t *seen;         /* [vocab], or NULL */
+    struct dlx_fill *fill; /* what a constraint says, or NULL; fill_ids [canvas] is room for its answers */
+    int32_t *fill_ids;
+    double started; /* of this step, ms */
+    bool cancelled; /* on_step asked to stop */
 } dlx_decoder;
 
 /* The decoder keeps pointers to facts, settings and prompt only as long as it is open. Closing is fine after a failure;
@@ -88,6 +90,17 @@ dlx_status dlx_decoder_score(dlx_decoder *d, dlx_error *err);
 /* Writes the chosen candidates to the canvas, records the step and reports it. DLX_E_CANCELLED with d->cancelled set
  * when the caller wants no more. */
 dlx_status dlx_decoder_commit(dlx_decoder *d, int32_t block, const dlx_pass *pass, dlx_error *err);
+
+/* ---- constrained.c: the options' constraint, where there is one ---------------------------------------------------
+ */
+
+dlx_status dlx_decoder_open_constraint(dlx_decoder *d, const dlx_capacity *need, dlx_error *err);
+void dlx_decoder_close_constraint(dlx_decoder *d);
+/* Gives candidates whose rows are there the ids of the best filling that the constraint accepts, drawn where the
+ * temperature is above 0; rows stay as they are. Other candidates, and all without a constraint, keep id -1. */
+dlx_status dlx_decoder_constrain(dlx_decoder *d, dlx_error *err);
+/* DLX_E_LIMIT unless the answer, without its stop id, is as the constraint wants it. */
+dlx_status dlx_decoder_check_answer(const dlx_decoder *d, const int32_t *answer, size_t n, dlx_error *err);
 
 /* DLX_E_INTERNAL for a candidate whose logits cannot be used. */
 dlx_status dlx_decoder_bad_row(const dlx_candidate *c, dlx_error *err);

@@ -35,6 +35,9 @@ static dlx_status configure(dlx_settings *s, const dlx_decode_options *o, const 
     if (!dlx_given(o, DLX_OPT_TOP_P)) s->top_p = 0.95;
     s->blocks = s->published ? s->max_new / s->block_length
                              : (s->prompt_masks ? s->n_prompt / s->block_length : 0) + s->max_new / s->block_length + 2;
+    /* The blocks that are decoded, and the token that completing the last one gives. */
+    int64_t end = (int64_t)s->n_prompt / block * block + (int64_t)s->blocks * block + 1;
+    if (end < s->answer_end) s->answer_end = (int32_t)end;
     return dlx_check_block_rows(s, facts, err);
 }
 

@@ -34,11 +34,6 @@ dlx_status dlx_generate_with(const dlx_model_facts *facts, dlx_forward_fn forwar
     }
     bool cancelled = d.cancelled;
     if (status == DLX_E_CANCELLED && cancelled) status = DLX_OK;
-    dlx_decoder_close(&d);
-    if (status != DLX_OK) {
-        dlx_generation_free(d.gen);
-        return status;
-    }
     const dlx_ending ending = {
         .n_prompt = n_prompt,
         .max_new = (size_t)set.max_new,
@@ -48,9 +43,14 @@ dlx_status dlx_generate_with(const dlx_model_facts *facts, dlx_forward_fn forwar
         .cancelled = cancelled,
         .published = set.published,
     };
-    dlx_generation_finish(d.gen, &ending);
-    *out = d.gen;
-    return DLX_OK;
+    if (status == DLX_OK) dlx_generation_finish(d.gen, &ending);
+    if (status == DLX_OK && !cancelled) status = dlx_decoder_check_answer(&d, d.gen->answer, d.gen->n_answer, err);
+    dlx_decoder_close(&d);
+    if (status == DLX_OK)
+        *out = d.gen;
+    else
+        dlx_generation_free(d.gen);
+    return status;
 }
 
 dlx_status dlx_generate(const dlx_model_facts *facts, dlx_forward_fn forward, void *forward_ctx,

@@ -96,12 +96,16 @@ static dlx_status score(dlx_decoder *d, bool precise, dlx_error *err)
 {
     const dlx_settings *s = d->set;
     int32_t vocab = d->facts->vocab_size, known = d->facts->num_tokens ? d->facts->num_tokens : vocab;
+    if (s->logits_eos_inf && s->eos_id >= 0)
+        for (int32_t i = 0; i < d->n_rows; i++) d->logits[(size_t)i * (size_t)vocab + (size_t)s->eos_id] = -INFINITY;
+    DLX_TRY(dlx_decoder_constrain(d, err));
     for (int32_t i = 0; i < d->n_candidates; i++) {
         dlx_candidate *c = &d->candidates[i];
         float *row = dlx_decoder_row(d, c);
-        if (s->logits_eos_inf && s->eos_id >= 0) row[s->eos_id] = -INFINITY;
-        c->id = s->temperature > 0 ? dlx_gumbel_argmax(row, vocab, s->temperature, d->facts->mask_id, known, &d->random)
-                                   : dlx_argmax(row, known, d->facts->mask_id);
+        if (c->id < 0)
+            c->id = s->temperature > 0
+                        ? dlx_gumbel_argmax(row, vocab, s->temperature, d->facts->mask_id, known, &d->random)
+                        : dlx_argmax(row, known, d->facts->mask_id);
         if (c->id < 0) return dlx_decoder_bad_row(c, err);
         if (s->confidence_eos_eot_inf) {
             if (s->temperature <= 0 && s->eos_id >= 0) row[s->eos_id] = -INFINITY;

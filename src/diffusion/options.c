@@ -11,6 +11,7 @@
 
 #include "base/sizes.h"
 #include "base/structs.h"
+#include "diffulex_edge/constraint.h"
 
 #define LLADA "llada.generate, llada.generate_fast"
 #define DREAM "dream.diffusion_generate, dream.generate_blocks"
@@ -151,6 +152,14 @@ dlx_status dlx_decode_options_create(dlx_decode_options **out, dlx_error *err)
 void dlx_decode_options_free(dlx_decode_options *options)
 {
     free(options);
+}
+
+dlx_status dlx_decode_options_set_constraint(dlx_decode_options *options, const dlx_constraint *constraint,
+                                             dlx_error *err)
+{
+    if (!options) return dlx_fail(err, DLX_E_INVALID, "dlx_decode_options_set_constraint: options must not be NULL");
+    options->constraint = constraint;
+    return DLX_OK;
 }
 
 /* ---- values --------------------------------------------------------------------------------------------------- */

@@ -67,6 +67,7 @@ struct dlx_decode_options {
     dlx_option_value value[DLX_OPT_SLOTS];
     int32_t stop_ids[DLX_MAX_STOP_IDS];
     int32_t n_stop_ids;
+    const struct dlx_constraint *constraint; /* the caller's, or NULL */
 };
 
 /* DLX_E_INVALID when an option was given that `algorithm` does not have. */

@@ -55,8 +55,7 @@ int32_t dlx_argmax(const float *logits, int32_t n, int32_t never)
 
 /* ---- softmax ---------------------------------------------------------------------------------------------------- */
 
-/* x[i] = e^(x[i] - top); returns their sum, NaN when a value is NaN or nothing lies above -infinity. */
-static double exponentials(float *x, int32_t n, float top)
+double dlx_exponentials(float *x, int32_t n, float top)
 {
     double sum = 0;
     int32_t i = 0;
@@ -203,6 +202,13 @@ void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index)
         if (logits[i] < least || (logits[i] == least && i > last)) logits[i] = -INFINITY;
 }
 
+void dlx_filter_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index)
+{
+    if (how->top_k_first) dlx_filter_top_k(logits, n, how->top_k, index);
+    dlx_filter_top_p(logits, n, how->top_p, index);
+    if (!how->top_k_first) dlx_filter_top_k(logits, n, how->top_k, index);
+}
+
 /* ---- draws ------------------------------------------------------------------------------------------------------ */
 
 /* Inverse of the cumulative distribution over e, `never` and ids from `known` on left out; -1 when nothing is left. */
@@ -249,23 +255,22 @@ bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *
     if (how->temperature > 0) dlx_scale_row(logits, n, how->temperature);
     bool filtered = how->top_p < 1 || (how->top_k > 0 && how->top_k < n);
     double whole = how->before_filters && filtered ? exponential_sum(logits, n, largest(logits, n)) : 0;
-    if (how->top_k_first) dlx_filter_top_k(logits, n, how->top_k, index);
-    dlx_filter_top_p(logits, n, how->top_p, index);
-    if (!how->top_k_first) dlx_filter_top_k(logits, n, how->top_k, index);
+    dlx_filter_row(how, logits, n, index);
     int32_t top = dlx_argmax(logits, n, -1);
     if (top < 0 || other < 0) return false;
-    double sum = exponentials(logits, n, logits[top]);
+    double sum = dlx_exponentials(logits, n, logits[top]);
     if (!isfinite(sum)) return false;
 
     const float *e = logits;
-    int32_t id = how->temperature > 0 ? draw(e, n, sum, how->never, known, random) : top;
+    int32_t id = how->given ? how->given_id : how->temperature > 0 ? draw(e, n, sum, how->never, known, random) : top;
     if (id < 0 || id == how->never || id >= known) id = other;
+    bool stands_in = how->given ? id != top : top == how->never || top >= known;
     *out = (dlx_choice){.id = id, .probability = (double)(float)((double)e[id] / (whole > 0 ? whole : sum))};
     out->score = out->probability;
     if (how->score == DLX_SCORE_MARGIN) {
         int32_t second = dlx_argmax(e, n, top);
         float p1 = (float)((double)e[top] / sum), p2 = second < 0 ? 0 : (float)((double)e[second] / sum);
-        out->score = top == how->never || top >= known ? (double)((float)out->probability - p1) : (double)(p1 - p2);
+        out->score = stands_in ? (double)((float)out->probability - p1) : (double)(p1 - p2);
     } else if (how->score == DLX_SCORE_NEGATIVE_ENTROPY) {
         out->score = (double)(float)p_log_p(e, n, sum, 1e-10f, 0);
     }

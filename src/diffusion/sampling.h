@@ -31,6 +31,8 @@ typedef struct dlx_sampling {
     bool entropy;  /* also fill dlx_choice.entropy */
     int32_t never; /* id that is never chosen (the mask), or -1 */
     int32_t known; /* ids from here on are never chosen either (rows without a token); 0: all may be */
+    bool given;    /* the token is chosen already: given_id, which gets its probability and score */
+    int32_t given_id;
 } dlx_sampling;
 
 typedef struct dlx_choice {
@@ -44,7 +46,7 @@ typedef struct dlx_choice {
  * Chooses a token from logits [n], n >= 1, and overwrites them. Uses one random number when the temperature is above 0,
  * none otherwise. `index` [n] is needed when a filter is on. The id `never` and those from `known` on take part in
  * filters and softmax but are not chosen: where one is the likeliest, the likeliest other id stands in with its own
- * probability. Returns false when
+ * probability; as for a token that is given. Returns false when
  * the logits hold NaN or +infinity, or nothing above -infinity.
  */
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
@@ -52,6 +54,9 @@ bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *
 
 /* Lowest id among the largest logits, `never` left out; -1 when there is none above -infinity. */
 int32_t dlx_argmax(const float *logits, int32_t n, int32_t never);
+/* x[i] = e^(x[i] - top), top the largest; returns their sum, NaN when a value is NaN or nothing lies above -infinity.
+ */
+double dlx_exponentials(float *x, int32_t n, float top);
 /* Softmax probability of `id`, in float64. NaN when the logits hold NaN or +infinity, or nothing above -infinity. */
 double dlx_probability_f64(const float *logits, int32_t n, int32_t id);
 /* The same in float32. */
@@ -65,6 +70,8 @@ int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, in
 void dlx_scale_row(float *logits, int32_t n, double temperature);
 /* Sets every logit below the k-th largest to -infinity; ties with it stay. k <= 0 or k >= n: nothing happens. */
 void dlx_filter_top_k(float *logits, int32_t n, int32_t k, int32_t *index);
+/* What top_k and top_p of `how` leave of logits, in its order. */
+void dlx_filter_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index);
 /* Keeps the smallest set of tokens whose probability mass exceeds top_p, at least one. top_p >= 1: nothing happens. */
 void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index);
 

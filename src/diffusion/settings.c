@@ -264,6 +264,8 @@ dlx_status dlx_settings_resolve(dlx_settings *s, const dlx_decode_options *optio
     s->seed = (uint64_t)dlx_int_option(o, DLX_OPT_SEED, 0);
     s->max_passes = (int32_t)dlx_int_option(o, DLX_OPT_MAX_PASSES, 0);
     s->early_stop = dlx_int_option(o, DLX_OPT_EARLY_STOP, !s->published);
+    s->constraint = o->constraint;
+    s->answer_end = s->n_prompt + s->max_new;
     DLX_TRY(s->algorithm->configure(s, o, facts, err));
     return choose_cached(s, o, prompt, facts->mask_id, err);
 }

@@ -13,10 +13,13 @@ typedef struct dlx_settings {
     const struct dlx_algorithm *algorithm;
     bool published; /* lengths and stop rules of the published code, to the pass */
     int32_t n_prompt, prompt_masks, max_new;
-    int32_t n_cached;   /* prompt positions that the cache holds already, whole blocks */
-    int32_t end;        /* no position at or behind it is ever run */
-    int32_t max_rows;   /* most rows of one pass */
-    int32_t attn_block; /* of every pass; 0: all rows see each other */
+    int32_t
+        answer_end; /* positions of the answer end here: those of max_new tokens, or fewer where so many are decoded */
+    const struct dlx_constraint *constraint; /* what the answer must be, or NULL */
+    int32_t n_cached;                        /* prompt positions that the cache holds already, whole blocks */
+    int32_t end;                             /* no position at or behind it is ever run */
+    int32_t max_rows;                        /* most rows of one pass */
+    int32_t attn_block;                      /* of every pass; 0: all rows see each other */
     int32_t block_length, small_block_size;
     int32_t gen_length, blocks; /* LLaDA, Dream: positions behind the prompt, in blocks from the prompt's end on */
     int32_t steps_per_block;    /* diffusion_generate: one block; SDAR: denoising steps */

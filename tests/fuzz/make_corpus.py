@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl,jinja}, and of the
+"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl,jinja,constraint}, and of the
 tokenizers and configurations those that no published file has.
 
 usage: make_corpus.py [FOLDER]
@@ -307,5 +307,28 @@ def templates():
         put("jinja", f"program_{number}", b"\0" + parts(source.encode(), messages))
 
 
-for make in (folders, steps, exports, decodes, sessions, streams, questions, templates):
+# ---- constraints -----------------------------------------------------------------------------------------------------
+
+def constraints():
+    words = ["a", "b", "c", "ab", "ba", "1", "2", "-", "{", "}", "\"", "\"a\":", ":", ",", "true", "ru", "t", "e", "null", ""]
+
+    def seed(name, kind, source, length=9, depth=0):
+        put("constraint", name, bytes([kind, length, depth]) + b"\0".join(w.encode() for w in (source, *words)) + b"\0")
+
+    seed("alternatives", 0, "(ab|ba)*c?|[^a]{2,3}")
+    seed("date", 0, "[12]{1,4}-(1|2)")
+    seed("anchors", 0, "^(a$|b)(?:a|$)")
+    seed("ecma", 1, "[\\s\\S].\\u{1F600}?|\\w+")
+    seed("in_a_string", 2, "[^a]*\\x00?")
+    seed("refused", 0, "a(?=b)")
+    seed("grows", 0, "(a|b)*a(a|b){6}")
+    seed("object", 3, '{"type":"object","properties":{"a":{"type":"integer","minimum":1,"maximum":21}},"required":["a"]}', 5)
+    seed("array", 3, '{"type":"array","items":{"enum":[1,true,null]},"minItems":1,"maxItems":2}', 7)
+    seed("strings", 3, '{"anyOf":[{"type":"string","pattern":"a|b$","maxLength":3},{"type":"null"}]}', 4)
+    seed("numbers", 3, '{"type":"number","exclusiveMinimum":-12,"maximum":11}', 4)
+    seed("recursion", 3, '{"properties":{"a":{"$ref":"#"}},"type":"object"}', 9, 2)
+    seed("any", 3, "{}", 6)
+
+
+for make in (folders, steps, exports, decodes, sessions, streams, questions, templates, constraints):
     make()

@@ -20,6 +20,8 @@ failing() {
 
 got=$("$@" "$examples/example_complete" "$model" "What is 347 + 285?" 2>"$scratch/err")
 expect complete 632 "$got"
+got=$("$@" "$examples/example_complete" "$model" "What is 347 + 285?" "[0-9]{4}\\." 2>/dev/null)
+case $got in [0-9][0-9][0-9][0-9].) ;; *) expect "complete in a form" "four digits and a full stop" "$got" ;; esac
 grep -q '^3 tokens in [0-9]* passes, finish reason stop$' "$scratch/err"
 
 printf '%s\n' "What is 347 + 285?" "Add 52 to that." >"$scratch/lines"

@@ -162,6 +162,47 @@ static void check_dlx_step(void **state)
     dlx_completion_free(done);
 }
 
+/* ---- constraints ------------------------------------------------------------------------------------------------- */
+
+static dlx_tokenizer *spelling;
+
+static dlx_status constrain_with(void *structure, dlx_error *err)
+{
+    dlx_constraint *c;
+    dlx_status s = dlx_constraint_from_regex(&c, spelling, "[ab]{1,300}", 11, structure, err);
+    dlx_constraint_free(c);
+    return s;
+}
+
+static dlx_status read_constraint(void *out, dlx_error *err)
+{
+    dlx_constraint *c;
+    assert_int_equal(dlx_constraint_from_regex(&c, spelling, "a", 1, NULL, err), DLX_OK);
+    dlx_status s = dlx_constraint_get_info(c, out, err);
+    dlx_constraint_free(c);
+    return s;
+}
+
+static void check_dlx_constraint_options(void **state)
+{
+    (void)state;
+    dlx_constraint_options o = {.struct_size = sizeof o, .max_bytes = 1 << 26};
+    dlx_error err;
+    assert_int_equal(dlx_tokenizer_open_folder(&spelling, DLX_TEST_DATA "/checkpoints/sdar-tiny", &err), DLX_OK);
+    check_taken(SUBJECT(dlx_constraint_options, constrain_with), &o);
+    o.max_bytes = 1000;
+    assert_int_equal(constrain_with(&o, &err), DLX_E_LIMIT);
+    dlx_tokenizer_close(spelling);
+}
+
+static void check_dlx_constraint_info(void **state)
+{
+    (void)state;
+    assert_int_equal(dlx_tokenizer_open_folder(&spelling, DLX_TEST_DATA "/checkpoints/sdar-tiny", NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_constraint_info, read_constraint), sizeof(dlx_constraint_info));
+    dlx_tokenizer_close(spelling);
+}
+
 static void check_dlx_option_info(void **state)
 {
     (void)state;

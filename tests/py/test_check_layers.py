@@ -31,6 +31,9 @@ CLEAN = {
     "src/model/checkpoint.h": '#include "graph/graph.h"\n#include "format/json/json.h"\n',
     "src/export/export.c": '#include "model/checkpoint.h"\n',
     "cli/options.h": "\n",
+    "cli/serve.c": '#include "server.h"\n',
+    "server/server.h": '#include "diffulex_edge/status.h"\n',
+    "server/http.h": '#include "server.h"\n#include <microhttpd.h>\n',
     "cli/main.c": '#include "options.h"\n#include "diffulex_edge/model.h"\n#include <stdio.h>\n',
 }
 
@@ -74,6 +77,9 @@ def test_a_clean_tree_passes(tree, capsys):
     ("src/kernels/bad.c", '#include "tables.h"', "does not exist below src/"),
     ("src/newroom/bad.c", "", "lies in no room of the table"),
     ("cli/bad.c", '#include "base/io.h"', "cli/ sees include/diffulex_edge"),
+    ("cli/bad.c", '#include "http.h"', "cli/ sees include/diffulex_edge"),
+    ("server/bad.c", '#include "options.h"', "server/ sees include/diffulex_edge"),
+    ("server/bad.c", '#include "base/io.h"', "server/ sees include/diffulex_edge"),
     ("cli/bad.c", "#include <graph/graph.h>", "cli/ sees include/diffulex_edge"),
     ("include/diffulex_edge/bad.h", '#include "base/io.h"', "a public header may not include"),
 ])

@@ -69,7 +69,8 @@ def test_options_are_those_of_the_library():
     done = subprocess.run([sys.executable, ROOT / "tools" / "make_python_options.py", "--check"], capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert set(diffulex_edge.DecodeOptions.__annotations__) == {o.name for o in diffulex_edge.decode_options()}
+    names = {o.name for o in diffulex_edge.decode_options()} | {"constraint", "regex", "json_schema"}
+    assert set(diffulex_edge.DecodeOptions.__annotations__) == names
     for call in (diffulex_edge.generate, diffulex_edge.complete, diffulex_edge.stream, diffulex_edge.Model.generate,
                  diffulex_edge.Model.stream, diffulex_edge.Model.generate_file, diffulex_edge.Session.generate,
                  diffulex_edge.Session.complete, diffulex_edge.Session.stream):
@@ -88,6 +89,8 @@ many: "list[Completion]" = model.generate(["a", "b"], batch_size=2, threshold=0.
 model.generate("a", tools=[], documents=[], chat_template="a", chat_template_kwargs={{"a": 1}}, temperature=0.5)
 model.generate_file("a", "b", enable_thinking=True, max_new_tokens=4)
 model.stream("a", enable_thinking=None, tools="[]")
+model.generate("a", regex="[0-9]+")
+model.generate("a", json_schema={{"type": "integer"}}, constraint=None)
 for piece in model.stream("a", gen_length=4):
     piece.upper()
 {line}

@@ -14,7 +14,7 @@ function(dlx_failing_calls name)
   endforeach()
 endfunction()
 
-foreach(name test_out_of_memory test_out_of_memory_bench test_out_of_memory_export)
+foreach(name test_out_of_memory test_out_of_memory_bench test_out_of_memory_constraint test_out_of_memory_export)
   dlx_unit_test(${name} LIBS dlx_core COST 30 LABELS failures)
   dlx_failing_calls(${name}
     malloc calloc realloc aligned_alloc strdup free mmap mmap64 munmap opendir fdopendir closedir unlinkat

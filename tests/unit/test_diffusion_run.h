@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 
+#include "diffulex_edge/constraint.h"
 #include "diffusion/generate.h"
 #include "test_diffusion_model.h"
 
@@ -21,6 +22,7 @@ typedef struct decode_run {
     int32_t cancel_after; /* steps; 0: never */
     int32_t steps;
     const dlx_random *random;
+    const dlx_constraint *constraint;
     dlx_generation *g;
     dlx_error err;
 } decode_run;
@@ -64,6 +66,7 @@ static inline bool run_on_step(void *ctx, const dlx_step *step, const int32_t *i
 static inline dlx_status run_try(decode_run *r, const char *options)
 {
     dlx_decode_options *o = run_options(options);
+    assert_int_equal(dlx_decode_options_set_constraint(o, r->constraint, &r->err), DLX_OK);
     memcpy(r->canvas, r->prompt, sizeof r->canvas);
     r->n_canvas = (size_t)r->n_prompt;
     r->steps = 0;

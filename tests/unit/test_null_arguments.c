@@ -100,6 +100,52 @@ static void test_dlx_decode_option_in_force(void)
     assert_string_equal(text, "sdar.generate");
 }
 
+/* ---- constraint.h ---- */
+
+static void test_dlx_decode_options_set_constraint(void)
+{
+    REFUSED(dlx_decode_options_set_constraint(NULL, NULL, &err));
+    assert_int_equal(dlx_decode_options_set_constraint(g.options, NULL, &err), DLX_OK);
+}
+
+static void test_dlx_constraint_from_regex(void)
+{
+    const dlx_constraint_options unset = {.struct_size = 0},
+                                 negative = {.struct_size = sizeof negative, .max_bytes = -1};
+    REFUSED(dlx_constraint_from_regex(NULL, g.tokenizer, "a", 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, NULL, "a", 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, NULL, 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, "a", 1, &unset, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, "a", 1, &negative, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, "\xFF", 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, "(", 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_regex(&c, g.tokenizer, "[^\\s\\S]", 7, NULL, &err));
+    dlx_constraint_free(NULL);
+    assert_false(dlx_constraint_accepts(NULL, "a", 1));
+}
+
+static void test_dlx_constraint_from_schema(void)
+{
+    const dlx_constraint_options unset = {.struct_size = 0};
+    REFUSED(dlx_constraint_from_schema(NULL, g.tokenizer, "{}", 2, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, NULL, "{}", 2, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, NULL, 2, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{}", 2, &unset, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "[]", 2, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{\"enum\":[]}", 11, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{", 1, NULL, &err));
+}
+
+static void test_dlx_constraint_get_info(void)
+{
+    dlx_constraint *c;
+    assert_int_equal(dlx_constraint_from_regex(&c, g.tokenizer, "a", 1, NULL, &err), DLX_OK);
+    REFUSED(dlx_constraint_get_info(c, NULL, &err));
+    CLEARED(dlx_constraint_info, info, dlx_constraint_get_info(NULL, &info, &err));
+    assert_false(dlx_constraint_accepts(c, NULL, 1));
+    dlx_constraint_free(c);
+}
+
 static void test_dlx_generate(void)
 {
     dlx_model_facts f = good_facts(), unset = f;
@@ -413,6 +459,10 @@ static const null_row rows[] = {
     ROW(dlx_decode_options_create),
     ROW(dlx_decode_options_set),
     ROW(dlx_decode_option_in_force),
+    ROW(dlx_decode_options_set_constraint),
+    ROW(dlx_constraint_from_regex),
+    ROW(dlx_constraint_from_schema),
+    ROW(dlx_constraint_get_info),
     ROW(dlx_generate),
     ROW(dlx_complete),
     ROW(dlx_completion_statistics),

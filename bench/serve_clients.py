@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""serve_clients.py MODEL.pte [--clients 1,2,4,8,16] [--tokens 64] [--turns 3]: what a server gives its clients.
+
+Starts `diffulex-edge serve` with as many seats as there are clients, each of which asks for one streamed answer of a fixed
+length after the other. Prints, for each number of clients, tokens a second of all together, how that compares with one
+client, and the middle of the times to the first token; the numbers of clients take turns, and the middle turn counts."""
+import argparse
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+PROGRAM = os.environ.get("DLX_CLI", str(Path(__file__).resolve().parent.parent / "build/release/cli/diffulex-edge"))
+
+
+class Server:
+    def __init__(self, args, seats):
+        self.process = subprocess.Popen([PROGRAM, "serve", args.model, "--port", "0", "--parallel", str(seats), *args.options],
+                                        stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def one_answer(port, number, args):
+    """Seconds to the first token, and tokens. (A checkpoint with random weights may have no text to say.)"""
+    body = {"prompt": f"{args.prompt} {number}", "max_tokens": args.tokens, "stream": True,
+            "stream_options": {"include_usage": True}, "diffusion": {"stop_ids": "none", "steps": True, **json.loads(args.diffusion)}}
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    begun, first, tokens = time.monotonic(), None, 0
+    connection.request("POST", "/v1/completions", json.dumps(body))
+    for line in connection.getresponse():
+        if not line.startswith(b"data: {"):
+            continue
+        chunk = json.loads(line[6:])
+        if first is None and chunk["choices"] and chunk.get("diffusion", {}).get("changes"):
+            first = time.monotonic() - begun
+        tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)
+    connection.close()
+    return first if first is not None else time.monotonic() - begun, tokens
+
+
+def turn(port, clients, args, number):
+    results = []
+    threads = [threading.Thread(target=lambda i=i: results.append(one_answer(port, 1000 * number + i, args)))
+               for i in range(clients)]
+    begun = time.monotonic()
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    seconds = time.monotonic() - begun
+    return sum(tokens for _, tokens in results) / seconds, statistics.median(first for first, _ in results)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model")
+    parser.add_argument("--clients", default="1,2,4,8,16")
+    parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--prompt", default="Tell me about number")
+    parser.add_argument("--diffusion", default='{"strategy": "low_confidence_static"}', help="options of the decoder, as JSON")
+    parser.add_argument("options", nargs="*", help="for serve, behind --")
+    args = parser.parse_args()
+    counts = [int(n) for n in args.clients.split(",")]
+    server = Server(args, max(counts))
+    seen = {n: [] for n in counts}
+    try:
+        for number in range(args.turns):
+            for n in counts:
+                seen[n].append(turn(server.port, n, args, number))
+    finally:
+        server.stop()
+    alone = statistics.median(rate for rate, _ in seen[counts[0]])
+    print("clients  tokens/s  times  first token")
+    for n in counts:
+        rate = statistics.median(rate for rate, _ in seen[n])
+        print(f"{n:7} {rate:9.1f} {rate / alone:6.2f} {1e3 * statistics.median(first for _, first in seen[n]):8.0f} ms")
+
+
+if __name__ == "__main__":
+    main()

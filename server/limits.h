@@ -1,0 +1,21 @@
+/* Bounds of the server that no option changes, in one place. docs/SERVER.md states them. */
+#ifndef DLX_SRV_LIMITS_H
+#define DLX_SRV_LIMITS_H
+
+enum {
+    DLX_SRV_MOST_BODY = 4 << 20,          /* bytes of a request's body */
+    DLX_SRV_MOST_HEADERS = 16 << 10,      /* bytes of its headers */
+    DLX_SRV_CONNECTION_MEMORY = 64 << 10, /* what the HTTP library keeps of a connection */
+    DLX_SRV_CONNECTION_STACK = 2 << 20,   /* of a connection's thread */
+    DLX_SRV_MOST_CONNECTIONS = 256,       /* at one time */
+    DLX_SRV_DELIVERY_SECONDS = 60,        /* a finished answer is sent within that time */
+    DLX_SRV_KEEPALIVE_MS = 10000,         /* a comment line in a silent stream */
+    DLX_SRV_MOST_OUTBOX = 16 << 20,       /* bytes that a stream's reader may lag behind */
+    DLX_SRV_MOST_CHOICES = 64,            /* answers of one request: prompts times n */
+    DLX_SRV_MOST_STOPS = 16,              /* stop strings */
+    DLX_SRV_MOST_TOP_LOGPROBS = 20,       /* as OpenAI has it */
+    DLX_SRV_MOST_BIASES = 1024,           /* entries of logit_bias */
+    DLX_SRV_RETRY_SECONDS = 2,            /* Retry-After where the queue is full */
+};
+
+#endif

@@ -1,0 +1,163 @@
+/* The server: everything that requests share, in the order of its life. */
+#include "server.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <signal.h>
+#include <sys/random.h>
+
+#include "http.h"
+#include "route.h"
+#include "wait.h"
+#include "work.h"
+
+enum { POLL_MS = 10 };
+
+struct dlx_server {
+    dlx_server_options options;
+    dlx_srv_state state;
+    dlx_srv_http *http;
+    bool locks, metrics;
+};
+
+/* ---- shared by requests ------------------------------------------------------------------------------------------ */
+
+/* SplitMix64: numbers that do not repeat, from a random start. */
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9E3779B97F4A7C15u;
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+void dlx_srv_new_id(dlx_srv_state *state, const char *prefix, dlx_srv_id out)
+{
+    uint64_t n = state->random + atomic_fetch_add(&state->next_id, 1);
+    snprintf(out, sizeof(dlx_srv_id), "%s%016llx%08llx", prefix, (unsigned long long)mix(n),
+             (unsigned long long)(mix(~n) >> 32));
+}
+
+void dlx_srv_log(dlx_srv_state *state, const char *format, ...)
+{
+    char *line = NULL;
+    va_list list;
+    if (!state->options->log) return;
+    va_start(list, format);
+    int n = vsnprintf(NULL, 0, format, list);
+    va_end(list);
+    if (n >= 0) line = malloc((size_t)n + 1);
+    if (!line) return;
+    va_start(list, format);
+    vsnprintf(line, (size_t)n + 1, format, list);
+    va_end(list);
+    pthread_mutex_lock(&state->seats_lock);
+    state->options->log(state->options->log_ctx, line);
+    pthread_mutex_unlock(&state->seats_lock);
+    free(line);
+}
+
+/* ---- opening and closing ----------------------------------------------------------------------------------------- */
+
+dlx_status dlx_server_check(const dlx_server_options *o, dlx_error *err)
+{
+    if (!dlx_srv_is_loopback(o->host) && !o->n_api_keys && !o->insecure)
+        return dlx_srv_fail(
+            err, DLX_E_INVALID,
+            "others than this machine reach the address '%s'; --api-key or --api-key-file lets in who has "
+            "the key, --insecure everybody",
+            o->host);
+    return DLX_OK;
+}
+
+static dlx_status open_locks(dlx_server *server, dlx_error *err)
+{
+    dlx_srv_state *s = &server->state;
+    bool seats = pthread_mutex_init(&s->seats_lock, NULL) == 0, works = pthread_mutex_init(&s->works_lock, NULL) == 0;
+    bool news = dlx_srv_condition(&s->works_news);
+    server->locks = seats && works && news;
+    server->metrics = dlx_srv_metrics_open(&s->metrics);
+    s->seats = calloc((size_t)server->options.seats, sizeof *s->seats);
+    if (getentropy(&s->random, sizeof s->random) != 0) s->random = (uint64_t)dlx_srv_now_ms();
+    return server->locks && server->metrics && s->seats
+               ? DLX_OK
+               : dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server, or the system refused a lock");
+}
+
+static dlx_status open_all(dlx_server *server, dlx_error *err)
+{
+    dlx_srv_state *s = &server->state;
+    s->options = &server->options;
+    dlx_status status = open_locks(server, err);
+    if (status == DLX_OK) status = dlx_srv_engine_open(&s->engine, s->options, err);
+    if (status != DLX_OK) return status;
+    s->watch = dlx_srv_watch_open();
+    s->scheduler = dlx_srv_scheduler_open(s->options->seats, (size_t)s->options->queue);
+    if (!s->watch || !s->scheduler)
+        return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server, or the system refused a thread");
+    s->started_ms = dlx_srv_now_ms();
+    return dlx_srv_http_open(&server->http, s, err);
+}
+
+dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err)
+{
+    sigset_t all, before;
+    *out = NULL;
+    dlx_status status = dlx_server_check(options, err);
+    if (status != DLX_OK) return status;
+    dlx_server *server = calloc(1, sizeof *server);
+    if (!server) return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
+    server->options = *options;
+    /* Signals are for the caller's thread: whatever starts here inherits that. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    status = open_all(server, err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (status == DLX_OK)
+        *out = server;
+    else
+        dlx_server_close(server, 0);
+    return status;
+}
+
+const char *dlx_server_address(const dlx_server *server)
+{
+    return dlx_srv_http_address(server->http);
+}
+
+const dlx_model *dlx_server_model(const dlx_server *server)
+{
+    return server->state.engine.model;
+}
+
+void dlx_server_close(dlx_server *server, int seconds)
+{
+    if (!server) return;
+    dlx_srv_state *s = &server->state;
+    int64_t deadline = dlx_srv_now_ms() + (int64_t)seconds * 1000;
+    atomic_store(&s->stopping, true);
+    if (s->scheduler) dlx_srv_scheduler_stop(s->scheduler);
+    dlx_srv_http_quiesce(server->http);
+    while (dlx_srv_http_busy(server->http) && dlx_srv_now_ms() < deadline)
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    if (s->scheduler) dlx_srv_works_cancel(s);
+    /* What was cancelled is told so. */
+    if (s->scheduler) dlx_srv_scheduler_drain(s->scheduler, 60000);
+    for (int i = 0; i < 50 && dlx_srv_http_busy(server->http); i++)
+        nanosleep(&(struct timespec){.tv_nsec = POLL_MS * 1000000L}, NULL);
+    dlx_srv_http_close(server->http);
+    if (server->locks) dlx_srv_works_wait(s);
+    dlx_srv_scheduler_close(s->scheduler);
+    dlx_srv_watch_close(s->watch);
+    dlx_srv_engine_close(&s->engine);
+    if (server->metrics) dlx_srv_metrics_close(&s->metrics);
+    if (server->locks) {
+        pthread_mutex_destroy(&s->seats_lock);
+        pthread_mutex_destroy(&s->works_lock);
+        pthread_cond_destroy(&s->works_news);
+    }
+    free(s->seats);
+    free(server);
+}

@@ -1,0 +1,53 @@
+/*
+ * The server behind `diffulex-edge serve`: OpenAI's endpoints, and those of llama.cpp's server, over one model. This
+ * header is what the command sees of it.
+ */
+#ifndef DLX_SRV_SERVER_H
+#define DLX_SRV_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diffulex_edge/model.h"
+
+/* A line for the log, without a line end. Called from many threads, one at a time. */
+typedef void (*dlx_server_log_fn)(void *ctx, const char *line);
+
+typedef struct dlx_server_options {
+    const char *path;            /* of the .pte */
+    const char *host;            /* a name or a numeric address */
+    int port;                    /* 0: any that is free */
+    const char *model_name;      /* NULL: the file's name without its ending */
+    int threads;                 /* of the model; 0: one per CPU */
+    const char *cpu, *kv_type;   /* as in dlx_model_options and dlx_workspace_options */
+    const char *pack_cache;      /* as in dlx_model_options */
+    int seats;                   /* sequences decoded at one time */
+    int queue;                   /* answers that wait at most */
+    int kept;                    /* sequences kept for prompts that begin alike */
+    int rows;                    /* of one pass; 0: measured */
+    int request_seconds;         /* a whole request arrives within */
+    const char *const *api_keys; /* [n_api_keys]; none: whoever reaches the address */
+    size_t n_api_keys;
+    bool insecure;              /* an address that others reach, without a key */
+    const char *const *origins; /* [n_origins] of web pages that may call */
+    size_t n_origins;
+    bool log_prompts;
+    dlx_server_log_fn log; /* NULL: no log */
+    void *log_ctx;
+} dlx_server_options;
+
+typedef struct dlx_server dlx_server;
+
+/* Whether the options may be served at all: the rules of host and key. Cheap; open asks as well. */
+dlx_status dlx_server_check(const dlx_server_options *options, dlx_error *err);
+/* Opens the model, measures it, and listens. What options point to is needed while the server is there. */
+dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err);
+/* "http://127.0.0.1:8080". Owned by the server. */
+const char *dlx_server_address(const dlx_server *server);
+/* The model behind it, for who reports how it was opened. Owned by the server. */
+const dlx_model *dlx_server_model(const dlx_server *server);
+/* Takes no more connections; what runs has so many seconds to finish, and is cancelled then. NULL is fine. */
+void dlx_server_close(dlx_server *server, int seconds);
+
+#endif
