@@ -211,6 +211,7 @@ static void json_memory(dlx_cli_json *j, const dlx_cli_bench_report *r)
     dlx_cli_json_int(j, "kv_cache", (int64_t)m->kv_cache);
     dlx_cli_json_int(j, "activations", (int64_t)m->activations);
     dlx_cli_json_int(j, "program", (int64_t)m->program);
+    dlx_cli_json_int(j, "shared", (int64_t)m->shared);
     dlx_cli_json_int(j, "total", (int64_t)all_memory(m));
     dlx_cli_json_int(j, "peak_resident", (int64_t)r->peak_memory);
     dlx_cli_json_close(j, '}');

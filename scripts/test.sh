@@ -105,6 +105,8 @@ make_python_environment() {
         python3 -m venv build/venv && build/venv/bin/pip install -q --no-compile -r "$requirements" || return 1
         # What does not install (no wheel for this Python or C library) is missed by the tests that need it.
         [ "$oracles" = core ] || build/venv/bin/pip install -q --no-compile --no-deps -r tests/requirements-qnn.txt
+        [ "$oracles" = core ] || build/venv/bin/pip install -q --no-compile --no-deps --target build/venv/other \
+            -r tests/requirements-other.txt
         (cat tests/requirements*.txt; echo "$requirements") >"$stamp"
     fi
 }
@@ -123,7 +125,7 @@ python_tests() {
     local apart pytest status others
     mapfile -t apart < <(grep -lE 'oracle\("(torch|executorch\.|coremltools|transformers)|from coreml_part' tests/py/test_*.py)
     pytest=(env DLX_BUILD_DIR="$PWD/build/release" DLX_CLI="$PWD/build/release/cli/diffulex-edge" PYTHONPATH="$PWD/python"
-        build/venv/bin/python -m pytest -q -rs --durations=20 -p no:cacheprovider)
+        DLX_OTHER_EXECUTORCH="$PWD/build/venv/other" build/venv/bin/python -m pytest -q -rs --durations=20 -p no:cacheprovider)
     "${pytest[@]}" "${apart[@]}" >"$logs/python-tests.apart" 2>&1 &
     beside=$!
     "${pytest[@]}" -n "$jobs" --dist loadfile "${apart[@]/#/--ignore=}" tests/py >"$logs/python-tests.workers" 2>&1

@@ -235,9 +235,10 @@ static void json_memory(report *r)
     const dlx_workspace_options *w = &r->workspace;
     dlx_put(t,
             ",\"runnable\":true,\"callable\":true,\"memory\":{\"file\":%llu,\"packed\":%llu,\"kv_cache\":%llu,"
-            "\"activations\":%llu,\"program\":%llu,\"total\":%llu,",
+            "\"activations\":%llu,\"program\":%llu,\"shared\":%llu,\"total\":%llu,",
             (unsigned long long)m->file, (unsigned long long)m->packed, (unsigned long long)m->kv_cache,
-            (unsigned long long)m->activations, (unsigned long long)m->program, (unsigned long long)all_memory(m));
+            (unsigned long long)m->activations, (unsigned long long)m->program, (unsigned long long)m->shared,
+            (unsigned long long)all_memory(m));
     dlx_put(t,
             "\"sessions\":%d,\"max_rows\":%d,\"max_context\":%d,\"kv_positions\":%d,\"kv_type\":\"%s\","
             "\"threads\":%d}",

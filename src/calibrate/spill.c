@@ -2,38 +2,19 @@
 #include "calibrate/spill.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/memory.h"
 #include "base/sizes.h"
-
-/* Where the system knows files without a name, one is never seen; else it loses its name at once. */
-static int open_unnamed(const char *folder)
-{
-    char path[4096];
-#if defined(O_TMPFILE)
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR)) return fd;
-#endif
-    int n = snprintf(path, sizeof path, "%s/.dlx-rows-XXXXXX", folder);
-    if (n < 0 || (size_t)n >= sizeof path) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    int named = mkstemp(path);
-    if (named >= 0) (void)unlink(path);
-    return named;
-}
+#include "base/unnamed.h"
 
 static dlx_status open_file(dlx_spill *out, const char *folder, uint64_t bytes, dlx_error *err)
 {
     if (!folder) folder = getenv("TMPDIR");
     if (!folder || !*folder) folder = "/tmp";
-    out->fd = open_unnamed(folder);
+    out->fd = dlx_unnamed_open(folder);
     if (out->fd < 0) return dlx_fail_errno(err, "create a file of hidden states in", folder);
     if (ftruncate(out->fd, (off_t)bytes) != 0) {
         dlx_status s = dlx_fail_errno(err, "make room for hidden states in", folder);

@@ -85,8 +85,10 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
     out->ranged = !out->halves;
     out->measures = out->ranged ? !o->ranges : dlx_calibration_asked(o);
     out->find = (dlx_activation_ranges){.find = find, .ctx = &out->ranges};
-    const dlx_qnn_options options = {
-        .chip = o->soc ? o->soc : "SM8650", .folder = o->qnn_lib_dir, .ranges = out->halves ? NULL : &out->find};
+    const dlx_qnn_options options = {.chip = o->soc ? o->soc : "SM8650",
+                                     .folder = o->qnn_lib_dir,
+                                     .ranges = out->halves ? NULL : &out->find,
+                                     .program = o->output_path};
     DLX_TRY(dlx_qnn_open(&out->qnn, &options, err));
     out->options = out->qnn;
     return DLX_OK;

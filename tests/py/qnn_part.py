@@ -5,17 +5,24 @@ the build lie in the folder that DLX_BUILD_DIR names. Two variables choose what 
 
 DLX_EXECUTORCH_PYTHON   another Python, with another version of the official runtime
 DLX_QNN_EMULATOR        a folder of later libraries than those that the programs are made with
+
+and DLX_OTHER_EXECUTORCH is a folder with another version of the package executorch, which scripts/test.sh installs.
 """
+import atexit
+import functools
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from oracles import not_here, present, required
+from program import ROOT
 
 HERE = Path(__file__).resolve().parent
 PYTHON = os.environ.get("DLX_EXECUTORCH_PYTHON", sys.executable)
@@ -46,17 +53,24 @@ def built(name):
     return files[0].resolve()
 
 
-def in_official_runtime(folder, libraries, script, *arguments):
-    """Runs a script of this folder in a process of its own, whose loader finds the interposer where the runtime asks for the
-    library, and behind it the emulator. What it printed; a failure fails the test."""
-    emulator = Path(os.environ.get("DLX_QNN_EMULATOR", libraries))
-    place = folder / "libraries"
-    if not place.exists():
-        place.mkdir()
-        (place / "libQnnHtp.so").symlink_to(built("libQnnHtp.so"))
-        for name in ("libHtpPrepare.so", "libQnnSystem.so"):
-            (place / name).symlink_to(emulator / name)
+@functools.cache
+def emulator(libraries):
+    """A folder that the official runtime finds the emulator in: examples/qnn_emulator, built as its README says."""
+    build = tempfile.mkdtemp(prefix="dlx-qnn-emulator-")
+    atexit.register(shutil.rmtree, build, ignore_errors=True)
+    for command in (["cmake", "-S", ROOT / "examples" / "qnn_emulator", "-B", build, f"-DQNN_LIBRARIES={libraries}",
+                     "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror"], ["cmake", "--build", build]):
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return Path(build) / "libraries"
+
+
+def in_official_runtime(libraries, script, *arguments, package=""):
+    """Runs a script of this folder in a process of its own, whose loader finds the emulator where the runtime asks for the
+    library. `package`: a folder that comes before Python's own. What it printed; a failure fails the test."""
+    place = emulator(os.environ.get("DLX_QNN_EMULATOR", str(libraries)))
+    path = os.pathsep.join(part for part in (str(package), os.environ.get("PYTHONPATH")) if part)
     done = subprocess.run([PYTHON, "-W", "ignore", HERE / script, *map(str, arguments)], capture_output=True, text=True,
-                          env={**os.environ, "LD_LIBRARY_PATH": str(place), "DLX_QNN_REAL": str(emulator / "libQnnHtp.so")})
+                          env={**os.environ, "LD_LIBRARY_PATH": str(place), "PYTHONPATH": path})
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     return done.stdout

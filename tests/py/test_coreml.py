@@ -3,12 +3,15 @@ native checks and blob reader of coremltools, its types and shapes of every oper
 compute. No Apple hardware, no compiler of ML Programs and no Neural Engine is here: what these would do is NOT checked."""
 import filecmp
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from oracles import oracle
+from oracles import not_here, oracle
 
 ct = oracle("coremltools", "the CoreML backend is")
 oracle("executorch.backends.apple.coreml.executorchcoreml", "CoreML payloads are")
@@ -502,3 +505,24 @@ def test_rows_stay_float16_where_a_form_would_quantise_them(fixed):
     one, two = fixed("sdar-tiny", 32, 40, "int8-dynamic"), fixed("sdar-tiny", 32, 40, "int8-weight-only")
     assert weights_file(one) == weights_file(two)
     assert one.file.delegates[0].program.operators() == two.file.delegates[0].program.operators()
+
+
+def test_another_version_of_the_official_parser(tmp_path):
+    """It takes a payload apart as the installed one does."""
+    other = os.environ.get("DLX_OTHER_EXECUTORCH")
+    if not other:
+        not_here("DLX_OTHER_EXECUTORCH names no folder: another version of the official parser is NOT checked")
+    path, payload, parsed = tmp_path / "m.pte", tmp_path / "payload.bin", tmp_path / "parsed"
+    export_checkpoint(DATA / "checkpoints" / "sdar-tiny", path, backend="coreml", quantization="fp16", max_seq_len=32)
+    file = CoremlFile(path, tmp_path / "files")
+    payload.write_bytes(bytes(file.program.backend_delegate_data[file.plan.delegates[0].processed.index].data))
+    parsed.mkdir()
+    script = ("import executorch.backends.apple.coreml.executorchcoreml as parser, sys; print(parser.__file__); "
+              "sys.exit(not parser.unflatten_directory_contents(open(sys.argv[1], 'rb').read(), sys.argv[2]))")
+    done = subprocess.run([sys.executable, "-c", script, payload, parsed], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": other})
+    assert done.returncode == 0 and done.stdout.startswith(str(Path(other).resolve())), done.stdout + done.stderr
+    (folder,), installed = parsed.iterdir(), file.delegates[0].files
+    wanted = sorted(p.relative_to(installed) for p in installed.rglob("*") if p.is_file())
+    assert len(wanted) >= 4 and wanted == sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
+    assert all((installed / p).read_bytes() == (folder / p).read_bytes() for p in wanted)

@@ -2,7 +2,7 @@
 runtime, whose wheels for Linux have the QNN delegate.
 
 Needs the package onnxruntime-qnn (x86-64 Linux), whose libraries are Qualcomm's and no part of this project, and the
-targets test_qnn, make_qnn_pte and qnn_interposer in the folder that DLX_BUILD_DIR names.
+targets test_qnn and make_qnn_pte in the folder that DLX_BUILD_DIR names.
 """
 import json
 import os
@@ -55,7 +55,7 @@ def golden(model):
 def official(jobs, folder):
     """{name: logits} of jobs for qnn_official.py."""
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    in_official_runtime(folder, LIBRARIES, "qnn_official.py", folder / "jobs.json", folder / "logits.safetensors")
+    in_official_runtime(LIBRARIES, "qnn_official.py", folder / "jobs.json", folder / "logits.safetensors")
     return load_file(folder / "logits.safetensors")
 
 

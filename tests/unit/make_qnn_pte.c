@@ -110,7 +110,8 @@ int main(int argc, char **argv)
     dlx_activation_ranges of = {.find = find, .ctx = &ranges};
     if (argc != 8) return fprintf(stderr, "make_qnn_pte CHECKPOINT FILE.pte CHIP ROWS CONTEXT FORM LAYERS\n"), 2;
     bool values = strcmp(argv[6], "none") != 0;
-    dlx_qnn_options options = {.chip = argv[3], .folder = getenv("DLX_QNN_LIBRARIES"), .ranges = values ? &of : NULL};
+    dlx_qnn_options options = {
+        .chip = argv[3], .folder = getenv("DLX_QNN_LIBRARIES"), .ranges = values ? &of : NULL, .program = argv[2]};
     dlx_status s = dlx_checkpoint_open(&c, argv[1], NULL, &err);
     if (s == DLX_OK) {
         if (values) s = measure(&ranges, &c, atoi(argv[4]), &err);

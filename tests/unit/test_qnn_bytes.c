@@ -2,13 +2,48 @@
  * names, what it takes, and where a decoder's values lie. */
 #include "qnn_run.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "backends/qnn/blocks.h"
 #include "backends/qnn/operators.h"
 #include "backends/qnn/payload.h"
+#include "backends/qnn/room.h"
 #include "backends/qnn/stages.h"
 #include "calibrate/value_ranges.h"
 #include "format/flatbuffer.h"
 #include "model/checkpoint.h"
+
+/* Payloads wait on the program's disk, with no name there, or in memory where that cannot be. */
+static void rooms(void **state)
+{
+    (void)state;
+    enum { BYTES = 3 * 4096 + 5 };
+    char folder[] = "/tmp/dlx-qnn-room-XXXXXX", program[64], gone[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(program, sizeof program, "%s/x.pte", folder);
+    snprintf(gone, sizeof gone, "%s/no/x.pte", folder);
+    const char *const beside[] = {program, gone, NULL};
+    for (size_t i = 0; i < 3; i++) {
+        dlx_qnn_room r;
+        dlx_error err = {0};
+        assert_int_equal(dlx_qnn_room_take(&r, BYTES, beside[i], &err), DLX_OK);
+        assert_int_equal(r.on_disk, i == 0);
+        assert_int_equal(r.bytes[BYTES - 1], 0);
+        for (size_t k = 0; k < BYTES; k++) r.bytes[k] = (uint8_t)(k % 251);
+        dlx_qnn_room_rest(&r);
+        for (size_t k = 0; k < BYTES; k++) assert_int_equal(r.bytes[k], k % 251);
+        assert_int_equal(rmdir(folder), 0); /* nothing is in it */
+        assert_int_equal(mkdir(folder, 0700), 0);
+        dlx_qnn_room_free(&r);
+        assert_null(r.bytes);
+    }
+    dlx_qnn_room none;
+    dlx_error err = {0};
+    assert_int_equal(dlx_qnn_room_take(&none, UINT64_MAX, NULL, &err), DLX_E_LIMIT);
+    dlx_qnn_room_free(&none);
+    assert_int_equal(rmdir(folder), 0);
+}
 
 static void chips(void **state)
 {
@@ -307,6 +342,7 @@ static void what_is_not_taken(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(rooms),
         cmocka_unit_test(chips),
         cmocka_unit_test(options_are_the_official_exporters),
         cmocka_unit_test(header),

@@ -5,19 +5,21 @@
 
 #include "backends/qnn/build.h"
 #include "backends/qnn/payload.h"
+#include "backends/qnn/room.h"
 #include "base/hash.h"
 
 /* A payload that was made. */
 typedef struct made {
     struct made *next;
     uint64_t part; /* fingerprint */
-    uint64_t size;
-    uint8_t *bytes; /* malloc'd: the header and the context binary */
+    uint64_t size; /* in its room: the header and the context binary */
+    dlx_qnn_room room;
 } made;
 
 struct dlx_qnn {
     dlx_qnn_library lib;
     dlx_activation_ranges ranges;
+    const char *beside;
     bool f16;
     made *first;
 };
@@ -36,6 +38,7 @@ dlx_status dlx_qnn_open(dlx_qnn **out, const dlx_qnn_options *options, dlx_error
     dlx_qnn *q = calloc(1, sizeof *q);
     if (!q) return dlx_fail(err, DLX_E_NOMEM, "out of memory opening the QNN backend");
     q->f16 = f16;
+    q->beside = options->program;
     if (!f16) q->ranges = *options->ranges;
     dlx_status s = dlx_qnn_library_open(&q->lib, options->folder, chip, err);
     if (s != DLX_OK) {
@@ -52,7 +55,7 @@ void dlx_qnn_close(dlx_qnn *q)
     while (q->first) {
         made *m = q->first;
         q->first = m->next;
-        free(m->bytes);
+        dlx_qnn_room_free(&m->room);
         free(m);
     }
     dlx_qnn_library_close(&q->lib);
@@ -89,18 +92,18 @@ static uint64_t fingerprint(const dlx_part *part, const char *method)
     return h;
 }
 
-static dlx_status take_binary(made *m, const dlx_qnn_build *b, dlx_error *err)
+static dlx_status take_binary(made *m, const dlx_qnn_build *b, const char *beside, dlx_error *err)
 {
     uint64_t size = 0, written = 0;
     dlx_qnn_error e = b->lib->api->context_binary_size(b->context, &size);
     if (e) return dlx_qnn_fail(b->lib, e, err, "tell the size of a context");
-    m->bytes = malloc(DLX_QNN_HEADER + size);
-    if (!m->bytes)
-        return dlx_fail(err, DLX_E_NOMEM, "out of memory: a QNN context takes %llu bytes", (unsigned long long)size);
-    e = b->lib->api->context_binary(b->context, m->bytes + DLX_QNN_HEADER, size, &written);
+    DLX_TRY(dlx_qnn_room_take(&m->room, DLX_QNN_HEADER + size, beside, err));
+    uint8_t *bytes = m->room.bytes;
+    e = b->lib->api->context_binary(b->context, bytes + DLX_QNN_HEADER, size, &written);
     if (e) return dlx_qnn_fail(b->lib, e, err, "write a context");
     m->size = DLX_QNN_HEADER + written;
-    dlx_qnn_header(m->bytes, m->bytes + DLX_QNN_HEADER, written);
+    dlx_qnn_header(bytes, bytes + DLX_QNN_HEADER, written);
+    dlx_qnn_room_rest(&m->room);
     return DLX_OK;
 }
 
@@ -115,7 +118,7 @@ static dlx_status compile(dlx_qnn *q, made *m, const dlx_part *part, const dlx_l
     dlx_status s = q->f16 ? DLX_OK : dlx_qnn_grids(&grid, &arena, &g, &q->ranges, err);
     if (s == DLX_OK) s = dlx_qnn_build_begin(&b, &q->lib, &g, grid, how->method, how->pool, err);
     if (s == DLX_OK) {
-        s = take_binary(m, &b, err);
+        s = take_binary(m, &b, q->beside, err);
         dlx_qnn_build_end(&b);
     }
     dlx_arena_free(&arena);
@@ -133,7 +136,7 @@ static dlx_status payload(made **out, dlx_qnn *q, const dlx_part *part, const dl
     m->part = print;
     dlx_status s = compile(q, m, part, how, err);
     if (s != DLX_OK) {
-        free(m->bytes);
+        dlx_qnn_room_free(&m->room);
         free(m);
         return s;
     }
@@ -156,7 +159,7 @@ dlx_status dlx_qnn_lower_part(dlx_delegate *out, dlx_arena *arena, const dlx_par
     uint32_t *args = dlx_arena_array(arena, n, sizeof *args);
     if (!spec || !piece || !args) return dlx_fail(err, DLX_E_NOMEM, "out of memory lowering to QNN");
     DLX_TRY(dlx_qnn_spec(spec, arena, q->lib.chip, q->f16, err));
-    *piece = (dlx_pte_piece){.data = m->bytes, .size = m->size};
+    *piece = (dlx_pte_piece){.data = m->room.bytes, .size = m->size};
     memcpy(args, part->inputs, part->n_inputs * sizeof *args);
     memcpy(args + part->n_inputs, part->outputs, part->n_outputs * sizeof *args);
     *out = (dlx_delegate){.id = "QnnBackend",

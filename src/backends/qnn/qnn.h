@@ -19,6 +19,8 @@ typedef struct dlx_qnn_options {
     /* Where values lie, by their names in dlx_qnn_expand's graph; then activations are numbers of 16 bits, and weights
      * of linears int8 or int4. NULL: floats of 16 bits throughout. Must outlive the backend. */
     const dlx_activation_ranges *ranges;
+    const char *program; /* path of the file to be written: payloads wait on its disk (room.h); NULL: in memory. Must
+                            outlive the backend */
 } dlx_qnn_options;
 
 /* The opened libraries, and payloads made with them. One thread at a time. */

@@ -1,6 +1,7 @@
 package org.diffulex.edge
 
 import android.os.Bundle
+import android.system.Os
 import android.widget.Button
 import android.widget.EditText
 import android.widget.LinearLayout
@@ -8,6 +9,7 @@ import android.widget.ScrollView
 import android.widget.TextView
 import androidx.activity.ComponentActivity
 import androidx.lifecycle.lifecycleScope
+import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.launch
@@ -21,6 +23,8 @@ class MainActivity : ComponentActivity() {
 
     override fun onCreate(state: Bundle?) {
         super.onCreate(state)
+        // Where the DSP looks for Qualcomm's libraries (libQnnHtpV75Skel.so): before a program for it is opened.
+        Os.setenv("ADSP_LIBRARY_PATH", applicationInfo.nativeLibraryDir, true)
         val question = EditText(this).apply { hint = "Ask" }
         val button = Button(this).apply { text = "Answer"; isEnabled = false }
         val answer = TextView(this)
@@ -51,7 +55,11 @@ class MainActivity : ComponentActivity() {
         button.text = "Stop"
         try {
             model?.generate(prompt)?.collect { piece -> answer.append(piece) }
-        } catch (e: IllegalArgumentException) {
+        } catch (e: CancellationException) {
+            throw e // Stop, which is an IllegalStateException as well
+        } catch (e: Exception) {
+            answer.text = e.message // dlx_jni.c: IllegalArgument-, IllegalState- and IOException
+        } catch (e: OutOfMemoryError) {
             answer.text = e.message
         } finally {
             button.text = "Answer"
