@@ -28,7 +28,9 @@ static dlx_status remember(dlx_srv_scores *s, const dlx_forward_call *call, dlx_
 dlx_status dlx_srv_scores_forward(void *ctx, const dlx_forward_call *call, dlx_error *err)
 {
     dlx_srv_scores *s = ctx;
-    dlx_status status = s->forward(s->ctx, call, err);
+    dlx_forward_call whole = *call; /* rows themselves are wanted, whatever a summary of them would do for */
+    whole.summaries = NULL;
+    dlx_status status = s->forward(s->ctx, &whole, err);
     if (status != DLX_OK) return status;
     for (int32_t row = 0; s->n_bias && row < call->n_rows; row++) {
         float *logits = call->logits + (size_t)row * (size_t)s->facts->vocab_size;

@@ -112,7 +112,8 @@ typedef struct dlx_forward_call {
     dlx_row_summary *summaries; /* out [n_rows]: all that greedy decoding needs of the rows; NULL: not asked for. The
                                    caller fills them with zeros. A function that knows how fills all of them, and may
                                    then leave `logits` unwritten, as native sessions do where the file's head allows;
-                                   one that does not know leaves them alone and writes logits */
+                                   one that does not know leaves them alone and writes logits. One that hands the call
+                                   on and wants to see or change the rows sets this to NULL in its copy of the call */
 } dlx_forward_call;
 
 typedef dlx_status (*dlx_forward_fn)(void *ctx, const dlx_forward_call *call, dlx_error *err);

@@ -151,7 +151,7 @@ def test_what_cannot_be_run(programs, tmp_path):
     assert "a prompt measures it" in fail("bench", path, "--token-ids", "1", "--tokens-per-pass", "2", status=2)
     assert "leave no room for a row" in fail("bench", path, "--context", "64")
     assert "65 rows" in fail("bench", path, "--context", "0", "--rows", "65")
-    for name, options, words in (("coreml", ["fp16", "--backend", "coreml"], "accelerators of the official runtime"),
+    for name, options, words in (("coreml", ["fp16", "--backend", "coreml"], "this runtime executes XnnpackBackend only"),
                                  ("fixed", ["none", "--kv", "fixed"], "its shapes never vary")):
         fixed = tmp_path / f"{name}.pte"
         export(DATA / "checkpoints" / "llada-tiny", fixed, *options, "--max-seq-len", "64")

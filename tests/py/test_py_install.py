@@ -74,7 +74,7 @@ def wheel(builder, sdist, tmp_path_factory):
 def test_the_source_distribution_holds_what_building_needs(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
-    wanted = {p.relative_to(ROOT).as_posix() for folder in ("cmake", "include", "src", "cli", "python")
+    wanted = {p.relative_to(ROOT).as_posix() for folder in ("cmake", "include", "src", "cli", "server", "python")
               for p in (ROOT / folder).rglob("*") if p.is_file() and "__pycache__" not in p.parts and p.suffix != ".pyc"}
     wanted |= {"CMakeLists.txt", "LICENSE", "README.md", "pyproject.toml", "PKG-INFO"}
     assert names == wanted
