@@ -302,14 +302,15 @@ static dlx_status read_quantifier(reader *r, int32_t *least, int32_t *most)
     if (take(r, "+")) return *least = 1, *most = DLX_UNBOUNDED, DLX_OK;
     if (take(r, "?")) return *least = 0, *most = 1, DLX_OK;
     if (!take(r, "{")) return DLX_OK;
-    int32_t low = 0, high;
-    bool has_low = read_number(r, &low), comma = take(r, ","), has_high = comma && read_number(r, &high);
+    int32_t low = 0, high = DLX_UNBOUNDED;
+    bool has_low = read_number(r, &low), comma = take(r, ",");
+    if (comma) (void)read_number(r, &high); /* without one there is no bound */
     /* Python alone takes bounds without a lower one. */
     if (!take(r, "}") || !(has_low || (comma && !r->ecma))) {
         r->at = begin;
         return DLX_OK;
     }
-    if (!has_high) high = comma ? DLX_UNBOUNDED : low;
+    if (!comma) high = low;
     if (low > MOST_REPEATS || high > MOST_REPEATS) return bad(r, begin, "at most 65535 repetitions are supported");
     if (high != DLX_UNBOUNDED && high < low) return bad(r, begin, "the bounds of a repetition are the wrong way round");
     *least = low;

@@ -133,7 +133,7 @@ static void test_nothing_in_steps(void **state)
         allocations = 0;
         run(&a, runs[i / 2].options);
         assert_int_equal(allocations, at_first_call);
-        assert_true(allocations > 1 && allocations < (runs[i].constrained ? 40 : 20));
+        assert_true(allocations > 1 && allocations < (runs[i / 2].constrained ? 40 : 20));
         run_free(&a);
         assert_int_equal(alive, before);
     }
