@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "diffulex_edge/model.h"
 
 enum { MOST = 512, ROW_COUNTS = 5, MOST_ROWS = 128, CONTEXT = 512 };
@@ -41,13 +41,6 @@ typedef struct model {
     int64_t passes, rows;
 } model;
 
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
-
 static void check(dlx_status s, const dlx_error *err)
 {
     if (s == DLX_OK) return;
@@ -72,9 +65,9 @@ static dlx_status forward(void *ctx, const dlx_forward_call *call, dlx_error *er
     model *m = ctx;
     dlx_forward_call c = *call;
     if (m->logits) c.summaries = NULL;
-    double begin = now_ms();
+    double begin = dlx_clock_ms();
     dlx_status s = dlx_session_forward(m->s, &c, err);
-    m->inside += now_ms() - begin;
+    m->inside += dlx_clock_ms() - begin;
     m->passes++;
     m->rows += call->n_rows;
     return s;
@@ -105,9 +98,9 @@ static double decode(const dlx_model *m, const options *o, size_t kind, model *a
     check(dlx_decode_options_set(d, "published", "false", &err), &err);
     check(dlx_decode_options_set(d, "max_new_tokens", tokens, &err), &err);
     check(dlx_session_open(&as->s, m, MOST, 2 * MOST, &err), &err);
-    double begin = now_ms();
+    double begin = dlx_clock_ms();
     check(dlx_generate(&f, forward, as, d, prompt, (size_t)o->prompt, NULL, NULL, &g, &err), &err);
-    double took = now_ms() - begin;
+    double took = dlx_clock_ms() - begin;
     dlx_generation_free(g);
     dlx_session_close(as->s);
     dlx_decode_options_free(d);
@@ -161,9 +154,9 @@ static void passes(const dlx_model *m, const options *o)
                                        .logits = logits,
                                        .never = -1,
                                        .summaries = way == 1 ? rows : NULL};
-                double begin = now_ms();
+                double begin = dlx_clock_ms();
                 check(dlx_session_forward(s, &c, &err), &err);
-                ms[way * o->repeats + i] = now_ms() - begin;
+                ms[way * o->repeats + i] = dlx_clock_ms() - begin;
             }
         printf("%4d", counts[k]);
         for (int way = 0; way < 3; way++) printf(" %12.2f", median(ms + way * o->repeats, o->repeats));

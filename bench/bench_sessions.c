@@ -8,8 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "diffulex_edge/model.h"
 
 enum { MOST_SEQUENCES = 16, MOST_REPEATS = 200, CHUNK = 32, SMALLER = 2 };
@@ -26,13 +26,6 @@ typedef struct series {
     double ms[MOST_REPEATS];
     int n;
 } series;
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return 1e3 * (double)t.tv_sec + 1e-6 * (double)t.tv_nsec;
-}
 
 static void check(dlx_status s, const dlx_error *err)
 {
@@ -153,9 +146,9 @@ static void time_one(bench *b, dlx_session *s, int32_t rows, series *out)
 {
     dlx_error err = {0};
     dlx_forward_call c = call_of(b, b->o.context, rows, 0, b->logits);
-    double begin = now_ms();
+    double begin = dlx_clock_ms();
     check(dlx_session_forward(s, &c, &err), &err);
-    out->ms[out->n++] = now_ms() - begin;
+    out->ms[out->n++] = dlx_clock_ms() - begin;
 }
 
 static void time_batch(bench *b, series *out)
@@ -169,9 +162,9 @@ static void time_batch(bench *b, series *out)
         calls[i] = call_of(b, b->o.context, b->o.rows, 0, b->logits + i * rows * (size_t)b->vocab);
         pointers[i] = &calls[i];
     }
-    double begin = now_ms();
+    double begin = dlx_clock_ms();
     dlx_status s = dlx_forward_batch(b->s, pointers, n, status, errors);
-    out->ms[out->n++] = now_ms() - begin;
+    out->ms[out->n++] = dlx_clock_ms() - begin;
     for (size_t i = 0; s != DLX_OK && i < n; i++) check(status[i], &errors[i]);
 }
 
@@ -179,9 +172,9 @@ static void time_fork(bench *b, series *out)
 {
     dlx_session *fork;
     dlx_error err = {0};
-    double begin = now_ms();
+    double begin = dlx_clock_ms();
     check(dlx_session_fork(&fork, b->s[0], b->o.context, &err), &err);
-    out->ms[out->n++] = now_ms() - begin;
+    out->ms[out->n++] = dlx_clock_ms() - begin;
     dlx_session_close(fork);
 }
 
