@@ -111,15 +111,23 @@ static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
                  begin, end);
 }
 
+/* Completes the job of a LINEAR; how many strips it has. */
+static size_t take_linear(job *j)
+{
+    const dlx_graph *g = &j->ex->p->g;
+    j->gemm = dlx_linear_gemm(j->k, g, j->n);
+    j->shape = dlx_linear_shape(g, j->n);
+    return dlx_linear_strips(j->gemm, j->shape);
+}
+
 static void do_linear(dlx_executor *ex, job *j)
 {
     if (j->n->out[0] == dlx_caller_output(ex->p) && dlx_logits_are_split(ex->pass)) {
         dlx_run_logits(ex, j->n, j->in[0], j->rows);
         return;
     }
-    j->gemm = dlx_linear_gemm(j->k, &ex->p->g, j->n);
-    j->shape = dlx_linear_shape(&ex->p->g, j->n);
-    dlx_pool_for(ex->pool, dlx_linear_strips(j->gemm, j->shape), 1, run_linear, j);
+    size_t strips = take_linear(j);
+    dlx_pool_for(ex->pool, strips, 1, run_linear, j);
 }
 
 /* Linear layers of one stage. */
@@ -296,21 +304,18 @@ static dlx_status run_nodes(dlx_executor *ex, const dlx_stage *s, dlx_error *err
     return DLX_OK;
 }
 
-static dlx_status run_linear_stage(dlx_executor *ex, const dlx_stage *s)
+static void run_linear_stage(dlx_executor *ex, const dlx_stage *s)
 {
     linears l = {.n = 0};
     size_t strips = 0;
     for (size_t i = s->first; i < s->end; i++) {
         const dlx_node *n = &ex->p->g.nodes[i];
         if (dlx_shape_elements(&ex->shape[n->out[0]]) == 0) continue;
-        job *j = &l.job[l.n];
-        *j = job_of(ex, n);
-        j->gemm = dlx_linear_gemm(j->k, &ex->p->g, n);
-        j->shape = dlx_linear_shape(&ex->p->g, n);
-        l.end[l.n++] = strips += dlx_linear_strips(j->gemm, j->shape);
+        l.job[l.n] = job_of(ex, n);
+        strips += take_linear(&l.job[l.n]);
+        l.end[l.n++] = strips;
     }
     dlx_pool_for(ex->pool, strips, 1, run_linears, &l);
-    return DLX_OK;
 }
 
 /* Operators over the rows of the same tokens. */
@@ -362,7 +367,10 @@ static bool chain_of(dlx_executor *ex, const dlx_stage *s, row_chain *c)
 static dlx_status run_stage(dlx_executor *ex, const dlx_stage *s, dlx_error *err)
 {
     row_chain c;
-    if (s->kind == DLX_STAGE_LINEARS) return run_linear_stage(ex, s);
+    if (s->kind == DLX_STAGE_LINEARS) {
+        run_linear_stage(ex, s);
+        return DLX_OK;
+    }
     if (s->kind != DLX_STAGE_ROWS || !chain_of(ex, s, &c)) return run_nodes(ex, s, err);
     size_t grain = row_grain(c.floats * c.tile);
     dlx_pool_for(ex->pool, (c.tokens + c.tile - 1) / c.tile, grain, run_chain, &c);

@@ -94,14 +94,21 @@ static const uint8_t *map(dlx_pack_cache *c, const char *path, const header *h)
     return (const uint8_t *)m + HEADER_BYTES;
 }
 
+/* The header that the file has to have, and its path, malloc'd; NULL and c->why when it can have none. */
+static char *target_of(dlx_pack_cache *c, header *h, const dlx_pack_place *place, const dlx_pack_key *key)
+{
+    c->state = DLX_PACK_FAILED;
+    if (!header_of(h, place, key, &c->why)) return NULL;
+    char *path = path_of(place, h);
+    if (!path) dlx_fail(&c->why, DLX_E_NOMEM, "out of memory naming a pack file in '%s'", place->folder);
+    return path;
+}
+
 const uint8_t *dlx_pack_cache_find(dlx_pack_cache *c, const dlx_pack_place *place, const dlx_pack_key *key)
 {
     header h;
-    c->state = DLX_PACK_FAILED;
-    if (!header_of(&h, place, key, &c->why)) return NULL;
-    char *path = path_of(place, &h);
+    char *path = target_of(c, &h, place, key);
     const uint8_t *block = path ? map(c, path, &h) : NULL;
-    if (!path) dlx_fail(&c->why, DLX_E_NOMEM, "out of memory naming a pack file in '%s'", place->folder);
     free(path);
     if (block) c->state = DLX_PACK_FOUND;
     return block;
@@ -138,12 +145,8 @@ const uint8_t *dlx_pack_cache_make(dlx_pack_cache *c, const dlx_pack_place *plac
 {
     header h;
     const uint8_t *mapped = NULL;
-    c->state = DLX_PACK_FAILED;
-    if (!header_of(&h, place, key, &c->why)) return NULL;
-    char *path = path_of(place, &h);
-    if (!path)
-        dlx_fail(&c->why, DLX_E_NOMEM, "out of memory naming a pack file in '%s'", place->folder);
-    else if (write_file(place, path, &h, block, &c->why) == DLX_OK && !(mapped = map(c, path, &h)))
+    char *path = target_of(c, &h, place, key);
+    if (path && write_file(place, path, &h, block, &c->why) == DLX_OK && !(mapped = map(c, path, &h)))
         dlx_fail(&c->why, DLX_E_IO, "cannot map '%s': %s", path, strerror(errno));
     free(path);
     if (mapped) c->state = DLX_PACK_MADE;
