@@ -167,7 +167,8 @@ def test_a_killed_export_leaves_nothing(larger, tmp_path, number):
         time.sleep(delay)
         process.send_signal(number)
         process.communicate(timeout=60)
-        assert process.returncode in (0, -9 if number == signal.SIGKILL else 128 + number)
+        # The system itself ends a program that has not begun: 10 ms may not suffice to load it.
+        assert process.returncode in (0, -number, 128 + number)
         if path.exists():
             run("inspect", path)
             path.unlink()
@@ -202,8 +203,9 @@ def test_a_signal_behind_the_export_changes_nothing(tmp_path, number):
 
 
 def test_a_job_whose_interrupts_are_ignored_keeps_ignoring_them(slow):
-    shell = f"trap '' INT; exec '{CLI}' generate '{slow}' --token-ids 1,2,3 --max-new-tokens 8 --stop-ids none"
-    process = subprocess.Popen(["bash", "-c", shell], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([CLI, "generate", slow, "--token-ids", "1,2,3", "--max-new-tokens", "8", "--stop-ids",
+                                "none"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
     for _ in range(5):
         time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -483,6 +485,13 @@ def works(process):
         time.sleep(0.02)
 
 
+def caught_signals(process):
+    """The numbers that a running program has a handler for."""
+    with open(f"/proc/{process.pid}/status") as f:
+        mask = next(int(line.split()[1], 16) for line in f if line.startswith("SigCgt:"))
+    return {number for number in SIGNALS if mask >> (number - 1) & 1}
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_decode_that_is_interrupted(slow, number):
     """It prints what is known, and the exit status tells the signal all the same."""
@@ -496,7 +505,9 @@ def test_a_decode_that_is_interrupted(slow, number):
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_command_that_waits_for_its_input(model, number):
     def ready(process):
-        time.sleep(0.3)
+        while number not in caught_signals(process):
+            time.sleep(0.01)
+        time.sleep(0.1)
     status, out, error = interrupted(number, "tokenize", model, "-", ready=ready, stdin=subprocess.PIPE)
     assert (status, out, error) == (128 + number, "", "")
 
@@ -538,13 +549,13 @@ def test_a_hangup_ends_a_chat_on_a_terminal(model):
 
 
 def test_nohup_is_respected(model, tmp_path):
-    command = f'trap "" HUP; exec "{CLI}" generate "{model}" --prompt hi'
-    process = subprocess.Popen(["bash", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([CLI, "generate", model, "--prompt", "hi"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     for _ in range(20):
         process.send_signal(signal.SIGHUP) if process.poll() is None else None
         time.sleep(0.005)
     process.communicate(timeout=60)
-    assert process.returncode in (0, -signal.SIGHUP)  # killed at most before bash had its trap
+    assert process.returncode == 0
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
