@@ -205,7 +205,9 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_range_n
         r->origin = *names->origin;
     }
     DLX_TRY(read_tensors(r, tensors, names, path, err));
-    if (json_object_size(tensors) == r->n) return DLX_OK;
+    size_t expected = r->n;
+    for (size_t i = 0; i < names->n_may; i++) expected += json_object_get(tensors, names->may[i]) != NULL;
+    if (json_object_size(tensors) == expected) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
                     path, json_object_size(tensors), names->of, r->n);
 }

@@ -57,6 +57,8 @@ dlx_status dlx_ranges_text(const dlx_ranges *ranges, char **out, dlx_error *err)
 typedef struct dlx_range_names {
     const char *const *list; /* [n] each once */
     size_t n;
+    const char *const *may;   /* [n_may] likewise, none of the list: files of earlier versions have them as [0, 0] */
+    size_t n_may;             /* though nothing measured them */
     const char *of;           /* the checkpoint, for messages */
     const dlx_origin *origin; /* of it */
 } dlx_range_names;
