@@ -63,16 +63,18 @@ static size_t elements(const dlx_value *v)
 
 /* ---- a graph that runs ------------------------------------------------------------------------------------------ */
 
-/* Constants as floats in the graph's arena. */
+/* Constants as the graph has them, in its arena. */
 static dlx_status widen(meter *m, dlx_graph *g)
 {
     for (size_t i = 0; i < g->n_values; i++) {
         dlx_value *v = &g->values[i];
-        if (v->kind != DLX_VALUE_CONST || v->dtype != DLX_F32) continue;
-        float *data = dlx_arena_array(&g->arena, elements(v), sizeof *data);
+        uint64_t bytes = 0;
+        if (v->kind != DLX_VALUE_CONST) continue;
+        if (!dlx_dtype_bytes(v->dtype, elements(v), &bytes)) return no_memory(m);
+        void *data = dlx_arena_array(&g->arena, (size_t)bytes, 1);
         if (!data) return no_memory(m);
         DLX_TRY(dlx_const_collect(v, m->run->pool, data, m->err));
-        v->source = (dlx_const_source){.data = data, .bytes = elements(v) * sizeof *data, .stored = DLX_F32};
+        v->source = (dlx_const_source){.data = data, .bytes = bytes, .stored = v->dtype};
     }
     return DLX_OK;
 }

@@ -11,7 +11,7 @@
 /*
  * make: graph i of n, into *out. Values are known by their names. Inputs are "tokens" and "positions" [T] I64, "mask"
  * [T,P+T], outputs of the graph before or of the first, or else (stored keys and values, which the mask hides) zeros.
- * Constants are floats, wherever they are. T, the same in all of them, is at least the longest sample.
+ * Constants may be anywhere. T, the same in all of them, is at least the longest sample.
  */
 typedef struct dlx_value_stages {
     size_t n;

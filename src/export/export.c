@@ -230,6 +230,17 @@ static dlx_status prepare_validation(exporter *x, dlx_error *err)
     return s;
 }
 
+/* Where the file has static activations, their ranges are its own, and those of a backend in float16 are looked at. */
+static dlx_status find_backend_ranges(exporter *x, dlx_calibration *c, dlx_error *err)
+{
+    const dlx_scaled_weights scaled = {.recipe = &x->recipe, .solved = &x->work};
+    char *text;
+    DLX_TRY(dlx_backend_ranges(&x->use, &text, x->ranges ? NULL : &x->measured,
+                               x->solves && x->rounding->scales ? &scaled : NULL, c, err));
+    if (text) x->ranges = text;
+    return DLX_OK;
+}
+
 /* What needs calibration: weights that are solved, then ranges of activations. */
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
@@ -249,7 +260,7 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     if (s == DLX_OK)
         s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
                                    x->pool, err);
-    if (s == DLX_OK && !x->ranges) s = dlx_backend_ranges(&x->use, &x->ranges, &x->measured, &c, err);
+    if (s == DLX_OK) s = find_backend_ranges(x, &c, err);
     dlx_calibration_free(&c);
     return s;
 }

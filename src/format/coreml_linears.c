@@ -291,7 +291,7 @@ static void name_looked_up(weight *w, const tensor *data, const tensor *table)
     unsigned bits = 0;
     while (bits < 63 && 1ull << bits < entries) bits++;
     tensor groups = *table;
-    if (groups.rank == data->rank + 2) groups.rank = data->rank;
+    groups.rank -= 2; /* a list has none */
     w->group = group_of(data, &groups);
     snprintf(w->word, sizeof w->word, "lut%u", bits);
     w->compressed = true;
