@@ -1,7 +1,7 @@
 /*
- * Scales of a layer's inputs (solve/awq.h), found on calibration rows and folded into the loaded layer, which answers as
- * before. They are powers m^a of numbers that say how large an input is; a is the one of 0, 0.05 .. 1 with which rounded
- * weights miss the answers least.
+ * Scales of a layer's inputs (solve/awq.h), found on calibration rows and folded into the loaded layer, which answers
+ * as before. They are powers m^a of numbers that say how large an input is; a is the one of 0, 0.05 .. 1 with which
+ * rounded weights miss the answers least.
  *
  * AWQ, for weights: m is the mean magnitude of an input.
  *

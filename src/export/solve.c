@@ -37,10 +37,11 @@ dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_option
                         "rounding " DLX_STATIC_ROUNDING " or gptq, or another form than int8-static",
                         (*out)->name);
     if ((*out)->scales || (*out)->solves || measures || use->measures || !dlx_calibration_asked(o)) return DLX_OK;
-    return dlx_fail(err, DLX_E_INVALID,
-                    "calibration was asked for, but rounding %s needs none; rounding gptq, awq, awq-gptq and smooth use it, "
-                    "and, without a file of ranges, quantization int8-static and integers of backend qnn",
-                    (*out)->name);
+    return dlx_fail(
+        err, DLX_E_INVALID,
+        "calibration was asked for, but rounding %s needs none; rounding gptq, awq, awq-gptq and smooth use it, "
+        "and, without a file of ranges, quantization int8-static and integers of backend qnn",
+        (*out)->name);
 }
 
 /* ---- the weights ------------------------------------------------------------------------------------------------ */
@@ -127,8 +128,7 @@ static bool grid_of(void *ctx, const char *name, size_t n, size_t k, dlx_grid *o
 }
 
 /* Everything that the solvers' results depend on but samples. */
-static uint64_t print_of(const weights *w, const dlx_rounding *rounding, dlx_observer observer,
-                         const dlx_checkpoint *c)
+static uint64_t print_of(const weights *w, const dlx_rounding *rounding, dlx_observer observer, const dlx_checkpoint *c)
 {
     const uint64_t version = VERSION;
     const char *rule = rounding->activations ? dlx_observer_name(observer) : "";

@@ -25,7 +25,8 @@ dlx_status dlx_export_rounding(const dlx_rounding **out, const dlx_export_option
 /*
  * Solves the weights that the recipe made int8 or int4 in the layers of g, the graph after dlx_quantize, and has them
  * read from the work folder. A rounding for activations is for layers that are to have static ones; their ranges are
- * measured with what the weights became, into *ranges (else it stays as it is), by the rule `observer`. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
+ * measured with what the weights became, into *ranges (else it stays as it is), by the rule `observer`. An interruption
+ * (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  */
 dlx_status dlx_export_solve(dlx_export_work *out, dlx_ranges *ranges, dlx_graph *g, const dlx_rounding *rounding,
                             dlx_observer observer, dlx_calibration *c, dlx_error *err);

@@ -153,8 +153,8 @@ def test_keywords_and_callbacks(lines, tmp_path):
 def test_mistakes_on_the_command_line(tmp_path):
     checkpoint, path = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
     assert fail("export", checkpoint, path, "--rounding", "best") == (
-        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq")
-    assert "rounding gptq, awq and awq-gptq use it" in fail("export", checkpoint, path, "--calibration-seed", 4)
+        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq, smooth")
+    assert "rounding gptq, awq, awq-gptq and smooth use it" in fail("export", checkpoint, path, "--calibration-seed", 4)
     bad = write_lines(tmp_path / "bad.jsonl", [{"question": "?"}])
     assert "bad.jsonl', line 1: it has none of" in fail("export", checkpoint, path, "--rounding", "gptq", "--calibration", bad)
     assert os.listdir(tmp_path) == ["bad.jsonl"]
