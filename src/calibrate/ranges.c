@@ -136,6 +136,7 @@ dlx_status dlx_ranges_text(const dlx_ranges *r, char **out, dlx_error *err)
         dlx_origin_put(&t, &r->origin);
         dlx_put(&t, ",\n");
     }
+    if (r->scaled) dlx_put(&t, "  \"scaled\": true,\n");
     dlx_put(&t, "  \"tensors\": {");
     for (size_t i = 0; i < r->n; i++) {
         const dlx_tensor_range *x = &r->list[i];
@@ -213,6 +214,11 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_range_n
     if (json_integer_value(version) != VERSION)
         return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s' holds ranges of version %lld; this build reads %d", path,
                         (long long)json_integer_value(version), VERSION);
+    if (json_is_true(json_object_get(root, "scaled")))
+        return dlx_fail(err, DLX_E_FORMAT,
+                        "'%s' has ranges of scaled inputs, whose scales are in its own program alone; measure them "
+                        "with rounding nearest",
+                        path);
     if (!observer) return not_ranges(path, "it names no \"observer\"", err);
     if (dlx_observer_find(&r->observer, observer, err) != DLX_OK)
         return dlx_fail_prefix(err, DLX_E_FORMAT, "'%s'", path);

@@ -6,6 +6,7 @@
 #ifndef DLX_CALIBRATE_RANGES_H
 #define DLX_CALIBRATE_RANGES_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ typedef struct dlx_ranges {
     dlx_observer observer;
     uint64_t samples, rows; /* that they were measured on, */
     dlx_origin origin;      /* and of which checkpoint: whoever measures says so */
+    bool scaled;            /* what goes into the layers is scaled: they are of one program alone */
 } dlx_ranges;
 
 /* One layer in memory at a time, and the histograms of one layer: at most (14 + threads) * 33 kB. With a work folder
@@ -64,7 +66,8 @@ const dlx_tensor_range *dlx_ranges_find(const dlx_ranges *ranges, const char *na
 
 /* {"ranges": 1, "observer": "mse", "samples": 128, "rows": 20480, "checkpoint": {...}, "tensors":
  * {"layers.0.down.input": [-1.5, 2.25], ...}} Reading gives back the same floats, whose magnitude is at most 2^64. A
- * file that is no such thing, or of another checkpoint, is DLX_E_FORMAT with what is wrong. One of earlier versions
+ * file that is no such thing, of scaled inputs ("scaled": true), or of another checkpoint, is DLX_E_FORMAT with what is
+ * wrong. One of earlier versions
  * does not say which it is of: origin.family is NULL, and only names are compared. */
 dlx_status dlx_ranges_write(const dlx_ranges *ranges, const char *path, dlx_error *err);
 dlx_status dlx_ranges_read(dlx_ranges *out, const char *path, const dlx_checkpoint *c, dlx_error *err);

@@ -153,6 +153,7 @@ static dlx_status solve_layers(dlx_export_work *out, dlx_ranges *ranges, const d
     dlx_range_meter meter;
     if (!o->activations) return dlx_weights_solve(&out->work, c->c, &c->samples, o, NULL, &c->run, err);
     dlx_ranges_begin_measured(ranges, &c->samples, observer);
+    ranges->scaled = true;
     dlx_status s = dlx_range_meter_open(&meter, ranges, c->run.pool, err);
     if (s == DLX_OK) s = dlx_weights_solve(&out->work, c->c, &c->samples, o, &meter, &c->run, err);
     if (s == DLX_OK) s = dlx_origin_of(&ranges->origin, c->c, err);
