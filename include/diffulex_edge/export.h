@@ -78,10 +78,10 @@ typedef struct dlx_export_options {
      * that misses its weights least, which may clip. Those of layers with calibration data, the others as "mse":
      * "gptq": so that the layers' answers to the data change least (GPTQ); "awq": inputs of the layers are scaled by
      * what the data makes of them, and the scales folded into norms and neighbours (AWQ), then rounded; "awq-gptq":
-     * scaled, then GPTQ. These two are not for int8-static (DLX_E_INVALID), which has "smooth": inputs scaled so that one
-     * grid does for all rows (SmoothQuant), then rounded; NULL is that for int8-static unless `ranges` or `save_ranges`
-     * are given, with which it is DLX_E_INVALID. The data is lines of JSON in the file
-     * `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
+     * scaled, then GPTQ. These two are not for int8-static (DLX_E_INVALID), which has "smooth": inputs scaled so that
+     * one grid does for all rows (SmoothQuant), then rounded. NULL is that for int8-static, unless `ranges` or
+     * `save_ranges` are given, with which it is DLX_E_INVALID. The data is lines of JSON in the file `calibration`
+     * (docs/EXPORT.md), or, without one, answers that the model writes itself.
      * Where no weight of a layer becomes int8 or int4 there is nothing for these to find, and nothing for "mse"
      * where no weight does: DLX_E_INVALID, or with quantization_config, which may be a mix of floats, a notice.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
