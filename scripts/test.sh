@@ -185,6 +185,25 @@ else
     skip aarch64-tests "needs aarch64-build"
 fi
 
+# A module that multiplies numbers of 128 bits links only where all of the tools are there.
+can_build_wasm() {
+    echo 'int main(int n, char **a) { (void)a; return (int)((__int128)n * n >> 64); }' |
+        clang --target=wasm32-wasi -nostdlibinc -isystem /usr/include/wasm32-wasi -x c - -o "$logs/probe.wasm"
+}
+# The kernels' tests, and decodes of files that this machine's program wrote.
+wasm_tests() {
+    tests wasm && env DLX_WASM="$PWD/build/wasm/cli/diffulex-edge.wasm" DLX_CLI="$PWD/build/release/cli/diffulex-edge" \
+        PYTHONPATH="$PWD/python" build/venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/py/test_wasm.py
+}
+if can_build_wasm >/dev/null 2>&1; then
+    step wasm-build python-environment build wasm -DDLX_BUILD_TESTS=ON -DDLX_TESTS_WITH=kernels \
+        "-DDLX_WASM_ENGINE=$PWD/build/venv/bin/python;$PWD/tests/wasm/run.py"
+    step wasm-tests "release-build wasm-build" wasm_tests
+else
+    skip wasm-build "needs clang, lld, wasi-libc and libclang-rt-dev-wasm32"
+    skip wasm-tests "needs wasm-build"
+fi
+
 slowest() {
     for name in "${!seconds[@]}"; do echo "${seconds[$name]} $name"; done | sort -rn | head -n 5 |
         awk '{printf "%s%s %d s", (NR > 1 ? ", " : ""), $2, $1}'

@@ -65,6 +65,7 @@ DLX_INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return vfmaq_f32(c, a, b);
 }
+#define vf_fused vf_fma
 /* As on x86: b when one is NaN. */
 DLX_INLINE vf vf_min(vf a, vf b)
 {
