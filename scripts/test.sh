@@ -128,7 +128,7 @@ python_tests() {
         DLX_OTHER_EXECUTORCH="$PWD/build/venv/other" build/venv/bin/python -m pytest -q -rs --durations=20 -p no:cacheprovider)
     "${pytest[@]}" "${apart[@]}" >"$logs/python-tests.apart" 2>&1 &
     beside=$!
-    "${pytest[@]}" -n "$jobs" --dist loadfile "${apart[@]/#/--ignore=}" tests/py >"$logs/python-tests.workers" 2>&1
+    "${pytest[@]}" -n "$jobs" --dist loadfile "${apart[@]/#/--ignore=}" --ignore=tests/py/test_wasm.py tests/py >"$logs/python-tests.workers" 2>&1
     status=$?
     wait "$beside"
     others=$?
