@@ -14,18 +14,32 @@
 #include "base/clock.h"
 #include "base/sizes.h"
 #include "constrain/full/schema.h"
+#include "constrain/grammar.h"
 #include "constrain/regex.h"
 #include "constrain/tokens.h"
 #include "diffulex_edge/diffulex_edge.h"
 
 enum { MOST_ROUNDS = 101, PROMPT = 32, ANSWER = 512, MASK = 0, STOP = 1 };
 
+static const char json_grammar[] =
+    "root ::= object\n"
+    "value ::= object | array | string | number | (\"true\" | \"false\" | \"null\") ws\n"
+    "object ::= \"{\" ws (member (\",\" ws member)*)? \"}\" ws\n"
+    "member ::= string \":\" ws value\n"
+    "array ::= \"[\" ws (value (\",\" ws value)*)? \"]\" ws\n"
+    "string ::= \"\\\"\" ([^\"\\\\\\x00-\\x1F\\x7F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" [0-9a-fA-F]{4}))* \"\\\"\" ws\n"
+    "number ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) (\".\" [0-9]+)? ([eE] [-+]? [0-9]{1,3})? ws\n"
+    "ws ::= [ \\t\\n]*\n";
+
 static const struct {
-    const char *name, *regex, *schema;
+    const char *name, *regex, *schema, *grammar;
+    int64_t depth;
 } cases[] = {
-    {"none", NULL, NULL},
-    {"regex of a date", "20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", NULL},
-    {"regex [^\\n]{1,200}", "[^\\n]{1,200}", NULL},
+    {"none", NULL, NULL, NULL, 0},
+    {"regex of a date", "20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", NULL, NULL, 0},
+    {"regex [^\\n]{1,200}", "[^\\n]{1,200}", NULL, NULL, 0},
+    {"grammar of JSON, 3 deep", NULL, NULL, json_grammar, 3},
+    {"grammar of JSON, 4 deep", NULL, NULL, json_grammar, 4},
     {"schema of 10 properties", NULL,
      "{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"integer\",\"minimum\":0},\"name\":{\"type\":\"string\"},"
      "\"email\":{\"type\":\"string\",\"pattern\":\"^[^@ ]+@[^@ "
@@ -36,7 +50,8 @@ static const struct {
      "\"maxItems\":5},\"address\":{\"type\":\"object\",\"properties\":{\"street\":{\"type\":\"string\"},\"city\":"
      "{\"type\":\"string\"},\"zip\":{\"type\":\"string\",\"pattern\":\"^[0-9]{5}$\"}},\"required\":[\"street\","
      "\"city\"]},"
-     "\"comment\":{\"type\":\"string\",\"maxLength\":100}},\"required\":[\"id\",\"name\",\"email\",\"role\"]}"},
+     "\"comment\":{\"type\":\"string\",\"maxLength\":100}},\"required\":[\"id\",\"name\",\"email\",\"role\"]}",
+     NULL, 0},
 };
 enum { CASES = DLX_COUNT(cases) };
 
@@ -90,17 +105,23 @@ static void make_vocabulary(dlx_vocabulary *v, int32_t n)
     *v = (dlx_vocabulary){.n = n, .offset = offset, .bytes = bytes, .usable = usable};
 }
 
-static dlx_constraint *make_over(const dlx_vocabulary *v, const char *regex, const char *schema, dlx_error *err)
+static dlx_constraint *make_over(const dlx_vocabulary *v, int k, dlx_error *err)
 {
     dlx_arena arena, reading;
     dlx_machine machine;
+    dlx_grammar g;
     const dlx_expr *e;
     dlx_constraint *c;
+    const char *regex = cases[k].regex, *schema = cases[k].schema, *grammar = cases[k].grammar;
+    int64_t depth = cases[k].depth;
     dlx_arena_init(&arena);
     dlx_arena_init(&reading);
     if (regex) {
         check(dlx_regex_parse(&e, &reading, regex, strlen(regex), false, err), err);
         check(dlx_machine_build(&machine, &arena, e, false, err), err);
+    } else if (grammar) {
+        check(dlx_gbnf_parse(&g, &reading, grammar, strlen(grammar), err), err);
+        check(dlx_grammar_build(&machine, &arena, &g, &depth, err), err);
     } else {
         check(dlx_schema_build(&machine, &arena, schema, strlen(schema), 0, err), err);
     }
@@ -109,20 +130,24 @@ static dlx_constraint *make_over(const dlx_vocabulary *v, const char *regex, con
     return c;
 }
 
-static dlx_constraint *make(const char *regex, const char *schema)
+static dlx_constraint *make(int k)
 {
     static dlx_vocabulary v;
     dlx_constraint *c;
     dlx_error err;
-    if (!regex && !schema) return NULL;
+    const char *regex = cases[k].regex, *schema = cases[k].schema, *grammar = cases[k].grammar;
+    const dlx_constraint_options o = {.struct_size = sizeof o, .max_depth = cases[k].depth};
+    if (!regex && !schema && !grammar) return NULL;
     if (!world.tokenizer && !v.n) make_vocabulary(&v, world.vocab);
     double begin = dlx_clock_ms();
     if (!world.tokenizer)
-        c = make_over(&v, regex, schema, &err);
+        c = make_over(&v, k, &err);
     else if (regex)
-        check(dlx_constraint_from_regex(&c, world.tokenizer, regex, strlen(regex), NULL, &err), &err);
+        check(dlx_constraint_from_regex(&c, world.tokenizer, regex, strlen(regex), &o, &err), &err);
+    else if (grammar)
+        check(dlx_constraint_from_grammar(&c, world.tokenizer, grammar, strlen(grammar), &o, &err), &err);
     else
-        check(dlx_constraint_from_schema(&c, world.tokenizer, schema, strlen(schema), NULL, &err), &err);
+        check(dlx_constraint_from_schema(&c, world.tokenizer, schema, strlen(schema), &o, &err), &err);
     printf(" %9.1f", dlx_clock_ms() - begin);
     return c;
 }
@@ -254,7 +279,7 @@ int main(int argc, char **argv)
     for (int k = 0; k < CASES; k++) {
         dlx_constraint_info info = {.struct_size = sizeof info};
         if (k) printf("%-26s", cases[k].name);
-        if (!(constraints[k] = make(cases[k].regex, cases[k].schema))) continue;
+        if (!(constraints[k] = make(k))) continue;
         check(dlx_constraint_get_info(constraints[k], &info, &err), &err);
         printf(" %7lld %7lld %7lld %9lld %7.1f\n", (long long)info.states, (long long)info.classes,
                (long long)info.sets, (long long)info.tokens, (double)info.bytes / 1048576.0);

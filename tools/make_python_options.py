@@ -37,7 +37,8 @@ CONSTRAINTS = """    # what the answer must be; one of the three [every algorith
     # a regular expression that the answer matches as a whole
     regex: Optional[str]
     # a JSON schema that the answer is an instance of: a mapping, or its text
-    json_schema: "Optional[Schema]\""""
+    json_schema: "Optional[Schema]"
+    grammar: Optional[str]"""
 
 TAIL = '''
 
