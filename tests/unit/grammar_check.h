@@ -41,7 +41,11 @@ static uint64_t ends_of(const derivation *d, const dlx_expr *e, size_t at)
         for (size_t i = 0; i < e->n; i++) ends |= ends_of(d, e->items[i], at);
         return ends;
     case DLX_EXPR_REPEAT:
-        for (int32_t i = 0; i < e->least && here; i++) here = ends_of_all(d, e->items[0], here);
+        for (int32_t i = 0; i < e->least; i++) {
+            uint64_t next = ends_of_all(d, e->items[0], here);
+            if (next == here) break; /* and so it stays */
+            here = next;
+        }
         ends = here;
         for (int32_t i = e->least; i != e->most; i++) {
             here = ends_of_all(d, e->items[0], here) & ~ends;
