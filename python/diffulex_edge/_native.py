@@ -94,6 +94,7 @@ class ForwardCall(Sized):
         ("context", Span * MAX_CONTEXT_SPANS), ("n_context", c_int32), ("attn_block", c_int32), ("n_store", c_int32),
         ("rows", POINTER(c_int32)), ("n_rows", c_int32), ("logits", POINTER(c_float)),
         ("never", c_int32), ("known", c_int32), ("summaries", POINTER(RowSummary)),
+        ("with_logits", c_int64),
     ]
 
 

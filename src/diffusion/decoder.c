@@ -1,6 +1,7 @@
 /* The step that all algorithms share, and its buffers. */
 #include "diffusion/decoder.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ dlx_status dlx_decoder_open(dlx_decoder *d, const dlx_model_facts *facts, const 
                                  .known = facts->num_tokens};
     d->random = dlx_random_seeded(set->seed);
     d->max_candidates = need.candidates;
-    d->whole_rows = need.whole_rows || set->constraint;
+    d->whole_rows = need.whole_rows;
     DLX_TRY(dlx_generation_create(&d->gen, set->algorithm->name, prompt, (size_t)set->n_prompt, (size_t)need.canvas,
                                   (uint64_t)need.steps, err));
     d->x = d->gen->ids;
@@ -162,13 +163,25 @@ dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int
                              .logits = logits,
                              .summaries = summarised ? d->summaries : NULL,
                              .never = d->sampling.never,
-                             .known = d->sampling.known};
+                             .known = d->sampling.known,
+                             .with_logits = d->fill != NULL};
     memcpy(call.context, pass->context, sizeof call.context);
     d->gen->num_forwards++;
     dlx_status status = d->forward(d->forward_ctx, &call, err);
     if (status != DLX_OK && err && err->status == DLX_OK)
         return dlx_fail(err, status, "the model call failed without a message");
     return status;
+}
+
+/* Whether the rows are not those of their summaries: the model does not know that both are wanted. */
+static bool summaries_came_alone(const dlx_decoder *d)
+{
+    for (int32_t i = 0; i < d->n_rows; i++) {
+        const dlx_row_summary *s = &d->summaries[i];
+        if (!isfinite(s->sum) || s->sum == 0 || s->id < 0) continue;
+        if (d->logits[(size_t)i * (size_t)d->facts->vocab_size + (size_t)s->id] != s->logit) return true;
+    }
+    return false;
 }
 
 dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err)
@@ -181,6 +194,10 @@ dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err
         if (!d->n_rows || d->rows[d->n_rows - 1] != row) d->rows[d->n_rows++] = row;
         d->candidates[i].row = d->n_rows - 1;
     }
+    memset(d->summaries, 0, (size_t)d->n_rows * sizeof *d->summaries);
+    DLX_TRY(dlx_decoder_call_with(d, pass, d->x + pass->first, d->logits, err));
+    if (!d->fill || !summaries_came_alone(d)) return DLX_OK;
+    d->whole_rows = true;
     memset(d->summaries, 0, (size_t)d->n_rows * sizeof *d->summaries);
     return dlx_decoder_call_with(d, pass, d->x + pass->first, d->logits, err);
 }

@@ -38,7 +38,7 @@ typedef struct dlx_decoder {
     int32_t n_candidates, max_candidates;
     int32_t *rows; /* demanded rows, without repetition */
     int32_t n_rows;
-    bool whole_rows;            /* a summary of a row never is enough for the model to give */
+    bool whole_rows;            /* a summary of a row is of no use */
     dlx_row_summary *summaries; /* [max_candidates] of rows; what is all zeros was not computed */
     float *logits;              /* [max_candidates, vocab]; of rows that the model summarised not written */
     float *second_logits;       /* the same, or NULL */
