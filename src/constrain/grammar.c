@@ -7,7 +7,7 @@
 #include "constrain/nfa.h"
 #include "constrain/recursion.h"
 
-enum { NONE = -1, MOST_WORK = 1 << 26 };
+enum { MOST_WORK = 1 << 26 }; /* as dlx_machine_of_nfa counts it */
 
 typedef struct builder {
     const dlx_grammar *g;
@@ -18,7 +18,7 @@ typedef struct builder {
     size_t callee_capacity;
     uint64_t *inside; /* [n][words] bits: whether the second rule lies in the first, however deep */
     size_t words;
-    int32_t *finished, *preorder; /* [n_finished] rules in the order in which they are left; [n] of entering, or NONE */
+    int32_t *finished; /* [n_finished] rules that the root contains, callees first, but for those of a group */
     int32_t n_finished;
     int64_t work;
     dlx_error *err;
@@ -60,9 +60,8 @@ static dlx_status find_insides(builder *b)
     b->words = (size_t)b->n / 64 + 1;
     b->start = dlx_arena_array(&b->own, (size_t)b->n + 1, sizeof *b->start);
     b->inside = dlx_arena_array(&b->own, (size_t)b->n * b->words, sizeof *b->inside);
-    b->finished = dlx_arena_array(&b->own, 2 * (size_t)b->n, sizeof *b->finished);
+    b->finished = dlx_arena_array(&b->own, (size_t)b->n, sizeof *b->finished);
     if (!b->start || !b->inside || !b->finished) return out_of_memory(b);
-    b->preorder = b->finished + b->n;
     for (int32_t i = 0; i < b->n; i++) {
         if (!add_callees(b, b->g->rules[i]->body, &n)) return out_of_memory(b);
         b->start[i + 1] = n;
@@ -82,12 +81,13 @@ static bool same_group(const builder *b, int32_t one, int32_t other)
 /* From the root, depth first. */
 static dlx_status find_order(builder *b)
 {
-    int32_t *stack = malloc((size_t)b->n * sizeof *stack), n = 0, entered = 0;
+    int32_t *stack = malloc((size_t)b->n * sizeof *stack), n = 0;
     size_t *at = malloc((size_t)b->n * sizeof *at);
-    if (stack && at) {
-        for (int32_t i = 0; i < b->n; i++) b->preorder[i] = NONE;
+    uint8_t *entered = calloc((size_t)b->n, 1);
+    bool fine = stack && at && entered;
+    if (fine) {
         stack[n++] = b->g->root->number;
-        b->preorder[stack[0]] = entered++;
+        entered[stack[0]] = 1;
         at[0] = b->start[stack[0]];
     }
     while (n) {
@@ -98,14 +98,15 @@ static dlx_status find_order(builder *b)
             continue;
         }
         int32_t other = b->callee[at[n - 1]++];
-        if (b->preorder[other] != NONE) continue;
-        b->preorder[other] = entered++;
+        if (entered[other]) continue;
+        entered[other] = 1;
         at[n] = b->start[other];
         stack[n++] = other;
     }
     free(stack);
     free(at);
-    return entered ? DLX_OK : out_of_memory(b);
+    free(entered);
+    return fine ? DLX_OK : out_of_memory(b);
 }
 
 /* ---- automata ---------------------------------------------------------------------------------------------------- */
@@ -130,24 +131,22 @@ static dlx_status build_alone(builder *b, dlx_rule *rule, dlx_arena *arena)
     return DLX_OK;
 }
 
-/* The rules of the group that was entered with `first`, in the order in which they were entered. A rule that only rules
- * of the group name needs no automaton behind it. */
-static dlx_status build_group(builder *b, int32_t first, int32_t depth, dlx_arena *arena, bool *cut)
+/* The group of a rule. A rule that only rules of the group name needs no automaton behind it. */
+static dlx_status build_group(builder *b, int32_t one, int32_t depth, dlx_arena *arena, bool *cut)
 {
     dlx_rule **rules = dlx_arena_array(arena, (size_t)b->n, sizeof *rules);
-    int32_t *by_order = dlx_arena_array(arena, (size_t)b->n, sizeof *by_order), n = 0;
     uint8_t *wanted = dlx_arena_array(arena, (size_t)b->n, 1);
-    if (!rules || !by_order || !wanted) return out_of_memory(b);
-    for (int32_t i = 0; i < b->n_finished; i++) by_order[b->preorder[b->finished[i]]] = b->finished[i];
-    for (int32_t i = 0; i < b->n_finished; i++)
-        if (same_group(b, first, by_order[i])) {
-            rules[n] = b->g->rules[by_order[i]];
+    int32_t n = 0;
+    if (!rules || !wanted) return out_of_memory(b);
+    for (int32_t i = 0; i < b->n; i++)
+        if (same_group(b, one, i)) {
+            rules[n] = b->g->rules[i];
             rules[n]->place = n;
-            wanted[n++] = by_order[i] == b->g->root->number;
+            wanted[n++] = i == b->g->root->number;
         }
     for (int32_t i = 0; i < b->n_finished; i++)
         for (size_t c = b->start[b->finished[i]]; c < b->start[b->finished[i] + 1]; c++)
-            if (!same_group(b, first, b->finished[i]) && same_group(b, first, b->callee[c]))
+            if (!same_group(b, one, b->finished[i]) && same_group(b, one, b->callee[c]))
                 wanted[b->g->rules[b->callee[c]]->place] = 1;
     return dlx_recursion_build(rules, n, wanted, depth, arena, &b->work, cut, b->err);
 }

@@ -10,10 +10,11 @@
 #include "constrain/machine.h"
 
 /* Where the depth is not given, what it grows to. */
-enum { DLX_GRAMMAR_DEPTH = 16, DLX_GRAMMAR_STATES = 1 << 14 };
+enum { DLX_GRAMMAR_DEPTH = 16, DLX_GRAMMAR_STATES = 20000 };
 
-/* depth: 0, or how deep a rule may lie inside itself; gets what it came to, 0: nothing was left out. The automaton is
- * in the arena. Changes the rules. */
+/* depth: 0, or how many levels may lie in each other: a step inwards takes one unless it is to a rule whose name comes
+ * later in the grammar. Gets what it came to, 0: nothing was left out. The automaton is in the arena. Changes the
+ * rules. */
 dlx_status dlx_grammar_build(dlx_machine *out, dlx_arena *arena, const dlx_grammar *g, int64_t *depth, dlx_error *err);
 
 #endif
