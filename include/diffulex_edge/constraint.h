@@ -25,9 +25,8 @@ typedef struct dlx_constraint dlx_constraint;
 typedef struct dlx_constraint_options {
     size_t struct_size; /* sizeof(dlx_constraint_options) */
     int64_t max_bytes;  /* most memory that the constraint may take; 0: 256 MB */
-    int64_t
-        max_depth; /* schemas: how deep a "$ref" may be followed inside itself; 0: such a schema is refused.
-                      Grammars: how deep a rule may lie inside itself; 0: as deep as 16384 states allow, 16 at most */
+    int64_t max_depth;  /* schemas: how deep a "$ref" may be followed inside itself; 0: such a schema is refused.
+                           Grammars: how deep rules nest (docs/DECODING.md); 0: as deep as 20000 states allow */
 } dlx_constraint_options;
 
 /*
@@ -66,7 +65,7 @@ typedef struct dlx_constraint_info {
     int64_t classes;    /* of tokens that act alike */
     int64_t tokens;     /* ids that occur in texts that match */
     int64_t sets;       /* of classes, each weighed once a position at most */
-    int64_t depth;      /* of a grammar: how deep a rule may lie inside itself; 0: nothing is left out */
+    int64_t depth;      /* of a grammar: how deep its rules nest at most; 0: nothing is left out */
 } dlx_constraint_info;
 /* DLX_E_INVALID when out->struct_size is not set. */
 DLX_API dlx_status dlx_constraint_get_info(const dlx_constraint *constraint, dlx_constraint_info *out, dlx_error *err);

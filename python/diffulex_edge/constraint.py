@@ -22,7 +22,7 @@ class ConstraintInfo(NamedTuple):
     classes: int  # of tokens that act alike
     tokens: int   # ids that occur in texts that match
     sets: int     # of classes, each weighed once a position at most
-    depth: int    # of a grammar: how deep a rule may lie inside itself; 0: nothing is left out
+    depth: int    # of a grammar: how deep its rules nest at most; 0: nothing is left out
 
 
 def _schema_text(schema: Schema) -> str:
@@ -54,7 +54,7 @@ class Constraint:
         grammar      the text of a grammar in GBNF, whose rule "root" derives the answer
 
         max_depth    how deep a "$ref" of the schema may be followed inside itself; 0: such a schema is refused. How deep
-                     a rule of the grammar may lie inside itself; 0: as deep as 16384 states allow, 16 at most
+                     rules of a grammar nest; 0: as deep as 20000 states allow, 16 at most
         max_bytes    most memory that the constraint may take; 0: 256 MB
         """
         given = [(kind, value) for kind, value in (("regex", regex), ("json_schema", json_schema), ("grammar", grammar))
