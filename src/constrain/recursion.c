@@ -55,7 +55,6 @@ static dlx_status read_bodies(group *g)
     g->first = g->start + n;
     g->final = g->first + n + 1;
     for (int32_t i = 0; i < g->n; i++) {
-        g->rules[i]->place = i;
         g->first[i] = (int32_t)g->nfa.n_states;
         g->start[i] = dlx_nfa_add_state(&b);
         g->final[i] = dlx_nfa_add_expr(&b, g->rules[i]->body, g->start[i]);

@@ -11,10 +11,10 @@
 
 #include "constrain/machine.h"
 
-/* rules [n]: all that contain each other; those that they contain besides have their automata. Gives automata to those
- * that have `wanted`. Where memory is needed, a step inwards to a rule that is behind the one around it in this order
- * is free, and at most `depth` others lie in each other; *cut says whether that left anything out. *work: as
- * dlx_machine_of_nfa has it. */
+/* rules [n]: all that contain each other, with their places here; those that they contain besides have their automata.
+ * Gives automata to those that have `wanted`. Where memory is needed, a step inwards to a rule that is behind the one
+ * around it in this order is free, and at most `depth` others lie in each other; *cut says whether that left anything
+ * out. *work: as dlx_machine_of_nfa has it. */
 dlx_status dlx_recursion_build(dlx_rule *const *rules, int32_t n, const uint8_t *wanted, int32_t depth,
                                dlx_arena *arena, int64_t *work, bool *cut, dlx_error *err);
 /* States of an automaton before it is made small: most of these are copies. */
