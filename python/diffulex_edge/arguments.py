@@ -77,10 +77,10 @@ def a_function(name: str, value: Any) -> Any:
 
 def known_keywords(function: str, given: Iterable[str], known: Iterable[str]) -> None:
     """TypeError for a keyword that there is nothing for, with the one that was meant."""
-    known = list(known)
+    known = sorted(set(known))
     for name in given:
         if name in known:
             continue
         near = difflib.get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(known))}"
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
         raise TypeError(f"{function} has no keyword '{name}'{hint}")

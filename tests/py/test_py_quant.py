@@ -152,6 +152,10 @@ def test_keywords_are_checked_by_name(keywords, error, sentence, tmp_path):
     assert not list(tmp_path.iterdir())
     with pytest.raises(TypeError, match="config is 3, of type int; expected a QuantizationConfig"):
         quant.BaseQuantizer().quantize(SDAR, 3, output_path=tmp_path / "m.pte")
+    with pytest.raises(TypeError, match="there are backend, ") as known:
+        quant.quantize_model(SDAR, zzz=1)
+    names = str(known.value).split("there are ")[1].split(", ")
+    assert names == sorted(set(names))
     with pytest.raises(TypeError, match="INT4Config has no keyword 'groupsize'; did you mean group_size"):
         quant.INT4Config(groupsize=32)
 
