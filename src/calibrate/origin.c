@@ -78,6 +78,19 @@ static dlx_status check_word(const json_t *found, const char *key, const char *o
     return strcmp(word, own) ? other(path, folder, key, word, own, err) : DLX_OK;
 }
 
+/* A digest tells nobody anything but that it is another one. */
+static dlx_status check_weights(const json_t *found, const char *own, const char *path, const char *folder,
+                                dlx_error *err)
+{
+    const char *digest = json_string_value(json_object_get(found, "weights"));
+    if (!digest) return no_origin(path, "weights", err);
+    if (!strcmp(digest, own)) return DLX_OK;
+    return dlx_fail(err, DLX_E_FORMAT,
+                    "'%s' has ranges of another checkpoint: its sizes are those of '%s', its weights are not (digests "
+                    "%.60s and %s); measure ranges on this one",
+                    path, folder, digest, own);
+}
+
 dlx_status dlx_origin_check(const json_t *found, const dlx_origin *own, const char *path, const char *folder,
                             dlx_error *err)
 {
@@ -91,5 +104,5 @@ dlx_status dlx_origin_check(const json_t *found, const dlx_origin *own, const ch
         snprintf(ours, sizeof ours, "%d", own->size[i]);
         return other(path, folder, size_names[i], theirs, ours, err);
     }
-    return check_word(found, "weights", own->weights, path, folder, err);
+    return check_weights(found, own->weights, path, folder, err);
 }

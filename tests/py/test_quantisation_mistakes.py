@@ -38,7 +38,7 @@ def trained_more(tmp_path):
 def test_ranges_are_of_one_checkpoint(measured, tmp_path):
     path, ranges = tmp_path / "m.pte", measured / "ranges.json"
     for folder, words in ((CHECKPOINTS / "dream-tiny", "its family is llada, that of '"),
-                          (trained_more(tmp_path), "its weights is ")):
+                          (trained_more(tmp_path), "its sizes are those of ")):
         said = fail("export", folder, path, *STATIC, "--ranges", ranges)
         assert f"'{ranges}' has ranges of another checkpoint: {words}" in said and str(folder) in said, said
     known = json.loads(ranges.read_text())
