@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 #include "diffulex_edge/export.h"
 
@@ -292,10 +291,7 @@ dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error
 {
     const table t = TABLE(backends, true);
     char names[NAMES];
-    *out = NULL;
-    for (size_t i = 0; word && !*out && i < DLX_COUNT(backends); i++)
-        if (!strcasecmp(word, backends[i].name)) *out = &backends[i];
-    if (!*out) *out = find_row(&t, word, names);
+    *out = find_row(&t, word, names);
     if (*out) return DLX_OK;
     return dlx_fail(err, DLX_E_UNSUPPORTED, "backend '%.100s' is not available; this build writes: %s", word, names);
 }

@@ -64,7 +64,8 @@ typedef struct dlx_rounding {
 /* What int8-static takes where nobody says anything: the row with `activations`. */
 #define DLX_STATIC_ROUNDING "smooth"
 
-/* The row that `word` names, '-' and '_' being the same; the first one for NULL. DLX_E_UNSUPPORTED lists the names. */
+/* The row that `word` names, in small letters or capitals, '-' and '_' being the same; the first one for NULL.
+ * DLX_E_UNSUPPORTED lists the names. */
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);
 /* The same; DLX_E_UNSUPPORTED also when `backend` cannot write the scheme. */
 dlx_status dlx_scheme_find(const dlx_scheme **out, const char *word, const dlx_backend *backend, dlx_error *err);

@@ -60,6 +60,17 @@ static dlx_status text_of(maker *m, const json_t *object, const char *key, const
                     dlx_json_type_name(value));
 }
 
+/* As it is spelled: what nobody looks up must not pass. */
+static bool is_key(const char *list, const char *word)
+{
+    size_t n = strlen(word), length;
+    for (; *list; list += length + strspn(list + length, ", ")) {
+        length = strcspn(list, ",");
+        if (length == n && !memcmp(list, word, n)) return true;
+    }
+    return false;
+}
+
 /* Only these keys may stand in an object. */
 static dlx_status known_keys(maker *m, const json_t *object, const char *where, const char *list)
 {
@@ -67,7 +78,7 @@ static dlx_status known_keys(maker *m, const json_t *object, const char *where, 
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        if (!dlx_word_in(list, key))
+        if (!is_key(list, key))
             return dlx_fail(m->err, DLX_E_INVALID, "'%s': %sthere is no key '%.60s'; the keys are: %s", m->path, where,
                             key, list);
     }

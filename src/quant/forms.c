@@ -18,12 +18,17 @@ static const dlx_weight_form forms[] = {
     {"int4-g128", "", DLX_I4, DLX_QD8, 128},
 };
 
+static char as_listed(char c)
+{
+    return c == '_' ? '-' : c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
 bool dlx_word_in(const char *list, const char *word)
 {
     while (*list) {
         const char *w = word;
         for (; *list && *list != ','; list++)
-            if (w && (*w == '_' ? '-' : *w) == *list)
+            if (w && as_listed(*w) == *list)
                 w++;
             else
                 w = NULL;

@@ -21,7 +21,7 @@ typedef struct dlx_weight_form {
 
 enum { DLX_MOST_FORMS = 16 }; /* that the table may have */
 
-/* The form that `word` names, '-' and '_' being the same; NULL: there is none. */
+/* The form that `word` names, as dlx_word_in compares; NULL: there is none. */
 const dlx_weight_form *dlx_form_find(const char *word);
 /* The i-th form; NULL past the end. */
 const dlx_weight_form *dlx_form_at(size_t i);
@@ -32,7 +32,7 @@ int64_t dlx_form_bits(const dlx_weight_form *form);
 /* Whether two forms store the same bytes, however they are multiplied. */
 bool dlx_forms_store_alike(const dlx_weight_form *a, const dlx_weight_form *b);
 
-/* Whether `list`, "a, b", has `word`; '-' and '_' are the same. */
+/* Whether `list`, "a, b", in small letters, has `word`, in any; '-' and '_' are the same. */
 bool dlx_word_in(const char *list, const char *word);
 
 #endif

@@ -271,6 +271,7 @@ def refused(tmp_path, config, *args):
 def test_mistakes_in_a_recipe_are_named(tmp_path):
     assert "there is no key 'embeding'; the keys are: default, embedding, head, tensors" in refused(
         tmp_path, {"embeding": "int4"})
+    assert "there is no key 'Head'; the keys are: default," in refused(tmp_path, {"Head": "int4"})
     assert "there is no form 'int5'; there are: none, fp16," in refused(tmp_path, {"head": "int5"})
     assert "quantization 'int5' is not available; the backend 'xnnpack' writes:" in refused(tmp_path, {"default": "int5"})
     assert '"tensors", entry 1: needs a "pattern" and a "scheme"' in refused(

@@ -170,20 +170,24 @@ static void test_spellings(void **state)
         assert_int_equal(dlx_scheme_find(&same, t.name[i], xnnpack(), NULL), DLX_OK);
         assert_ptr_equal(s, same);
     }
-    static const char *const dynamic[] = {"int8-dynamic", "int8_dynamic", "dynamic_int8", "dynamic-int8", "int8"};
+    static const char *const dynamic[] = {"int8-dynamic", "int8_dynamic", "dynamic_int8", "dynamic-int8",
+                                          "int8",         "INT8",         "Int8_Dynamic"};
     for (size_t i = 0; i < sizeof dynamic / sizeof *dynamic; i++) {
         assert_int_equal(dlx_scheme_find(&s, dynamic[i], xnnpack(), NULL), DLX_OK);
         assert_string_equal(s->metadata, "int8-dynamic");
         assert_string_equal(s->body, "int8-dynamic");
     }
+    const dlx_rounding *r;
+    assert_int_equal(dlx_rounding_find(&r, "AWQ_GPTQ", NULL), DLX_OK);
+    assert_string_equal(r->name, "awq-gptq");
 }
 
 static void test_unknown_words(void **state)
 {
     (void)state;
     static const char *const words[] = {
-        "",      "int",  "int7", "int8-", "int8-dynamic2", "int8-dynami", "none,", "none, int8-dynamic",
-        " none", "None", ",",    "\xff"};
+        "",      "int",   "int7", "int8-", "int8-dynamic2", "int8-dynami", "none,", "none, int8-dynamic",
+        " none", "Nones", ",",    "\xff"};
     dlx_error err;
     const dlx_scheme *s = (const dlx_scheme *)state;
     const dlx_backend *b = (const dlx_backend *)state;
