@@ -478,7 +478,7 @@ static dlx_status read_cache(dlx_layerwise *w, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_layerwise_run(dlx_layerwise *w, int flags, dlx_linear_fn visit, void *ctx, dlx_error *err)
+static dlx_status run_all(dlx_layerwise *w, int flags, dlx_linear_fn visit, void *ctx, dlx_error *err)
 {
     dlx_tensor_ref out[LAYER_OUTPUTS];
     pass p;
@@ -496,6 +496,15 @@ dlx_status dlx_layerwise_run(dlx_layerwise *w, int flags, dlx_linear_fn visit, v
         DLX_TRY(tick(w, p.rows, err));
     }
     return DLX_OK;
+}
+
+/* Numbers that are none may come of a damaged weight, which is then told instead. */
+dlx_status dlx_layerwise_run(dlx_layerwise *w, int flags, dlx_linear_fn visit, void *ctx, dlx_error *err)
+{
+    dlx_status s = run_all(w, flags, visit, ctx, err);
+    for (int i = 0; s == DLX_E_FORMAT && i < DLX_LAYER_LINEARS; i++)
+        DLX_TRY(dlx_const_finite(dlx_layerwise_weight(w, i), w->o.pool, err));
+    return s;
 }
 
 /* ---- the head --------------------------------------------------------------------------------------------------- */

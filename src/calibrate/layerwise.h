@@ -91,7 +91,8 @@ enum {
     DLX_LAYERWISE_ADVANCE = 1, /* hidden states become what the layer makes of them; without, they stay */
     DLX_LAYERWISE_STORE = 2    /* keys and values of these rows are stored */
 };
-/* All rows through the loaded layer. visit may be NULL. Hidden states that are not finite are DLX_E_FORMAT. */
+/* All rows through the loaded layer. visit may be NULL. Hidden states that are not finite are DLX_E_FORMAT, which
+ * names the linear whose weights are not, if one is to blame. */
 dlx_status dlx_layerwise_run(dlx_layerwise *w, int flags, dlx_linear_fn visit, void *ctx, dlx_error *err);
 
 /* Rows of the head: logits `first` .. first + n - 1 of some rows. */

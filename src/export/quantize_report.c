@@ -14,6 +14,7 @@
 #include "base/place.h"
 #include "base/structs.h"
 #include "base/threads.h"
+#include "calibrate/finite.h"
 #include "calibrate/form_errors.h"
 #include "calibrate/samples_generate.h"
 #include "export/choices.h"
@@ -335,6 +336,7 @@ static dlx_status report(reporter *r, dlx_error *err)
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));
     DLX_TRY(dlx_checkpoint_open(&r->c, o->model_path, &c, err));
     DLX_TRY(check_size(r, err));
+    DLX_TRY(dlx_ends_finite(&r->c, r->pool, err));
     r->tensors = json_array();
     r->root = json_pack("{s:s, s:O}", "rounding", r->rounding->name, "tensors", r->tensors);
     if (!r->root) return no_memory(r, err);

@@ -68,5 +68,8 @@ typedef dlx_status (*dlx_const_sink)(void *ctx, const void *bytes, size_t n, dlx
 dlx_status dlx_const_stream(const dlx_value *v, dlx_pool *pool, dlx_const_sink sink, void *ctx, dlx_error *err);
 /* The same into memory that has room for all of them. */
 dlx_status dlx_const_collect(const dlx_value *v, dlx_pool *pool, void *out, dlx_error *err);
+/* DLX_E_FORMAT where a constant of floats holds NaN or infinity, in the words of a stream of its codes: of a matrix
+ * they have the row. What is not float32 in the graph is not looked at. */
+dlx_status dlx_const_finite(const dlx_value *v, dlx_pool *pool, dlx_error *err);
 
 #endif

@@ -378,3 +378,23 @@ dlx_status dlx_const_collect(const dlx_value *v, dlx_pool *pool, void *out, dlx_
     collector c = {.to = out};
     return dlx_const_stream(v, pool, collect, &c, err);
 }
+
+static dlx_status drop(void *ctx, const void *bytes, size_t n, dlx_error *err)
+{
+    (void)ctx;
+    (void)bytes;
+    (void)n;
+    (void)err;
+    return DLX_OK;
+}
+
+dlx_status dlx_const_finite(const dlx_value *v, dlx_pool *pool, dlx_error *err)
+{
+    dlx_value scales = *v;
+    if (v->dtype != DLX_F32 || v->source.transform > DLX_CONST_WIDEN) return DLX_OK;
+    if (v->rank != 2) return dlx_const_stream(v, pool, drop, NULL, err);
+    if (v->source.transform == DLX_CONST_PLAIN) scales.source.stored = DLX_F32;
+    scales.source.transform = DLX_CONST_INT8_ROW_SCALES;
+    scales.dim[1] = 1;
+    return dlx_const_stream(&scales, pool, drop, NULL, err);
+}

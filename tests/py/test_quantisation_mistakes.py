@@ -22,15 +22,15 @@ def measured(tmp_path_factory):
     return folder
 
 
-def trained_more(tmp_path):
-    """llada-tiny with other numbers at the end of its first tensor's beginning."""
-    folder = tmp_path / "trained"
-    shutil.copytree(CHECKPOINTS / "llada-tiny", folder)
+def damaged(tmp_path, model, tensor, at, data):
+    """A checkpoint with other data from one byte of one tensor on."""
+    folder = tmp_path / f"{model}-{tensor}"
+    shutil.copytree(CHECKPOINTS / model, folder)
     bytes_ = bytearray((folder / "model.safetensors").read_bytes())
     header = int.from_bytes(bytes_[:8], "little")
-    tensors = json.loads(bytes_[8:8 + header])
-    begin = 8 + header + tensors["model.transformer.blocks.1.ff_out.weight"]["data_offsets"][0]
-    bytes_[begin] ^= 1
+    begin = 8 + header + json.loads(bytes_[8:8 + header])[tensor]["data_offsets"][0] + at
+    assert bytes_[begin:begin + len(data)] != data
+    bytes_[begin:begin + len(data)] = data
     (folder / "model.safetensors").write_bytes(bytes_)
     return folder
 
@@ -38,7 +38,8 @@ def trained_more(tmp_path):
 def test_ranges_are_of_one_checkpoint(measured, tmp_path):
     path, ranges = tmp_path / "m.pte", measured / "ranges.json"
     for folder, words in ((CHECKPOINTS / "dream-tiny", "its family is llada, that of '"),
-                          (trained_more(tmp_path), "its sizes are those of ")):
+                          (damaged(tmp_path, "llada-tiny", "model.transformer.blocks.1.ff_out.weight", 0, b"\0"),
+                           "its sizes are those of ")):
         said = fail("export", folder, path, *STATIC, "--ranges", ranges)
         assert f"'{ranges}' has ranges of another checkpoint: {words}" in said and str(folder) in said, said
     known = json.loads(ranges.read_text())
@@ -107,3 +108,19 @@ def test_python_takes_recipes_and_data_as_they_are(tmp_path):
                         ("quantization_config", ["int4"]), ("calibration", {"text": "x"})):
         with pytest.raises(TypeError, match=name):
             diffulex_edge.export_checkpoint(folder, tmp_path / "c.pte", **{name: value})
+
+
+@pytest.mark.parametrize("tensor, number, words, calls", (
+    ("model.layers.1.mlp.down_proj.weight", 0, "layers.1.down.weight' holds NaN or infinity in row 0", "export gptq awq static report"),
+    ("model.layers.1.self_attn.v_proj.weight", 129, "layers.1.v.weight' holds NaN or infinity in row 1", "export gptq report"),
+    ("model.embed_tokens.weight", 128 * 3, "embed.weight' holds NaN or infinity in row 3", "export report"),
+    ("lm_head.weight", 128 * 3, "lm_head.weight' holds NaN or infinity in row 3", "export report"),
+))
+def test_damaged_matrices_have_one_name_everywhere(tensor, number, words, calls, tmp_path):
+    """A NaN in bfloat16: of rounding, of calibration, and of a report, though no sample may have the token."""
+    folder, path = damaged(tmp_path, "sdar-tiny", tensor, 2 * number, b"\xc0\x7f"), tmp_path / "m.pte"
+    ways = {"export": ("export", folder, path, "--quantization", "int4"), "report": ("quantize-report", folder, *FEW),
+            "static": ("export", folder, path, *STATIC, *FEW, "--rounding", "nearest"),
+            **{r: ("export", folder, path, "--quantization", "int4", "--rounding", r, *FEW) for r in ("gptq", "awq")}}
+    for call in calls.split():
+        assert f"weight '{words}" in fail(*ways[call]), call
