@@ -1,8 +1,10 @@
 /* quantize-report: what each form costs each weight, and a mix of forms under a budget. */
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "diffulex_edge/export.h"
 
@@ -11,17 +13,20 @@
 #include "full/text_inputs.h"
 #include "output.h"
 
-/* "800000000", "800M", "0.8G". */
+/* "800000000", "800M", "0.8 GB", "800MiB"; letters in any case. */
 static bool read_bytes(const char *text, uint64_t *bytes)
 {
-    static const char units[] = "kMG";
+    static const char units[] = "kmg";
     char *end;
     double x = strtod(text, &end);
-    const char *unit = *end ? strchr(units, *end) : NULL;
-    if (end == text || (*end && (!unit || end[1]))) return false;
-    for (size_t i = 0; unit && i <= (size_t)(unit - units); i++) x *= 1000;
+    if (end == text) return false;
+    end += strspn(end, " ");
+    const char *unit = *end ? strchr(units, tolower((unsigned char)*end)) : NULL;
+    bool binary = unit && !strcasecmp(end + 1, "iB");
+    if (*end && (!unit || (end[1] && strcasecmp(end + 1, "B") != 0 && !binary))) return false;
+    for (size_t i = 0; unit && i <= (size_t)(unit - units); i++) x *= binary ? 1024 : 1000;
     if (!(x >= 1 && x < 1e15)) return false;
-    *bytes = (uint64_t)x;
+    *bytes = (uint64_t)(x + 0.5); /* 0.00007M is 69.99... in binary */
     return true;
 }
 
@@ -164,17 +169,19 @@ static int run(const dlx_cli_arguments *a)
                                      .recipe_path = dlx_cli_text(a, "output"),
                                      .rounding = dlx_cli_text(a, "rounding"),
                                      .work_folder = dlx_cli_text(a, "work-folder"),
+                                     .forms = dlx_cli_text(a, "forms"),
                                      .stage = dlx_cli_on_stage,
                                      .stage_ctx = &stages,
                                      .notice = dlx_cli_on_notice};
     if (!o.model_path) return dlx_cli_usage(a->command, "quantize-report needs a checkpoint folder");
     if (a->n_positional > next) return dlx_cli_too_many(a, next);
     if (size && error) return dlx_cli_usage(a->command, "--size and --error cannot be combined");
-    if (o.recipe_path && !size && !error)
-        return dlx_cli_usage(a->command, "--output is for the mix under --size or --error");
+    if ((o.recipe_path || o.forms) && !size && !error)
+        return dlx_cli_usage(a->command, "--%s is for the mix under --size or --error",
+                             o.recipe_path ? "output" : "forms");
     if (dlx_cli_check_output(a, o.recipe_path) != DLX_CLI_OK) return DLX_CLI_USAGE;
     if (size && !read_bytes(size, &o.max_bytes))
-        return dlx_cli_usage(a->command, "--size takes bytes, as 800000000, 800M or 0.8G, not '%s'", size);
+        return dlx_cli_usage(a->command, "--size takes bytes, as 800000000, 800M, 0.8GB or 800MiB, not '%s'", size);
     if (error && !read_error(error, &o.max_error))
         return dlx_cli_usage(a->command, "--error takes a number above 0, not '%s'", error);
     dlx_cli_catch_interrupts();
@@ -192,8 +199,10 @@ enum { LONGEST = 1 << 24 };
 static const dlx_cli_option options[] = {
     {"hf-model-path", DLX_CLI_TEXT, "DIR", "the checkpoint folder or org/name, instead of the argument", 0, 0},
     {"size", DLX_CLI_TEXT, "BYTES",
-     "budget of the layers' weights with their scales, as 800M: the mix of forms with the least error", 0, 0},
+     "budget of the layers' weights with their scales, as 800M or 1.2GiB: the mix of forms with the least error", 0, 0},
     {"error", DLX_CLI_TEXT, "X", "budget of the mean error: the mix of forms with the fewest bytes", 0, 0},
+    {"forms", DLX_CLI_TEXT, "LIST", "what that mix may choose, as int8-dynamic,int4-g32,fp16 (default: all forms)", 0,
+     0},
     {"output", DLX_CLI_TEXT, "FILE", "where that mix goes, for export --quantization-config", 0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4, as for export, which should be given the same: nearest (default), mse, gptq, "
@@ -224,6 +233,7 @@ const dlx_cli_command dlx_cli_quantize_report = {
              "--calibration - is the standard input.",
     .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
                 "diffulex-edge quantize-report DIR --size 800M --output mix.json\0"
+                "diffulex-edge quantize-report DIR --error 0.001 --forms int8-dynamic,fp16 --output mix.json\0"
                 "diffulex-edge quantize-report DIR --size 1G --rounding gptq --output mix.json\0",
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -241,6 +241,7 @@ typedef struct dlx_quantize_report_options {
     dlx_notice_fn notice; /* may be NULL; called by the reporting thread: a sentence about a work folder that is not
                              gone on with */
     void *notice_ctx;
+    const char *forms; /* "a, b": forms that a mix may choose, of a weight in a layer; NULL: all. They need a budget */
 } dlx_quantize_report_options;
 
 /*
@@ -248,9 +249,12 @@ typedef struct dlx_quantize_report_options {
  * {"rounding": "nearest", "tensors": [{"name": "layers.0.q", "tensor": "...", "shape": [n, k], "forms": [{"form":
  * "int4-g32", "bytes": b, "error": e}, ...]}, ...], "mix": {"bytes": b, "error": e, "recipe": {...}}}. Errors are
  * |y' - y|^2 / |y|^2, y' being a layer's answers as the form computes them, on quantised activations where it has them,
- * and y those in float32. Of forms that store the same bytes the mix has the first, int8-dynamic. *json is
+ * and y those in float32. Of forms that store the same bytes the mix has the first that may be chosen, int8-dynamic;
+ * bf16 only where fp16 may not be chosen, does not hold the weight, or has an error above 1e-9 and above twice that of
+ * bf16. Under a budget of bytes, errors to 1e-9 count as none. *json is
  * NUL-terminated; free it with dlx_free. A budget of bytes that no mix meets is DLX_E_LIMIT
- * before anything is measured. When something fails behind the last layer, the work folder stays.
+ * before anything is measured, and where no form of a weight may be chosen it is DLX_E_UNSUPPORTED. When something
+ * fails behind the last layer, the work folder stays.
  */
 DLX_API dlx_status dlx_quantize_report(const dlx_quantize_report_options *options, char **json, dlx_error *err);
 

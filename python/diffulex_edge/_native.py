@@ -278,7 +278,7 @@ class QuantizeReportOptions(Sized):
         ("mask_id", c_int32), ("calibration", c_char_p), ("count", c_int64), ("length", c_int64), ("seed", c_int64),
         ("max_bytes", c_uint64), ("max_error", c_double), ("recipe_path", c_char_p), ("stage", STAGE_FN),
         ("stage_ctx", c_void_p), ("rounding", c_char_p), ("work_folder", c_char_p), ("notice", NOTICE_FN),
-        ("notice_ctx", c_void_p),
+        ("notice_ctx", c_void_p), ("forms", c_char_p),
     ]
 
 

@@ -3,11 +3,11 @@ import difflib
 import math
 import operator
 import os
-from typing import Any, Iterable, Optional
+from typing import Any, Iterable, List, Optional
 
 from .errors import InvalidArgumentError
 
-__all__ = ["a_flag", "a_function", "a_number", "a_path", "a_real", "a_text", "known_keywords"]
+__all__ = ["a_flag", "a_function", "a_number", "a_path", "a_real", "a_text", "known_keywords", "texts"]
 
 _INT32 = (1 << 31) - 1
 
@@ -59,6 +59,14 @@ def a_text(name: str, value: Any) -> Optional[str]:
     if value is not None and "\0" in value:
         raise InvalidArgumentError(f"{name} holds a NUL character")
     return value
+
+
+def texts(name: str, value: Any, expected: str, each: str) -> List[str]:
+    """A text, or several, as a list; `each` is what one of them is called."""
+    words = [value] if isinstance(value, str) else value
+    if not isinstance(words, Iterable) or isinstance(words, bytes):
+        raise TypeError(f"{name} is {value!r}; expected {expected}")
+    return [str(a_text(each, word) or "") for word in words]
 
 
 def a_path(name: str, value: Any, needed: bool = False) -> Any:

@@ -338,8 +338,10 @@ uint64_t dlx_form_errors_runs(const dlx_checkpoint *c, const dlx_form_errors_opt
     return runs;
 }
 
-uint64_t dlx_form_errors_least(const dlx_checkpoint *c, size_t *n)
+dlx_status dlx_form_errors_least(uint64_t *bytes, size_t *n, const dlx_checkpoint *c,
+                                 const bool allowed[DLX_MOST_FORMS], dlx_error *err)
 {
+    static const char *const names[DLX_LAYER_LINEARS] = {"q", "k", "v", "o", "gate", "up", "down"};
     const size_t hidden = (size_t)c->shape.hidden, wide = (size_t)c->shape.intermediate;
     const size_t rows = (size_t)c->shape.heads * (size_t)c->shape.head_dim;
     const size_t kv = (size_t)c->shape.kv_heads * (size_t)c->shape.head_dim;
@@ -350,14 +352,20 @@ uint64_t dlx_form_errors_least(const dlx_checkpoint *c, size_t *n)
     for (int l = 0; l < DLX_LAYER_LINEARS; l++) {
         uint64_t least = UINT64_MAX;
         for (size_t i = 0; (f = dlx_form_at(i)) != NULL; i++) {
-            if (is_integer(f) && !grid_fits(f, shape[l][1])) continue;
-            uint64_t bytes = bytes_of(f, shape[l][0], shape[l][1]);
-            least = bytes < least ? bytes : least;
+            if (!allowed[i] || (is_integer(f) && !grid_fits(f, shape[l][1]))) continue;
+            uint64_t of = bytes_of(f, shape[l][0], shape[l][1]);
+            least = of < least ? of : least;
         }
+        if (least == UINT64_MAX)
+            return dlx_fail(err, DLX_E_UNSUPPORTED,
+                            "none of the forms that may be chosen fits 'layers.0.%s', which has %zu inputs; allow one "
+                            "that does, as int8-dynamic",
+                            names[l], shape[l][1]);
         layer += least;
     }
     *n = (size_t)c->shape.layers * DLX_LAYER_LINEARS;
-    return layer * (uint64_t)c->shape.layers;
+    *bytes = layer * (uint64_t)c->shape.layers;
+    return DLX_OK;
 }
 
 static dlx_status allocate(meter *m)

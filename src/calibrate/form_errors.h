@@ -41,9 +41,10 @@ typedef struct dlx_form_errors_options {
 /* Runs over the samples that a layer of the checkpoint takes, for whoever shows how far the work is. */
 uint64_t dlx_form_errors_runs(const dlx_checkpoint *c, const dlx_form_errors_options *o);
 
-/* The fewest bytes that all weights can have together, each in the smallest of the forms that fit its shape. *n: how
- * many they are. */
-uint64_t dlx_form_errors_least(const dlx_checkpoint *c, size_t *n);
+/* The fewest bytes that all weights can have together, each in the smallest of the forms with allowed[place] that fit
+ * its shape. *n: how many they are. DLX_E_UNSUPPORTED names a weight that none of them fits. */
+dlx_status dlx_form_errors_least(uint64_t *bytes, size_t *n, const dlx_checkpoint *c,
+                                 const bool allowed[DLX_MOST_FORMS], dlx_error *err);
 
 /*
  * From layer work->done on (`work` NULL: from the first). Memory beside that of dlx_layerwise: the linears of a layer

@@ -30,10 +30,13 @@ enum {
     DEFAULT_SAMPLES = 64,
     VERSION = 1 /* of what is measured: folders of another one are begun anew */
 };
+static const double no_error = 1e-9; /* what is not more counts as none: float32 itself is off by more in a long sum */
+static const double worse = 2;       /* times another error: what is less is the same for practical purposes */
 
 /* What a mix chooses from: a weight's forms, the first of those that store the same. */
 typedef struct weight {
-    const char *name; /* without ".weight" */
+    const char *name;             /* without ".weight" */
+    double error[DLX_MOST_FORMS]; /* as measured */
     dlx_mix_choice choice[DLX_MOST_FORMS];
     const dlx_weight_form *form[DLX_MOST_FORMS];
     size_t forms;
@@ -45,9 +48,10 @@ typedef struct reporter {
     dlx_pool *pool;
     dlx_checkpoint c;
     dlx_samples samples;
-    dlx_work work;          /* folder NULL: there is none */
-    json_t *root, *tensors; /* what was measured */
-    weight *weights;        /* [n] the same for the mix */
+    dlx_work work;                /* folder NULL: there is none */
+    bool allowed[DLX_MOST_FORMS]; /* in a mix, by place */
+    json_t *root, *tensors;       /* what was measured */
+    weight *weights;              /* [n] the same for the mix */
     size_t n;
     dlx_output output;
     dlx_stages stages;
@@ -166,6 +170,41 @@ static dlx_status cancelled(const reporter *r, dlx_error *err)
 
 /* ---- the mix ---------------------------------------------------------------------------------------------------- */
 
+static void take_choice(const reporter *r, weight *w, const json_t *entry)
+{
+    const char *word = json_string_value(json_object_get(entry, "form"));
+    const dlx_weight_form *f = word ? dlx_form_find(word) : NULL;
+    if (!f || !w->name || w->forms == DLX_MOST_FORMS || !r->allowed[dlx_form_place(f)]) return;
+    for (size_t j = 0; j < w->forms; j++)
+        if (dlx_forms_store_alike(w->form[j], f)) return;
+    double error = json_number_value(json_object_get(entry, "error"));
+    w->form[w->forms] = f;
+    w->error[w->forms] = error;
+    /* A budget of errors is kept to the letter; one of bytes buys nothing that nobody notices. */
+    w->choice[w->forms++] = (dlx_mix_choice){.bytes = (uint64_t)json_integer_value(json_object_get(entry, "bytes")),
+                                             .error = r->o.max_bytes && error <= no_error ? 0 : error};
+}
+
+/* Of floats of 16 bits one: bfloat16, which runtimes widen in every pass, where float16 does not hold the weight or
+ * keeps much less of it. */
+static void choose_halves(const reporter *r, weight *w)
+{
+    double least = r->o.max_error > 0 && r->o.max_error < no_error ? r->o.max_error : no_error;
+    size_t f16 = w->forms, bf16 = w->forms;
+    for (size_t i = 0; i < w->forms; i++) {
+        if (w->form[i]->stored == DLX_F16) f16 = i;
+        if (w->form[i]->stored == DLX_BF16) bf16 = i;
+    }
+    if (f16 == w->forms || bf16 == w->forms) return;
+    size_t out = w->error[f16] > least && w->error[f16] > worse * w->error[bf16] ? f16 : bf16;
+    w->forms--;
+    for (size_t i = out; i < w->forms; i++) {
+        w->form[i] = w->form[i + 1];
+        w->error[i] = w->error[i + 1];
+        w->choice[i] = w->choice[i + 1];
+    }
+}
+
 /* What a mix chooses from, of what was measured. */
 static dlx_status take_choices(reporter *r, dlx_error *err)
 {
@@ -177,18 +216,13 @@ static dlx_status take_choices(reporter *r, dlx_error *err)
     {
         weight *w = &r->weights[r->n++];
         w->name = json_string_value(json_object_get(tensor, "name"));
-        json_array_foreach(json_object_get(tensor, "forms"), k, entry)
-        {
-            const char *word = json_string_value(json_object_get(entry, "form"));
-            const dlx_weight_form *f = word ? dlx_form_find(word) : NULL;
-            bool again = !f || !w->name || w->forms == DLX_MOST_FORMS;
-            for (size_t j = 0; !again && j < w->forms; j++) again = dlx_forms_store_alike(w->form[j], f);
-            if (again) continue;
-            w->form[w->forms] = f;
-            w->choice[w->forms++] =
-                (dlx_mix_choice){.bytes = (uint64_t)json_integer_value(json_object_get(entry, "bytes")),
-                                 .error = json_number_value(json_object_get(entry, "error"))};
-        }
+        json_array_foreach(json_object_get(tensor, "forms"), k, entry) take_choice(r, w, entry);
+        if (!w->forms)
+            return dlx_fail(err, DLX_E_UNSUPPORTED,
+                            "none of the forms that may be chosen, '%.200s', holds the numbers of '%.100s'; allow "
+                            "another one, as int8-dynamic",
+                            r->o.forms ? r->o.forms : "", w->name ? w->name : "");
+        choose_halves(r, w);
     }
     return DLX_OK;
 }
@@ -249,6 +283,8 @@ static dlx_status mix(reporter *r, dlx_error *err)
     size_t *picked = calloc(r->n, sizeof *picked);
     if (!picked) return no_memory(r, err);
     dlx_status s = choose(r, picked, &total, err);
+    total.error = 0;
+    for (size_t i = 0; s == DLX_OK && i < r->n; i++) total.error += r->weights[i].error[picked[i]];
     json_t *recipe = s == DLX_OK ? recipe_of(r, picked) : NULL;
     free(picked);
     if (s != DLX_OK) return s;
@@ -274,11 +310,45 @@ static dlx_status mix_or_say(reporter *r, dlx_error *err)
 
 /* ---- all together ----------------------------------------------------------------------------------------------- */
 
+static bool has_budget(const dlx_quantize_report_options *o)
+{
+    return o->max_bytes || o->max_error > 0;
+}
+
+static dlx_status allow(reporter *r, const char *word, dlx_error *err)
+{
+    const dlx_weight_form *f;
+    DLX_TRY(dlx_form_named(&f, word, "quantize-report's forms", err));
+    if (f->activations == DLX_QS8 && r->rounding->scales)
+        return dlx_fail(err, DLX_E_INVALID, "rounding %s has no %s for a mix to choose; leave it out of the forms",
+                        r->rounding->name, f->name);
+    r->allowed[dlx_form_place(f)] = true;
+    return DLX_OK;
+}
+
+/* "a, b"; NULL: all that there are. */
+static dlx_status read_forms(reporter *r, dlx_error *err)
+{
+    char word[64];
+    for (size_t i = 0; !r->o.forms && i < DLX_MOST_FORMS; i++) r->allowed[i] = true;
+    for (const char *s = r->o.forms; s; s = *s ? s + 1 : NULL) {
+        s += strspn(s, " ");
+        size_t n = strcspn(s, ","), length = n;
+        while (length && s[length - 1] == ' ') length--;
+        snprintf(word, sizeof word, "%.*s", (int)(length < sizeof word ? length : sizeof word - 1), s);
+        DLX_TRY(allow(r, word, err));
+        s += n;
+    }
+    return DLX_OK;
+}
+
 /* What no measurement changes. */
-static dlx_status check_size(const reporter *r, dlx_error *err)
+static dlx_status check_budget(const reporter *r, dlx_error *err)
 {
     size_t n;
-    uint64_t least = dlx_form_errors_least(&r->c, &n);
+    uint64_t least;
+    if (!has_budget(&r->o)) return DLX_OK;
+    DLX_TRY(dlx_form_errors_least(&least, &n, &r->c, r->allowed, err));
     if (!r->o.max_bytes || r->o.max_bytes >= least) return DLX_OK;
     return dlx_fail(err, DLX_E_LIMIT, "%llu bytes are too few for %zu tensors, their smallest forms have %llu",
                     (unsigned long long)r->o.max_bytes, n, (unsigned long long)least);
@@ -295,8 +365,9 @@ static dlx_status check(const dlx_quantize_report_options *o, dlx_error *err)
     if (o->work_folder && !*o->work_folder)
         return dlx_fail(err, DLX_E_INVALID,
                         "quantize-report: the work folder has an empty name; name one, or leave it out");
-    if (o->recipe_path && !o->max_bytes && o->max_error <= 0)
-        return dlx_fail(err, DLX_E_INVALID, "quantize-report: a recipe needs a budget, max_bytes or max_error");
+    if ((o->recipe_path || o->forms) && !has_budget(o))
+        return dlx_fail(err, DLX_E_INVALID, "quantize-report: %s a budget, max_bytes or max_error",
+                        o->recipe_path ? "a recipe needs" : "forms are what a mix may choose, which needs");
     return DLX_OK;
 }
 
@@ -331,11 +402,12 @@ static dlx_status report(reporter *r, dlx_error *err)
         return dlx_fail(err, DLX_E_INVALID,
                         "rounding %s is for int8-static alone, beside which a report has other forms; choose another",
                         r->rounding->name);
+    DLX_TRY(read_forms(r, err));
     DLX_TRY(dlx_place_outside(o->recipe_path, "the mix", o->work_folder, err));
     if (o->recipe_path) DLX_TRY(dlx_target_open(&r->output, o->recipe_path, o->model_path, &o->calibration, 1, err));
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));
     DLX_TRY(dlx_checkpoint_open(&r->c, o->model_path, &c, err));
-    DLX_TRY(check_size(r, err));
+    DLX_TRY(check_budget(r, err));
     DLX_TRY(dlx_ends_finite(&r->c, r->pool, err));
     r->tensors = json_array();
     r->root = json_pack("{s:s, s:O}", "rounding", r->rounding->name, "tensors", r->tensors);
@@ -343,7 +415,7 @@ static dlx_status report(reporter *r, dlx_error *err)
     r->stages = (dlx_stages){.report = o->stage, .ctx = o->stage_ctx};
     dlx_status s = measure(r, err);
     if (s == DLX_E_CANCELLED) return cancelled(r, err);
-    if (s == DLX_OK && (o->max_bytes || o->max_error > 0)) s = mix_or_say(r, err);
+    if (s == DLX_OK && has_budget(o)) s = mix_or_say(r, err);
     return s == DLX_OK && r->work.folder ? dlx_work_remove(&r->work, err) : s;
 }
 

@@ -27,20 +27,6 @@ static dlx_status no_memory(maker *m)
     return dlx_fail(m->err, DLX_E_NOMEM, "out of memory reading a recipe");
 }
 
-/* `where`: what says so, for the message. */
-static dlx_status find_form(maker *m, const dlx_weight_form **out, const char *word, const char *where)
-{
-    char names[256] = "";
-    const dlx_weight_form *f;
-    *out = dlx_form_find(word);
-    if (*out) return DLX_OK;
-    for (size_t i = 0; (f = dlx_form_at(i)) != NULL; i++) {
-        size_t n = strlen(names);
-        snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", f->name);
-    }
-    return dlx_fail(m->err, DLX_E_INVALID, "%s: there is no form '%.60s'; there are: %s", where, word, names);
-}
-
 static dlx_status add_rule(maker *m, const char *pattern, size_t n, const dlx_weight_form *form)
 {
     char *kept = dlx_arena_strndup(m->arena, pattern, n);
@@ -99,7 +85,7 @@ static dlx_status read_rule(maker *m, const json_t *entry, size_t i)
     DLX_TRY(text_of(m, entry, "scheme", where, &word));
     if (!pattern || !*pattern || !word)
         return dlx_fail(m->err, DLX_E_INVALID, "'%s': %sneeds a \"pattern\" and a \"scheme\"", m->path, where);
-    DLX_TRY(find_form(m, &form, word, m->path));
+    DLX_TRY(dlx_form_named(&form, word, m->path, m->err));
     return add_rule(m, pattern, strlen(pattern), form);
 }
 
@@ -108,7 +94,7 @@ static dlx_status read_role(maker *m, const json_t *root, const char *key, const
     const char *word;
     DLX_TRY(text_of(m, root, key, "", &word));
     *told = word != NULL;
-    return word ? find_form(m, form, word, m->path) : DLX_OK;
+    return word ? dlx_form_named(form, word, m->path, m->err) : DLX_OK;
 }
 
 static dlx_status read_overrides(maker *m, const json_t *root)

@@ -1,6 +1,7 @@
 #include "quant/forms.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/sizes.h"
@@ -43,6 +44,18 @@ const dlx_weight_form *dlx_form_find(const char *word)
     for (size_t i = 0; i < DLX_COUNT(forms); i++)
         if (dlx_word_in(forms[i].name, word) || dlx_word_in(forms[i].aliases, word)) return &forms[i];
     return NULL;
+}
+
+dlx_status dlx_form_named(const dlx_weight_form **out, const char *word, const char *where, dlx_error *err)
+{
+    char names[256] = "";
+    *out = dlx_form_find(word);
+    if (*out) return DLX_OK;
+    for (size_t i = 0; i < DLX_COUNT(forms); i++) {
+        size_t n = strlen(names);
+        snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", forms[i].name);
+    }
+    return dlx_fail(err, DLX_E_INVALID, "%s: there is no form '%.60s'; there are: %s", where, word, names);
 }
 
 const dlx_weight_form *dlx_form_at(size_t i)

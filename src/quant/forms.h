@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/dtype.h"
+#include "base/status.h"
 
 typedef struct dlx_weight_form {
     const char *name;
@@ -23,6 +24,8 @@ enum { DLX_MOST_FORMS = 16 }; /* that the table may have */
 
 /* The form that `word` names, as dlx_word_in compares; NULL: there is none. */
 const dlx_weight_form *dlx_form_find(const char *word);
+/* The same; DLX_E_INVALID lists those that there are, behind `where`: who has the word. */
+dlx_status dlx_form_named(const dlx_weight_form **out, const char *word, const char *where, dlx_error *err);
 /* The i-th form; NULL past the end. */
 const dlx_weight_form *dlx_form_at(size_t i);
 /* Its place in the table. */

@@ -212,7 +212,66 @@ def test_a_mix_under_a_size(budget, tmp_path):
     for form in {f["form"] for t in report["tensors"] for f in t["forms"]} - {"int8-weight-only", "int8-static"}:
         rows = [f for t in report["tensors"] for f in t["forms"] if f["form"] == form]
         if len(rows) == len(report["tensors"]) and sum(f["bytes"] for f in rows) <= budget * 0.999:
-            assert mix["error"] <= sum(f["error"] for f in rows) / len(rows), form
+            assert mix["error"] <= sum(f["error"] for f in rows) / len(rows) + 1e-9, form
+
+
+def forms_of(recipe):
+    return {recipe["default"], *(rule["scheme"] for rule in recipe["tensors"])}
+
+
+@pytest.mark.parametrize("budget", (("--size", "800M"), ("--size", 2_500_000), ("--error", "1e-9")))
+def test_what_costs_nothing_is_float16(budget):
+    """This checkpoint is bfloat16, of which float16 keeps all but some 1e-17."""
+    mix = run_json("quantize-report", DEMO, *budget, *FEW)["mix"]
+    assert forms_of(mix["recipe"]) == {"fp16", "int8-dynamic"} if 2_500_000 in budget else {"fp16"}
+    assert 2_500_000 in budget or (0 < mix["error"] < 1e-9 and not mix["recipe"]["tensors"])
+
+
+@pytest.fixture(scope="module")
+def unfit_for_float16(tmp_path_factory):
+    """sdar-tiny, which is bfloat16, with a number beyond float16 in layers.1.down, and layers.0.up below its normal ones."""
+    folder = tmp_path_factory.mktemp("unfit") / "sdar"
+    shutil.copytree(DATA / "checkpoints" / "sdar-tiny", folder)
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    n = int.from_bytes(data[:8], "little")
+    tensors = json.loads(data[8:8 + n])
+    begin = 8 + n + tensors["model.layers.1.mlp.down_proj.weight"]["data_offsets"][0]
+    data[begin:begin + 2] = (0x47C3).to_bytes(2, "little")
+    begin, end = (8 + n + at for at in tensors["model.layers.0.mlp.up_proj.weight"]["data_offsets"])
+    for at in range(begin, end, 2):
+        bits = int.from_bytes(data[at:at + 2], "little")
+        data[at:at + 2] = (bits - (20 << 7) if bits & 0x7F80 > 20 << 7 else 0).to_bytes(2, "little")
+    (folder / "model.safetensors").write_bytes(data)
+    return folder
+
+
+def test_bfloat16_is_for_what_float16_does_not_keep(unfit_for_float16):
+    report = run_json("quantize-report", unfit_for_float16, "--size", "800M", *FEW)
+    assert {t["name"] for t in report["tensors"] if "fp16" not in [f["form"] for f in t["forms"]]} == {"layers.1.down"}
+    recipe = report["mix"]["recipe"]
+    assert recipe["default"] == "fp16"
+    assert recipe["tensors"] == [{"pattern": name, "scheme": "bf16"} for name in ("layers.0.up", "layers.1.down")]
+    assert "holds the numbers of 'layers.1.down'" in fail("quantize-report", unfit_for_float16, "--size", "800M", "--forms",
+                                                          "fp16", *FEW)
+
+
+@pytest.mark.parametrize("forms, size, chosen", (
+    ("int8-dynamic,int4-g32", 230_000, {"int8-dynamic", "int4-g32"}), ("INT8_weight_only, FP16", 400_000, {"int8-weight-only", "fp16"}),
+    ("bf16", 900_000, {"bf16"}), ("int8-static,bf16", 400_000, {"int8-static", "bf16"}),
+))
+def test_a_mix_has_the_forms_that_it_may_choose(forms, size, chosen, tmp_path):
+    model, mix = DATA / "checkpoints" / "sdar-tiny", tmp_path / "mix.json"
+    report = run_json("quantize-report", model, "--size", size, "--forms", forms, "--output", mix, *FEW)
+    assert forms_of(report["mix"]["recipe"]) == chosen and report["mix"]["bytes"] <= size
+    assert report["mix"]["error"] == pytest.approx(mean_error(report, report["mix"]["recipe"]))
+    for words in (forms, forms.split(",")):
+        assert diffulex_edge.quantize_report(model, max_bytes=size, forms=words, count=8, length=40) == report
+
+
+@pytest.mark.parametrize("size, bytes_", (("10K", 10000), ("10kB", 10000), ("0.01m", 10000), ("0.01 MB", 10000), ("0.00001g", 10000), ("0.00007M", 70),
+                                          ("10KiB", 10240), ("0.25mib", 262144), ("10000", 10000)))
+def test_sizes_as_people_write_them(size, bytes_):
+    assert fail("quantize-report", DEMO, "--size", size).startswith(f"{bytes_} bytes are too few for 42 tensors")
 
 
 def test_python_says_the_same(tmp_path):
@@ -238,6 +297,12 @@ def test_a_mix_under_an_error():
     (("--size", "2M", "--error", "1"), 2, "cannot be combined"), (("--output", "x"), 2, "--output is for the mix"),
     (("--size", "much"), 2, "--size takes bytes"), (("--error", "0"), 2, "--error takes a number above 0"),
     (("--size", "10k", *FEW), 1, "are too few for 42 tensors"),
+    *((("--size", size), 2, f"as 800000000, 800M, 0.8GB or 800MiB, not '{size}'") for size in ("1B", "1Ki", "1MBs", "K", "-1K")),
+    (("--forms", "fp16"), 2, "--forms is for the mix under --size or --error"),
+    (("--size", "2M", "--forms", "fp16,,bf16"), 1, "quantize-report's forms: there is no form ''; there are: none, fp16, bf16, "),
+    (("--size", "2M", "--forms", "fp61"), 1, "there is no form 'fp61'"),
+    (("--size", "2M", "--forms", "fp16,int8-static", "--rounding", "awq"), 1, "rounding awq has no int8-static for a mix"),
+    (("--size", "2M", "--forms", "int4-g128"), 1, "none of the forms that may be chosen fits 'layers.0."),
 ])
 def test_what_is_refused(options, status, sentence, tmp_path):
     done = start("quantize-report", DEMO, *options, cwd=tmp_path)

@@ -250,7 +250,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     options.max_seq_len, options.max_rows, options.block_size = max_seq_len, max_rows, block_size
     options.mask_id = mask_id
     options.chat_template = _native.optional_path(chat_template)
-    patterns = _patterns(exclude)
+    patterns = arguments.texts("exclude", exclude, "texts, patterns of weights' names", "a pattern of exclude")
     options.exclude = ",".join(patterns).encode() if patterns else None
     options.rounding = _native.optional_text(rounding)
     options.calibration_samples, options.calibration_length = calibration_samples, calibration_length
@@ -331,13 +331,6 @@ def _check(given: Dict[str, Any]) -> None:
     for name in ("progress", "stage", "notice"):
         arguments.a_function(name, given[name])
     arguments.a_flag("validate", given["validate"])
-
-
-def _patterns(exclude: Any) -> List[str]:
-    patterns = [exclude] if isinstance(exclude, str) else exclude
-    if isinstance(patterns, bytes) or not isinstance(patterns, Iterable):
-        raise TypeError(f"exclude is {exclude!r}; expected texts, patterns of weights' names")
-    return [str(arguments.a_text("a pattern of exclude", pattern) or "") for pattern in patterns]
 
 
 def _rows(method_rows: Any) -> List[int]:

@@ -1,7 +1,7 @@
 """What quantisation costs a checkpoint: dlx_quantize_report as a Python function."""
 import json
 from ctypes import c_void_p
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional, Union
 
 from .. import _native, arguments, running
 from .._native import PathLike
@@ -11,7 +11,7 @@ __all__ = ["quantize_report"]
 
 
 def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: float = 0.0,
-                    recipe_path: Optional[PathLike] = None, rounding: Optional[str] = None,
+                    forms: Union[str, Iterable[str]] = (), recipe_path: Optional[PathLike] = None, rounding: Optional[str] = None,
                     calibration: Optional[PathLike] = None, calibration_samples: int = 0, calibration_length: int = 0,
                     calibration_seed: int = 0, count: int = 0, length: int = 0, seed: int = 0,
                     work_folder: Optional[PathLike] = None, model_type: Optional[str] = None, block_size: int = 0,
@@ -23,6 +23,7 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     that the form computes, on quantised activations where it has them; that of the mix is the mean over weights.
 
     max_bytes, max_error   a budget, one of them, for these weights with their scales; without one there is no mix
+    forms          names of the forms that the mix may choose, ["int8-dynamic", "int4-g32", "fp16"]; none: all
     recipe_path    where the mix goes, as a file for export_checkpoint's quantization_config
     rounding       how weights become int8 or int4, as for export_checkpoint: what errors are of, and the mix is for
     calibration    a file of JSON lines (docs/EXPORT.md); None: the model writes it
@@ -49,6 +50,8 @@ def quantize_report(model_path: PathLike, *, max_bytes: int = 0, max_error: floa
     options.rounding = _native.optional_text(arguments.a_text("rounding", rounding) or None)
     options.work_folder = _native.optional_path(path("work_folder", work_folder))
     options.max_bytes, options.max_error = number("max_bytes", max_bytes, (1 << 64) - 1), arguments.a_real("max_error", max_error)
+    words = arguments.texts("forms", forms, "names of forms", "a name of forms")
+    options.forms = ",".join(words).encode() if words else None
     options.recipe_path = _native.optional_path(path("recipe_path", recipe_path))
     arguments.a_function("stage", stage)
     arguments.a_function("notice", notice)
