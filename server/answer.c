@@ -175,17 +175,30 @@ static void take_scores(dlx_srv_answer *a, const dlx_step *step, const int32_t *
     follow_tokens(a, ids + a->prompt->n, known);
 }
 
-/* What a pass changed, for views: positions count from the answer's first token. */
-static void tell_step(dlx_srv_answer *a, const dlx_step *step)
+/* What a pass changed, for views: positions count from the answer's first token. [begin, end) is what it worked on. The
+ * canvas is all that the model saw, which ends with the block where attention does. */
+static void tell_step(dlx_srv_answer *a, const dlx_step *step, size_t n_ids)
 {
+    const json_int_t n_prompt = (json_int_t)a->prompt->n, length = a->block_length;
+    const bool causal = a->work->state->engine.facts->attn_block > 0;
+    json_int_t canvas = (json_int_t)n_ids - n_prompt;
+    json_int_t begin = (causal ? -n_prompt : 0) + step->block * length, end = begin + length;
     json_t *changes = json_array();
+    if (!length || begin < 0) begin = 0;
+    if (!length || end > canvas) end = canvas;
+    if (end < 0 || step->block < 0) end = begin = 0;
+    /* A pass that stores a block may reveal the first token behind it. */
+    for (size_t i = 0; i < step->n_accepted; i++)
+        if (end <= step->accepted[i].position - n_prompt) end = step->accepted[i].position - n_prompt + 1;
+    if (causal) canvas = end;
     for (size_t i = 0; i < step->n_accepted; i++) {
         const dlx_accepted *c = &step->accepted[i];
         json_array_append_new(changes, json_pack("[I, i, o, f]", (json_int_t)c->position - (json_int_t)a->prompt->n,
                                                  c->id, token_text(a, c->id), (double)c->confidence));
     }
-    json_t *frame = json_pack("{s:i, s:i, s:i, s:f, s:o}", "block", step->block, "pass", a->passes, "rows", step->rows,
-                              "milliseconds", step->milliseconds, "changes", changes);
+    json_t *frame = json_pack("{s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:o}", "block", step->block, "pass", a->passes,
+                              "rows", step->rows, "milliseconds", step->milliseconds, "canvas", canvas, "begin", begin,
+                              "end", end, "changes", changes);
     if (!frame) a->out_of_memory = true;
     pthread_mutex_lock(&a->work->lock);
     if (frame) a->work->form->step(a, frame);
@@ -223,7 +236,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
     show_seat(a, true, known);
     if (!a->shared && step->block >= 0) share_prompt(a);
     if (a->rows.remember) take_scores(a, step, ids, n_ids);
-    if (a->work->plan.steps) tell_step(a, step);
+    if (a->work->plan.steps) tell_step(a, step, n_ids);
     return !a->out_of_memory && !atomic_load(&a->work->cancelled);
 }
 
@@ -361,6 +374,17 @@ static void count(const dlx_srv_answer *a, bool cancelled)
     dlx_srv_metrics_answer(&a->work->state->metrics, &counts);
 }
 
+/* What frames need. */
+static dlx_status prepare_frames(dlx_srv_answer *a, const dlx_decode_options *options, dlx_error *err)
+{
+    char text[256];
+    if (!a->work->plan.steps) return DLX_OK;
+    dlx_status s = dlx_decode_option_in_force(a->work->state->engine.facts, options, a->prompt->ids, a->prompt->n,
+                                              "block_length", text, sizeof text, err);
+    if (s == DLX_OK) a->block_length = atoi(text); /* "" of algorithms that have none */
+    return s;
+}
+
 static dlx_status decode(dlx_srv_answer *a, dlx_decode_options **options, dlx_completion **completion, dlx_error *err)
 {
     dlx_srv_work *w = a->work;
@@ -368,6 +392,7 @@ static dlx_status decode(dlx_srv_answer *a, dlx_decode_options **options, dlx_co
     int64_t positions = (int64_t)a->prompt->n + a->max_new + 2 * e->facts->block_length;
     dlx_status s = dlx_srv_plan_options(&w->plan, e, a->prompt->n, a->k, options, err);
     if (s == DLX_OK) s = prepare_scores(a, err);
+    if (s == DLX_OK) s = prepare_frames(a, *options, err);
     if (s != DLX_OK) return s;
     if (positions > e->facts->max_context) positions = e->facts->max_context;
     if (!dlx_srv_cache_take(&e->cache, a->prompt->ids, a->prompt->n, (int32_t)positions, &a->lease))

@@ -9,7 +9,7 @@ typedef struct dlx_srv_request {
     dlx_srv_peer *peer;
     const char *method, *path;
     /* Headers, NULL where they are missing. */
-    const char *authorization, *host, *origin;
+    const char *authorization, *host, *origin, *if_none_match;
     const char *body; /* [n_body] NUL-terminated */
     size_t n_body;
 } dlx_srv_request;
@@ -31,6 +31,6 @@ bool dlx_srv_is_loopback(const char *host);
 typedef void dlx_srv_handler(const dlx_srv_request *r, dlx_srv_reply *reply);
 dlx_srv_handler dlx_srv_chat, dlx_srv_completions, dlx_srv_responses, dlx_srv_infill, dlx_srv_tokenize,
     dlx_srv_detokenize, dlx_srv_apply_template, dlx_srv_models, dlx_srv_health, dlx_srv_props, dlx_srv_slots,
-    dlx_srv_show_metrics;
+    dlx_srv_show_metrics, dlx_srv_page;
 
 #endif

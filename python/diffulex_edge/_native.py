@@ -100,7 +100,7 @@ class ForwardCall(Sized):
 class OptionInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p),
-        ("words", c_char_p), ("same_as", c_char_p),
+        ("words", c_char_p), ("same_as", c_char_p), ("min", c_double), ("max", c_double),
     ]
 
 
