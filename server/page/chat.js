@@ -41,8 +41,8 @@ class Answer {
 
     build() {
         this.words = el("div", {class: "text"});
-        this.thought = el("div", {class: "text"});
-        this.folded = el("details", {class: "reasoning", hidden: true}, el("summary", {}, "Reasoning"), this.thought);
+        this.thought = el("div", {class: "thought"});
+        this.folded = el("details", {class: "reasoning", "aria-label": "Reasoning", hidden: true}, el("summary", {}, "Reasoning"), this.thought);
         this.state = el("p", {class: "state quiet"});
         this.error = el("p", {class: "error", hidden: true});
         const tab = (name, label) => el("button", {type: "button", "aria-pressed": "false",
@@ -241,7 +241,8 @@ export class Chat {
     save(turn) {
         const {messages, prompt, diffusion: {steps, ...diffusion}, stream, stream_options, ...more} = turn.body;
         const {answer} = turn;
-        const name = `${this.props.model.name}-${turn.question.toLowerCase().replace(/[^a-z0-9]+/g, "-").slice(0, 40)}.json`;
+        const words = turn.question.toLowerCase().match(/[a-z0-9]+/g) || [];
+        const name = [this.props.model.name, ...words.slice(0, 6)].join("-") + ".json";
         save(write({model: this.props.model, messages: messages || [{role: "user", content: prompt}],
                     options: {...more, diffusion}, stopIds: answer.stopIds, track: answer.track,
                     answer: {text: answer.text, reasoning: answer.reasoning, finish: answer.finish, ...answer.numbers}}), name);

@@ -85,7 +85,7 @@ export class Settings {
                                select(["", "as the template has it"], ["true", "on"], ["false", "off"]), "request"),
             el("div", {class: "field"}, el("label", {for: "set-pace"}, "Passes of a running answer"),
                Object.assign(pace, {id: "set-pace"}), el("p", {class: "quiet"}, "Small models are faster than an eye.")),
-            el("details", {class: "wide"}, el("summary", {}, "Options of the decoder"),
+            el("details", {class: "wide", "aria-label": "Options of the decoder"}, el("summary", {}, "Options of the decoder"),
                el("div", {class: "grid"}, ...options.filter((o) => !APART.has(o.name)).map((o) => this.decodeField(o)))),
             el("p", {class: "wide"}, el("button", {type: "button", onclick: () => this.reset()}, "Back to the defaults")));
         byId("settings").replaceChildren(this.form);

@@ -33,7 +33,7 @@ class Browser:
                    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
                    "--disable-dev-shm-usage", "--hide-scrollbars", "--password-store=basic",
                    *(["--no-sandbox"] if os.getuid() == 0 else []), *flags, "about:blank"]
-        shell = ["/bin/sh", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "sh", *command]
+        shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command]
         self.process = subprocess.Popen(shell, pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                                         env={**os.environ, "HOME": str(folder)})
@@ -126,14 +126,16 @@ class Page:
 
     def wait(self, script, seconds=30):
         """Until an expression is true; returns its value."""
-        deadline = time.monotonic() + seconds
+        deadline, error = time.monotonic() + seconds, ""
         while True:
-            with contextlib.suppress(Error):  # between two documents
+            try:
                 value = self.run(script)
                 if value:
                     return value
+            except Error as e:  # between two documents; elsewhere it does not go away
+                error = f" ({e})"
             if time.monotonic() > deadline:
-                raise Error(f"not within {seconds} s: {script}; the page shows {self.run('document.body.innerText')!r}")
+                raise Error(f"not within {seconds} s: {script}{error}; the page shows {self.run('document.body.innerText')!r}")
             self.browser.receive(0.02)
 
     def click(self, selector):
@@ -169,6 +171,9 @@ class Page:
     def downloads(self, folder):
         self.browser.call("Browser.setDownloadBehavior", behavior="allow", browserContextId=self.context,
                           downloadPath=str(folder))
+
+    def allow(self, *permissions):
+        self.browser.call("Browser.grantPermissions", browserContextId=self.context, permissions=list(permissions))
 
     def tree(self):
         """(role, name) of everything that assistive programs see."""
