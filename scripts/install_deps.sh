@@ -24,6 +24,9 @@ need() {
 installed() {
     dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'
 }
+browser() {
+    command -v chromium || command -v google-chrome
+}
 library() {
     command -v pkg-config >/dev/null && pkg-config --exists "$1"
 }
@@ -52,6 +55,8 @@ if [ $build_only = 0 ]; then
     need mandoc command -v mandoc
     need zsh command -v zsh
     need fish command -v fish
+    # What the tests of the server's page drive; on Ubuntu it is no package, and they take Google's where it is there.
+    if grep -qs '^ID=debian' /etc/os-release; then need chromium browser; fi
 fi
 
 if [ ${#missing[@]} = 0 ]; then
