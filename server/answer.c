@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frame.h"
 #include "wait.h"
 
 enum {
@@ -116,19 +117,9 @@ static bool on_text(void *ctx, const char *text, size_t n)
 
 /* ---- accepted tokens --------------------------------------------------------------------------------------------- */
 
-static json_t *token_text(const dlx_srv_answer *a, int32_t id)
-{
-    char *text;
-    size_t n;
-    if (dlx_tokenizer_decode(a->work->state->engine.tokenizer, &id, 1, false, &text, &n, NULL) != DLX_OK) return NULL;
-    json_t *value = dlx_srv_string(text, n);
-    dlx_free(text);
-    return value;
-}
-
 static json_t *score_value(const dlx_srv_answer *a, int32_t id, double logprob)
 {
-    json_t *text = token_text(a, id), *bytes = json_array();
+    json_t *text = dlx_srv_ids_text(&a->work->state->engine, &id, 1), *bytes = json_array();
     const char *s = json_string_value(text);
     for (size_t i = 0; s && i < json_string_length(text); i++)
         json_array_append_new(bytes, json_integer((unsigned char)s[i]));
@@ -175,30 +166,9 @@ static void take_scores(dlx_srv_answer *a, const dlx_step *step, const int32_t *
     follow_tokens(a, ids + a->prompt->n, known);
 }
 
-/* What a pass changed, for views: positions count from the answer's first token. [begin, end) is what it worked on. The
- * canvas is all that the model saw, which ends with the block where attention does. */
-static void tell_step(dlx_srv_answer *a, const dlx_step *step, size_t n_ids)
+static void tell_step(dlx_srv_answer *a, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
-    const json_int_t n_prompt = (json_int_t)a->prompt->n, length = a->block_length;
-    const bool causal = a->work->state->engine.facts->attn_block > 0;
-    json_int_t canvas = (json_int_t)n_ids - n_prompt;
-    json_int_t begin = (causal ? -n_prompt : 0) + step->block * length, end = begin + length;
-    json_t *changes = json_array();
-    if (!length || begin < 0) begin = 0;
-    if (!length || end > canvas) end = canvas;
-    if (end < 0 || step->block < 0) end = begin = 0;
-    /* A pass that stores a block may reveal the first token behind it. */
-    for (size_t i = 0; i < step->n_accepted; i++)
-        if (end <= step->accepted[i].position - n_prompt) end = step->accepted[i].position - n_prompt + 1;
-    if (causal) canvas = end;
-    for (size_t i = 0; i < step->n_accepted; i++) {
-        const dlx_accepted *c = &step->accepted[i];
-        json_array_append_new(changes, json_pack("[I, i, o, f]", (json_int_t)c->position - (json_int_t)a->prompt->n,
-                                                 c->id, token_text(a, c->id), (double)c->confidence));
-    }
-    json_t *frame = json_pack("{s:i, s:i, s:i, s:f, s:I, s:I, s:I, s:o}", "block", step->block, "pass", a->passes,
-                              "rows", step->rows, "milliseconds", step->milliseconds, "canvas", canvas, "begin", begin,
-                              "end", end, "changes", changes);
+    json_t *frame = dlx_srv_frame(a, step, ids, n_ids);
     if (!frame) a->out_of_memory = true;
     pthread_mutex_lock(&a->work->lock);
     if (frame) a->work->form->step(a, frame);
@@ -236,7 +206,7 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
     show_seat(a, true, known);
     if (!a->shared && step->block >= 0) share_prompt(a);
     if (a->rows.remember) take_scores(a, step, ids, n_ids);
-    if (a->work->plan.steps) tell_step(a, step, n_ids);
+    if (a->work->plan.steps) tell_step(a, step, ids, n_ids);
     return !a->out_of_memory && !atomic_load(&a->work->cancelled);
 }
 

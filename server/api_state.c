@@ -35,10 +35,10 @@ static json_t *option_list(const dlx_srv_engine *e)
         if (info.same_as || !strcmp(info.name, "n_cached") || !strcmp(info.name, "published")) continue;
         if (dlx_decode_option_in_force(e->facts, NULL, &prompt, 1, info.name, value, sizeof value, NULL) != DLX_OK)
             *value = '\0';
-        json_t *option = json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", info.name, "kind", info.kind, "algorithms",
-                                   info.algorithms, "help", info.help, "words",
-                                   info.words ? json_string(info.words) : json_null(), "default",
-                                   *value ? json_string(value) : json_null());
+        json_t *option =
+            json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", info.name, "kind", info.kind, "algorithms",
+                      info.algorithms, "help", info.help, "words", info.words ? json_string(info.words) : json_null(),
+                      "default", *value ? json_string(value) : json_null());
         if (info.max > info.min) {
             json_object_set_new(option, "min", json_real(info.min));
             json_object_set_new(option, "max", json_real(info.max));

@@ -1,4 +1,5 @@
-/* The files of the page, which are part of the program; server/page/ has them, cmake/embed.cmake makes them an array. */
+/* The files of the page, which are part of the program; server/page/ has them, cmake/embed.cmake makes them an array.
+ */
 #ifndef DLX_SRV_PAGE_H
 #define DLX_SRV_PAGE_H
 

@@ -33,12 +33,16 @@ export function fault(frame) {
     if (!whole(frame.canvas) || frame.canvas > MOST_CANVAS) return "its canvas has no length";
     if (!whole(frame.begin) || !whole(frame.end) || frame.end > frame.canvas) return "its block is not on the canvas";
     if (!Array.isArray(frame.changes)) return "it has no changes";
+    if (frame.joined !== undefined && !Array.isArray(frame.joined)) return "its joined characters are no list";
     for (const c of frame.changes) {
         if (!Array.isArray(c) || c.length !== 4 || !whole(c[1]) || typeof c[2] !== "string" || !Number.isFinite(c[3]))
             return "a change is not [position, id, text, confidence]";
         /* Masks of the prompt that were filled lie before the answer. */
         if (!Number.isInteger(c[0]) || c[0] >= frame.canvas) return "a change is not on the canvas";
     }
+    for (const j of frame.joined ?? [])
+        if (!Array.isArray(j) || j.length !== 3 || !whole(j[0]) || !whole(j[1]) || j[0] + j[1] > frame.canvas || typeof j[2] !== "string")
+            return "its joined characters are not [position, tokens, text]";
     return "";
 }
 
@@ -71,6 +75,9 @@ export function canvasAt(track, k) {
             if (!cells[position]) known++;
             cells[position] = {id, text, confidence: likelihood(score), pass: i + 1, block: frame.block};
         }
+        /* A character of several tokens stands at the first of them. */
+        for (const [first, n, text] of frame.joined ?? [])
+            for (let at = first; at < first + n; at++) if (cells[at]) cells[at].text = at === first ? text : "";
     });
     return {cells, known, begin: now.begin, end: now.end, frame: k > 0 ? now : null};
 }

@@ -118,6 +118,9 @@ def expected_canvas(frames, k, stops):
     for number, f in enumerate(frames[:k], 1):
         for position, token, piece, score in f["changes"]:
             cells[position] = (token, piece, 2.718281828459045 ** score if score < 0 else score, number)
+        for first, n, whole in f.get("joined", []):
+            for i in range(first, first + n):
+                cells[i] = (cells[i][0], whole if i == first else "", *cells[i][2:])
     end = next((i for i, c in enumerate(cells) if c is None or c[0] in stops), len(cells))
     ended = end < len(cells) and cells[end] is not None
     out = []
@@ -191,6 +194,40 @@ def test_frames_say_what_the_canvas_is(dialog, files):
                     assert f["canvas"] == f["end"]
             bounds = {o["name"]: (o.get("min"), o.get("max")) for o in s.get("/props")["options"]}
             assert bounds["threshold"] == (0, 1) and bounds["steps"] == (1, 1 << 20) and bounds["alg"] == (None, None)
+
+
+def test_characters_of_several_tokens(dialog, new_page):
+    """They are told by the pass that makes them whole, once; the page shows them at the first of their tokens."""
+    ids = dialog.post("/tokenize", {"content": "\u00e9"})["tokens"]
+    assert len(ids) == 2
+    body = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 40, "temperature": 1.0, "seed": 3,
+            "logit_bias": {str(i): 100 for i in ids},
+            "diffusion": {"stop_ids": "none", "strategy": "low_confidence_static", "denoising_steps": 4}}
+    frames, known, told = frames_of(dialog, body), {}, []
+    for f in frames:
+        known |= {c[0]: c[1] for c in f["changes"]}
+        fresh = {c[0] for c in f["changes"]}
+        pairs = [i for i in sorted(known) if known[i] == ids[0] and known.get(i + 1) == ids[1] and {i, i + 1} & fresh]
+        assert [j[:2] for j in f.get("joined", [])] == [[i, 2] for i in pairs] and all(j[2] == "\u00e9" for j in f.get("joined", []))
+        told += pairs
+    assert len(told) >= 3
+    script = f"""(async () => {{ const m = await import(new URL('page/frames.js', document.baseURI)); const t = m.newTrack();
+        for (const f of {json.dumps(frames)}) {{ if (m.fault(f)) throw new Error(m.fault(f)); m.addFrame(t, f); }}
+        return m.canvasAt(t, t.frames.length).cells.map((c) => c ? c.text : '\u2591'); }})()"""
+    shown = new_page(dialog.url + "/").run(script)
+    assert shown == [c[0] for c in expected_canvas(frames, len(frames), {-1})]
+    assert [i for i, t in enumerate(shown) if t == "\u00e9"] == sorted(told)
+
+
+def test_what_the_readme_shows(dialog):
+    """Its curl and its Python get the answers that stand there."""
+    readme = (S.ROOT / "README.md").read_text()
+    asked, answer = re.search(r"/v1/chat/completions -d '(\{.*?\})'\n(\{.*?\})\n```", readme, re.S).groups()
+    got, shown = dialog.post(CHAT, json.loads(asked)), json.loads(answer.replace("\n", ""))
+    assert got["choices"] == shown["choices"] and got["usage"]["completion_tokens"] == shown["usage"]["completion_tokens"]
+    assert set(got) == set(shown) and set(got["diffusion"]) == set(shown["diffusion"])
+    asked, answer = re.search(r"messages=(\[\{[^\n]*\}\])\)\.choices[^\n]*# (.*)", readme).groups()
+    assert dialog.post(CHAT, {"messages": json.loads(asked)})["choices"][0]["message"]["content"] == answer
 
 
 # ---- conversations ----
