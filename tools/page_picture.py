@@ -53,7 +53,7 @@ class Recorder:
     def save(self, path):
         self.times[-1] = 4000
         first, *more = self.pictures
-        first.save(path, save_all=True, append_images=more, duration=self.times, loop=0, lossless=True, quality=100, method=6,
+        first.save(path, save_all=True, append_images=more, duration=self.times, loop=0, lossless=True, quality=100, method=4,
                    minimize_size=True)
 
 
