@@ -57,6 +57,7 @@ function send() {
     if (!chat || chat.running || !text) return;
     question.value = "";
     fit();
+    question.focus(); /* the button that was pressed gives way to another */
     chat.ask(text);
 }
 

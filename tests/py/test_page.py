@@ -479,6 +479,15 @@ def test_behind_a_proxy(proxy, new_page):
     assert canvas(page)[0][0] == evil.replace("\n", "\u21b5\n") and canvas(page)[1] == ("\u21b5\n", {"token", "c1", "new"})
     assert "bad" not in page.run("document.title") and page.run("document.querySelector('i') === null")
     assert text(page, ".caption").startswith("pass 1 of 1: 2 of 3 known")
+    # A view of a running answer stays a while at each pass, though all came at once.
+    page.run("""localStorage.setItem('diffulex-edge.pace', '60'); window.seen = [];
+        new MutationObserver(() => seen.push([...document.querySelectorAll('.caption')].pop().textContent.split(' of')[0]))
+            .observe(document.getElementById('turns'), {subtree: true, childList: true, characterData: true})""")
+    proxy.script("".join(frame(0, k, [[k - 1, 60 + k, "abc"[k - 1], 0.9]], 3) for k in (1, 2, 3)) + chunk({"content": "abc"}) + last(3, 3))
+    ask(page, "all at once")
+    page.wait(f"{LAST}.querySelector('input[type=range]').value === '3'")
+    assert {"pass 1", "pass 2", "pass 3"} <= set(page.run("seen")) and [t for t, _ in canvas(page)] == ["a", "b", "c"]
+    page.run("localStorage.setItem('diffulex-edge.pace', '0')")
     # Masks turn into tokens while passes come; the connection ends with a press of Stop.
     held = Held(frame(0, 1, [[1, 5, "b", 0.9]], 4))
     proxy.script(held)
