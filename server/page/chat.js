@@ -95,7 +95,11 @@ class Answer {
 
     end(state) {
         this.view.finished();
-        if (!this.track.frames.length) this.choose("text");
+        if (!this.track.frames.length) { /* nothing to choose from */
+            this.choose("text");
+            this.tabs.passes.parentNode.hidden = true;
+            this.words.hidden = !this.text;
+        }
         const cut = this.finish === "length" ? "cut off at the longest answer" : "";
         this.state.textContent = [state || cut, statistics(this.numbers)].filter(Boolean).join(" \u00b7 ");
     }

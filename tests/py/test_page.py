@@ -404,7 +404,12 @@ def test_settings(dialog, new_page):
     assert f"{want['diffusion']['passes']} passes" in text(page, ".state")
     # An algorithm that was chosen has its own options; what the server refuses is its own sentence.
     page.click("#settings-button")
+    set_field(page, "preset", "")
+    set_field(page, "strategy", "sequential")
     set_field(page, "algorithm", "ar.generate")
+    set_field(page, "max_tokens", "4")
+    ask(page, "Spell pear.")  # without what the algorithm lacks
+    assert text(page, ".error") == "" and page.run(f"{LAST}.querySelectorAll('.token').length") == 4
     assert page.run("document.getElementById('set-strategy').closest('.field').hidden")
     assert not page.run("document.getElementById('set-repetition_penalty').closest('.field').hidden")
     page.run("[...document.querySelectorAll('#settings button')].pop().click()")
@@ -496,6 +501,8 @@ def test_behind_a_proxy(proxy, new_page):
     assert [t for t, _ in canvas(page)] == ["\u2591", "b", "\u2591", "\u2591"] and "so far" in text(page, ".caption")
     page.click("#stop")
     finished(page)
+    assert [m["content"] for m in proxy.bodies[-1]["messages"] if m["role"] == "user"] == [
+        "Spell pear.", "And backwards?", "<i>hm</i>", "all at once", "slow"]
     assert held.closed.wait(20) and text(page, ".state") == "stopped"
 
 
