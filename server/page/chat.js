@@ -259,6 +259,7 @@ export class Chat {
         answer.addText(recording.answer.text);
         if (recording.answer.reasoning) answer.addReasoning(recording.answer.reasoning);
         answer.numbers = recording.answer;
+        answer.finish = recording.answer.finish;
         answer.view.live = false;
         answer.end("");
         answer.choose("passes");

@@ -11,7 +11,7 @@ export const LEVELS = [
     {below: Infinity, name: "from 0.95"},
 ];
 
-export const MOST_CANVAS = 1 << 20;
+export const MOST_CANVAS = 1 << 17;
 
 export function level(confidence) {
     return LEVELS.findIndex((l) => confidence < l.below);

@@ -5,6 +5,7 @@ import {addFrame, fault, newTrack} from "./frames.js";
 export const FORMAT = "diffulex-edge recording";
 export const VERSION = 1;
 const MOST_BYTES = 64 << 20;
+const NUMBERS = ["tokens", "passes", "tokensPerPass", "milliseconds"];
 
 /** The file's text. `answer` is {text, reasoning, finish, tokens, passes, tokensPerPass, milliseconds}. */
 export function write({model, messages, options, answer, stopIds, track}) {
@@ -43,8 +44,10 @@ export function read(text) {
         need(addFrame(track, frame), `Pass ${i + 1} of this recording is damaged: it only reads the prompt.`);
     });
     track.promptPasses = Number.isInteger(r.prompt_passes) && r.prompt_passes >= 0 ? r.prompt_passes : 0;
-    return {model: r.model, messages: r.messages, options: r.options || {}, answer: r.answer,
-            stopIds: new Set(r.stop_ids), track};
+    const {text: said, reasoning, finish} = r.answer;
+    const answer = {text: said, reasoning: isText(reasoning) ? reasoning : "", finish: isText(finish) ? finish : ""};
+    for (const name of NUMBERS) answer[name] = Number.isFinite(r.answer[name]) ? r.answer[name] : 0;
+    return {model: r.model, messages: r.messages, options: r.options || {}, answer, stopIds: new Set(r.stop_ids), track};
 }
 
 /** Of a file that somebody chose. */
