@@ -31,7 +31,7 @@ class Browser:
         command = [program(), "--headless=new", "--remote-debugging-pipe", f"--user-data-dir={folder}/profile",
                    "--no-first-run", "--no-default-browser-check", "--disable-gpu", "--disable-extensions",
                    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
-                   "--disable-dev-shm-usage", "--hide-scrollbars", "--password-store=basic",
+                   "--disable-dev-shm-usage", "--in-process-gpu", "--hide-scrollbars", "--password-store=basic",
                    *(["--no-sandbox"] if os.getuid() == 0 else []), *flags, "about:blank"]
         shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command]
         self.process = subprocess.Popen(shell, pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL,
@@ -97,7 +97,7 @@ class Page:
     def __init__(self, browser, session, context, width, height):
         self.browser, self.session, self.context, self.events = browser, session, context, []
         browser.pages[session] = self
-        for domain in ("Page", "Runtime", "Network", "Log", "Accessibility"):
+        for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
         self.resize(width, height)
 
@@ -136,7 +136,7 @@ class Page:
                 error = f" ({e})"
             if time.monotonic() > deadline:
                 raise Error(f"not within {seconds} s: {script}{error}; the page shows {self.run('document.body.innerText')!r}")
-            self.browser.receive(0.02)
+            self.browser.receive(0.05)
 
     def click(self, selector):
         """With the mouse, in the middle of the element, which must be what is seen there."""
