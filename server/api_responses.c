@@ -183,7 +183,7 @@ static void take_refused(dlx_srv_take *t)
 void dlx_srv_responses(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     static const char *const max_names[] = {"max_output_tokens", NULL};
-    const dlx_srv_engine *e = &r->state->engine;
+    dlx_srv_engine *e = &r->state->engine;
     dlx_srv_take t;
     dlx_srv_plan plan = {0};
     dlx_srv_chat_input input = {.add_generation_prompt = true};

@@ -6,6 +6,7 @@
 #define DLX_SRV_ENGINE_H
 
 #include "cache.h"
+#include "constraints.h"
 #include "diffulex_edge/diffulex_edge.h"
 #include "server.h"
 
@@ -18,7 +19,8 @@ typedef struct dlx_srv_engine {
     dlx_workspace *workspace;
     dlx_batcher *batcher;
     dlx_srv_cache cache;
-    bool has_cache;
+    dlx_srv_constraints constraints;
+    bool has_cache, has_constraints;
     char *name; /* what clients call the model: the file's name, no path */
     int seats;
     int32_t row_budget; /* rows of one pass, all sequences together */
