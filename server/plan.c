@@ -283,7 +283,6 @@ void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e
     p->max_tokens = -1;
     p->top_logprobs = -1;
     take_diffusion(p, t, e);
-    p->max_param = *max_names;
     for (; *max_names; max_names++)
         if (dlx_srv_take_int(t, *max_names, 1, 1 << 24, &max) && p->max_tokens < 0) {
             p->max_tokens = (int32_t)max;
@@ -320,7 +319,7 @@ static void check_bound(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_en
     dlx_status s =
         dlx_generate(e->facts, before_the_first_pass, NULL, options, prompt->ids, prompt->n, NULL, NULL, &none, &err);
     if (s == DLX_E_LIMIT)
-        dlx_srv_take_fail(t, p->max_param, "%s", err.message);
+        dlx_srv_take_fail(t, p->max_param ? p->max_param : p->bound_param, "%s", err.message);
     else if (s == DLX_E_NOMEM)
         dlx_srv_take_failure(t, &err, p->bound_param);
     else if (s != DLX_E_CANCELLED && s != DLX_OK)

@@ -188,6 +188,17 @@ DLX_API void dlx_batcher_leave(dlx_seat *seat); /* NULL is fine */
  * alone. */
 DLX_API dlx_status dlx_batcher_forward(void *seat, const dlx_forward_call *call, dlx_error *err);
 
+/* What a batcher did so far. */
+typedef struct dlx_batcher_counts {
+    size_t struct_size; /* sizeof(dlx_batcher_counts), set by the caller */
+    int64_t passes;     /* through the program */
+    int64_t shared;     /* of them, those with rows of more than one seat */
+    int64_t calls;      /* of seats, that ended */
+    int64_t rows;       /* computed by the passes */
+} dlx_batcher_counts;
+/* From any thread. */
+DLX_API dlx_status dlx_batcher_get_counts(dlx_batcher *batcher, dlx_batcher_counts *out, dlx_error *err);
+
 /* ---- files -----------------------------------------------------------------------------------------------------
  *
  * What is opened is read into memory while the function runs; nothing of it is mapped or kept open. So a file may be

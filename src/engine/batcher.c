@@ -31,6 +31,7 @@ struct dlx_batcher {
     dlx_call **calls; /* [w->max_sessions] of the pass that is being made */
     int32_t n_seats, n_waiting;
     bool running; /* somebody makes a pass */
+    dlx_batcher_counts counts;
 };
 
 dlx_status dlx_batcher_open(dlx_batcher **out, dlx_workspace *workspace, const dlx_batcher_options *options,
@@ -135,6 +136,26 @@ static struct timespec deadline_of(const dlx_batcher *b)
     return t;
 }
 
+static int64_t rows_done(const dlx_batcher *b, int32_t n)
+{
+    int64_t rows = 0;
+    for (int32_t i = 0; i < n; i++) rows += b->calls[i]->done;
+    return rows;
+}
+
+/* Of the pass that was made of the n calls, some of which may have had no room in it. */
+static void count_pass(dlx_batcher *b, int32_t n, int64_t rows)
+{
+    int32_t taken = 0;
+    for (int32_t i = 0; i < n; i++) {
+        taken += !b->calls[i]->left_out;
+        b->counts.calls += b->calls[i]->finished;
+    }
+    b->counts.passes++;
+    b->counts.shared += taken > 1;
+    b->counts.rows += rows;
+}
+
 /* One pass for everybody who waits; called and left with the lock held. */
 static void make_pass(dlx_batcher *b)
 {
@@ -145,11 +166,13 @@ static void make_pass(dlx_batcher *b)
             b->seats[i]->under_way = true;
             b->calls[n++] = &b->seats[i]->call;
         }
+    int64_t before = rows_done(b, n);
     pthread_mutex_unlock(&b->lock);
     pthread_mutex_lock(&b->w->pass_lock);
     dlx_calls_pass(b->w, b->calls, (size_t)n);
     pthread_mutex_unlock(&b->w->pass_lock);
     pthread_mutex_lock(&b->lock);
+    count_pass(b, n, rows_done(b, n) - before);
     for (int32_t i = 0; i < b->n_seats; i++)
         if (b->seats[i]->waiting && b->seats[i]->call.finished) {
             b->seats[i]->waiting = false;
@@ -192,4 +215,17 @@ dlx_status dlx_batcher_forward(void *ctx, const dlx_forward_call *call, dlx_erro
     }
     pthread_mutex_unlock(&b->lock);
     return dlx_call_end(&seat->call, err);
+}
+
+dlx_status dlx_batcher_get_counts(dlx_batcher *b, dlx_batcher_counts *out, dlx_error *err)
+{
+    dlx_struct_clear(out, sizeof *out);
+    if (!b || !out)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_batcher_get_counts: a batcher and a place for the numbers are needed");
+    pthread_mutex_lock(&b->lock);
+    dlx_batcher_counts counts = b->counts;
+    pthread_mutex_unlock(&b->lock);
+    counts.struct_size = sizeof counts;
+    return dlx_struct_out(out, &counts, sizeof counts, "dlx_batcher_counts", err);
 }

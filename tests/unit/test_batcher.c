@@ -260,8 +260,13 @@ static void nobody_waits_for_who_left(void **state)
     for (int i = 0; i < 2; i++) assert_int_equal(two[i].status, DLX_OK);
     dlx_batcher_leave(seat[0]);
     one.seat = seat[1];
+    dlx_batcher_counts counts = {.struct_size = sizeof counts};
+    assert_int_equal(dlx_batcher_get_counts(b, &counts, NULL), DLX_OK);
+    assert_true(counts.passes == 1 && counts.shared == 1 && counts.calls == 2 && counts.rows == 2);
     wait_for_pass(&one); /* alone: at once */
     assert_int_equal(one.status, DLX_OK);
+    assert_int_equal(dlx_batcher_get_counts(b, &counts, NULL), DLX_OK);
+    assert_true(counts.passes == 2 && counts.shared == 1 && counts.calls == 3 && counts.rows == 3);
     dlx_batcher_leave(seat[1]);
     dlx_batcher_close(b);
     for (int i = 0; i < 3; i++) dlx_session_close(s[i]);
