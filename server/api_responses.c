@@ -103,16 +103,15 @@ static json_t *response(const dlx_srv_work *w, bool done)
 {
     const dlx_srv_answer *a = &w->answers[0];
     bool cut = done && strcmp(a->finish_reason, "stop") != 0;
-    json_t *value = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:n, s:o, s:{}, s:o}", "id", w->id, "object", "response",
-                              "created_at", (json_int_t)w->created, "status",
-                              !done ? "in_progress"
-                              : cut ? "incomplete"
-                                    : "completed",
-                              "model", w->state->engine.name, "output", done ? items(a) : json_array(),
-                              "incomplete_details",
-                              cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "error", "usage",
-                              done ? usage(w) : json_null(), "metadata", "diffusion",
-                              done ? dlx_srv_work_numbers(w) : json_null());
+    json_t *value =
+        json_pack("{s:s, s:s, s:I, s:s, s:s, s:o, s:o, s:n, s:o, s:{}, s:o}", "id", w->id, "object", "response",
+                  "created_at", (json_int_t)w->created, "status",
+                  !done ? "in_progress"
+                  : cut ? "incomplete"
+                        : "completed",
+                  "model", w->state->engine.name, "output", done ? items(a) : json_array(), "incomplete_details",
+                  cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null(), "error", "usage",
+                  done ? usage(w) : json_null(), "metadata", "diffusion", done ? dlx_srv_work_numbers(w) : json_null());
     json_object_update(value, json_object_get(w->extra, "echo"));
     return value;
 }
@@ -142,8 +141,8 @@ static void begin_message(dlx_srv_answer *a)
 static void put_text(dlx_srv_answer *a, const char *type, json_t *more)
 {
     dlx_srv_work *w = a->work;
-    json_t *value = json_pack("{s:s, s:I, s:i}", "item_id", message_id(w), "output_index", number_of(w, "at"),
-                              "content_index", 0);
+    json_t *value =
+        json_pack("{s:s, s:I, s:i}", "item_id", message_id(w), "output_index", number_of(w, "at"), "content_index", 0);
     json_object_update(value, more);
     json_decref(more);
     put(w, type, value);
@@ -237,8 +236,8 @@ void dlx_srv_responses(const dlx_srv_request *r, dlx_srv_reply *reply)
         w = dlx_srv_work_create(r->state, &form, &plan);
         dlx_srv_new_id(r->state, "msg_", id);
         if (w)
-            w->extra = json_pack("{s:i, s:s, s:i, s:[], s:O*}", "next", 0, "message", id, "items", 0, "scores", "echo",
-                                 echo);
+            w->extra =
+                json_pack("{s:i, s:s, s:i, s:[], s:O*}", "next", 0, "message", id, "items", 0, "scores", "echo", echo);
         if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
     }
     json_decref(echo);

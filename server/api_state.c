@@ -69,9 +69,10 @@ void dlx_srv_props(const dlx_srv_request *r, dlx_srv_reply *reply)
                               dlx_family_name(f->family), "n_vocab", f->vocab_size, "n_ctx", f->max_context,
                               "block_length", f->block_length, "attn_block", f->attn_block, "mask_id", f->mask_id,
                               "has_chat_template", dlx_tokenizer_has_chat_template(e->tokenizer));
-    json_t *value = json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:[s,s,s], s:o}", "version", dlx_version_string(), "model",
-                              model, "total_slots", e->seats, "row_budget", e->row_budget, "measured", measured(e), "batching", passes(e),
-                              "presets", "exact", "balanced", "fast", "options", option_list(e));
+    json_t *value =
+        json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:[s,s,s], s:o}", "version", dlx_version_string(), "model", model,
+                  "total_slots", e->seats, "row_budget", e->row_budget, "measured", measured(e), "batching", passes(e),
+                  "presets", "exact", "balanced", "fast", "options", option_list(e));
     dlx_srv_reply_json(reply, 200, value);
 }
 

@@ -136,6 +136,12 @@ static void destroy_constraint(void *ctx, void *constraint)
     dlx_constraint_free(constraint);
 }
 
+bool dlx_srv_engine_open_constraints(dlx_srv_engine *e)
+{
+    const dlx_srv_constraint_ops ops = {e, build_constraint, destroy_constraint};
+    return e->has_constraints = dlx_srv_constraints_open(&e->constraints, &ops, (int64_t)DLX_SRV_CONSTRAINTS_MB << 20);
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static char *name_of(const char *path)
@@ -170,10 +176,8 @@ static dlx_status open_workspace(dlx_srv_engine *e, const dlx_server_options *o,
     if (s != DLX_OK) return s;
     const dlx_srv_cache_ops ops = {e, reusable, fork_session, close_session, free_positions};
     e->has_cache = dlx_srv_cache_open(&e->cache, &ops, kept);
-    const dlx_srv_constraint_ops built = {e, build_constraint, destroy_constraint};
-    e->has_constraints =
-        e->has_cache && dlx_srv_constraints_open(&e->constraints, &built, (int64_t)DLX_SRV_CONSTRAINTS_MB << 20);
-    return e->has_constraints ? DLX_OK : dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
+    bool both = e->has_cache && dlx_srv_engine_open_constraints(e);
+    return both ? DLX_OK : dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
 }
 
 dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *o, dlx_error *err)

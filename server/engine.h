@@ -33,6 +33,8 @@ typedef struct dlx_srv_engine {
 
 dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *options, dlx_error *err);
 void dlx_srv_engine_close(dlx_srv_engine *e);
+/* Part of open: constraints over the engine's tokenizer. False when the system refuses a lock. */
+bool dlx_srv_engine_open_constraints(dlx_srv_engine *e);
 
 /* The number of rows of one pass from which on more of them bring little: the fewest whose rate is 9 tenths of the
  * best. ms [n] of passes of rows [n], ascending. */

@@ -310,6 +310,20 @@ static dlx_status before_the_first_pass(void *ctx, const dlx_forward_call *call,
     return dlx_srv_fail(err, DLX_E_CANCELLED, "the decode would begin");
 }
 
+/* Where each pass chooses all tokens of an answer, it has a table of them and the constraint's states. */
+static void check_places(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_engine *e, int32_t max_new)
+{
+    dlx_constraint_info info = {.struct_size = sizeof info};
+    if (e->facts->attn_block || dlx_constraint_get_info(dlx_srv_constraint_of(p->constraint), &info, NULL) != DLX_OK ||
+        info.states * max_new <= DLX_SRV_MOST_PLACES)
+        return;
+    dlx_srv_take_fail(
+        t, p->bound_param,
+        "'%s': %lld states and an answer of %d tokens are too much together; give a smaller constraint, or "
+        "fewer tokens",
+        p->bound_param, (long long)info.states, max_new);
+}
+
 /* Whether an answer of that length can be what it is bound to. */
 static void check_bound(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_engine *e, const dlx_srv_prompt *prompt,
                         const dlx_decode_options *options)
@@ -367,7 +381,8 @@ bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e, con
         if (s != DLX_OK)
             dlx_srv_take_fail(t, param, "%s", err.message);
         else if (p->constraint)
-            check_bound(t, p, e, prompt, options);
+            check_places(t, p, e, dlx_srv_plan_max_new(p, e, prompt->n));
+        if (!t->failed && p->constraint) check_bound(t, p, e, prompt, options);
         dlx_decode_options_free(options);
     }
     return !t->failed;

@@ -27,8 +27,8 @@ static void append_call(json_t *messages, dlx_srv_take *t, const char *param, co
         calls = json_array();
         json_object_set_new(message, "tool_calls", calls);
     }
-    json_array_append_new(calls, json_pack("{s:O*, s:s, s:{s:O*, s:O*}}", "id", json_object_get(item, "call_id"), "type",
-                                           "function", "function", "name", name, "arguments", arguments));
+    json_array_append_new(calls, json_pack("{s:O*, s:s, s:{s:O*, s:O*}}", "id", json_object_get(item, "call_id"),
+                                           "type", "function", "function", "name", name, "arguments", arguments));
 }
 
 static void append_item(json_t *messages, dlx_srv_take *t, size_t i, const json_t *item)
@@ -39,9 +39,9 @@ static void append_item(json_t *messages, dlx_srv_take *t, size_t i, const json_
     if (type && !strcmp(type, "function_call")) {
         append_call(messages, t, name, item);
     } else if (type && !strcmp(type, "function_call_output")) {
-        json_array_append_new(messages, json_pack("{s:s, s:O*, s:O*}", "role", "tool", "tool_call_id",
-                                                  json_object_get(item, "call_id"), "content",
-                                                  json_object_get(item, "output")));
+        json_array_append_new(messages,
+                              json_pack("{s:s, s:O*, s:O*}", "role", "tool", "tool_call_id",
+                                        json_object_get(item, "call_id"), "content", json_object_get(item, "output")));
     } else if (json_is_object(item) && (!type || !strcmp(type, "message"))) {
         json_array_append_new(messages, json_pack("{s:O*, s:O*}", "role", json_object_get(item, "role"), "content",
                                                   json_object_get(item, "content")));
@@ -86,8 +86,10 @@ static json_t *nested_tools(dlx_srv_take *t, const json_t *tools)
         json_t *function = json_copy(tool);
         snprintf(name, sizeof name, "tools[%zu]", i);
         if (!type || strcmp(type, "function") != 0 || !json_is_string(json_object_get(tool, "name")))
-            dlx_srv_take_fail(t, name, "'%s': expected {\"type\": \"function\", \"name\": ...}; other tools are not "
-                                       "supported", name);
+            dlx_srv_take_fail(t, name,
+                              "'%s': expected {\"type\": \"function\", \"name\": ...}; other tools are not "
+                              "supported",
+                              name);
         json_object_del(function, "type");
         json_object_del(function, "strict");
         json_array_append_new(out, json_pack("{s:s, s:o*}", "type", "function", "function", function));
