@@ -165,8 +165,8 @@ DLX_API dlx_status dlx_forward_batch(dlx_session *const *sessions, const dlx_for
 
 /*
  * A batcher lets decodes that run on threads of their own share passes: each decode has a seat, whose forward function
- * waits until every seat waits, and then makes one pass for all. A call waits for max_wait_us at most, and for nobody who
- * has been away for that long; time in which a pass is made does not count.
+ * waits until every seat waits, and then makes one pass for all. A call waits for max_wait_us at most, and for nobody
+ * who has been away for that long; time in which a pass is made does not count.
  */
 typedef struct dlx_batcher dlx_batcher;
 typedef struct dlx_seat dlx_seat;

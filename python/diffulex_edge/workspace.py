@@ -139,8 +139,8 @@ class Batcher(Opened):
             with workspace.session() as session, batcher.seat(session) as seat:
                 return seat.complete(prompt).text
 
-    A call waits until every seat waits, or it has waited for max_wait_us; then one pass is made for all who wait. Answers
-    do not depend on the neighbours, and errors and cancelling stay with the decode that they belong to.
+    A call waits until every seat waits, or for max_wait_us in which no pass was made; then one pass is made for all who wait.
+    Answers do not depend on the neighbours, and errors and cancelling stay with the decode that they belong to.
 
     max_wait_us   microseconds; 0: 2000
     """
