@@ -207,41 +207,48 @@ static bool check_template_tools(const dlx_srv_chat_input *c, dlx_srv_take *t, c
     return !t->failed;
 }
 
-/* The prompt ends with the beginning of a call, and the answer is the call. */
-static bool begin_call(dlx_srv_plan *plan, dlx_srv_take *t, const dlx_srv_engine *e, const char *call)
+/* Behind the prompt; words of control tokens become these. */
+static bool append_text(dlx_srv_prompt *prompt, dlx_srv_take *t, const dlx_srv_engine *e, const char *text)
 {
-    static const char word[] = "<tool_call>\n";
-    dlx_srv_prompt *prompt = &plan->prompts[plan->n_prompts - 1];
-    int32_t *ids = NULL;
+    int32_t *ids = NULL, *grown = NULL;
     size_t n = 0;
     dlx_error err;
-    dlx_srv_format_bind(plan, t, DLX_SRV_SCHEMA, call, "tool_choice");
-    if (t->failed) return false;
-    dlx_status s = dlx_tokenizer_encode(e->tokenizer, word, strlen(word), DLX_ENCODE_SPECIAL, &ids, &n, &err);
-    int32_t *grown = s == DLX_OK ? realloc(prompt->ids, (prompt->n + n) * sizeof *grown) : NULL;
+    dlx_status s = dlx_tokenizer_encode(e->tokenizer, text, strlen(text), DLX_ENCODE_SPECIAL, &ids, &n, &err);
+    if (s == DLX_OK) grown = realloc(prompt->ids, (prompt->n + n) * sizeof *grown);
     if (grown) {
         memcpy(grown + prompt->n, ids, n * sizeof *ids);
         *prompt = (dlx_srv_prompt){grown, prompt->n + n};
     }
     dlx_free(ids);
-    plan->begin = DLX_SRV_BEGIN_CALL;
-    if (!grown) dlx_srv_take_fail(t, "tool_choice", "%s", s == DLX_OK ? "out of memory for the prompt" : err.message);
+    if (!grown) dlx_srv_take_fail(t, "messages", "%s", s == DLX_OK ? "out of memory for the prompt" : err.message);
     return grown;
 }
 
-/* What answers to a prompt with this text may consist of. A bound one is content as a whole. */
-static bool plan_parts(const dlx_srv_chat_input *c, dlx_srv_take *t, dlx_srv_plan *plan, const char *text, size_t n)
+/* What an answer consists of by itself, or what it is bound to: then the prompt ends its reasoning, and begins the call
+ * that it has to be. `open`: the prompt begins a reasoning. */
+static bool begin_answer(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx_srv_engine *e, dlx_srv_plan *plan,
+                         bool open)
 {
+    dlx_srv_prompt *prompt = &plan->prompts[plan->n_prompts - 1];
+    bool bound = plan->bound || c->call;
     plan->tools = c->tools != NULL;
-    /* A template that begins the reasoning itself ends with its word. */
-    while (n && text[n - 1] == '\n') n--;
-    bool open = n >= 7 && !memcmp(text + n - 7, "<think>", 7);
-    plan->begin = plan->bound ? DLX_SRV_BEGIN_CONTENT : open ? DLX_SRV_BEGIN_REASONING : DLX_SRV_BEGIN_ANY;
+    plan->begin = bound ? DLX_SRV_BEGIN_CONTENT : open ? DLX_SRV_BEGIN_REASONING : DLX_SRV_BEGIN_ANY;
     if (plan->bound && plan->tools)
         dlx_srv_take_fail(t, plan->bound_param,
                           "'%s': with 'tools', the answer may be a call; give 'tool_choice' none, or leave one out",
                           plan->bound_param);
-    return !t->failed;
+    if (t->failed || (bound && open && !append_text(prompt, t, e, "</think>\n\n"))) return false;
+    if (!c->call) return true;
+    plan->begin = DLX_SRV_BEGIN_CALL;
+    dlx_srv_format_bind(plan, t, DLX_SRV_SCHEMA, c->call, "tool_choice");
+    return !t->failed && append_text(prompt, t, e, "<tool_call>\n");
+}
+
+/* A template that begins the reasoning itself ends with its word. */
+static bool opens_reasoning(const char *text, size_t n)
+{
+    while (n && text[n - 1] == '\n') n--;
+    return n >= 7 && !memcmp(text + n - 7, "<think>", 7);
 }
 
 bool dlx_srv_chat_prompt(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx_srv_engine *e, dlx_srv_plan *plan,
@@ -253,7 +260,7 @@ bool dlx_srv_chat_prompt(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx
     dlx_error err;
     const dlx_chat_options options = options_of(c, true);
     if (!dlx_srv_chat_render(c, t, e, &text, &n)) return false;
-    bool fine = (!c->tools || check_template_tools(c, t, e, text)) && plan_parts(c, t, plan, text, n);
+    bool fine = !c->tools || check_template_tools(c, t, e, text), open = opens_reasoning(text, n);
     dlx_free(text);
     if (!fine) return false;
     if (dlx_chat_encode_json(e->tokenizer, c->messages, c->n_messages, &options, &ids, &n_ids, &err) != DLX_OK) {
@@ -263,5 +270,5 @@ bool dlx_srv_chat_prompt(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx
     bool added = dlx_srv_plan_add(plan, ids, n_ids);
     dlx_free(ids);
     if (!added) dlx_srv_take_fail(t, param, "out of memory for the prompt");
-    return added && (!c->call || begin_call(plan, t, e, c->call));
+    return added && begin_answer(c, t, e, plan, open);
 }

@@ -206,6 +206,19 @@ def test_a_call_that_is_asked_for_comes(scripted, choice, name):
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def test_what_is_bound_has_no_reasoning(scripted):
+    """A prompt that begins one ends it: the whole answer is what was asked for."""
+    thinks = {"chat_template_kwargs": {"begin": "<think>\n"}, "max_tokens": 80}
+    closed = len(scripted.post("/tokenize", {"content": "</think>\n\n", "parse_special": True})["tokens"])
+    for more, extra in ((ask(regex="a|<think>b"), ""), (ask(tools=TOOLS, tool_choice="required"), "<tool_call>\n")):
+        got = scripted.post(CHAT, {**more, **thinks})
+        message = got["choices"][0]["message"]
+        assert "reasoning_content" not in message and (message["content"] in ("a", "<think>b") or message["tool_calls"])
+        free = scripted.post(CHAT, {**more, **thinks, "regex": None, "tool_choice": None, "max_tokens": 1})["usage"]["prompt_tokens"]
+        begun = len(scripted.post("/tokenize", {"content": extra, "parse_special": True})["tokens"]) if extra else 0
+        assert got["usage"]["prompt_tokens"] == free + closed + begun
+
+
 def test_calls_that_cannot_be_asked_for(scripted):
     for more, param in (({"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "x"}}}, "tool_choice"),
                         ({"tools": TOOLS, "regex": "a"}, "regex"), ({"tools": TOOLS, "parallel_tool_calls": False}, "parallel_tool_calls"),
