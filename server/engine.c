@@ -115,14 +115,17 @@ static dlx_status build_constraint(void *ctx, dlx_srv_language language, const c
     const dlx_srv_engine *e = ctx;
     const dlx_constraint_options options = {.struct_size = sizeof options,
                                             .max_bytes = (int64_t)DLX_SRV_CONSTRAINT_MB << 20,
-                                            .max_depth = DLX_SRV_CONSTRAINT_DEPTH};
+                                            .max_depth = language == DLX_SRV_SCHEMA ? DLX_SRV_CONSTRAINT_DEPTH : 0};
     dlx_constraint_info info = {.struct_size = sizeof info};
     dlx_constraint *made = NULL;
     dlx_status s = DLX_E_UNSUPPORTED;
     switch (language) {
     case DLX_SRV_REGEX: s = dlx_constraint_from_regex(&made, e->tokenizer, text, strlen(text), &options, err); break;
     case DLX_SRV_SCHEMA: s = dlx_constraint_from_schema(&made, e->tokenizer, text, strlen(text), &options, err); break;
-    default: s = dlx_srv_fail(err, s, "grammars are not supported; regular expressions and JSON schemas are"); break;
+    case DLX_SRV_GRAMMAR:
+        s = dlx_constraint_from_grammar(&made, e->tokenizer, text, strlen(text), &options, err);
+        break;
+    default: break;
     }
     if (s == DLX_OK) s = dlx_constraint_get_info(made, &info, err);
     *bytes = info.bytes;

@@ -56,6 +56,11 @@ def is_spelling(text):
     assert re.fullmatch(r"p-[a-z]-\d", text)
 
 
+def is_sum(text):
+    assert re.fullmatch(r"\d(\+\d)*", text)
+
+
+GRAMMAR = 'root ::= root "+" digit | digit\ndigit ::= [0-9]\n'
 WORDS = ["a", "b.c", "x|y"]
 SPELLING = r"p-[a-z]-\d"
 NAMES = [
@@ -65,7 +70,8 @@ NAMES = [
     ({"structured_outputs": {"json": POINT, "regex": None, "json_object": False}}, is_point),
     ({"structured_outputs": {"json_object": True}}, is_object), ({"structured_outputs": {"choice": WORDS}}, is_word),
     ({"guided_choice": WORDS}, is_word), ({"guided_regex": SPELLING}, is_spelling), ({"regex": SPELLING}, is_spelling),
-    ({"structured_outputs": {"regex": SPELLING}}, is_spelling),
+    ({"structured_outputs": {"regex": SPELLING}}, is_spelling), ({"grammar": GRAMMAR}, is_sum), ({"guided_grammar": GRAMMAR}, is_sum),
+    ({"structured_outputs": {"grammar": GRAMMAR}}, is_sum),
 ]
 
 
@@ -135,7 +141,7 @@ WRONG = [
     ({"regex": "[ab]*a[ab]{15}"}, "regex"), ({"regex": "a{9000}"}, "regex"), ({"guided_choice": []}, "guided_choice"), ({"guided_choice": "a"}, "guided_choice"),
     ({"guided_choice": ["a", 1]}, "guided_choice"), ({"structured_outputs": {"structural_tag": {}}}, "structured_outputs.structural_tag"),
     ({"structured_outputs": {"regex": "["}}, "structured_outputs.regex"), ({"structured_outputs": 1}, "structured_outputs"),
-    ({"regex": "a", "guided_json": {}}, "regex"), ({"response_format": {"type": "json_object"}, "guided_choice": ["a"]}, "guided_choice"),
+    ({"grammar": "root ::= x"}, "grammar"), ({"grammar": {}}, "grammar"), ({"regex": "a", "guided_json": {}}, "regex"), ({"response_format": {"type": "json_object"}, "guided_choice": ["a"]}, "guided_choice"),
     ({"tool_choice": "required"}, "tool_choice"), ({"tool_choice": "maybe"}, "tool_choice"),
 ]
 
