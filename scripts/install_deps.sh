@@ -47,6 +47,9 @@ if [ $build_only = 0 ]; then
     need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
     need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
     need qemu-user command -v qemu-aarch64
+    # WebAssembly. The compiler's own part lies in a package of its own on some releases only, see below.
+    need lld command -v wasm-ld
+    need wasi-libc test -e /usr/include/wasm32-wasi/stdio.h
     need default-jdk-headless command -v javac
     # What reads the manual page and the completions.
     need groff-base command -v groff
@@ -76,7 +79,9 @@ echo "installing: ${missing[*]}"
 "${as_root[@]}" apt-get -q update
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
 
-# libFuzzer (scripts/fuzz.sh) lies in a package of its own on some releases only.
-if [ $build_only = 0 ] && ! installed libclang-rt-dev && apt-cache show libclang-rt-dev >/dev/null 2>&1; then
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends libclang-rt-dev
-fi
+# libFuzzer (scripts/fuzz.sh), and what WebAssembly needs of the compiler, lie in packages of their own on some releases only.
+for package in libclang-rt-dev libclang-rt-dev-wasm32; do
+    if [ $build_only = 0 ] && ! installed $package && apt-cache show $package >/dev/null 2>&1; then
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $package
+    fi
+done
