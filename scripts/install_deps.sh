@@ -58,7 +58,21 @@ if [ $build_only = 0 ]; then
     need fish command -v fish
 fi
 
-if [ ${#missing[@]} = 0 ]; then
+# libFuzzer (scripts/fuzz.sh), and what WebAssembly needs of the compiler, lie in packages of their own on some releases only.
+more=()
+if [ $build_only = 0 ] && command -v apt-get >/dev/null; then
+    for package in libclang-rt-dev libclang-rt-dev-wasm32; do
+        installed $package || more+=("$package")
+    done
+fi
+# Those that this release has, once it is known what it has.
+known() {
+    for package in "${more[@]}"; do
+        if apt-cache show "$package" >/dev/null 2>&1; then echo "$package"; fi
+    done
+}
+
+if [ ${#missing[@]} = 0 ] && [ -z "$(known)" ]; then
     echo "everything is installed already"
     exit 0
 fi
@@ -75,13 +89,7 @@ if [ "$(id -u)" != 0 ]; then
     fi
     as_root=(sudo)
 fi
-echo "installing: ${missing[*]}"
+echo "installing: ${missing[*]}${more:+ ${more[*]} where they are}"
 "${as_root[@]}" apt-get -q update
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
-
-# libFuzzer (scripts/fuzz.sh), and what WebAssembly needs of the compiler, lie in packages of their own on some releases only.
-for package in libclang-rt-dev libclang-rt-dev-wasm32; do
-    if [ $build_only = 0 ] && ! installed $package && apt-cache show $package >/dev/null 2>&1; then
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends $package
-    fi
-done
+mapfile -t more < <(known)
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}" "${more[@]}"
