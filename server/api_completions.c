@@ -161,7 +161,7 @@ static void take_prompts(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine 
 void dlx_srv_completions(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     static const char *const max_names[] = {"max_tokens", "n_predict", NULL};
-    const dlx_srv_engine *e = &r->state->engine;
+    dlx_srv_engine *e = &r->state->engine;
     dlx_srv_take t;
     dlx_srv_plan plan = {0};
     dlx_srv_work *w = NULL;
