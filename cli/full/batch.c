@@ -76,7 +76,8 @@ static dlx_status put(batch *b, const dlx_cli_request *q, const dlx_server_answe
     size_t n = 0;
     json_t *id = json_object_get(q->root, "custom_id");
     char *custom = json_dumps(id, JSON_ENCODE_ANY | JSON_COMPACT);
-    char *line = custom && answer->body ? dlx_cli_result_line(answer->id, custom, answer->status, answer->body, &n) : NULL;
+    char *line =
+        custom && answer->body ? dlx_cli_result_line(answer->id, custom, answer->status, answer->body, &n) : NULL;
     bool failed = answer->status != 200;
     dlx_status s = DLX_OK;
     pthread_mutex_lock(&b->output_lock);
@@ -210,8 +211,8 @@ static void put_summary(const dlx_cli_arguments *a, const batch *b, const dlx_se
         printf("\n");
         return;
     }
-    printf("%s%zu of %zu requests answered in %.1f s, %zu of them with an error", complete ? "" : "interrupted: ",
-           b->answered, b->requests.n - b->requests.answered, seconds, b->failed);
+    printf("%s%zu of %zu requests answered in %.1f s, %zu of them with an error",
+           complete ? "" : "interrupted: ", b->answered, b->requests.n - b->requests.answered, seconds, b->failed);
     if (b->requests.answered) printf("; %zu had results", b->requests.answered);
     printf("\n%llu tokens, %.1f a second\n", (unsigned long long)counts->answer_tokens,
            seconds > 0 ? (double)counts->answer_tokens / seconds : 0);
@@ -242,7 +243,8 @@ static dlx_status check_files(const batch *b, const char *model, dlx_error *err)
                  {b->errors.path, b->errors.fd}};
     struct stat st[4];
     bool there[4];
-    for (size_t i = 0; i < 3; i++) there[i] = files[i].fd >= 0 && fstat(files[i].fd, &st[i]) == 0 && S_ISREG(st[i].st_mode);
+    for (size_t i = 0; i < 3; i++)
+        there[i] = files[i].fd >= 0 && fstat(files[i].fd, &st[i]) == 0 && S_ISREG(st[i].st_mode);
     there[3] = stat(model, &st[3]) == 0;
     for (size_t i = 1; i < 3; i++)
         for (size_t k = 0; k < 4; k++)
@@ -352,10 +354,11 @@ const dlx_cli_command dlx_cli_batch = {
     .name = "batch",
     .arguments = "FILE REQUESTS RESULTS",
     .summary = "answers a file of requests in OpenAI's batch format",
-    .notes = "REQUESTS holds a JSON object a line, {\"custom_id\": ..., \"method\": \"POST\", \"url\": "
-             "\"/v1/chat/completions\", \"body\": {...}}, with what `serve` takes as a body; - is the standard input. "
-             "Each answer becomes a line of RESULTS when it is there. Started again with the same files, it goes on with "
-             "what has no result yet, however it ended. docs/SCALING.md describes it.",
+    .notes =
+        "REQUESTS holds a JSON object a line, {\"custom_id\": ..., \"method\": \"POST\", \"url\": "
+        "\"/v1/chat/completions\", \"body\": {...}}, with what `serve` takes as a body; - is the standard input. "
+        "Each answer becomes a line of RESULTS when it is there. Started again with the same files, it goes on with "
+        "what has no result yet, however it ended. docs/SCALING.md describes it.",
     .first = "errors parallel threads json",
     .options = options,
     .n_options = sizeof options / sizeof *options,

@@ -1,7 +1,7 @@
 /*
- * The custom_ids of a batch: which there are, on which line, and what became of them. Not the ids themselves are kept but
- * 128 bits of hash each, keyed at random: of a million different ids two would be taken for one once in 10^26 batches.
- * An id takes 24 bytes in a table that is between three eighths and three quarters full: 32 to 64 bytes.
+ * The custom_ids of a batch: which there are, on which line, and what became of them. Not the ids themselves are kept
+ * but 128 bits of hash each, keyed at random: of a million different ids two would be taken for one once in 10^26
+ * batches. An id takes 24 bytes in a table that is between three eighths and three quarters full: 32 to 64 bytes.
  */
 #ifndef DLX_CLI_FULL_BATCH_IDS_H
 #define DLX_CLI_FULL_BATCH_IDS_H

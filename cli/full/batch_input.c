@@ -48,7 +48,8 @@ static const char *read_request(dlx_cli_request *q, char why[200])
     if (!q->url) return "it has no text \"url\", as \"/v1/chat/completions\"";
     if (!json_is_object(q->body)) return "it has no object \"body\"";
     if (dlx_server_takes(q->url)) return NULL;
-    snprintf(why, 200, "requests cannot be posted to its \"url\" '%.100s'; /v1/chat/completions is one that can", q->url);
+    snprintf(why, 200, "requests cannot be posted to its \"url\" '%.100s'; /v1/chat/completions is one that can",
+             q->url);
     return why;
 }
 

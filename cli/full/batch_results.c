@@ -93,7 +93,8 @@ dlx_status dlx_cli_results_read(dlx_cli_results *r, dlx_cli_ids *ids, bool known
     /* Where the file system has no locks, nobody keeps others from it. */
     if (flock(r->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
         return dlx_cli_error(err, DLX_E_INVALID,
-                             "'%s' is being written by another batch; wait for its end, or name another output", r->path);
+                             "'%s' is being written by another batch; wait for its end, or name another output",
+                             r->path);
     while ((s = dlx_cli_line_next(&reader, &line, &n, err)) == DLX_OK && line) {
         r->size = reader.begin;
         if (!reader.whole) {

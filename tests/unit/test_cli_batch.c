@@ -180,7 +180,11 @@ static void test_lines_of_a_pipe(void **state)
     (void)state;
     assert_int_equal(pipe(ends), 0);
     dlx_cli_line_reader r = {.name = "p", .fd = ends[0], .most = 100, .stopped = asked};
-    assert_int_equal(write(ends[1], "\xEF\xBB\xBF" "one\ntw", 9), 9);
+    assert_int_equal(write(ends[1],
+                           "\xEF\xBB\xBF"
+                           "one\ntw",
+                           9),
+                     9);
     const char *line;
     size_t n;
     assert_int_equal(dlx_cli_line_next(&r, &line, &n, NULL), DLX_OK);
@@ -257,8 +261,9 @@ static void test_a_line_that_was_cut_is_taken_off(void **state)
 static void test_what_is_not_ours_is_left_alone(void **state)
 {
     static const char other[] = "{\"id\":\"batch_req_" DIGITS "\",\"custom_id\":\"z\",\"resp";
-    static const char *const texts[] = {"a letter to somebody", "{\"id\": \"batch_req_1", "{}\n", "{\"custom_id\":\"a\"}\n",
-                                        "[1]\n", "\n", "{\"id\":\"batch_req_xy"};
+    static const char *const texts[] = {
+        "a letter to somebody",  "{\"id\": \"batch_req_1", "{}\n", "{\"custom_id\":\"a\"}\n", "[1]\n", "\n",
+        "{\"id\":\"batch_req_xy"};
     char message[sizeof(((dlx_error *)0)->message)];
     size_t size;
     (void)state;
