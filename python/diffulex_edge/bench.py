@@ -1,5 +1,6 @@
 """Measuring: what this machine could do at most, what passes of a model take on it, and what decodes made of them would."""
 from ctypes import byref, c_double, c_int32
+from functools import partial
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from . import _native, running
@@ -27,6 +28,10 @@ class Probe(NamedTuple):
     per_second: Optional[float]  # with all threads; None where this CPU lacks it. A product and its addition are two
 
 
+def _probe(i: int, pool: ThreadPool, rate: c_double, _: object) -> None:
+    _native.call("dlx_probe_run", i, pool._handle.pointer, byref(rate))
+
+
 def probes(threads: int = 0, kinds: Optional[Sequence[str]] = None) -> List[Probe]:
     """Measures what this machine could do at most: some tens of milliseconds each, with so many threads (0: one for each
     available core). kinds: only these; None: all."""
@@ -40,7 +45,7 @@ def probes(threads: int = 0, kinds: Optional[Sequence[str]] = None) -> List[Prob
             if kinds is None or kind in kinds:
                 rate = c_double()
                 if info.available:
-                    running.run(lambda _, at=i, to=rate: _native.call("dlx_probe_run", at, pool._handle.pointer, byref(to)))
+                    running.run(partial(_probe, i, pool, rate))
                 found.append(Probe(kind, info.name.decode(), info.kernels.decode() if info.kernels else None,
                                    bool(info.tiles), rate.value if info.available else None))
             i += 1

@@ -219,20 +219,20 @@ class Model(Speaker):
 
     @classmethod
     def _of(cls, function: str, source: Tuple[Any, ...], name: str, threads: int, cpu: Optional[str],
-            pool: "Optional[ThreadPool]", tokenizer: "Callable[[], Tokenizer]") -> "Model":
+            pool: "Optional[ThreadPool]", pack_cache: Optional[PathLike], tokenizer: "Callable[[], Tokenizer]") -> "Model":
         model = cls.__new__(cls)
-        model._open(function, source, name, threads, cpu, pool)
+        model._open(function, source, name, threads, cpu, pool, pack_cache)
         model._take_tokenizer(tokenizer)
         return model
 
     @classmethod
     def from_fd(cls, fd: _native.Descriptor, *, threads: int = 0, cpu: Optional[str] = None,
-                pool: "Optional[ThreadPool]" = None) -> "Model":
+                pool: "Optional[ThreadPool]" = None, pack_cache: Optional[PathLike] = None) -> "Model":
         """From an open descriptor of a .pte, or an open file, which stays yours and is needed during the call only; its
         position does not matter and is not moved."""
         from .text import Tokenizer
         fd = _native.descriptor(fd)
-        return cls._of("dlx_model_open_fd", (fd,), f"<file descriptor {fd}>", threads, cpu, pool,
+        return cls._of("dlx_model_open_fd", (fd,), f"<file descriptor {fd}>", threads, cpu, pool, pack_cache,
                        lambda: Tokenizer.from_pte_fd(fd))
 
     @classmethod
@@ -241,7 +241,7 @@ class Model(Speaker):
         """From the bytes of a .pte (bytes, bytearray, memoryview, mmap, ...), which are needed during the call only."""
         from .text import Tokenizer
         address, n = _native.address_of(data)
-        return cls._of("dlx_model_open_memory", (address, n), f"<memory of {n} bytes>", threads, cpu, pool,
+        return cls._of("dlx_model_open_memory", (address, n), f"<memory of {n} bytes>", threads, cpu, pool, None,
                        lambda: Tokenizer.from_pte_bytes(data))
 
     @classmethod

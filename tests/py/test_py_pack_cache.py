@@ -21,6 +21,9 @@ def test_the_next_one_finds_it(exported, tmp_path):
                 assert found.pack_cache == "found"
                 memory = workspace.memory()
                 assert memory.shared == memory.packed > 0
+        for expected in ("made", "found"):  # a descriptor has no name: its file is told by its inode
+            with open(path, "rb") as file, Model.from_fd(file, threads=1, pack_cache=packs) as opened:
+                assert opened.pack_cache == expected
     answer = ("generate", path, "hello", "--no-chat", "--max-new-tokens", "4")
     alone, shared = run_json(*answer), run_json(*answer, "--pack-cache", packs)
     assert alone["output_ids"] == shared["output_ids"]

@@ -116,7 +116,9 @@ def verify_quantization_accuracy(original_model: PathLike, quantized_model: Unio
     arguments.a_path("original_model", original_model, needed=True)
     arguments.a_path("quantized_model", file, needed=True)
     tolerance = arguments.a_real("tolerance", tolerance)
-    if example_inputs is None or isinstance(example_inputs, (str, bytes, os.PathLike)):
+    if isinstance(example_inputs, bytes):
+        example_inputs = os.fsdecode(example_inputs)
+    if example_inputs is None or isinstance(example_inputs, (str, os.PathLike)):
         return validate_export(original_model, file, validation=example_inputs).kl_mean <= tolerance
     rows = _ids_of(example_inputs)
     with tempfile.TemporaryDirectory(prefix="diffulex-edge-") as folder:
