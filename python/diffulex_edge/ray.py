@@ -90,7 +90,7 @@ class Generate:
     """
 
     def __init__(self, model: PathLike, *, column: Optional[str] = None, key: Optional[str] = None, threads: int = 1,
-                 pack_cache: Optional[PathLike] = None, parallel: int = 8, prefix: str = "",
+                 cpu: Optional[str] = None, pack_cache: Optional[PathLike] = None, parallel: int = 8, prefix: str = "",
                  chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
                  options: Optional[Mapping[str, Any]] = None, **keywords: "Unpack[GenerateOptions]") -> None:
         check_batch_size(parallel)
@@ -98,7 +98,7 @@ class Generate:
         self._template, named = split_keywords(keywords)
         decode = {**(options or {}), **named}
         self._column, self._key, self._parallel, self._prefix, self._chat = column, key, parallel, prefix, chat
-        self._model = Model(local_file(model), threads=threads, pack_cache=pack_cache)
+        self._model = Model(local_file(model), threads=threads, cpu=cpu, pack_cache=pack_cache)
         check_options(decode, self._model._tokenizer_if(False))
         self._seed = decode.pop("seed", 0)
         self._arguments = {"stop": stop, "keep_special": keep_special, "options": decode}
@@ -162,7 +162,7 @@ class Generate:
 
 def generate_dataset(dataset: Any, model: PathLike, *, column: Optional[str] = None, key: Optional[str] = None,
                      concurrency: int = 1, threads: int = 1, batch_size: int = 64, parallel: int = 8, max_retries: int = 3,
-                     prefix: str = "", pack_cache: Optional[PathLike] = None,
+                     prefix: str = "", cpu: Optional[str] = None, pack_cache: Optional[PathLike] = None,
                      chat: Optional[bool] = None, stop: Union[str, Sequence[str], None] = None, keep_special: bool = False,
                      options: Optional[Mapping[str, Any]] = None, remote: Optional[Mapping[str, Any]] = None,
                      **keywords: "Unpack[GenerateOptions]") -> Any:
@@ -182,6 +182,7 @@ def generate_dataset(dataset: Any, model: PathLike, *, column: Optional[str] = N
     max_retries  how often a copy that was lost is made anew, somewhere where its threads have CPUs; the batch that it had
                  is done again
     prefix       of the new columns' names
+    cpu          the kernel set of all copies, where machines differ and answers must not; see Model
     pack_cache   a folder on each machine for packed weights, which its copies share; see Model
     remote       more arguments for Dataset.map_batches: memory, resources, runtime_env ...
     chat to keywords   as those of Model.generate
@@ -196,7 +197,7 @@ def generate_dataset(dataset: Any, model: PathLike, *, column: Optional[str] = N
         raise ValueError(f"concurrency is {concurrency}, threads are {threads} and max_retries {max_retries}; at least 1, 1 "
                          "and 0 are needed")
     import ray.data  # type: ignore[import-not-found, import-untyped, unused-ignore]
-    arguments = {"model": os.fspath(model), "column": column, "key": key, "threads": threads,
+    arguments = {"model": os.fspath(model), "column": column, "key": key, "threads": threads, "cpu": cpu,
                  "pack_cache": None if pack_cache is None else os.fspath(pack_cache), "parallel": parallel, "prefix": prefix,
                  "chat": chat, "stop": stop, "keep_special": keep_special, "options": dict(options or {}), **keywords}
     # What a lost copy was doing is tried until it has a new one: while a machine's end is not known yet, tries fail at once,
