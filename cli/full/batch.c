@@ -276,13 +276,15 @@ static int run_batch(batch *b, const dlx_cli_arguments *a, const dlx_server_opti
 {
     dlx_error err;
     dlx_server_counts counts = {0};
-    dlx_cli_catch_interrupts();
+    dlx_model_facts facts = {.struct_size = sizeof facts};
     dlx_cli_progress(true, "reading '%s'", in);
-    dlx_status s = open_files(b, o->path, in, out, dlx_cli_text(a, "errors"), &err);
+    dlx_status s = dlx_model_read_facts(&facts, o->path, &err);
+    if (s == DLX_OK) s = open_files(b, o->path, in, out, dlx_cli_text(a, "errors"), &err);
     dlx_cli_progress_end();
+    dlx_cli_catch_interrupts(); /* so far nothing was written, and any signal was the end */
     int status = s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
     bool all = status == DLX_CLI_OK && !b->requests.pipe && b->requests.answered == b->requests.n;
-    if (status == DLX_CLI_OK && !all && !dlx_cli_interrupted()) status = run_server(b, a, o, &counts);
+    if (status == DLX_CLI_OK && !all) status = run_server(b, a, o, &counts);
     dlx_cli_results *const files[] = {&b->results, &b->errors};
     for (size_t i = 0; i < 2; i++)
         if (dlx_cli_results_close(files[i], &err) != DLX_OK && status == DLX_CLI_OK) status = dlx_cli_fail(&err);

@@ -218,6 +218,8 @@ def test_files_that_are_no_results_are_left_alone(model, tmp_path):
     assert "is a folder, a device or a pipe" in fail("batch", model, source, folder)
     assert "cannot open" in fail("batch", model, source, tmp_path / "none" / "out")
     assert "is a folder" in fail("batch", model, folder, tmp_path / "out2")
+    assert "'/nonexistent.pte'" in fail("batch", "/nonexistent.pte", source, tmp_path / "out3")
+    assert not (tmp_path / "out3").exists()
     for args in ((), (model, source), (model, source, "-"), (model, source, tmp_path / "o", "x"),
                  (model, source, tmp_path / "o", "--parallel", 0), (model, source, tmp_path / "o", "--errors", "-")):
         assert start("batch", *args).returncode == 2
