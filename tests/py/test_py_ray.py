@@ -1,11 +1,12 @@
 """What an actor of diffulex_edge.ray does with its batches, without Ray; test_ray_cluster.py has a cluster."""
 import pytest
 from exported_files import exported  # noqa: F401 - a fixture
+from oracles import oracle
 
 from diffulex_edge import InvalidArgumentError, Model
 from diffulex_edge.ray import Generate, generate_dataset, local_file
 
-np = pytest.importorskip("numpy")
+np = oracle("numpy", "batches of Ray Data are")
 OPTIONS = dict(max_new_tokens=12, temperature=2.0, stop_ids="none")
 NEW = ("answer", "finish_reason", "new_tokens", "error")
 
