@@ -308,12 +308,13 @@ static const dlx_cli_option options[] = {
     {"quantization-config", DLX_CLI_TEXT, "FILE",
      "JSON file that gives the head, the embedding or single tensors other forms than the scheme does", 0, 0},
     {"exclude", DLX_CLI_TEXT, "LIST",
-      "weights that stay float32 (coreml: float16), comma separated: their names in the checkpoint or lm_head, "
-      "layers.0.down, ...; * is any text, ? any character; lists of several --exclude add up",
+     "weights that stay float32 (coreml: float16), comma separated: their names in the checkpoint or lm_head, "
+     "layers.0.down, ...; * is any text, ? any character; lists of several --exclude add up",
      0, 0},
     {"rounding", DLX_CLI_TEXT, "NAME",
      "how weights become int8 or int4: nearest (default), mse (with scales that miss them least), gptq (so that "
-     "answers to calibration data change least), awq (inputs scaled by what that data makes of them), awq-gptq",
+     "answers to calibration data change least), awq (inputs scaled by what that data makes of them), awq-gptq, smooth "
+     "(inputs scaled for the grids of int8-static, whose default it is)",
      0, 0},
     {"calibration", DLX_CLI_TEXT, "FILE",
      "that data as JSON lines: text, prompt and answer, messages or ids (default: the model writes it)", 0, 0},
@@ -322,7 +323,7 @@ static const dlx_cli_option options[] = {
     {"calibration-seed", DLX_CLI_INT, "N", "of masks, and of what the model writes", 0, 1 << 30},
     {"observer", DLX_CLI_TEXT, "mse|minmax|percentile",
      "which range of the numbers in calibration data int8-static stands for: the one that misses them least, all, or "
-     "all but 0.005 % at either end (default: mse)",
+     "all but 0.005 % at either end (default: mse; minmax with rounding smooth)",
      0, 0},
     {"save-ranges", DLX_CLI_TEXT, "FILE", "where the ranges that int8-static or qnn measured are written too", 0, 0},
     {"ranges", DLX_CLI_TEXT, "FILE", "such a file, in place of measuring", 0, 0},

@@ -48,6 +48,7 @@ if [ $build_only = 0 ]; then
     need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
     need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
     need qemu-user command -v qemu-aarch64
+    need default-jdk-headless command -v javac
     # What reads the manual page and the completions.
     need groff-base command -v groff
     need mandoc command -v mandoc

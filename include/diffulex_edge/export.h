@@ -78,9 +78,11 @@ typedef struct dlx_export_options {
      * that misses its weights least, which may clip. Those of layers with calibration data, the others as "mse":
      * "gptq": so that the layers' answers to the data change least (GPTQ); "awq": inputs of the layers are scaled by
      * what the data makes of them, and the scales folded into norms and neighbours (AWQ), then rounded; "awq-gptq":
-     * scaled, then GPTQ. Scales are not for int8-static (DLX_E_INVALID). The data is lines of JSON in the file
-     * `calibration` (docs/EXPORT.md), or, without one, answers that the model writes itself.
-     * Where no weight of a layer becomes int8 or int4 there is nothing for these three to find, and nothing for "mse"
+     * scaled, then GPTQ. These two are not for int8-static (DLX_E_INVALID), which has "smooth": inputs scaled so that
+     * one grid does for all rows (SmoothQuant), then rounded. NULL is that for int8-static, unless `ranges` or
+     * `save_ranges` are given, with which it is DLX_E_INVALID. The data is lines of JSON in the file `calibration`
+     * (docs/EXPORT.md), or, without one, answers that the model writes itself.
+     * Where no weight of a layer becomes int8 or int4 there is nothing for these to find, and nothing for "mse"
      * where no weight does: DLX_E_INVALID, or with quantization_config, which may be a mix of floats, a notice.
      * What was found lies in `work_folder` (NULL: the output's name and ".work") until the export is complete; one that
      * was cancelled or killed goes on from there when it is called again. An output that is that folder, or lies in
@@ -105,7 +107,7 @@ typedef struct dlx_export_options {
      * in the program too. Backend qnn has ranges of every value where weights are integers: there the two files are the
      * same, and no observer is to be chosen. Asked for without either, all three are DLX_E_INVALID.
      */
-    const char *observer;    /* "mse" (also NULL), "minmax", "percentile"; not together with `ranges` */
+    const char *observer;    /* "mse" (also NULL; with "smooth": "minmax"), "percentile"; not together with `ranges` */
     const char *ranges;      /* or NULL */
     const char *save_ranges; /* path of a file to write, or NULL */
     /*

@@ -57,13 +57,31 @@ static bool keep(const char **text, dlx_arena *arena)
     return *text != NULL;
 }
 
+/* Copies the lists of linear layers and their names. */
+static bool keep_linears(dlx_coreml_contents *c, dlx_arena *arena)
+{
+    dlx_coreml_linears *kept = dlx_arena_array(arena, (size_t)c->n_linears + 1, sizeof *kept);
+    for (uint32_t i = 0; kept && i < c->n_linears; i++) {
+        kept[i] = c->linears[i];
+        for (dlx_coreml_name **at = &kept[i].names; *at; at = &(*at)->next) {
+            dlx_coreml_name *name = dlx_arena_alloc(arena, sizeof *name);
+            if (!name) return false;
+            *name = **at;
+            *at = name;
+            if (!keep(&name->text, arena)) return false;
+        }
+    }
+    c->linears = kept;
+    return kept != NULL;
+}
+
 static dlx_status view_coreml(dlx_delegate_view *v, reading *r)
 {
     dlx_coreml_contents *c = &v->coreml;
     DLX_TRY(dlx_coreml_read(c, &r->scratch, r->pte, r->blob, r->err));
     dlx_counted_word *words = dlx_arena_array(r->arena, (size_t)c->n_operators + 1, sizeof *words);
     bool kept = words && keep(&c->identifier, r->arena) && (!c->key || keep(&c->key, r->arena)) &&
-                (!c->function || keep(&c->function, r->arena));
+                (!c->function || keep(&c->function, r->arena)) && keep_linears(c, r->arena);
     for (uint32_t i = 0; kept && i < c->n_operators; i++) {
         words[i] = c->operators[i];
         kept = keep(&words[i].word, r->arena);
@@ -149,6 +167,8 @@ static const char *chip_name(uint32_t id)
 
 /* ---- text ---- */
 
+enum { NAMES_IN_TEXT = 3 };
+
 void dlx_put_counts(dlx_text_buffer *t, const dlx_counted_word *words, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
@@ -195,6 +215,22 @@ static void text_coreml(dlx_text_buffer *t, const dlx_coreml_contents *c)
     dlx_put(t, ", %llu bytes\n", (unsigned long long)c->model_bytes);
 }
 
+/* Each form, what it takes, and the first of its weights by name. */
+static void text_linears(dlx_text_buffer *t, const dlx_coreml_contents *c)
+{
+    for (uint32_t i = 0; i < c->n_linears; i++) {
+        const dlx_coreml_linears *l = &c->linears[i];
+        uint64_t named = 0;
+        dlx_put(t, "    linear layers  %llu %s %s", (unsigned long long)l->layers, l->op, l->kind);
+        if (l->group) dlx_put(t, ", %llu", (unsigned long long)l->group);
+        dlx_put(t, ", %llu bytes", (unsigned long long)l->bytes);
+        for (const dlx_coreml_name *n = l->names; n && named < NAMES_IN_TEXT; n = n->next)
+            dlx_put(t, "%s%s", named++ ? ", " : ": ", n->text);
+        if (named && l->layers > named) dlx_put(t, ", %llu more", (unsigned long long)(l->layers - named));
+        dlx_put(t, "\n");
+    }
+}
+
 static void text_qnn(dlx_text_buffer *t, const dlx_delegate_view *v)
 {
     const dlx_qnn_target *to = &v->target;
@@ -218,6 +254,7 @@ void dlx_put_delegate_lines(dlx_text_buffer *t, const dlx_delegate_view *v)
         dlx_put_counts(t, v->operators, v->n_operators);
         dlx_put(t, "\n");
     }
+    if (is_coreml(v)) text_linears(t, &v->coreml);
     if (v->readable && v->weight_bytes)
         dlx_put(t, "    weights        %llu bytes\n", (unsigned long long)v->weight_bytes);
     if (v->known && !v->readable) dlx_put(t, "    payload        cannot be read: %s\n", v->why_not.message);
@@ -279,6 +316,25 @@ static void json_coreml(dlx_text_buffer *t, const dlx_coreml_contents *c)
     dlx_put_json(t, c->function);
 }
 
+static void json_linears(dlx_text_buffer *t, const dlx_coreml_contents *c)
+{
+    dlx_put(t, ",\"linears\":[");
+    for (uint32_t i = 0; i < c->n_linears; i++) {
+        const dlx_coreml_linears *l = &c->linears[i];
+        dlx_put(t,
+                "%s{\"operator\":\"%s\",\"kind\":\"%s\",\"group\":%llu,\"layers\":%llu,\"bytes\":%llu,"
+                "\"names\":[",
+                i ? "," : "", l->op, l->kind, (unsigned long long)l->group, (unsigned long long)l->layers,
+                (unsigned long long)l->bytes);
+        for (const dlx_coreml_name *n = l->names; n; n = n->next) {
+            dlx_put_json(t, n->text);
+            dlx_put(t, "%s", n->next ? "," : "");
+        }
+        dlx_put(t, "]}");
+    }
+    dlx_put(t, "]");
+}
+
 static void json_qnn(dlx_text_buffer *t, const dlx_delegate_view *v)
 {
     const dlx_qnn_target *to = &v->target;
@@ -305,6 +361,7 @@ void dlx_put_delegate_json(dlx_text_buffer *t, const dlx_delegate_view *v)
             dlx_put(t, ",\"operators\":");
             dlx_put_counts_json(t, v->operators, v->n_operators);
         }
+        if (is_coreml(v) && v->coreml.has_linears) json_linears(t, &v->coreml);
         dlx_put(t, ",\"weight_bytes\":%llu", (unsigned long long)v->weight_bytes);
     }
     if (v->known && !v->readable) {

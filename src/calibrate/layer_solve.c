@@ -136,6 +136,7 @@ static dlx_status solve_input(job *j, int i)
 static dlx_status choose_grids(job *j)
 {
     dlx_layer_grids *grids = &j->s->grids;
+    grids->activations = j->o->activations;
     for (int i = 0; i < DLX_LAYER_LINEARS; i++) {
         const dlx_value *v = dlx_layerwise_weight(j->w, i);
         size_t n = (size_t)v->dim[0], k = (size_t)v->dim[1];

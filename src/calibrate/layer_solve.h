@@ -36,7 +36,8 @@ typedef struct dlx_weights_options {
     void (*solved)(void *ctx, const dlx_solved *what); /* may be NULL */
     void *solved_ctx;
     bool scale_inputs;
-    bool round_only; /* no GPTQ: needs scale_inputs, which knows how much inputs count */
+    bool round_only;  /* no GPTQ: needs scale_inputs, which knows how much inputs count */
+    bool activations; /* scales are for activations on grids; then all inputs count the same */
     dlx_factor_options factor;
     dlx_clip clip;
     bool static_groups;

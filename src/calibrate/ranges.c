@@ -26,6 +26,14 @@ void dlx_ranges_begin(dlx_ranges *r)
     dlx_arena_init(&r->arena);
 }
 
+void dlx_ranges_begin_measured(dlx_ranges *r, const dlx_samples *samples, dlx_observer o)
+{
+    dlx_ranges_begin(r);
+    r->observer = o;
+    r->samples = samples->n;
+    r->rows = samples->rows;
+}
+
 void dlx_ranges_free(dlx_ranges *r)
 {
     dlx_arena_free(&r->arena);
@@ -72,15 +80,30 @@ static void name_of(char *out, size_t size, int32_t layer, int linear, bool outp
 
 /* ---- measuring -------------------------------------------------------------------------------------------------- */
 
-typedef struct meter {
-    dlx_pool *pool;
-    dlx_histogram *of; /* [2 * DLX_LAYER_LINEARS] input and output of each linear */
-    dlx_histogram *scratch;
-} meter;
-
-static dlx_status measure_linear(void *ctx, const dlx_linear_rows *l, dlx_error *err)
+dlx_status dlx_range_meter_open(dlx_range_meter *out, dlx_ranges *into, dlx_pool *pool, dlx_error *err)
 {
-    meter *m = ctx;
+    *out = (dlx_range_meter){.into = into,
+                             .pool = pool,
+                             .of = calloc(2 * DLX_LAYER_LINEARS, sizeof *out->of),
+                             .scratch = calloc((size_t)dlx_pool_threads(pool), sizeof *out->scratch)};
+    return out->of && out->scratch ? DLX_OK : no_memory(err);
+}
+
+void dlx_range_meter_close(dlx_range_meter *m)
+{
+    free(m->of);
+    free(m->scratch);
+    memset(m, 0, sizeof *m);
+}
+
+void dlx_range_meter_clear(dlx_range_meter *m)
+{
+    for (int i = 0; i < 2 * DLX_LAYER_LINEARS; i++) dlx_histogram_clear(&m->of[i]);
+}
+
+dlx_status dlx_range_meter_visit(void *meter, const dlx_linear_rows *l, dlx_error *err)
+{
+    dlx_range_meter *m = meter;
     (void)err;
     if (dlx_linear_first(l->linear))
         dlx_histogram_add(&m->of[2 * l->linear], l->x, l->rows * l->n_in, m->pool, m->scratch);
@@ -88,19 +111,17 @@ static dlx_status measure_linear(void *ctx, const dlx_linear_rows *l, dlx_error 
     return DLX_OK;
 }
 
-static dlx_status measure_layer(dlx_ranges *r, dlx_layerwise *w, meter *m, int32_t layer, dlx_error *err)
+dlx_status dlx_range_meter_take(dlx_range_meter *m, dlx_work *work, int32_t layer, dlx_error *err)
 {
     char name[64];
-    for (int i = 0; i < 2 * DLX_LAYER_LINEARS; i++) dlx_histogram_clear(&m->of[i]);
-    DLX_TRY(dlx_layerwise_load(w, layer, err));
-    DLX_TRY(dlx_layerwise_run(w, DLX_LAYERWISE_ADVANCE, measure_linear, m, err));
+    dlx_ranges *r = m->into;
     for (int i = 0; i < DLX_LAYER_LINEARS; i++)
         for (int output = 0; output < 2; output++) {
             name_of(name, sizeof name, layer, i, output);
             int from = output ? i : dlx_linear_inputs[dlx_linear_input(i)].first;
             DLX_TRY(dlx_ranges_add(r, name, dlx_observed(&m->of[2 * from + output], r->observer), err));
         }
-    return DLX_OK;
+    return work ? dlx_ranges_keep(r, work, err) : DLX_OK;
 }
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
@@ -115,6 +136,7 @@ dlx_status dlx_ranges_text(const dlx_ranges *r, char **out, dlx_error *err)
         dlx_origin_put(&t, &r->origin);
         dlx_put(&t, ",\n");
     }
+    if (r->scaled) dlx_put(&t, "  \"scaled\": true,\n");
     dlx_put(&t, "  \"tensors\": {");
     for (size_t i = 0; i < r->n; i++) {
         const dlx_tensor_range *x = &r->list[i];
@@ -192,6 +214,11 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_range_n
     if (json_integer_value(version) != VERSION)
         return dlx_fail(err, DLX_E_UNSUPPORTED, "'%s' holds ranges of version %lld; this build reads %d", path,
                         (long long)json_integer_value(version), VERSION);
+    if (json_is_true(json_object_get(root, "scaled")))
+        return dlx_fail(err, DLX_E_FORMAT,
+                        "'%s' has ranges of scaled inputs, whose scales are in its own program alone; measure them "
+                        "with rounding nearest",
+                        path);
     if (!observer) return not_ranges(path, "it names no \"observer\"", err);
     if (dlx_observer_find(&r->observer, observer, err) != DLX_OK)
         return dlx_fail_prefix(err, DLX_E_FORMAT, "'%s'", path);
@@ -205,7 +232,9 @@ static dlx_status read_root(dlx_ranges *r, const json_t *root, const dlx_range_n
         r->origin = *names->origin;
     }
     DLX_TRY(read_tensors(r, tensors, names, path, err));
-    if (json_object_size(tensors) == r->n) return DLX_OK;
+    size_t expected = r->n;
+    for (size_t i = 0; i < names->n_may; i++) expected += json_object_get(tensors, names->may[i]) != NULL;
+    if (json_object_size(tensors) == expected) return DLX_OK;
     return dlx_fail(err, DLX_E_FORMAT, "'%s' has ranges of %zu tensors, '%s' has %zu; was it measured on another?",
                     path, json_object_size(tensors), names->of, r->n);
 }
@@ -276,29 +305,31 @@ dlx_status dlx_ranges_take_back(dlx_ranges *r, const dlx_work *work, const dlx_r
     return s;
 }
 
-static dlx_status take_back(dlx_ranges *r, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
+dlx_status dlx_range_meter_resume(dlx_range_meter *m, const dlx_work *work, const dlx_checkpoint *c, dlx_error *err)
 {
     dlx_arena arena;
     dlx_range_names names;
     if (!work->done) return DLX_OK;
     dlx_arena_init(&arena);
     dlx_status s = name_layers(&names, &arena, c, work->done, err);
-    if (s == DLX_OK) s = dlx_ranges_take_back(r, work, &names, err);
+    if (s == DLX_OK) s = dlx_ranges_take_back(m->into, work, &names, err);
     dlx_arena_free(&arena);
     return s;
 }
 
-static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, dlx_work *work, const dlx_checkpoint *c,
+static dlx_status measure_all(dlx_range_meter *m, dlx_layerwise *w, dlx_work *work, const dlx_checkpoint *c,
                               dlx_error *err)
 {
     size_t width = (size_t)c->shape.hidden;
+    dlx_ranges *r = m->into;
     DLX_TRY(work ? dlx_work_start(work, w, r->rows, width, err) : dlx_layerwise_start(w, NULL, err));
-    if (work) DLX_TRY(take_back(r, work, c, err));
+    if (work) DLX_TRY(dlx_range_meter_resume(m, work, c, err));
     for (int32_t layer = work ? work->done : 0; layer < c->shape.layers; layer++) {
-        DLX_TRY(measure_layer(r, w, m, layer, err));
-        if (!work) continue;
-        DLX_TRY(dlx_ranges_keep(r, work, err));
-        DLX_TRY(dlx_work_save(work, w, r->rows, width, layer + 1, err));
+        dlx_range_meter_clear(m);
+        DLX_TRY(dlx_layerwise_load(w, layer, err));
+        DLX_TRY(dlx_layerwise_run(w, DLX_LAYERWISE_ADVANCE, dlx_range_meter_visit, m, err));
+        DLX_TRY(dlx_range_meter_take(m, work, layer, err));
+        if (work) DLX_TRY(dlx_work_save(work, w, r->rows, width, layer + 1, err));
     }
     dlx_ranges_sort(r);
     return DLX_OK;
@@ -307,21 +338,14 @@ static dlx_status measure_all(dlx_ranges *r, dlx_layerwise *w, meter *m, dlx_wor
 dlx_status dlx_ranges_measure(dlx_ranges *out, dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
                               dlx_observer o, const dlx_layerwise_options *run, dlx_error *err)
 {
-    size_t threads = (size_t)dlx_pool_threads(run->pool);
-    meter m = {.pool = run->pool,
-               .of = calloc(2 * DLX_LAYER_LINEARS, sizeof *m.of),
-               .scratch = calloc(threads, sizeof *m.scratch)};
+    dlx_range_meter m;
     dlx_layerwise *w = NULL;
-    dlx_ranges_begin(out);
-    out->observer = o;
-    out->samples = samples->n;
-    out->rows = samples->rows;
-    dlx_status s = m.of && m.scratch ? DLX_OK : no_memory(err);
+    dlx_ranges_begin_measured(out, samples, o);
+    dlx_status s = dlx_range_meter_open(&m, out, run->pool, err);
     if (s == DLX_OK) s = dlx_layerwise_open(&w, c, samples, run, err);
-    if (s == DLX_OK) s = measure_all(out, w, &m, work, c, err);
+    if (s == DLX_OK) s = measure_all(&m, w, work, c, err);
     dlx_layerwise_close(w);
-    free(m.of);
-    free(m.scratch);
+    dlx_range_meter_close(&m);
     if (s != DLX_OK) dlx_ranges_free(out);
     return s;
 }

@@ -1,6 +1,16 @@
 /*
- * Scales of a layer's inputs (AWQ, solve/awq.h), found on calibration rows and folded into the loaded layer, which
- * answers as before:
+ * Scales of a layer's inputs (solve/awq.h), found on calibration rows and folded into the loaded layer, which answers
+ * as before. They are powers m^a of numbers that say how large an input is; a is the one of 0, 0.05 .. 1 with which
+ * rounded weights miss the answers least.
+ *
+ * AWQ, for weights: m is the mean magnitude of an input.
+ *
+ * For activations on grids, which reach over all that comes in all inputs (SmoothQuant, Xiao et al., arXiv 2211.10438):
+ * candidates read rows on such a grid, and m is the largest magnitude of an input over that of all of them, X_c / X.
+ * What makes the input is divided by the scale, and answers on a grid of its own: where it is a linear layer, an input
+ * that is always small must not make it large. So m is at least half of U_c / U, the same of what that layer answers.
+ *
+ * They are folded into:
  *
  *   inputs of    s goes into                           left out where
  *   q, k, v      weight of the norm before attention   one of them keeps its floats
@@ -34,11 +44,13 @@ typedef struct dlx_layer_scales {
 typedef struct dlx_layer_grids {
     dlx_grid grid[DLX_LAYER_LINEARS];
     bool becomes[DLX_LAYER_LINEARS];
+    bool activations; /* what goes into them, and comes out, is on a grid, too */
 } dlx_layer_grids;
 
 /*
  * Runs the samples [rows] through the loaded layer once, finds scales, and folds them into it. Takes the floats of the
- * linears that read one input, 256 rows of each input, and what dlx_awq_find takes. A failure leaves *out empty.
+ * linears that read one input, 256 rows of each input, and what dlx_awq_find takes. A failure leaves *out empty. With
+ * activations on grids no importance is found.
  */
 dlx_status dlx_layer_scales_find(dlx_layer_scales *out, dlx_layerwise *w, const dlx_checkpoint *c, uint64_t rows,
                                  const dlx_layer_grids *grids, dlx_clip clip, const dlx_solve_on *on, dlx_error *err);

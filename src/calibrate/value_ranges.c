@@ -63,18 +63,32 @@ static size_t elements(const dlx_value *v)
 
 /* ---- a graph that runs ------------------------------------------------------------------------------------------ */
 
-/* Constants as floats in the graph's arena. */
+/* Constants as the graph has them, in its arena. */
 static dlx_status widen(meter *m, dlx_graph *g)
 {
     for (size_t i = 0; i < g->n_values; i++) {
         dlx_value *v = &g->values[i];
-        if (v->kind != DLX_VALUE_CONST || v->dtype != DLX_F32) continue;
-        float *data = dlx_arena_array(&g->arena, elements(v), sizeof *data);
+        uint64_t bytes = 0;
+        if (v->kind != DLX_VALUE_CONST) continue;
+        if (!dlx_dtype_bytes(v->dtype, elements(v), &bytes)) return no_memory(m);
+        void *data = dlx_arena_array(&g->arena, (size_t)bytes, 1);
         if (!data) return no_memory(m);
         DLX_TRY(dlx_const_collect(v, m->run->pool, data, m->err));
-        v->source = (dlx_const_source){.data = data, .bytes = elements(v) * sizeof *data, .stored = DLX_F32};
+        v->source = (dlx_const_source){.data = data, .bytes = bytes, .stored = v->dtype};
     }
     return DLX_OK;
+}
+
+static bool is_mask(const dlx_value *v)
+{
+    return v->name && !strcmp(v->name, "mask");
+}
+
+/* Besides the mask, float inputs are what graphs before gave, whose ranges are those, or stored keys and values, which
+ * no call reads here. */
+static bool is_stored(const dlx_value *v)
+{
+    return v->kind == DLX_VALUE_INPUT && v->dtype == DLX_F32 && v->name && !is_mask(v);
 }
 
 static bool is_shown(const dlx_value *v)
@@ -82,7 +96,7 @@ static bool is_shown(const dlx_value *v)
     return v->kind == DLX_VALUE_TEMP && v->dtype == DLX_F32 && v->name && v->producer != DLX_NONE;
 }
 
-/* Every value that has a name becomes an output behind the graph's own, those of float inputs are seen as they come. */
+/* Every value that has a name becomes an output behind the graph's own; the mask is seen as it comes. */
 static dlx_status show_values(meter *m, dlx_graph *g)
 {
     m->own = g->n_outputs;
@@ -129,7 +143,7 @@ static void fill_input(const meter *m, const dlx_value *v, size_t sample, void *
         for (int64_t i = 0; i < v->dim[0]; i++) ((int64_t *)data)[i] = !tokens ? i : i < s->n ? s->ids[i] : 0;
     } else if (from) {
         memcpy(data, from->data + sample * from->elements, (size_t)bytes);
-    } else if (v->name && !strcmp(v->name, "mask")) {
+    } else if (is_mask(v)) {
         fill_mask(m->samples, s, data, (size_t)v->dim[0], (size_t)v->dim[1]);
     }
 }
@@ -187,7 +201,7 @@ static dlx_status run_sample(meter *m, const dlx_program *p, dlx_executor *ex, c
     for (size_t i = 0; i < p->g.n_inputs; i++) {
         const dlx_value *v = &p->g.values[p->g.inputs[i]];
         fill_input(m, v, sample, in[i].data, dlx_value_bytes(p, p->g.inputs[i], &in[i].shape));
-        if (v->dtype == DLX_F32 && v->name) DLX_TRY(note(m, &first, v->name, in[i].data, elements(v)));
+        if (is_mask(v)) DLX_TRY(note(m, &first, v->name, in[i].data, elements(v)));
     }
     DLX_TRY(dlx_executor_run(ex, &pass, out, m->err));
     return take_outputs(m, p, out, sample, &first);
@@ -289,8 +303,17 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Of all values of the first n graphs that have ranges, each once. */
-static dlx_status name_values(meter *m, name_list *names, const dlx_value_stages *stages, size_t n)
+static void keep_once(name_list *names)
+{
+    size_t kept = 0;
+    qsort(names->list, names->n, sizeof *names->list, by_text);
+    for (size_t i = 0; i < names->n; i++)
+        if (!kept || strcmp(names->list[kept - 1], names->list[i])) names->list[kept++] = names->list[i];
+    names->n = kept;
+}
+
+/* Of all values of the first n graphs that have ranges, each once; `may`, unless NULL: of inputs that have none. */
+static dlx_status name_values(meter *m, name_list *names, name_list *may, const dlx_value_stages *stages, size_t n)
 {
     dlx_graph g;
     for (size_t stage = 0; stage < n; stage++) {
@@ -300,16 +323,20 @@ static dlx_status name_values(meter *m, name_list *names, const dlx_value_stages
             if (is_shown(&g.values[i])) s = add_name(m, names, g.values[i].name);
         for (size_t i = 0; s == DLX_OK && i < g.n_inputs; i++) {
             const dlx_value *v = &g.values[g.inputs[i]];
-            if (v->dtype == DLX_F32 && v->name) s = add_name(m, names, v->name);
+            if (is_mask(v)) s = add_name(m, names, v->name);
+            if (is_stored(v) && may) s = add_name(m, may, v->name);
         }
         dlx_graph_free(&g);
         DLX_TRY(s);
     }
-    size_t kept = 0;
-    qsort(names->list, names->n, sizeof *names->list, by_text);
-    for (size_t i = 0; i < names->n; i++)
-        if (!kept || strcmp(names->list[kept - 1], names->list[i])) names->list[kept++] = names->list[i];
-    names->n = kept;
+    keep_once(names);
+    if (!may) return DLX_OK;
+    keep_once(may);
+    size_t left = 0;
+    for (size_t i = 0; i < may->n; i++)
+        if (!bsearch(&may->list[i], names->list, names->n, sizeof *names->list, by_text))
+            may->list[left++] = may->list[i];
+    may->n = left;
     return DLX_OK;
 }
 
@@ -317,15 +344,18 @@ dlx_status dlx_value_ranges_read(dlx_ranges *out, const char *path, const dlx_va
                                  const dlx_checkpoint *c, dlx_error *err)
 {
     meter m = {.err = err};
-    name_list names = {.n = 0};
+    name_list names = {.n = 0}, may = {.n = 0};
     dlx_origin origin;
     memset(out, 0, sizeof *out);
     DLX_TRY(dlx_origin_of(&origin, c, err));
     dlx_arena_init(&names.arena);
-    dlx_status s = name_values(&m, &names, stages, stages->n);
-    const dlx_range_names of = {.list = names.list, .n = names.n, .of = c->folder, .origin = &origin};
+    dlx_arena_init(&may.arena);
+    dlx_status s = name_values(&m, &names, &may, stages, stages->n);
+    const dlx_range_names of = {
+        .list = names.list, .n = names.n, .may = may.list, .n_may = may.n, .of = c->folder, .origin = &origin};
     if (s == DLX_OK) s = dlx_ranges_read_names(out, path, &of, err);
     free_names(&names);
+    free_names(&may);
     return s;
 }
 
@@ -372,7 +402,7 @@ static dlx_status take_back(meter *m, const dlx_work *work, const dlx_value_stag
     name_list names = {.n = 0};
     size_t done = (size_t)work->done;
     dlx_arena_init(&names.arena);
-    dlx_status s = name_values(m, &names, stages, done);
+    dlx_status s = name_values(m, &names, NULL, stages, done);
     const dlx_range_names of = {.list = names.list, .n = names.n, .of = work->folder};
     if (s == DLX_OK) s = dlx_ranges_take_back(m->ranges, work, &of, m->err);
     free_names(&names);

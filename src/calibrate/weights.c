@@ -11,6 +11,7 @@ typedef struct solver {
     const dlx_weights_options *o;
     dlx_work *work;
     dlx_layerwise *w;
+    dlx_range_meter *ranges; /* NULL: none are measured */
     dlx_kernels kernels;
     dlx_solve_on on;
     int32_t layer;
@@ -95,13 +96,17 @@ static dlx_status solve_layer(solver *s, const dlx_checkpoint *c, uint64_t rows)
         if (s->solve.grids.becomes[i]) DLX_TRY(keep_codes(s, i));
     DLX_TRY(keep_small(s));
     DLX_TRY(write_layer(s));
-    return dlx_layerwise_run(s->w, DLX_LAYERWISE_ADVANCE, NULL, NULL, s->err);
+    if (!s->ranges) return dlx_layerwise_run(s->w, DLX_LAYERWISE_ADVANCE, NULL, NULL, s->err);
+    dlx_range_meter_clear(s->ranges);
+    DLX_TRY(dlx_layerwise_run(s->w, DLX_LAYERWISE_ADVANCE, dlx_range_meter_visit, s->ranges, s->err));
+    return dlx_range_meter_take(s->ranges, s->work, s->layer, s->err);
 }
 
 static dlx_status solve_all(solver *s, const dlx_checkpoint *c, const dlx_samples *samples)
 {
     size_t width = (size_t)c->shape.hidden;
     DLX_TRY(dlx_work_start(s->work, s->w, samples->rows, width, s->err));
+    if (s->ranges) DLX_TRY(dlx_range_meter_resume(s->ranges, s->work, c, s->err));
     for (s->layer = s->work->done; s->layer < c->shape.layers; s->layer++) {
         s->n_tensors = 0;
         dlx_status status = solve_layer(s, c, samples->rows);
@@ -110,16 +115,19 @@ static dlx_status solve_all(solver *s, const dlx_checkpoint *c, const dlx_sample
         if (status != DLX_OK) return status;
         DLX_TRY(dlx_work_save(s->work, s->w, samples->rows, width, s->layer + 1, s->err));
     }
+    if (s->ranges) dlx_ranges_sort(s->ranges->into);
     return DLX_OK;
 }
 
 dlx_status dlx_weights_solve(dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
-                             const dlx_weights_options *options, const dlx_layerwise_options *run, dlx_error *err)
+                             const dlx_weights_options *options, dlx_range_meter *ranges,
+                             const dlx_layerwise_options *run, dlx_error *err)
 {
     solver *s = calloc(1, sizeof *s);
     if (!s) return dlx_fail(err, DLX_E_NOMEM, "out of memory quantising '%s'", c->folder);
     s->o = options;
     s->work = work;
+    s->ranges = ranges;
     s->err = err;
     dlx_kernels_init(&s->kernels, run->limit);
     s->on = (dlx_solve_on){.kernels = &s->kernels, .pool = run->pool};

@@ -11,11 +11,15 @@
 #define DLX_CALIBRATE_WEIGHTS_H
 
 #include "calibrate/layer_solve.h"
+#include "calibrate/ranges.h"
 #include "calibrate/work.h"
 
-/* From layer work->done on. Interrupted by a tick (DLX_E_CANCELLED), it goes on there when it is called again. */
+/* From layer work->done on. Unless `ranges` is NULL, ranges are measured in the run that goes on to the next layer, of
+ * what the layer has become; the list is sorted in the end.
+ * Interrupted by a tick (DLX_E_CANCELLED), it goes on there when it is called again. */
 dlx_status dlx_weights_solve(dlx_work *work, const dlx_checkpoint *c, const dlx_samples *samples,
-                             const dlx_weights_options *options, const dlx_layerwise_options *run, dlx_error *err);
+                             const dlx_weights_options *options, dlx_range_meter *ranges,
+                             const dlx_layerwise_options *run, dlx_error *err);
 
 /* ---- using them ------------------------------------------------------------------------------------------------- */
 

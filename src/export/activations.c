@@ -110,15 +110,16 @@ static dlx_status use(char **text, dlx_graph *graphs, size_t n, dlx_ranges *rang
 
 dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *graphs, size_t n,
                                   const dlx_checkpoint *checkpoint, const dlx_export_options *o, dlx_observer observer,
-                                  dlx_calibration *c, dlx_pool *pool, dlx_error *err)
+                                  dlx_calibration *c, dlx_ranges *measured, dlx_pool *pool, dlx_error *err)
 {
-    dlx_ranges ranges = {.n = 0};
+    dlx_status s = DLX_OK;
     *text = NULL;
     if (!dlx_wants_ranges(graphs)) return DLX_OK;
-    dlx_status s =
-        o->ranges ? dlx_ranges_read(&ranges, o->ranges, checkpoint, err) : measure(&ranges, work, c, observer, err);
-    if (s != DLX_OK) return s;
-    s = use(text, graphs, n, &ranges, o, pool, err);
-    dlx_ranges_free(&ranges);
+    if (o->ranges)
+        s = dlx_ranges_read(measured, o->ranges, checkpoint, err);
+    else if (!measured->n)
+        s = measure(measured, work, c, observer, err);
+    if (s == DLX_OK) s = use(text, graphs, n, measured, o, pool, err);
+    dlx_ranges_free(measured);
     return s;
 }

@@ -24,11 +24,13 @@ dlx_status dlx_export_measures(bool *measures, dlx_observer *observer, const dlx
 /*
  * Grids for n graphs of the same layers, after dlx_quantize (and with weights solved, where they are). Nothing happens
  * where the first needs none. *text: the ranges as they go into the program, malloc'd; NULL without any. `c` has begun
- * where ranges are measured. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
+ * where ranges are measured; *measured holds them where they were with the weights, and is emptied. An interruption
+ * (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  */
 dlx_status dlx_export_activations(char **text, dlx_export_work *work, dlx_graph *graphs, size_t n,
                                   const dlx_checkpoint *checkpoint, const dlx_export_options *options,
-                                  dlx_observer observer, dlx_calibration *c, dlx_pool *pool, dlx_error *err);
+                                  dlx_observer observer, dlx_calibration *c, dlx_ranges *measured, dlx_pool *pool,
+                                  dlx_error *err);
 
 /* Whether all static layers of the graph, after dlx_quantize, have ranges to be measured: else DLX_E_UNSUPPORTED, as
  * dlx_export_activations would say in the end. */

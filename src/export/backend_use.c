@@ -1,5 +1,7 @@
 #include "export/backend_use.h"
 
+#include <string.h>
+
 #include "backends/coreml/coreml.h"
 #include "backends/qnn/qnn.h"
 #include "backends/qnn/stages.h"
@@ -122,19 +124,39 @@ static dlx_status check_halves(const dlx_ranges *ranges, dlx_error *err)
 }
 
 /* With the work folder, which is told apart by everything that ranges depend on. */
-static dlx_status measure(dlx_ranges *out, dlx_export_work *work, const dlx_value_stages *stages, dlx_calibration *c,
-                          dlx_error *err)
+static dlx_status measure(dlx_ranges *out, dlx_export_work *work, const dlx_value_stages *stages,
+                          const dlx_scaled_weights *scaled, dlx_calibration *c, dlx_error *err)
 {
-    static const char code[] = "ranges of values, 1";
-    uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows;
-    DLX_TRY(dlx_calibration_work(work, c, print, DLX_RANGES_WORK, err));
-    uint64_t again = work->work.done > 0 && (size_t)work->work.done < stages->n; /* the first one is run each time */
-    dlx_stages_begin(&c->stages, "ranges", rows * ((uint64_t)work->work.done - again), rows * stages->n);
-    DLX_TRY(dlx_value_ranges_measure(out, &work->work, stages, &c->samples, &c->run, err));
+    static const char code[] = "ranges of values, 2";
+    uint64_t print = dlx_work_print(dlx_work_checkpoint(c->c), code, sizeof code), rows = c->samples.rows, done = 0;
+    if (scaled) print = dlx_work_print(print, &scaled->solved->work.fingerprint, sizeof print);
+    if (work) {
+        DLX_TRY(dlx_calibration_work(work, c, print, DLX_RANGES_WORK, err));
+        done = (uint64_t)work->work.done;
+    }
+    uint64_t again = done > 0 && done < stages->n; /* the first one is run each time */
+    dlx_stages_begin(&c->stages, "ranges", rows * (done - again), rows * stages->n);
+    DLX_TRY(dlx_value_ranges_measure(out, work ? &work->work : NULL, stages, &c->samples, &c->run, err));
     return dlx_origin_of(&out->origin, c->c, err);
 }
 
-static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, dlx_calibration *c, bool measures, dlx_error *err)
+/* The graph with these weights, but for the table: rows that are looked up are floats between graphs. */
+static dlx_status take_scaled(dlx_graph *g, const dlx_scaled_weights *scaled, dlx_arena *arena, dlx_error *err)
+{
+    dlx_recipe r = *scaled->recipe;
+    dlx_recipe_rule *rules = dlx_arena_array(arena, r.n_rules + 1, sizeof *rules);
+    size_t applied;
+    if (!rules) return no_memory(err);
+    *rules = (dlx_recipe_rule){.pattern = "embed", .form = dlx_form_find("float32")};
+    if (r.n_rules) memcpy(rules + 1, r.rules, r.n_rules * sizeof *rules);
+    r.rules = rules;
+    r.n_rules++;
+    DLX_TRY(dlx_quantize(g, &r, err));
+    return dlx_precomputed_apply(&scaled->solved->precomputed, g, &applied, err);
+}
+
+static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, const dlx_scaled_weights *scaled,
+                              dlx_calibration *c, bool measures, dlx_error *err)
 {
     dlx_graph g;
     dlx_arena arena;
@@ -143,26 +165,28 @@ static dlx_status find_ranges(dlx_ranges *out, dlx_export_work *work, dlx_calibr
     dlx_graph_init(&g);
     dlx_arena_init(&arena);
     dlx_status s = dlx_build_graph(&g, c->c, DLX_KV_FIXED, rows, rows, err);
+    if (s == DLX_OK && scaled) s = take_scaled(&g, scaled, &arena, err);
     if (s == DLX_OK) s = dlx_qnn_stages_make(&stages, &arena, &g, err);
     if (s == DLX_OK) {
         const dlx_value_stages chain = {stages.n, dlx_qnn_stage, &stages};
-        s = measures ? measure(out, work, &chain, c, err) : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c, err);
+        s = measures ? measure(out, work, &chain, scaled, c, err)
+                     : dlx_value_ranges_read(out, c->o->ranges, &chain, c->c, err);
     }
     dlx_arena_free(&arena);
     dlx_graph_free(&g);
     return s;
 }
 
-dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work *work, dlx_calibration *c,
-                              dlx_error *err)
+dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work *work,
+                              const dlx_scaled_weights *scaled, dlx_calibration *c, dlx_error *err)
 {
     *text = NULL;
     if (!use->ranged && !use->measures) return DLX_OK;
-    DLX_TRY(find_ranges(&use->ranges, work, c, use->measures, err));
+    DLX_TRY(find_ranges(&use->ranges, work, scaled, c, use->measures, err));
     if (use->halves) {
         dlx_status s = check_halves(&use->ranges, err);
         /* Going on from there would say the same again. */
-        if (s != DLX_OK && dlx_work_remove(&work->work, NULL) == DLX_OK) work->work.done = 0;
+        if (s != DLX_OK && work && dlx_work_remove(&work->work, NULL) == DLX_OK) work->work.done = 0;
         return s;
     }
     dlx_export_notice_origin(&use->ranges, c->o);

@@ -40,14 +40,21 @@ dlx_status dlx_check_qnn(const dlx_backend_use *use, const dlx_graph *g, dlx_err
 /* dlx_backend.describe: the libraries of Qualcomm's that it opened. */
 void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t);
 
+/* Weights that were solved with scaled inputs: what goes from layer to layer is no longer what it was. */
+typedef struct dlx_scaled_weights {
+    const dlx_recipe *recipe;
+    const dlx_export_work *solved;
+} dlx_scaled_weights;
+
 /*
- * Ranges of all values: measured over the samples of the calibration, in float32, or read from the file that the
- * options name, then written where they say. *text: the ranges as they go into the program, malloc'd, where grids are
- * of them; else NULL. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
+ * Ranges of all values: measured over the samples of the calibration, in float32, or with the weights of `scaled`
+ * (else NULL) as they are stored, or read from the file that the options name, then written where they say. Without
+ * `work` (NULL) an interruption leaves nothing. *text: the ranges as they go into the program, malloc'd, where grids
+ * are of them; else NULL. An interruption (DLX_E_CANCELLED) leaves a folder from which the same call goes on.
  * DLX_E_UNSUPPORTED names a value that is beyond float16 where the backend computes in that.
  */
-dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work *work, dlx_calibration *c,
-                              dlx_error *err);
+dlx_status dlx_backend_ranges(dlx_backend_use *use, char **text, dlx_export_work *work,
+                              const dlx_scaled_weights *scaled, dlx_calibration *c, dlx_error *err);
 /* Fine on zeros. */
 void dlx_backend_close(dlx_backend_use *use);
 

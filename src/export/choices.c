@@ -253,6 +253,10 @@ static const dlx_rounding roundings[] = {
      .clips = true,
      .scales = true},
     {.name = "awq-gptq", .help = "inputs scaled, then gptq", .clips = true, .scales = true, .solves = true},
+    {.name = DLX_STATIC_ROUNDING,
+     .help = "inputs of int8-static layers scaled so that one grid does for all, then nearest; their default",
+     .scales = true,
+     .activations = true},
 };
 
 enum { NAMES = 512 };

@@ -58,7 +58,11 @@ typedef struct dlx_rounding {
     bool clips;       /* scales are those that miss the weights least, of head and embedding too */
     bool scales;      /* inputs are scaled, for which calibration data is needed */
     bool solves;      /* codes are chosen together, likewise */
+    bool activations; /* of int8-static layers alone: scales are for the grids of activations */
 } dlx_rounding;
+
+/* What int8-static takes where nobody says anything: the row with `activations`. */
+#define DLX_STATIC_ROUNDING "smooth"
 
 /* The row that `word` names, '-' and '_' being the same; the first one for NULL. DLX_E_UNSUPPORTED lists the names. */
 dlx_status dlx_backend_find(const dlx_backend **out, const char *word, dlx_error *err);

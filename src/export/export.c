@@ -88,6 +88,7 @@ static dlx_status check_options(exporter *x, dlx_error *err)
     DLX_TRY(dlx_export_measures(&x->measures, &x->observer, o, &x->recipe, x->use.ranged, err));
     DLX_TRY(dlx_export_rounding(&x->rounding, o, &x->recipe, x->measures, &x->use, err));
     x->recipe.clip = x->rounding->clips;
+    if (x->rounding->activations && !o->observer) x->observer = DLX_OBSERVE_MINMAX;
     DLX_TRY(dlx_package_wanted(&x->package, o, x->backend, err));
     if (x->package) x->recipe.table = dlx_form_find("none"); /* it has no table: rows of it come in */
     DLX_TRY(dlx_kv_find(&x->kv, o->kv, x->backend, err));
@@ -230,6 +231,18 @@ static dlx_status prepare_validation(exporter *x, dlx_error *err)
     return s;
 }
 
+/* Where the file has static activations, their ranges are its own, and those of a backend in float16 are looked at. */
+static dlx_status find_backend_ranges(exporter *x, dlx_calibration *c, dlx_error *err)
+{
+    const dlx_scaled_weights scaled = {.recipe = &x->recipe, .solved = &x->work};
+    bool scales =
+        x->solves && x->rounding->scales && !dlx_recipe_is_static(&x->recipe); /* static ones have no grids yet */
+    char *text;
+    DLX_TRY(dlx_backend_ranges(&x->use, &text, x->ranges ? NULL : &x->measured, scales ? &scaled : NULL, c, err));
+    if (text) x->ranges = text;
+    return DLX_OK;
+}
+
 /* What needs calibration: weights that are solved, then ranges of activations. */
 static dlx_status calibrate(exporter *x, dlx_error *err)
 {
@@ -238,18 +251,20 @@ static dlx_status calibrate(exporter *x, dlx_error *err)
     dlx_methods *m = &x->methods;
     bool measures = x->measures && dlx_wants_ranges(m->graph);
     dlx_calibration c = {.o = o, .c = &x->checkpoint};
+    dlx_ranges ranges = {.n = 0};
     dlx_status s = dlx_export_solves(&x->solves, m->graph, r, o, err);
     bool uses = x->solves || measures || x->use.measures;
     if (s == DLX_OK && o->notice) notice_unused(x, uses);
     if (s == DLX_OK && uses)
         s = dlx_calibration_begin(&c, &x->checkpoint, x->tokenizer, o, x->calibration.path ? &x->calibration : NULL,
                                   measures, x->pool, err);
-    if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, m->graph, r, &c, err);
+    if (s == DLX_OK && x->solves) s = dlx_export_solve(&x->work, &ranges, m->graph, r, x->observer, &c, err);
     if (s == DLX_OK) dlx_methods_take_weights(m);
     if (s == DLX_OK)
         s = dlx_export_activations(&x->ranges, &x->measured, m->graph, m->n, &x->checkpoint, o, x->observer, &c,
-                                   x->pool, err);
-    if (s == DLX_OK && !x->ranges) s = dlx_backend_ranges(&x->use, &x->ranges, &x->measured, &c, err);
+                                   &ranges, x->pool, err);
+    if (s == DLX_OK) s = find_backend_ranges(x, &c, err);
+    dlx_ranges_free(&ranges);
     dlx_calibration_free(&c);
     return s;
 }

@@ -326,6 +326,10 @@ static dlx_status report(reporter *r, dlx_error *err)
     const dlx_checkpoint_options c = {.model_type = o->model_type, .block_size = o->block_size, .mask_id = o->mask_id};
     DLX_TRY(check(o, err));
     DLX_TRY(dlx_rounding_find(&r->rounding, o->rounding, err));
+    if (r->rounding->activations)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "rounding %s is for int8-static alone, beside which a report has other forms; choose another",
+                        r->rounding->name);
     DLX_TRY(dlx_place_outside(o->recipe_path, "the mix", o->work_folder, err));
     if (o->recipe_path) DLX_TRY(dlx_target_open(&r->output, o->recipe_path, o->model_path, &o->calibration, 1, err));
     DLX_TRY(dlx_thread_pool_create(&r->pool, 0, err));

@@ -27,6 +27,21 @@ typedef struct dlx_counted_word {
 
 enum { DLX_COREML_MOST_KINDS = 256 };
 
+typedef struct dlx_coreml_name {
+    const char *text;
+    struct dlx_coreml_name *next;
+} dlx_coreml_name;
+
+/* Linear layers of one form: products with constants. */
+typedef struct dlx_coreml_linears {
+    const char *op;  /* "linear", "conv", "matmul", ... */
+    char kind[40];   /* activations-weights: "f16-qc8w", "f16-lut4w", "f32-f16w-sparse" */
+    uint64_t group;  /* neighbours that share a scale or a table, 0: a row or all */
+    uint64_t layers; /* large ones may be in pieces */
+    uint64_t bytes;  /* of weights, scales, tables, by their shapes; of a weight that several read once */
+    dlx_coreml_name *names, *last_name; /* of the weights, where the file has them: of some thousand at most */
+} dlx_coreml_linears;
+
 /* What is in a payload. All memory is the arena's. */
 typedef struct dlx_coreml_contents {
     const char *identifier; /* of the compiled model on the device */
@@ -38,6 +53,9 @@ typedef struct dlx_coreml_contents {
     uint32_t specification;            /* of the model: 9; 0: it is compiled */
     const dlx_counted_word *operators; /* [n_operators] of the function, without "const": parameters of others */
     uint32_t n_operators;
+    bool has_linears;                  /* false: there are more values or forms than any model's */
+    const dlx_coreml_linears *linears; /* [n_linears] of the function */
+    uint32_t n_linears;
 } dlx_coreml_contents;
 
 /* Reads the tree, what it says of the model, and the model's program; of weights, their sizes. DLX_E_FORMAT: damaged;
@@ -48,7 +66,8 @@ dlx_status dlx_coreml_read(dlx_coreml_contents *out, dlx_arena *arena, const dlx
 /* The oldest system of phones that takes a model of this specification: "iOS18"; NULL: not known. */
 const char *dlx_coreml_system(uint32_t specification);
 
-/* The model itself, [n] bytes, into specification and operators. `function` that is "": the model's default one. */
+/* The model itself, [n] bytes, into specification, operators and linears. `function` that is "": the model's default
+ * one. */
 dlx_status dlx_coreml_read_model(dlx_coreml_contents *out, dlx_arena *arena, const void *model, size_t n,
                                  dlx_error *err);
 

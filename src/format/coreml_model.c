@@ -4,15 +4,15 @@
 #include <string.h>
 
 #include "base/sizes.h"
-#include "format/protobuf.h"
+#include "format/coreml_mil.h"
 
 /* Fields of the messages, by coremltools' mlmodel/format. */
 enum { MODEL_VERSION = 1, MODEL_DESCRIPTION = 2, MODEL_PROGRAM = 502, DESCRIPTION_DEFAULT_FUNCTION = 21 };
-enum { PROGRAM_FUNCTIONS = 2, FUNCTION_BLOCKS = 3, BLOCK_OPERATIONS = 3, OPERATION_TYPE = 1, OPERATION_BLOCKS = 4 };
-enum { MAP_KEY = 1, MAP_VALUE = 2 };
+enum { PROGRAM_FUNCTIONS = 2, FUNCTION_BLOCKS = 3 };
 enum { MOST_NESTED = 16 }; /* blocks in operators in blocks */
 
 typedef struct model_reader {
+    dlx_coreml_contents *out;
     dlx_arena *arena;
     dlx_counted_word *kinds; /* [n], room for DLX_COREML_MOST_KINDS */
     uint32_t n;
@@ -22,12 +22,6 @@ typedef struct model_reader {
 static dlx_status damaged(dlx_error *err)
 {
     return dlx_fail(err, DLX_E_FORMAT, "its model ends in the middle of a message");
-}
-
-static bool is_text(const dlx_pb *bytes, const char *text)
-{
-    size_t n = (size_t)(bytes->end - bytes->at);
-    return n == strlen(text) && !memcmp(bytes->at, text, n);
 }
 
 static dlx_status keep(const char **out, dlx_arena *arena, const dlx_pb *bytes, dlx_error *err)
@@ -40,9 +34,9 @@ static dlx_status keep(const char **out, dlx_arena *arena, const dlx_pb *bytes, 
 
 static dlx_status count(model_reader *r, const dlx_pb *type)
 {
-    if (is_text(type, "const")) return DLX_OK;
+    if (dlx_pb_is(type, "const")) return DLX_OK;
     for (uint32_t i = 0; i < r->n; i++)
-        if (is_text(type, r->kinds[i].word)) {
+        if (dlx_pb_is(type, r->kinds[i].word)) {
             r->kinds[i].count++;
             return DLX_OK;
         }
@@ -61,8 +55,8 @@ static dlx_status count_operation(model_reader *r, dlx_pb operation, int depth)
     dlx_pb_field f;
     while (dlx_pb_next(&operation, &f)) {
         if (!f.is_bytes) continue;
-        if (f.number == OPERATION_TYPE) DLX_TRY(count(r, &f.bytes));
-        if (f.number == OPERATION_BLOCKS) DLX_TRY(count_block(r, f.bytes, depth + 1));
+        if (f.number == DLX_MIL_OPERATION_TYPE) DLX_TRY(count(r, &f.bytes));
+        if (f.number == DLX_MIL_OPERATION_BLOCKS) DLX_TRY(count_block(r, f.bytes, depth + 1));
     }
     return operation.damaged ? damaged(r->err) : DLX_OK;
 }
@@ -73,7 +67,7 @@ static dlx_status count_block(model_reader *r, dlx_pb block, int depth)
     if (depth > MOST_NESTED)
         return dlx_fail(r->err, DLX_E_LIMIT, "its program has blocks more than %d deep in each other", MOST_NESTED);
     while (dlx_pb_next(&block, &f))
-        if (f.is_bytes && f.number == BLOCK_OPERATIONS) DLX_TRY(count_operation(r, f.bytes, depth));
+        if (f.is_bytes && f.number == DLX_MIL_BLOCK_OPERATIONS) DLX_TRY(count_operation(r, f.bytes, depth));
     return block.damaged ? damaged(r->err) : DLX_OK;
 }
 
@@ -83,13 +77,13 @@ static bool entry(dlx_pb map, dlx_pb *key, dlx_pb *value)
     dlx_pb_field f;
     *key = *value = dlx_pb_open(map.end, 0);
     while (dlx_pb_next(&map, &f)) {
-        if (f.is_bytes && f.number == MAP_KEY) *key = f.bytes;
-        if (f.is_bytes && f.number == MAP_VALUE) *value = f.bytes;
+        if (f.is_bytes && f.number == DLX_PB_MAP_KEY) *key = f.bytes;
+        if (f.is_bytes && f.number == DLX_PB_MAP_VALUE) *value = f.bytes;
     }
     return !map.damaged;
 }
 
-/* Of several blocks, each for another version of the operators, one is run: the first is counted. */
+/* Of several blocks, each for another version of the operators, one is run: the first is looked at. */
 static dlx_status count_function(model_reader *r, dlx_pb function)
 {
     dlx_pb_field f;
@@ -97,7 +91,8 @@ static dlx_status count_function(model_reader *r, dlx_pb function)
     while (dlx_pb_next(&function, &f)) {
         if (!f.is_bytes || f.number != FUNCTION_BLOCKS) continue;
         if (!entry(f.bytes, &key, &block)) return damaged(r->err);
-        return count_block(r, block, 0);
+        DLX_TRY(count_block(r, block, 0));
+        return dlx_coreml_find_linears(r->out, r->arena, block, r->err);
     }
     return function.damaged ? damaged(r->err) : DLX_OK;
 }
@@ -109,7 +104,7 @@ static dlx_status count_program(model_reader *r, dlx_pb program, const char *fun
     while (dlx_pb_next(&program, &f)) {
         if (!f.is_bytes || f.number != PROGRAM_FUNCTIONS) continue;
         if (!entry(f.bytes, &key, &value)) return damaged(r->err);
-        if (is_text(&key, function)) return count_function(r, value);
+        if (dlx_pb_is(&key, function)) return count_function(r, value);
     }
     if (program.damaged) return damaged(r->err);
     return dlx_fail(r->err, DLX_E_FORMAT, "its program has no function '%.100s'", function);
@@ -144,7 +139,7 @@ dlx_status dlx_coreml_read_model(dlx_coreml_contents *out, dlx_arena *arena, con
         out->function = "main";
         DLX_TRY(default_function(&out->function, arena, description, err));
     }
-    model_reader r = {.arena = arena, .err = err};
+    model_reader r = {.out = out, .arena = arena, .err = err};
     r.kinds = dlx_arena_array(arena, DLX_COREML_MOST_KINDS, sizeof *r.kinds);
     if (!r.kinds) return dlx_fail(err, DLX_E_NOMEM, "out of memory reading a model");
     DLX_TRY(count_program(&r, program, out->function));

@@ -1,5 +1,7 @@
 #include "format/protobuf.h"
 
+#include <string.h>
+
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5, WIRE_BITS = 3 };
 
 dlx_pb dlx_pb_open(const void *data, size_t n)
@@ -52,4 +54,16 @@ bool dlx_pb_next(dlx_pb *m, dlx_pb_field *out)
     case WIRE_BYTES: out->is_bytes = true; return bytes(m, &out->bytes);
     default: m->damaged = true; return false;
     }
+}
+
+bool dlx_pb_same(const dlx_pb *a, const dlx_pb *b)
+{
+    size_t n = (size_t)(a->end - a->at);
+    return n == (size_t)(b->end - b->at) && (!n || !memcmp(a->at, b->at, n));
+}
+
+bool dlx_pb_is(const dlx_pb *bytes, const char *text)
+{
+    dlx_pb other = dlx_pb_open(text, strlen(text));
+    return dlx_pb_same(bytes, &other);
 }

@@ -24,5 +24,8 @@ typedef struct dlx_pb_field {
 dlx_pb dlx_pb_open(const void *data, size_t n);
 /* The next field; false at the end, and where the message is damaged. */
 bool dlx_pb_next(dlx_pb *message, dlx_pb_field *out);
+/* Whether they are that text, or the same as others. */
+bool dlx_pb_is(const dlx_pb *bytes, const char *text);
+bool dlx_pb_same(const dlx_pb *a, const dlx_pb *b);
 
 #endif

@@ -39,15 +39,17 @@ typedef struct search {
     const dlx_awq_search *a;
     const dlx_solve_on *on;
     void *packed;   /* the rows of inputs, as weights of a product */
+    float *read;    /* [rows, k] what the candidate's layers read of them, */
+    void *changed;  /* and as weights of a product; NULL: the rows themselves */
     float *e;       /* [threads, ROWS, k] */
-    float *y;       /* [threads, ROWS, rows] */
+    float *y, *z;   /* [threads, ROWS, rows]; z with `changed`: the answers as they were */
     double *part;   /* of every SUMMED rows of a layer's weights */
     const float *s; /* [k]; NULL: the weights themselves */
     const dlx_awq_weights *layer;
     size_t block; /* the first ROWS rows of the layer's that are next */
 } search;
 
-/* e [k] = dequantised(w * s) / s - w. */
+/* e [k] = dequantised(w * s) / s - w; with `changed` only what w is taken off. */
 static void deviations(const search *q, float *e, const float *w)
 {
     const dlx_kernels *kernels = q->on->kernels;
@@ -59,7 +61,18 @@ static void deviations(const search *q, float *e, const float *w)
         float scale = dlx_grid_scale(kernels, g, a->clip, e + first, NULL, share);
         kernels->grid_round(e + first, e + first, share, scale, dlx_grid_low(g), dlx_grid_high(g));
     }
-    for (size_t c = 0; c < a->k; c++) e[c] = e[c] / q->s[c] - w[c];
+    for (size_t c = 0; c < a->k; c++) e[c] = q->changed ? e[c] / q->s[c] : e[c] / q->s[c] - w[c];
+}
+
+/* y [n, rows] less the answers of the weights w [n, k] to the rows as they are. */
+static void take_answers(const search *q, float *y, const float *w, size_t n, size_t thread)
+{
+    const dlx_awq_search *a = q->a;
+    const dlx_gemm *gemm = &q->on->kernels->gemm_f32;
+    float *z = q->z + thread * ROWS * a->rows;
+    gemm->run(z, a->rows, w, a->k, n, q->packed, (dlx_gemm_shape){.n_out = a->rows, .n_in = a->k}, 0,
+              (a->rows + gemm->strip - 1) / gemm->strip);
+    for (size_t i = 0; i < n * a->rows; i++) y[i] -= z[i];
 }
 
 static void try_rows(void *arg, size_t begin, size_t end, size_t thread)
@@ -67,13 +80,16 @@ static void try_rows(void *arg, size_t begin, size_t end, size_t thread)
     const search *q = arg;
     const dlx_awq_search *a = q->a;
     const dlx_gemm *gemm = &q->on->kernels->gemm_f32;
+    const dlx_gemm_shape shape = {.n_out = a->rows, .n_in = a->k};
+    size_t strips = (a->rows + gemm->strip - 1) / gemm->strip;
+    const void *packed = q->changed && q->s ? q->changed : q->packed;
     float *e = q->e + thread * ROWS * a->k, *y = q->y + thread * ROWS * a->rows;
     for (size_t i = q->block + begin; i < q->block + end; i++) {
         size_t first = i * ROWS, n = q->layer->n - first < ROWS ? q->layer->n - first : ROWS;
         const float *w = q->layer->w + first * a->k;
         for (size_t m = 0; m < n && q->s; m++) deviations(q, e + m * a->k, w + m * a->k);
-        gemm->run(y, a->rows, q->s ? e : w, a->k, n, q->packed, (dlx_gemm_shape){.n_out = a->rows, .n_in = a->k}, 0,
-                  (a->rows + gemm->strip - 1) / gemm->strip);
+        gemm->run(y, a->rows, q->s ? e : w, a->k, n, packed, shape, 0, strips);
+        if (packed != q->packed) take_answers(q, y, w, n, thread);
         for (size_t m = 0; m < n; m += SUMMED) {
             size_t stop = m + SUMMED < n ? m + SUMMED : n;
             double sum = 0;
@@ -144,6 +160,19 @@ static dlx_status check_search(const dlx_awq_search *a, const dlx_solve_on *on, 
     return DLX_OK;
 }
 
+static void take_rows(float *to, const dlx_awq_search *a)
+{
+    for (size_t m = 0; m < a->rows; m++) memcpy(to + m * a->k, a->x + m * a->x_stride, a->k * sizeof *to);
+}
+
+static void change_inputs(const search *q, const float *s)
+{
+    const dlx_awq_search *a = q->a;
+    take_rows(q->read, a);
+    a->inputs(a->inputs_ctx, q->read, a->rows, a->k, s);
+    dlx_solve_pack(q->on, q->changed, q->read, (dlx_gemm_shape){.n_out = a->rows, .n_in = a->k});
+}
+
 static dlx_status try_all(search *q, float *s, float *candidate, dlx_awq_result *result, const char *name,
                           dlx_error *err)
 {
@@ -152,6 +181,7 @@ static dlx_status try_all(search *q, float *s, float *candidate, dlx_awq_result 
     for (int i = 0; i <= DLX_AWQ_STEPS; i++) {
         double exponent = (double)i / DLX_AWQ_STEPS;
         scales_of(candidate, q->a->magnitude, k, exponent);
+        if (q->changed) change_inputs(q, candidate);
         double error = energy_of(q, candidate, scale, i > 0 ? result->error : INFINITY);
         if (i == 0) result->before = error;
         if (i > 0 && !(error < result->error)) continue;
@@ -170,7 +200,7 @@ static bool pack_inputs(const search *q)
     const dlx_awq_search *a = q->a;
     float *x = dlx_mem_array(NULL, a->rows * a->k, sizeof *x);
     if (!x) return false;
-    for (size_t m = 0; m < a->rows; m++) memcpy(x + m * a->k, a->x + m * a->x_stride, a->k * sizeof *x);
+    take_rows(x, a);
     dlx_solve_pack(q->on, q->packed, x, (dlx_gemm_shape){.n_out = a->rows, .n_in = a->k});
     dlx_mem_free(NULL, x, a->rows * a->k, sizeof *x);
     return true;
@@ -190,8 +220,14 @@ dlx_status dlx_awq_find(float *s, dlx_awq_result *result, const dlx_awq_search *
     q.e = dlx_mem_array(NULL, threads * ROWS * a->k, sizeof *q.e);
     q.y = dlx_mem_array(NULL, threads * ROWS * a->rows, sizeof *q.y);
     q.part = dlx_mem_array(NULL, parts_of(most, SUMMED), sizeof *q.part);
+    if (a->inputs) {
+        q.read = dlx_mem_array(NULL, a->rows * a->k, sizeof *q.read);
+        q.changed = dlx_mem_array(NULL, packed, 1);
+        q.z = dlx_mem_array(NULL, threads * ROWS * a->rows, sizeof *q.z);
+    }
     dlx_status status = DLX_OK;
-    if (candidate && q.packed && q.e && q.y && q.part && pack_inputs(&q))
+    bool there = candidate && q.packed && q.e && q.y && q.part && (!a->inputs || (q.read && q.changed && q.z));
+    if (there && pack_inputs(&q))
         status = try_all(&q, s, candidate, result, name, err);
     else
         status =
@@ -201,6 +237,9 @@ dlx_status dlx_awq_find(float *s, dlx_awq_result *result, const dlx_awq_search *
     dlx_mem_free(NULL, q.e, threads * ROWS * a->k, sizeof *q.e);
     dlx_mem_free(NULL, q.y, threads * ROWS * a->rows, sizeof *q.y);
     dlx_mem_free(NULL, q.part, parts_of(most, SUMMED), sizeof *q.part);
+    dlx_mem_free(NULL, q.read, a->rows * a->k, sizeof *q.read);
+    dlx_mem_free(NULL, q.changed, packed, 1);
+    dlx_mem_free(NULL, q.z, threads * ROWS * a->rows, sizeof *q.z);
     if (status != DLX_OK) *result = (dlx_awq_result){0};
     return status;
 }

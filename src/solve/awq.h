@@ -40,6 +40,9 @@ typedef struct dlx_awq_search {
     const float *x; /* [rows, k] some of the calibration rows, on which candidates are tried */
     size_t x_stride, rows;
     dlx_clip clip; /* of the candidates; the search for clipped scales takes half of the time */
+    /* x [rows, k], contiguous, becomes what layers whose inputs have the scales s read of it. NULL: x itself. */
+    void (*inputs)(void *ctx, float *x, size_t rows, size_t k, const float *s);
+    void *inputs_ctx;
 } dlx_awq_search;
 
 typedef struct dlx_awq_result {
@@ -51,7 +54,7 @@ enum { DLX_AWQ_STEPS = 20 }; /* exponents 0, 1/20 .. 1 */
 
 /*
  * The s [k] of the exponent with the least error; the smallest of those that have it, and all ones where that is 0.
- * Takes 8 * rows * k bytes, and 256 * (k + rows) a thread.
+ * Takes 8 * rows * k bytes, and 256 * (k + rows) a thread; with `inputs` 4 * rows * k and 256 * rows a thread more.
  */
 dlx_status dlx_awq_find(float *s, dlx_awq_result *result, const dlx_awq_search *a, const dlx_solve_on *on,
                         const char *name, dlx_error *err);

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from oracles import oracle
-from program import DATA, fail, run, run_json
+from program import DATA, fail, run, run_json, start
 
 oracle("numpy", "backends are")
 oracle("safetensors", "backends are")
@@ -90,6 +90,26 @@ def test_numbers_beyond_float16_are_found_by_calibration(tmp_path):
     assert "'layers.1." in told and "float16, in which this backend computes, ends at 65504" in told
     assert not list(tmp_path.glob("other.pte*"))
     run("export", checkpoint, tmp_path / "other.pte", *command[:4])  # nobody looked
+
+
+def test_numbers_that_scaled_weights_lead_to_are_looked_at(tmp_path):
+    """What a gate all but closes gets small steps: with --rounding awq such numbers become larger than the model's own."""
+    checkpoint, data, recipe = tmp_path / "checkpoint", tmp_path / "data.jsonl", tmp_path / "recipe.json"
+    data.write_text('{"ids": [5, 6, 7, 8, 9, 10, 11, 12]}\n')
+    recipe.write_text('{"tensors": [{"pattern": "embed*", "scheme": "int8-weight-only"}]}')
+    shutil.copytree(DREAM, checkpoint)
+    (weights,) = checkpoint.glob("*.safetensors")
+    tensors = load_file(weights)
+    tensors["model.layers.1.mlp.up_proj.weight"][7] *= 2e4
+    tensors["model.layers.1.mlp.gate_proj.weight"][7] *= 1e-12
+    save_file(tensors, weights)
+    command = ("export", checkpoint, tmp_path / "m.pte", "--backend", "coreml", "--quantization", "int4", "--calibration", data,
+               "--calibration-samples", "2", "--quantization-config", recipe, "--rounding")
+    run(*command, "gptq")
+    done = start(*command, "awq")
+    assert done.returncode == 1 and "'layers.1.linear.5' reaches 1114" in done.stderr
+    assert "float16, in which this backend computes, ends at 65504" in done.stderr
+    run("export", DREAM, tmp_path / "sound.pte", *command[3:], "awq")
 
 
 def test_a_model_package_alone(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oracles import oracle, present
+from oracles import not_here, oracle, present
 from program import ROOT, export, run
 
 executorch = oracle("executorch", "the C adapter over the official runtime is")
@@ -167,7 +167,7 @@ def jni(built, tmp_path_factory):
     if compiler:
         home = Path(compiler).resolve().parent.parent
     if not compiler or not (home / "include" / "jni.h").exists():
-        pytest.skip("there is no JDK: the JNI functions of examples/android are not run")
+        not_here("there is no JDK: the JNI functions of examples/android are NOT checked")
     python = sysconfig.get_config_var("LDLIBRARY") or ""
     if ".so" not in python:
         pytest.skip("there is no libpython, which the wheel's runtime needs in a JVM")

@@ -94,6 +94,20 @@ def test_all_methods_have_the_weights_that_were_found(rounding, model, lines, tm
     agree(stock, native, False)
 
 
+def test_scales_make_one_grid_do_for_all_rows(tmp_path):
+    """A trained model has inputs of `down` that are far larger than others, and a grid that has to reach them."""
+    questions = DEMO / "eval" / "heldout.jsonl"
+    how = ("--quantization", "int8-static", "--calibration", questions, "--calibration-samples", 12, "--validate",
+           "--validation-samples", 6)
+    plain, scaled = (run_json("export", DEMO, tmp_path / "m.pte", *how, *more)["validation"]["layer_errors"]
+                     for more in (("--rounding", "nearest"), ()))
+    assert sum(scaled) < 0.7 * sum(plain), (plain, scaled)
+    ranges = tmp_path / "r.json"
+    ranges.write_bytes(named_data(tmp_path / "m.pte")["dlx.ranges"])
+    assert json.loads(ranges.read_text())["observer"] == "minmax"
+    assert "has ranges of scaled inputs" in fail("export", DEMO, tmp_path / "n.pte", "--quantization", "int8-static", "--ranges", ranges)
+
+
 def test_presets_know_how_weights_were_made(lines, tmp_path):
     """4-bit weights that were rounded get surer thresholds; those that calibration found, and all others, do not."""
     made = {"none": (), "int8-dynamic": (), "int4": (), "int4-g32": ("--rounding", "gptq", "--calibration", lines)}
@@ -153,8 +167,8 @@ def test_keywords_and_callbacks(lines, tmp_path):
 def test_mistakes_on_the_command_line(tmp_path):
     checkpoint, path = DATA / "checkpoints" / "sdar-tiny", tmp_path / "m.pte"
     assert fail("export", checkpoint, path, "--rounding", "best") == (
-        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq")
-    assert "rounding gptq, awq and awq-gptq use it" in fail("export", checkpoint, path, "--calibration-seed", 4)
+        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq, smooth")
+    assert "rounding gptq, awq, awq-gptq and smooth use it" in fail("export", checkpoint, path, "--calibration-seed", 4)
     bad = write_lines(tmp_path / "bad.jsonl", [{"question": "?"}])
     assert "bad.jsonl', line 1: it has none of" in fail("export", checkpoint, path, "--rounding", "gptq", "--calibration", bad)
     assert os.listdir(tmp_path) == ["bad.jsonl"]

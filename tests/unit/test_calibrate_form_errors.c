@@ -227,7 +227,7 @@ static double error_of(const fixture *f, const dlx_weight_form *form, const floa
 /* With scales of inputs as a search over the whole layer in this form finds them. */
 static double error_scaled(fixture *f, const dlx_weight_form *form, int32_t layer)
 {
-    dlx_layer_grids grids = {{{0}}, {false}};
+    dlx_layer_grids grids = {.activations = false};
     dlx_layerwise *w;
     dlx_kernels kernels;
     dlx_kernels_init(&kernels, dlx_cpu_best_isa());

@@ -21,6 +21,8 @@ typedef struct fixture {
     dlx_layer_grids grids;
     int scaled[DLX_LINEAR_INPUTS];     /* layers */
     double *square[DLX_LINEAR_INPUTS]; /* [k] sums of x * x before scaling; malloc'd */
+    double *reach[DLX_LINEAR_INPUTS];  /* [k] largest magnitudes, likewise */
+    double *made[DLX_LINEAR_INPUTS];   /* [v_rows], [k] of answers of v and up; NULL: a norm makes the input */
     double most;                       /* of the ratio of two scales */
 } fixture;
 
@@ -59,12 +61,23 @@ static dlx_status take_logits(void *ctx, const dlx_logits_rows *l, dlx_error *er
     return DLX_OK;
 }
 
+static void add_most(double **most, const float *x, size_t rows, size_t n)
+{
+    if (!*most) *most = calloc(n, sizeof **most);
+    assert_non_null(*most);
+    for (size_t i = 0; i < rows * n; i++) (*most)[i % n] = fmax((*most)[i % n], fabs((double)x[i]));
+}
+
 static dlx_status add_squares(void *ctx, const dlx_linear_rows *l, dlx_error *err)
 {
     fixture *f = ctx;
-    double **sum = &f->square[dlx_linear_input(l->linear)];
+    int input = dlx_linear_input(l->linear);
+    double **sum = &f->square[input];
     (void)err;
+    if (l->linear == DLX_LAYER_V) add_most(&f->made[1], l->y, l->rows, l->n_out);
+    if (l->linear == DLX_LAYER_UP) add_most(&f->made[3], l->y, l->rows, l->n_out);
     if (!dlx_linear_first(l->linear)) return DLX_OK;
+    add_most(&f->reach[input], l->x, l->rows, l->n_in);
     if (!*sum) *sum = calloc(l->n_in, sizeof **sum);
     assert_non_null(*sum);
     for (size_t i = 0; i < l->rows * l->n_in; i++) (*sum)[i % l->n_in] += (double)l->x[i] * (double)l->x[i];
@@ -85,14 +98,56 @@ static void check_importance(const fixture *f, const dlx_layer_scales *s, int i)
     }
 }
 
+static double largest(const double *list, size_t n)
+{
+    double most = 0;
+    for (size_t i = 0; i < n; i++) most = fmax(most, list[i]);
+    return most;
+}
+
+/* For activations on grids: a power of how far an input reaches, which is at least half of how far its maker's answers
+ * do, each over the farthest; the mean over heads that share. */
+static void check_reach(const fixture *f, const dlx_layer_scales *s, int i)
+{
+    const dlx_model_shape *shape = &f->c.shape;
+    size_t k = s->k[i], dim = (size_t)shape->head_dim, queries = (size_t)(shape->heads / shape->kv_heads);
+    size_t n_made = i == 1 ? (size_t)shape->kv_heads * dim : k;
+    double far = largest(f->reach[i], k), far_made = f->made[i] ? largest(f->made[i], n_made) : 0;
+    double *m = calloc(k, sizeof *m);
+    assert_non_null(m);
+    for (size_t c = 0; c < k; c++) {
+        size_t first = i == 1 ? c / dim / queries * queries * dim + c % dim : c, of = i == 1 ? queries : 1;
+        for (size_t q = 0; q < of; q++) {
+            size_t maker = i == 1 ? first / dim / queries * dim + c % dim : c;
+            double own = f->reach[i][first + q * dim] / far, made = f->made[i] ? f->made[i][maker] / far_made / 2 : 0;
+            m[c] += fmax(own, made) / (double)of;
+        }
+        m[c] = fmax(m[c], 0x1p-20);
+    }
+    size_t least = 0, most = 0;
+    for (size_t c = 0; c < k; c++) {
+        least = m[c] < m[least] ? c : least;
+        most = m[c] > m[most] ? c : most;
+    }
+    double exponent = log((double)s->s[i][most] / (double)s->s[i][least]) / log(m[most] / m[least]);
+    assert_true(fabs(exponent * DLX_AWQ_STEPS - rint(exponent * DLX_AWQ_STEPS)) < 1e-3);
+    for (size_t c = 0; c < k; c++) {
+        double want = pow(m[c] / m[least], exponent), got = (double)s->s[i][c] / (double)s->s[i][least];
+        if (!(fabs(got - want) <= 1e-4 * want)) fail_msg("input %d, column %zu: %g, expected %g", i, c, got, want);
+    }
+    free(m);
+}
+
 static void look_at(fixture *f, const dlx_layer_scales *s)
 {
     for (int i = 0; i < DLX_LINEAR_INPUTS; i++) {
         double least = INFINITY, most = 0;
-        if (f->grids.becomes[dlx_linear_inputs[i].first]) assert_non_null(s->importance[i]);
+        if (f->grids.becomes[dlx_linear_inputs[i].first])
+            assert_true((s->importance[i] != NULL) == !f->grids.activations);
         if (s->importance[i]) check_importance(f, s, i);
-        free(f->square[i]);
-        f->square[i] = NULL;
+        if (f->grids.activations && s->s[i]) check_reach(f, s, i);
+        free(f->square[i]), free(f->reach[i]), free(f->made[i]);
+        f->square[i] = f->reach[i] = f->made[i] = NULL;
         if (!s->s[i]) continue;
         f->scaled[i]++;
         assert_true(s->error[i] < s->before[i]);
@@ -159,6 +214,21 @@ static void a_scaled_model_answers_as_before(void **state)
     }
 }
 
+/* So it does with activations on grids, for which inputs count by how far they reach. */
+static void a_model_for_grids_answers_as_before(void **state)
+{
+    (void)state;
+    for (int k = 0; k < FAMILIES; k++) {
+        fixture f = open_fixture(families[k]);
+        f.grids.activations = true;
+        for (int l = 0; l < DLX_LAYER_LINEARS; l++) f.grids.grid[l] = (dlx_grid){.bits = 8};
+        check_same(&f, families[k]);
+        if (!f.scaled[3]) fail_msg("%s: no inputs of down are scaled", families[k]);
+        assert_true(f.most > 1.5);
+        close_fixture(&f);
+    }
+}
+
 /* A weight that keeps its floats: what would be folded into it is left out, the rest is not. */
 static void what_keeps_its_floats_is_not_scaled(void **state)
 {
@@ -206,6 +276,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_scaled_model_answers_as_before),
+        cmocka_unit_test(a_model_for_grids_answers_as_before),
         cmocka_unit_test(what_keeps_its_floats_is_not_scaled),
         cmocka_unit_test(weights_are_folded_in_both_directions),
     };

@@ -84,7 +84,7 @@ static dlx_status solve(fixture *f, dlx_work *work, bool one_by_one, dlx_error *
                              .factor = {.damping = 0.01f},
                              .clip = DLX_CLIP_MSE,
                              .one_by_one = one_by_one};
-    return dlx_weights_solve(work, &f->c, &f->s, &o, &run, err);
+    return dlx_weights_solve(work, &f->c, &f->s, &o, NULL, &run, err);
 }
 
 /* ---- what is written -------------------------------------------------------------------------------------------- */

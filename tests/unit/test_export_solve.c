@@ -174,6 +174,47 @@ static void scaled_inputs_are_folded_in_the_file(void **state)
     }
 }
 
+/* Grids of activations: scales are found unless somebody asks for another rounding or keeps the ranges. Weights that
+ * were trained on nothing have no inputs that are far larger than others, so little is to be had; a norm or bias that
+ * were left out would be seen. */
+static void static_layers_are_scaled_by_default(void **state)
+{
+    (void)state;
+    for (int k = DLX_SLOW; k < FAMILIES; k += DLX_SLOW ? FAMILIES : 1) {
+        fixture f = open_fixture(families[k]);
+        size_t n;
+        uint64_t bytes[3];
+        char ranges[1024];
+        path_in(ranges, f.folder.folder, "ranges.json");
+        write_ids(&f);
+        float *exact = logits_of(&f, "none", NULL, &n, &bytes[0]);
+        float *rounded = logits_of(&f, "int8-static", "nearest", &n, &bytes[1]);
+        assert_string_equal(f.w.stage, "ranges");
+        float *scaled = logits_of(&f, "int8-static", "smooth", &n, &bytes[2]);
+        assert_string_equal(f.w.stage, "smooth");
+        assert_true(f.w.done == f.w.total && f.w.total > 0);
+        double by_rounding = distance(exact, rounded, n), off = distance(exact, scaled, n);
+        if (!(off > 0 && off < 2 * by_rounding)) fail_msg("%s: %g, by rounding %g", families[k], off, by_rounding);
+        dlx_export_options o = options_of(&f, "int8-static", NULL);
+        o.calibration = f.calibration;
+        o.calibration_samples = 40;
+        size_t of_named, of_default;
+        char *named = file_of(f.output, &of_named);
+        f.w = (watcher){.calls = 0};
+        CHECK(dlx_export(&o, NULL, err));
+        char *by_default = file_of(f.output, &of_default);
+        assert_int_equal(of_named, of_default);
+        assert_memory_equal(named, by_default, of_named);
+        assert_string_equal(f.w.stage, "smooth");
+        f.w = (watcher){.calls = 0};
+        o.save_ranges = ranges;
+        CHECK(dlx_export(&o, NULL, err));
+        assert_string_equal(f.w.stage, "ranges");
+        free(exact), free(rounded), free(scaled), free(named), free(by_default);
+        remove_copy(&f.folder);
+    }
+}
+
 static void gptq_is_nearer_than_rounding(void **state)
 {
     static const char *const schemes[FAMILIES] = {"int4-g32", "int4", "int4-g32", "int4"};
@@ -308,7 +349,8 @@ static void interruptions_leave_the_old_file_and_a_folder(void **state)
     check_interruptions("int4", "gptq", "");
     check_interruptions("int4", "awq", "");
     check_interruptions("int4", "awq-gptq", "");
-    check_interruptions("int8-static", NULL, ".ranges");
+    check_interruptions("int8-static", "nearest", ".ranges");
+    check_interruptions("int8-static", NULL, "");
 }
 
 /* Ranges that were measured, and then the file was stopped. */
@@ -316,7 +358,7 @@ static void what_was_measured_is_not_measured_again(void **state)
 {
     (void)state;
     fixture f = open_fixture("sdar");
-    dlx_export_options o = options_of(&f, "int8-static", NULL);
+    dlx_export_options o = options_of(&f, "int8-static", "nearest");
     dlx_error problem;
     char folder[1100];
     snprintf(folder, sizeof folder, "%s.ranges", f.work);
@@ -443,7 +485,7 @@ static void damaged_work_folders_are_not_gone_on_with(void **state)
     o.calibration_samples = 12;
     for (int i = 0; i < 3; i++) check_damaged(&f, &o, f.work, names[i], DLX_SLOW ? 2 * i : 0);
     snprintf(ranges, sizeof ranges, "%s.ranges", f.work);
-    o = options_of(&f, "int8-static", NULL);
+    o = options_of(&f, "int8-static", "nearest");
     o.calibration = f.calibration;
     o.calibration_samples = 12;
     for (int how = 0; how < DAMAGES; how += DLX_SLOW ? 2 : 1) {
@@ -564,7 +606,7 @@ static void what_contradicts_itself_is_refused(void **state)
     dlx_export_options o = options_of(&f, "int8", "best");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_string_equal(problem.message,
-                        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq");
+                        "rounding 'best' is not known; expected one of: nearest, mse, gptq, awq, awq-gptq, smooth");
     o = options_of(&f, "none", "gptq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
     assert_non_null(strstr(problem.message, "nothing to do"));
@@ -585,12 +627,23 @@ static void what_contradicts_itself_is_refused(void **state)
         if (i == 3) o.calibration_seed = 4;
         if (i == 4) o.work_folder = f.work;
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
-        assert_non_null(strstr(problem.message, "rounding gptq, awq and awq-gptq use it"));
+        assert_non_null(strstr(problem.message, "rounding gptq, awq, awq-gptq and smooth use it"));
     }
     for (int i = 0; i < 2; i++) {
         o = options_of(&f, "int8-static", i ? "awq" : "awq-gptq");
         assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
         assert_non_null(strstr(problem.message, "int8-static has ranges of it as it is"));
+    }
+    o = options_of(&f, "int8", "smooth");
+    assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+    assert_non_null(
+        strstr(problem.message, "rounding smooth is for grids of activations, but no weight is int8-static"));
+    for (int i = 0; i < 2; i++) {
+        o = options_of(&f, "int8-static", "smooth");
+        *(i ? &o.ranges : &o.save_ranges) = f.output;
+        if (i) o.calibration = NULL;
+        assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
+        assert_non_null(strstr(problem.message, "a file of ranges is of it as it is"));
     }
     o = options_of(&f, "none", "awq");
     assert_int_equal(dlx_export(&o, NULL, &problem), DLX_E_INVALID);
@@ -693,6 +746,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gptq_is_nearer_than_rounding),
         cmocka_unit_test(scaled_inputs_are_folded_in_the_file),
+        cmocka_unit_test(static_layers_are_scaled_by_default),
         cmocka_unit_test(mse_needs_no_data),
         cmocka_unit_test(a_model_calibrates_itself),
         cmocka_unit_test(interruptions_leave_the_old_file_and_a_folder),

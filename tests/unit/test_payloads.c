@@ -1,12 +1,14 @@
 /*
  * What inspect says of payloads that other runtimes execute: of Core ML and QNN delegates, whole, shared and damaged.
  * The payloads are put together here, byte by byte; tests/data/format/official_coreml.pte has one of ExecuTorch's own
- * exporter.
+ * exporter, tests/data/format/coremltools models of coremltools (tools/make_coreml_models.py).
  */
 #include "fail_fixture.h"
 
+#include "base/sizes.h"
 #include "format/coreml.h"
 #include "pte_sample.h"
+#include "whole_file.h"
 
 typedef struct bytes {
     uint8_t data[4096];
@@ -61,16 +63,22 @@ static bytes block_of(const char *const *types, size_t n)
 }
 
 /* Specification 9, with a function of that name. */
-static bytes model_with(const char *name)
+static bytes model_of(const char *name, const bytes *block)
 {
-    static const char *const types[] = {"cond", "const", "linear", "const", "linear", "add"};
-    bytes block = block_of(types, 6), function = {.n = 0}, program = {.n = 0}, model = {.n = 0};
-    put_entry(&function, 3, "CoreML8", &block);
+    bytes function = {.n = 0}, program = {.n = 0}, model = {.n = 0};
+    put_entry(&function, 3, "CoreML8", block);
     put_entry(&program, 2, name, &function);
     put_varint(&model, 1 << 3);
     put_varint(&model, 9);
     put_field(&model, 502, program.data, program.n);
     return model;
+}
+
+static bytes model_with(const char *name)
+{
+    static const char *const types[] = {"cond", "const", "linear", "const", "linear", "add"};
+    bytes block = block_of(types, 6);
+    return model_of(name, &block);
 }
 
 /* The files, metadata, model and weights, and their tree; `format` is of it, with where each file begins and its size.
@@ -251,6 +259,101 @@ static void payloads_may_hold_anything(void **state)
     assert_true(failed > whole.n); /* each length but the whole, and most changes */
 }
 
+/* Forms of coremltools' own: [96,64] in a linear, [96,64] in a matmul, [32,64,1] in a conv. Bytes are those of its
+ * weight files: codes, scales, zero points where it has them, tables, masks. */
+static const struct {
+    const char *file, *kind, *name;
+    uint64_t group, bytes[3];
+} forms[] = {
+    {"ios18_f16", "f16-f16w", "first_weight_0", 0, {2 * 6144, 2 * 6144, 2 * 2048}},
+    {"ios16_int8", "f16-qc8w", "first_weight_0_quantized", 0, {6144 + 3 * 96, 6144 + 3 * 64, 2048 + 3 * 32}},
+    {"ios18_int8", "f16-qc8w", "first_weight_0_quantized", 0, {6144 + 2 * 96, 6144 + 2 * 64, 2048 + 2 * 32}},
+    {"ios18_int4_32", "f16-qb4w", "first_weight_0_quantized", 32, {3072 + 384, 3072 + 384, 1024 + 128}},
+    {"ios16_lut4", "f16-lut4w", "first_weight_0_palettized", 0, {3072 + 32, 3072 + 32, 1024 + 32}},
+    {"ios18_lut4_16", "f16-lut4w", "first_weight_0_palettized", 16, {3072 + 6 * 32, 3072 + 4 * 32, 1024 + 2 * 32}},
+    {"ios16_sparse", "f16-f16w-sparse", "first_weight_0_sparsified", 0, {768 + 3070, 768 + 3072, 256 + 1022}},
+    {"ios18_sparse_lut4",
+     "f16-lut4w-sparse",
+     "first_weight_0_sparsified_nonzero_data_0_palettized_1",
+     0,
+     {768 + 768 + 32, 768 + 768 + 32, 256 + 256 + 32}},
+};
+
+static void linears_of_core_ml(void **state)
+{
+    static const char *const operators[] = {"linear", "matmul", "conv"};
+    (void)state;
+    for (size_t i = 0; i < DLX_COUNT(forms); i++) {
+        char path[256];
+        whole_file model;
+        dlx_arena arena;
+        dlx_coreml_contents c = {0};
+        dlx_error err = {0};
+        snprintf(path, sizeof path, DLX_TEST_DATA "/format/coremltools/%s.mlmodel", forms[i].file);
+        assert_int_equal(read_whole_file(&model, path, &err), DLX_OK);
+        dlx_arena_init(&arena);
+        assert_int_equal(dlx_coreml_read_model(&c, &arena, model.data, model.size, &err), DLX_OK);
+        assert_true(c.has_linears && c.n_linears == 3);
+        for (size_t k = 0; k < 3; k++) {
+            const dlx_coreml_linears *l = &c.linears[k];
+            assert_string_equal(l->op, operators[k]);
+            assert_string_equal(l->kind, forms[i].kind);
+            assert_true(l->layers == 1 && l->names && !l->names->next);
+            assert_int_equal(l->group, forms[i].group);
+            assert_int_equal(l->bytes, forms[i].bytes[k]);
+        }
+        assert_string_equal(c.linears->names->text, forms[i].name);
+        dlx_arena_free(&arena);
+        for (size_t b = 0; b < model.size; b++) { /* whatever it says instead */
+            model.data[b] ^= 1;
+            dlx_arena_init(&arena);
+            dlx_status st = dlx_coreml_read_model(&c, &arena, model.data, model.size, &err);
+            assert_true(st == DLX_OK || st == DLX_E_FORMAT || st == DLX_E_LIMIT);
+            dlx_arena_free(&arena);
+            model.data[b] ^= 1;
+        }
+        free_whole_file(&model);
+    }
+}
+
+/* An operator with one operand, that makes a float16 [2,3] of that name. */
+static void put_operator(bytes *block, const char *type, const char *parameter, const char *operand, const char *out)
+{
+    static const uint8_t tensor[] = {10, 16, 8, 10, 16, 2, 26, 4, 10, 2, 8, 2, 26, 4, 10, 2, 8, 3};
+    bytes op = {.n = 0}, binding = {.n = 0}, argument = {.n = 0}, named = {.n = 0};
+    put_field(&op, 1, type, strlen(type));
+    put_field(&binding, 1, operand, strlen(operand));
+    put_field(&argument, 1, binding.data, binding.n);
+    put_entry(&op, 2, parameter, &argument);
+    put_field(&named, 1, out, strlen(out));
+    put_field(&named, 2, tensor, sizeof tensor);
+    put_field(&op, 3, named.data, named.n);
+    put_field(block, 3, op.data, op.n);
+}
+
+/* Layers that share a weight, and some whose weight is none: made of itself, of nothing, or by another layer. */
+static void weights_of_core_ml(void **state)
+{
+    (void)state;
+    pte_sample s;
+    bytes block = {.n = 0}, program;
+    pte_sample_make(&s);
+    put_operator(&block, "const", "none", "", "w");
+    put_operator(&block, "reshape", "x", "w", "turned");
+    put_operator(&block, "linear", "weight", "turned", "a");
+    put_operator(&block, "linear", "weight", "w", "b");
+    put_operator(&block, "reshape", "x", "circle", "circle");
+    put_operator(&block, "linear", "weight", "circle", "d");
+    put_operator(&block, "linear", "weight", "nobody", "e");
+    put_operator(&block, "matmul", "y", "b", "f");
+    program = model_of("main", &block);
+    bytes payload = files_of(one_method, &program, "12345", PACKAGE);
+    expect(&s, "CoreMLBackend", &payload, false, "\n    linear layers  2 linear f16-f16w, 12 bytes: w, w\n    weights");
+    expect(&s, "CoreMLBackend", &payload, true,
+           "\"linears\":[{\"operator\":\"linear\",\"kind\":\"f16-f16w\",\"group\":0,\"layers\":2,\"bytes\":12,"
+           "\"names\":[\"w\",\"w\"]}]");
+}
+
 /* ---- QNN ---- */
 
 /* ExecuTorch 1.4.1's own option for an SM8650, float16. */
@@ -315,7 +418,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_of_core_ml),         cmocka_unit_test(shared_models_of_core_ml),
-        cmocka_unit_test(damaged_models_of_core_ml), cmocka_unit_test(payloads_may_hold_anything),
+        cmocka_unit_test(damaged_models_of_core_ml), cmocka_unit_test(linears_of_core_ml),
+        cmocka_unit_test(weights_of_core_ml),        cmocka_unit_test(payloads_may_hold_anything),
         cmocka_unit_test(programs_of_qnn),           cmocka_unit_test(who_executes_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -261,6 +261,12 @@ static bool ten(void *ctx, const char *name, float *low, float *high)
     return !missing || !strstr(name, missing);
 }
 
+/* Inputs have none. */
+static bool of_results(void *ctx, const char *name, float *low, float *high)
+{
+    return !strncmp(name, "layers.", 7) && ten(ctx, name, low, high);
+}
+
 static uint32_t value_named(const dlx_graph *g, const char *name)
 {
     for (size_t i = 0; i < g->n_values; i++)
@@ -305,6 +311,14 @@ static void masks_and_moved_values(void **state)
         dlx_qnn_grids(&grid, &arena, &e, &(dlx_activation_ranges){ten, (void *)(uintptr_t) "q_scaled"}, &err),
         DLX_E_UNSUPPORTED);
     assert_non_null(strstr(err.message, "'layers.7.attention.0.q_scaled'"));
+    /* Stored keys and values are never measured: they lie where new ones do. Other inputs have no such place. */
+    assert_int_equal(dlx_qnn_grids(&grid, &arena, &e, &(dlx_activation_ranges){ten, (void *)(uintptr_t) "_0"}, &err),
+                     DLX_OK);
+    assert_memory_equal(&grid[value_named(&e, "k")], &grid[value_named(&e, "k_0")], sizeof *grid);
+    assert_float_equal(grid[value_named(&e, "k_0")].scale * DLX_QNN_CODES, 40, 1e-3);
+    assert_int_equal(dlx_qnn_grids(&grid, &arena, &e, &(dlx_activation_ranges){of_results, NULL}, &err),
+                     DLX_E_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "there is no range of 'q'"));
     dlx_graph_free(&e);
     dlx_graph_free(&g);
     dlx_arena_free(&arena);

@@ -59,17 +59,29 @@ static void check_scales(const inputs *in, const float *s, double exponent)
     }
 }
 
-/* |X (q(w s) / s - w)|^2 / |X w|^2 over all layers. */
+/* Rows are on a grid as well: 64 steps to the largest magnitude over s. */
+static void to_steps(void *ctx, float *x, size_t rows, size_t k, const float *s)
+{
+    float most = 0;
+    ++*(int *)ctx;
+    for (size_t i = 0; i < rows * k; i++) most = fmaxf(most, fabsf(x[i] / s[i % k]));
+    float step = most / 64;
+    for (size_t i = 0; i < rows * k; i++) x[i] = rintf(x[i] / s[i % k] / step) * step * s[i % k];
+}
+
+/* |X' q(w s) / s - X w|^2 / |X w|^2 over all layers, X' what they read of X. */
 static double candidate_error(const inputs *in, double exponent, const dlx_kernels *kernels)
 {
     size_t k = in->search.k, share = in->layer[0].grid.group ? in->layer[0].grid.group : k;
-    float *s = floats_new(1, k), *e = floats_new(1, k);
+    float *s = floats_new(1, k), *e = floats_new(1, k), *read = floats_new(in->search.rows, k);
     double most = 0, least = INFINITY, error = 0, answers = 0;
     for (size_t c = 0; c < k; c++) most = fmax(most, in->magnitude[c]);
     for (size_t c = 0; c < k; c++)
         if (in->magnitude[c] > 0) least = fmin(least, in->magnitude[c]);
     least = fmax(least, most * 0x1p-20);
     for (size_t c = 0; c < k; c++) s[c] = (float)pow(fmax(in->magnitude[c], least) / sqrt(most * least), exponent);
+    memcpy(read, in->x, in->search.rows * k * sizeof *read);
+    if (in->search.inputs) in->search.inputs(in->search.inputs_ctx, read, in->search.rows, k, s);
     for (size_t l = 0; l < LAYERS; l++)
         for (size_t row = 0; row < outputs[l]; row++) {
             const float *w = in->w[l] + row * k;
@@ -77,13 +89,19 @@ static double candidate_error(const inputs *in, double exponent, const dlx_kerne
             for (size_t c = 0; c < k; c += share) {
                 float scale = dlx_grid_scale(kernels, in->layer[l].grid, in->search.clip, e + c, NULL, share);
                 for (size_t i = c; i < c + share; i++)
-                    e[i] = dlx_grid_nearest(in->layer[l].grid, e[i], scale) * scale / s[i] - w[i];
+                    e[i] = dlx_grid_nearest(in->layer[l].grid, e[i], scale) * scale / s[i];
             }
-            error += plain_energy(in->x, in->search.rows, e, 1, k);
+            for (size_t m = 0; m < in->search.rows; m++) {
+                double off = 0;
+                for (size_t c = 0; c < k; c++)
+                    off += (double)read[m * k + c] * (double)e[c] - (double)in->x[m * k + c] * (double)w[c];
+                error += off * off;
+            }
             answers += plain_energy(in->x, in->search.rows, w, 1, k);
         }
     free(s);
     free(e);
+    free(read);
     return error / answers;
 }
 
@@ -93,12 +111,15 @@ static void test_search(void **state)
     dlx_kernels kernels[8];
     size_t sets = all_kernels(kernels);
     rng r = {41};
-    const dlx_grid grids[] = {{4, 0}, {4, 32}, {8, 0}};
+    const dlx_grid grids[] = {{4, 0}, {4, 32}, {8, 0}, {8, 0}};
+    int changes = 0;
     for (size_t set = 0; set < sets; set++)
         for (size_t i = 0; i < DLX_COUNT(grids); i++) {
             dlx_solve_on on = {.kernels = &kernels[set]};
             inputs in = inputs_new(&r, 13, 192, grids[i], i == 0 ? DLX_CLIP_MSE : DLX_CLIP_NONE, &on);
             if (i == 1) in.magnitude[0] = 1e-30; /* as good as never there */
+            in.search.inputs = i == 3 ? to_steps : NULL;
+            in.search.inputs_ctx = &changes;
             float s[192];
             dlx_awq_result result;
             dlx_error err = {0};

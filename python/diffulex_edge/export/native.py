@@ -201,13 +201,15 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
                    ? standing for any text and any character
     rounding       how weights become int8 or int4: None or "nearest", each on its own; "mse", with scales that miss
                    them least; "gptq", so that answers to calibration data change least; "awq", inputs of layers scaled
-                   by what that data makes of them; "awq-gptq", both
+                   by what that data makes of them; "awq-gptq", both; "smooth", scaled for the grids of int8-static, for
+                   which None is that unless ranges are read or saved
     calibration    that data: a file of JSON lines (docs/EXPORT.md), or a list of dicts like its lines; None: the model writes it
     calibration_samples, calibration_length   how many samples, and most tokens of one; 0: 64, 256
     calibration_seed   of masks, and of what the model writes
     work_folder    where an interrupted gptq goes on from, until the file is complete; None: output_path + ".work"
-    observer       which range of the numbers in calibration data int8-static stands for: None or "mse", the one that misses
-                   them least; "minmax", all; "percentile", all but 0.005 % at either end
+    observer       which range of the numbers in calibration data int8-static stands for: "mse", the one that misses them
+                   least; "minmax", all; "percentile", all but 0.005 % at either end; None: "minmax" with rounding
+                   "smooth", else "mse"
     ranges         a file that an earlier export wrote to save_ranges, in place of measuring: of int8-static, or of integers
                    with "qnn"
     method_rows    for each of these numbers of rows a further method of the same weights, forward_ROWS (docs/EXPORT.md)

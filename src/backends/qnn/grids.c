@@ -79,6 +79,23 @@ static void find_masks(grids *x, bool *masks)
     }
 }
 
+static dlx_status no_range(grids *x, const dlx_value *v)
+{
+    return dlx_fail(x->err, DLX_E_UNSUPPORTED, "QNN: there is no range of '%s', and it is to have 16 bits",
+                    v->name ? v->name : "(unnamed)");
+}
+
+/* Inputs that nothing measured, as stored keys and values, lie where others of their class do. */
+static dlx_status check_inputs(grids *x, const bool *masks)
+{
+    for (size_t i = 0; i < x->g->n_values; i++) {
+        const dlx_value *v = &x->g->values[i];
+        uint32_t c = leader_of(x, (uint32_t)i);
+        if (v->kind == DLX_VALUE_INPUT && !x->known[c] && !masks[c]) return no_range(x, v);
+    }
+    return DLX_OK;
+}
+
 static dlx_status measured(grids *x, const bool *masks)
 {
     for (size_t i = 0; i < x->g->n_values; i++) {
@@ -89,16 +106,17 @@ static dlx_status measured(grids *x, const bool *masks)
         if (masks[leader_of(x, (uint32_t)i)] || (by && moves(by->op))) continue;
         if (!by || (by->op != DLX_OP_SOFTMAX && by->op != DLX_OP_SIGMOID)) {
             headroom = DLX_QNN_HEADROOM;
-            if (!x->ranges->find(x->ranges->ctx, v->name ? v->name : "", &low, &high))
-                return dlx_fail(x->err, DLX_E_UNSUPPORTED, "QNN: there is no range of '%s', and it is to have 16 bits",
-                                v->name ? v->name : "(unnamed)");
+            if (!x->ranges->find(x->ranges->ctx, v->name ? v->name : "", &low, &high)) {
+                if (v->kind == DLX_VALUE_INPUT) continue;
+                return no_range(x, v);
+            }
         }
         if (!isfinite(low) || !isfinite(high) || low > high)
             return dlx_fail(x->err, DLX_E_UNSUPPORTED, "QNN: the range of '%s' is from %g to %g",
                             v->name ? v->name : "(unnamed)", (double)low, (double)high);
         widen(x, (uint32_t)i, headroom * low, headroom * high);
     }
-    return DLX_OK;
+    return check_inputs(x, masks);
 }
 
 /* Masks reach as far down as makes any weight 0; what is below is that too, for grids saturate. */
