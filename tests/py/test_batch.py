@@ -7,7 +7,6 @@ import random
 import resource
 import signal
 import subprocess
-import threading
 import time
 
 import pytest
@@ -66,8 +65,15 @@ def until(fact):
         time.sleep(0.005)
 
 
-def begin(*args, **kwargs):
-    return subprocess.Popen([CLI, "batch", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+@contextlib.contextmanager
+def begun(*args, **kwargs):
+    """A batch that is there until the end of the block, at the most."""
+    process = subprocess.Popen([CLI, "batch", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def n_lines(path):
@@ -108,12 +114,11 @@ def test_kill_at_any_moment_loses_and_repeats_nothing(model, tmp_path):
     source = write(tmp_path / "in", [line(i, **({"prompt": 1} if i % 40 == 7 else {})) for i in range(n)])
     moments, killed = random.Random(5), 0
     for k in range(6):
-        process = begin(model, source, out, "--errors", errors, "--parallel", 2)
-        goal = n_lines(out) + n_lines(errors) + moments.randrange(1, 60)
-        until(lambda: n_lines(out) + n_lines(errors) >= goal or process.poll() is not None)
-        process.kill()
-        killed += process.wait() == -signal.SIGKILL
-        process.communicate()
+        with begun(model, source, out, "--errors", errors, "--parallel", 2) as process:
+            goal = n_lines(out) + n_lines(errors) + moments.randrange(1, 60)
+            until(lambda: n_lines(out) + n_lines(errors) >= goal or process.poll() is not None)
+            process.kill()
+            killed += process.wait() == -signal.SIGKILL
         if k % 2:   # as if a write had been cut as well
             with open(out, "r+b") as file:
                 file.truncate(out.stat().st_size - moments.randrange(1, 50))
@@ -136,16 +141,15 @@ def test_kill_at_any_moment_loses_and_repeats_nothing(model, tmp_path):
 def test_a_signal_lets_what_runs_finish(model, tmp_path, number):
     """From a pipe that stays open: there is no other end than the signal."""
     out = tmp_path / "out"
-    process = begin(model, "-", out, "--stop-seconds", 60, stdin=subprocess.PIPE)
-    for i in range(30):
-        process.stdin.write(json.dumps(line(i)) + "\n")
-    process.stdin.flush()
-    until(lambda: n_lines(out) == 30)
-    process.stdin.write(json.dumps(line(30, TEXT, **{**LONG, "n": 2, "max_tokens": 100})) + "\n" + json.dumps(line(31))[:20])
-    process.stdin.flush()
-    process.send_signal(number)
-    assert process.wait(120) == 128 + number
-    output, error = process.communicate()
+    with begun(model, "-", out, "--stop-seconds", 60, stdin=subprocess.PIPE) as process:
+        process.stdin.write("".join(json.dumps(line(i)) + "\n" for i in range(30)))
+        process.stdin.flush()
+        until(lambda: n_lines(out) == 30)
+        process.stdin.write(json.dumps(line(30, TEXT, **{**LONG, "n": 2, "max_tokens": 100})) + "\n" + json.dumps(line(31))[:20])
+        process.stdin.flush()
+        process.send_signal(number)
+        assert process.wait(120) == 128 + number
+        output, error = process.communicate()
     assert output.startswith("interrupted: ") and error == ""
     assert set(read(out)) >= {f"r-{i}" for i in range(30)} and n_lines(out) <= 31
 
@@ -153,10 +157,10 @@ def test_a_signal_lets_what_runs_finish(model, tmp_path, number):
 def test_the_end_does_not_wait_forever(model, tmp_path):
     out = tmp_path / "out"
     source = write(tmp_path / "in", [line(0), line(1, TEXT, **LONG), line(2)])
-    process = begin(model, source, out, "--stop-seconds", 0, "--json")
-    until(lambda: n_lines(out) == 2)
-    process.send_signal(signal.SIGTERM)
-    output, error = process.communicate(timeout=60)
+    with begun(model, source, out, "--stop-seconds", 0, "--json") as process:
+        until(lambda: n_lines(out) == 2)
+        process.send_signal(signal.SIGTERM)
+        output, error = process.communicate(timeout=60)
     summary = json.loads(output)
     assert process.returncode == 143 and error == "" and summary["complete"] is False and summary["answered"] == 2
     assert set(read(out)) == {"r-0", "r-2"}
@@ -227,7 +231,7 @@ def test_files_that_are_no_results_are_left_alone(model, tmp_path):
 
 def test_two_runs_do_not_share_an_output(model, tmp_path):
     out, source = tmp_path / "out", write(tmp_path / "in", [line(0)])
-    with begin(model, "-", out, stdin=subprocess.PIPE) as first:
+    with begun(model, "-", out, stdin=subprocess.PIPE) as first:
         first.stdin.write(json.dumps(line(5)) + "\n")
         first.stdin.flush()
         until(lambda: n_lines(out) == 1)
