@@ -68,7 +68,7 @@ def until(fact):
 @contextlib.contextmanager
 def begun(*args, **kwargs):
     """A batch that is there until the end of the block, at the most."""
-    process = subprocess.Popen([CLI, "batch", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
+    process = subprocess.Popen([CLI, "batch", "--threads", "1", *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **kwargs)
     with process:
         try:
             yield process
@@ -124,7 +124,7 @@ def test_kill_at_any_moment_loses_and_repeats_nothing(model, tmp_path):
                 file.truncate(out.stat().st_size - moments.randrange(1, 50))
     assert killed >= 4
     before = n_lines(out) + n_lines(errors)
-    summary = run_json("batch", model, source, out, "--errors", errors)
+    summary = run_json("batch", model, source, out, "--errors", errors, "--threads", 1)
     assert 0 < before < n and summary["resumed"] == before and summary["answered"] == n - before and summary["complete"]
     assert set(read(errors)) == {f"r-{i}" for i in range(7, n, 40)}
     got = read(out, errors)
