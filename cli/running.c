@@ -24,21 +24,40 @@ int dlx_cli_kv_type(const dlx_cli_arguments *a, const char **out)
     return dlx_cli_usage(a->command, "--kv-cache: expected float32, float16 or int8, got '%s'", name);
 }
 
-/* Hands what --regex or --json-schema says to the decode options. */
+static const char *const constraints[] = {"regex", "json-schema", "grammar"};
+
+/* The option that says what an answer must be; NULL: none is given. */
+static const char *constraint_of(const dlx_cli_arguments *a)
+{
+    for (size_t i = 0; i < sizeof constraints / sizeof *constraints; i++)
+        if (dlx_cli_text(a, constraints[i])) return constraints[i];
+    return NULL;
+}
+
+static dlx_status make_constraint(dlx_cli_running *r, const char *option, const char *text, size_t n, dlx_error *err)
+{
+    if (!strcmp(option, "grammar"))
+        return dlx_constraint_from_grammar(&r->constraint, r->tokenizer, text, n, NULL, err);
+    if (!strcmp(option, "regex")) return dlx_constraint_from_regex(&r->constraint, r->tokenizer, text, n, NULL, err);
+    return dlx_constraint_from_schema(&r->constraint, r->tokenizer, text, n, NULL, err);
+}
+
+/* Hands it to the decode options. */
 static int constrain(dlx_cli_running *r, const dlx_cli_arguments *a)
 {
-    const char *regex = dlx_cli_text(a, "regex"), *path = dlx_cli_text(a, "json-schema");
-    char *schema = NULL;
+    const char *option = constraint_of(a), *text = option ? dlx_cli_text(a, option) : NULL;
+    char *read = NULL;
     size_t n;
     dlx_error err;
-    if (!regex && !path) return DLX_CLI_OK;
-    if (regex && path) return dlx_cli_usage(a->command, "--regex and --json-schema: an answer has one of them");
-    dlx_status s = path ? dlx_cli_read_text(path, &schema, &n, &err) : DLX_OK;
-    if (s == DLX_OK)
-        s = path ? dlx_constraint_from_schema(&r->constraint, r->tokenizer, schema, n, NULL, &err)
-                 : dlx_constraint_from_regex(&r->constraint, r->tokenizer, regex, strlen(regex), NULL, &err);
+    if (!option) return DLX_CLI_OK;
+    for (size_t i = 0; i < sizeof constraints / sizeof *constraints; i++)
+        if (constraints[i] != option && dlx_cli_text(a, constraints[i]))
+            return dlx_cli_usage(a->command, "--%s and --%s: an answer has one of them", option, constraints[i]);
+    bool file = strcmp(option, "regex") != 0;
+    dlx_status s = file ? dlx_cli_read_text(text, &read, &n, &err) : DLX_OK;
+    if (s == DLX_OK) s = make_constraint(r, option, file ? read : text, file ? n : strlen(text), &err);
     if (s == DLX_OK) s = dlx_decode_options_set_constraint(a->decode, r->constraint, &err);
-    free(schema);
+    free(read);
     return s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
 }
 
@@ -54,7 +73,7 @@ int dlx_cli_running_open(dlx_cli_running *r, const dlx_cli_arguments *a, const c
     if (status != DLX_CLI_OK) return status;
     if (dlx_model_read_facts(&r->read, path, &err) != DLX_OK) return dlx_cli_fail(&err);
     dlx_status s = dlx_tokenizer_open_pte(&r->tokenizer, path, &err);
-    needs_tokenizer = needs_tokenizer || dlx_cli_text(a, "regex") || dlx_cli_text(a, "json-schema");
+    needs_tokenizer = needs_tokenizer || constraint_of(a);
     if (s != DLX_OK && (needs_tokenizer || s != DLX_E_UNSUPPORTED)) return dlx_cli_fail(&err);
     r->load_ms = (dlx_cli_seconds() - start) * 1e3;
     return constrain(r, a);

@@ -22,7 +22,8 @@
 /* Of commands that write answers. */
 #define DLX_CLI_CONSTRAINT_OPTIONS                                                                                     \
     {"regex", DLX_CLI_TEXT, "R", "the answer is a text that the regular expression R matches as a whole", 0, 0},       \
-    {"json-schema", DLX_CLI_TEXT, "FILE", "the answer is JSON that the schema in FILE describes", 0, 0}
+    {"json-schema", DLX_CLI_TEXT, "FILE", "the answer is JSON that the schema in FILE describes", 0, 0},               \
+    {"grammar", DLX_CLI_TEXT, "FILE", "the answer is a text of the grammar in FILE, which is GBNF", 0, 0}
 /* clang-format on */
 
 typedef struct dlx_cli_running {
@@ -30,7 +31,7 @@ typedef struct dlx_cli_running {
     dlx_workspace *workspace; /* of the session alone */
     dlx_session *session;
     dlx_tokenizer *tokenizer;   /* NULL where the file carries none */
-    dlx_constraint *constraint; /* of --regex or --json-schema, which the decode options have; NULL: none */
+    dlx_constraint *constraint; /* of one of the options above, which the decode options have; NULL: none */
     dlx_model_facts read;       /* what `facts` points to until the model is loaded */
     const dlx_model_facts *facts;
     const char *kv_type;

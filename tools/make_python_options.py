@@ -32,12 +32,14 @@ class DecodeOptions(TypedDict, total=False):
     """What generate(), complete() and stream() take by name, besides their own arguments."""
 '''
 
-CONSTRAINTS = """    # what the answer must be; one of the three [every algorithm]
+CONSTRAINTS = """    # what the answer must be; one of the four [every algorithm]
     constraint: "Optional[Constraint]"
     # a regular expression that the answer matches as a whole
     regex: Optional[str]
     # a JSON schema that the answer is an instance of: a mapping, or its text
-    json_schema: "Optional[Schema]\""""
+    json_schema: "Optional[Schema]"
+    # a grammar in GBNF, whose rule "root" derives the answer
+    grammar: Optional[str]"""
 
 TAIL = '''
 

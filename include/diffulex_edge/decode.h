@@ -114,6 +114,8 @@ typedef struct dlx_forward_call {
                                    then leave `logits` unwritten, as native sessions do where the file's head allows;
                                    one that does not know leaves them alone and writes logits. One that hands the call
                                    on and wants to see or change the rows sets this to NULL in its copy of the call */
+    int64_t with_logits; /* not 0: where summaries are filled, logits are wanted as well. A function that does not
+                            know this, and leaves them unwritten, is called once more without summaries */
 } dlx_forward_call;
 
 typedef dlx_status (*dlx_forward_fn)(void *ctx, const dlx_forward_call *call, dlx_error *err);

@@ -94,6 +94,7 @@ class ForwardCall(Sized):
         ("context", Span * MAX_CONTEXT_SPANS), ("n_context", c_int32), ("attn_block", c_int32), ("n_store", c_int32),
         ("rows", POINTER(c_int32)), ("n_rows", c_int32), ("logits", POINTER(c_float)),
         ("never", c_int32), ("known", c_int32), ("summaries", POINTER(RowSummary)),
+        ("with_logits", c_int64),
     ]
 
 
@@ -216,7 +217,7 @@ class ConstraintOptions(Sized):
 class ConstraintInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("bytes", c_int64), ("states", c_int64), ("classes", c_int64), ("tokens", c_int64),
-        ("sets", c_int64),
+        ("sets", c_int64), ("depth", c_int64),
     ]
 
 
@@ -408,6 +409,7 @@ FUNCTIONS = {
     "dlx_completion_statistics": (c_int, [c_void_p, POINTER(Statistics), _ERR]),
     # constraint.h
     "dlx_constraint_from_regex": (c_int, [_HANDLE, c_void_p, c_char_p, c_size_t, POINTER(ConstraintOptions), _ERR]),
+    "dlx_constraint_from_grammar": (c_int, [_HANDLE, c_void_p, c_char_p, c_size_t, POINTER(ConstraintOptions), _ERR]),
     "dlx_constraint_from_schema": (c_int, [_HANDLE, c_void_p, c_char_p, c_size_t, POINTER(ConstraintOptions), _ERR]),
     "dlx_constraint_free": (None, [c_void_p]),
     "dlx_constraint_accepts": (c_bool, [c_void_p, c_char_p, c_size_t]),

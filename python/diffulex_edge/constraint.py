@@ -1,4 +1,4 @@
-"""Constraints: what an answer must be, as a regular expression or a JSON schema."""
+"""Constraints: what an answer must be, as a regular expression, a JSON schema or a grammar."""
 import json
 from ctypes import byref
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Tuple, Union
@@ -22,6 +22,7 @@ class ConstraintInfo(NamedTuple):
     classes: int  # of tokens that act alike
     tokens: int   # ids that occur in texts that match
     sets: int     # of classes, each weighed once a position at most
+    depth: int    # of a grammar: how deep its rules nest at most; 0: nothing is left out
 
 
 def _schema_text(schema: Schema) -> str:
@@ -33,29 +34,39 @@ def _schema_text(schema: Schema) -> str:
         raise ValueError(f"a JSON schema is a mapping of JSON values, true, false, or the text of one: {error}") from None
 
 
+def _text(kind: str, value: Any) -> str:
+    return _schema_text(value) if kind == "json_schema" else str(value)
+
+
 class Constraint:
-    """An answer that a regular expression matches as a whole, or that is an instance of a JSON schema, over the tokens of one
-    tokenizer. Immutable; may be shared between threads, and by models with the same vocabulary. docs/DECODING.md says
-    what expressions and schemas may hold."""
+    """An answer that a regular expression matches as a whole, that is an instance of a JSON schema, or that a context-free
+    grammar derives, over the tokens of one tokenizer. Immutable; may be shared between threads, and by models with the
+    same vocabulary. docs/DECODING.md says what expressions, schemas and grammars may hold."""
 
     __reduce_ex__ = only_here
 
     def __init__(self, tokenizer: "Tokenizer", *, regex: Optional[str] = None, json_schema: Optional[Schema] = None,
-                 max_depth: int = 0, max_bytes: int = 0) -> None:
-        """One of the two:
+                 grammar: Optional[str] = None, max_depth: int = 0, max_bytes: int = 0) -> None:
+        """One of the three:
 
         regex        a regular expression
         json_schema  a JSON schema: a mapping, or its text
-        max_depth    how deep a "$ref" of the schema may be followed inside itself; 0: such a schema is refused
+        grammar      the text of a grammar in GBNF, whose rule "root" derives the answer
+
+        max_depth    how deep a "$ref" of the schema may be followed inside itself; 0: such a schema is refused. How deep
+                     rules of a grammar nest; 0: as deep as 20000 states allow, 16 at most
         max_bytes    most memory that the constraint may take; 0: 256 MB
         """
-        if (regex is None) == (json_schema is None):
-            raise ValueError("a constraint is a regex or a json_schema; give one of them")
-        self.kind = "regex" if json_schema is None else "json_schema"
-        self.text = str(regex) if json_schema is None else _schema_text(json_schema)
+        given = [(kind, value) for kind, value in (("regex", regex), ("json_schema", json_schema), ("grammar", grammar))
+                 if value is not None]
+        if len(given) != 1:
+            raise ValueError("a constraint is a regex, a json_schema or a grammar; give one of them")
+        self.kind, value = given[0]
+        self.text = _text(self.kind, value)
         encoded = self.text.encode("utf-8", "surrogatepass")
         options = _native.ConstraintOptions(max_bytes=max_bytes, max_depth=max_depth)
-        function = "dlx_constraint_from_regex" if self.kind == "regex" else "dlx_constraint_from_schema"
+        function = {"regex": "dlx_constraint_from_regex", "json_schema": "dlx_constraint_from_schema",
+                    "grammar": "dlx_constraint_from_grammar"}[self.kind]
         with tokenizer._handle.use() as pointer:
             self._handle = Handle("the constraint",
                                   lambda out: _native.call(function, out, pointer, encoded, len(encoded), byref(options)),
@@ -83,7 +94,7 @@ class Constraint:
         self._handle.close()
 
 
-NAMES = ("constraint", "regex", "json_schema")
+NAMES = ("constraint", "regex", "json_schema", "grammar")
 
 
 def constraint_of(options: Mapping[str, Any], tokenizer: "Optional[Tokenizer]") -> Optional[Constraint]:
@@ -96,11 +107,11 @@ def constraint_of(options: Mapping[str, Any], tokenizer: "Optional[Tokenizer]") 
     name, value = given[0]
     if name == "constraint":
         if not isinstance(value, Constraint):
-            raise ValueError(f"constraint must be a Constraint, not {value!r}; a text is given as regex or json_schema")
+            raise ValueError(f"constraint must be a Constraint, not {value!r}; a text is given as regex, json_schema or grammar")
         return value
     if tokenizer is None:
         raise ValueError(f"{name} needs a tokenizer, and this decode has none; make a Constraint with one")
-    key: Tuple[str, str] = (name, str(value) if name == "regex" else _schema_text(value))
+    key: Tuple[str, str] = (name, _text(name, value))
     kept = tokenizer._constraints
     found = kept.get(key)
     if found is None:

@@ -123,12 +123,14 @@ class DecodeOptions(TypedDict, total=False):
     n_cached: Optional[int]
     # divide positive logits of earlier tokens, multiply the others (default 1) [ar.generate]
     repetition_penalty: Optional[float]
-    # what the answer must be; one of the three [every algorithm]
+    # what the answer must be; one of the four [every algorithm]
     constraint: "Optional[Constraint]"
     # a regular expression that the answer matches as a whole
     regex: Optional[str]
     # a JSON schema that the answer is an instance of: a mapping, or its text
     json_schema: "Optional[Schema]"
+    # a grammar in GBNF, whose rule "root" derives the answer
+    grammar: Optional[str]
 
 
 class GenerateOptions(DecodeOptions, total=False):

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/structs.h"
+#include "constrain/grammar.h"
 #include "constrain/regex.h"
 #include "constrain/tokens.h"
 #include "text/tokenizer.h"
@@ -14,7 +15,7 @@
 
 #define DEFAULT_MAX_BYTES ((int64_t)256 << 20)
 
-/* Checks what both kinds take, and reads the options. */
+/* Checks what all kinds take, and reads the options. */
 static dlx_status begin(dlx_constraint_options *o, dlx_constraint **out, const dlx_tokenizer *tokenizer,
                         const char *text, size_t n, const dlx_constraint_options *options, const char *what,
                         dlx_error *err)
@@ -74,7 +75,8 @@ dlx_status dlx_constraint_from_schema(dlx_constraint **out, const dlx_tokenizer 
     dlx_constraint_options o;
     DLX_TRY(begin(&o, out, tokenizer, schema, n, options, "JSON schema", err));
 #ifdef DLX_RUNTIME_ONLY
-    return dlx_fail(err, DLX_E_UNSUPPORTED, "this build cannot read JSON schemas; it has regular expressions");
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "this build cannot read JSON schemas; it has regular expressions and grammars");
 #else
     dlx_arena arena;
     dlx_machine machine;
@@ -84,6 +86,29 @@ dlx_status dlx_constraint_from_schema(dlx_constraint **out, const dlx_tokenizer 
     dlx_arena_free(&arena);
     return status;
 #endif
+}
+
+dlx_status dlx_constraint_from_grammar(dlx_constraint **out, const dlx_tokenizer *tokenizer, const char *grammar,
+                                       size_t n, const dlx_constraint_options *options, dlx_error *err)
+{
+    dlx_constraint_options o;
+    dlx_arena arena, reading;
+    dlx_machine machine;
+    dlx_grammar g;
+    DLX_TRY(begin(&o, out, tokenizer, grammar, n, options, "grammar", err));
+    int64_t depth = o.max_depth;
+    dlx_arena_init(&arena);
+    dlx_arena_init(&reading);
+    dlx_status status = dlx_gbnf_parse(&g, &reading, grammar, n, err);
+    if (status == DLX_OK) status = dlx_grammar_build(&machine, &arena, &g, &depth, err);
+    dlx_arena_free(&reading);
+    if (status != DLX_OK) {
+        dlx_arena_free(&arena);
+        return status;
+    }
+    DLX_TRY(over_tokens(out, &arena, &machine, tokenizer, o.max_bytes, err));
+    (*out)->depth = depth;
+    return DLX_OK;
 }
 
 void dlx_constraint_free(dlx_constraint *constraint)
@@ -108,5 +133,6 @@ dlx_status dlx_constraint_get_info(const dlx_constraint *c, dlx_constraint_info 
     info.classes = c->n_classes;
     info.tokens = c->member_start[c->n_classes];
     info.sets = c->n_sets;
+    info.depth = c->depth;
     return dlx_struct_out(out, &info, sizeof info, "dlx_constraint_info", err);
 }

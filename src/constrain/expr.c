@@ -142,3 +142,10 @@ const dlx_expr *dlx_expr_machine(dlx_arena *a, const struct dlx_machine *machine
     if (e) e->machine = machine;
     return e;
 }
+
+const dlx_expr *dlx_expr_rule(dlx_arena *a, const dlx_rule *rule)
+{
+    dlx_expr *e = rule ? node(a, DLX_EXPR_RULE) : NULL;
+    if (e) e->rule = rule;
+    return e;
+}

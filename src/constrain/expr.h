@@ -28,7 +28,18 @@ typedef enum dlx_expr_kind {
     DLX_EXPR_BEGIN,   /* empty, at the beginning of the text */
     DLX_EXPR_END,     /* empty, at its end */
     DLX_EXPR_MACHINE, /* what an automaton accepts, between its own beginning and end */
+    DLX_EXPR_RULE,    /* what a rule of a grammar derives */
 } dlx_expr_kind;
+
+/* A rule of a grammar. What is not the reader's is written while an automaton is made of the grammar. */
+typedef struct dlx_rule {
+    const char *name;
+    size_t name_length;
+    const struct dlx_expr *body;       /* NULL until it is defined */
+    int32_t number;                    /* among the grammar's rules */
+    int32_t place;                     /* among rules that contain each other */
+    const struct dlx_machine *machine; /* of what it derives; NULL until that is known */
+} dlx_rule;
 
 typedef struct dlx_expr {
     dlx_expr_kind kind;
@@ -38,6 +49,7 @@ typedef struct dlx_expr {
     const struct dlx_expr *const *items;
     int32_t least, most; /* most DLX_UNBOUNDED: no end */
     const struct dlx_machine *machine;
+    const dlx_rule *rule;
 } dlx_expr;
 
 /* Each copies what it is given. */
@@ -53,5 +65,6 @@ const dlx_expr *dlx_expr_repeat(dlx_arena *a, const dlx_expr *item, int32_t leas
 const dlx_expr *dlx_expr_begin(dlx_arena *a);
 const dlx_expr *dlx_expr_end(dlx_arena *a);
 const dlx_expr *dlx_expr_machine(dlx_arena *a, const struct dlx_machine *machine);
+const dlx_expr *dlx_expr_rule(dlx_arena *a, const dlx_rule *rule);
 
 #endif

@@ -25,15 +25,19 @@ static void free_table(dlx_table *t)
     free(t->accepts);
 }
 
+static dlx_status too_many_states(int32_t most, dlx_error *err)
+{
+    return dlx_fail(err, DLX_E_LIMIT,
+                    "the constraint needs an automaton of more than %d states; use smaller bounds of repetitions "
+                    "({n,m}, maxLength, maxItems), less depth, fewer optional parts, or simpler alternatives",
+                    most);
+}
+
 /* Room for one more state, whose bytes lead nowhere. */
 static dlx_status add_row(dlx_table *t, dlx_error *err)
 {
     size_t kinds = (size_t)t->n_kinds, at = (size_t)t->n_states;
-    if (t->n_states == DLX_MOST_MACHINE_STATES)
-        return dlx_fail(err, DLX_E_LIMIT,
-                        "the constraint needs an automaton of more than %d states; use smaller bounds of repetitions "
-                        "({n,m}, maxLength, maxItems), fewer optional parts, or simpler alternatives",
-                        DLX_MOST_MACHINE_STATES);
+    if (t->n_states == t->most_states) return too_many_states(t->most_states, err);
     if (dlx_grow(&t->next, &t->next_capacity, (at + 1) * kinds, sizeof *t->next) != 0 ||
         dlx_grow(&t->accepts, &t->accepts_capacity, at + 1, 1) != 0)
         return dlx_fail(err, DLX_E_NOMEM, "out of memory for an automaton of %zu states", at);
@@ -53,12 +57,11 @@ static dlx_status state_for(dlx_lists *keys, dlx_table *t, size_t n, int32_t *st
 
 /* ---- subsets ----------------------------------------------------------------------------------------------------- */
 
-/* What building one may take: states and edges that are looked at, and numbers that are kept. */
-enum { MOST_WORK = 1 << 28, MOST_KEPT = 1 << 25 };
+enum { MOST_KEPT = 1 << 25 }; /* numbers, while one is built */
 
 typedef struct subsets {
     const dlx_nfa *nfa;
-    int64_t work;
+    int64_t work; /* that is left */
     dlx_lists sets;
     dlx_table table;
     uint32_t *seen; /* [n_states] number of the walk that came by last */
@@ -87,7 +90,7 @@ static void close_over(subsets *s, int32_t q, bool begin)
     s->stack[n++] = q;
     while (n) {
         q = s->stack[--n];
-        s->work++;
+        s->work--;
         if (matters(s->nfa, q)) s->set[s->n_set++] = q;
         for (int32_t e = s->nfa->first[q]; e >= 0; e = s->nfa->edges[e].next) {
             const dlx_nfa_edge *edge = &s->nfa->edges[e];
@@ -166,7 +169,7 @@ static dlx_status find_targets(subsets *s, int32_t state, dlx_error *err)
             const dlx_nfa_edge *edge = &s->nfa->edges[e];
             if (edge->move != DLX_MOVE_BYTE) continue;
             for (int k = s->table.kind_of[edge->lo]; k <= s->table.kind_of[edge->hi]; k++) {
-                s->work++;
+                s->work--;
                 if (dlx_grow(&s->targets, &s->targets_capacity, s->n_targets + 2, sizeof *s->targets) != 0)
                     return dlx_fail(err, DLX_E_NOMEM, "out of memory for an automaton of %d states", s->table.n_states);
                 s->targets[s->n_targets] = edge->to;
@@ -187,7 +190,7 @@ static dlx_status explore(subsets *s, dlx_error *err)
     close_over(s, s->nfa->start, true);
     DLX_TRY(state_of(s, true, &s->table.start, err));
     for (int32_t q = 0; q < s->table.n_states; q++) {
-        if (s->work > MOST_WORK || s->sets.start[s->sets.n] > MOST_KEPT)
+        if (s->work < 0 || s->sets.start[s->sets.n] > MOST_KEPT)
             return dlx_fail(
                 err, DLX_E_LIMIT,
                 "the constraint takes too long to become an automaton: repetitions in repetitions overlap in "
@@ -206,23 +209,24 @@ static dlx_status explore(subsets *s, dlx_error *err)
     return DLX_OK;
 }
 
-dlx_status dlx_machine_build(dlx_machine *out, dlx_arena *arena, const dlx_expr *e, bool in_json_string, dlx_error *err)
+dlx_status dlx_machine_of_nfa(dlx_machine *out, dlx_arena *arena, const dlx_nfa *nfa, int32_t most_states,
+                              int64_t *work, dlx_error *err)
 {
-    dlx_nfa nfa;
-    subsets s = {.nfa = &nfa};
+    subsets s = {.nfa = nfa, .work = *work, .table = {.most_states = most_states}};
+    dlx_status status = DLX_OK;
     memset(out, 0, sizeof *out);
-    dlx_status status = dlx_nfa_build(&nfa, e, in_json_string, err);
-    if (status == DLX_OK) {
-        find_kinds(&s);
-        s.seen = calloc(nfa.n_states, sizeof *s.seen);
-        s.stack = malloc(nfa.n_states * sizeof *s.stack);
-        s.set = malloc((nfa.n_states + 1) * sizeof *s.set);
-        s.chain = malloc((size_t)s.table.n_kinds * sizeof *s.chain);
-        if (!s.seen || !s.stack || !s.set || !s.chain)
-            status = dlx_fail(err, DLX_E_NOMEM, "out of memory for a constraint of %zu steps", nfa.n_states);
-    }
+    find_kinds(&s);
+    s.seen = calloc(nfa->n_states, sizeof *s.seen);
+    s.stack = malloc(nfa->n_states * sizeof *s.stack);
+    s.set = malloc((nfa->n_states + 1) * sizeof *s.set);
+    s.chain = malloc((size_t)s.table.n_kinds * sizeof *s.chain);
+    if (!s.seen || !s.stack || !s.set || !s.chain)
+        status = dlx_fail(err, DLX_E_NOMEM, "out of memory for a constraint of %zu steps", nfa->n_states);
     if (status == DLX_OK) status = explore(&s, err);
     if (status == DLX_OK) status = dlx_machine_minimise(out, arena, &s.table, err);
+    if (status == DLX_OK && out->n_states > DLX_MOST_MACHINE_STATES)
+        status = too_many_states(DLX_MOST_MACHINE_STATES, err);
+    *work = s.work;
     free(s.seen);
     free(s.stack);
     free(s.set);
@@ -230,6 +234,16 @@ dlx_status dlx_machine_build(dlx_machine *out, dlx_arena *arena, const dlx_expr 
     free(s.targets);
     dlx_lists_free(&s.sets);
     free_table(&s.table);
+    return status;
+}
+
+dlx_status dlx_machine_build(dlx_machine *out, dlx_arena *arena, const dlx_expr *e, bool in_json_string, dlx_error *err)
+{
+    dlx_nfa nfa;
+    int64_t work = DLX_MOST_MACHINE_WORK;
+    memset(out, 0, sizeof *out);
+    dlx_status status = dlx_nfa_build(&nfa, e, in_json_string, err);
+    if (status == DLX_OK) status = dlx_machine_of_nfa(out, arena, &nfa, DLX_MOST_MACHINE_STATES, &work, err);
     dlx_nfa_free(&nfa);
     return status;
 }
@@ -278,7 +292,7 @@ dlx_status dlx_machine_both(dlx_machine *out, dlx_arena *arena, const dlx_machin
     memset(out, 0, sizeof *out);
     if (!a->n_states || (!b->n_states && !without)) return DLX_OK;
     dlx_lists pairs = {0};
-    dlx_table t = {0};
+    dlx_table t = {.most_states = DLX_MOST_MACHINE_STATES};
     dlx_status status = explore_both(&pairs, &t, a, b, without, err);
     if (status == DLX_OK) status = dlx_machine_minimise(out, arena, &t, err);
     dlx_lists_free(&pairs);

@@ -12,7 +12,8 @@
 #include "base/status.h"
 #include "constrain/expr.h"
 
-enum { DLX_MOST_MACHINE_STATES = 1 << 15 };
+/* States of one, and what building one may take: states and edges that are looked at. */
+enum { DLX_MOST_MACHINE_STATES = 1 << 15, DLX_MOST_MACHINE_WORK = 1 << 28 };
 
 typedef struct dlx_machine {
     int32_t n_states; /* 0: nothing is accepted, not even the empty text */
@@ -35,6 +36,11 @@ bool dlx_machine_accepts(const dlx_machine *m, const char *text, size_t n);
  * JSON string (nfa.h). DLX_E_LIMIT when the automaton would be too large. */
 dlx_status dlx_machine_build(dlx_machine *out, dlx_arena *arena, const dlx_expr *e, bool in_json_string,
                              dlx_error *err);
+/* The same of an automaton with empty moves. *work is what may be done, and gets what is left of it; most_states is for
+ * the automaton before it is made small, DLX_MOST_MACHINE_STATES for what becomes of it. */
+struct dlx_nfa;
+dlx_status dlx_machine_of_nfa(dlx_machine *out, dlx_arena *arena, const struct dlx_nfa *nfa, int32_t most_states,
+                              int64_t *work, dlx_error *err);
 /* The texts that both accept; without: those of a that b does not accept. */
 dlx_status dlx_machine_both(dlx_machine *out, dlx_arena *arena, const dlx_machine *a, const dlx_machine *b,
                             bool without, dlx_error *err);
@@ -43,7 +49,7 @@ dlx_status dlx_machine_both(dlx_machine *out, dlx_arena *arena, const dlx_machin
 
 /* An automaton while it grows, explored from its start, so that all states can be reached; malloc'd. */
 typedef struct dlx_table {
-    int32_t n_states, n_kinds, start;
+    int32_t n_states, n_kinds, start, most_states;
     uint8_t kind_of[256];
     int32_t *next;
     size_t next_capacity;

@@ -8,15 +8,7 @@
 
 enum { MOST_STATES = 1 << 20, MOST_EDGES = 1 << 22, MOST_PARTS = 1 << 22 };
 
-typedef struct builder {
-    dlx_nfa *nfa;
-    bool in_json_string;
-    int32_t parts; /* nodes that were built, each time that a repetition asks for one */
-    dlx_error *err;
-    dlx_status status; /* the first failure; everything behind it does nothing */
-} builder;
-
-static void refuse_growth(builder *b)
+static void refuse_growth(dlx_nfa_builder *b)
 {
     b->status = dlx_fail(b->err, DLX_E_LIMIT,
                          "the constraint grows to more than %d steps when its bounded repetitions are written out; use "
@@ -24,7 +16,7 @@ static void refuse_growth(builder *b)
                          MOST_STATES);
 }
 
-static int32_t add_state(builder *b)
+int32_t dlx_nfa_add_state(dlx_nfa_builder *b)
 {
     dlx_nfa *n = b->nfa;
     if (b->status == DLX_OK && n->n_states == MOST_STATES) refuse_growth(b);
@@ -37,7 +29,7 @@ static int32_t add_state(builder *b)
     return (int32_t)n->n_states++;
 }
 
-static void add_edge(builder *b, int32_t from, dlx_move move, int lo, int hi, int32_t to)
+void dlx_nfa_add_edge(dlx_nfa_builder *b, int32_t from, dlx_move move, int lo, int hi, int32_t to)
 {
     dlx_nfa *n = b->nfa;
     if (b->status != DLX_OK) return;
@@ -53,6 +45,16 @@ static void add_edge(builder *b, int32_t from, dlx_move move, int lo, int hi, in
     n->first[from] = (int32_t)n->n_edges++;
 }
 
+static void add_call(dlx_nfa_builder *b, int32_t from, int32_t to, const dlx_rule *rule)
+{
+    dlx_nfa *n = b->nfa;
+    if (b->status != DLX_OK) return;
+    if (dlx_grow(&n->calls, &n->calls_capacity, n->n_calls + 1, sizeof *n->calls) != 0)
+        b->status = dlx_fail(b->err, DLX_E_NOMEM, "out of memory for a constraint of %zu steps", n->n_states);
+    else
+        n->calls[n->n_calls++] = (dlx_nfa_call){from, to, rule};
+}
+
 /* ---- characters -------------------------------------------------------------------------------------------------- */
 
 static int put_utf8(uint8_t out[4], uint32_t c)
@@ -65,21 +67,21 @@ static int put_utf8(uint8_t out[4], uint32_t c)
 }
 
 /* Code points of one length in UTF-8 that differ in their last `free` bytes in every way: one edge a byte. */
-static void add_sequence(builder *b, int32_t from, int32_t to, uint32_t first, uint32_t last)
+static void add_sequence(dlx_nfa_builder *b, int32_t from, int32_t to, uint32_t first, uint32_t last)
 {
     uint8_t lo[4], hi[4];
     int n = put_utf8(lo, first);
     put_utf8(hi, last);
     for (int i = 0; i < n; i++) {
-        int32_t next = i + 1 < n ? add_state(b) : to;
-        add_edge(b, from, DLX_MOVE_BYTE, lo[i], hi[i], next);
+        int32_t next = i + 1 < n ? dlx_nfa_add_state(b) : to;
+        dlx_nfa_add_edge(b, from, DLX_MOVE_BYTE, lo[i], hi[i], next);
         from = next;
     }
 }
 
 /* Cuts first .. last where UTF-8 grows longer, and where a continuation byte has not its whole range although a byte in
  * front of it differs. */
-static void add_range(builder *b, int32_t from, int32_t to, uint32_t first, uint32_t last)
+static void add_range(dlx_nfa_builder *b, int32_t from, int32_t to, uint32_t first, uint32_t last)
 {
     static const uint32_t ends[] = {0x7F, 0x7FF, 0xFFFF};
     for (int i = 0; i < 3; i++)
@@ -105,12 +107,12 @@ static void add_range(builder *b, int32_t from, int32_t to, uint32_t first, uint
     add_sequence(b, from, to, first, last);
 }
 
-static void add_text(builder *b, int32_t from, int32_t to, const char *bytes, size_t n)
+static void add_text(dlx_nfa_builder *b, int32_t from, int32_t to, const char *bytes, size_t n)
 {
-    if (!n) add_edge(b, from, DLX_MOVE_EMPTY, 0, 0, to);
+    if (!n) dlx_nfa_add_edge(b, from, DLX_MOVE_EMPTY, 0, 0, to);
     for (size_t i = 0; i < n; i++) {
-        int32_t next = i + 1 < n ? add_state(b) : to;
-        add_edge(b, from, DLX_MOVE_BYTE, (uint8_t)bytes[i], (uint8_t)bytes[i], next);
+        int32_t next = i + 1 < n ? dlx_nfa_add_state(b) : to;
+        dlx_nfa_add_edge(b, from, DLX_MOVE_BYTE, (uint8_t)bytes[i], (uint8_t)bytes[i], next);
         from = next;
     }
 }
@@ -126,7 +128,7 @@ size_t dlx_json_escape(char out[6], uint32_t c)
     return found ? 2 : 6;
 }
 
-static void add_characters(builder *b, int32_t from, int32_t to, dlx_code_range r)
+static void add_characters(dlx_nfa_builder *b, int32_t from, int32_t to, dlx_code_range r)
 {
     if (!b->in_json_string) {
         add_range(b, from, to, r.first, r.last);
@@ -150,50 +152,47 @@ static void add_characters(builder *b, int32_t from, int32_t to, dlx_code_range 
 
 /* ---- expressions ------------------------------------------------------------------------------------------------- */
 
-static int32_t build(builder *b, const dlx_expr *e, int32_t from);
-
 /* Every repetition begins in a state of its own, so that nothing leads back to where it came from. */
-static int32_t build_repeat(builder *b, const dlx_expr *e, int32_t from)
+static int32_t build_repeat(dlx_nfa_builder *b, const dlx_expr *e, int32_t from)
 {
     int32_t at = from, end;
-    for (int32_t i = 0; i < e->least && b->status == DLX_OK; i++) at = build(b, e->items[0], at);
+    for (int32_t i = 0; i < e->least && b->status == DLX_OK; i++) at = dlx_nfa_add_expr(b, e->items[0], at);
     if (e->most == DLX_UNBOUNDED) {
-        int32_t loop = add_state(b);
-        add_edge(b, at, DLX_MOVE_EMPTY, 0, 0, loop);
-        add_edge(b, build(b, e->items[0], loop), DLX_MOVE_EMPTY, 0, 0, loop);
-        end = add_state(b);
-        add_edge(b, loop, DLX_MOVE_EMPTY, 0, 0, end);
+        int32_t loop = dlx_nfa_add_state(b);
+        dlx_nfa_add_edge(b, at, DLX_MOVE_EMPTY, 0, 0, loop);
+        dlx_nfa_add_edge(b, dlx_nfa_add_expr(b, e->items[0], loop), DLX_MOVE_EMPTY, 0, 0, loop);
+        end = dlx_nfa_add_state(b);
+        dlx_nfa_add_edge(b, loop, DLX_MOVE_EMPTY, 0, 0, end);
         return end;
     }
-    end = add_state(b);
+    end = dlx_nfa_add_state(b);
     for (int32_t i = e->least; i < e->most && b->status == DLX_OK; i++) {
-        add_edge(b, at, DLX_MOVE_EMPTY, 0, 0, end);
-        at = build(b, e->items[0], at);
+        dlx_nfa_add_edge(b, at, DLX_MOVE_EMPTY, 0, 0, end);
+        at = dlx_nfa_add_expr(b, e->items[0], at);
     }
-    add_edge(b, at, DLX_MOVE_EMPTY, 0, 0, end);
+    dlx_nfa_add_edge(b, at, DLX_MOVE_EMPTY, 0, 0, end);
     return end;
 }
 
-static int32_t build_machine(builder *b, const dlx_machine *m, int32_t from)
+int32_t dlx_nfa_add_machine(dlx_nfa_builder *b, const dlx_machine *m, int32_t from)
 {
     int32_t base = (int32_t)b->nfa->n_states, end;
-    for (int32_t q = 0; q < m->n_states; q++) add_state(b);
-    end = add_state(b);
+    for (int32_t q = 0; q < m->n_states; q++) dlx_nfa_add_state(b);
+    end = dlx_nfa_add_state(b);
     if (!m->n_states) return end;
-    add_edge(b, from, DLX_MOVE_EMPTY, 0, 0, base + m->start);
+    dlx_nfa_add_edge(b, from, DLX_MOVE_EMPTY, 0, 0, base + m->start);
     for (int32_t q = 0; q < m->n_states && b->status == DLX_OK; q++) {
         for (int lo = 0, hi; lo < 256; lo = hi + 1) {
             int32_t to = dlx_machine_step(m, q, (uint8_t)lo);
             for (hi = lo; hi < 255 && dlx_machine_step(m, q, (uint8_t)(hi + 1)) == to; hi++) continue;
-            if (to >= 0) add_edge(b, base + q, DLX_MOVE_BYTE, lo, hi, base + to);
+            if (to >= 0) dlx_nfa_add_edge(b, base + q, DLX_MOVE_BYTE, lo, hi, base + to);
         }
-        if (m->accepts[q]) add_edge(b, base + q, DLX_MOVE_EMPTY, 0, 0, end);
+        if (m->accepts[q]) dlx_nfa_add_edge(b, base + q, DLX_MOVE_EMPTY, 0, 0, end);
     }
     return end;
 }
 
-/* Adds what e matches behind state `from`; returns the state behind it. */
-static int32_t build(builder *b, const dlx_expr *e, int32_t from)
+int32_t dlx_nfa_add_expr(dlx_nfa_builder *b, const dlx_expr *e, int32_t from)
 {
     /* Repetitions of nothing add no states. */
     if (b->status == DLX_OK && b->parts++ == MOST_PARTS) refuse_growth(b);
@@ -201,33 +200,38 @@ static int32_t build(builder *b, const dlx_expr *e, int32_t from)
     int32_t end;
     switch (e->kind) {
     case DLX_EXPR_CAT:
-        for (size_t i = 0; i < e->n; i++) from = build(b, e->items[i], from);
+        for (size_t i = 0; i < e->n; i++) from = dlx_nfa_add_expr(b, e->items[i], from);
         return from;
     case DLX_EXPR_REPEAT: return build_repeat(b, e, from);
-    case DLX_EXPR_MACHINE: return build_machine(b, e->machine, from);
+    case DLX_EXPR_MACHINE: return dlx_nfa_add_machine(b, e->machine, from);
+    case DLX_EXPR_RULE:
+        if (e->rule->machine) return dlx_nfa_add_machine(b, e->rule->machine, from);
+        break;
     default: break;
     }
-    end = add_state(b);
+    end = dlx_nfa_add_state(b);
     switch (e->kind) {
     case DLX_EXPR_BYTES: add_text(b, from, end, e->bytes, e->n); break;
     case DLX_EXPR_SET:
         for (size_t i = 0; i < e->n; i++) add_characters(b, from, end, e->ranges[i]);
         break;
     case DLX_EXPR_ALT:
-        for (size_t i = 0; i < e->n; i++) add_edge(b, build(b, e->items[i], from), DLX_MOVE_EMPTY, 0, 0, end);
+        for (size_t i = 0; i < e->n; i++)
+            dlx_nfa_add_edge(b, dlx_nfa_add_expr(b, e->items[i], from), DLX_MOVE_EMPTY, 0, 0, end);
         break;
-    case DLX_EXPR_BEGIN: add_edge(b, from, DLX_MOVE_BEGIN, 0, 0, end); break;
-    default: add_edge(b, from, DLX_MOVE_END, 0, 0, end); break;
+    case DLX_EXPR_RULE: add_call(b, from, end, e->rule); break;
+    case DLX_EXPR_BEGIN: dlx_nfa_add_edge(b, from, DLX_MOVE_BEGIN, 0, 0, end); break;
+    default: dlx_nfa_add_edge(b, from, DLX_MOVE_END, 0, 0, end); break;
     }
     return end;
 }
 
 dlx_status dlx_nfa_build(dlx_nfa *nfa, const dlx_expr *e, bool in_json_string, dlx_error *err)
 {
-    builder b = {.nfa = nfa, .in_json_string = in_json_string, .err = err, .status = DLX_OK};
+    dlx_nfa_builder b = {.nfa = nfa, .in_json_string = in_json_string, .err = err, .status = DLX_OK};
     memset(nfa, 0, sizeof *nfa);
-    nfa->start = add_state(&b);
-    nfa->final = build(&b, e, nfa->start);
+    nfa->start = dlx_nfa_add_state(&b);
+    nfa->final = dlx_nfa_add_expr(&b, e, nfa->start);
     return b.status;
 }
 
@@ -235,5 +239,6 @@ void dlx_nfa_free(dlx_nfa *nfa)
 {
     free(nfa->first);
     free(nfa->edges);
+    free(nfa->calls);
     memset(nfa, 0, sizeof *nfa);
 }

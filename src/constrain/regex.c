@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/sizes.h"
+#include "constrain/reading.h"
 
 enum { MOST_DEPTH = 200, MOST_REPEATS = 65535, MOST_TEXT = 1 << 20 };
 
@@ -17,17 +18,6 @@ typedef struct reader {
     dlx_error *err;
 } reader;
 
-/* A list while it grows. */
-typedef struct list {
-    const dlx_expr **items;
-    size_t n, capacity;
-} list;
-
-typedef struct ranges {
-    dlx_code_range *items;
-    size_t n, capacity;
-} ranges;
-
 static dlx_status out_of_memory(const reader *r)
 {
     return dlx_fail(r->err, DLX_E_NOMEM, "out of memory for a regular expression of %zu bytes", r->n);
@@ -38,8 +28,7 @@ static dlx_status out_of_memory(const reader *r)
 /* A refusal that says where: in characters, from 1. */
 static dlx_status bad(const reader *r, size_t at, const char *what)
 {
-    size_t column = 1;
-    for (size_t i = 0; i < at && i < r->n; i++) column += ((unsigned char)r->text[i] & 0xC0) != 0x80;
+    size_t column = dlx_column(r->text, at < r->n ? at : r->n, NULL);
     return dlx_fail(r->err, DLX_E_INVALID, "regular expression, character %zu: %s", column, what);
 }
 
@@ -56,14 +45,9 @@ static bool take(reader *r, const char *s)
     return true;
 }
 
-/* The next character; the text is UTF-8 (checked before). */
 static uint32_t next_char(reader *r)
 {
-    uint8_t b = (uint8_t)r->text[r->at++];
-    int more = b < 0xC0 ? 0 : b < 0xE0 ? 1 : b < 0xF0 ? 2 : 3;
-    uint32_t c = more ? b & (0x3F >> more) : b;
-    while (more-- > 0) c = c << 6 | ((uint8_t)r->text[r->at++] & 0x3F);
-    return c;
+    return dlx_next_char(r->text, &r->at);
 }
 
 static bool is_digit(const reader *r, size_t at)
@@ -80,16 +64,7 @@ static bool is_letter(uint32_t c)
 
 static bool hex(reader *r, int least, int most, uint32_t *value)
 {
-    int n = 0;
-    *value = 0;
-    for (; n < most && r->at < r->n; n++) {
-        char c = r->text[r->at];
-        int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-        if (digit < 0) break;
-        *value = *value << 4 | (uint32_t)digit;
-        r->at++;
-    }
-    return n >= least;
+    return dlx_next_hex(r->text, r->n, &r->at, least, most, value);
 }
 
 /* Behind \u: four digits (two such for a character beyond U+FFFF), or some in braces. */
@@ -142,7 +117,7 @@ static dlx_status read_escaped_char(reader *r, uint32_t e, uint32_t *c)
 }
 
 /* Adds the class \d, \w, \s or its inverse; false when `e` is none of them. */
-static bool add_class(const reader *r, uint32_t e, ranges *out, bool *memory)
+static bool add_class(const reader *r, uint32_t e, dlx_ranges *out, bool *memory)
 {
     static const dlx_code_range digits[] = {{'0', '9'}}, word[] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}},
                                 spaces[] = {{9, 13},          {' ', ' '},       {0xA0, 0xA0},     {0x1680, 0x1680},
@@ -166,7 +141,7 @@ static bool add_class(const reader *r, uint32_t e, ranges *out, bool *memory)
 
 static dlx_status read_escape(reader *r, const dlx_expr **out)
 {
-    ranges set = {0};
+    dlx_ranges set = {0};
     bool memory;
     uint32_t c;
     if (r->at == r->n) return BAD(r, "a backslash ends it; write \\\\ for a backslash");
@@ -190,7 +165,7 @@ static dlx_status read_escape(reader *r, const dlx_expr **out)
 /* ---- classes ----------------------------------------------------------------------------------------------------- */
 
 /* One character of a class; *is_class when it was a whole class, which is in `set` then. */
-static dlx_status read_member(reader *r, ranges *set, uint32_t *c, bool *is_class)
+static dlx_status read_member(reader *r, dlx_ranges *set, uint32_t *c, bool *is_class)
 {
     bool memory = true;
     *is_class = false;
@@ -208,7 +183,7 @@ static dlx_status read_member(reader *r, ranges *set, uint32_t *c, bool *is_clas
     return read_escaped_char(r, e, c);
 }
 
-static dlx_status read_members(reader *r, ranges *set)
+static dlx_status read_members(reader *r, dlx_ranges *set)
 {
     size_t open = r->at - 1;
     while (r->at < r->n && r->text[r->at] != ']') {
@@ -225,15 +200,14 @@ static dlx_status read_members(reader *r, ranges *set)
         }
         if (is_class) continue;
         if (last > DLX_MAX_CODE_POINT) return BAD(r, "no character has this number (beyond U+10FFFF)");
-        if (dlx_grow(&set->items, &set->capacity, set->n + 1, sizeof *set->items) != 0) return out_of_memory(r);
-        set->items[set->n++] = (dlx_code_range){first, last};
+        if (!dlx_ranges_add(set, first, last)) return out_of_memory(r);
     }
     return take(r, "]") ? DLX_OK : bad(r, open, "a class is not closed; ] is missing");
 }
 
 static dlx_status read_class(reader *r, const dlx_expr **out)
 {
-    ranges set = {0};
+    dlx_ranges set = {0};
     bool inverted = take(r, "^");
     if (looking_at(r, "]"))
         return BAD(r, "a class is empty; write \\] for a bracket in it, [\\s\\S] for any character");
@@ -356,21 +330,14 @@ static dlx_status read_piece(reader *r, const dlx_expr **out)
     return DLX_OK;
 }
 
-static dlx_status add(reader *r, list *l, const dlx_expr *e)
-{
-    if (!e || dlx_grow(&l->items, &l->capacity, l->n + 1, sizeof *l->items) != 0) return out_of_memory(r);
-    l->items[l->n++] = e;
-    return DLX_OK;
-}
-
 static dlx_status read_sequence(reader *r, const dlx_expr **out)
 {
-    list pieces = {0};
+    dlx_exprs pieces = {0};
     dlx_status status = DLX_OK;
     while (status == DLX_OK && r->at < r->n && r->text[r->at] != '|' && r->text[r->at] != ')') {
         const dlx_expr *piece = NULL;
         status = read_piece(r, &piece);
-        if (status == DLX_OK) status = add(r, &pieces, piece);
+        if (status == DLX_OK && !dlx_exprs_add(&pieces, piece)) status = out_of_memory(r);
     }
     if (status == DLX_OK) *out = dlx_expr_cat(r->arena, pieces.items, pieces.n);
     free(pieces.items);
@@ -379,12 +346,12 @@ static dlx_status read_sequence(reader *r, const dlx_expr **out)
 
 static dlx_status read_alternatives(reader *r, const dlx_expr **out)
 {
-    list all = {0};
+    dlx_exprs all = {0};
     dlx_status status;
     do {
         const dlx_expr *one = NULL;
         status = read_sequence(r, &one);
-        if (status == DLX_OK) status = add(r, &all, one);
+        if (status == DLX_OK && !dlx_exprs_add(&all, one)) status = out_of_memory(r);
     } while (status == DLX_OK && take(r, "|"));
     if (status == DLX_OK) *out = dlx_expr_alt(r->arena, all.items, all.n);
     free(all.items);

@@ -33,6 +33,7 @@ struct dlx_constraint {
     dlx_arena arena;
     dlx_machine machine;
     int32_t n_ids, n_classes, n_sets;
+    int64_t depth;               /* that a grammar was cut off at, or 0 */
     const int32_t *class_of;     /* [n_ids], or -1: the token is never part of a text that matches */
     const int32_t *member_start; /* [n_classes+1] */
     const int32_t *members;      /* ids of each class, ascending; classes are ordered by their first one */

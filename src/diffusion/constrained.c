@@ -24,10 +24,8 @@ static const double LEFT_OUT = -1e4;
 typedef struct weighing {
     dlx_decoder *d;
     const float *row; /* of the model */
-    float *e;         /* above temperature 0: the row over the temperature, filtered; of ids that were weighed already
-                         e^(that - top) */
+    const float *e;   /* above temperature 0: e^(the row over the temperature - top), filtered */
     float top;        /* largest of the row, or of the row over the temperature */
-    double temperature;
 } weighing;
 
 static double at_least(double weight)
@@ -35,17 +33,30 @@ static double at_least(double weight)
     return weight > LEAST ? weight : LEAST;
 }
 
-/* The first of the ids with the largest logit. */
+/* The first of the ids, which ascend, with the largest logit. Lanes do not wait for each other. */
 static int32_t likeliest(const float *row, const int32_t *ids, int32_t n)
 {
-    float best = -INFINITY;
-    int32_t at = 0;
-    for (int32_t i = 0; i < n; i++) {
-        float x = row[ids[i]];
-        at = x > best ? i : at;
-        best = x > best ? x : best;
+    enum { WIDE = 4 };
+    float best[WIDE];
+    int32_t at[WIDE] = {0}, i = 0, found = ids[0];
+    for (int k = 0; k < WIDE; k++) best[k] = -INFINITY;
+    for (; n - i >= WIDE; i += WIDE)
+        for (int k = 0; k < WIDE; k++) {
+            float x = row[ids[i + k]];
+            at[k] = x > best[k] ? i + k : at[k];
+            best[k] = x > best[k] ? x : best[k];
+        }
+    float top = -INFINITY;
+    for (int k = 0; k < WIDE; k++) {
+        if (best[k] > top || (best[k] == top && best[k] > -INFINITY && ids[at[k]] < found)) found = ids[at[k]];
+        top = best[k] > top ? best[k] : top;
     }
-    return ids[at];
+    for (; i < n; i++) {
+        float x = row[ids[i]];
+        found = x > top ? ids[i] : found;
+        top = x > top ? x : top;
+    }
+    return found;
 }
 
 static double weigh_likeliest(void *ctx, const int32_t *ids, int32_t n, int32_t *pick)
@@ -56,20 +67,6 @@ static double weigh_likeliest(void *ctx, const int32_t *ids, int32_t n, int32_t 
 }
 
 enum { CHUNK = 256 };
-
-/* Makes exponentials of the ids' part of the row, which is weighed once, and sums them up. */
-static double exponentials_of(const weighing *w, const int32_t *ids, int32_t n)
-{
-    float part[CHUNK];
-    double sum = 0;
-    for (int32_t begin = 0; begin < n; begin += CHUNK) {
-        int32_t length = n - begin < CHUNK ? n - begin : CHUNK;
-        for (int32_t i = 0; i < length; i++) part[i] = w->e[ids[begin + i]];
-        sum += dlx_exponentials(part, length, w->top);
-        for (int32_t i = 0; i < length; i++) w->e[ids[begin + i]] = part[i];
-    }
-    return sum;
-}
 
 /* The sum of e over ids, in four lanes. */
 static double sum_of(const float *e, const int32_t *ids, int32_t n)
@@ -82,23 +79,20 @@ static double sum_of(const float *e, const int32_t *ids, int32_t n)
     return part[0] + part[1] + (part[2] + part[3]);
 }
 
-/* The id where the running sum of e passes the target: chunks that do not reach it are passed as a whole. Where
- * rounding leaves none, the last id that has a part in the sum. */
-static int32_t find_drawn(const float *e, const int32_t *ids, int32_t n, double target)
+/* The id where the running sum of e passes the target: chunks, whose sums are known, that do not reach it are passed as
+ * a whole. Where rounding leaves none, the last id that has a part in the sum. */
+static int32_t find_drawn(const weighing *w, const int32_t *ids, int32_t n, double target)
 {
     int32_t begin = 0, found = -1;
-    for (; n - begin > CHUNK; begin += CHUNK) {
-        double sum = sum_of(e, ids + begin, CHUNK);
-        if (sum > target) break;
-        target -= sum;
-    }
+    for (; n - begin > CHUNK && !(w->d->chunk_sums[begin / CHUNK] > target); begin += CHUNK)
+        target -= w->d->chunk_sums[begin / CHUNK];
     for (int32_t i = begin; i < n && !(found >= 0 && target < 0); i++) {
-        if (!(e[ids[i]] > 0)) continue;
+        if (!(w->e[ids[i]] > 0)) continue;
         found = ids[i];
-        target -= (double)e[found];
+        target -= (double)w->e[found];
     }
     for (int32_t i = begin; found < 0 && i-- > 0;)
-        if (e[ids[i]] > 0) found = ids[i];
+        if (w->e[ids[i]] > 0) found = ids[i];
     return found;
 }
 
@@ -106,33 +100,37 @@ static double weigh_drawn(void *ctx, const int32_t *ids, int32_t n, int32_t *pic
 {
     const weighing *w = ctx;
     dlx_random *random = &w->d->random;
-    double noise = dlx_gumbel(dlx_random_uniform(random)), share = dlx_random_uniform(random),
-           sum = exponentials_of(w, ids, n);
+    double noise = dlx_gumbel(dlx_random_uniform(random)), share = dlx_random_uniform(random), sum = 0;
+    for (int32_t begin = 0; begin < n; begin += CHUNK)
+        sum += w->d->chunk_sums[begin / CHUNK] = sum_of(w->e, ids + begin, n - begin < CHUNK ? n - begin : CHUNK);
     if (!(sum > 0)) {
         *pick = likeliest(w->row, ids, n);
-        return at_least((double)w->row[*pick] / w->temperature - (double)w->top + LEFT_OUT);
+        return at_least((double)w->row[*pick] / w->d->sampling.temperature - (double)w->top + LEFT_OUT);
     }
-    *pick = find_drawn(w->e, ids, n, share * sum);
+    *pick = find_drawn(w, ids, n, share * sum);
     return at_least(dlx_log_normal_f64(sum) + noise);
 }
 
-/* Makes the row ready; false when it cannot be used. */
-static bool begin_row(weighing *w, const float *row)
+/* Makes the row of candidate i ready; false when it cannot be used. What scoring wants to know of it is found on the
+ * way: a row is read once. */
+static bool begin_row(weighing *w, int32_t i)
 {
     dlx_decoder *d = w->d;
     const dlx_sampling *how = &d->sampling;
-    int32_t n = d->facts->vocab_size, top = dlx_argmax(row, n, -1);
-    if (top < 0 || !isfinite(row[top])) return false;
-    w->row = row;
-    w->top = row[top];
-    if (!(how->temperature > 0)) return true;
-    float *e = memcpy(d->spare_row, row, (size_t)n * sizeof *row);
-    dlx_scale_row(e, n, how->temperature);
-    dlx_filter_row(how, e, n, d->index);
-    w->e = e;
-    w->top = e[top]; /* no filter takes the largest */
-    w->temperature = how->temperature;
-    return isfinite(w->top);
+    const dlx_candidate *c = &d->candidates[i];
+    int32_t n = d->facts->vocab_size;
+    w->row = dlx_decoder_row(d, c);
+    if (dlx_sampling_is_greedy(how, n)) {
+        dlx_row_summary *summary = &d->summaries[c->row];
+        if (summary->sum == 0) dlx_summarise_row(w->row, n, how->never, how->known, summary);
+        w->top = summary->top;
+        return isfinite(summary->sum);
+    }
+    dlx_row_state *state = &d->states[i];
+    if (!dlx_prepare_row(how, w->row, d->spare_row, n, d->index, state)) return false;
+    w->e = d->spare_row;
+    w->top = state->top;
+    return true;
 }
 
 /* ---- the decoder's side ------------------------------------------------------------------------------------------ */
@@ -148,7 +146,10 @@ dlx_status dlx_decoder_open_constraint(dlx_decoder *d, const dlx_capacity *need,
                               .never = d->facts->mask_id,
                               .stop_ids = s->stop_ids,
                               .n_stop_ids = s->n_stop_ids};
-    if (!(d->fill_ids = malloc(((size_t)most + 1) * sizeof *d->fill_ids)))
+    size_t chunks = (size_t)d->facts->vocab_size / CHUNK + 1;
+    if (!(d->fill_ids = malloc(((size_t)most + 1) * sizeof *d->fill_ids)) ||
+        !(d->states = malloc(((size_t)d->max_candidates + 1) * sizeof *d->states)) ||
+        !(d->chunk_sums = malloc(chunks * sizeof *d->chunk_sums)))
         return dlx_fail(err, DLX_E_NOMEM, "out of memory for %d positions under a constraint", most);
     DLX_TRY(dlx_fill_open(&d->fill, s->constraint, &ids, most, err));
     int32_t shortest = dlx_fill_shortest(d->fill);
@@ -168,18 +169,20 @@ void dlx_decoder_close_constraint(dlx_decoder *d)
 {
     dlx_fill_close(d->fill);
     free(d->fill_ids);
+    free(d->states);
+    free(d->chunk_sums);
 }
 
-/* One position of the stretch, whose candidate is c where it has one. */
-static dlx_status fill_position(dlx_decoder *d, int32_t position, const dlx_candidate *c, dlx_error *err)
+/* One position of the stretch, whose candidate is number c, or -1 where it has none. */
+static dlx_status fill_position(dlx_decoder *d, int32_t position, int32_t c, dlx_error *err)
 {
     int32_t left = d->set->answer_end - position - 1;
-    if (!c) {
+    if (c < 0) {
         dlx_fill_next(d->fill, d->x[position] == d->facts->mask_id ? -1 : d->x[position], left);
         return DLX_OK;
     }
     weighing w = {.d = d};
-    if (!begin_row(&w, dlx_decoder_row(d, c))) return dlx_decoder_bad_row(c, err);
+    if (!begin_row(&w, c)) return dlx_decoder_bad_row(&d->candidates[c], err);
     dlx_fill_weighed(d->fill, d->sampling.temperature > 0 ? weigh_drawn : weigh_likeliest, &w, left);
     return DLX_OK;
 }
@@ -200,7 +203,7 @@ dlx_status dlx_decoder_constrain(dlx_decoder *d, dlx_error *err)
     bool fine = dlx_fill_begin(d->fill, d->x + s->n_prompt, first - s->n_prompt);
     for (int32_t p = first, i = c; p <= last; p++) {
         bool weighed = i < d->n_candidates && d->candidates[i].position == p;
-        DLX_TRY(fill_position(d, p, weighed ? &d->candidates[i++] : NULL, err));
+        DLX_TRY(fill_position(d, p, weighed ? i++ : -1, err));
     }
     if (!fine || !dlx_fill_end(d->fill, d->fill_ids))
         return dlx_fail(err, DLX_E_INTERNAL, "no filling of positions %d to %d is left that the constraint accepts",

@@ -1,6 +1,7 @@
 /* The step that all algorithms share, and its buffers. */
 #include "diffusion/decoder.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ dlx_status dlx_decoder_open(dlx_decoder *d, const dlx_model_facts *facts, const 
                                  .known = facts->num_tokens};
     d->random = dlx_random_seeded(set->seed);
     d->max_candidates = need.candidates;
-    d->whole_rows = need.whole_rows || set->constraint;
+    d->whole_rows = need.whole_rows;
     DLX_TRY(dlx_generation_create(&d->gen, set->algorithm->name, prompt, (size_t)set->n_prompt, (size_t)need.canvas,
                                   (uint64_t)need.steps, err));
     d->x = d->gen->ids;
@@ -149,6 +150,7 @@ void dlx_decoder_take_masks(dlx_decoder *d, int32_t begin, int32_t end)
 dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int32_t *ids, float *logits,
                                  dlx_error *err)
 {
+    bool summarised = !d->whole_rows && dlx_sampling_is_greedy(&d->sampling, d->facts->vocab_size);
     dlx_forward_call call = {.struct_size = sizeof call,
                              .ids = ids,
                              .n_ids = pass->n,
@@ -159,15 +161,27 @@ dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int
                              .rows = d->rows,
                              .n_rows = d->n_rows,
                              .logits = logits,
-                             .summaries = d->summarised ? d->summaries : NULL,
+                             .summaries = summarised ? d->summaries : NULL,
                              .never = d->sampling.never,
-                             .known = d->sampling.known};
+                             .known = d->sampling.known,
+                             .with_logits = d->fill != NULL};
     memcpy(call.context, pass->context, sizeof call.context);
     d->gen->num_forwards++;
     dlx_status status = d->forward(d->forward_ctx, &call, err);
     if (status != DLX_OK && err && err->status == DLX_OK)
         return dlx_fail(err, status, "the model call failed without a message");
     return status;
+}
+
+/* Whether the rows are not those of their summaries: the model does not know that both are wanted. */
+static bool summaries_came_alone(const dlx_decoder *d)
+{
+    for (int32_t i = 0; i < d->n_rows; i++) {
+        const dlx_row_summary *s = &d->summaries[i];
+        if (!isfinite(s->sum) || s->sum == 0 || s->id < 0) continue;
+        if (d->logits[(size_t)i * (size_t)d->facts->vocab_size + (size_t)s->id] != s->logit) return true;
+    }
+    return false;
 }
 
 dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err)
@@ -180,15 +194,23 @@ dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err
         if (!d->n_rows || d->rows[d->n_rows - 1] != row) d->rows[d->n_rows++] = row;
         d->candidates[i].row = d->n_rows - 1;
     }
-    d->summarised = !d->whole_rows && dlx_sampling_is_greedy(&d->sampling, d->facts->vocab_size);
+    memset(d->summaries, 0, (size_t)d->n_rows * sizeof *d->summaries);
+    DLX_TRY(dlx_decoder_call_with(d, pass, d->x + pass->first, d->logits, err));
+    if (!d->fill || !summaries_came_alone(d)) return DLX_OK;
+    d->whole_rows = true;
     memset(d->summaries, 0, (size_t)d->n_rows * sizeof *d->summaries);
     return dlx_decoder_call_with(d, pass, d->x + pass->first, d->logits, err);
 }
 
-const dlx_row_summary *dlx_decoder_summary(const dlx_decoder *d, const dlx_candidate *c)
+bool dlx_decoder_summary(const dlx_decoder *d, const dlx_candidate *c, dlx_row_summary *out)
 {
-    const dlx_row_summary *given = &d->summaries[c->row];
-    return d->summarised && given->sum != 0 ? given : NULL;
+    *out = d->summaries[c->row];
+    if (out->sum == 0) return false;
+    if (c->id >= 0) {
+        out->id = c->id;
+        out->logit = dlx_decoder_row(d, c)[c->id];
+    }
+    return true;
 }
 
 float *dlx_decoder_row(const dlx_decoder *d, const dlx_candidate *c)
@@ -203,24 +225,30 @@ dlx_status dlx_decoder_bad_row(const dlx_candidate *c, dlx_error *err)
                     c->position);
 }
 
+/* The token and score of candidate i. */
+static bool choose(dlx_decoder *d, int32_t i, dlx_choice *out)
+{
+    const dlx_candidate *c = &d->candidates[i];
+    int32_t vocab = d->facts->vocab_size;
+    dlx_row_summary summary;
+    float *row = dlx_decoder_row(d, c);
+    if (dlx_decoder_summary(d, c, &summary)) return dlx_choose_likeliest(&d->sampling, &summary, out);
+    if (c->id >= 0) {
+        *out = dlx_score_token(&d->sampling, &d->states[i], c->id, row[c->id]);
+        return true;
+    }
+    /* Shifted, positions 0 and 1 share row 0, and scoring overwrites it. */
+    if (i + 1 < d->n_candidates && c[1].row == c->row) row = memcpy(d->spare_row, row, (size_t)vocab * sizeof *row);
+    return dlx_sample_row(&d->sampling, row, vocab, d->index, &d->random, out);
+}
+
 dlx_status dlx_decoder_score(dlx_decoder *d, dlx_error *err)
 {
-    int32_t vocab = d->facts->vocab_size;
-    dlx_sampling how = d->sampling;
     DLX_TRY(dlx_decoder_constrain(d, err));
     for (int32_t i = 0; i < d->n_candidates; i++) {
         dlx_candidate *c = &d->candidates[i];
-        const dlx_row_summary *summary = dlx_decoder_summary(d, c);
-        float *row = dlx_decoder_row(d, c);
-        how.given = c->id >= 0;
-        how.given_id = c->id;
-        /* Shifted, positions 0 and 1 share row 0, and scoring overwrites it. */
-        if (!summary && i + 1 < d->n_candidates && c[1].row == c->row)
-            row = memcpy(d->spare_row, row, (size_t)vocab * sizeof *row);
         dlx_choice choice;
-        if (!(summary ? dlx_choose_likeliest(&how, summary, &choice)
-                      : dlx_sample_row(&how, row, vocab, d->index, &d->random, &choice)))
-            return dlx_decoder_bad_row(c, err);
+        if (!choose(d, i, &choice)) return dlx_decoder_bad_row(c, err);
         c->id = choice.id;
         c->score = choice.score;
         c->rank = d->sampling.entropy ? -choice.entropy : choice.score;

@@ -38,8 +38,7 @@ typedef struct dlx_decoder {
     int32_t n_candidates, max_candidates;
     int32_t *rows; /* demanded rows, without repetition */
     int32_t n_rows;
-    bool whole_rows;            /* a summary of a row never is enough */
-    bool summarised;            /* one is, of the rows of the last call */
+    bool whole_rows;            /* a summary of a row is of no use */
     dlx_row_summary *summaries; /* [max_candidates] of rows; what is all zeros was not computed */
     float *logits;              /* [max_candidates, vocab]; of rows that the model summarised not written */
     float *second_logits;       /* the same, or NULL */
@@ -49,8 +48,10 @@ typedef struct dlx_decoder {
     uint8_t *seen;              /* [vocab], or NULL */
     struct dlx_fill *fill;      /* what a constraint says, or NULL; fill_ids [canvas] is room for its answers */
     int32_t *fill_ids;
-    double started; /* of this step, ms */
-    bool cancelled; /* on_step asked to stop */
+    dlx_row_state *states; /* [max_candidates] of candidates that have an id before they are scored; or NULL */
+    double *chunk_sums;    /* room for a constraint's draws, or NULL */
+    double started;        /* of this step, ms */
+    bool cancelled;        /* on_step asked to stop */
 } dlx_decoder;
 
 /* The decoder keeps pointers to facts, settings and prompt only as long as it is open. Closing is fine after a failure;
@@ -86,8 +87,9 @@ dlx_status dlx_decoder_call(dlx_decoder *d, const dlx_pass *pass, dlx_error *err
 /* The same call with other ids [n] into another buffer. */
 dlx_status dlx_decoder_call_with(dlx_decoder *d, const dlx_pass *pass, const int32_t *ids, float *logits,
                                  dlx_error *err);
-/* What the model said about a candidate's row instead of its logits; NULL: it wrote logits. */
-const dlx_row_summary *dlx_decoder_summary(const dlx_decoder *d, const dlx_candidate *c);
+/* What the model, or the constraint, said about a candidate's row; with the id that the candidate has, if any. False:
+ * there are logits alone. */
+bool dlx_decoder_summary(const dlx_decoder *d, const dlx_candidate *c, dlx_row_summary *out);
 /* A candidate's row of logits. */
 float *dlx_decoder_row(const dlx_decoder *d, const dlx_candidate *c);
 /* Turns every candidate's row into its token and score, as d->sampling says. */
@@ -102,7 +104,8 @@ dlx_status dlx_decoder_commit(dlx_decoder *d, int32_t block, const dlx_pass *pas
 dlx_status dlx_decoder_open_constraint(dlx_decoder *d, const dlx_capacity *need, dlx_error *err);
 void dlx_decoder_close_constraint(dlx_decoder *d);
 /* Gives candidates whose rows are there the ids of the best filling that the constraint accepts, drawn where the
- * temperature is above 0; rows stay as they are. Other candidates, and all without a constraint, keep id -1. */
+ * temperature is above 0; rows stay as they are, and what was found of them is left in `summaries`, where sampling is
+ * greedy, and in `states`. Other candidates, and all without a constraint, keep id -1. */
 dlx_status dlx_decoder_constrain(dlx_decoder *d, dlx_error *err);
 /* DLX_E_LIMIT unless the answer, without its stop id, is as the constraint wants it. */
 dlx_status dlx_decoder_check_answer(const dlx_decoder *d, const int32_t *answer, size_t n, dlx_error *err);

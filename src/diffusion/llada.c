@@ -123,12 +123,11 @@ static dlx_status score(dlx_decoder *d, bool precise, dlx_error *err)
     DLX_TRY(dlx_decoder_constrain(d, err));
     for (int32_t i = 0; i < d->n_candidates; i++) {
         dlx_candidate *c = &d->candidates[i];
-        const dlx_row_summary *summary = dlx_decoder_summary(d, c);
-        dlx_row_summary own;
-        if (!summary && !choose_token(d, dlx_decoder_row(d, c), c->id, &own)) return dlx_decoder_bad_row(c, err);
-        if (!summary) summary = &own;
-        double probability = dlx_summary_probability(summary, summary->logit);
-        c->id = summary->id;
+        dlx_row_summary row;
+        bool summarised = !s->confidence_eos_eot_inf && dlx_decoder_summary(d, c, &row);
+        if (!summarised && !choose_token(d, dlx_decoder_row(d, c), c->id, &row)) return dlx_decoder_bad_row(c, err);
+        double probability = dlx_summary_probability(&row, row.logit);
+        c->id = row.id;
         c->score = precise ? probability : (double)(float)probability;
         if (c->id < 0 || !isfinite(c->score)) return dlx_decoder_bad_row(c, err);
         if (s->remasking == DLX_REMASK_RANDOM) c->score = dlx_random_uniform(&d->random);

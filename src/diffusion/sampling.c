@@ -2,6 +2,7 @@
 #include "diffusion/sampling.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "base/row_summary.h"
 
@@ -54,7 +55,9 @@ int32_t dlx_argmax(const float *logits, int32_t n, int32_t never)
 
 /* ---- softmax ---------------------------------------------------------------------------------------------------- */
 
-double dlx_exponentials(float *x, int32_t n, float top)
+/* e[i] = e^(x[i] / t - top), where top is the largest of x / t; returns their sum, NaN when a value is NaN or nothing
+ * lies above -infinity. e may be x. */
+static double exponentials(float *e, const float *x, int32_t n, float t, float top)
 {
     double sum = 0;
     int32_t i = 0;
@@ -64,17 +67,17 @@ double dlx_exponentials(float *x, int32_t n, float top)
         for (int32_t lane = 0; lane < LANES; lane += DLX_VF) {
             dlx_vf lane_sum = {0};
             for (int32_t k = i + lane; k < end; k += LANES) {
-                dlx_vf e = dlx_exp_vf(dlx_vf_load(x + k) - top);
-                dlx_vf_store(x + k, e);
-                lane_sum += e;
+                dlx_vf v = dlx_exp_vf(dlx_vf_load(x + k) / t - top);
+                dlx_vf_store(e + k, v);
+                lane_sum += v;
             }
             dlx_vf_store(part + lane, lane_sum);
         }
         sum += sum_lanes(part);
     }
     for (; i < n; i++) {
-        x[i] = dlx_exp_not_positive(x[i] - top);
-        sum += (double)x[i];
+        e[i] = dlx_exp_not_positive(x[i] / t - top);
+        sum += (double)e[i];
     }
     return sum;
 }
@@ -159,20 +162,21 @@ static int32_t pop_heap(const float *x, int32_t *heap, int32_t *n)
     return id;
 }
 
-void dlx_filter_top_k(float *logits, int32_t n, int32_t k, int32_t *index)
+dlx_row_bound dlx_filter_top_k(float *logits, int32_t n, int32_t k, int32_t *index)
 {
-    if (k <= 0 || k >= n) return;
+    if (k <= 0 || k >= n) return (dlx_row_bound){-INFINITY, n};
     int32_t left = n, last = 0;
     make_heap(logits, index, n);
     for (int32_t i = 0; i < k; i++) last = pop_heap(logits, index, &left);
     float kth = logits[last];
     for (int32_t i = 0; i < n; i++)
         if (logits[i] < kth) logits[i] = -INFINITY;
+    return (dlx_row_bound){kth, n};
 }
 
-void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index)
+dlx_row_bound dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index)
 {
-    if (!(top_p < 1)) return;
+    if (!(top_p < 1)) return (dlx_row_bound){-INFINITY, n};
     dlx_row_summary row;
     float bound = (float)top_p;
     double mass = 0;
@@ -186,13 +190,17 @@ void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index)
     float least = logits[last];
     for (int32_t i = 0; i < n; i++)
         if (logits[i] < least || (logits[i] == least && i > last)) logits[i] = -INFINITY;
+    return (dlx_row_bound){least, last};
 }
 
-void dlx_filter_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index)
+/* What both leave of logits, in the order of `how`. */
+static dlx_row_bound filter(const dlx_sampling *how, float *logits, int32_t n, int32_t *index)
 {
-    if (how->top_k_first) dlx_filter_top_k(logits, n, how->top_k, index);
-    dlx_filter_top_p(logits, n, how->top_p, index);
-    if (!how->top_k_first) dlx_filter_top_k(logits, n, how->top_k, index);
+    dlx_row_bound k = {-INFINITY, n};
+    if (how->top_k_first) k = dlx_filter_top_k(logits, n, how->top_k, index);
+    dlx_row_bound p = dlx_filter_top_p(logits, n, how->top_p, index);
+    if (!how->top_k_first) k = dlx_filter_top_k(logits, n, how->top_k, index);
+    return k.least > p.least || (k.least == p.least && k.last < p.last) ? k : p;
 }
 
 /* ---- draws ------------------------------------------------------------------------------------------------------ */
@@ -256,45 +264,74 @@ bool dlx_choose_likeliest(const dlx_sampling *how, const dlx_row_summary *row, d
     return true;
 }
 
+bool dlx_prepare_row(const dlx_sampling *how, const float *row, float *e, int32_t n, int32_t *index, dlx_row_state *out)
+{
+    float t = how->temperature > 0 ? (float)how->temperature : 1;
+    *out = (dlx_row_state){.bound = {-INFINITY, n}};
+    /* Dividing keeps the order, and the largest stays in every filter. */
+    out->top = largest(row, n) / t;
+    if (!isfinite(out->top)) return false;
+    if (how->top_p < 1 || (how->top_k > 0 && how->top_k < n)) {
+        dlx_row_summary all;
+        if (e != row) memcpy(e, row, (size_t)n * sizeof *row);
+        if (how->temperature > 0) dlx_scale_row(e, n, how->temperature);
+        if (how->before_filters) {
+            dlx_summarise_row(e, n, -1, 0, &all);
+            out->whole = all.sum;
+        }
+        out->bound = filter(how, e, n, index);
+        out->sum = exponentials(e, e, n, 1, out->top);
+    } else {
+        out->sum = exponentials(e, row, n, t, out->top);
+    }
+    if (!isfinite(out->sum)) return false;
+    if (how->score == DLX_SCORE_MARGIN) {
+        int32_t second = dlx_argmax(e, n, dlx_argmax(e, n, -1));
+        out->second = second < 0 ? 0 : (double)e[second];
+    }
+    if (how->score == DLX_SCORE_NEGATIVE_ENTROPY) out->p_log_p = (double)(float)p_log_p(e, n, out->sum, 1e-10f, 0);
+    if (how->entropy) out->entropy = (double)(float)-p_log_p(e, n, out->sum, 0, 1e-12f);
+    return true;
+}
+
+/* A token's choice: e its exponential, `stands_in` that another one is likelier. */
+static dlx_choice choice_of(const dlx_sampling *how, const dlx_row_state *row, int32_t id, float e, bool stands_in)
+{
+    dlx_choice c = {.id = id,
+                    .probability = (double)(float)((double)e / (row->whole > 0 ? row->whole : row->sum)),
+                    .entropy = row->entropy};
+    c.score = c.probability;
+    if (how->score == DLX_SCORE_MARGIN) {
+        float p1 = (float)(1 / row->sum), p2 = (float)(row->second / row->sum);
+        c.score = stands_in ? (double)((float)c.probability - p1) : (double)(p1 - p2);
+    } else if (how->score == DLX_SCORE_NEGATIVE_ENTROPY) {
+        c.score = row->p_log_p;
+    }
+    return c;
+}
+
+dlx_choice dlx_score_token(const dlx_sampling *how, const dlx_row_state *row, int32_t id, float logit)
+{
+    float x = how->temperature > 0 ? logit / (float)how->temperature : logit;
+    bool left = x > row->bound.least || (x == row->bound.least && id <= row->bound.last);
+    return choice_of(how, row, id, left ? dlx_exp_not_positive(x - row->top) : 0, x < row->top);
+}
+
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
                     dlx_choice *out)
 {
-    dlx_row_summary row;
     if (dlx_sampling_is_greedy(how, n)) {
+        dlx_row_summary row;
         dlx_summarise_row(logits, n, how->never, how->known, &row);
-        if (how->given) {
-            row.id = how->given_id;
-            row.logit = logits[how->given_id];
-        }
         return dlx_choose_likeliest(how, &row, out);
     }
+    dlx_row_state row;
     /* Found before the filters, which may leave nothing that can be chosen. */
     int32_t known = how->known > 0 && how->known < n ? how->known : n, other = dlx_argmax(logits, known, how->never);
-    if (how->temperature > 0) dlx_scale_row(logits, n, how->temperature);
-    double whole = 0;
-    if (how->before_filters && (how->top_p < 1 || (how->top_k > 0 && how->top_k < n))) {
-        dlx_summarise_row(logits, n, -1, 0, &row);
-        whole = row.sum;
-    }
-    dlx_filter_row(how, logits, n, index);
-    int32_t top = dlx_argmax(logits, n, -1);
-    if (top < 0 || other < 0) return false;
-    double sum = dlx_exponentials(logits, n, logits[top]);
-    if (!isfinite(sum)) return false;
-
-    const float *e = logits;
-    int32_t id = how->given ? how->given_id : how->temperature > 0 ? draw(e, n, sum, how->never, known, random) : top;
+    if (other < 0 || !dlx_prepare_row(how, logits, logits, n, index, &row)) return false;
+    int32_t top = dlx_argmax(logits, n, -1),
+            id = how->temperature > 0 ? draw(logits, n, row.sum, how->never, known, random) : top;
     if (id < 0 || id == how->never || id >= known) id = other;
-    bool stands_in = how->given ? id != top : top == how->never || top >= known;
-    *out = (dlx_choice){.id = id, .probability = (double)(float)((double)e[id] / (whole > 0 ? whole : sum))};
-    out->score = out->probability;
-    if (how->score == DLX_SCORE_MARGIN) {
-        int32_t second = dlx_argmax(e, n, top);
-        float p1 = (float)((double)e[top] / sum), p2 = second < 0 ? 0 : (float)((double)e[second] / sum);
-        out->score = stands_in ? (double)((float)out->probability - p1) : (double)(p1 - p2);
-    } else if (how->score == DLX_SCORE_NEGATIVE_ENTROPY) {
-        out->score = (double)(float)p_log_p(e, n, sum, 1e-10f, 0);
-    }
-    if (how->entropy) out->entropy = (double)(float)-p_log_p(e, n, sum, 0, 1e-12f);
+    *out = choice_of(how, &row, id, logits[id], top == how->never || top >= known);
     return true;
 }

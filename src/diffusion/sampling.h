@@ -33,8 +33,6 @@ typedef struct dlx_sampling {
     bool entropy;  /* also fill dlx_choice.entropy */
     int32_t never; /* id that is never chosen (the mask), or -1 */
     int32_t known; /* ids from here on are never chosen either (rows without a token); 0: all may be */
-    bool given;    /* the token is chosen already: given_id, which gets its probability and score */
-    int32_t given_id;
 } dlx_sampling;
 
 /* Whether a row of n logits gives its likeliest token: at temperature 0, with no filter on. */
@@ -51,11 +49,33 @@ typedef struct dlx_choice {
  * Chooses a token from logits [n], n >= 1, and overwrites them. Uses one random number when the temperature is above 0,
  * none otherwise. `index` [n] is needed when a filter is on. The id `never` and those from `known` on take part in
  * filters and softmax but are not chosen: where one is the likeliest, the likeliest other id stands in with its own
- * probability; as for a token that is given. Returns false when
- * the logits hold NaN or +infinity, or nothing above -infinity.
+ * probability. Returns false when the logits hold NaN or +infinity, or nothing above -infinity.
  */
 bool dlx_sample_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index, dlx_random *random,
                     dlx_choice *out);
+
+/* The smallest logit that a filter left, and the last id among those that have it. */
+typedef struct dlx_row_bound {
+    float least;
+    int32_t last;
+} dlx_row_bound;
+
+/* What is known of a row whose exponentials were computed: enough to score any of its tokens. */
+typedef struct dlx_row_state {
+    float top;           /* largest of the row over the temperature */
+    dlx_row_bound bound; /* of the row over the temperature */
+    double sum, whole;   /* of the exponentials behind the filters, and in front of them; whole 0: not asked for */
+    double second;       /* the second largest exponential; with DLX_SCORE_MARGIN */
+    double p_log_p;      /* sum p ln(p + 1e-10); with DLX_SCORE_NEGATIVE_ENTROPY */
+    double entropy;      /* as dlx_choice has it */
+} dlx_row_state;
+
+/* The half of dlx_sample_row that is the same for every token: e[i] = e^(x - top) of x the row over the temperature,
+ * filtered. e may be the row. False as there. For samplings that are not greedy. */
+bool dlx_prepare_row(const dlx_sampling *how, const float *row, float *e, int32_t n, int32_t *index,
+                     dlx_row_state *out);
+/* The other half for a token that is chosen already, of which `logit` is that of the row as it was. */
+dlx_choice dlx_score_token(const dlx_sampling *how, const dlx_row_state *row, int32_t id, float logit);
 
 /* The choice of a greedy sampling, from what a row's summary says by the same rules of `never` and `known`: all that
  * dlx_sample_row does then. */
@@ -67,9 +87,6 @@ double dlx_summary_probability(const dlx_row_summary *row, float logit);
 
 /* Lowest id among the largest logits, `never` left out; -1 when there is none above -infinity. */
 int32_t dlx_argmax(const float *logits, int32_t n, int32_t never);
-/* x[i] = e^(x[i] - top), top the largest; returns their sum, NaN when a value is NaN or nothing lies above -infinity.
- */
-double dlx_exponentials(float *x, int32_t n, float top);
 /* argmax of exp(logit) / (-ln u)^temperature with n random numbers u, in float64: LLaDA's Gumbel draw. `never` and ids
  * from `known` on (1 .. n) are left out, their random numbers used up all the same. */
 int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, int32_t never, int32_t known,
@@ -78,11 +95,9 @@ int32_t dlx_gumbel_argmax(const float *logits, int32_t n, double temperature, in
 /* logits / temperature, in float32. */
 void dlx_scale_row(float *logits, int32_t n, double temperature);
 /* Sets every logit below the k-th largest to -infinity; ties with it stay. k <= 0 or k >= n: nothing happens. */
-void dlx_filter_top_k(float *logits, int32_t n, int32_t k, int32_t *index);
-/* What top_k and top_p of `how` leave of logits, in its order. */
-void dlx_filter_row(const dlx_sampling *how, float *logits, int32_t n, int32_t *index);
+dlx_row_bound dlx_filter_top_k(float *logits, int32_t n, int32_t k, int32_t *index);
 /* Keeps the smallest set of tokens whose probability mass exceeds top_p, at least one. top_p >= 1: nothing happens. */
-void dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index);
+dlx_row_bound dlx_filter_top_p(float *logits, int32_t n, double top_p, int32_t *index);
 
 /* ---- candidates: masked positions of one step ------------------------------------------------------------------ */
 

@@ -108,7 +108,8 @@ static void lay_out_call(dlx_workspace *w, const dlx_call *k, dlx_segment *segme
         w->parts[l->parts++] = (dlx_logits_part){.data = c->logits + (size_t)p->asked * (size_t)w->m->facts.vocab_size,
                                                  .rows = (size_t)p->n_asked,
                                                  .summaries = summaries(w, k),
-                                                 .rules = {c->never, c->known}};
+                                                 .rules = {c->never, c->known},
+                                                 .with_logits = c->with_logits != 0};
     fill_visible(k, w->visible + l->rows);
     *segment = (dlx_segment){.begin = (size_t)l->rows,
                              .rows = (size_t)p->rows,

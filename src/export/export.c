@@ -193,7 +193,8 @@ static dlx_status open_tokenizer(exporter *x, dlx_error *err)
     return DLX_OK;
 }
 
-/* What was asked for and has no use, as no weight took a form that needs it and nothing is validated with it. */
+/* What was asked for and has no use, as no weight took a form that needs it and nothing is validated with it; and what
+ * ranges in a file do without. */
 static void notice_unused(const exporter *x, bool calibrates)
 {
     const dlx_export_options *o = &x->options;
@@ -202,6 +203,11 @@ static void notice_unused(const exporter *x, bool calibrates)
     if ((o->ranges || o->save_ranges || o->observer) && !x->use.ranged && !dlx_wants_ranges(x->methods.graph))
         o->notice(o->notice_ctx, "ranges of activations were asked for, but no weight is int8-static, which alone has "
                                  "them: none were read or written");
+    else if (!o->rounding && o->save_ranges && dlx_recipe_is_static(&x->recipe))
+        o->notice(
+            o->notice_ctx,
+            "ranges in a file are of inputs as they are, so int8-static is made without its usual scales of inputs "
+            "(rounding smooth), which bring it nearer to float32; rounding nearest asks for that");
 }
 
 /* Samples to validate the file with, before anything is written. Where they are of the calibration data, which may come

@@ -1,7 +1,7 @@
 /*
  * Logits that do not go into one matrix: those of several callers, and rows that are summarised. Part after part of
  * their columns is computed for all rows in scratch, where it stays in the cache, and handed out, so that the weights
- * are read once for everybody and a row that is summarised is never written down.
+ * are read once for everybody and a row that is only summarised is never written down.
  */
 #include <math.h>
 #include <string.h>
@@ -38,7 +38,7 @@ static void run_part(const job *j, size_t part, float *scratch)
             if (to->summaries)
                 j->ex->p->k.summarise(&j->ex->parts[row * j->row_parts + part], from, (int32_t)first, (int32_t)n,
                                       to->rules);
-            else
+            if (!to->summaries || to->with_logits)
                 memcpy(to->data + r * j->shape.n_out + first, from, n * sizeof *from);
         }
     }

@@ -88,13 +88,14 @@ typedef struct dlx_segment {
     const int32_t *visible; /* [rows] how many keys each row sees, >= 1: cached rows first, then the segment's own */
 } dlx_segment;
 
-/* Where logits of consecutive demanded rows go, or their summaries; the logits of these are not written. */
+/* Where logits of consecutive demanded rows go, or their summaries; with_logits: both. */
 typedef struct dlx_logits_part {
     float *data; /* [rows, vocab], row-major */
     size_t rows;
     dlx_row_summary *summaries; /* [rows], or NULL; of a row whose logits are not all finite `sum` is NaN. Needs
                                    dlx_program_summarises */
     dlx_row_rules rules;        /* for summaries */
+    bool with_logits;
 } dlx_logits_part;
 
 /* One run of the program. */

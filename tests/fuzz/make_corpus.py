@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl,jinja,constraint}, and of the
+"""Writes the hand-made seeds of the fuzzers whose inputs are packed: corpus/{folder,export,decode,session,stream,jsonl,jinja,constraint,grammar}, and of the
 tokenizers and configurations those that no published file has.
 
 usage: make_corpus.py [FOLDER]
@@ -330,5 +330,22 @@ def constraints():
     seed("any", 3, "{}", 6)
 
 
-for make in (folders, steps, exports, decodes, sessions, streams, questions, templates, constraints):
+def grammars():
+    def seed(name, source, *texts, depth=0):
+        put("grammar", name, bytes([depth]) + b"\0".join(t.encode() for t in (source, *texts)) + b"\0")
+
+    seed("left", 'root ::= root "+" x | x\nx ::= [0-9]+', "1+2+3", "1+", "")
+    seed("right", 'root ::= "a" root | "b" # on the right\n', "aab", "ba")
+    seed("both", 'root ::= root "a" | "b" root | "c"', "bbcaa", "cb")
+    seed("brackets", 'root ::= "(" root ")" root |', "(())()", "(()", "((((()))))", depth=2)
+    seed("chain", 'root ::= root ("+" | "*") root | "(" root ")" | "1"', "1+(1*1)", "(1")
+    seed("hidden", 'root ::= e root "a" | "b"\ne ::= "x"? |', "baa", "xba", "xxbaa")
+    seed("unit", 'root ::= x | "a"\nx ::= root | y\ny ::= x | "b"', "a", "b", "ab")
+    seed("nothing", 'root ::= "a" root', "a")
+    seed("ends", 'root ::= [^\\]a-c]{2,3} | "\\x41\\u00e9\\U0001F600" | .', "xyz", "A", "]")
+    seed("two", 'root ::= s\ns ::= "i" v s? | "{" s "}"\nv ::= v "+" v | "(" v ")" | "n"', "in{in}", "i(n+n)in", "i(n", depth=1)
+    seed("refused", "root ::= <x> | y", "a")
+
+
+for make in (folders, steps, exports, decodes, sessions, streams, questions, templates, constraints, grammars):
     make()

@@ -69,7 +69,7 @@ def test_options_are_those_of_the_library():
     done = subprocess.run([sys.executable, ROOT / "tools" / "make_python_options.py", "--check"], capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    names = {o.name for o in diffulex_edge.decode_options()} | {"constraint", "regex", "json_schema"}
+    names = {o.name for o in diffulex_edge.decode_options()} | {"constraint", "regex", "json_schema", "grammar"}
     assert set(diffulex_edge.DecodeOptions.__annotations__) == names
     for call in (diffulex_edge.generate, diffulex_edge.complete, diffulex_edge.stream, diffulex_edge.Model.generate,
                  diffulex_edge.Model.stream, diffulex_edge.Model.generate_file, diffulex_edge.Session.generate,

@@ -17,7 +17,8 @@ STATIC = ("--quantization", "int8-static")
 def measured(tmp_path_factory):
     """Ranges of llada-tiny, and the program that was exported with them."""
     folder = tmp_path_factory.mktemp("ranges")
-    run("export", CHECKPOINTS / "llada-tiny", folder / "m.pte", *STATIC, *FEW, "--save-ranges", folder / "ranges.json")
+    run("export", CHECKPOINTS / "llada-tiny", folder / "m.pte", *STATIC, *FEW, "--rounding", "nearest",
+        "--save-ranges", folder / "ranges.json")
     return folder
 
 

@@ -391,6 +391,12 @@ def test_ranges_of_nothing_but_zeros_are_told(tmp_path):
     assert done.returncode == 0 and told in done.stderr
 
 
+def test_ranges_for_a_file_cost_the_usual_scales(tmp_path):
+    words = ("export", DATA / "checkpoints" / "llada-tiny", tmp_path / "m.pte", *STATIC, "--save-ranges", tmp_path / "r.json")
+    assert "is made without its usual scales of inputs" in start(*words).stderr
+    assert start(*words, "--rounding", "nearest").stderr == ""
+
+
 def test_a_weight_beyond_halves_is_refused(tmp_path):
     from safetensors.torch import save_file
     import shutil

@@ -20,7 +20,7 @@ def texts(tmp_path_factory):
     """The text of each option, and what else the export needs to read it."""
     folder = tmp_path_factory.mktemp("texts")
     ranges = folder / "ranges.json"
-    run("export", CHECKPOINT, folder / "m.pte", "--quantization", "int8-static", *FEW, "--save-ranges", ranges)
+    run("export", CHECKPOINT, folder / "m.pte", "--quantization", "int8-static", *FEW, "--rounding", "nearest", "--save-ranges", ranges)
     return {
         "--calibration": (LINES, ("--quantization", "int4", "--rounding", "gptq", *FEW)),
         "--quantization-config": (RECIPE, ()),

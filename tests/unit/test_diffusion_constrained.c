@@ -13,6 +13,7 @@
 
 #include "base/sizes.h"
 #include "constrain_check.h"
+#include "diffusion/sampling.h"
 #include "test_diffusion_run.h"
 
 /* Ids of the scripted model: 5 is its mask, 7 and 11 end an answer, and 46, 47 are spelled by bytes of a character. */
@@ -221,6 +222,65 @@ static void test_text_that_is_a_stop_id(void **state)
     dlx_constraint_destroy(c);
 }
 
+/* A model that knows summaries, and whether it knows that logits are wanted beside them. */
+static struct {
+    decode_run *run;
+    bool knows;
+    int rows, calls;
+} told;
+
+static dlx_status summarising(void *ctx, const dlx_forward_call *call, dlx_error *err)
+{
+    int32_t vocab = told.run->m.facts.vocab_size;
+    dlx_status s = model_forward(&told.run->m, call, err);
+    (void)ctx;
+    told.calls++;
+    for (int32_t i = 0; i < call->n_rows && call->summaries; i++) {
+        float *row = call->logits + (size_t)i * (size_t)vocab;
+        assert_true(call->with_logits);
+        dlx_summarise_row(row, vocab, call->never, call->known, &call->summaries[i]);
+        for (int32_t k = 0; k < vocab && !told.knows; k++) row[k] = -7;
+        told.rows++;
+    }
+    return s;
+}
+
+/* Summaries beside logits save the decoder work and change nothing; a model that leaves the logits out is asked again,
+ * once. */
+static void test_summaries_beside_logits(void **state)
+{
+    int summarised = 0;
+    (void)state;
+    dlx_constraint *c = make(regexes[0]);
+    for (size_t way = 0; way < DLX_COUNT(ways); way++) {
+        decode_run plain, runs[2];
+        size_t n, m;
+        run_init(&plain, ways[way].attn_block, ways[way].shift, way, 5);
+        plain.constraint = c;
+        run(&plain, ways[way].options);
+        const int32_t *ids = dlx_generation_output_ids(plain.g, &n);
+        for (int knows = 0; knows < 2; knows++) {
+            decode_run *r = &runs[knows];
+            run_init(r, ways[way].attn_block, ways[way].shift, way, 5);
+            r->constraint = c;
+            r->forward = summarising;
+            told.run = r;
+            told.knows = knows;
+            told.rows = told.calls = 0;
+            run(r, ways[way].options);
+            const int32_t *other = dlx_generation_output_ids(r->g, &m);
+            assert_int_equal(n, m);
+            assert_memory_equal(ids, other, n * sizeof *ids);
+            assert_int_equal(told.calls, plain.m.calls + (told.rows && !knows));
+            summarised += told.rows && knows;
+            run_free(r);
+        }
+        run_free(&plain);
+    }
+    assert_true(summarised > 12);
+    dlx_constraint_destroy(c);
+}
+
 /* Every id a letter of its own, all texts accepted: what is decoded is what is decoded without. */
 static void test_what_excludes_nothing_changes_nothing(void **state)
 {
@@ -318,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_published_lengths),
         cmocka_unit_test(test_what_cannot_be_decoded),
         cmocka_unit_test(test_text_that_is_a_stop_id),
+        cmocka_unit_test(test_summaries_beside_logits),
         cmocka_unit_test(test_what_excludes_nothing_changes_nothing),
         cmocka_unit_test(test_draws_are_fair),
     };

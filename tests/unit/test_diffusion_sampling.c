@@ -461,6 +461,47 @@ static void test_ids_without_a_token(void **state)
     }
 }
 
+/* The two halves of a row that is read once say of a token what drawing it says, to the last bit; of one that the
+ * filters took, that it has no probability. */
+static void test_a_token_that_is_chosen_already(void **state)
+{
+    enum { N = 200 };
+    dlx_random r = dlx_random_seeded(11);
+    int filtered = 0;
+    (void)state;
+    for (int k = 0; k < 3000; k++) {
+        static const double temperatures[] = {0, 0.6, 1, 1.7}, masses[] = {1, 0.95, 0.4};
+        dlx_sampling how = {.temperature = temperatures[k % 4],
+                            .top_p = masses[k / 4 % 3],
+                            .top_k = k / 12 % 3 * 7,
+                            .top_k_first = k & 64,
+                            .before_filters = k & 128,
+                            .score = (dlx_score_kind)(k / 36 % 3),
+                            .entropy = k & 32,
+                            .never = -1};
+        float row[N], drawn[N], e[N];
+        int32_t index[N];
+        dlx_row_state all;
+        dlx_choice choice;
+        if (dlx_sampling_is_greedy(&how, N)) continue;
+        for (int i = 0; i < N; i++) row[i] = (float)(int)(16 * dlx_random_uniform(&r)) / 2; /* many are equal */
+        memcpy(drawn, row, sizeof row);
+        assert_true(dlx_sample_row(&how, drawn, N, index, &r, &choice));
+        assert_true(dlx_prepare_row(&how, row, e, N, index, &all));
+        assert_memory_equal(drawn, e, sizeof e);
+        dlx_choice given = dlx_score_token(&how, &all, choice.id, row[choice.id]);
+        assert_true(given.probability == choice.probability && given.entropy == choice.entropy);
+        assert_true(given.id == choice.id && (given.score == choice.score || how.score == DLX_SCORE_MARGIN));
+        for (int i = 0; i < N; i++) {
+            given = dlx_score_token(&how, &all, i, row[i]);
+            double whole = all.whole > 0 ? all.whole : all.sum;
+            assert_true(given.probability == (double)(float)((double)e[i] / whole));
+            filtered += e[i] == 0;
+        }
+    }
+    assert_true(filtered > 1000);
+}
+
 static void test_ties(void **state)
 {
     static const float flat[40] = {0};
@@ -616,6 +657,7 @@ int main(void)
         cmocka_unit_test(test_filtered_distributions),
         cmocka_unit_test(test_never),
         cmocka_unit_test(test_ids_without_a_token),
+        cmocka_unit_test(test_a_token_that_is_chosen_already),
         cmocka_unit_test(test_ties),
         cmocka_unit_test(test_bad_rows),
         cmocka_unit_test(test_thresholds),

@@ -136,6 +136,20 @@ static void test_dlx_constraint_from_schema(void)
     EMPTIED(dlx_constraint, c, dlx_constraint_from_schema(&c, g.tokenizer, "{", 1, NULL, &err));
 }
 
+static void test_dlx_constraint_from_grammar(void)
+{
+    const dlx_constraint_options unset = {.struct_size = 0};
+    static const char fine[] = "root ::= \"a\"", none[] = "root ::= \"a\" root";
+    size_t n = sizeof fine - 1;
+    REFUSED(dlx_constraint_from_grammar(NULL, g.tokenizer, fine, n, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_grammar(&c, NULL, fine, n, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_grammar(&c, g.tokenizer, NULL, n, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_grammar(&c, g.tokenizer, fine, n, &unset, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_grammar(&c, g.tokenizer, "\xFF", 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_grammar(&c, g.tokenizer, fine, n - 1, NULL, &err));
+    EMPTIED(dlx_constraint, c, dlx_constraint_from_grammar(&c, g.tokenizer, none, sizeof none - 1, NULL, &err));
+}
+
 static void test_dlx_constraint_get_info(void)
 {
     dlx_constraint *c;
@@ -461,6 +475,7 @@ static const null_row rows[] = {
     ROW(dlx_decode_option_in_force),
     ROW(dlx_decode_options_set_constraint),
     ROW(dlx_constraint_from_regex),
+    ROW(dlx_constraint_from_grammar),
     ROW(dlx_constraint_from_schema),
     ROW(dlx_constraint_get_info),
     ROW(dlx_generate),

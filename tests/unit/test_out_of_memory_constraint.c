@@ -1,6 +1,6 @@
 /*
- * Memory runs out at every place where a constraint is made: reading an expression or a schema, its automata, and what
- * tokens do to them. As in test_out_of_memory.c.
+ * Memory runs out at every place where a constraint is made: reading an expression, a schema or a grammar, its
+ * automata, and what tokens do to them. As in test_out_of_memory.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +39,19 @@ static dlx_status run_schema(void *ctx, dlx_error *err)
     return s;
 }
 
+static dlx_status run_grammar(void *ctx, dlx_error *err)
+{
+    static const char grammar[] = "root ::= list | \"[\" root \"]\"\nlist ::= list \",\" item | item # left\n"
+                                  "item ::= [a-c\\u00e9]{1,2} | \"(\" root \")\" | word\nword ::= \"x\" word | .";
+    const dlx_constraint_options o = {.struct_size = sizeof o, .max_depth = 1};
+    dlx_constraint *c = (dlx_constraint *)1;
+    dlx_status s;
+    WATCHED(s, dlx_constraint_from_grammar(&c, ctx, grammar, sizeof grammar - 1, &o, err));
+    assert_true((s == DLX_OK) == (c != NULL));
+    dlx_constraint_free(c);
+    return s;
+}
+
 static void constraints(void **state)
 {
     dlx_tokenizer *t;
@@ -49,6 +62,7 @@ static void constraints(void **state)
     if (dlx_tokenizer_open_folder(&t, path, &err) != DLX_OK) fail_msg("%s", err.message);
     every_request_fails("a regular expression", run_regex, t);
     every_request_fails("a schema", run_schema, t);
+    every_request_fails("a grammar", run_grammar, t);
     dlx_tokenizer_close(t);
 }
 
