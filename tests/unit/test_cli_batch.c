@@ -276,8 +276,9 @@ static void test_what_is_not_ours_is_left_alone(void **state)
     assert_int_not_equal(read_results(other, sizeof other - 1, true, &size, message), DLX_OK);
     assert_int_equal(size, sizeof other - 1);
     char text[512] = {0};
-    strcpy(text, first);
-    strncat(text, first, sizeof first - 10); /* the same id a second time is no result that was being written */
+    memcpy(text, first, sizeof first - 1);
+    memcpy(text + sizeof first - 1, first,
+           sizeof first - 10); /* the same id a second time is no result that was being written */
     assert_int_not_equal(read_results(text, strlen(text), true, &size, message), DLX_OK);
 }
 
