@@ -48,9 +48,9 @@ DEVICES = {
     "Raspberry Pi 4: 4 Cortex-A72, 1.8 GHz, LPDDR4-3200, 32 bits":
         (12.8 * 0.4, 4 * 1.8 * 2 * 6, 4 * 1.8 * 8, 4 * 1.8, 4),
     "Raspberry Pi 5: 4 Cortex-A76, 2.4 GHz, LPDDR4X-4267, 32 bits":
-        (17.1 * 0.75, 4 * 2.4 * 2 * 21, 4 * 2.4 * 16, 4 * 2.4, 4),
+        (17.1 * 0.75, 4 * 2.4 * 2 * 32, 4 * 2.4 * 16, 4 * 2.4, 4),
     "RK3588 (Orange Pi 5, Rock 5): 4 Cortex-A76, 2.4 GHz, LPDDR4X-4224, 64 bits":
-        (33.8 * 0.6, 4 * 2.4 * 2 * 21, 4 * 2.4 * 16, 4 * 2.4, 4),
+        (33.8 * 0.6, 4 * 2.4 * 2 * 32, 4 * 2.4 * 16, 4 * 2.4, 4),
     "Snapdragon 8 Gen 3: Cortex-X4 3.3 GHz, 3 Cortex-A720 3.2 GHz, LPDDR5X-9600, 64 bits":
         (76.8 * 0.75, (3.3 + 3 * 3.2) * 2 * 64, (3.3 * 2 + 3 * 3.2) * 16, 12.9, 4),
     "Laptop: 4 Golden Cove cores with AVX-VNNI, 4.0 GHz, DDR5-4800, 128 bits":

@@ -2,8 +2,9 @@
 not at hand, by llvm-mca's model of their cores: a loop that finds all its data in the first-level cache. These are
 predictions; bench_kernels measures.
 
-BUILD: build folders (default: build/release, and build/aarch64 if it is there). Needs objdump and llvm-mca of any version;
-aarch64-linux-gnu-objdump for Arm's. Prints the table of docs/PERFORMANCE.md.
+BUILD: build folders (default: build/release, and build/aarch64 and build/wasm if they are there). Needs objdump and llvm-mca of any
+version; aarch64-linux-gnu-objdump for Arm's, llvm-objdump for WebAssembly's, whose operators are counted and no core is asked.
+Prints the table of docs/PERFORMANCE.md.
 """
 import argparse
 import re
@@ -23,6 +24,8 @@ SETS = {
     "neon_i8mm": (8, 8, ("neoverse-n2", "cortex-a510")),
 }
 DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmull2?\b|\bsmlal2?\b"
+
+WASM_DOT = "i32x4.dot_i16x8_s"  # 8 products
 
 
 def functions(program, path):
@@ -49,6 +52,44 @@ def inner_loop(instructions):
     inner = [(b, e) for b, e in loops if not any((b, e) != (c, f) and b <= c and f <= e for c, f in loops)]
     bodies = [[re.sub(r"\s*(//|#|<).*", "", text) for _, text in instructions[b:e]] for b, e in inner]
     return max(bodies, key=lambda body: sum(bool(re.search(DOT, text)) for text in body))
+
+
+def wasm_functions(program, path):
+    """{name: [operator]} of an object file of WebAssembly."""
+    text = subprocess.run([program, "-d", "--no-show-raw-insn", path], capture_output=True, text=True, check=True).stdout
+    found = {}
+    for block in re.split(r"\n(?=[0-9a-f]+ <)", text):
+        name = re.match(r"[0-9a-f]+ <(\w+)>:", block)
+        if name:
+            found[name[1]] = re.findall(r"^\s*[0-9a-f]+:\s+([a-z][\w.]*)", block, re.MULTILINE)
+    return found
+
+
+def wasm_loop(operators):
+    """What computes or reads in the loop with the most products of all that have no other loop within."""
+    bodies, depth, begins = [], 0, {}
+    for i, operator in enumerate(operators):
+        if operator in ("block", "if", "loop"):
+            depth += 1
+            begins[depth] = i if operator == "loop" else None
+        elif operator.startswith("end") and depth:
+            if begins[depth] is not None and "loop" not in operators[begins[depth] + 1:i]:
+                bodies.append(operators[begins[depth] + 1:i])
+            depth -= 1
+    loop = max(bodies, key=lambda body: body.count(WASM_DOT))
+    return [o for o in loop if not re.match(r"local\.|\w+\.const|block|end", o)]
+
+
+def rows_of_wasm(build):
+    path = build / "src" / "CMakeFiles" / "dlx_kernels.dir" / "kernels" / "simd128.c.obj"
+    program = shutil.which("llvm-objdump")
+    if not program or not path.exists():
+        return
+    found, cells = wasm_functions(program, path), []
+    for kind in ("qc8", "qc4"):
+        loop = wasm_loop(found[f"{kind}_tile_4"])
+        cells += [f"{len(loop) / loop.count(WASM_DOT) * 8:.1f}", "-"]
+    yield "simd128", "WebAssembly", cells
 
 
 def predict(mca, loop, triple, core):
@@ -85,7 +126,7 @@ def rows_of(build, mca):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("build", nargs="*", type=Path, default=[Path("build/release"), Path("build/aarch64")])
+    parser.add_argument("build", nargs="*", type=Path, default=[Path("build/release"), Path("build/aarch64"), Path("build/wasm")])
     builds = parser.parse_args().build
     tools = [str(p) for folder in ("/usr/bin", "/usr/local/bin") for p in Path(folder).glob("llvm-mca*")]
     if not tools:
@@ -94,7 +135,7 @@ def main():
     print("| set | core | int8: instructions for 64 products | products a cycle | int4: instructions | products a cycle |")
     print("| --- | --- | --- | --- | --- | --- |")
     for build in builds:
-        for name, core, cells in rows_of(build, mca):
+        for name, core, cells in (*rows_of(build, mca), *rows_of_wasm(build)):
             print(f"| {name} | {core} | " + " | ".join(cells) + " |")
 
 

@@ -271,7 +271,10 @@ static void put_memory(const report *r)
 {
     char a[32], b[32], c[32];
     label("memory");
-    printf("%s, %s of it available", dlx_cli_bytes(a, r->machine.memory), dlx_cli_bytes(b, r->machine.available));
+    if (r->machine.memory)
+        printf("%s, %s of it available", dlx_cli_bytes(a, r->machine.memory), dlx_cli_bytes(b, r->machine.available));
+    else
+        printf("unknown");
     if (r->machine.limit) printf("; control groups allow %s", dlx_cli_bytes(c, r->machine.limit));
     printf("\n");
     label("huge pages");

@@ -19,6 +19,10 @@ if(TARGET diffulex-edge)
 endif()
 
 install(EXPORT DiffulexEdgeTargets NAMESPACE DiffulexEdge:: DESTINATION ${package_dir})
+set(DLX_ANY_STATIC ${DLX_STATIC})
+if(NOT DLX_SHARED)
+  set(DLX_ANY_STATIC ON)
+endif()
 configure_package_config_file(cmake/DiffulexEdgeConfig.cmake.in ${PROJECT_BINARY_DIR}/DiffulexEdgeConfig.cmake
                               INSTALL_DESTINATION ${package_dir})
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/DiffulexEdgeConfigVersion.cmake

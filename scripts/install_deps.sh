@@ -48,6 +48,9 @@ if [ $build_only = 0 ]; then
     need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
     need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
     need qemu-user command -v qemu-aarch64
+    # WebAssembly. The compiler's own part lies in a package of its own on some releases only, see below.
+    need lld command -v wasm-ld
+    need wasi-libc test -e /usr/include/wasm32-wasi/stdio.h
     need default-jdk-headless command -v javac
     # What reads the manual page and the completions.
     need groff-base command -v groff
@@ -56,7 +59,21 @@ if [ $build_only = 0 ]; then
     need fish command -v fish
 fi
 
-if [ ${#missing[@]} = 0 ]; then
+# libFuzzer (scripts/fuzz.sh), and what WebAssembly needs of the compiler, lie in packages of their own on some releases only.
+more=()
+if [ $build_only = 0 ] && command -v apt-get >/dev/null; then
+    for package in libclang-rt-dev libclang-rt-dev-wasm32; do
+        installed $package || more+=("$package")
+    done
+fi
+# Those that this release has, once it is known what it has.
+known() {
+    for package in "${more[@]}"; do
+        if apt-cache show "$package" >/dev/null 2>&1; then echo "$package"; fi
+    done
+}
+
+if [ ${#missing[@]} = 0 ] && [ -z "$(known)" ]; then
     echo "everything is installed already"
     exit 0
 fi
@@ -73,11 +90,7 @@ if [ "$(id -u)" != 0 ]; then
     fi
     as_root=(sudo)
 fi
-echo "installing: ${missing[*]}"
+echo "installing: ${missing[*]}${more:+ ${more[*]} where they are}"
 "${as_root[@]}" apt-get -q update
-"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}"
-
-# libFuzzer (scripts/fuzz.sh) lies in a package of its own on some releases only.
-if [ $build_only = 0 ] && ! installed libclang-rt-dev && apt-cache show libclang-rt-dev >/dev/null 2>&1; then
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends libclang-rt-dev
-fi
+mapfile -t more < <(known)
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "${missing[@]}" "${more[@]}"

@@ -128,7 +128,7 @@ python_tests() {
         DLX_OTHER_EXECUTORCH="$PWD/build/venv/other" build/venv/bin/python -m pytest -q -rs --durations=20 -p no:cacheprovider)
     "${pytest[@]}" "${apart[@]}" >"$logs/python-tests.apart" 2>&1 &
     beside=$!
-    "${pytest[@]}" -n "$jobs" --dist loadfile "${apart[@]/#/--ignore=}" tests/py >"$logs/python-tests.workers" 2>&1
+    "${pytest[@]}" -n "$jobs" --dist loadfile "${apart[@]/#/--ignore=}" --ignore=tests/py/test_wasm.py tests/py >"$logs/python-tests.workers" 2>&1
     status=$?
     wait "$beside"
     others=$?
@@ -183,6 +183,25 @@ if command -v qemu-aarch64 >/dev/null && command -v aarch64-linux-gnu-gcc >/dev/
 else
     skip aarch64-build "needs gcc-aarch64-linux-gnu and qemu-user"
     skip aarch64-tests "needs aarch64-build"
+fi
+
+# A module that multiplies numbers of 128 bits links only where all of the tools are there.
+can_build_wasm() {
+    echo 'int main(int n, char **a) { (void)a; return (int)((__int128)n * n >> 64); }' |
+        clang --target=wasm32-wasi -nostdlibinc -isystem /usr/include/wasm32-wasi -x c - -o "$logs/probe.wasm"
+}
+# The kernels' tests, and decodes of files that this machine's program wrote.
+wasm_tests() {
+    tests wasm && env DLX_WASM="$PWD/build/wasm/cli/diffulex-edge.wasm" DLX_CLI="$PWD/build/release/cli/diffulex-edge" \
+        PYTHONPATH="$PWD/python" build/venv/bin/python -m pytest -q -rs -p no:cacheprovider tests/py/test_wasm.py
+}
+if can_build_wasm >/dev/null 2>&1; then
+    step wasm-build python-environment build wasm -DDLX_BUILD_TESTS=ON -DDLX_TESTS_WITH=kernels \
+        "-DDLX_WASM_ENGINE=$PWD/build/venv/bin/python;$PWD/tests/wasm/run.py"
+    step wasm-tests "release-build wasm-build" wasm_tests
+else
+    skip wasm-build "needs clang, lld, wasi-libc and libclang-rt-dev-wasm32"
+    skip wasm-tests "needs wasm-build"
 fi
 
 slowest() {

@@ -80,7 +80,7 @@ GUARD = "DLX_RUNTIME_ONLY"
 STANDARD = set("""assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg
 stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype""".split())
 SYSTEM = re.compile(r"(sys/\w+|pthread|unistd|fcntl|dirent|dlfcn|sched|strings|poll|getopt|termios|cpuid|immintrin|x86intrin"
-                    r"|arm_neon|asm/hwcap|linux/\w+)\.h")
+                    r"|arm_neon|wasm_simd128|asm/hwcap|linux/\w+)\.h")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 IF = re.compile(r"^\s*#\s*(ifdef|ifndef|if|else|elif|endif)\b(.*)")

@@ -19,7 +19,7 @@ typedef struct dlx_build_info {
     size_t struct_size;       /* sizeof(dlx_build_info), set by the caller */
     const char *version;      /* of the product: "0.2.0" */
     const char *half;         /* "full", or "runtime-only": without exporting, encoding and JSON */
-    const char *architecture; /* "x86-64", "aarch64", "other" */
+    const char *architecture; /* "x86-64", "aarch64", "wasm32", "other" */
     const char *compiler;     /* "gcc 12.2.0" */
 } dlx_build_info;
 

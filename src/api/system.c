@@ -20,6 +20,8 @@
 #define ARCHITECTURE "x86-64"
 #elif defined(__aarch64__)
 #define ARCHITECTURE "aarch64"
+#elif defined(__wasm32__)
+#define ARCHITECTURE "wasm32"
 #else
 #define ARCHITECTURE "other"
 #endif

@@ -1,10 +1,10 @@
 /*
  * Template: element and row operations. Included once by each instruction set's file, after its vec_*.h.
  *
- * Every result is the same on every instruction set, bit for bit: element operations have one order of operations, and
- * sums over a row always go through SUM_LANES partial sums (element i goes to lane i % SUM_LANES) that are added up in
- * one fixed tree, whatever the vector width. Tails are worked on in a padded copy, so nothing outside the rows is
- * touched.
+ * Every result is the same on every instruction set that has fused steps, bit for bit: element operations have one
+ * order of operations, and sums over a row always go through SUM_LANES partial sums (element i goes to lane
+ * i % SUM_LANES) that are added up in one fixed tree, whatever the vector width. Tails are worked on in a padded copy,
+ * so nothing outside the rows is touched.
  */
 #include <math.h>
 

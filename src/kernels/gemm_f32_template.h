@@ -5,8 +5,9 @@
  * Packed weights: panels of PANEL output columns, each [n_in][PANEL] weights, then at the next multiple of 64 bytes
  * PANEL biases and PANEL scales (1 where weights have none); columns beyond the matrix are zeros. Each output is one
  * chain of fused multiply-adds in the order of the inputs, scale and bias last, so its bits depend neither on the tile
- * nor on the vector width. Inputs are taken in slices that keep a panel's slice in the second-level cache while all
- * rows pass over it; between slices the partial sums rest in y, which is exact.
+ * nor on the vector width. (Sets without fused steps round products.) Inputs are taken in slices that keep a panel's
+ * slice in the second-level cache while all rows pass over it; between slices the partial sums rest in y, which is
+ * exact.
  */
 enum { F32_AHEAD = 8192 }; /* bytes ahead that a lone tile asks for, as in gemm_qd8_template.h */
 enum { F32_SLICE = 512 };  /* inputs of a slice: 64 KB of a 32-column panel of floats */

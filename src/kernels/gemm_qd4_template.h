@@ -247,7 +247,7 @@ DLX_INLINE void qc4_tile(const qd8_tile_args *t, const size_t rows)
         {
             vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
             vf v = vf_mul(vf_mul(vi_to_vf(sum), unit), row_scale);
-            v = vf_fma(v, vf_load(scales + j * VF), vf_load(biases + j * VF));
+            v = vf_fused(v, vf_load(scales + j * VF), vf_load(biases + j * VF));
             vf_store(t->y + i * t->y_stride + j * VF, v);
         }
     }
@@ -280,7 +280,7 @@ DLX_INLINE void qb4_tile(const qd8_tile_args *t, const size_t rows)
         }
         prefetch_l2(at.next);
         UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) out[i][j] =
-            vf_fma(vi_to_vf(acc[i][j]), scale[j], out[i][j]);
+            vf_fused(vi_to_vf(acc[i][j]), scale[j], out[i][j]);
     }
     UNROLL for (size_t i = 0; i < rows; i++)
     {

@@ -25,6 +25,11 @@
 #define DOT_VECS TILE_VECS
 #endif
 
+/* Where a set has to say that a loop of dot steps is over. */
+#if !defined(DOT_DONE)
+#define DOT_DONE(sums)
+#endif
+
 enum {
     DOT_TILE = (TILE_ROWS + DOT_ROWS - 1) / DOT_ROWS,
     QD8_RECORDS = TILE_ROWS * sizeof(dlx_qd8_row),
@@ -450,6 +455,7 @@ DLX_INLINE void dot_by_rows(vi acc[TILE_ROWS][TILE_VECS], vi part[DOT_TILE][DOT_
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) acc[i][j] =
         dot_row(part[i / DOT_ROWS] + j * (DOT_VECS / TILE_VECS), i % DOT_ROWS);
 #endif
+    DOT_DONE(acc);
 }
 
 /* One step's activations of rows i * DOT_ROWS and what follows. */
@@ -510,7 +516,7 @@ DLX_INLINE void qc8_tile(const qd8_tile_args *t, const size_t rows)
         UNROLL for (size_t j = 0; j < TILE_VECS; j++)
         {
             vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
-            vf v = vf_fma(vf_mul(vi_to_vf(sum), row_scale), vf_load(scales + j * VF), vf_load(biases + j * VF));
+            vf v = vf_fused(vf_mul(vi_to_vf(sum), row_scale), vf_load(scales + j * VF), vf_load(biases + j * VF));
             vf_store(t->y + i * t->y_stride + j * VF, v);
         }
     }
@@ -533,7 +539,7 @@ DLX_INLINE void qs8_tile(const qd8_tile_args *t, const size_t rows)
             vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
             vf v = vf_mul(vi_to_vf(vi_add(sum, vi_load(biases + j * VF))), vf_load(requant + j * VF));
             v = vf_max(vf_min(v, high), low);
-            vf_store(t->y + i * t->y_stride + j * VF, vf_fma(vi_to_vf(vf_round(v)), scale, mark));
+            vf_store(t->y + i * t->y_stride + j * VF, vf_fused(vi_to_vf(vf_round(v)), scale, mark));
         }
     }
 }

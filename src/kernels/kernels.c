@@ -37,6 +37,8 @@ static const isa_entry isas[] = {
     {DLX_ISA_NEON, DLX_ISA_REF, "neon", dlx_kernels_set_neon},
     {DLX_ISA_NEON_DOTPROD, DLX_ISA_NEON, "neon-dotprod", dlx_kernels_set_neon_dotprod},
     {DLX_ISA_NEON_I8MM, DLX_ISA_NEON_DOTPROD, "neon-i8mm", dlx_kernels_set_neon_i8mm},
+#elif defined(__wasm_simd128__)
+    {DLX_ISA_SIMD128, DLX_ISA_REF, "simd128", dlx_kernels_set_simd128},
 #endif
 };
 
@@ -70,12 +72,15 @@ static bool has_avxvnni(void)
     unsigned a, b, c, d;
     return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & 1U << 4) != 0;
 }
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) || defined(__wasm_simd128__)
+/* An engine loads no module whose instructions it does not know. */
 static bool always(void)
 {
     return true;
 }
+#endif
 
+#if defined(__aarch64__)
 static bool has_dotprod(void)
 {
 #if defined(__linux__)
@@ -117,6 +122,8 @@ static const feature features[] = {
     {DLX_ISA_NEON, "Advanced SIMD", always},
     {DLX_ISA_NEON_DOTPROD, "dot products", has_dotprod},
     {DLX_ISA_NEON_I8MM, "int8 matrix products", has_i8mm},
+#elif defined(__wasm_simd128__)
+    {DLX_ISA_SIMD128, "SIMD128", always},
 #endif
     {DLX_ISA_REF, NULL, NULL}, /* the end */
 };

@@ -21,4 +21,6 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
   dlx_isa_source(neon.c)
   dlx_isa_source(neon_dotprod.c -march=armv8.2-a+dotprod)
   dlx_isa_source(neon_i8mm.c -march=armv8.2-a+dotprod+i8mm)
+elseif(CMAKE_SYSTEM_PROCESSOR STREQUAL "wasm32")
+  dlx_isa_source(simd128.c) # the toolchain file says whether the module has SIMD128
 endif()

@@ -29,6 +29,7 @@ typedef enum dlx_isa {
     DLX_ISA_NEON = 16,      /* aarch64 baseline */
     DLX_ISA_NEON_DOTPROD = 17,
     DLX_ISA_NEON_I8MM = 18,
+    DLX_ISA_SIMD128 = 32, /* WebAssembly: of a module that was compiled with it */
 } dlx_isa;
 
 /* One row of dynamically quantised activations: x is approximated by (q - zero_point) * scale. */
@@ -122,7 +123,7 @@ typedef struct dlx_attention_args {
 
 typedef struct dlx_kernels {
     dlx_isa isa;      /* the best set in use */
-    const char *name; /* "ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "neon", "neon-dotprod", "neon-i8mm" */
+    const char *name; /* a word of dlx_isa_from_name: "ref", "avx2", ... */
 
     /* y[i] = x[i] * rsqrt(mean(x^2) + eps) * w[i], one row. y may be x. */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);

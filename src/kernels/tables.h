@@ -18,6 +18,8 @@ void dlx_kernels_set_avx512vnni(dlx_kernels *k);
 void dlx_kernels_set_neon(dlx_kernels *k);
 void dlx_kernels_set_neon_dotprod(dlx_kernels *k);
 void dlx_kernels_set_neon_i8mm(dlx_kernels *k);
+#elif defined(__wasm_simd128__)
+void dlx_kernels_set_simd128(dlx_kernels *k);
 #endif
 
 #endif

@@ -20,6 +20,12 @@ enum {
     {                                                                                                                  \
         name##_1, name##_2, name##_3, name##_4, name##_5, name##_6                                                     \
     }
+#elif TILE_ROWS == 4
+#define EACH_TILE_ROWS(X) X(1) X(2) X(3) X(4)
+#define TILE_TABLE(name)                                                                                               \
+    {                                                                                                                  \
+        name##_1, name##_2, name##_3, name##_4                                                                         \
+    }
 #else
 #error "no table for this tile height"
 #endif

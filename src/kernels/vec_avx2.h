@@ -70,6 +70,7 @@ DLX_INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return _mm256_fmadd_ps(a, b, c);
 }
+#define vf_fused vf_fma
 DLX_INLINE vf vf_min(vf a, vf b)
 {
     return _mm256_min_ps(a, b);

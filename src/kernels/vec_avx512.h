@@ -73,6 +73,8 @@ DLX_INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return _mm512_fmadd_ps(a, b, c);
 } /* a * b + c */
+/* The same, for what has the reference's bits: rounded once in every set. */
+#define vf_fused vf_fma
 DLX_INLINE vf vf_min(vf a, vf b)
 {
     return _mm512_min_ps(a, b);

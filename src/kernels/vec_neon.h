@@ -65,6 +65,7 @@ DLX_INLINE vf vf_fma(vf a, vf b, vf c)
 {
     return vfmaq_f32(c, a, b);
 }
+#define vf_fused vf_fma
 /* As on x86: b when one is NaN. */
 DLX_INLINE vf vf_min(vf a, vf b)
 {
@@ -158,7 +159,6 @@ enum { QD8_ROW_AHEAD = 8192 }; /* prefetch_l2 does nothing */
 enum { QD8_OFFSET = 0 };
 typedef int8_t qd8_act;
 typedef int8x16_t qd8_weights;
-typedef int8x16_t qd8_inputs;
 
 DLX_INLINE void qd8_store(qd8_act *p, vi a)
 {
@@ -175,6 +175,7 @@ DLX_INLINE qd8_weights qd8_load_weights(const int8_t *p, size_t j)
 #define DOT_ROWS 2
 #define DOT_VECS (TILE_VECS * 2) /* of two columns each */
 enum { QD8_GROUP = 8 };
+typedef int8x16_t qd8_inputs;
 
 DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 {
@@ -196,17 +197,33 @@ DLX_INLINE vi dot_row(const vi sum[2], size_t row)
     return vreinterpretq_s32_s64(row ? vzip2q_s64(a, b) : vzip1q_s64(a, b));
 }
 #else
+/* sdot takes four inputs of a row from any quarter of a vector. */
 enum { QD8_GROUP = 4 };
+typedef struct qd8_inputs {
+    int8x16_t rows;
+    size_t quarter; /* a constant after inlining */
+} qd8_inputs;
 
 DLX_INLINE qd8_inputs qd8_load_inputs(const qd8_act *p)
 {
     int32_t four;
     memcpy(&four, p, sizeof four);
-    return vreinterpretq_s8_s32(vdupq_n_s32(four));
+    return (qd8_inputs){vreinterpretq_s8_s32(vdupq_n_s32(four)), 0};
+}
+/* Those of row i where a step has eight rows: two loads for all. */
+#define QD8_ALL_ROWS 8
+DLX_INLINE qd8_inputs qd8_load_row(const qd8_act *step, size_t i)
+{
+    return (qd8_inputs){vld1q_s8(step + i / 4 * 16), i % 4};
 }
 DLX_INLINE vi qd8_dot(vi sum, qd8_weights w, qd8_inputs x)
 {
-    return vdotq_s32(sum, w, x);
+    switch (x.quarter) {
+    case 0: return vdotq_laneq_s32(sum, w, x.rows, 0);
+    case 1: return vdotq_laneq_s32(sum, w, x.rows, 1);
+    case 2: return vdotq_laneq_s32(sum, w, x.rows, 2);
+    default: return vdotq_laneq_s32(sum, w, x.rows, 3);
+    }
 }
 #endif
 

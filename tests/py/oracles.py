@@ -9,7 +9,7 @@ import os
 
 import pytest
 
-CORE = ("numpy", "tokenizers", "jinja2", "safetensors")
+CORE = ("numpy", "tokenizers", "jinja2", "safetensors", "wasmtime")
 
 
 def required(package):

@@ -2,6 +2,7 @@
  * into pieces, of their element type, of hidden keys and of the instruction set. */
 #include "kernels_check.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -513,7 +514,9 @@ static void test_end_of_memory(void **state)
     size_t count = attention_kernels(k), page = (size_t)sysconf(_SC_PAGESIZE), size = 64 * page;
     uint8_t *map = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_true(map != MAP_FAILED);
-    assert_int_equal(mprotect(map + size, page, PROT_NONE), 0);
+    int closed = mprotect(map + size, page, PROT_NONE);
+    if (closed != 0 && errno == ENOSYS) skip(); /* WebAssembly's memory is readable throughout */
+    assert_int_equal(closed, 0);
     rng r = {20};
     enum { ROWS = 5 };
     for (size_t j = 0; j < KV_TYPES * GEOMETRIES; j++) {
