@@ -45,6 +45,7 @@ need python3 command -v python3
 if [ $build_only = 0 ]; then
     need g++ command -v c++
     need git command -v git
+    need curl command -v curl
     need clang command -v clang
     need python3-venv python3 -c 'import ensurepip, venv'
     need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc

@@ -173,7 +173,8 @@ void dlx_srv_completions(const dlx_srv_request *r, dlx_srv_reply *reply)
     if (dlx_srv_take_int(&t, "logprobs", 0, 5, &top)) plan.top_logprobs = (int)top;
     if (dlx_srv_take_bool(&t, "echo", &echo) && echo)
         dlx_srv_take_fail(&t, "echo",
-                          "'echo' is not supported: a masked model has no probability of a prompt's tokens");
+                          "'echo' is not supported: a masked model has no probability of a prompt's tokens one after "
+                          "the other, so there is no loglikelihood of a text either");
     if (dlx_srv_take_text(&t, "suffix", &suffix) && *suffix)
         dlx_srv_take_fail(&t, "suffix",
                           "'suffix' is not supported here; /infill fills in what stands between two texts");

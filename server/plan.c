@@ -369,9 +369,11 @@ bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e, con
         int64_t max = p->max_tokens < 0 ? 1 : p->max_tokens;
         if ((int64_t)prompt->n + max > context) {
             t->failed = true;
-            dlx_srv_reply_error(t->reply, 400, "context_length_exceeded", param,
-                                "this model's context has %d tokens; the prompt has %zu, and the answer may have %lld",
-                                context, prompt->n, (long long)max);
+            dlx_srv_reply_error(
+                t->reply, 400, "context_length_exceeded", param,
+                "this model's maximum context length is %d tokens; the prompt has %zu, and the answer may "
+                "have %lld", /* begun as OpenAI's: clients look for these words */
+                context, prompt->n, (long long)max);
             return false;
         }
         dlx_status s = dlx_srv_plan_options(p, e, prompt->n, p->n - 1, &options, &err);

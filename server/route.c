@@ -45,6 +45,12 @@ const char *dlx_srv_endpoint(const char *path)
     return e ? e->path : "other";
 }
 
+bool dlx_srv_posted(const char *path)
+{
+    const endpoint *e = find(path);
+    return e && e->post;
+}
+
 /* ---- who may ask ------------------------------------------------------------------------------------------------- */
 
 bool dlx_srv_is_loopback(const char *host)

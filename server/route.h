@@ -16,6 +16,8 @@ typedef struct dlx_srv_request {
 
 /* The name of the endpoint for the counts; "other" where there is none. */
 const char *dlx_srv_endpoint(const char *path);
+/* Whether there is an endpoint of that path, and requests are posted to it. */
+bool dlx_srv_posted(const char *path);
 /* What can be said before the body is there: false, and an error in the reply, for who may not ask or asks for nothing
  * that there is. */
 bool dlx_srv_admit(const dlx_srv_request *r, dlx_srv_reply *reply);
