@@ -156,6 +156,15 @@ def test_keywords_are_checked_by_name(keywords, error, sentence, tmp_path):
         quant.quantize_model(SDAR, zzz=1)
     names = str(known.value).split("there are ")[1].split(", ")
     assert names == sorted(set(names))
+
+
+def test_schemes_in_capitals_calibrate_as_in_small_letters(tmp_path):
+    paths = [quant.quantize_model(SDAR, output_path=tmp_path / f"{word}.pte", scheme=word, calibration_samples=2, calibration_length=16)
+             for word in ("INT8_Static", "int8-static")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def test_words_of_configurations_are_checked_by_name():
     with pytest.raises(TypeError, match="INT4Config has no keyword 'groupsize'; did you mean group_size"):
         quant.INT4Config(groupsize=32)
 

@@ -172,7 +172,7 @@ class QuantizationConfig:
             raise ValueError("is_per_channel=False asks for one scale for a whole matrix, which is not written: leave it "
                              "True for a scale for each row")
         if self.scheme is not None:
-            return self.scheme
+            return self.scheme.lower()
         groups = _GROUPS.get(backend, _GROUPS["xnnpack"])
         if self.group_size not in groups and (self.dtype is QuantizationDtype.INT4 or backend == "xnnpack"):
             raise ValueError(f"group_size is {self.group_size!r}; there are {', '.join(map(str, groups[1:]))}, and 0 for one "
@@ -374,7 +374,7 @@ def export_quantised(model: PathLike, config: QuantizationConfig, output_path: O
                                  "preserve_activation_precision_layers out")
             text, recipe = _read_recipe(Path(recipe), Path(scratch))
             named = _default_of(text)
-            static, word, name = "static" in text, None if named else word, named or word or ""
+            static, word, name = "static" in text.lower(), None if named else word, (named or word or "").lower()
         else:
             assert word is not None
             kept = _float_activations(config, word, [weight for weight in weights if weight not in excluded])
