@@ -51,7 +51,7 @@ dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_exp
         return dlx_fail(err, DLX_E_INVALID,
                         "kv fixed-state: Core ML keeps a cache from iOS18 on; minimum_deployment_target is %s",
                         dlx_coreml_target_name(c->target));
-    if (o->compute_units && !dlx_coreml_units_ok(o->compute_units))
+    if (o->compute_units && !dlx_coreml_units_find(o->compute_units))
         return dlx_fail(err, DLX_E_INVALID,
                         "compute_units '%.100s' is not known; expected cpu_only, cpu_and_gpu, cpu_and_ne or all",
                         o->compute_units);

@@ -471,6 +471,8 @@ static void what_there_is_not_is_refused_with_a_sentence(void **state)
     o = (dlx_coreml_options){.compute_units = "ane"};
     refused(dlx_coreml_lower_part(&d, &m.arena, part, &how, &e), DLX_E_INVALID, &e,
             "CoreML has no compute units 'ane'; expected cpu_and_ne, cpu_only, cpu_and_gpu or all");
+    assert_string_equal(dlx_coreml_units_find("cpu-and_ane"), "cpu_and_ne");
+    assert_string_equal(dlx_coreml_units_find("cpu-only"), "cpu_only");
     o = (dlx_coreml_options){.target = DLX_COREML_TARGETS};
     refused(dlx_coreml_lower_part(&d, &m.arena, part, &how, &e), DLX_E_INVALID, &e, "no target of number 3");
     o = (dlx_coreml_options){0};
