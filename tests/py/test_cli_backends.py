@@ -143,6 +143,32 @@ def test_a_package_replaces_nothing_else(tmp_path):
     assert (folder / "mine").read_text() == file.read_text() == "mine"
 
 
+def test_a_manifest_of_others_stays(tmp_path):
+    for name in ("Manifest.json", "manifest.json"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text('{"name": "my extension"}')
+        assert "is there and no model package" in fail("export", SDAR, folder, "--backend", "coreml", "--emit", "mlpackage")
+        assert [(f.name, f.read_text()) for f in folder.iterdir()] == [(name, '{"name": "my extension"}')]
+
+
+def test_a_name_that_says_something_else_is_told(tmp_path):
+    coreml = ("--backend", "coreml", "--quantization", "fp16")
+    told = start("export", SDAR, tmp_path / "m.pte", *coreml, "--emit", "mlpackage").stderr
+    assert f"'{tmp_path}/m.pte' becomes a model package, a folder" in told
+    told = start("export", SDAR, tmp_path / "n.mlpackage", *coreml).stderr
+    assert f"'{tmp_path}/n.mlpackage' is named as a model package, but becomes a program" in told
+    for name, emit in (("p.mlpackage", "mlpackage"), ("q.bin", "pte")):
+        assert "model package" not in start("export", SDAR, tmp_path / name, *coreml, "--emit", emit).stderr
+
+
+def test_names_of_compute_units(tmp_path):
+    for word, name in (("cpu-only", "cpu_only"), ("cpu-and-gpu", "cpu_and_gpu"), ("cpu_and_ane", "cpu_and_ne")):
+        run("export", SDAR, tmp_path / "m.pte", "--backend", "coreml", "--compute-units", word)
+        methods = run_json("inspect", tmp_path / "m.pte")["methods"]
+        assert {d["options"]["compute_units"] for m in methods for d in m["delegates"] if d["id"] == "CoreMLBackend"} == {name}
+
+
 def test_what_a_killed_export_left_of_a_package_is_taken(tmp_path):
     package = tmp_path / "m.mlpackage"
     (package / "Data/com.apple.CoreML/weights").mkdir(parents=True)

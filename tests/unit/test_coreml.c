@@ -653,6 +653,28 @@ static void what_a_killed_process_leaves(void **state)
         assert_true(dlx_coreml_package_place(path));
     }
     assert_false(dlx_coreml_package_place(file)); /* a file */
+    /* A manifest of others, or one that is none, is theirs; so is what lies beside it. */
+    static const struct {
+        const char *name, *text;
+        bool ours;
+    } manifests[] = {
+        {"Manifest.json", "{\"name\": \"my extension\"}", false},
+        {"Manifest.json", "{\"itemInfoEntries\": {}", false},
+        {"Manifest.json", "{\"itemInfoEntries\": {}}", false},
+        {"Manifest.json", "", false},
+        {"manifest.json", "{\"itemInfoEntries\": {}, \"rootModelIdentifier\": \"a\"}", false},
+        {"Manifest.json", "{\"fileFormatVersion\": \"1.0.0\", \"itemInfoEntries\": {}, \"rootModelIdentifier\": \"a\"}",
+         true},
+    };
+    for (size_t i = 0; i < DLX_COUNT(manifests); i++) {
+        snprintf(file, sizeof file, "%s/%s", path, manifests[i].name);
+        FILE *f = fopen(file, "w");
+        assert_non_null(f);
+        fputs(manifests[i].text, f);
+        fclose(f);
+        if (dlx_coreml_package_place(path) != manifests[i].ours) fail_msg("%s", manifests[i].text);
+        assert_int_equal(remove(file), 0);
+    }
     remove_tree(path);
 }
 

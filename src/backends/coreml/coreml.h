@@ -71,7 +71,8 @@ typedef struct dlx_coreml_progress {
  */
 dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how,
                               const dlx_coreml_progress *progress, dlx_error *err);
-/* Whether a package may be written there: nothing lies there, a package, or what a killed process left of one. */
+/* Whether a package may be written there: nothing lies there, a package, or what a killed process left of one. A folder
+ * is a package by its Manifest.json: not by the name alone, which others use as well. */
 bool dlx_coreml_package_place(const char *folder);
 
 #endif
