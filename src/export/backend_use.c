@@ -106,6 +106,16 @@ void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t)
     dlx_qnn_describe(use->qnn, t);
 }
 
+void dlx_backend_mark_tables(const dlx_backend_use *use, dlx_graph *g)
+{
+    for (size_t i = 0; use->halves && i < g->n_nodes; i++) {
+        if (g->nodes[i].op != DLX_OP_EMBEDDING) continue;
+        dlx_value *table = &g->values[g->nodes[i].in[0]];
+        table->source.in_f16 = true;
+        if (table->scales != DLX_NONE) g->values[table->scales].source.in_f16 = true;
+    }
+}
+
 /* Half precision ends at 65504; beyond, numbers are infinite, and answers NaN. */
 static dlx_status check_halves(const dlx_ranges *ranges, dlx_error *err)
 {

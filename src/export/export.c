@@ -318,6 +318,7 @@ static dlx_status build(exporter *x, dlx_error *err)
         DLX_TRY(dlx_graph_verify(&m->graph[i], err));
         DLX_TRY(x->backend->decompose(&m->graph[i], err));
         DLX_TRY(dlx_graph_prune(&m->graph[i], err));
+        dlx_backend_mark_tables(&x->use, &m->graph[i]);
         DLX_TRY(dlx_graph_verify(&m->graph[i], err));
     }
     return DLX_OK;

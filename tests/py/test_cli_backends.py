@@ -92,6 +92,22 @@ def test_numbers_beyond_float16_are_found_by_calibration(tmp_path):
     run("export", checkpoint, tmp_path / "other.pte", *command[:4])  # nobody looked
 
 
+@pytest.mark.parametrize("tensor, name", [("layers.0.self_attn.q_proj", "layers.0.q"), ("embed_tokens", "embed"),
+                                          ("layers.1.input_layernorm", "layers.1.attn_norm")])
+def test_weights_beyond_float16_are_refused_in_every_scheme(tmp_path, tensor, name):
+    checkpoint, file = tmp_path / "checkpoint", tmp_path / "m.pte"
+    shutil.copytree(DREAM, checkpoint)
+    (weights,) = checkpoint.glob("*.safetensors")
+    tensors = load_file(weights)
+    tensors[f"model.{tensor}.weight"].reshape(-1)[77 % tensors[f"model.{tensor}.weight"].size] = 1e5
+    save_file(tensors, weights)
+    for scheme in ("fp16", "int8", "int4"):
+        told = fail("export", checkpoint, file, "--backend", "coreml", "--quantization", scheme)
+        assert f"weight '{name}.weight" in told and "holds numbers of magnitude 100000, and float16" in told
+        assert told.endswith("use backend xnnpack, or qnn with int8 weights") and not file.exists()
+    run("export", checkpoint, file)
+
+
 def test_numbers_that_scaled_weights_lead_to_are_looked_at(tmp_path):
     """What a gate all but closes gets small steps: with --rounding awq such numbers become larger than the model's own."""
     checkpoint, data, recipe = tmp_path / "checkpoint", tmp_path / "data.jsonl", tmp_path / "recipe.json"
