@@ -343,8 +343,8 @@ static const dlx_cli_option options[] = {
     {"emit", DLX_CLI_TEXT, "pte|mlpackage", "coreml: a program (default), or the model package alone", 0, 0},
     {"soc", DLX_CLI_TEXT, "NAME", "qnn: the chip that the file is for, one of those below (default: SM8650)", 0, 0},
     {"qnn-lib-dir", DLX_CLI_TEXT, "DIR",
-     "qnn: folder of Qualcomm's libraries (default: $QNN_SDK_ROOT, or the package onnxruntime-qnn where it is "
-     "installed)",
+     "qnn: folder of Qualcomm's libraries (default: the SDK or folder of $QNN_SDK_ROOT, or, where that is not set, the "
+     "package onnxruntime-qnn where it is installed)",
      0, 0},
     {"delegate-layers", DLX_CLI_INT, "N", "coreml, qnn: decoder layers of one delegate at most (default: all in one)",
      1, LONGEST},

@@ -130,7 +130,8 @@ typedef struct dlx_export_options {
      */
     const char *emit;
     const char *soc;         /* qnn: the chip that the file is for, a name of dlx_export_soc_info; NULL: "SM8650" */
-    const char *qnn_lib_dir; /* qnn: folder of Qualcomm's libraries; NULL: where they usually are */
+    const char *qnn_lib_dir; /* qnn: folder of Qualcomm's libraries; NULL: that of $QNN_SDK_ROOT, or, where it
+                                is not set, where they usually are */
     /* May be NULL; called by the exporting thread when the file is in place: once for each operator of each home, home
      * by home, method by method. */
     dlx_placement_fn placement;

@@ -229,6 +229,25 @@ def test_files_that_are_no_libraries_are_not_opened(tmp_path, kind, says):
     assert [b["reason"] for b in found if b["name"] == "qnn"] == [told]
 
 
+def test_a_kit_that_is_named_is_taken_or_an_error(tmp_path):
+    """An installed package may be of a version that phones refuse: it is no substitute."""
+    package = tmp_path / "lib/python3.11/site-packages/onnxruntime_qnn"
+    plain, kit = tmp_path / "plain", tmp_path / "kit"
+    for folder in (package, plain, kit / "lib/x86_64-linux-clang", tmp_path / "empty"):
+        folder.mkdir(parents=True)
+    for folder in (package, plain, kit / "lib/x86_64-linux-clang"):
+        for name in ("libQnnHtp.so", "libHtpPrepare.so"):
+            (folder / name).write_bytes(b"\x7fELF\2\1\1\0\0\0")
+    env = {**NO_QNN, "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    for root, found in (("", package), (kit, kit / "lib/x86_64-linux-clang"), (plain, plain), (tmp_path / "empty", None),
+                        (tmp_path / "nowhere", None)):
+        told = fail("export", SDAR, tmp_path / "m.pte", "--backend", "qnn", env={**env, "QNN_SDK_ROOT": str(root)})
+        assert told.startswith(f"Qualcomm's libraries cannot be loaded: '{found}/libHtpPrepare.so' " if found else
+                               f"$QNN_SDK_ROOT is '{root}', and neither 'lib/")
+        backends = run_json("doctor", env={**env, "QNN_SDK_ROOT": str(root)})["backends"]
+        assert [b["reason"] for b in backends if b["name"] == "qnn"] == [told]
+
+
 def test_advice_fits_the_backend_of_the_file(tmp_path):
     file = tmp_path / "m.pte"
     run("export", SDAR, file, "--backend", "CoreML")
