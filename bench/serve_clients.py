@@ -3,7 +3,8 @@
 
 Starts `diffulex-edge serve` with as many seats as there are clients, each of which asks for one streamed answer of a fixed
 length after the other. Prints, for each number of clients, tokens a second of all together, how that compares with one
-client, and the middle of the times to the first token; the numbers of clients take turns, and the middle turn counts."""
+client, the middle of the times to the first token, how many passes were for more than one client, and how many calls and
+rows a pass had; the numbers of clients take turns, and the middle turn counts."""
 import argparse
 import http.client
 import json
@@ -22,6 +23,11 @@ class Server:
         self.process = subprocess.Popen([PROGRAM, "serve", args.model, "--port", "0", "--parallel", str(seats), *args.options],
                                         stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
+
+    def passes(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("GET", "/props")
+        return json.loads(connection.getresponse().read())["batching"]
 
     def stop(self):
         self.process.terminate()
@@ -46,9 +52,10 @@ def one_answer(port, number, args):
     return first if first is not None else time.monotonic() - begun, tokens
 
 
-def turn(port, clients, args, number):
+def turn(server, clients, args, number):
     results = []
-    threads = [threading.Thread(target=lambda i=i: results.append(one_answer(port, 1000 * number + i, args)))
+    before = server.passes()
+    threads = [threading.Thread(target=lambda i=i: results.append(one_answer(server.port, 1000 * number + i, args)))
                for i in range(clients)]
     begun = time.monotonic()
     for t in threads:
@@ -56,7 +63,10 @@ def turn(port, clients, args, number):
     for t in threads:
         t.join()
     seconds = time.monotonic() - begun
-    return sum(tokens for _, tokens in results) / seconds, statistics.median(first for first, _ in results)
+    after = server.passes()
+    passes, shared, calls, rows = (after[k] - before[k] for k in ("passes", "shared", "calls", "rows"))
+    return (sum(tokens for _, tokens in results) / seconds, 1e3 * statistics.median(first for first, _ in results), shared / passes,
+            calls / passes, rows / passes, 1e3 * seconds / passes)
 
 
 def main():
@@ -75,14 +85,14 @@ def main():
     try:
         for number in range(args.turns):
             for n in counts:
-                seen[n].append(turn(server.port, n, args, number))
+                seen[n].append(turn(server, n, args, number))
     finally:
         server.stop()
-    alone = statistics.median(rate for rate, _ in seen[counts[0]])
-    print("clients  tokens/s  times  first token")
+    middle = {n: [statistics.median(column) for column in zip(*seen[n])] for n in counts}
+    print("clients  tokens/s  times  first token  passes shared  calls, rows, ms a pass")
     for n in counts:
-        rate = statistics.median(rate for rate, _ in seen[n])
-        print(f"{n:7} {rate:9.1f} {rate / alone:6.2f} {1e3 * statistics.median(first for _, first in seen[n]):8.0f} ms")
+        rate, first, shared, calls, rows, ms = middle[n]
+        print(f"{n:7} {rate:9.1f} {rate / middle[counts[0]][0]:6.2f} {first:9.0f} ms {100 * shared:13.0f} % {calls:7.2f} {rows:6.1f} {ms:7.1f}")
 
 
 if __name__ == "__main__":

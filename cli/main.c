@@ -26,6 +26,7 @@ static int absent(const dlx_cli_arguments *a)
 ABSENT(export, "export");
 ABSENT(chat, "chat");
 ABSENT(serve, "serve");
+ABSENT(batch, "batch");
 ABSENT(eval, "eval");
 ABSENT(sudoku, "sudoku");
 ABSENT(run, "run");
@@ -39,6 +40,7 @@ const dlx_cli_command *const dlx_cli_commands[] = {
     &dlx_cli_generate,
     &dlx_cli_chat,
     &dlx_cli_serve,
+    &dlx_cli_batch,
     &dlx_cli_infill,
     &dlx_cli_logits,
     &dlx_cli_tokenize,

@@ -24,6 +24,9 @@ need() {
 installed() {
     dpkg-query -W -f='${Status}' "$1" 2>/dev/null | grep -q 'install ok installed'
 }
+browser() {
+    command -v chromium || command -v google-chrome
+}
 library() {
     command -v pkg-config >/dev/null && pkg-config --exists "$1"
 }
@@ -42,6 +45,7 @@ need python3 command -v python3
 if [ $build_only = 0 ]; then
     need g++ command -v c++
     need git command -v git
+    need curl command -v curl
     need clang command -v clang
     need python3-venv python3 -c 'import ensurepip, venv'
     need gcc-aarch64-linux-gnu command -v aarch64-linux-gnu-gcc
@@ -56,6 +60,8 @@ if [ $build_only = 0 ]; then
     need mandoc command -v mandoc
     need zsh command -v zsh
     need fish command -v fish
+    # What the tests of the server's page drive; on Ubuntu it is no package, and they take Google's where it is there.
+    if grep -qs '^ID=debian' /etc/os-release; then need chromium browser; fi
 fi
 
 # libFuzzer (scripts/fuzz.sh), and what WebAssembly needs of the compiler, lie in packages of their own on some releases only.

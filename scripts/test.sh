@@ -149,6 +149,32 @@ thread_tests() {
 }
 
 step dependencies "" scripts/install_deps.sh
+# The demonstration's server, from its first line to its end by a signal.
+served_demo() {
+    local out=$logs/demo-serve.out address served status
+    scripts/demo.sh --serve --port 0 >"$out" &
+    served=$!
+    until address=$(sed -n 's/^listening on //p' "$out") && [ -n "$address" ]; do
+        kill -0 $served 2>/dev/null || return 1
+        sleep 0.2
+    done
+    python3 - "$address" <<'EOF'
+import json
+import sys
+import urllib.request
+
+question = {"messages": [{"role": "user", "content": "What is 347 + 285?"}]}
+with urllib.request.urlopen(sys.argv[1] + "/v1/chat/completions", json.dumps(question).encode()) as answer:
+    said = json.load(answer)["choices"][0]["message"]["content"]
+with urllib.request.urlopen(sys.argv[1]) as page:
+    assert b"DiffuLex Edge" in page.read()
+assert said == "632", said
+EOF
+    status=$?
+    kill $served
+    wait $served && return $status
+}
+
 set -m # a process group of its own, which ends with this script
 make_python_environment >"$logs/python-environment.making" 2>&1 </dev/null &
 environment=$!
@@ -162,6 +188,7 @@ step unit-tests release-build tests release -L unit
 step fuzz-corpus release-build tests release -L fuzz
 step package-tests release-build tests release -L package
 step demo release-build scripts/demo.sh --count 2
+step demo-serve release-build served_demo
 step docs release-build python3 tools/check_docs.py --cli build/release/cli/diffulex-edge
 step python-environment "" python_environment
 step python-tests "release-build python-environment" python_tests

@@ -7,11 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "frame.h"
 #include "wait.h"
-
-enum {
-    LEAST_SHARED = 32
-}; /* tokens of a prompt that are worth a kept sequence of their own while others wait for it */
 
 /* ---- parts of the text ------------------------------------------------------------------------------------------- */
 
@@ -116,19 +113,9 @@ static bool on_text(void *ctx, const char *text, size_t n)
 
 /* ---- accepted tokens --------------------------------------------------------------------------------------------- */
 
-static json_t *token_text(const dlx_srv_answer *a, int32_t id)
-{
-    char *text;
-    size_t n;
-    if (dlx_tokenizer_decode(a->work->state->engine.tokenizer, &id, 1, false, &text, &n, NULL) != DLX_OK) return NULL;
-    json_t *value = dlx_srv_string(text, n);
-    dlx_free(text);
-    return value;
-}
-
 static json_t *score_value(const dlx_srv_answer *a, int32_t id, double logprob)
 {
-    json_t *text = token_text(a, id), *bytes = json_array();
+    json_t *text = dlx_srv_ids_text(&a->work->state->engine, &id, 1), *bytes = json_array();
     const char *s = json_string_value(text);
     for (size_t i = 0; s && i < json_string_length(text); i++)
         json_array_append_new(bytes, json_integer((unsigned char)s[i]));
@@ -175,17 +162,9 @@ static void take_scores(dlx_srv_answer *a, const dlx_step *step, const int32_t *
     follow_tokens(a, ids + a->prompt->n, known);
 }
 
-/* What a pass changed, for views: positions count from the answer's first token. */
-static void tell_step(dlx_srv_answer *a, const dlx_step *step)
+static void tell_step(dlx_srv_answer *a, const dlx_step *step, const int32_t *ids, size_t n_ids)
 {
-    json_t *changes = json_array();
-    for (size_t i = 0; i < step->n_accepted; i++) {
-        const dlx_accepted *c = &step->accepted[i];
-        json_array_append_new(changes, json_pack("[I, i, o, f]", (json_int_t)c->position - (json_int_t)a->prompt->n,
-                                                 c->id, token_text(a, c->id), (double)c->confidence));
-    }
-    json_t *frame = json_pack("{s:i, s:i, s:i, s:f, s:o}", "block", step->block, "pass", a->passes, "rows", step->rows,
-                              "milliseconds", step->milliseconds, "changes", changes);
+    json_t *frame = dlx_srv_frame(a, step, ids, n_ids);
     if (!frame) a->out_of_memory = true;
     pthread_mutex_lock(&a->work->lock);
     if (frame) a->work->form->step(a, frame);
@@ -193,13 +172,25 @@ static void tell_step(dlx_srv_answer *a, const dlx_step *step)
     json_decref(frame);
 }
 
-/* The prompt is stored: from now on others can begin behind it. */
-static void share_prompt(dlx_srv_answer *a)
+/* Leading tokens of the prompt that others can begin behind: whole blocks without a mask, which would be filled in. */
+static size_t shared_of(const dlx_srv_answer *a)
+{
+    const dlx_model_facts *f = a->work->state->engine.facts;
+    size_t block = (size_t)f->attn_block, n = 0;
+    while (block && n < a->prompt->n && a->prompt->ids[n] != f->mask_id) n++;
+    return block ? n / block * block : 0;
+}
+
+/* As soon as they are stored, which they are when a block behind them is begun, if not before. ids [n]: the canvas. */
+static void share_prompt(dlx_srv_answer *a, bool begun, const int32_t *ids, size_t n)
 {
     dlx_srv_engine *e = &a->work->state->engine;
-    size_t block = (size_t)e->facts->attn_block, stored = block ? a->prompt->n / block * block : 0;
-    a->shared = true;
-    if (stored >= LEAST_SHARED) dlx_srv_cache_share(&e->cache, &a->lease, a->prompt->ids, stored);
+    size_t shared = shared_of(a);
+    /* One more than there are: the last row of a prompt is never reused. */
+    begun |=
+        n > shared && dlx_session_reusable(a->lease.session, ids, shared + 1, e->facts->attn_block) >= (int32_t)shared;
+    a->shared = begun;
+    if (begun && shared >= DLX_SRV_LEAST_SHARED) dlx_srv_cache_share(&e->cache, &a->lease, a->prompt->ids, shared);
 }
 
 static void show_seat(dlx_srv_answer *a, bool busy, int32_t known)
@@ -221,9 +212,9 @@ static bool on_step(void *ctx, const dlx_step *step, const int32_t *ids, size_t 
     a->passes++;
     for (size_t i = a->prompt->n; i < n_ids; i++) known += ids[i] != mask;
     show_seat(a, true, known);
-    if (!a->shared && step->block >= 0) share_prompt(a);
+    if (!a->shared) share_prompt(a, step->block >= 0, ids, n_ids);
     if (a->rows.remember) take_scores(a, step, ids, n_ids);
-    if (a->work->plan.steps) tell_step(a, step);
+    if (a->work->plan.steps) tell_step(a, step, ids, n_ids);
     return !a->out_of_memory && !atomic_load(&a->work->cancelled);
 }
 
@@ -235,7 +226,7 @@ void dlx_srv_answer_init(dlx_srv_answer *a, dlx_srv_work *w, int index, const dl
     *a = (dlx_srv_answer){.work = w, .index = index, .k = k, .prompt = prompt};
     a->statistics.struct_size = sizeof a->statistics;
     a->finish_reason = "cancelled";
-    dlx_srv_split_open(&a->split, p->reasoning, p->reasoning_open, p->tools, take_part, a);
+    dlx_srv_split_open(&a->split, p->begin, p->tools, take_part, a);
 }
 
 void dlx_srv_answer_free(dlx_srv_answer *a)
@@ -321,6 +312,17 @@ static void take_fills(dlx_srv_answer *a, const dlx_generation *generation)
         }
 }
 
+/* An answer that is bound is there as a whole when it has as many tokens as it may have, too. */
+static const char *finish_reason(const dlx_srv_answer *a, const dlx_completion *c)
+{
+    const dlx_srv_built *bound = a->work->plan.constraint;
+    const char *reason = dlx_completion_finish_reason(c);
+    size_t n;
+    const char *text = dlx_completion_text(c, &n);
+    bool whole = bound && !strcmp(reason, "length") && dlx_constraint_accepts(dlx_srv_constraint_of(bound), text, n);
+    return whole ? "stop" : reason;
+}
+
 /* The answer's parts are there: numbers, scores, and the end of the stream. */
 static void conclude(dlx_srv_answer *a, const dlx_completion *c)
 {
@@ -330,7 +332,7 @@ static void conclude(dlx_srv_answer *a, const dlx_completion *c)
     (void)dlx_completion_statistics(c, &a->statistics, NULL);
     if (w->plan.fill) take_fills(a, dlx_completion_generation(c));
     pthread_mutex_lock(&w->lock);
-    a->finish_reason = dlx_completion_finish_reason(c);
+    a->finish_reason = finish_reason(a, c);
     dlx_srv_split_finish(&a->split);
     if (a->scored && !w->has_outbox) {
         a->scores = json_array();
@@ -361,6 +363,17 @@ static void count(const dlx_srv_answer *a, bool cancelled)
     dlx_srv_metrics_answer(&a->work->state->metrics, &counts);
 }
 
+/* What frames need. */
+static dlx_status prepare_frames(dlx_srv_answer *a, const dlx_decode_options *options, dlx_error *err)
+{
+    char text[256];
+    if (!a->work->plan.steps) return DLX_OK;
+    dlx_status s = dlx_decode_option_in_force(a->work->state->engine.facts, options, a->prompt->ids, a->prompt->n,
+                                              "block_length", text, sizeof text, err);
+    if (s == DLX_OK) a->block_length = atoi(text); /* "" of algorithms that have none */
+    return s;
+}
+
 static dlx_status decode(dlx_srv_answer *a, dlx_decode_options **options, dlx_completion **completion, dlx_error *err)
 {
     dlx_srv_work *w = a->work;
@@ -368,9 +381,15 @@ static dlx_status decode(dlx_srv_answer *a, dlx_decode_options **options, dlx_co
     int64_t positions = (int64_t)a->prompt->n + a->max_new + 2 * e->facts->block_length;
     dlx_status s = dlx_srv_plan_options(&w->plan, e, a->prompt->n, a->k, options, err);
     if (s == DLX_OK) s = prepare_scores(a, err);
+    if (s == DLX_OK) s = prepare_frames(a, *options, err);
     if (s != DLX_OK) return s;
     if (positions > e->facts->max_context) positions = e->facts->max_context;
-    if (!dlx_srv_cache_take(&e->cache, a->prompt->ids, a->prompt->n, (int32_t)positions, &a->lease))
+    const dlx_srv_claim claim = {.ids = a->prompt->ids,
+                                 .n = a->prompt->n,
+                                 .n_shared = shared_of(a),
+                                 .positions = (int32_t)positions,
+                                 .cancelled = &w->cancelled};
+    if (!dlx_srv_cache_take(&e->cache, &claim, &a->lease))
         return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory for a sequence of %lld positions", (long long)positions);
     s = complete(a, *options, completion, err);
     size_t n = 0;

@@ -115,7 +115,7 @@ static void take_logprobs(dlx_srv_plan *p, dlx_srv_take *t)
 void dlx_srv_chat(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     static const char *const max_names[] = {"max_completion_tokens", "max_tokens", NULL};
-    const dlx_srv_engine *e = &r->state->engine;
+    dlx_srv_engine *e = &r->state->engine;
     dlx_srv_take t;
     dlx_srv_plan plan = {0};
     dlx_srv_chat_input input = {0};

@@ -161,7 +161,7 @@ static void take_prompts(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine 
 void dlx_srv_completions(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     static const char *const max_names[] = {"max_tokens", "n_predict", NULL};
-    const dlx_srv_engine *e = &r->state->engine;
+    dlx_srv_engine *e = &r->state->engine;
     dlx_srv_take t;
     dlx_srv_plan plan = {0};
     dlx_srv_work *w = NULL;
@@ -173,7 +173,8 @@ void dlx_srv_completions(const dlx_srv_request *r, dlx_srv_reply *reply)
     if (dlx_srv_take_int(&t, "logprobs", 0, 5, &top)) plan.top_logprobs = (int)top;
     if (dlx_srv_take_bool(&t, "echo", &echo) && echo)
         dlx_srv_take_fail(&t, "echo",
-                          "'echo' is not supported: a masked model has no probability of a prompt's tokens");
+                          "'echo' is not supported: a masked model has no probability of a prompt's tokens one after "
+                          "the other, so there is no loglikelihood of a text either");
     if (dlx_srv_take_text(&t, "suffix", &suffix) && *suffix)
         dlx_srv_take_fail(&t, "suffix",
                           "'suffix' is not supported here; /infill fills in what stands between two texts");

@@ -35,10 +35,15 @@ static json_t *option_list(const dlx_srv_engine *e)
         if (info.same_as || !strcmp(info.name, "n_cached") || !strcmp(info.name, "published")) continue;
         if (dlx_decode_option_in_force(e->facts, NULL, &prompt, 1, info.name, value, sizeof value, NULL) != DLX_OK)
             *value = '\0';
-        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", info.name, "kind", info.kind,
-                                              "algorithms", info.algorithms, "help", info.help, "words",
-                                              info.words ? json_string(info.words) : json_null(), "default",
-                                              *value ? json_string(value) : json_null()));
+        json_t *option =
+            json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "name", info.name, "kind", info.kind, "algorithms",
+                      info.algorithms, "help", info.help, "words", info.words ? json_string(info.words) : json_null(),
+                      "default", *value ? json_string(value) : json_null());
+        if (info.max > info.min) {
+            json_object_set_new(option, "min", json_real(info.min));
+            json_object_set_new(option, "max", json_real(info.max));
+        }
+        json_array_append_new(list, option);
     }
     return list;
 }
@@ -51,6 +56,16 @@ static json_t *measured(const dlx_srv_engine *e)
     return list;
 }
 
+/* What sharing passes came to so far. */
+static json_t *passes(const dlx_srv_engine *e)
+{
+    dlx_batcher_counts n = {.struct_size = sizeof n};
+    (void)dlx_batcher_get_counts(e->batcher, &n, NULL);
+    return json_pack("{s:I, s:I, s:I, s:I, s:f}", "passes", (json_int_t)n.passes, "shared", (json_int_t)n.shared,
+                     "calls", (json_int_t)n.calls, "rows", (json_int_t)n.rows, "calls_per_pass",
+                     n.passes ? (double)n.calls / (double)n.passes : 0);
+}
+
 void dlx_srv_props(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     const dlx_srv_engine *e = &r->state->engine;
@@ -59,9 +74,10 @@ void dlx_srv_props(const dlx_srv_request *r, dlx_srv_reply *reply)
                               dlx_family_name(f->family), "n_vocab", f->vocab_size, "n_ctx", f->max_context,
                               "block_length", f->block_length, "attn_block", f->attn_block, "mask_id", f->mask_id,
                               "has_chat_template", dlx_tokenizer_has_chat_template(e->tokenizer));
-    json_t *value = json_pack("{s:s, s:o, s:i, s:i, s:o, s:[s,s,s], s:o}", "version", dlx_version_string(), "model",
-                              model, "total_slots", e->seats, "row_budget", e->row_budget, "measured", measured(e),
-                              "presets", "exact", "balanced", "fast", "options", option_list(e));
+    json_t *value =
+        json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:[s,s,s], s:o}", "version", dlx_version_string(), "model", model,
+                  "total_slots", e->seats, "row_budget", e->row_budget, "measured", measured(e), "batching", passes(e),
+                  "presets", "exact", "balanced", "fast", "options", option_list(e));
     dlx_srv_reply_json(reply, 200, value);
 }
 
@@ -85,6 +101,9 @@ void dlx_srv_show_metrics(const dlx_srv_request *r, dlx_srv_reply *reply)
     dlx_srv_state *s = r->state;
     const dlx_srv_load load = dlx_srv_scheduler_load(s->scheduler);
     const dlx_srv_cache_load kept = dlx_srv_cache_loaded(&s->engine.cache);
+    const dlx_srv_constraints_load constraints = dlx_srv_constraints_loaded(&s->engine.constraints);
+    dlx_batcher_counts batcher = {.struct_size = sizeof batcher};
+    (void)dlx_batcher_get_counts(s->engine.batcher, &batcher, NULL);
     const dlx_srv_gauges now = {.waiting = load.waiting,
                                 .kept = kept.kept,
                                 .running = load.running,
@@ -92,6 +111,13 @@ void dlx_srv_show_metrics(const dlx_srv_request *r, dlx_srv_reply *reply)
                                 .free_positions = dlx_workspace_free_positions(s->engine.workspace),
                                 .row_budget = s->engine.row_budget,
                                 .dropped = kept.dropped,
+                                .prompts_waited = kept.waited,
+                                .passes = batcher.passes,
+                                .passes_shared = batcher.shared,
+                                .pass_rows = batcher.rows,
+                                .constraints_built = constraints.built,
+                                .constraints_found = constraints.found,
+                                .constraint_bytes = constraints.bytes,
                                 .up_seconds = (double)(dlx_srv_now_ms() - s->started_ms) / 1e3};
     size_t n = 0;
     char *text = dlx_srv_metrics_text(&s->metrics, &now, &n);

@@ -163,6 +163,8 @@ static void take_fill(dlx_srv_plan *plan, dlx_srv_take *t, const dlx_srv_engine 
     if (plan->stream) dlx_srv_take_fail(t, "stream", "'stream': a gap is filled in as a whole");
     if (plan->n != 1) dlx_srv_take_fail(t, "n", "'n': one gap has one answer");
     if (plan->n_stop) dlx_srv_take_fail(t, "stop", "'stop': the length of a gap is given");
+    if (plan->bound)
+        dlx_srv_take_fail(t, plan->bound_param, "'%s': what fills a gap cannot be bound", plan->bound_param);
     if (e->facts->mask_id < 0)
         dlx_srv_take_fail(t, NULL, "this model has no mask token, so it cannot fill in what stands between two texts");
     if (masks > e->facts->max_context)
@@ -178,7 +180,7 @@ static void take_fill(dlx_srv_plan *plan, dlx_srv_take *t, const dlx_srv_engine 
 
 void dlx_srv_infill(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
-    const dlx_srv_engine *e = &r->state->engine;
+    dlx_srv_engine *e = &r->state->engine;
     dlx_srv_take t;
     dlx_srv_plan plan = {0};
     dlx_srv_work *w = NULL;

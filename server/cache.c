@@ -14,7 +14,9 @@ struct dlx_srv_kept {
 bool dlx_srv_cache_open(dlx_srv_cache *c, const dlx_srv_cache_ops *ops, size_t most)
 {
     *c = (dlx_srv_cache){.ops = *ops, .most = most, .kept = calloc(most + 1, sizeof *c->kept)};
-    if (c->kept && pthread_mutex_init(&c->lock, NULL) == 0) return true;
+    bool lock = c->kept && pthread_mutex_init(&c->lock, NULL) == 0;
+    if (lock && pthread_cond_init(&c->news, NULL) == 0) return true;
+    if (lock) pthread_mutex_destroy(&c->lock);
     free(c->kept);
     return false;
 }
@@ -32,6 +34,7 @@ void dlx_srv_cache_close(dlx_srv_cache *c)
     while (c->n) drop(c, c->n - 1);
     free(c->kept);
     pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->news);
 }
 
 static void drop_oldest(dlx_srv_cache *c)
@@ -69,21 +72,87 @@ static void reserve(dlx_srv_cache *c, dlx_srv_lease *lease, int32_t positions)
     lease->positions = positions;
 }
 
-bool dlx_srv_cache_take(dlx_srv_cache *c, const int32_t *ids, size_t n, int32_t positions, dlx_srv_lease *lease)
+/* ---- prompts that are being run ---------------------------------------------------------------------------------- */
+
+static size_t in_common(const int32_t *a, size_t n, const int32_t *b, size_t m)
+{
+    size_t i = 0;
+    while (i < n && i < m && a[i] == b[i]) i++;
+    return i;
+}
+
+/* Whether a prompt of which `most` ids are there already does better to wait: what it would have from another one is
+ * worth a sequence, and is not much less than what the other one still runs for itself. */
+static bool is_worth_waiting(const dlx_srv_cache *c, const dlx_srv_claim *claim, int32_t most)
+{
+    for (const dlx_srv_lease *l = c->coming; l; l = l->next) {
+        size_t common = in_common(l->ids, l->n_shared, claim->ids, claim->n), there = (size_t)most;
+        if (common >= there + DLX_SRV_LEAST_SHARED && l->n_shared - l->n_cached <= 2 * (common - there)) return true;
+    }
+    return false;
+}
+
+/* It is known whether the lease's ids will be shared. Whoever waits looks again. */
+static void settle(dlx_srv_cache *c, dlx_srv_lease *lease)
+{
+    dlx_srv_lease **link = &c->coming;
+    while (*link && *link != lease) link = &(*link)->next;
+    if (!*link) return;
+    *link = lease->next;
+    pthread_cond_broadcast(&c->news);
+}
+
+static void announce(dlx_srv_cache *c, const dlx_srv_claim *claim, int32_t most, dlx_srv_lease *lease)
+{
+    if (!c->most || claim->n_shared < (size_t)most + DLX_SRV_LEAST_SHARED) return;
+    lease->ids = claim->ids;
+    lease->n_shared = claim->n_shared;
+    lease->n_cached = (size_t)most;
+    lease->next = c->coming;
+    c->coming = lease;
+}
+
+/* What the prompt's beginning is kept as, once it is. */
+static dlx_srv_kept *wait_for(dlx_srv_cache *c, const dlx_srv_claim *claim, int32_t *most)
+{
+    bool waited = false;
+    dlx_srv_kept *best = find(c, claim->ids, claim->n, most);
+    while (is_worth_waiting(c, claim, *most) && !(claim->cancelled && atomic_load(claim->cancelled))) {
+        if (!waited) c->waited++;
+        waited = true;
+        pthread_cond_wait(&c->news, &c->lock);
+        best = find(c, claim->ids, claim->n, most);
+    }
+    return best;
+}
+
+bool dlx_srv_cache_take(dlx_srv_cache *c, const dlx_srv_claim *claim, dlx_srv_lease *lease)
 {
     int32_t most;
     *lease = (dlx_srv_lease){0};
     pthread_mutex_lock(&c->lock);
-    dlx_srv_kept *best = find(c, ids, n, &most);
+    dlx_srv_kept *best = wait_for(c, claim, &most);
     if (best) best->used = ++c->clock;
-    reserve(c, lease, positions);
+    reserve(c, lease, claim->positions);
     make_room(c);
-    best = find(c, ids, n, &most); /* what moved, or had to go itself */
+    best = find(c, claim->ids, claim->n, &most); /* what moved, or had to go itself */
     lease->session = c->ops.fork(c->ops.ctx, best ? best->session : NULL, most);
-    if (!lease->session) reserve(c, lease, 0);
+    if (lease->session)
+        announce(c, claim, most, lease);
+    else
+        reserve(c, lease, 0);
     pthread_mutex_unlock(&c->lock);
     return lease->session;
 }
+
+void dlx_srv_cache_wake(dlx_srv_cache *c)
+{
+    pthread_mutex_lock(&c->lock);
+    pthread_cond_broadcast(&c->news);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- keeping ----------------------------------------------------------------------------------------------------- */
 
 static bool begins_with(const dlx_srv_kept *k, const int32_t *ids, size_t n)
 {
@@ -119,6 +188,7 @@ void dlx_srv_cache_give(dlx_srv_cache *c, dlx_srv_lease *lease, const int32_t *i
     else
         c->ops.close(c->ops.ctx, lease->session);
     lease->session = NULL;
+    settle(c, lease);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -128,13 +198,14 @@ void dlx_srv_cache_share(dlx_srv_cache *c, dlx_srv_lease *lease, const int32_t *
     reserve(c, lease, lease->positions > (int32_t)n ? lease->positions - (int32_t)n : 0);
     void *fork = c->most ? c->ops.fork(c->ops.ctx, lease->session, (int32_t)n) : NULL;
     if (fork) keep(c, fork, ids, n);
+    settle(c, lease);
     pthread_mutex_unlock(&c->lock);
 }
 
 dlx_srv_cache_load dlx_srv_cache_loaded(dlx_srv_cache *c)
 {
     pthread_mutex_lock(&c->lock);
-    dlx_srv_cache_load load = {.kept = c->n, .most = c->most, .dropped = c->dropped};
+    dlx_srv_cache_load load = {.kept = c->n, .most = c->most, .dropped = c->dropped, .waited = c->waited};
     pthread_mutex_unlock(&c->lock);
     return load;
 }

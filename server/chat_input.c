@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format.h"
+
 static dlx_chat_options options_of(const dlx_srv_chat_input *c, bool tools)
 {
     return (dlx_chat_options){.struct_size = sizeof(dlx_chat_options),
@@ -18,6 +20,7 @@ void dlx_srv_chat_free(dlx_srv_chat_input *c)
 {
     free(c->messages);
     free(c->tools);
+    free(c->call);
     free(c->kwargs);
 }
 
@@ -100,22 +103,47 @@ static void check_tools(dlx_srv_take *t, const json_t *tools)
     }
 }
 
-static void take_tools(dlx_srv_chat_input *c, dlx_srv_take *t)
+/* "required", or the name of a function: chat's form has it one level below. NULL: neither. */
+static const char *forced_name(const json_t *choice, bool *forced)
 {
-    json_t *tools = dlx_srv_take_kind(t, "tools", JSON_ARRAY, "a list of functions");
+    const char *word = json_string_value(choice), *type = json_string_value(json_object_get(choice, "type"));
+    const json_t *function = json_object_get(choice, "function");
+    const char *name = json_string_value(json_object_get(function ? function : choice, "name"));
+    bool named = type && !strcmp(type, "function") && name;
+    *forced = named || (word && !strcmp(word, "required"));
+    return named ? name : NULL;
+}
+
+/* A call that has to come: the answer is bound to its schema. */
+static void force_call(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools, const char *name)
+{
+    json_t *schema = dlx_srv_format_of_calls(tools, name);
+    if (!json_array_size(json_object_get(schema, "anyOf")))
+        dlx_srv_take_fail(t, "tool_choice", "'tool_choice': there is no such function among 'tools'");
+    c->call = schema ? json_dumps(schema, JSON_COMPACT) : NULL;
+    if (!c->call) dlx_srv_take_fail(t, "tools", "out of memory reading the tools");
+    json_decref(schema);
+}
+
+void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools)
+{
     json_t *choice = dlx_srv_take_any(t, "tool_choice");
     const char *word = json_string_value(choice);
-    bool several = true;
-    if (choice && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
-        dlx_srv_take_fail(t, "tool_choice", "'tool_choice': only auto and none are supported: a call cannot be forced");
+    bool several = true, forced;
+    const char *name = forced_name(choice, &forced);
+    if (choice && !forced && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
+        dlx_srv_take_fail(t, "tool_choice",
+                          "'tool_choice': expected auto, none, required, or one function by its name");
     check_tools(t, tools);
+    if (!t->failed && forced) force_call(c, t, tools, name);
     if (!t->failed && json_array_size(tools) && !(word && !strcmp(word, "none"))) {
         c->tools = json_dumps(tools, JSON_COMPACT);
         if (!c->tools) dlx_srv_take_fail(t, "tools", "out of memory reading the tools");
     }
-    if (dlx_srv_take_bool(t, "parallel_tool_calls", &several) && !several && c->tools)
-        dlx_srv_take_fail(t, "parallel_tool_calls", "'parallel_tool_calls': the number of calls cannot be bounded");
-    json_decref(tools);
+    if (dlx_srv_take_bool(t, "parallel_tool_calls", &several) && !several && c->tools && !forced)
+        dlx_srv_take_fail(
+            t, "parallel_tool_calls",
+            "'parallel_tool_calls': the number of calls is bounded where 'tool_choice' asks for one only");
     json_decref(choice);
 }
 
@@ -126,7 +154,9 @@ void dlx_srv_chat_take(dlx_srv_chat_input *c, dlx_srv_take *t)
     json_t *messages = dlx_srv_take_kind(t, "messages", JSON_ARRAY, "a list of messages");
     dlx_srv_chat_messages(c, t, messages, "messages");
     json_decref(messages);
-    take_tools(c, t);
+    json_t *tools = dlx_srv_take_kind(t, "tools", JSON_ARRAY, "a list of functions");
+    dlx_srv_chat_tools(c, t, tools);
+    json_decref(tools);
     json_t *kwargs = dlx_srv_take_kind(t, "chat_template_kwargs", JSON_OBJECT, "an object");
     if (kwargs) c->kwargs = json_dumps(kwargs, JSON_COMPACT);
     if (kwargs && !c->kwargs)
@@ -177,6 +207,50 @@ static bool check_template_tools(const dlx_srv_chat_input *c, dlx_srv_take *t, c
     return !t->failed;
 }
 
+/* Behind the prompt; words of control tokens become these. */
+static bool append_text(dlx_srv_prompt *prompt, dlx_srv_take *t, const dlx_srv_engine *e, const char *text)
+{
+    int32_t *ids = NULL, *grown = NULL;
+    size_t n = 0;
+    dlx_error err;
+    dlx_status s = dlx_tokenizer_encode(e->tokenizer, text, strlen(text), DLX_ENCODE_SPECIAL, &ids, &n, &err);
+    if (s == DLX_OK) grown = realloc(prompt->ids, (prompt->n + n) * sizeof *grown);
+    if (grown) {
+        memcpy(grown + prompt->n, ids, n * sizeof *ids);
+        *prompt = (dlx_srv_prompt){grown, prompt->n + n};
+    }
+    dlx_free(ids);
+    if (!grown) dlx_srv_take_fail(t, "messages", "%s", s == DLX_OK ? "out of memory for the prompt" : err.message);
+    return grown;
+}
+
+/* What an answer consists of by itself, or what it is bound to: then the prompt ends its reasoning, and begins the call
+ * that it has to be. `open`: the prompt begins a reasoning. */
+static bool begin_answer(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx_srv_engine *e, dlx_srv_plan *plan,
+                         bool open)
+{
+    dlx_srv_prompt *prompt = &plan->prompts[plan->n_prompts - 1];
+    bool bound = plan->bound || c->call;
+    plan->tools = c->tools != NULL;
+    plan->begin = bound ? DLX_SRV_BEGIN_CONTENT : open ? DLX_SRV_BEGIN_REASONING : DLX_SRV_BEGIN_ANY;
+    if (plan->bound && plan->tools)
+        dlx_srv_take_fail(t, plan->bound_param,
+                          "'%s': with 'tools', the answer may be a call; give 'tool_choice' none, or leave one out",
+                          plan->bound_param);
+    if (t->failed || (bound && open && !append_text(prompt, t, e, "</think>\n\n"))) return false;
+    if (!c->call) return true;
+    plan->begin = DLX_SRV_BEGIN_CALL;
+    dlx_srv_format_bind(plan, t, DLX_SRV_SCHEMA, c->call, "tool_choice");
+    return !t->failed && append_text(prompt, t, e, "<tool_call>\n");
+}
+
+/* A template that begins the reasoning itself ends with its word. */
+static bool opens_reasoning(const char *text, size_t n)
+{
+    while (n && text[n - 1] == '\n') n--;
+    return n >= 7 && !memcmp(text + n - 7, "<think>", 7);
+}
+
 bool dlx_srv_chat_prompt(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx_srv_engine *e, dlx_srv_plan *plan,
                          const char *param)
 {
@@ -186,12 +260,7 @@ bool dlx_srv_chat_prompt(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx
     dlx_error err;
     const dlx_chat_options options = options_of(c, true);
     if (!dlx_srv_chat_render(c, t, e, &text, &n)) return false;
-    bool fine = !c->tools || check_template_tools(c, t, e, text);
-    plan->reasoning = true;
-    plan->tools = c->tools != NULL;
-    /* A template that begins the reasoning itself ends with its word. */
-    while (n && text[n - 1] == '\n') n--;
-    plan->reasoning_open = n >= 7 && !memcmp(text + n - 7, "<think>", 7);
+    bool fine = !c->tools || check_template_tools(c, t, e, text), open = opens_reasoning(text, n);
     dlx_free(text);
     if (!fine) return false;
     if (dlx_chat_encode_json(e->tokenizer, c->messages, c->n_messages, &options, &ids, &n_ids, &err) != DLX_OK) {
@@ -201,5 +270,5 @@ bool dlx_srv_chat_prompt(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx
     bool added = dlx_srv_plan_add(plan, ids, n_ids);
     dlx_free(ids);
     if (!added) dlx_srv_take_fail(t, param, "out of memory for the prompt");
-    return added;
+    return added && begin_answer(c, t, e, plan, open);
 }

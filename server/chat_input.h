@@ -6,6 +6,7 @@
 
 typedef struct dlx_srv_chat_input {
     char *messages, *tools, *kwargs; /* JSON text; the last two may be NULL */
+    char *call;                      /* schema of the call that the answer has to be, or NULL */
     size_t n_messages;               /* bytes */
     int enable_thinking;
     bool add_generation_prompt;
@@ -14,7 +15,9 @@ typedef struct dlx_srv_chat_input {
 /* Takes messages, tools, tool_choice, parallel_tool_calls, chat_template_kwargs, enable_thinking and
  * add_generation_prompt. Free in any case. */
 void dlx_srv_chat_take(dlx_srv_chat_input *c, dlx_srv_take *t);
-/* The same of messages that are there already; a borrowed array. */
+/* Tools in the form of /v1/chat/completions, borrowed, and what the request says of them. */
+void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools);
+/* The messages; a borrowed array. */
 void dlx_srv_chat_messages(dlx_srv_chat_input *c, dlx_srv_take *t, json_t *messages, const char *param);
 void dlx_srv_chat_free(dlx_srv_chat_input *c);
 

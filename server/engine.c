@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "limits.h"
+
 enum { LEAST_WAIT_US = 2000, LONGEST_WAIT_US = 50000 };
 enum { KEPT_CONTEXTS = 2, LEAST_ROWS = 64, MOST_ROWS = 256, TURNS = 3 };
 
@@ -105,6 +107,44 @@ static int32_t free_positions(void *ctx)
     return dlx_workspace_free_positions(e->workspace);
 }
 
+/* ---- constraints ------------------------------------------------------------------------------------------------- */
+
+static dlx_status build_constraint(void *ctx, dlx_srv_language language, const char *text, void **out, int64_t *bytes,
+                                   dlx_error *err)
+{
+    const dlx_srv_engine *e = ctx;
+    const dlx_constraint_options options = {.struct_size = sizeof options,
+                                            .max_bytes = (int64_t)DLX_SRV_CONSTRAINT_MB << 20,
+                                            .max_depth = language == DLX_SRV_SCHEMA ? DLX_SRV_CONSTRAINT_DEPTH : 0};
+    dlx_constraint_info info = {.struct_size = sizeof info};
+    dlx_constraint *made = NULL;
+    dlx_status s = DLX_E_UNSUPPORTED;
+    switch (language) {
+    case DLX_SRV_REGEX: s = dlx_constraint_from_regex(&made, e->tokenizer, text, strlen(text), &options, err); break;
+    case DLX_SRV_SCHEMA: s = dlx_constraint_from_schema(&made, e->tokenizer, text, strlen(text), &options, err); break;
+    case DLX_SRV_GRAMMAR:
+        s = dlx_constraint_from_grammar(&made, e->tokenizer, text, strlen(text), &options, err);
+        break;
+    default: break;
+    }
+    if (s == DLX_OK) s = dlx_constraint_get_info(made, &info, err);
+    *bytes = info.bytes;
+    *out = made;
+    return s;
+}
+
+static void destroy_constraint(void *ctx, void *constraint)
+{
+    (void)ctx;
+    dlx_constraint_free(constraint);
+}
+
+bool dlx_srv_engine_open_constraints(dlx_srv_engine *e)
+{
+    const dlx_srv_constraint_ops ops = {e, build_constraint, destroy_constraint};
+    return e->has_constraints = dlx_srv_constraints_open(&e->constraints, &ops, (int64_t)DLX_SRV_CONSTRAINTS_MB << 20);
+}
+
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static char *name_of(const char *path)
@@ -139,7 +179,8 @@ static dlx_status open_workspace(dlx_srv_engine *e, const dlx_server_options *o,
     if (s != DLX_OK) return s;
     const dlx_srv_cache_ops ops = {e, reusable, fork_session, close_session, free_positions};
     e->has_cache = dlx_srv_cache_open(&e->cache, &ops, kept);
-    return e->has_cache ? DLX_OK : dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
+    bool both = e->has_cache && dlx_srv_engine_open_constraints(e);
+    return both ? DLX_OK : dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
 }
 
 dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *o, dlx_error *err)
@@ -160,6 +201,7 @@ dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *o, d
 
 void dlx_srv_engine_close(dlx_srv_engine *e)
 {
+    if (e->has_constraints) dlx_srv_constraints_close(&e->constraints);
     if (e->has_cache) dlx_srv_cache_close(&e->cache);
     dlx_batcher_close(e->batcher);
     dlx_workspace_close(e->workspace);

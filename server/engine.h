@@ -6,6 +6,7 @@
 #define DLX_SRV_ENGINE_H
 
 #include "cache.h"
+#include "constraints.h"
 #include "diffulex_edge/diffulex_edge.h"
 #include "server.h"
 
@@ -18,7 +19,8 @@ typedef struct dlx_srv_engine {
     dlx_workspace *workspace;
     dlx_batcher *batcher;
     dlx_srv_cache cache;
-    bool has_cache;
+    dlx_srv_constraints constraints;
+    bool has_cache, has_constraints;
     char *name; /* what clients call the model: the file's name, no path */
     int seats;
     int32_t row_budget; /* rows of one pass, all sequences together */
@@ -31,6 +33,8 @@ typedef struct dlx_srv_engine {
 
 dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *options, dlx_error *err);
 void dlx_srv_engine_close(dlx_srv_engine *e);
+/* Part of open: constraints over the engine's tokenizer. False when the system refuses a lock. */
+bool dlx_srv_engine_open_constraints(dlx_srv_engine *e);
 
 /* The number of rows of one pass from which on more of them bring little: the fewest whose rate is 9 tenths of the
  * best. ms [n] of passes of rows [n], ascending. */

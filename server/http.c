@@ -98,7 +98,9 @@ static void add_headers(struct MHD_Connection *c, exchange *x, struct MHD_Respon
     const char *origin = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Origin");
     char number[16];
     MHD_add_response_header(response, "Content-Type", r->type ? r->type : "application/json");
-    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "Cache-Control", r->etag ? "no-cache" : "no-store");
+    if (r->etag) MHD_add_response_header(response, "ETag", r->etag);
+    if (r->policy) MHD_add_response_header(response, "Content-Security-Policy", r->policy);
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     if (r->allow) MHD_add_response_header(response, "Allow", r->allow);
     if (r->status == 401) MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
@@ -145,6 +147,7 @@ static dlx_srv_request request_of(struct MHD_Connection *c, const exchange *x, c
                              .authorization = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization"),
                              .host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Host"),
                              .origin = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Origin"),
+                             .if_none_match = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "If-None-Match"),
                              .body = x->body ? x->body : "",
                              .n_body = x->n};
 }

@@ -42,8 +42,11 @@ typedef struct dlx_srv_gauges {
     size_t waiting, kept;
     int running, seats;
     int32_t free_positions, row_budget;
-    uint64_t dropped;
+    uint64_t dropped, prompts_waited;
     double up_seconds;
+    int64_t passes, passes_shared, pass_rows; /* of the batcher */
+    uint64_t constraints_built, constraints_found;
+    int64_t constraint_bytes;
 } dlx_srv_gauges;
 
 /* malloc'd; NULL when memory runs out. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "format.h"
 #include "limits.h"
 
 enum { DEFAULT_MAX_NEW = 128 }; /* where each pass runs all positions; elsewhere a stop id ends the answer */
@@ -18,6 +19,8 @@ void dlx_srv_plan_free(dlx_srv_plan *p)
     free(p->prompts);
     free(p->stop);
     free(p->bias);
+    free(p->bound);
+    dlx_srv_constraints_give(p->constraint);
     *p = (dlx_srv_plan){0};
 }
 
@@ -47,6 +50,8 @@ static dlx_status make_options(const dlx_srv_plan *p, int32_t max_new, dlx_decod
         s = dlx_decode_options_set(*out, p->settings[i].name, p->settings[i].value, err);
     snprintf(text, sizeof text, "%d", max_new);
     if (s == DLX_OK) s = dlx_decode_options_set(*out, "max_new_tokens", text, err);
+    if (s == DLX_OK && p->constraint)
+        s = dlx_decode_options_set_constraint(*out, dlx_srv_constraint_of(p->constraint), err);
     if (s == DLX_OK) return s;
     dlx_decode_options_free(*out);
     *out = NULL;
@@ -221,25 +226,6 @@ static void refuse_unless(dlx_srv_take *t, const char *name, double nothing, con
         dlx_srv_take_fail(t, name, "'%s': only %g is supported: %s", name, nothing, why);
 }
 
-static void refuse(dlx_srv_take *t, const char *name, const char *why)
-{
-    json_t *value = dlx_srv_take_any(t, name);
-    if (value) dlx_srv_take_fail(t, name, "'%s' is not supported: %s", name, why);
-    json_decref(value);
-}
-
-static void take_format(dlx_srv_take *t)
-{
-    static const char *const names[] = {"grammar",      "regex",          "json_schema",   "guided_json",
-                                        "guided_regex", "guided_grammar", "guided_choice", "structured_outputs"};
-    json_t *format = dlx_srv_take_kind(t, "response_format", JSON_OBJECT, "an object");
-    const char *type = json_string_value(json_object_get(format, "type"));
-    if (format && (!type || strcmp(type, "text") != 0))
-        dlx_srv_take_fail(t, "response_format", "'response_format': only {\"type\": \"text\"} is supported");
-    json_decref(format);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) refuse(t, names[i], "answers are not constrained");
-}
-
 static void take_sampling(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e)
 {
     char text[32];
@@ -298,24 +284,77 @@ void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e
     p->top_logprobs = -1;
     take_diffusion(p, t, e);
     for (; *max_names; max_names++)
-        if (dlx_srv_take_int(t, *max_names, 1, 1 << 24, &max) && p->max_tokens < 0) p->max_tokens = (int32_t)max;
+        if (dlx_srv_take_int(t, *max_names, 1, 1 << 24, &max) && p->max_tokens < 0) {
+            p->max_tokens = (int32_t)max;
+            p->max_param = *max_names;
+        }
     if (dlx_srv_take_int(t, "n", 1, DLX_SRV_MOST_CHOICES, &n)) p->n = (int)n;
     if (dlx_srv_take_int(t, "best_of", 1, DLX_SRV_MOST_CHOICES, &n) && n != p->n)
         dlx_srv_take_fail(t, "best_of", "'best_of': only the value of 'n' is supported: answers are not ranked");
     take_sampling(p, t, e);
     take_stop(p, t);
     take_bias(p, t, e);
-    take_format(t);
+    dlx_srv_format_take(p, t);
     take_stream(p, t);
     dlx_srv_take_harmless(t, "model user metadata store service_tier safety_identifier prompt_cache_key "
                              "prompt_cache_retention cache_prompt timings_per_token id_slot request_id priority");
 }
 
-bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *param)
+/* ---- what the model can do --------------------------------------------------------------------------------------- */
+
+/* In the place of the model: whoever calls it has found nothing wrong. */
+static dlx_status before_the_first_pass(void *ctx, const dlx_forward_call *call, dlx_error *err)
+{
+    (void)ctx;
+    (void)call;
+    return dlx_srv_fail(err, DLX_E_CANCELLED, "the decode would begin");
+}
+
+/* Where each pass chooses all tokens of an answer, it has a table of them and the constraint's states. */
+static void check_places(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_engine *e, int32_t max_new)
+{
+    dlx_constraint_info info = {.struct_size = sizeof info};
+    if (e->facts->attn_block || dlx_constraint_get_info(dlx_srv_constraint_of(p->constraint), &info, NULL) != DLX_OK ||
+        info.states * max_new <= DLX_SRV_MOST_PLACES)
+        return;
+    dlx_srv_take_fail(
+        t, p->bound_param,
+        "'%s': %lld states and an answer of %d tokens are too much together; give a smaller constraint, or "
+        "fewer tokens",
+        p->bound_param, (long long)info.states, max_new);
+}
+
+/* Whether an answer of that length can be what it is bound to. */
+static void check_bound(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_engine *e, const dlx_srv_prompt *prompt,
+                        const dlx_decode_options *options)
+{
+    dlx_generation *none;
+    dlx_error err;
+    dlx_status s =
+        dlx_generate(e->facts, before_the_first_pass, NULL, options, prompt->ids, prompt->n, NULL, NULL, &none, &err);
+    if (s == DLX_E_LIMIT)
+        dlx_srv_take_fail(t, p->max_param ? p->max_param : p->bound_param, "%s", err.message);
+    else if (s == DLX_E_NOMEM)
+        dlx_srv_take_failure(t, &err, p->bound_param);
+    else if (s != DLX_E_CANCELLED && s != DLX_OK)
+        dlx_srv_take_fail(t, p->bound_param, "'%s': %s", p->bound_param, err.message);
+    dlx_generation_free(none);
+}
+
+static bool build_constraint(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e)
+{
+    dlx_error err;
+    if (!p->bound) return true;
+    if (dlx_srv_constraints_take(&e->constraints, p->language, p->bound, &p->constraint, &err) == DLX_OK) return true;
+    dlx_srv_take_failure(t, &err, p->bound_param);
+    return false;
+}
+
+bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e, const char *param)
 {
     char text[256];
     dlx_error err;
-    if (t->failed) return false;
+    if (t->failed || !build_constraint(p, t, e)) return false;
     int32_t context = e->facts->max_context;
     if (p->n_prompts * (size_t)p->n > DLX_SRV_MOST_CHOICES)
         dlx_srv_take_fail(t, "n", "%zu prompts with %d answers each are more than %d answers", p->n_prompts, p->n,
@@ -330,17 +369,23 @@ bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *
         int64_t max = p->max_tokens < 0 ? 1 : p->max_tokens;
         if ((int64_t)prompt->n + max > context) {
             t->failed = true;
-            dlx_srv_reply_error(t->reply, 400, "context_length_exceeded", param,
-                                "this model's context has %d tokens; the prompt has %zu, and the answer may have %lld",
-                                context, prompt->n, (long long)max);
+            dlx_srv_reply_error(
+                t->reply, 400, "context_length_exceeded", param,
+                "this model's maximum context length is %d tokens; the prompt has %zu, and the answer may "
+                "have %lld", /* begun as OpenAI's: clients look for these words */
+                context, prompt->n, (long long)max);
             return false;
         }
         dlx_status s = dlx_srv_plan_options(p, e, prompt->n, p->n - 1, &options, &err);
         if (s == DLX_OK)
             s = dlx_decode_option_in_force(e->facts, options, prompt->ids, prompt->n, "algorithm", text, sizeof text,
                                            &err);
+        if (s != DLX_OK)
+            dlx_srv_take_fail(t, param, "%s", err.message);
+        else if (p->constraint)
+            check_places(t, p, e, dlx_srv_plan_max_new(p, e, prompt->n));
+        if (!t->failed && p->constraint) check_bound(t, p, e, prompt, options);
         dlx_decode_options_free(options);
-        if (s != DLX_OK) dlx_srv_take_fail(t, param, "%s", err.message);
     }
     return !t->failed;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "engine.h"
+#include "split.h"
 #include "take.h"
 
 enum { DLX_SRV_MOST_SETTINGS = 48, DLX_SRV_SETTING_SIZE = 256 };
@@ -42,8 +43,14 @@ typedef struct dlx_srv_plan {
     size_t n_bias;
     int top_logprobs; /* -1: no logprobs; else how many beside the token's own */
     bool stream, include_usage, steps;
-    bool reasoning, reasoning_open, tools; /* see split.h */
-    bool fill;                             /* the prompt has masks, and they are what is asked for */
+    dlx_srv_split_begin begin; /* how an answer begins, and whether it may have calls: see split.h */
+    bool tools;
+    bool fill;                 /* the prompt has masks, and they are what is asked for */
+    dlx_srv_language language; /* of what the answer has to be, */
+    char *bound;               /* its text, or NULL: it may be anything, */
+    char bound_param[96];      /* and what the request calls it */
+    const char *max_param;     /* what the request calls max_tokens, where it has it; static */
+    dlx_srv_built *constraint; /* made of that; NULL: none */
 } dlx_srv_plan;
 
 void dlx_srv_plan_free(dlx_srv_plan *p);
@@ -53,9 +60,10 @@ void dlx_srv_plan_free(dlx_srv_plan *p);
 void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *const *max_names);
 /* Adds a copy of a prompt. False when memory runs out. */
 bool dlx_srv_plan_add(dlx_srv_plan *p, const int32_t *ids, size_t n);
-/* Whether the model can do it: options, and lengths against the context. `param`: what the prompt is called. Fails with
+/* Whether the model can do it: options, lengths against the context, and what answers are bound to, which is built
+ * here. `param`: what the prompt is called. Fails with
  * the reply's error. */
-bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *param);
+bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e, const char *param);
 
 /* Sets a decode option; false, with the reply's error on `param`, when the model's decoder does not have it. */
 bool dlx_srv_plan_set(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *option, const char *value,

@@ -18,6 +18,8 @@ typedef struct dlx_srv_reply {
     char *body;       /* [n] malloc'd; NULL with a status: memory ran out */
     size_t n;
     const char *allow;  /* 405: the methods that there are; static */
+    const char *etag;   /* of a body that may be kept as long as it is asked for anew; static */
+    const char *policy; /* Content-Security-Policy; static */
     int retry_seconds;  /* 0: no Retry-After */
     dlx_srv_work *work; /* in place of a body: whose stream is sent; a reference that the reply owns */
     bool close;         /* the connection ends behind it */

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "page.h"
+
 typedef struct endpoint {
     const char *path;
     bool post;
@@ -14,6 +16,7 @@ typedef struct endpoint {
 } endpoint;
 
 static const endpoint endpoints[] = {
+    {"/", false, true, dlx_srv_page}, /* and its files */
     {"/v1/chat/completions", true, false, dlx_srv_chat},
     {"/v1/completions", true, false, dlx_srv_completions},
     {"/v1/responses", true, false, dlx_srv_responses},
@@ -33,13 +36,19 @@ static const endpoint *find(const char *path)
 {
     for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++)
         if (!strcmp(endpoints[i].path, path)) return &endpoints[i];
-    return NULL;
+    return dlx_srv_page_find(path) ? find("/") : NULL;
 }
 
 const char *dlx_srv_endpoint(const char *path)
 {
     const endpoint *e = find(path);
     return e ? e->path : "other";
+}
+
+bool dlx_srv_posted(const char *path)
+{
+    const endpoint *e = find(path);
+    return e && e->post;
 }
 
 /* ---- who may ask ------------------------------------------------------------------------------------------------- */

@@ -9,13 +9,15 @@ typedef struct dlx_srv_request {
     dlx_srv_peer *peer;
     const char *method, *path;
     /* Headers, NULL where they are missing. */
-    const char *authorization, *host, *origin;
+    const char *authorization, *host, *origin, *if_none_match;
     const char *body; /* [n_body] NUL-terminated */
     size_t n_body;
 } dlx_srv_request;
 
 /* The name of the endpoint for the counts; "other" where there is none. */
 const char *dlx_srv_endpoint(const char *path);
+/* Whether there is an endpoint of that path, and requests are posted to it. */
+bool dlx_srv_posted(const char *path);
 /* What can be said before the body is there: false, and an error in the reply, for who may not ask or asks for nothing
  * that there is. */
 bool dlx_srv_admit(const dlx_srv_request *r, dlx_srv_reply *reply);
@@ -31,6 +33,6 @@ bool dlx_srv_is_loopback(const char *host);
 typedef void dlx_srv_handler(const dlx_srv_request *r, dlx_srv_reply *reply);
 dlx_srv_handler dlx_srv_chat, dlx_srv_completions, dlx_srv_responses, dlx_srv_infill, dlx_srv_tokenize,
     dlx_srv_detokenize, dlx_srv_apply_template, dlx_srv_models, dlx_srv_health, dlx_srv_props, dlx_srv_slots,
-    dlx_srv_show_metrics;
+    dlx_srv_show_metrics, dlx_srv_page;
 
 #endif

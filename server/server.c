@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "http.h"
+#include "limits.h"
 #include "route.h"
 #include "wait.h"
 #include "work.h"
@@ -98,7 +99,7 @@ static dlx_status open_all(dlx_server *server, dlx_error *err)
     if (!s->watch || !s->scheduler)
         return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server, or the system refused a thread");
     s->started_ms = dlx_srv_now_ms();
-    return dlx_srv_http_open(&server->http, s, err);
+    return s->options->local ? DLX_OK : dlx_srv_http_open(&server->http, s, err);
 }
 
 dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err)
@@ -160,4 +161,52 @@ void dlx_server_close(dlx_server *server, int seconds)
     }
     free(s->seats);
     free(server);
+}
+
+/* ---- requests without HTTP --------------------------------------------------------------------------------------- */
+
+bool dlx_server_takes(const char *path)
+{
+    return dlx_srv_posted(path);
+}
+
+void dlx_server_ask(dlx_server *server, const char *path, json_t *body, dlx_server_answer *out)
+{
+    dlx_srv_state *s = &server->state;
+    dlx_srv_reply reply = {0};
+    json_object_del(body, "stream");
+    json_object_del(body, "stream_options");
+    char *text = json_dumps(body, JSON_COMPACT);
+    const dlx_srv_request r = {
+        .state = s, .method = "POST", .path = path, .body = text, .n_body = text ? strlen(text) : 0};
+    *out = (dlx_server_answer){.status = 503};
+    dlx_srv_new_id(s, "", out->id);
+    if (!text) return;
+    if (r.n_body > DLX_SRV_MOST_BODY)
+        dlx_srv_reply_error(&reply, 413, NULL, NULL, "the body is larger than %d bytes", DLX_SRV_MOST_BODY);
+    else if (dlx_srv_admit(&r, &reply))
+        dlx_srv_dispatch(&r, &reply);
+    bool cancelled = reply.status == 503 && atomic_load(&s->stopping);
+    out->status = cancelled ? 0 : reply.status;
+    out->body = reply.body;
+    out->n = reply.n;
+    reply.body = NULL;
+    dlx_srv_reply_free(&reply);
+    free(text);
+}
+
+void dlx_server_cancel(dlx_server *server)
+{
+    atomic_store(&server->state.stopping, true);
+    dlx_srv_scheduler_stop(server->state.scheduler);
+    dlx_srv_works_cancel(&server->state);
+}
+
+dlx_server_counts dlx_server_counted(dlx_server *server)
+{
+    dlx_srv_metrics *m = &server->state.metrics;
+    pthread_mutex_lock(&m->lock);
+    const dlx_server_counts counts = {m->prompt_tokens, m->cached_tokens, m->answer_tokens, m->passes};
+    pthread_mutex_unlock(&m->lock);
+    return counts;
 }

@@ -8,15 +8,15 @@ enum { BEGIN, REASONING, CONTENT, CALL };
 
 static const char think[] = "<think>", unthink[] = "</think>", call[] = "<tool_call>", uncall[] = "</tool_call>";
 
-void dlx_srv_split_open(dlx_srv_split *s, bool reasoning, bool open, bool tools, dlx_srv_part_fn part, void *ctx)
+void dlx_srv_split_open(dlx_srv_split *s, dlx_srv_split_begin begin, bool tools, dlx_srv_part_fn part, void *ctx)
 {
-    *s = (dlx_srv_split){.state = open        ? REASONING
-                                  : reasoning ? BEGIN
-                                              : CONTENT,
-                         .tools = tools,
-                         .part = part,
-                         .ctx = ctx};
-    s->trim = open;
+    static const int states[] = {[DLX_SRV_BEGIN_CONTENT] = CONTENT,
+                                 [DLX_SRV_BEGIN_ANY] = BEGIN,
+                                 [DLX_SRV_BEGIN_REASONING] = REASONING,
+                                 [DLX_SRV_BEGIN_CALL] = CALL};
+    *s = (dlx_srv_split){.state = states[begin], .tools = tools, .part = part, .ctx = ctx};
+    s->called = begin == DLX_SRV_BEGIN_CALL;
+    s->trim = begin == DLX_SRV_BEGIN_REASONING;
 }
 
 void dlx_srv_split_close(dlx_srv_split *s)
@@ -87,7 +87,7 @@ static bool step(dlx_srv_split *s)
     switch (s->state) {
     case BEGIN: return begin(s);
     case REASONING: return until(s, DLX_SRV_REASONING, unthink, CONTENT);
-    case CALL: return until(s, DLX_SRV_TOOL_CALL, uncall, CONTENT);
+    case CALL: return !s->called && until(s, DLX_SRV_TOOL_CALL, uncall, CONTENT);
     default: break;
     }
     if (s->tools) return until(s, DLX_SRV_CONTENT, call, CALL);
@@ -115,6 +115,10 @@ void dlx_srv_split_push(dlx_srv_split *s, const char *text, size_t n)
 void dlx_srv_split_finish(dlx_srv_split *s)
 {
     if (s->failed || !s->held) return;
+    if (s->state == CALL && s->called) {
+        give(s, DLX_SRV_TOOL_CALL, s->n);
+        return;
+    }
     if (s->state == CALL) {
         /* A call that was not finished is text. */
         s->part(s->ctx, DLX_SRV_CONTENT, call, sizeof call - 1);

@@ -18,6 +18,13 @@ void dlx_srv_take_fail(dlx_srv_take *t, const char *param, const char *format, .
     dlx_srv_reply_error(t->reply, 400, NULL, param, "%s", message);
 }
 
+void dlx_srv_take_failure(dlx_srv_take *t, const dlx_error *err, const char *param)
+{
+    if (t->failed) return;
+    t->failed = true;
+    dlx_srv_reply_failure(t->reply, err, param);
+}
+
 void dlx_srv_take_open(dlx_srv_take *t, const char *body, size_t n, dlx_srv_reply *reply)
 {
     json_error_t error;

@@ -32,6 +32,8 @@ json_t *dlx_srv_take_kind(dlx_srv_take *t, const char *name, json_type kind, con
 
 void dlx_srv_take_fail(dlx_srv_take *t, const char *param, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* A failure of the library. */
+void dlx_srv_take_failure(dlx_srv_take *t, const dlx_error *err, const char *param);
 /* Parameters, by names with spaces between them, that the server has no use for and that change nothing. */
 void dlx_srv_take_harmless(dlx_srv_take *t, const char *names);
 /* Refuses what is left. */

@@ -125,6 +125,7 @@ void dlx_srv_work_cancel(void *work)
 {
     dlx_srv_work *w = work;
     atomic_store(&w->cancelled, true);
+    dlx_srv_cache_wake(&w->state->engine.cache);
     drop_tasks(dlx_srv_scheduler_forget(w->state->scheduler, w));
 }
 
@@ -133,6 +134,7 @@ void dlx_srv_works_cancel(dlx_srv_state *state)
     pthread_mutex_lock(&state->works_lock);
     for (dlx_srv_work *w = state->running; w; w = w->next) atomic_store(&w->cancelled, true);
     pthread_mutex_unlock(&state->works_lock);
+    dlx_srv_cache_wake(&state->engine.cache);
     drop_tasks(dlx_srv_scheduler_forget(state->scheduler, NULL));
 }
 

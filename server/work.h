@@ -61,6 +61,7 @@ struct dlx_srv_answer {
     dlx_srv_token *tokens; /* [n_tokens] known and not told yet, from `told` on */
     size_t n_tokens, told, n_bytes, n_given;
     int32_t max_new, passes;
+    int32_t block_length; /* for frames; 0: a pass may change any position */
     int seat;
     bool begun, shared, out_of_memory;
     int64_t taken_ms, first_text_ms;

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TEXT = {".c", ".h", ".py", ".sh", ".md", ".cmake", ".txt", ".in", ".json", ".toml", ".yml", ".cfg"}
+TEXT = {".c", ".h", ".py", ".sh", ".md", ".js", ".css", ".html", ".cmake", ".txt", ".in", ".json", ".toml", ".yml", ".cfg"}
 NAMES = {"CMakeLists.txt", "LICENSE", ".clang-format", ".editorconfig", ".gitignore", "run"}
 DATA = ("tests/data/", "tests/fuzz/corpus/", "demo/")  # recorded bytes keep their shape
 MAX_LINE = 120  # C only

@@ -137,7 +137,8 @@ const dlx_cli_command dlx_cli_serve = {
     .arguments = "FILE",
     .summary = "answers over HTTP, as OpenAI's and llama.cpp's servers do",
     .notes =
-        "Listens at http://127.0.0.1:8080 for /v1/chat/completions, /v1/completions, /v1/responses, /v1/models, "
+        "Listens at http://127.0.0.1:8080 for browsers (a page to chat with), /v1/chat/completions, /v1/completions, "
+        "/v1/responses, /v1/models, "
         "/infill, /tokenize, /detokenize, /apply-template, /health, /props, /slots and /metrics. Ctrl-C or SIGTERM "
         "ends it: answers that are being made are finished first. docs/SERVER.md describes it.",
     .first = "host port parallel api-key log",

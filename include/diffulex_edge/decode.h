@@ -144,6 +144,8 @@ typedef struct dlx_option_info {
     const char *help;       /* one line */
     const char *words;      /* kind "word": all of them, "a|b|c"; NULL for the others */
     const char *same_as;    /* NULL; where this is a second name of an option, its first one */
+    double min;             /* kinds "int" and "float": bounds, inclusive; 0 for the others */
+    double max;
 } dlx_option_info;
 /* Number of options, and the i-th of them: false when i is past the end, or out->struct_size is not set. What the
  * members point to is static. */

@@ -165,7 +165,8 @@ DLX_API dlx_status dlx_forward_batch(dlx_session *const *sessions, const dlx_for
 
 /*
  * A batcher lets decodes that run on threads of their own share passes: each decode has a seat, whose forward function
- * waits until every seat waits, or one has waited for max_wait_us, and then makes one pass for all.
+ * waits until every seat waits, and then makes one pass for all. A call waits for max_wait_us at most, and for nobody
+ * who has been away for that long; time in which a pass is made does not count.
  */
 typedef struct dlx_batcher dlx_batcher;
 typedef struct dlx_seat dlx_seat;
@@ -187,6 +188,17 @@ DLX_API void dlx_batcher_leave(dlx_seat *seat); /* NULL is fine */
 /* The dlx_forward_fn of a seat: pass the seat as ctx. Errors are those of dlx_session_forward and concern this call
  * alone. */
 DLX_API dlx_status dlx_batcher_forward(void *seat, const dlx_forward_call *call, dlx_error *err);
+
+/* What a batcher did so far. */
+typedef struct dlx_batcher_counts {
+    size_t struct_size; /* sizeof(dlx_batcher_counts), set by the caller */
+    int64_t passes;     /* through the program */
+    int64_t shared;     /* of them, those with rows of more than one seat */
+    int64_t calls;      /* of seats, that ended */
+    int64_t rows;       /* computed by the passes */
+} dlx_batcher_counts;
+/* From any thread. */
+DLX_API dlx_status dlx_batcher_get_counts(dlx_batcher *batcher, dlx_batcher_counts *out, dlx_error *err);
 
 /* ---- files -----------------------------------------------------------------------------------------------------
  *

@@ -34,7 +34,7 @@ _EXPORTS = {
     "Completion": "completion", "Statistics": "completion", "complete": "completion",
     "Constraint": "constraint", "ConstraintInfo": "constraint",
     "CompletionStream": "streams", "stream": "streams",
-    "BatchError": "workspace", "Batcher": "workspace", "Seat": "workspace", "Workspace": "workspace",
+    "BatchError": "workspace", "Batcher": "workspace", "BatcherCounts": "workspace", "Seat": "workspace", "Workspace": "workspace",
     "Memory": "session", "Model": "session", "Session": "session", "inspect": "session", "inspect_graph": "session",
     "inspect_method": "session",
     "Method": "method", "TensorInfo": "method",
@@ -54,7 +54,7 @@ _EXPORTS = {
 _MODULES = ("backends", "errors", "export", "model", "quant", "runtime", "scripts")
 
 __all__ = [
-    "Accepted", "BatchError", "Batcher", "Bench", "BenchDecode", "BenchPass", "Cancelled", "Completion", "CompletionStream", "Constraint", "ConstraintInfo", "DecodeOptions", "DlxError", "ExportStatistics",
+    "Accepted", "BatchError", "Batcher", "BatcherCounts", "Bench", "BenchDecode", "BenchPass", "Cancelled", "Completion", "CompletionStream", "Constraint", "ConstraintInfo", "DecodeOptions", "DlxError", "ExportStatistics",
     "FastDLLMv2Edge", "FastDLLMv2EdgeConfig", "FileMissingError", "FolderError", "FormatError", "ForwardCall", "Generation",
     "InternalError", "InvalidArgumentError", "IoError", "KVCache", "KVCacheConfig", "LibraryNotFoundError",
     "LimitError", "Memory", "Method", "Model", "ModelFacts", "OptionInfo", "OutOfMemoryError", "Probe", "Seat", "Session", "Statistics",
@@ -103,7 +103,7 @@ if TYPE_CHECKING:
     from .session import Memory, Model, Session, inspect, inspect_graph, inspect_method
     from .text import TextStream, Tokenizer, render_chat
     from .threads import ThreadPool
-    from .workspace import Batcher, BatchError, Seat, Workspace
+    from .workspace import Batcher, BatcherCounts, BatchError, Seat, Workspace
 
 
 def library_version() -> str:

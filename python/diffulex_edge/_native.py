@@ -101,7 +101,7 @@ class ForwardCall(Sized):
 class OptionInfo(Sized):
     _fields_ = [
         ("struct_size", c_size_t), ("name", c_char_p), ("kind", c_char_p), ("algorithms", c_char_p), ("help", c_char_p),
-        ("words", c_char_p), ("same_as", c_char_p),
+        ("words", c_char_p), ("same_as", c_char_p), ("min", c_double), ("max", c_double),
     ]
 
 
@@ -169,6 +169,10 @@ class FixedProgram(Sized):
 
 class BatcherOptions(Sized):
     _fields_ = [("struct_size", c_size_t), ("max_wait_us", c_int64)]
+
+
+class BatcherCounts(Sized):
+    _fields_ = [("struct_size", c_size_t), ("passes", c_int64), ("shared", c_int64), ("calls", c_int64), ("rows", c_int64)]
 
 
 class Memory(Sized):
@@ -442,6 +446,7 @@ FUNCTIONS = {
     "dlx_batcher_join": (c_int, [_HANDLE, c_void_p, c_void_p, _ERR]),
     "dlx_batcher_leave": (None, [c_void_p]),
     "dlx_batcher_forward": (c_int, [c_void_p, POINTER(ForwardCall), _ERR]),
+    "dlx_batcher_get_counts": (c_int, [c_void_p, POINTER(BatcherCounts), _ERR]),
     "dlx_check_output": (c_int, [c_char_p, POINTER(c_char_p), c_size_t, _ERR]),
     "dlx_write_tensors": (c_int, [c_char_p, POINTER(c_char_p), POINTER(Tensor), c_size_t, _ERR]),
     "dlx_write_logits": (c_int, [c_char_p, POINTER(c_float), c_int32, c_int32, _ERR]),

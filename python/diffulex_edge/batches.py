@@ -1,7 +1,7 @@
 """Lists of prompts: decodes on threads of their own that share passes, through a Workspace and a Batcher."""
 import queue
 import threading
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Union
 
 from . import running
 from .completion import Completion, complete
@@ -23,11 +23,13 @@ def check_batch_size(batch_size: int) -> None:
 
 
 def complete_many(model: "Model", prompts: Sequence[Sequence[int]], tokenizer: "Optional[Tokenizer]", batch_size: int,
-                  arguments: Dict[str, Any], on_done: Optional[Callable[[int, Result], Any]] = None) -> List[Result]:
+                  arguments: Dict[str, Any], on_done: Optional[Callable[[int, Result], Any]] = None,
+                  each: Sequence[Mapping[str, Any]] = ()) -> List[Result]:
     """A completion, or the exception that ended it, for each prompt, in their order.
 
     batch_size   that many decode at one time
     arguments    of complete()
+    each         decode options of each prompt besides; () for none
     on_done      called by the caller's thread as on_done(place, result) when one is finished, whichever comes first;
                  returning False ends all: what is not finished is a Cancelled
     """
@@ -35,16 +37,16 @@ def complete_many(model: "Model", prompts: Sequence[Sequence[int]], tokenizer: "
     if not prompts:
         return []
     results: List[Result] = running.run(
-        lambda job: _Batch(job, model, prompts, tokenizer, arguments, on_done).run(min(batch_size, len(prompts), 1024)), model)
+        lambda job: _Batch(job, model, prompts, tokenizer, arguments, on_done, each).run(min(batch_size, len(prompts), 1024)), model)
     return results
 
 
 class _Batch:
     def __init__(self, job: running.Job, model: "Model", prompts: Sequence[Sequence[int]],
                  tokenizer: "Optional[Tokenizer]", arguments: Dict[str, Any],
-                 on_done: Optional[Callable[[int, Result], Any]]) -> None:
+                 on_done: Optional[Callable[[int, Result], Any]], each: Sequence[Mapping[str, Any]]) -> None:
         self._job, self._model, self._prompts = job, model, prompts
-        self._tokenizer, self._arguments, self._on_done = tokenizer, arguments, on_done
+        self._tokenizer, self._arguments, self._on_done, self._each = tokenizer, arguments, on_done, each
         self._results: List[Optional[Result]] = [None] * len(prompts)
         self._next: "queue.SimpleQueue[int]" = queue.SimpleQueue()
         self._stopped = threading.Event()
@@ -89,7 +91,7 @@ class _Batch:
                     seat = batcher.seat(session)
                 try:
                     result = complete(seat, self._prompts[i], tokenizer=self._tokenizer, on_step=self._on_step,
-                                      **self._arguments)
+                                      **self._arguments, **(self._each[i] if self._each else {}))
                 finally:
                     seat.close()    # the others do not wait for it any more
                     seat = None

@@ -54,7 +54,7 @@ __all__ = ["Memory", "Model", "Session", "Timeline", "inspect", "inspect_graph"]
 TEMPLATE_KEYWORDS = ("tools", "documents", "enable_thinking", "chat_template", "chat_template_kwargs")
 
 
-def _split(keywords: Any) -> Tuple[Dict[str, Any], Any]:
+def split_keywords(keywords: Any) -> Tuple[Dict[str, Any], Any]:
     """(those for the chat template, decode options)"""
     return ({name: value for name, value in keywords.items() if name in TEMPLATE_KEYWORDS},
             {name: value for name, value in keywords.items() if name not in TEMPLATE_KEYWORDS})
@@ -343,7 +343,7 @@ class Model(Speaker):
         first; a prompt that fails is an exception there, and the first of them is raised when the others are finished.
         Returning False from it ends all with Cancelled.
         """
-        template, decode = _split(keywords)
+        template, decode = split_keywords(keywords)
         if _is_many(prompt):
             if on_text is not None or on_step is not None:
                 raise ValueError("on_text and on_step are for one prompt; a list of prompts has on_done")
@@ -386,7 +386,7 @@ class Model(Speaker):
         another call, in whatever process, writes to the target.
         """
         from .jsonl import generate_file
-        template, decode = _split(keywords)
+        template, decode = split_keywords(keywords)
         return generate_file(self, source, target, batch_size=batch_size, resume=resume, progress=progress, chat=chat,
                              stop=stop, keep_special=keep_special, template=template, decode={**(options or {}), **decode})
 
@@ -396,7 +396,7 @@ class Model(Speaker):
         """generate as an iterator over the text as it becomes final; see CompletionStream."""
         if "on_text" in keywords:
             raise ValueError("a stream hands out the text itself; use generate() with on_text")
-        template, decode = _split(keywords)
+        template, decode = split_keywords(keywords)
         ids = self.prompt_ids(prompt, chat=chat, **template)
 
         def run(emit: Callable[[str], Optional[bool]]) -> Completion:

@@ -7,7 +7,7 @@ same bits as when it runs alone.
 """
 import ctypes
 from ctypes import POINTER, byref, c_int, c_void_p
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Sequence, Tuple, Union
 
 from . import _native
 from .decode import NativeForward
@@ -26,7 +26,7 @@ from .session import (
     _workspace_options,
 )
 
-__all__ = ["BatchError", "Batcher", "Seat", "Workspace"]
+__all__ = ["BatchError", "Batcher", "BatcherCounts", "Seat", "Workspace"]
 
 # A session and ids, and what else Session.forward takes, by name.
 BatchCall = Union[Tuple[Session, Sequence[int]], Tuple[Session, Sequence[int], Mapping[str, Any]]]
@@ -132,6 +132,15 @@ class Workspace(Opened):
         return f"<Workspace, {'closed' if self._handle.closed else f'{self.free_positions} free positions'}>"
 
 
+class BatcherCounts(NamedTuple):
+    """What a batcher did so far."""
+
+    passes: int  # through the program
+    shared: int  # of them, those with rows of more than one seat
+    calls: int   # of seats, that ended
+    rows: int    # computed by the passes
+
+
 class Batcher(Opened):
     """Lets decodes on threads of their own share passes: each takes a seat, which it decodes with.
 
@@ -139,8 +148,8 @@ class Batcher(Opened):
             with workspace.session() as session, batcher.seat(session) as seat:
                 return seat.complete(prompt).text
 
-    A call waits until every seat waits, or it has waited for max_wait_us; then one pass is made for all who wait. Answers
-    do not depend on the neighbours, and errors and cancelling stay with the decode that they belong to.
+    A call waits until every seat waits, or for max_wait_us in which no pass was made; then one pass is made for all who wait.
+    Answers do not depend on the neighbours, and errors and cancelling stay with the decode that they belong to.
 
     max_wait_us   microseconds; 0: 2000
     """
@@ -159,6 +168,14 @@ class Batcher(Opened):
         """A seat for a decode with a session of the workspace. The others wait for whoever has one: take it when a decode
         begins, and give it back, with close() or a with statement, when it ends."""
         return Seat(self, session)
+
+    @property
+    def counts(self) -> BatcherCounts:
+        """Passes so far; calls over passes is what sharing saves."""
+        out = _native.BatcherCounts()
+        with self._handle.use() as pointer:
+            _native.call("dlx_batcher_get_counts", pointer, byref(out))
+        return BatcherCounts(*(getattr(out, name) for name in BatcherCounts._fields))
 
     def close(self) -> None:
         """Closing twice is fine; RuntimeError while somebody has a seat. Leaving its with statement ends the decodes that

@@ -138,7 +138,9 @@ bool dlx_decode_option_info(size_t i, dlx_option_info *out)
                             .algorithms = rows[i].algorithms,
                             .help = rows[i].help,
                             .words = rows[i].words,
-                            .same_as = first < i ? rows[first].name : NULL};
+                            .same_as = first < i ? rows[first].name : NULL,
+                            .min = rows[i].min,
+                            .max = rows[i].max};
     return dlx_struct_out(out, &info, sizeof info, "dlx_option_info", NULL) == DLX_OK;
 }
 

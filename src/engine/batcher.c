@@ -4,10 +4,10 @@
  * and one of them makes the next pass, together with what has arrived meanwhile. So a long prefill does not hold up the
  * rest.
  */
-#include <errno.h>
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/structs.h"
 #include "engine/workspace.h"
 
@@ -17,9 +17,8 @@ struct dlx_seat {
     dlx_batcher *b;
     dlx_session *s;
     dlx_call call;
-    struct timespec deadline; /* when its call no longer waits for others */
-    bool waiting;             /* its call is begun and not finished */
-    bool under_way;           /* and some of its passes are made */
+    bool waiting;  /* its call is begun and not finished */
+    int64_t since; /* when that became so, by dlx_clock_ns: of a call that waits, or of a seat that others wait for */
 };
 
 struct dlx_batcher {
@@ -30,7 +29,9 @@ struct dlx_batcher {
     dlx_seat **seats; /* [w->max_sessions] taken ones */
     dlx_call **calls; /* [w->max_sessions] of the pass that is being made */
     int32_t n_seats, n_waiting;
-    bool running; /* somebody makes a pass */
+    bool running;   /* somebody makes a pass */
+    int64_t passed; /* when the last pass was done */
+    dlx_batcher_counts counts;
 };
 
 dlx_status dlx_batcher_open(dlx_batcher **out, dlx_workspace *workspace, const dlx_batcher_options *options,
@@ -99,6 +100,7 @@ dlx_status dlx_batcher_join(dlx_seat **out, dlx_batcher *b, dlx_session *session
     if (!seat) return dlx_fail(err, DLX_E_NOMEM, "out of memory taking a seat of a batcher");
     seat->b = b;
     seat->s = session;
+    seat->since = dlx_clock_ns();
     bool twice = false;
     pthread_mutex_lock(&b->lock);
     for (int32_t i = 0; i < b->n_seats; i++) twice |= b->seats[i]->s == session;
@@ -125,14 +127,24 @@ void dlx_batcher_leave(dlx_seat *seat)
     dlx_mem_free(&b->w->mem, seat, 1, sizeof *seat);
 }
 
-static struct timespec deadline_of(const dlx_batcher *b)
+static int64_t rows_done(const dlx_batcher *b, int32_t n)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    int64_t ns = (int64_t)t.tv_nsec + b->max_wait_us * 1000;
-    t.tv_sec += (time_t)(ns / 1000000000);
-    t.tv_nsec = (long)(ns % 1000000000);
-    return t;
+    int64_t rows = 0;
+    for (int32_t i = 0; i < n; i++) rows += b->calls[i]->done;
+    return rows;
+}
+
+/* Of the pass that was made of the n calls, some of which may have had no room in it. */
+static void count_pass(dlx_batcher *b, int32_t n, int64_t rows)
+{
+    int32_t taken = 0;
+    for (int32_t i = 0; i < n; i++) {
+        taken += !b->calls[i]->left_out;
+        b->counts.calls += b->calls[i]->finished;
+    }
+    b->counts.passes++;
+    b->counts.shared += taken > 1;
+    b->counts.rows += rows;
 }
 
 /* One pass for everybody who waits; called and left with the lock held. */
@@ -141,31 +153,45 @@ static void make_pass(dlx_batcher *b)
     int32_t n = 0;
     b->running = true;
     for (int32_t i = 0; i < b->n_seats; i++)
-        if (b->seats[i]->waiting) {
-            b->seats[i]->under_way = true;
-            b->calls[n++] = &b->seats[i]->call;
-        }
+        if (b->seats[i]->waiting) b->calls[n++] = &b->seats[i]->call;
+    int64_t before = rows_done(b, n);
     pthread_mutex_unlock(&b->lock);
     pthread_mutex_lock(&b->w->pass_lock);
     dlx_calls_pass(b->w, b->calls, (size_t)n);
     pthread_mutex_unlock(&b->w->pass_lock);
     pthread_mutex_lock(&b->lock);
+    b->passed = dlx_clock_ns();
+    count_pass(b, n, rows_done(b, n) - before);
     for (int32_t i = 0; i < b->n_seats; i++)
         if (b->seats[i]->waiting && b->seats[i]->call.finished) {
             b->seats[i]->waiting = false;
+            b->seats[i]->since = b->passed;
             b->n_waiting--;
         }
     b->running = false;
     pthread_cond_broadcast(&b->news);
 }
 
-/* Is it time for a pass? When everybody waits, when a call is half done, or when this one has waited long enough. */
-static bool ready(const dlx_seat *seat, bool late)
+/*
+ * When a pass begins, by dlx_clock_ns, unless everybody waits before: when this call has waited long enough,
+ * or the seats that are missing have been away for so long. Time in which a pass was made does not count: those whose
+ * calls it finished come back at once, and without them two groups would take turns for good, each waiting for the
+ * other's pass.
+ */
+static int64_t time_of_pass(const dlx_seat *seat)
 {
     const dlx_batcher *b = seat->b;
-    bool half_done = false;
-    for (int32_t i = 0; i < b->n_seats; i++) half_done |= b->seats[i]->waiting && b->seats[i]->under_way;
-    return !b->running && (late || half_done || b->n_waiting == b->n_seats);
+    int64_t waits = seat->since > b->passed ? seat->since : b->passed, missing = 0;
+    for (int32_t i = 0; i < b->n_seats; i++)
+        if (!b->seats[i]->waiting && b->seats[i]->since > missing) missing = b->seats[i]->since;
+    return (waits < missing ? waits : missing) + b->max_wait_us * 1000;
+}
+
+/* Sleeps until that time, or news. */
+static void wait_until(dlx_batcher *b, int64_t ns)
+{
+    const struct timespec t = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+    pthread_cond_timedwait(&b->news, &b->lock, &t);
 }
 
 dlx_status dlx_batcher_forward(void *ctx, const dlx_forward_call *call, dlx_error *err)
@@ -177,19 +203,30 @@ dlx_status dlx_batcher_forward(void *ctx, const dlx_forward_call *call, dlx_erro
     if (status != DLX_OK) return status;
 
     pthread_mutex_lock(&b->lock);
-    seat->deadline = deadline_of(b);
-    seat->under_way = false;
+    seat->since = dlx_clock_ns();
     seat->waiting = true;
     b->n_waiting++;
-    pthread_cond_broadcast(&b->news);
-    for (bool late = false; seat->waiting;) {
-        if (ready(seat, late))
-            make_pass(b);
-        else if (late || b->running)
+    while (seat->waiting) {
+        int64_t begin = time_of_pass(seat);
+        if (b->running)
             pthread_cond_wait(&b->news, &b->lock);
+        else if (b->n_waiting == b->n_seats || dlx_clock_ns() >= begin)
+            make_pass(b);
         else
-            late = pthread_cond_timedwait(&b->news, &b->lock, &seat->deadline) == ETIMEDOUT;
+            wait_until(b, begin);
     }
     pthread_mutex_unlock(&b->lock);
     return dlx_call_end(&seat->call, err);
+}
+
+dlx_status dlx_batcher_get_counts(dlx_batcher *b, dlx_batcher_counts *out, dlx_error *err)
+{
+    dlx_struct_clear(out, sizeof *out);
+    if (!b || !out)
+        return dlx_fail(err, DLX_E_INVALID, "dlx_batcher_get_counts: a batcher and a place for the numbers are needed");
+    pthread_mutex_lock(&b->lock);
+    dlx_batcher_counts counts = b->counts;
+    pthread_mutex_unlock(&b->lock);
+    counts.struct_size = sizeof counts;
+    return dlx_struct_out(out, &counts, sizeof counts, "dlx_batcher_counts", err);
 }

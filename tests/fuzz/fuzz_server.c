@@ -1,7 +1,7 @@
 /*
  * Arbitrary bytes as the body of a request: the first byte chooses the endpoint. Bodies are read, checked, rendered by
- * a real chat template and encoded by a real tokenizer; whatever would then be decoded finds the queue closed. What
- * comes back is JSON, and an error has OpenAI's shape.
+ * a real chat template and encoded by a real tokenizer, and what answers are bound to is built; whatever would then be
+ * decoded finds the queue closed. What comes back is JSON, and an error has OpenAI's shape.
  */
 #include <jansson.h>
 #include <stdlib.h>
@@ -37,7 +37,9 @@ static dlx_srv_state *state_of_all(void)
     require(dlx_tokenizer_open_folder(&state.engine.tokenizer, DLX_FUZZ_CHECKPOINT, NULL) == DLX_OK);
     facts.vocab_size = facts.num_tokens = dlx_tokenizer_size(state.engine.tokenizer);
     facts.mask_id = dlx_tokenizer_mask_id(state.engine.tokenizer);
+    facts.num_stop_ids = 1; /* the first id: what is bound has to end */
     state.engine.facts = &facts;
+    require(dlx_srv_engine_open_constraints(&state.engine));
     state.engine.name = (char[]){"fuzz"};
     state.options = &options;
     require(dlx_srv_metrics_open(&state.metrics));

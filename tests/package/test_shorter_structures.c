@@ -646,6 +646,25 @@ static void check_dlx_batcher_options(void **state)
     dlx_model_close(model);
 }
 
+static dlx_batcher *batcher;
+
+static dlx_status count(void *out, dlx_error *err)
+{
+    return dlx_batcher_get_counts(batcher, out, err);
+}
+
+static void check_dlx_batcher_counts(void **state)
+{
+    (void)state;
+    assert_int_equal(dlx_model_open(&model, program, NULL, NULL), DLX_OK);
+    assert_int_equal(dlx_workspace_open(&workspace, model, NULL, NULL), DLX_OK);
+    assert_int_equal(dlx_batcher_open(&batcher, workspace, NULL, NULL), DLX_OK);
+    check_filled(SUBJECT(dlx_batcher_counts, count), sizeof(dlx_batcher_counts));
+    dlx_batcher_close(batcher);
+    dlx_workspace_close(workspace);
+    dlx_model_close(model);
+}
+
 #include "shorter_bench.h"
 
 #define DESCRIBED(type, call)                                                                                          \

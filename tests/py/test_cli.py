@@ -487,7 +487,8 @@ def test_sudoku_on_a_small_terminal(sudoku):
 def test_the_demonstration_checks_its_arguments():
     script = ROOT / "scripts" / "demo.sh"
     for arguments, words in ((("--count", "abc"), "--count: expected a number of puzzles, got 'abc'"),
-                             (("--count", "0"), "got '0'"), (("--count",), "--count needs a value"), (("x",), "demo.sh [")):
+                             (("--count", "0"), "got '0'"), (("--count",), "--count needs a value"),
+                             (("--serve", "--port"), "--port needs a value"), (("x",), "demo.sh [")):
         done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=20)
         assert (done.returncode, done.stdout) == (2, "") and words in done.stderr, done.stderr
 

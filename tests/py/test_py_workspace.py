@@ -316,7 +316,9 @@ def test_recorded_decodes_on_four_threads_that_share_passes(exported, name):
     with Model(exported(f"{name}-tiny", max_seq_len=0), threads=2) as model:
         with model.workspace(max_sessions=4) as workspace, Batcher(workspace) as batcher:
             in_threads(work, 4)
+            counts = batcher.counts
     assert wrong == [] and len(traces) >= 45
+    assert 0 < counts.shared <= counts.passes < counts.calls < counts.rows
 
 
 def test_neighbours_do_not_change_a_decode_that_draws(sdar):

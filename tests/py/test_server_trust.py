@@ -258,14 +258,17 @@ def counts_memory():
 @pytest.mark.skipif(not counts_memory(), reason="memory of this program says nothing")
 def test_memory_stays_flat(path):
     """Good and bad requests, disconnects and long prompts in turns. More of them: DLX_SERVER_REQUESTS."""
-    rounds = int(os.environ.get("DLX_SERVER_REQUESTS", "480")) // 12
+    rounds = int(os.environ.get("DLX_SERVER_REQUESTS", "480")) // 16
     with S.serving(path, "--rows", 64, "--parallel", 2) as s:
         def one_round(i):
             for body in (HELLO, {**HELLO, "stream": True}, {**HELLO, "n": -1}, {"messages": [{"role": "user", "content": f"{i} " * 80}],
                          "max_tokens": 4}, {"messages": [{"role": "user", "content": "x" * 5000}]}):
                 s.ask("POST", CHAT, body)
-            for body in ({"prompt": f"{i}", "max_tokens": 3, "logprobs": 2}, {"prompt": "a" * 9000}):
+            for body in ({"prompt": f"{i}", "max_tokens": 3, "logprobs": 2}, {"prompt": "a" * 9000},
+                         {"prompt": "x", "regex": f"{i}|[a-c]{{2}}", "max_tokens": 8}, {"prompt": "x", "regex": f"({i}"},
+                         {"prompt": "x", "guided_json": {"enum": [i, i % 7]}, "max_tokens": 8}):
                 s.ask("POST", TEXT, body)
+            s.ask("POST", "/v1/responses", {"input": f"{i}", "text": {"format": {"type": "json_object"}}, "max_output_tokens": 9})
             s.ask("POST", CHAT, b"{" * (i % 900))
             s.ask("GET", "/metrics")
             begin(s, {**LONG, "n": 4, "stream": bool(i % 2)}).close()

@@ -260,8 +260,13 @@ static void nobody_waits_for_who_left(void **state)
     for (int i = 0; i < 2; i++) assert_int_equal(two[i].status, DLX_OK);
     dlx_batcher_leave(seat[0]);
     one.seat = seat[1];
+    dlx_batcher_counts counts = {.struct_size = sizeof counts};
+    assert_int_equal(dlx_batcher_get_counts(b, &counts, NULL), DLX_OK);
+    assert_true(counts.passes == 1 && counts.shared == 1 && counts.calls == 2 && counts.rows == 2);
     wait_for_pass(&one); /* alone: at once */
     assert_int_equal(one.status, DLX_OK);
+    assert_int_equal(dlx_batcher_get_counts(b, &counts, NULL), DLX_OK);
+    assert_true(counts.passes == 2 && counts.shared == 1 && counts.calls == 3 && counts.rows == 3);
     dlx_batcher_leave(seat[1]);
     dlx_batcher_close(b);
     for (int i = 0; i < 3; i++) dlx_session_close(s[i]);
@@ -269,6 +274,70 @@ static void nobody_waits_for_who_left(void **state)
     wait.max_wait_us = -1;
     assert_int_equal(dlx_workspace_open(&w, m, &o, NULL), DLX_OK);
     assert_int_equal(dlx_batcher_open(&b, w, &wait, &err), DLX_E_INVALID);
+    dlx_workspace_close(w);
+    dlx_model_close(m);
+}
+
+static void *long_call(void *arg)
+{
+    waiting *x = arg;
+    int32_t ids[32];
+    for (int32_t i = 0; i < 32; i++) ids[i] = 3 + i % 7;
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = 32, .attn_block = 4, .n_store = 32};
+    x->status = dlx_batcher_forward(x->seat, &c, NULL);
+    return NULL;
+}
+
+static int64_t passes_of(dlx_batcher *b)
+{
+    dlx_batcher_counts counts = {.struct_size = sizeof counts};
+    assert_int_equal(dlx_batcher_get_counts(b, &counts, NULL), DLX_OK);
+    return counts.passes;
+}
+
+/* Whoever a pass has finished is waited for before the next one, even if others have calls left; whoever stays away is
+ * waited for once, not at every call. */
+static void who_comes_back_is_waited_for(void **state)
+{
+    (void)state;
+    dlx_model *m = open_model("sdar", false, 1);
+    dlx_workspace *w;
+    dlx_batcher *b;
+    dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = 2, .max_rows = 8};
+    dlx_batcher_options wait = {.struct_size = sizeof wait, .max_wait_us = 60 * 1000 * 1000};
+    dlx_session *s[2];
+    dlx_seat *seat[2];
+    assert_int_equal(dlx_workspace_open(&w, m, &o, NULL), DLX_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(dlx_session_open_in(&s[i], w, NULL), DLX_OK);
+    assert_int_equal(dlx_batcher_open(&b, w, &wait, NULL), DLX_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(dlx_batcher_join(&seat[i], b, s[i], NULL), DLX_OK);
+    waiting both[2] = {{.seat = seat[0]}, {.seat = seat[1]}};
+    pthread_t t;
+    assert_int_equal(pthread_create(&t, NULL, long_call, &both[0]), 0);
+    wait_for_pass(&both[1]); /* it goes first: the other one's part would take all rows */
+    const struct timespec a_while = {.tv_nsec = 30 * 1000 * 1000};
+    nanosleep(&a_while, NULL);
+    assert_int_equal(passes_of(b), 1); /* the other one has parts left, and waits */
+    dlx_batcher_leave(seat[1]);
+    pthread_join(t, NULL);
+    assert_true(both[0].status == DLX_OK && both[1].status == DLX_OK);
+    assert_int_equal(passes_of(b), 5);
+    dlx_batcher_leave(seat[0]);
+    dlx_batcher_close(b);
+
+    wait.max_wait_us = 300 * 1000;
+    struct timespec begin, end;
+    assert_int_equal(dlx_batcher_open(&b, w, &wait, NULL), DLX_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(dlx_batcher_join(&seat[i], b, s[i], NULL), DLX_OK);
+    both[0].seat = seat[0];
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (int i = 0; i < 40; i++) wait_for_pass(&both[0]);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    assert_int_equal(passes_of(b), 40);
+    assert_true(end.tv_sec - begin.tv_sec < 10); /* not 40 times the bound */
+    for (int i = 0; i < 2; i++) dlx_batcher_leave(seat[i]);
+    dlx_batcher_close(b);
+    for (int i = 0; i < 2; i++) dlx_session_close(s[i]);
     dlx_workspace_close(w);
     dlx_model_close(m);
 }
@@ -303,6 +372,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_do_not_notice_each_other),
         cmocka_unit_test(nobody_waits_for_who_left),
+        cmocka_unit_test(who_comes_back_is_waited_for),
         cmocka_unit_test(lives_on_all_models),
     };
     return cmocka_run_group_tests(tests, make_programs, remove_programs);

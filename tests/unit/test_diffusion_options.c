@@ -178,6 +178,29 @@ static void test_names(void **state)
     assert_int_equal(dlx_decode_options_create(NULL, &err), DLX_E_INVALID);
 }
 
+static dlx_status set_number(const char *name, double value)
+{
+    char text[64];
+    dlx_decode_options *options;
+    assert_int_equal(dlx_decode_options_create(&options, &err), DLX_OK);
+    snprintf(text, sizeof text, "%.17g", value);
+    dlx_status s = dlx_decode_options_set(options, name, text, &err);
+    dlx_decode_options_free(options);
+    return s;
+}
+
+/* Numbers are taken from the lower bound that is told to the upper one, and no further. */
+static void check_bounds(const dlx_option_info *info)
+{
+    bool number = !strcmp(info->kind, "int") || !strcmp(info->kind, "float");
+    assert_true(number ? info->min < info->max : info->min == 0 && info->max == 0);
+    if (!number) return;
+    assert_int_equal(set_number(info->name, info->min), DLX_OK);
+    assert_int_equal(set_number(info->name, info->max), DLX_OK);
+    assert_int_equal(set_number(info->name, info->min - 1), DLX_E_INVALID);
+    assert_int_equal(set_number(info->name, info->max + 2), DLX_E_INVALID);
+}
+
 /* Every option is taken by the algorithms that the table names, and refused by the others. */
 static void test_who_has_what(void **state)
 {
@@ -199,6 +222,7 @@ static void test_who_has_what(void **state)
     for (size_t i = 0; i < n; i++) {
         assert_true(dlx_decode_option_info(i, &info));
         assert_true(*info.name && *info.help && *info.algorithms);
+        check_bounds(&info);
         for (size_t k = 0; k < DLX_COUNT(algorithms); k++) {
             scripted_model m;
             dlx_settings s;

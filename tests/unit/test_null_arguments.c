@@ -404,6 +404,14 @@ static void test_dlx_batcher_forward(void)
     refuse_calls(dlx_batcher_forward, g.seat);
 }
 
+static void test_dlx_batcher_get_counts(void)
+{
+    dlx_batcher_counts counts = {.struct_size = sizeof counts, .passes = 1};
+    REFUSED(dlx_batcher_get_counts(g.batcher, NULL, &err));
+    REFUSED(dlx_batcher_get_counts(NULL, &counts, &err));
+    assert_true(counts.struct_size == sizeof counts && counts.passes == 0);
+}
+
 static void test_dlx_write_logits(void)
 {
     char path[1024];
@@ -496,6 +504,7 @@ static const null_row rows[] = {
     ROW(dlx_batcher_open),
     ROW(dlx_batcher_join),
     ROW(dlx_batcher_forward),
+    ROW(dlx_batcher_get_counts),
     ROW(dlx_write_logits),
     ROW(dlx_check_output),
     ROW(dlx_write_tensors),

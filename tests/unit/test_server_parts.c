@@ -212,7 +212,8 @@ static int32_t left(void *ctx)
 static int32_t serve(dlx_srv_cache *c, memory *m, const int32_t *ids, int32_t n)
 {
     dlx_srv_lease lease;
-    assert_true(dlx_srv_cache_take(c, ids, (size_t)n, n, &lease));
+    const dlx_srv_claim claim = {.ids = ids, .n = (size_t)n, .positions = n};
+    assert_true(dlx_srv_cache_take(c, &claim, &lease));
     held *h = lease.session;
     int32_t cached = h->n;
     m->used += n - cached;
@@ -265,7 +266,8 @@ static void test_room_for_sessions_in_use(void **state)
     }
     assert_int_equal(m.used, 80);
     for (int32_t i = 0; i < 50; i++) ids[i] = 1000 + i;
-    assert_true(dlx_srv_cache_take(&c, ids, 50, 50, &big)); /* the two that waited longest go */
+    const dlx_srv_claim all = {.ids = ids, .n = 50, .positions = 50}, some = {.ids = ids, .n = 31, .positions = 10};
+    assert_true(dlx_srv_cache_take(&c, &all, &big)); /* the two that waited longest go */
     assert_int_equal(c.n, 2);
     /* What it stored while it runs is there for others, and counts no longer as what may come. */
     m.used += 30;
@@ -273,7 +275,7 @@ static void test_room_for_sessions_in_use(void **state)
     ((held *)big.session)->n = 30;
     dlx_srv_cache_share(&c, &big, ids, 30);
     assert_int_equal(c.reserved, 20);
-    assert_true(dlx_srv_cache_take(&c, ids, 31, 10, &shared));
+    assert_true(dlx_srv_cache_take(&c, &some, &shared));
     assert_true(c.reserved == 30 && m.used <= 100);
     dlx_srv_cache_give(&c, &shared, NULL, 0);
     dlx_srv_cache_give(&c, &big, NULL, 0);
@@ -306,24 +308,27 @@ static void put_part(void *ctx, dlx_srv_part part, const char *text, size_t n)
 
 static const struct {
     const char *text;
-    bool reasoning, open, tools;
+    dlx_srv_split_begin begin;
+    bool tools;
     const char *content, *thought, *calls;
 } texts[] = {
-    {"plain", true, false, true, "plain", "", ""},
-    {"<think>\na b\n</think>\n\nanswer", true, false, false, "answer", "a b\n", ""},
-    {"  \n<think>x</think>y", true, false, false, "y", "x", ""},
-    {"a <think>x</think>", true, false, false, "a <think>x</think>", "", ""},
-    {"<think>x</think>y", false, false, false, "<think>x</think>y", "", ""},
-    {"\nrest</think>\nanswer", true, true, false, "answer", "rest", ""},
-    {"never ends </thin", true, true, false, "", "never ends </thin", ""},
-    {"<thin", true, false, false, "<thin", "", ""},
-    {"say\n<tool_call>\n{\"a\": 1}\n</tool_call>\n<tool_call>2</tool_call>\n", true, false, true, "say\n", "",
+    {"plain", DLX_SRV_BEGIN_ANY, true, "plain", "", ""},
+    {"<think>\na b\n</think>\n\nanswer", DLX_SRV_BEGIN_ANY, false, "answer", "a b\n", ""},
+    {"  \n<think>x</think>y", DLX_SRV_BEGIN_ANY, false, "y", "x", ""},
+    {"a <think>x</think>", DLX_SRV_BEGIN_ANY, false, "a <think>x</think>", "", ""},
+    {"<think>x</think>y", DLX_SRV_BEGIN_CONTENT, false, "<think>x</think>y", "", ""},
+    {"\nrest</think>\nanswer", DLX_SRV_BEGIN_REASONING, false, "answer", "rest", ""},
+    {"never ends </thin", DLX_SRV_BEGIN_REASONING, false, "", "never ends </thin", ""},
+    {"<thin", DLX_SRV_BEGIN_ANY, false, "<thin", "", ""},
+    {"say\n<tool_call>\n{\"a\": 1}\n</tool_call>\n<tool_call>2</tool_call>\n", DLX_SRV_BEGIN_ANY, true, "say\n", "",
      "\n{\"a\": 1}\n|2|"},
-    {"<tool_call>1</tool_call>", true, false, false, "<tool_call>1</tool_call>", "", ""},
-    {"x<tool_call>not finished", true, false, true, "x<tool_call>not finished", "", ""},
-    {"a < b </tool_call> <tool_cal", true, false, true, "a < b </tool_call> <tool_cal", "", ""},
-    {"<think>t</think><tool_call>c</tool_call>", true, false, true, "", "t", "c|"},
-    {"", true, false, true, "", "", ""},
+    {"<tool_call>1</tool_call>", DLX_SRV_BEGIN_ANY, false, "<tool_call>1</tool_call>", "", ""},
+    {"x<tool_call>not finished", DLX_SRV_BEGIN_ANY, true, "x<tool_call>not finished", "", ""},
+    {"a < b </tool_call> <tool_cal", DLX_SRV_BEGIN_ANY, true, "a < b </tool_call> <tool_cal", "", ""},
+    {"<think>t</think><tool_call>c</tool_call>", DLX_SRV_BEGIN_ANY, true, "", "t", "c|"},
+    {"", DLX_SRV_BEGIN_ANY, true, "", "", ""},
+    {"{\"a\": \"</tool_call><think>\"}", DLX_SRV_BEGIN_CALL, true, "", "", "{\"a\": \"</tool_call><think>\"}|"},
+    {"", DLX_SRV_BEGIN_CALL, true, "", "", ""},
 };
 
 /* However the text is cut. */
@@ -335,7 +340,7 @@ static void test_text_is_taken_apart(void **state)
             parts p = {0};
             dlx_srv_split s;
             size_t n = strlen(texts[i].text);
-            dlx_srv_split_open(&s, texts[i].reasoning, texts[i].open, texts[i].tools, put_part, &p);
+            dlx_srv_split_open(&s, texts[i].begin, texts[i].tools, put_part, &p);
             for (size_t at = 0; at < n; at += step)
                 dlx_srv_split_push(&s, texts[i].text + at, n - at < step ? n - at : step);
             dlx_srv_split_finish(&s);

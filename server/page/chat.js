@@ -1,0 +1,277 @@
+/* The conversation: questions, answers as they come, and what can be done with an answer. */
+import {Failure, events} from "./api.js";
+import {byId, el, notice, recall, remember, say} from "./dom.js";
+import {addFrame, fault, newTrack} from "./frames.js";
+import {save, write} from "./recording.js";
+import {PassView} from "./view.js";
+
+const number = (n, digits = 0) => n.toLocaleString("en", {maximumFractionDigits: digits});
+
+/** What one answer took, in words. */
+export function statistics({tokens, passes, tokensPerPass, milliseconds}) {
+    if (!passes) return "";
+    const rate = milliseconds > 0 ? `${number(tokens / milliseconds * 1e3)} tokens/s` : "";
+    return [`${tokens} tokens`, `${passes} passes`, `${number(tokensPerPass, 2)} tokens a pass`, rate].filter(Boolean).join(" \u00b7 ");
+}
+
+async function copy(text) {
+    try {
+        await navigator.clipboard.writeText(text);
+    } catch { /* pages that did not come over TLS or from this machine have no clipboard */
+        const area = el("textarea", {class: "unseen"}, text);
+        document.body.append(area);
+        area.select();
+        document.execCommand("copy");
+        area.remove();
+    }
+    say("Copied.");
+}
+
+/** One answer: its text, its passes, its state. */
+class Answer {
+    constructor(stopIds, track = newTrack()) {
+        this.track = track;
+        this.stopIds = stopIds;
+        this.text = this.reasoning = this.finish = "";
+        this.numbers = {tokens: 0, passes: 0, tokensPerPass: 0, milliseconds: 0};
+        this.view = new PassView(track, stopIds);
+        this.build();
+        this.choose(recall("localStorage", "view") || "passes");
+    }
+
+    build() {
+        this.words = el("div", {class: "text"});
+        this.thought = el("div", {class: "thought"});
+        this.folded = el("details", {class: "reasoning", "aria-label": "Reasoning", hidden: true}, el("summary", {}, "Reasoning"), this.thought);
+        this.state = el("p", {class: "state quiet"});
+        this.error = el("p", {class: "error", hidden: true});
+        const tab = (name, label) => el("button", {type: "button", "aria-pressed": "false",
+                                                   onclick: () => this.choose(name, true)}, label);
+        this.tabs = {passes: tab("passes", "Passes"), text: tab("text", "Text")};
+        this.actions = el("span", {class: "buttons"});
+        this.bar = el("div", {class: "bar"}, el("span", {class: "tabs", role: "group", "aria-label": "View"},
+                                                this.tabs.passes, this.tabs.text), this.actions, this.state);
+        this.node = el("article", {class: "answer", "aria-label": "Answer"}, this.folded, this.words, this.view.node, this.error,
+                       this.bar);
+    }
+
+    choose(name, keep = false) {
+        this.words.hidden = name !== "text";
+        this.view.node.hidden = name === "text";
+        for (const [each, button] of Object.entries(this.tabs)) button.setAttribute("aria-pressed", String(each === name));
+        if (keep) remember("localStorage", "view", name);
+    }
+
+    addText(text) {
+        this.text += text;
+        this.words.textContent = this.text;
+    }
+
+    addReasoning(text) {
+        this.reasoning += text;
+        this.thought.textContent = this.reasoning;
+        this.folded.hidden = false;
+    }
+
+    /** Takes one event of a stream. */
+    take(value) {
+        const choice = value.choices[0];
+        const delta = choice ? choice.delta || {content: choice.text} : {};
+        const told = value.diffusion;
+        if (told && told.changes) {
+            const wrong = fault(told);
+            if (wrong) throw new Failure(`The server sent a pass that cannot be shown: ${wrong}.`);
+            if (addFrame(this.track, told)) this.view.arrived();
+            else this.state.textContent = `reading the prompt, pass ${this.track.promptPasses}`;
+        }
+        if (delta.reasoning_content) this.addReasoning(delta.reasoning_content);
+        if (delta.content) this.addText(delta.content);
+        for (const call of delta.tool_calls || []) this.addText(JSON.stringify(call.function));
+        if (choice && choice.finish_reason) this.finish = choice.finish_reason;
+        if (value.usage && told)
+            this.numbers = {tokens: value.usage.completion_tokens, passes: told.passes, tokensPerPass: told.tokens_per_pass,
+                            milliseconds: told.milliseconds};
+    }
+
+    end(state) {
+        this.view.finished();
+        if (!this.track.frames.length) { /* nothing to choose from */
+            this.choose("text");
+            this.tabs.passes.parentNode.hidden = true;
+            this.words.hidden = !this.text;
+        }
+        const cut = this.finish === "length" ? "cut off at the longest answer" : "";
+        this.state.textContent = [state || cut, statistics(this.numbers)].filter(Boolean).join(" \u00b7 ");
+    }
+
+    fail(text) {
+        this.error.textContent = text;
+        this.error.hidden = false;
+        this.end("");
+    }
+
+    action(label, run) {
+        const button = el("button", {type: "button", onclick: run}, label);
+        this.actions.append(button);
+        return button;
+    }
+}
+
+export class Chat {
+    /** `askKey` gets a key from the user, who may go away. */
+    constructor(props, settings, askKey) {
+        this.props = props;
+        this.settings = settings;
+        this.askKey = askKey;
+        this.turns = []; /* {question, answer, good} */
+        this.running = null; /* the AbortController */
+        const stop = (props.options.find((o) => o.name === "stop_ids") || {}).default || "";
+        this.stopIds = new Set(stop.split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
+    }
+
+    /** What a request says: the whole conversation, or the text alone where a model has no template. */
+    request(question) {
+        const {diffusion, ...more} = this.settings.request();
+        const common = {...more, stream: true, stream_options: {include_usage: true}, diffusion: {...diffusion, steps: true}};
+        if (!this.props.model.has_chat_template) return {path: "v1/completions", body: {prompt: question, ...common}};
+        const messages = this.settings.system ? [{role: "system", content: this.settings.system}] : [];
+        for (const turn of this.turns.filter((t) => t.good))
+            messages.push({role: "user", content: turn.question}, {role: "assistant", content: turn.answer.text});
+        messages.push({role: "user", content: question});
+        return {path: "v1/chat/completions", body: {messages, ...common}};
+    }
+
+    async ask(question) {
+        if (this.running || this.settings.wrong()) return;
+        notice("");
+        const {path, body} = this.request(question);
+        const turn = {question, answer: new Answer(this.stopIds), body, good: false};
+        turn.node = el("section", {class: "turn"},
+                       el("p", {class: "question"}, el("span", {class: "unseen"}, "You: "), question), turn.answer.node);
+        this.turns.push(turn);
+        byId("turns").append(turn.node);
+        this.follow(true);
+        this.busy(new AbortController());
+        try {
+            await this.listen(turn, path, body);
+        } finally {
+            this.busy(null);
+            this.follow(false);
+        }
+    }
+
+    async listen(turn, path, body) {
+        const {answer} = turn;
+        answer.state.textContent = "waiting";
+        try {
+            for await (const event of events(path, body, this.running.signal)) {
+                answer.take(event);
+                this.follow(false);
+            }
+            turn.good = true;
+            answer.end("");
+            say(`Answer finished, ${statistics(answer.numbers)}. ${answer.text}`);
+        } catch (error) {
+            this.failed(turn, error);
+        }
+        this.addActions(turn);
+    }
+
+    failed(turn, error) {
+        const {answer} = turn;
+        if (error.name === "AbortError") {
+            turn.good = answer.text !== "";
+            answer.end("stopped");
+            say("Stopped.");
+            return;
+        }
+        if (!(error instanceof Failure)) throw error;
+        answer.fail(error.message);
+        say(`Error: ${error.message}`);
+        turn.waitSeconds = error.retrySeconds;
+        if (error.status === 401) this.askKey().then(() => this.retry(turn), () => {});
+    }
+
+    addActions(turn) {
+        const {answer} = turn;
+        if (answer.text) answer.action("Copy", () => copy(answer.text));
+        const again = answer.action("Retry", () => this.retry(turn));
+        if (turn.waitSeconds) this.countDown(again, turn.waitSeconds);
+        if (answer.track.frames.length) answer.action("Save recording", () => this.save(turn));
+    }
+
+    /** The server said when it has room again. */
+    countDown(button, seconds) {
+        button.disabled = seconds > 0;
+        button.textContent = seconds > 0 ? `Retry in ${seconds} s` : "Retry";
+        if (seconds > 0) setTimeout(() => this.countDown(button, seconds - 1), 1000);
+    }
+
+    /** Asks the same again; what came later goes. */
+    retry(turn) {
+        const at = this.turns.indexOf(turn);
+        if (this.running || at < 0) return;
+        for (const later of this.turns.splice(at)) later.node.remove();
+        this.ask(turn.question);
+    }
+
+    stop() {
+        if (this.running) this.running.abort();
+    }
+
+    clear() {
+        this.stop();
+        this.turns = [];
+        byId("turns").replaceChildren(byId("empty") || "");
+        notice("");
+        say("Cleared.");
+    }
+
+    busy(controller) {
+        this.running = controller;
+        byId("stop").hidden = !controller;
+        byId("send").hidden = Boolean(controller);
+        byId("turns").setAttribute("aria-busy", String(Boolean(controller)));
+    }
+
+    /** Keeps the end in sight for who is looking at it. */
+    follow(always) {
+        const page = document.scrollingElement;
+        if (always || page.scrollHeight - page.scrollTop - page.clientHeight < 160) page.scrollTop = page.scrollHeight;
+    }
+
+    /* ---- recordings ---- */
+
+    save(turn) {
+        const {messages, prompt, diffusion: {steps, ...diffusion}, stream, stream_options, ...more} = turn.body;
+        const {answer} = turn;
+        const words = turn.question.toLowerCase().match(/[a-z0-9]+/g) || [];
+        const name = [this.props.model.name, ...words.slice(0, 6)].join("-") + ".json";
+        save(write({model: this.props.model, messages: messages || [{role: "user", content: prompt}],
+                    options: {...more, diffusion}, stopIds: answer.stopIds, track: answer.track,
+                    answer: {text: answer.text, reasoning: answer.reasoning, finish: answer.finish, ...answer.numbers}}), name);
+    }
+
+    /** Shows a recording behind the conversation, of which it is no part. */
+    show(recording, name) {
+        const answer = new Answer(recording.stopIds, recording.track);
+        const asked = recording.messages.filter((m) => m.role === "user").pop();
+        answer.addText(recording.answer.text);
+        if (recording.answer.reasoning) answer.addReasoning(recording.answer.reasoning);
+        answer.numbers = recording.answer;
+        answer.finish = recording.answer.finish;
+        answer.view.live = false;
+        answer.end("");
+        answer.choose("passes");
+        const node = el("section", {class: "turn recording"},
+                        el("p", {class: "quiet"}, `Recording ${name}, of ${recording.model.name} (${recording.model.family})`),
+                        el("p", {class: "question"}, asked ? asked.content : ""), answer.node);
+        answer.action("Copy", () => copy(answer.text));
+        answer.action("Close", () => node.remove());
+        byId("turns").append(node);
+        answer.view.show(0);
+        answer.view.play();
+        node.scrollIntoView();
+        say(`Recording of ${recording.track.frames.length} passes opened.`);
+    }
+}
