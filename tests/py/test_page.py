@@ -427,8 +427,8 @@ def test_settings(dialog, new_page):
     assert page.run("localStorage.getItem('diffulex-edge.settings.dialog')") == "{}"
     set_field(page, "max_tokens", "512")
     ask(page, "Spell pear.")
-    assert text(page, ".error").startswith("this model's context has 512 tokens; the prompt has")
-    assert page.run("document.getElementById('said').textContent").startswith("Error: this model's context")
+    assert text(page, ".error").startswith("this model's maximum context length is 512 tokens; the prompt has")
+    assert page.run("document.getElementById('said').textContent").startswith("Error: this model's maximum context")
     page.events[:] = [e for e in page.events if "status of 400" not in json.dumps(e)]  # the browser's own line
 
 

@@ -88,7 +88,7 @@ def test_metadata(wheel):
     version = re.search(r"project\(diffulex_edge VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
     assert about["Version"] == version and about["License-Expression"] == "MIT" and about["Requires-Python"] == ">=3.9"
     assert about["Summary"] and about["Keywords"] and about["Description-Content-Type"] == "text/markdown"
-    assert {"numpy", "executorch", "progress"} == set(about.get_all("Provides-Extra"))
+    assert {"numpy", "executorch", "progress", "ray"} == set(about.get_all("Provides-Extra"))
     assert sum("Python :: 3." in c for c in about.get_all("Classifier")) >= 5
     assert any(n.endswith(".dist-info/licenses/LICENSE") for n in archive.namelist())
 
