@@ -339,12 +339,12 @@ static const dlx_cli_option options[] = {
     {"minimum-deployment-target", DLX_CLI_TEXT, "iOS16|iOS17|iOS18",
      "coreml: the oldest system that is to run the file (default: iOS18)", 0, 0},
     {"compute-units", DLX_CLI_TEXT, "cpu_only|cpu_and_gpu|cpu_and_ne|all",
-     "coreml: what it may run on (default: cpu_and_ne)", 0, 0},
+     "coreml: what it may run on (default: cpu_and_ne, also called cpu_and_ane)", 0, 0},
     {"emit", DLX_CLI_TEXT, "pte|mlpackage", "coreml: a program (default), or the model package alone", 0, 0},
     {"soc", DLX_CLI_TEXT, "NAME", "qnn: the chip that the file is for, one of those below (default: SM8650)", 0, 0},
     {"qnn-lib-dir", DLX_CLI_TEXT, "DIR",
-     "qnn: folder of Qualcomm's libraries (default: $QNN_SDK_ROOT, or the package onnxruntime-qnn where it is "
-     "installed)",
+     "qnn: folder of Qualcomm's libraries (default: the SDK or folder of $QNN_SDK_ROOT, or, where that is not set, the "
+     "package onnxruntime-qnn where it is installed)",
      0, 0},
     {"delegate-layers", DLX_CLI_INT, "N", "coreml, qnn: decoder layers of one delegate at most (default: all in one)",
      1, LONGEST},

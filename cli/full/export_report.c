@@ -20,9 +20,27 @@ dlx_status dlx_cli_export_report(json_t **out, const char *path, int32_t max_con
     return err->status;
 }
 
+/* Of Qualcomm's libraries, of the first delegate that has one: the others are of the same export. NULL: none. */
+static const char *qnn_version(const json_t *report)
+{
+    json_t *method, *delegate;
+    size_t i, k;
+    json_array_foreach(json_object_get(report, "methods"), i, method)
+    {
+        json_array_foreach(json_object_get(method, "delegates"), k, delegate)
+        {
+            const char *version = json_string_value(json_object_get(delegate, "qnn_version"));
+            if (version) return version;
+        }
+    }
+    return NULL;
+}
+
 void dlx_cli_export_report_json(dlx_cli_json *j, const json_t *report)
 {
     static const char *const members[] = {"parts", "linears", "memory"};
+    const char *version = qnn_version(report);
+    if (version) dlx_cli_json_text(j, "qnn_version", version);
     for (size_t i = 0; i < sizeof members / sizeof *members; i++) {
         const json_t *member = json_object_get(report, members[i]);
         if (!member) continue;
@@ -38,7 +56,7 @@ static uint64_t number(const json_t *object, const char *key)
 
 void dlx_cli_export_report_text(const json_t *report)
 {
-    const char *part;
+    const char *part, *version = qnn_version(report);
     json_t *bytes, *linear, *parts = json_object_get(report, "parts");
     const json_t *memory = json_object_get(report, "memory");
     size_t i;
@@ -56,6 +74,9 @@ void dlx_cli_export_report_text(const json_t *report)
         printf("  %-16s %s in %llu linear layers\n", kind, dlx_cli_bytes(a, number(linear, "bytes")),
                (unsigned long long)number(linear, "layers"));
     }
+    if (version)
+        printf("  %-16s QNN %s: devices need that version of Qualcomm's libraries, or a later one\n", "compiled by",
+               version);
     if (memory && !json_object_get(memory, "file"))
         printf("a session of %llu positions takes %s beside what the runtime takes: cache %s\n",
                (unsigned long long)number(memory, "max_context"), dlx_cli_bytes(a, number(memory, "total")),

@@ -123,13 +123,15 @@ typedef struct dlx_export_options {
     int32_t delegate_layers;               /* coreml, qnn: decoder layers of one delegate at most; 0: all in one */
     const char *minimum_deployment_target; /* coreml: the oldest system that is to run the file: "iOS16", "iOS17",
                                               "iOS18"; NULL: "iOS18" */
-    const char *compute_units; /* coreml: "cpu_only", "cpu_and_gpu", "cpu_and_ne", "all"; NULL: "cpu_and_ne" */
+    const char *compute_units; /* coreml: "cpu_only", "cpu_and_gpu", "cpu_and_ne" (or "cpu_and_ane"), "all"; NULL:
+                                  "cpu_and_ne" */
     /* "pte" (also NULL), or coreml: "mlpackage": the model package alone, at output_path, for programs that load it
      * without ExecuTorch. Its inputs are rows of the embedding and of the rotary tables, not tokens: docs/BACKENDS.md.
      */
     const char *emit;
     const char *soc;         /* qnn: the chip that the file is for, a name of dlx_export_soc_info; NULL: "SM8650" */
-    const char *qnn_lib_dir; /* qnn: folder of Qualcomm's libraries; NULL: where they usually are */
+    const char *qnn_lib_dir; /* qnn: folder of Qualcomm's libraries; NULL: that of $QNN_SDK_ROOT, or, where it
+                                is not set, where they usually are */
     /* May be NULL; called by the exporting thread when the file is in place: once for each operator of each home, home
      * by home, method by method. */
     dlx_placement_fn placement;

@@ -239,6 +239,7 @@ static void text_qnn(dlx_text_buffer *t, const dlx_delegate_view *v)
         dlx_put(t, "    chip           %u%s%s%s, HTP V%u, %u MiB of VTCM, %s\n", to->chip, name ? " (" : "",
                 name ? name : "", name ? ")" : "", to->arch, to->vtcm_mib, to->f16 ? "float16" : "quantised");
     }
+    if (v->readable && *v->qnn.version) dlx_put(t, "    compiled by    QNN %s\n", v->qnn.version);
     if (v->readable)
         dlx_put(t, "    %s %llu bytes\n", v->qnn.compiled ? "context binary" : "DLC           ",
                 (unsigned long long)v->qnn.binary_bytes);
@@ -343,9 +344,10 @@ static void json_qnn(dlx_text_buffer *t, const dlx_delegate_view *v)
         dlx_put_json(t, chip_name(to->chip));
         dlx_put(t, ",\"arch\":%u,\"vtcm_mib\":%u,\"float16\":%s", to->arch, to->vtcm_mib, to->f16 ? "true" : "false");
     }
-    if (v->readable)
-        dlx_put(t, ",\"compiled\":%s,\"binary_bytes\":%llu", v->qnn.compiled ? "true" : "false",
-                (unsigned long long)v->qnn.binary_bytes);
+    if (!v->readable) return;
+    dlx_put(t, ",\"compiled\":%s,\"qnn_version\":", v->qnn.compiled ? "true" : "false");
+    dlx_put_json(t, *v->qnn.version ? v->qnn.version : NULL);
+    dlx_put(t, ",\"binary_bytes\":%llu", (unsigned long long)v->qnn.binary_bytes);
 }
 
 void dlx_put_delegate_json(dlx_text_buffer *t, const dlx_delegate_view *v)

@@ -51,7 +51,7 @@ dlx_status dlx_open_coreml(dlx_backend_use *out, dlx_arena *arena, const dlx_exp
         return dlx_fail(err, DLX_E_INVALID,
                         "kv fixed-state: Core ML keeps a cache from iOS18 on; minimum_deployment_target is %s",
                         dlx_coreml_target_name(c->target));
-    if (o->compute_units && !dlx_coreml_units_ok(o->compute_units))
+    if (o->compute_units && !dlx_coreml_units_find(o->compute_units))
         return dlx_fail(err, DLX_E_INVALID,
                         "compute_units '%.100s' is not known; expected cpu_only, cpu_and_gpu, cpu_and_ne or all",
                         o->compute_units);
@@ -104,6 +104,16 @@ dlx_status dlx_check_qnn(const dlx_backend_use *use, const dlx_graph *g, dlx_err
 void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t)
 {
     dlx_qnn_describe(use->qnn, t);
+}
+
+void dlx_backend_mark_tables(const dlx_backend_use *use, dlx_graph *g)
+{
+    for (size_t i = 0; use->halves && i < g->n_nodes; i++) {
+        if (g->nodes[i].op != DLX_OP_EMBEDDING) continue;
+        dlx_value *table = &g->values[g->nodes[i].in[0]];
+        table->source.in_f16 = true;
+        if (table->scales != DLX_NONE) g->values[table->scales].source.in_f16 = true;
+    }
 }
 
 /* Half precision ends at 65504; beyond, numbers are infinite, and answers NaN. */

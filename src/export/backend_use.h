@@ -37,6 +37,9 @@ dlx_status dlx_open_qnn(dlx_backend_use *out, dlx_arena *arena, const dlx_export
 
 /* dlx_backend.check */
 dlx_status dlx_check_qnn(const dlx_backend_use *use, const dlx_graph *g, dlx_error *err);
+/* Tables of tokens, whose rows go into a backend that computes in float16: numbers beyond are an error of the writer.
+ */
+void dlx_backend_mark_tables(const dlx_backend_use *use, dlx_graph *g);
 /* dlx_backend.describe: the libraries of Qualcomm's that it opened. */
 void dlx_describe_qnn(const dlx_backend_use *use, dlx_text_buffer *t);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "diffulex_edge/model.h"
 #include "diffulex_edge/text.h"
@@ -317,6 +318,7 @@ static dlx_status build(exporter *x, dlx_error *err)
         DLX_TRY(dlx_graph_verify(&m->graph[i], err));
         DLX_TRY(x->backend->decompose(&m->graph[i], err));
         DLX_TRY(dlx_graph_prune(&m->graph[i], err));
+        dlx_backend_mark_tables(&x->use, &m->graph[i]);
         DLX_TRY(dlx_graph_verify(&m->graph[i], err));
     }
     return DLX_OK;
@@ -433,6 +435,25 @@ static dlx_status stream_constant(void *ctx, const void *user, uint64_t size, dl
     return dlx_const_stream(user, sink.x->pool, write_chunk, &sink, err);
 }
 
+/* A name that says something else than what is written. */
+static void notice_name(const exporter *x)
+{
+    static const char ending[] = ".mlpackage";
+    const char *path = x->options.output_path;
+    size_t n = strlen(path), letters = sizeof ending - 1;
+    char sentence[1024];
+    while (n && path[n - 1] == '/') n--;
+    bool says = n > letters && !strncasecmp(path + n - letters, ending, letters);
+    if (says == x->package || !x->options.notice) return;
+    snprintf(sentence, sizeof sentence,
+             says ? "'%.500s' is named as a model package, but becomes a program, in one file; emit mlpackage writes a "
+                    "package"
+                  : "'%.500s' becomes a model package, a folder, which Apple's tools know by a name that ends with "
+                    ".mlpackage",
+             path);
+    x->options.notice(x->options.notice_ctx, sentence);
+}
+
 /* The outputs, before anything is read. */
 static dlx_status open_outputs(exporter *x, dlx_error *err)
 {
@@ -468,6 +489,7 @@ static dlx_status run(exporter *x, dlx_error *err)
 {
     DLX_TRY(check_options(x, err));
     DLX_TRY(open_outputs(x, err));
+    notice_name(x);
     DLX_TRY(dlx_thread_pool_create(&x->pool, 0, err));
     DLX_TRY(build(x, err));
     if (x->package) {

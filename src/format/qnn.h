@@ -40,9 +40,14 @@ enum {
 };
 enum { DLX_QNN_LOG_ERRORS = 1, DLX_QNN_TYPE_HTP = 2, DLX_QNN_PERFORMANCE_BURST = 2, DLX_QNN_PRECISION_OF_F16 = 1 };
 
+enum { DLX_QNN_VERSION_BYTES = 64 };
+
 typedef struct dlx_qnn_contents {
     bool compiled; /* for its chip, behind a header; false: a DLC, which the device compiles */
     uint64_t signature, binary_bytes;
+    /* Of Qualcomm's libraries that compiled it, "v2.47.0.260601114230": the first text of that form near the beginning
+     * of the binary, whose layout is not published. "": there is none. */
+    char version[DLX_QNN_VERSION_BYTES];
 } dlx_qnn_contents;
 
 /* DLX_E_FORMAT: neither. */

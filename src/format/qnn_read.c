@@ -4,16 +4,65 @@
 
 #include "format/flatbuffer.h"
 
+static dlx_status read_bytes(const dlx_pte_blob *blob, uint64_t at, void *out, size_t n, dlx_error *err)
+{
+    if (!blob->data) return dlx_file_read(blob->file, blob->offset + at, out, n, err);
+    if (n) memcpy(out, (const uint8_t *)blob->data + at, n);
+    return DLX_OK;
+}
+
+/* ---- the version of the libraries ---- */
+
+/* Whether n bytes are a version: "v2.47.0.260601114230", sometimes with "_92130" behind it. */
+static bool is_version(const uint8_t *text, size_t n)
+{
+    size_t dots = 0;
+    if (n < sizeof "v0.0.0" - 1 || text[0] != 'v') return false;
+    for (size_t i = 1; i < n; i++) {
+        bool digit = text[i] >= '0' && text[i] <= '9';
+        if (!digit && text[i - 1] == '.') return false;
+        if (!digit && text[i] != '_' && text[i] != '.') return false;
+        dots += text[i] == '.';
+    }
+    return dots >= 2 && text[1] != '.' && text[n - 1] != '.';
+}
+
+/* A string of a FlatBuffer, which its length stands in front of and NUL behind. */
+static void find_version(char out[DLX_QNN_VERSION_BYTES], const uint8_t *bytes, size_t n)
+{
+    enum { LENGTH = 4 };
+    for (size_t i = 0; i + LENGTH + DLX_QNN_VERSION_BYTES <= n; i++) {
+        uint32_t length;
+        const uint8_t *text = bytes + i + LENGTH;
+        memcpy(&length, bytes + i, sizeof length);
+        if (length >= DLX_QNN_VERSION_BYTES || text[length] || !is_version(text, length)) continue;
+        memcpy(out, text, length + 1);
+        return;
+    }
+}
+
+/* Descriptions of inputs and outputs come in front of it, so it is not far: windows overlap by what is longest. */
+static dlx_status read_version(dlx_qnn_contents *out, const dlx_pte_blob *blob, dlx_error *err)
+{
+    enum { WINDOW = 1 << 14, OVERLAP = 2 * DLX_QNN_VERSION_BYTES, MOST = 1 << 20 };
+    uint8_t window[WINDOW + OVERLAP];
+    uint64_t size = out->binary_bytes < MOST ? out->binary_bytes : MOST;
+    for (uint64_t at = 0; at < size && !*out->version; at += WINDOW) {
+        size_t n = size - at < WINDOW + OVERLAP ? (size_t)(size - at) : WINDOW + OVERLAP;
+        memset(window + n, 0, sizeof window - n);
+        DLX_TRY(read_bytes(blob, DLX_QNN_HEADER + at, window, n, err));
+        find_version(out->version, window, sizeof window);
+    }
+    return DLX_OK;
+}
+
 dlx_status dlx_qnn_read(dlx_qnn_contents *out, const dlx_pte_blob *blob, dlx_error *err)
 {
     static const char zip[4] = {'P', 'K', 3, 4};
     uint8_t head[DLX_QNN_HEADER_USED] = {0};
     size_t n = blob->size < sizeof head ? (size_t)blob->size : sizeof head;
     *out = (dlx_qnn_contents){.compiled = false};
-    if (!blob->data)
-        DLX_TRY(dlx_file_read(blob->file, blob->offset, head, n, err));
-    else if (n)
-        memcpy(head, blob->data, n);
+    DLX_TRY(read_bytes(blob, 0, head, n, err));
     uint32_t magic;
     memcpy(&magic, head, sizeof magic);
     if (!memcmp(head, zip, sizeof zip)) {
@@ -26,7 +75,8 @@ dlx_status dlx_qnn_read(dlx_qnn_contents *out, const dlx_pte_blob *blob, dlx_err
     out->compiled = true;
     memcpy(&out->signature, head + DLX_QNN_SIGNATURE_AT, sizeof out->signature);
     memcpy(&out->binary_bytes, head + DLX_QNN_SIZE_AT, sizeof out->binary_bytes);
-    if (blob->size >= DLX_QNN_HEADER && out->binary_bytes <= blob->size - DLX_QNN_HEADER) return DLX_OK;
+    if (blob->size >= DLX_QNN_HEADER && out->binary_bytes <= blob->size - DLX_QNN_HEADER)
+        return read_version(out, blob, err);
     return dlx_fail(err, DLX_E_FORMAT,
                     "its header says that a context binary of %llu bytes follows, but it has %llu bytes altogether",
                     (unsigned long long)out->binary_bytes, (unsigned long long)blob->size);

@@ -58,6 +58,8 @@ typedef struct dlx_const_source {
      */
     bool f16_scales;
     bool signed_nibbles; /* of I4 values: halves of bytes are in two's complement, not their numbers + 8 */
+    bool in_f16;   /* what it stands for is computed with in float16: what is beyond that is an error in any form */
+    uint8_t times; /* of ROUND: scales of codes of up to this magnitude, which are part of that; 0: none */
 } dlx_const_source;
 
 typedef struct dlx_value {

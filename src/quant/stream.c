@@ -122,12 +122,16 @@ static float chosen_scale(const streamer *s, float max)
     return s->int4 ? dlx_int4_scale(max, s->v->source.group ? DLX_BF16 : DLX_F32) : dlx_int8_scale(max);
 }
 
-/* The scale as it is kept: F16 has none that are smaller, and none above 65504. */
-static float kept_scale(const streamer *s, float scale)
+/* The scale as it is kept, of what has that largest magnitude: F16 has none that are smaller. Infinity: what its codes
+ * stand for is beyond float16, in which it is computed with. */
+static float kept_scale(const streamer *s, float scale, float max)
 {
-    if (!s->v->source.f16_scales || isnan(scale)) return scale;
-    float half = dlx_f16_to_f32(dlx_f32_to_f16(scale));
-    return half < 0x1p-24f ? 0x1p-24f : half > 65504.0f ? 65504.0f : half;
+    const dlx_const_source *c = &s->v->source;
+    if (isnan(scale)) return scale;
+    if (c->f16_scales) scale = fmaxf(dlx_f16_to_f32(dlx_f32_to_f16(scale)), 0x1p-24f);
+    if (!c->in_f16 || isinf(scale)) return scale;
+    float code = fminf(rintf(max / scale), s->int4 ? 8.0f : 128.0f);
+    return dlx_rows_fit(scale * code, DLX_F16) ? scale : INFINITY;
 }
 
 /* ---- runs of elements: copied, widened or rounded, or part of a row too long for one chunk ---- */
@@ -188,6 +192,12 @@ static void run(streamer *s, size_t count, run_kind kind, float *max)
 
 static dlx_status beyond(const streamer *s, float max)
 {
+    if (s->v->source.in_f16)
+        return dlx_fail(
+            s->err, DLX_E_UNSUPPORTED,
+            "weight '%s' holds numbers of magnitude %g, and float16, in which this backend computes, ends at "
+            "65504 whatever form it is given; use backend xnnpack, or qnn with int8 weights",
+            name_of(s), (double)max);
     return dlx_fail(s->err, DLX_E_UNSUPPORTED,
                     "weight '%s' holds numbers of magnitude %g, which %s cannot hold; choose another form for it",
                     name_of(s), (double)max, s->v->dtype == DLX_F16 ? "float16" : "bfloat16");
@@ -207,7 +217,9 @@ static dlx_status stream_elements(streamer *s)
         DLX_TRY(take(s, begin, n * s->width));
         if (kind != RUN_CHECK || s->v->dtype == DLX_F32) run(s, n, kind, &max);
         if (isnan(max)) return not_finite(s, 0);
+        if (s->v->source.times) max *= s->v->source.times;
         if (kind == RUN_ROUND && !dlx_rows_fit(max, s->v->dtype)) return beyond(s, max);
+        if (s->v->source.in_f16 && !dlx_rows_fit(max, DLX_F16)) return beyond(s, max);
         if (kind == RUN_CHECK && s->v->source.signed_nibbles && s->v->dtype == DLX_I4) {
             memcpy(s->chunk, s->from, n);
             sign_nibbles(s, n);
@@ -226,10 +238,11 @@ static void convert_rows(void *arg, size_t begin, size_t end, size_t thread)
     size_t columns = (size_t)s->columns;
     for (size_t r = begin; r < end; r++) {
         const uint8_t *p = s->from + r * columns * s->width;
-        s->scale[r] = chosen_scale(s, dlx_rows_max(p, columns, s->stored));
+        float max = dlx_rows_max(p, columns, s->stored);
+        s->scale[r] = chosen_scale(s, max);
         if (s->clipped && !isnan(s->scale[r])) s->scale[r] = clipped_scale(s, p, thread);
-        s->scale[r] = kept_scale(s, s->scale[r]);
-        if (!s->scales_only && !isnan(s->scale[r])) put_codes(s, r * columns, p, columns, s->scale[r]);
+        s->scale[r] = kept_scale(s, s->scale[r], max);
+        if (!s->scales_only && isfinite(s->scale[r])) put_codes(s, r * columns, p, columns, s->scale[r]);
     }
 }
 
@@ -242,8 +255,10 @@ static dlx_status stream_short_rows(streamer *s)
         n = s->rows - row < most ? (size_t)(s->rows - row) : most;
         DLX_TRY(take(s, row * row_bytes, n * row_bytes));
         dlx_pool_for(s->pool, n, PIECE / columns + 1, convert_rows, s);
-        for (size_t r = 0; r < n; r++)
+        for (size_t r = 0; r < n; r++) {
             if (isnan(s->scale[r])) return not_finite(s, row + r);
+            if (isinf(s->scale[r])) return beyond(s, dlx_rows_max(s->from + r * row_bytes, columns, s->stored));
+        }
         DLX_TRY(s->scales_only ? sink_scales(s, s->scale, n) : sink_codes(s, n * columns));
     }
     return DLX_OK;
@@ -261,7 +276,8 @@ static dlx_status stream_long_rows(streamer *s)
             run(s, n, RUN_CHECK, &max);
         }
         if (isnan(max)) return not_finite(s, row);
-        s->row_scale = kept_scale(s, chosen_scale(s, max));
+        s->row_scale = kept_scale(s, chosen_scale(s, max), max);
+        if (isinf(s->row_scale)) return beyond(s, max);
         if (s->scales_only) {
             DLX_TRY(sink_scales(s, &s->row_scale, 1));
             continue;

@@ -92,6 +92,22 @@ def test_numbers_beyond_float16_are_found_by_calibration(tmp_path):
     run("export", checkpoint, tmp_path / "other.pte", *command[:4])  # nobody looked
 
 
+@pytest.mark.parametrize("tensor, name", [("layers.0.self_attn.q_proj", "layers.0.q"), ("embed_tokens", "embed"),
+                                          ("layers.1.input_layernorm", "layers.1.attn_norm")])
+def test_weights_beyond_float16_are_refused_in_every_scheme(tmp_path, tensor, name):
+    checkpoint, file = tmp_path / "checkpoint", tmp_path / "m.pte"
+    shutil.copytree(DREAM, checkpoint)
+    (weights,) = checkpoint.glob("*.safetensors")
+    tensors = load_file(weights)
+    tensors[f"model.{tensor}.weight"].reshape(-1)[77 % tensors[f"model.{tensor}.weight"].size] = 1e5
+    save_file(tensors, weights)
+    for scheme in ("fp16", "int8", "int4"):
+        told = fail("export", checkpoint, file, "--backend", "coreml", "--quantization", scheme)
+        assert f"weight '{name}.weight" in told and "holds numbers of magnitude 100000, and float16" in told
+        assert told.endswith("use backend xnnpack, or qnn with int8 weights") and not file.exists()
+    run("export", checkpoint, file)
+
+
 def test_numbers_that_scaled_weights_lead_to_are_looked_at(tmp_path):
     """What a gate all but closes gets small steps: with --rounding awq such numbers become larger than the model's own."""
     checkpoint, data, recipe = tmp_path / "checkpoint", tmp_path / "data.jsonl", tmp_path / "recipe.json"
@@ -143,6 +159,32 @@ def test_a_package_replaces_nothing_else(tmp_path):
     assert (folder / "mine").read_text() == file.read_text() == "mine"
 
 
+def test_a_manifest_of_others_stays(tmp_path):
+    for name in ("Manifest.json", "manifest.json"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / name).write_text('{"name": "my extension"}')
+        assert "is there and no model package" in fail("export", SDAR, folder, "--backend", "coreml", "--emit", "mlpackage")
+        assert [(f.name, f.read_text()) for f in folder.iterdir()] == [(name, '{"name": "my extension"}')]
+
+
+def test_a_name_that_says_something_else_is_told(tmp_path):
+    coreml = ("--backend", "coreml", "--quantization", "fp16")
+    told = start("export", SDAR, tmp_path / "m.pte", *coreml, "--emit", "mlpackage").stderr
+    assert f"'{tmp_path}/m.pte' becomes a model package, a folder" in told
+    told = start("export", SDAR, tmp_path / "n.mlpackage", *coreml).stderr
+    assert f"'{tmp_path}/n.mlpackage' is named as a model package, but becomes a program" in told
+    for name, emit in (("p.mlpackage", "mlpackage"), ("q.bin", "pte")):
+        assert "model package" not in start("export", SDAR, tmp_path / name, *coreml, "--emit", emit).stderr
+
+
+def test_names_of_compute_units(tmp_path):
+    for word, name in (("cpu-only", "cpu_only"), ("cpu-and-gpu", "cpu_and_gpu"), ("cpu_and_ane", "cpu_and_ne")):
+        run("export", SDAR, tmp_path / "m.pte", "--backend", "coreml", "--compute-units", word)
+        methods = run_json("inspect", tmp_path / "m.pte")["methods"]
+        assert {d["options"]["compute_units"] for m in methods for d in m["delegates"] if d["id"] == "CoreMLBackend"} == {name}
+
+
 def test_what_a_killed_export_left_of_a_package_is_taken(tmp_path):
     package = tmp_path / "m.mlpackage"
     (package / "Data/com.apple.CoreML/weights").mkdir(parents=True)
@@ -185,6 +227,25 @@ def test_files_that_are_no_libraries_are_not_opened(tmp_path, kind, says):
     assert "; install them again with 'pip install --force-reinstall" in told
     found = run_json("doctor", env={**NO_QNN, "PATH": f"{tmp_path}/bin:/usr/bin:/bin"})["backends"]
     assert [b["reason"] for b in found if b["name"] == "qnn"] == [told]
+
+
+def test_a_kit_that_is_named_is_taken_or_an_error(tmp_path):
+    """An installed package may be of a version that phones refuse: it is no substitute."""
+    package = tmp_path / "lib/python3.11/site-packages/onnxruntime_qnn"
+    plain, kit = tmp_path / "plain", tmp_path / "kit"
+    for folder in (package, plain, kit / "lib/x86_64-linux-clang", tmp_path / "empty"):
+        folder.mkdir(parents=True)
+    for folder in (package, plain, kit / "lib/x86_64-linux-clang"):
+        for name in ("libQnnHtp.so", "libHtpPrepare.so"):
+            (folder / name).write_bytes(b"\x7fELF\2\1\1\0\0\0")
+    env = {**NO_QNN, "PATH": f"{tmp_path}/bin:/usr/bin:/bin"}
+    for root, found in (("", package), (kit, kit / "lib/x86_64-linux-clang"), (plain, plain), (tmp_path / "empty", None),
+                        (tmp_path / "nowhere", None)):
+        told = fail("export", SDAR, tmp_path / "m.pte", "--backend", "qnn", env={**env, "QNN_SDK_ROOT": str(root)})
+        assert told.startswith(f"Qualcomm's libraries cannot be loaded: '{found}/libHtpPrepare.so' " if found else
+                               f"$QNN_SDK_ROOT is '{root}', and neither 'lib/")
+        backends = run_json("doctor", env={**env, "QNN_SDK_ROOT": str(root)})["backends"]
+        assert [b["reason"] for b in backends if b["name"] == "qnn"] == [told]
 
 
 def test_advice_fits_the_backend_of_the_file(tmp_path):

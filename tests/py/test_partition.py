@@ -1,6 +1,7 @@
 """Which operators of a file go where: what `export` says of it, and what `inspect` reads of the file that was written."""
 import importlib.util
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,4 +76,8 @@ def test_qnn(tmp_path):
     qnn = method["delegates"][-1]
     assert (qnn["id"], qnn["chip"], qnn["chip_name"], qnn["arch"]) == ("QnnBackend", 43, "SM8550", 73)
     assert qnn["float16"] and qnn["compiled"] and 0 < qnn["binary_bytes"] <= qnn["payload_bytes"] - 256
-    assert "    chip           43 (SM8550), HTP V73, " in run("inspect", path)
+    text = run("inspect", path)
+    assert "    chip           43 (SM8550), HTP V73, " in text
+    found = run_json("doctor", env={**os.environ, "QNN_SDK_ROOT": str(folder)})["backends"][-1]["found"]
+    assert found == f"QNN {qnn['qnn_version']} in {folder}" and summary["qnn_version"] == qnn["qnn_version"]
+    assert f"    compiled by    QNN {qnn['qnn_version']}\n" in text

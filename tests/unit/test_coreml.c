@@ -253,13 +253,13 @@ static void nibbles_become_twos_complement(void **state)
     assert_memory_equal(got, ((const uint8_t[]){0x97, 0x01}), 2);
 }
 
-/* Codes are those of the rounded scale, and nothing is lost where that would be zero or infinite. */
+/* Codes are those of the rounded scale, and nothing is lost where that would be zero. */
 static void scales_of_float16_are_those_that_codes_are_made_with(void **state)
 {
     (void)state;
     enum { ROWS = 4, COLUMNS = 4 };
     static const float w[ROWS][COLUMNS] = {
-        {1.0f, -0.5f, 0.25f, 0.0f}, {1e-7f, -1e-7f, 3e-8f, 0}, {8e6f, 9e6f, -9e6f, 0}, {0}};
+        {1.0f, -0.5f, 0.25f, 0.0f}, {1e-7f, -1e-7f, 3e-8f, 0}, {6e4f, 5e4f, -6e4f, 0}, {0}};
     uint16_t scales[ROWS];
     int8_t codes[ROWS][COLUMNS];
     dlx_value s = constant(DLX_F16, ROWS, 1, w, sizeof w), q = constant(DLX_I8, ROWS, COLUMNS, w, sizeof w);
@@ -269,8 +269,8 @@ static void scales_of_float16_are_those_that_codes_are_made_with(void **state)
     CHECK(dlx_const_collect(&s, NULL, scales, err));
     CHECK(dlx_const_collect(&q, NULL, codes, err));
     assert_int_equal(scales[0], dlx_f32_to_f16(1.0f / 127.0f));
-    assert_int_equal(scales[1], 1);      /* 2^-24 */
-    assert_int_equal(scales[2], 0x7BFF); /* 65504 */
+    assert_int_equal(scales[1], 1); /* 2^-24 */
+    assert_int_equal(scales[2], dlx_f32_to_f16(6e4f / 127.0f));
     assert_int_equal(scales[3], 0x3C00);
     for (int r = 0; r < ROWS; r++)
         for (int c = 0; c < COLUMNS; c++) {
@@ -281,6 +281,50 @@ static void scales_of_float16_are_those_that_codes_are_made_with(void **state)
     dlx_error e = {0};
     s.dtype = DLX_F32; /* F16 and nothing else is what was asked for */
     assert_int_equal(dlx_const_collect(&s, NULL, scales, &e), DLX_E_INTERNAL);
+}
+
+/* In any form, and for rows of tables that go into a delegate: their scales are no halves, but their numbers become
+ * some. */
+static void numbers_beyond_float16_are_an_error_in_every_form(void **state)
+{
+    (void)state;
+    enum { COLUMNS = 4 };
+    static const struct {
+        dlx_const_transform transform;
+        dlx_dtype type;
+        float fits, beyond;
+        uint8_t times;
+        bool f16_scales;
+    } forms[] = {
+        {DLX_CONST_ROUND, DLX_F16, 65504.0f, 65520.0f, 0, false},
+        {DLX_CONST_PLAIN, DLX_F32, 65504.0f, 65520.0f, 0, false},
+        {DLX_CONST_ROUND, DLX_F16, 511.0f, 512.0f, 128, false},
+        {DLX_CONST_INT8_ROWS, DLX_I8, 65400.0f, 65530.0f, 0, true}, /* 127 times 515 and 516 */
+        {DLX_CONST_INT8_ROW_SCALES, DLX_F16, 65400.0f, 65530.0f, 0, true},
+        {DLX_CONST_INT8_ROW_SCALES, DLX_F16, 65400.0f, 9e6f, 0, true}, /* the scale as well */
+        {DLX_CONST_INT8_ROWS, DLX_I8, 65504.0f, 65530.0f, 0, false},
+        {DLX_CONST_INT8_ROW_SCALES, DLX_F32, 65504.0f, 65530.0f, 0, false},
+        {DLX_CONST_INT4_ROWS, DLX_I4, 65400.0f, 65600.0f, 0, true}, /* 7 times 9344 and 9368 */
+        {DLX_CONST_INT4_SCALES, DLX_F16, 65400.0f, 65600.0f, 0, true},
+    };
+    for (size_t i = 0; i < DLX_COUNT(forms); i++)
+        for (int over = 0; over < 2; over++) {
+            const float w[COLUMNS] = {1.0f, 0, over ? -forms[i].beyond : -forms[i].fits, 0};
+            bool scales =
+                forms[i].transform == DLX_CONST_INT8_ROW_SCALES || forms[i].transform == DLX_CONST_INT4_SCALES;
+            dlx_value v = constant(forms[i].type, 1, scales ? 1 : COLUMNS, w, sizeof w);
+            uint8_t out[sizeof w];
+            dlx_error e = {0};
+            v.source.stored = DLX_F32;
+            v.source.transform = forms[i].transform;
+            v.source.f16_scales = forms[i].f16_scales;
+            v.source.times = forms[i].times;
+            v.source.in_f16 = true;
+            dlx_status s = dlx_const_collect(&v, NULL, out, &e);
+            if (!over && s != DLX_OK) fail_msg("%zu: %s", i, e.message);
+            if (over) refused(s, DLX_E_UNSUPPORTED, &e, "weight 'w' holds numbers of magnitude ");
+            if (over) refused(s, DLX_E_UNSUPPORTED, &e, "; use backend xnnpack, or qnn with int8 weights");
+        }
 }
 
 /* ---- parts ---- */
@@ -471,6 +515,8 @@ static void what_there_is_not_is_refused_with_a_sentence(void **state)
     o = (dlx_coreml_options){.compute_units = "ane"};
     refused(dlx_coreml_lower_part(&d, &m.arena, part, &how, &e), DLX_E_INVALID, &e,
             "CoreML has no compute units 'ane'; expected cpu_and_ne, cpu_only, cpu_and_gpu or all");
+    assert_string_equal(dlx_coreml_units_find("cpu-and_ane"), "cpu_and_ne");
+    assert_string_equal(dlx_coreml_units_find("cpu-only"), "cpu_only");
     o = (dlx_coreml_options){.target = DLX_COREML_TARGETS};
     refused(dlx_coreml_lower_part(&d, &m.arena, part, &how, &e), DLX_E_INVALID, &e, "no target of number 3");
     o = (dlx_coreml_options){0};
@@ -651,6 +697,28 @@ static void what_a_killed_process_leaves(void **state)
         assert_true(dlx_coreml_package_place(path));
     }
     assert_false(dlx_coreml_package_place(file)); /* a file */
+    /* A manifest of others, or one that is none, is theirs; so is what lies beside it. */
+    static const struct {
+        const char *name, *text;
+        bool ours;
+    } manifests[] = {
+        {"Manifest.json", "{\"name\": \"my extension\"}", false},
+        {"Manifest.json", "{\"itemInfoEntries\": {}", false},
+        {"Manifest.json", "{\"itemInfoEntries\": {}}", false},
+        {"Manifest.json", "", false},
+        {"manifest.json", "{\"itemInfoEntries\": {}, \"rootModelIdentifier\": \"a\"}", false},
+        {"Manifest.json", "{\"fileFormatVersion\": \"1.0.0\", \"itemInfoEntries\": {}, \"rootModelIdentifier\": \"a\"}",
+         true},
+    };
+    for (size_t i = 0; i < DLX_COUNT(manifests); i++) {
+        snprintf(file, sizeof file, "%s/%s", path, manifests[i].name);
+        FILE *f = fopen(file, "w");
+        assert_non_null(f);
+        fputs(manifests[i].text, f);
+        fclose(f);
+        if (dlx_coreml_package_place(path) != manifests[i].ours) fail_msg("%s", manifests[i].text);
+        assert_int_equal(remove(file), 0);
+    }
     remove_tree(path);
 }
 
@@ -698,6 +766,7 @@ int main(void)
         cmocka_unit_test(functions_share_their_weights),
         cmocka_unit_test(nibbles_become_twos_complement),
         cmocka_unit_test(scales_of_float16_are_those_that_codes_are_made_with),
+        cmocka_unit_test(numbers_beyond_float16_are_an_error_in_every_form),
         cmocka_unit_test(the_mark_changes_the_identifier_alone),
         cmocka_unit_test(siblings_are_functions_of_one_program),
         cmocka_unit_test(a_payload_ends_with_its_table_of_files),

@@ -386,7 +386,32 @@ static void programs_of_qnn(void **state)
     expect(&s, "QnnBackend", &payload, false, "\n    context binary 40 bytes\n");
     expect(&s, "QnnBackend", &payload, true,
            "\"chip\":57,\"chip_name\":\"SM8650\",\"arch\":75,\"vtcm_mib\":8,\"float16\":true,\"compiled\":true,"
-           "\"binary_bytes\":40");
+           "\"qnn_version\":null,\"binary_bytes\":40");
+    static const struct {
+        const char *text, *json;
+        uint32_t length;
+    } versions[] = {
+        {"v2.47.0.260601114230", "\"v2.47.0.260601114230\"", 20},
+        {"v2.22.6.240515175854_92130", "\"v2.22.6.240515175854_92130\"", 26},
+        {"v2.47.0.2606", "null", 20}, /* its end is elsewhere */
+        {"v2.47.0.260601114230", "null", 19},
+        {"v2.47", "null", 5},
+        {"v2..47.0", "null", 8},
+        {"v2.47.0.", "null", 8},
+        {"w2.47.0", "null", 7},
+        {"v2.47.0-rc", "null", 10},
+    };
+    for (size_t i = 0; i < DLX_COUNT(versions); i++) {
+        char json[64];
+        memset(payload.data + 256, 0, size);
+        memcpy(payload.data + 256 + 8, &versions[i].length, sizeof versions[i].length);
+        memcpy(payload.data + 256 + 12, versions[i].text, strlen(versions[i].text));
+        snprintf(json, sizeof json, "\"qnn_version\":%s,\"binary", versions[i].json);
+        expect(&s, "QnnBackend", &payload, true, json);
+    }
+    memcpy(payload.data + 256 + 12, "v1.2.3\0", 8);
+    memcpy(payload.data + 256 + 8, &(uint32_t){6}, 4);
+    expect(&s, "QnnBackend", &payload, false, "\n    compiled by    QNN v1.2.3\n    context binary 40 bytes\n");
     payload.n--;
     expect(&s, "QnnBackend", &payload, false, "a context binary of 40 bytes follows, but it has 295 bytes altogether");
     payload.n = 3;

@@ -221,7 +221,7 @@ def export_checkpoint(model_path: PathLike, output_path: PathLike, *, backend: s
     emit           "coreml": "mlpackage" writes the model package alone, a folder, for programs that load it without
                    ExecuTorch; None: "pte"
     soc            "qnn": the chip that the file is for, a name of export_socs() in either case; None: "SM8650"
-    qnn_lib_dir    "qnn": a folder of Qualcomm's libraries; None: the development kit that $QNN_SDK_ROOT names, or the
+    qnn_lib_dir    "qnn": a folder of Qualcomm's libraries; None: the kit or folder that $QNN_SDK_ROOT names, else the
                    package onnxruntime-qnn of this interpreter, or of another Python that a shell would start
     validate       then runs the file against the checkpoint in float32, as validate_export does: the result's validation.
                    What is wrong with its options and data is told before anything is written; where it fails itself, the

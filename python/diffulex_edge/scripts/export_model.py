@@ -88,14 +88,13 @@ def main(argv: Optional[List[str]] = None) -> int:
         if getattr(arguments, name) < 0:
             parser.error(f"--{name.replace('_', '-')} must not be negative")
     model_type = "fast_dllm_v2" if arguments.model_type == "fast_dllm" else arguments.model_type
-    units = "cpu_and_ne" if arguments.compute_units == "cpu_and_ane" else arguments.compute_units
     try:
         result = diffulex_edge.export_checkpoint(
             arguments.model_path or arguments.hf_model_path, arguments.output, backend=arguments.backend,
             quantization=scheme_of(arguments.backend, arguments.quantization), model_type=model_type, max_seq_len=arguments.max_seq_len,
             max_rows=arguments.seq_len, block_size=arguments.block_size, kv=arguments.kv,
             delegate_layers=arguments.delegate_layers, minimum_deployment_target=arguments.minimum_deployment_target,
-            compute_units=units, soc=arguments.soc, qnn_lib_dir=arguments.qnn_lib_dir, progress=_Progress(arguments.quiet))
+            compute_units=arguments.compute_units, soc=arguments.soc, qnn_lib_dir=arguments.qnn_lib_dir, progress=_Progress(arguments.quiet))
     except (DlxError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

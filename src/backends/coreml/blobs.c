@@ -75,7 +75,8 @@ static dlx_blob_type type_of(dlx_dtype t)
 static bool same_source(const dlx_const_source *x, const dlx_const_source *y)
 {
     if (x->bytes != y->bytes || x->stored != y->stored || x->transform != y->transform || x->group != y->group ||
-        x->clip != y->clip || x->f16_scales != y->f16_scales || x->signed_nibbles != y->signed_nibbles)
+        x->clip != y->clip || x->f16_scales != y->f16_scales || x->signed_nibbles != y->signed_nibbles ||
+        x->times != y->times)
         return false;
     if (x->file || y->file) return x->file == y->file && x->offset == y->offset;
     return x->data == y->data || (x->data && y->data && !memcmp(x->data, y->data, (size_t)x->bytes));

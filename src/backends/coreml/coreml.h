@@ -36,8 +36,9 @@ typedef struct dlx_coreml_options {
 const char *dlx_coreml_target_name(dlx_coreml_target target);
 /* Of a name, case aside; false: there is no such target. */
 bool dlx_coreml_target_find(const char *name, dlx_coreml_target *out);
-/* Whether the runtime knows these compute units. */
-bool dlx_coreml_units_ok(const char *units);
+/* What the runtime calls these compute units, '-' and '_' being the same, and "cpu_and_ane" being "cpu_and_ne"; NULL:
+ * it knows none of that name. */
+const char *dlx_coreml_units_find(const char *units);
 
 /* dlx_takes_node_fn: fixed shapes and float numbers; int4 weights even where the target has none. */
 bool dlx_coreml_takes(const dlx_graph *g, const dlx_node *n);
@@ -70,7 +71,8 @@ typedef struct dlx_coreml_progress {
  */
 dlx_status dlx_coreml_package(const char *folder, const dlx_part *part, const dlx_lowering *how,
                               const dlx_coreml_progress *progress, dlx_error *err);
-/* Whether a package may be written there: nothing lies there, a package, or what a killed process left of one. */
+/* Whether a package may be written there: nothing lies there, a package, or what a killed process left of one. A folder
+ * is a package by its Manifest.json: not by the name alone, which others use as well. */
 bool dlx_coreml_package_place(const char *folder);
 
 #endif

@@ -27,6 +27,7 @@ dlx_value dlx_coreml_half(const dlx_value *v)
     dlx_value half = *v;
     if (v->source.transform == DLX_CONST_PLAIN) half.source.stored = v->dtype;
     half.source.transform = DLX_CONST_ROUND;
+    half.source.in_f16 = true;
     half.dtype = DLX_F16;
     return half;
 }
@@ -43,14 +44,18 @@ static dlx_value rows_of(const dlx_value *v, int64_t first, int64_t n)
     return part;
 }
 
-/* Scales as float16, which codes made from floats are then those of. */
-static dlx_value half_scales(const dlx_value *scales)
+/* Scales of codes as float16, which codes made from floats are then those of. Messages name the weight. */
+static dlx_value half_scales(const dlx_value *scales, const dlx_value *codes)
 {
     dlx_value half = *scales;
-    if (scales->source.transform != DLX_CONST_INT8_ROW_SCALES && scales->source.transform != DLX_CONST_INT4_SCALES)
-        return dlx_coreml_half(scales);
-    half.source.f16_scales = true;
-    half.dtype = DLX_F16;
+    if (scales->source.transform == DLX_CONST_INT8_ROW_SCALES || scales->source.transform == DLX_CONST_INT4_SCALES) {
+        half.source.f16_scales = half.source.in_f16 = true;
+        half.dtype = DLX_F16;
+    } else {
+        half = dlx_coreml_half(scales);
+        half.source.times = codes->dtype == DLX_I4 ? 8 : 128;
+    }
+    half.name = codes->name;
     return half;
 }
 
@@ -58,9 +63,9 @@ static dlx_value half_scales(const dlx_value *scales)
 static dlx_mil_value widened(dlx_coreml_emitter *e, const dlx_value *w, const dlx_value *all_scales, int64_t first)
 {
     dlx_mil *m = &e->mil;
-    dlx_value codes = *w, some = rows_of(all_scales, first, w->dim[0]), scales = half_scales(&some);
+    dlx_value codes = *w, some = rows_of(all_scales, first, w->dim[0]), scales = half_scales(&some, w);
     bool blocks = e->options->target == DLX_COREML_IOS18;
-    codes.source.f16_scales = true;
+    codes.source.f16_scales = codes.source.in_f16 = true;
     codes.source.signed_nibbles = true;
     const dlx_mil_type out = {DLX_MIL_F16, 2, {w->dim[0], w->dim[1]}};
     dlx_mil_type code_type = out, scale_type = {DLX_MIL_F16, blocks ? 2 : 1, {w->dim[0], 1}};

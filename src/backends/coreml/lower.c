@@ -9,6 +9,7 @@
 #include "base/digest.h"
 #include "base/sizes.h"
 #include "format/coreml.h"
+#include "quant/forms.h"
 
 /* The number is coremltools', which ExecuTorch's exporter writes down. */
 static const struct {
@@ -18,7 +19,15 @@ static const struct {
     [DLX_COREML_IOS17] = {"iOS17", "8"},
     [DLX_COREML_IOS18] = {"iOS18", "9"},
 };
-static const char *const units[] = {"cpu_and_ne", "cpu_only", "cpu_and_gpu", "all"};
+/* Of the runtime, and as names are matched; the first is the default. */
+static const struct {
+    const char *name, *words;
+} units[] = {
+    {"cpu_and_ne", "cpu-and-ne, cpu-and-ane"},
+    {"cpu_only", "cpu-only"},
+    {"cpu_and_gpu", "cpu-and-gpu"},
+    {"all", "all"},
+};
 
 const char *dlx_coreml_target_name(dlx_coreml_target target)
 {
@@ -35,11 +44,11 @@ bool dlx_coreml_target_find(const char *name, dlx_coreml_target *out)
     return false;
 }
 
-bool dlx_coreml_units_ok(const char *name)
+const char *dlx_coreml_units_find(const char *name)
 {
     for (size_t i = 0; i < DLX_COUNT(units); i++)
-        if (!strcmp(name, units[i])) return true;
-    return false;
+        if (dlx_word_in(units[i].words, name)) return units[i].name;
+    return NULL;
 }
 
 static dlx_pte_spec spec(const char *key, const char *value)
@@ -88,7 +97,7 @@ dlx_status dlx_coreml_options_of(const dlx_coreml_options **out, const dlx_lower
     const dlx_coreml_options *o = how->options ? how->options : &defaults;
     if ((size_t)o->target >= DLX_COREML_TARGETS)
         return dlx_fail(err, DLX_E_INVALID, "CoreML has no target of number %d", (int)o->target);
-    if (o->compute_units && !dlx_coreml_units_ok(o->compute_units))
+    if (o->compute_units && !dlx_coreml_units_find(o->compute_units))
         return dlx_fail(err, DLX_E_INVALID,
                         "CoreML has no compute units '%s'; expected cpu_and_ne, cpu_only, cpu_and_gpu or all",
                         o->compute_units);
@@ -102,7 +111,7 @@ static dlx_status put_specs(dlx_delegate *out, dlx_arena *arena, const dlx_part 
     enum { SPECS = 4 };
     dlx_pte_spec *specs = dlx_arena_array(arena, SPECS, sizeof *specs);
     if (!specs) return dlx_coreml_no_memory(err, part);
-    specs[0] = spec("compute_units", o->compute_units ? o->compute_units : units[0]);
+    specs[0] = spec("compute_units", o->compute_units ? dlx_coreml_units_find(o->compute_units) : units[0].name);
     specs[1] = spec("min_deployment_target", targets[o->target].number);
     specs[2] = spec("model_compute_precision", "float16");
     specs[3] = spec("model_type", "model");

@@ -6,12 +6,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
 #include "base/output.h"
+#include "format/json_scan.h"
 #include "quant/quant.h"
 
 /* Below the package's folder, outermost first, and the files in the order in which they appear. */
@@ -116,13 +118,33 @@ static bool has_only_ours(const char *path, const char *below)
     return ours;
 }
 
+/* Whether a manifest is one of a model package: browser extensions, for instance, have files of that name as well. */
+static bool is_of_package(const char *path, dlx_arena *arena)
+{
+    enum { MOST_BYTES = 1 << 20 };
+    dlx_error unread = {0};
+    char *text;
+    size_t n;
+    bool entries = false, root = false;
+    if (dlx_read_file(&text, &n, path, MOST_BYTES, &unread) != DLX_OK) return false;
+    dlx_json_cursor c = dlx_json_open(text, n);
+    for (dlx_json_enter(&c, '{'); dlx_json_more(&c, '}'); dlx_json_skip(&c)) {
+        const char *key = dlx_json_key(&c, arena);
+        entries = entries || !strcmp(key, "itemInfoEntries");
+        root = root || !strcmp(key, "rootModelIdentifier");
+    }
+    free(text);
+    return !c.bad && entries && root;
+}
+
 bool dlx_coreml_package_place(const char *folder)
 {
     dlx_arena arena;
-    bool ours = true;
-    if (!dlx_exists(folder) || dlx_folder_has(folder, "anifest.json")) return true;
+    if (!dlx_exists(folder)) return true;
     dlx_arena_init(&arena);
-    for (int i = 0; ours && i < FOLDERS; i++) {
+    const char *manifest = dlx_arena_path(&arena, folder, files[MANIFEST]);
+    bool there = manifest && dlx_exists(manifest), ours = manifest && (!there || is_of_package(manifest, &arena));
+    for (int i = 0; ours && !there && i < FOLDERS; i++) {
         const char *path = dlx_arena_path(&arena, folder, folders[i]);
         ours = path && ((i && !dlx_exists(path)) || has_only_ours(path, folders[i]));
     }

@@ -22,6 +22,7 @@ static dlx_value as_half(const dlx_value *v)
     to.source.stored = v->source.transform == DLX_CONST_PLAIN ? v->dtype : v->source.stored;
     to.dtype = DLX_F16;
     to.source.transform = to.source.stored == DLX_F16 ? DLX_CONST_PLAIN : DLX_CONST_ROUND;
+    to.source.in_f16 = true;
     return to;
 }
 

@@ -23,8 +23,10 @@ enum { PATH_BYTES = 4096, OLDEST_MINOR = 35 };
 
 #if defined(__aarch64__)
 static const char *const sdk_folders[] = {"lib/aarch64-oe-linux-gcc11.2", "lib/aarch64-ubuntu-gcc9.4"};
+#define SDK_FOLDERS "neither 'lib/aarch64-oe-linux-gcc11.2' nor 'lib/aarch64-ubuntu-gcc9.4' below it"
 #else
 static const char *const sdk_folders[] = {"lib/x86_64-linux-clang"};
+#define SDK_FOLDERS "neither 'lib/x86_64-linux-clang' below it"
 #endif
 
 /* ---- where they are --------------------------------------------------------------------------------------------- */
@@ -73,17 +75,28 @@ static bool on_path(char out[PATH_BYTES])
 
 static bool find(char out[PATH_BYTES])
 {
-    const char *sdk = getenv("QNN_SDK_ROOT"), *python = getenv("VIRTUAL_ENV"), *home = getenv("HOME");
+    const char *python = getenv("VIRTUAL_ENV"), *home = getenv("HOME");
     char local[PATH_BYTES];
-    for (size_t i = 0; sdk && i < DLX_COUNT(sdk_folders); i++)
-        if (dlx_path_join(out, PATH_BYTES, sdk, sdk_folders[i]) && has_library(out)) return true;
     if (python && in_python(out, python)) return true;
     if (home && dlx_path_join(local, sizeof local, home, ".local") && in_python(out, local)) return true;
     return on_path(out);
 }
 
+/* Of a kit, or a folder that has the libraries themselves. Whoever names one wants its version: no other is taken. */
+static dlx_status of_kit(char out[PATH_BYTES], const char *kit, dlx_error *err)
+{
+    for (size_t i = 0; i < DLX_COUNT(sdk_folders); i++)
+        if (dlx_path_join(out, PATH_BYTES, kit, sdk_folders[i]) && has_library(out)) return DLX_OK;
+    if (snprintf(out, PATH_BYTES, "%s", kit) < PATH_BYTES && has_library(out)) return DLX_OK;
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "$QNN_SDK_ROOT is '%s', and " SDK_FOLDERS " nor that folder itself has libQnnHtp.so; correct the "
+                    "variable, or unset it so that an installed onnxruntime-qnn is found",
+                    kit);
+}
+
 static dlx_status folder_of(char out[PATH_BYTES], const char *asked, dlx_error *err)
 {
+    const char *kit = getenv("QNN_SDK_ROOT");
     if (asked) {
         if (snprintf(out, PATH_BYTES, "%s", asked) >= PATH_BYTES || !has_library(out))
             return dlx_fail(err, DLX_E_UNSUPPORTED,
@@ -91,11 +104,11 @@ static dlx_status folder_of(char out[PATH_BYTES], const char *asked, dlx_error *
                             asked);
         return DLX_OK;
     }
+    if (kit && *kit) return of_kit(out, kit, err);
     if (find(out)) return DLX_OK;
-    return dlx_fail(
-        err, DLX_E_UNSUPPORTED,
-        "the QNN backend needs Qualcomm's libraries, which were not found in $QNN_SDK_ROOT, in the Python of "
-        "$VIRTUAL_ENV, in ~/.local or in a Python of $PATH; " INSTALL);
+    return dlx_fail(err, DLX_E_UNSUPPORTED,
+                    "the QNN backend needs Qualcomm's libraries, which were not found in the Python of $VIRTUAL_ENV, "
+                    "in ~/.local or in a Python of $PATH, and $QNN_SDK_ROOT is not set; " INSTALL);
 }
 
 /* ---- opening ---------------------------------------------------------------------------------------------------- */

@@ -20,9 +20,9 @@ typedef struct dlx_qnn_library {
 } dlx_qnn_library;
 
 /*
- * Of `folder`; NULL: of $QNN_SDK_ROOT/lib/<target>, or the Python package onnxruntime-qnn of $VIRTUAL_ENV or beside a
- * folder of $PATH. DLX_E_UNSUPPORTED, with what to install, where there is none, one that is older than 2.47, or a file
- * of it or of what it needs that is cut off or no file.
+ * Of `folder`; NULL: of $QNN_SDK_ROOT/lib/<target> or $QNN_SDK_ROOT, where that is set, else the Python package
+ * onnxruntime-qnn of $VIRTUAL_ENV or beside a folder of $PATH. DLX_E_UNSUPPORTED, with what to install, where there is
+ * none, one that is older than 2.47, or a file of it or of what it needs that is cut off or no file.
  */
 dlx_status dlx_qnn_library_open(dlx_qnn_library *out, const char *folder, const dlx_qnn_chip *chip, dlx_error *err);
 void dlx_qnn_library_close(dlx_qnn_library *l); /* fine on zeros */
