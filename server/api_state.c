@@ -13,7 +13,16 @@ void dlx_srv_models(const dlx_srv_request *r, dlx_srv_reply *reply)
         json_pack("{s:s, s:s, s:I, s:s, s:{s:s, s:i, s:i}}", "id", e->name, "object", "model", "created", (json_int_t)0,
                   "owned_by", "diffulex-edge", "meta", "family", dlx_family_name(e->facts->family), "n_vocab",
                   e->facts->vocab_size, "n_ctx", e->facts->max_context);
-    dlx_srv_reply_json(reply, 200, json_pack("{s:s, s:[o]}", "object", "list", "data", model));
+    const char *named = r->path + strlen("/v1/models");
+    if (*named == '\0') {
+        dlx_srv_reply_json(reply, 200, json_pack("{s:s, s:[o]}", "object", "list", "data", model));
+    } else if (!strcmp(named + 1, e->name)) {
+        dlx_srv_reply_json(reply, 200, model);
+    } else {
+        json_decref(model);
+        dlx_srv_reply_error(reply, 404, "model_not_found", "model", "there is no model '%.100s', but '%s'", named + 1,
+                            e->name);
+    }
 }
 
 void dlx_srv_health(const dlx_srv_request *r, dlx_srv_reply *reply)

@@ -65,6 +65,17 @@ static void open_arguments(json_t *message)
     }
 }
 
+/* Templates pass over roles that they do not know, or write them down: which of the two is seen in the prompt. */
+static void note_role(dlx_srv_chat_input *c, const char *role, const char *name)
+{
+    static const char *const usual[] = {"system", "developer", "user", "assistant", "tool"};
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++)
+        if (!strcmp(role, usual[i])) return;
+    if (*c->odd_role) return;
+    snprintf(c->odd_role, sizeof c->odd_role, "%s", role);
+    snprintf(c->odd_name, sizeof c->odd_name, "%s", name);
+}
+
 void dlx_srv_chat_messages(dlx_srv_chat_input *c, dlx_srv_take *t, json_t *messages, const char *param)
 {
     size_t i;
@@ -77,6 +88,7 @@ void dlx_srv_chat_messages(dlx_srv_chat_input *c, dlx_srv_take *t, json_t *messa
         snprintf(name, sizeof name, "%.32s[%zu].role", param, i);
         if (!role || !*role) dlx_srv_take_fail(t, name, "'%s': every message is an object with a role", name);
         if (t->failed) return;
+        note_role(c, role, name);
         check_content(t, message, i, param, !strcmp(role, "assistant"));
         if (!strcmp(role, "developer")) json_object_set_new(message, "role", json_string("system"));
         open_arguments(message);
@@ -182,8 +194,13 @@ bool dlx_srv_chat_render(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx
     const dlx_chat_options options = options_of(c, true);
     *text = NULL;
     if (!has_template(t, e)) return false;
-    if (dlx_chat_render_json(e->tokenizer, c->messages, c->n_messages, &options, text, n, &err) == DLX_OK) return true;
-    dlx_srv_take_fail(t, "messages", "%s", err.message);
+    if (dlx_chat_render_json(e->tokenizer, c->messages, c->n_messages, &options, text, n, &err) != DLX_OK)
+        dlx_srv_take_fail(t, "messages", "%s", err.message);
+    else if (*c->odd_role && !strstr(*text, c->odd_role))
+        dlx_srv_take_fail(t, c->odd_name, "'%s': the model's chat template has no role '%s'", c->odd_name, c->odd_role);
+    if (!t->failed) return true;
+    dlx_free(*text);
+    *text = NULL;
     return false;
 }
 

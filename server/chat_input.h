@@ -8,6 +8,7 @@ typedef struct dlx_srv_chat_input {
     char *messages, *tools, *kwargs; /* JSON text; the last two may be NULL */
     char *call;                      /* schema of the call that the answer has to be, or NULL */
     size_t n_messages;               /* bytes */
+    char odd_role[32], odd_name[64]; /* the first role that only some templates know, or "", and its parameter */
     int enable_thinking;
     bool add_generation_prompt;
 } dlx_srv_chat_input;

@@ -186,7 +186,7 @@ static dlx_status open_workspace(dlx_srv_engine *e, const dlx_server_options *o,
 dlx_status dlx_srv_engine_open(dlx_srv_engine *e, const dlx_server_options *o, dlx_error *err)
 {
     dlx_model_options options = dlx_model_options_default();
-    *e = (dlx_srv_engine){.seats = o->seats};
+    *e = (dlx_srv_engine){.seats = o->seats, .queue = o->queue};
     e->name = o->model_name ? strdup(o->model_name) : name_of(o->path);
     if (!e->name) return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
     options.threads = o->threads;

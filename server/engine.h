@@ -21,8 +21,8 @@ typedef struct dlx_srv_engine {
     dlx_srv_cache cache;
     dlx_srv_constraints constraints;
     bool has_cache, has_constraints;
-    char *name; /* what clients call the model: the file's name, no path */
-    int seats;
+    char *name;         /* what clients call the model: the file's name, no path */
+    int seats, queue;   /* answers that are made at one time, and those that may wait beside them */
     int32_t row_budget; /* rows of one pass, all sequences together */
     struct {
         int32_t rows;

@@ -111,7 +111,9 @@ static void add_headers(struct MHD_Connection *c, exchange *x, struct MHD_Respon
     MHD_add_response_header(response, "Access-Control-Allow-Origin", origin);
     MHD_add_response_header(response, "Vary", "Origin");
     MHD_add_response_header(response, "Access-Control-Allow-Methods", "GET, POST, OPTIONS");
-    MHD_add_response_header(response, "Access-Control-Allow-Headers", "Authorization, Content-Type");
+    /* Clients of OpenAI's send headers of their own, X-Stainless-...: what a named page asks for, it may send. */
+    const char *asked = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Access-Control-Request-Headers");
+    MHD_add_response_header(response, "Access-Control-Allow-Headers", asked ? asked : "Authorization, Content-Type");
     MHD_add_response_header(response, "Access-Control-Max-Age", "600");
 }
 

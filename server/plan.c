@@ -359,6 +359,10 @@ bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e, con
     if (p->n_prompts * (size_t)p->n > DLX_SRV_MOST_CHOICES)
         dlx_srv_take_fail(t, "n", "%zu prompts with %d answers each are more than %d answers", p->n_prompts, p->n,
                           DLX_SRV_MOST_CHOICES);
+    else if (p->n_prompts * (size_t)p->n > (size_t)e->seats + (size_t)e->queue)
+        dlx_srv_take_fail(t, "n",
+                          "%zu prompts with %d answers each are more than this server makes and lets wait, %d and %d",
+                          p->n_prompts, p->n, e->seats, e->queue);
     for (size_t i = 0; !t->failed && i < p->n_prompts; i++) {
         const dlx_srv_prompt *prompt = &p->prompts[i];
         dlx_decode_options *options;

@@ -32,10 +32,13 @@ static const endpoint endpoints[] = {
     {"/metrics", false, false, dlx_srv_show_metrics},
 };
 
+#define MODEL "/v1/models/" /* and its name */
+
 static const endpoint *find(const char *path)
 {
     for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++)
         if (!strcmp(endpoints[i].path, path)) return &endpoints[i];
+    if (!strncmp(path, MODEL, strlen(MODEL))) return find("/v1/models");
     return dlx_srv_page_find(path) ? find("/") : NULL;
 }
 

@@ -87,13 +87,9 @@ static dlx_status open_locks(dlx_server *server, dlx_error *err)
                : dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server, or the system refused a lock");
 }
 
-static dlx_status open_all(dlx_server *server, dlx_error *err)
+static dlx_status open_threads(dlx_server *server, dlx_error *err)
 {
     dlx_srv_state *s = &server->state;
-    s->options = &server->options;
-    dlx_status status = open_locks(server, err);
-    if (status == DLX_OK) status = dlx_srv_engine_open(&s->engine, s->options, err);
-    if (status != DLX_OK) return status;
     s->watch = dlx_srv_watch_open();
     s->scheduler = dlx_srv_scheduler_open(s->options->seats, (size_t)s->options->queue);
     if (!s->watch || !s->scheduler)
@@ -102,20 +98,32 @@ static dlx_status open_all(dlx_server *server, dlx_error *err)
     return s->options->local ? DLX_OK : dlx_srv_http_open(&server->http, s, err);
 }
 
+static dlx_status open_all(dlx_server *server, dlx_error *err)
+{
+    dlx_srv_state *s = &server->state;
+    s->options = &server->options;
+    dlx_status status = open_locks(server, err);
+    if (status == DLX_OK) status = dlx_srv_engine_open(&s->engine, s->options, err);
+    if (status != DLX_OK) return status;
+    /* Signals are for the caller's thread: whatever starts here inherits that. The model's threads see to it by
+     * themselves, so that a signal can end its opening, which takes longest. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    status = open_threads(server, err);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
 dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err)
 {
-    sigset_t all, before;
     *out = NULL;
     dlx_status status = dlx_server_check(options, err);
     if (status != DLX_OK) return status;
     dlx_server *server = calloc(1, sizeof *server);
     if (!server) return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server");
     server->options = *options;
-    /* Signals are for the caller's thread: whatever starts here inherits that. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
     status = open_all(server, err);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (status == DLX_OK)
         *out = server;
     else

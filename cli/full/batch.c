@@ -226,6 +226,7 @@ static int run_server(batch *b, const dlx_cli_arguments *a, const dlx_server_opt
     dlx_cli_progress_end();
     if (s != DLX_OK) return dlx_cli_fail(&err);
     dlx_cli_pack_cache_notice(dlx_server_model(b->server));
+    dlx_cli_catch_interrupts(); /* so far nothing was written, and any signal was the end */
     s = answer_all(b, o->seats, (double)dlx_cli_int(a, "stop-seconds", 10));
     *counts = dlx_server_counted(b->server);
     dlx_server_close(b->server, 0);
@@ -281,7 +282,6 @@ static int run_batch(batch *b, const dlx_cli_arguments *a, const dlx_server_opti
     dlx_status s = dlx_model_read_facts(&facts, o->path, &err);
     if (s == DLX_OK) s = open_files(b, o->path, in, out, dlx_cli_text(a, "errors"), &err);
     dlx_cli_progress_end();
-    dlx_cli_catch_interrupts(); /* so far nothing was written, and any signal was the end */
     int status = s == DLX_OK ? DLX_CLI_OK : dlx_cli_fail(&err);
     bool all = status == DLX_CLI_OK && !b->requests.pipe && b->requests.answered == b->requests.n;
     if (status == DLX_CLI_OK && !all) status = run_server(b, a, o, &counts);

@@ -59,7 +59,7 @@ static int serve(const dlx_server_options *o, int seconds)
     dlx_cli_progress_end();
     if (s != DLX_OK) return dlx_cli_fail(&err);
     dlx_cli_pack_cache_notice(dlx_server_model(server));
-    printf("listening on %s\n", dlx_server_address(server));
+    if (!dlx_cli_interrupted()) printf("listening on %s\n", dlx_server_address(server));
     dlx_cli_flush();
     while (!dlx_cli_interrupted()) dlx_cli_wait_ms(POLL_MS);
     dlx_server_close(server, seconds);

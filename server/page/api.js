@@ -4,9 +4,10 @@ import {recall, remember} from "./dom.js";
 
 /** What the server refused, or that it was not there. `status` is 0 where nothing came back. */
 export class Failure extends Error {
-    constructor(message, {status = 0, param = null, retrySeconds = 0} = {}) {
+    constructor(message, {status = 0, code = null, param = null, retrySeconds = 0} = {}) {
         super(message);
         this.status = status;
+        this.code = code;
         this.param = param;
         this.retrySeconds = retrySeconds;
     }
@@ -33,7 +34,7 @@ async function ask(path, body, signal) {
         error = (await response.json()).error || {};
     } catch { /* a proxy's own page */ }
     throw new Failure(error.message || `The server answered with status ${response.status}.`,
-                      {status: response.status, param: error.param,
+                      {status: response.status, code: error.code, param: error.param,
                        retrySeconds: Number(response.headers.get("Retry-After")) || 0});
 }
 

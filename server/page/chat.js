@@ -141,9 +141,14 @@ export class Chat {
         return {path: "v1/chat/completions", body: {messages, ...common}};
     }
 
-    async ask(question) {
-        if (this.running || this.settings.wrong()) return;
-        notice("");
+    /** Whether nothing runs and the settings can be sent; a field that is wrong is shown. */
+    canAsk() {
+        return !this.running && !this.settings.wrong();
+    }
+
+    async ask(question, told = "") {
+        if (!this.canAsk()) return;
+        notice(told);
         const {path, body} = this.request(question);
         const turn = {question, answer: new Answer(this.stopIds), body, good: false};
         turn.node = el("section", {class: "turn"},
@@ -158,6 +163,7 @@ export class Chat {
             this.busy(null);
             this.follow(false);
         }
+        if (turn.again) this.retry(turn, turn.again);
     }
 
     async listen(turn, path, body) {
@@ -186,6 +192,10 @@ export class Chat {
             return;
         }
         if (!(error instanceof Failure)) throw error;
+        if (error.code === "context_length_exceeded" && this.forget(turn.body)) {
+            turn.again = "The context is full: the oldest questions are no longer sent.";
+            return;
+        }
         answer.fail(error.message);
         say(`Error: ${error.message}`);
         turn.waitSeconds = error.retrySeconds;
@@ -207,12 +217,19 @@ export class Chat {
         if (seconds > 0) setTimeout(() => this.countDown(button, seconds - 1), 1000);
     }
 
-    /** Asks the same again; what came later goes. */
-    retry(turn) {
+    /** The oldest turn that is sent is not sent any more. False: there is none, or it is the longest answer that is too long. */
+    forget({max_tokens: longest = 0}) {
+        const oldest = longest > this.props.model.n_ctx / 2 ? null : this.turns.find((turn) => turn.good);
+        if (oldest) oldest.good = false;
+        return Boolean(oldest);
+    }
+
+    /** Asks the same again; what came later goes. `told`: what the user is told of it. */
+    retry(turn, told = "") {
         const at = this.turns.indexOf(turn);
         if (this.running || at < 0) return;
         for (const later of this.turns.splice(at)) later.node.remove();
-        this.ask(turn.question);
+        this.ask(turn.question, told);
     }
 
     stop() {

@@ -54,7 +54,7 @@ function fit() {
 
 function send() {
     const text = question.value.trim();
-    if (!chat || chat.running || !text) return;
+    if (!chat || chat.running || !text || !chat.canAsk()) return; /* the text stays where it cannot be sent */
     question.value = "";
     fit();
     question.focus(); /* the button that was pressed gives way to another */

@@ -402,6 +402,8 @@ def test_settings(dialog, new_page):
     ask(page, "Spell pear.", wait=False)
     assert page.run("document.activeElement.id") == "set-threshold" and page.run("document.getElementById('settings').hidden") is False
     assert len(page.requests()) == sent
+    assert page.run("document.getElementById('question').value") == "Spell pear."  # for another try
+    page.run("document.getElementById('question').value = ''")
     # What is in bounds reaches the decoder, and is there after a reload.
     set_field(page, "threshold", "")
     set_field(page, "preset", "exact")
@@ -430,6 +432,16 @@ def test_settings(dialog, new_page):
     assert text(page, ".error").startswith("this model's maximum context length is 512 tokens; the prompt has")
     assert page.run("document.getElementById('said').textContent").startswith("Error: this model's maximum context")
     page.events[:] = [e for e in page.events if "status of 400" not in json.dumps(e)]  # the browser's own line
+
+
+def test_a_full_context_forgets(dialog, new_page):
+    page = new_page(dialog.url + "/", expected=("status of 400",))
+    for word in ("pear", "plum", "fig"):
+        ask(page, f"Spell {word}." + " Please." * 25)
+        assert text(page, ".error") == ""
+    assert "The context is full" in page.run("document.getElementById('notice').textContent")
+    assert page.run("document.querySelectorAll('.turn').length") == 3
+    assert sum(url.endswith("/completions") for url in page.requests()) == 4  # the third question went twice
 
 
 # ---- what goes wrong ----

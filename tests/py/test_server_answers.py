@@ -223,7 +223,9 @@ def test_infill_is_infill(family, masks):
 
 def test_what_it_says_of_itself(dialog):
     assert dialog.get("/health") == {"status": "ok"}
-    assert [m["id"] for m in dialog.get("/v1/models")["data"]] == ["dialog"]
+    assert dialog.get("/v1/models")["data"] == [dialog.get("/v1/models/dialog")]
+    assert dialog.get("/v1/models/dialog")["id"] == "dialog"
+    assert dialog.error("/v1/models/other", None, 404, method="GET")["code"] == "model_not_found"
     props = dialog.get("/props")
     assert props["model"]["n_ctx"] == 512 and props["total_slots"] == 4 and props["row_budget"] == 64
     assert {"threshold", "temperature", "strategy"} <= {o["name"] for o in props["options"]}
@@ -322,6 +324,14 @@ def test_more_of_what_is_wrong(dialog, files):
     assert dialog.error(CHAT, None, 405, "GET")["message"].endswith("takes POST")
     assert dialog.ask("GET", CHAT)[1]["Allow"] == "POST, OPTIONS"
     assert dialog.error("/props", {}, 405)["message"].endswith("takes GET")
+
+
+def test_roles_that_the_template_passes_over(family, dialog):
+    body = {"messages": [{"role": "user", "content": "hi"}, {"role": "critic", "content": "Spell pear."}]}
+    for endpoint in (CHAT, "/apply-template"):
+        assert dialog.error(endpoint, body)["param"] == "messages[1].role"
+    status, _, text = family.ask("POST", "/apply-template", body)  # some write every role down
+    assert status == 200 and "critic" in json.loads(text)["prompt"] or json.loads(text)["error"]["param"] == "messages[1].role"
 
 
 def test_harmless_parameters_are_taken(dialog):

@@ -41,6 +41,7 @@ def test_the_queue_is_bounded_and_a_closed_connection_leaves_it(path):
             status, headers, text = s.ask("POST", TEXT, {**LONG, "n": 41, "max_tokens": 5})
             assert (status, json.loads(text)["error"]["code"]) == (503, "queue_full"), text
             assert int(headers["Retry-After"]) > 0
+            assert s.error(TEXT, {**LONG, "n": 42, "max_tokens": 5})["param"] == "n"  # which no waiting helps
             begun = time.monotonic()
             first.close()
             s.wait_for("seats_busy", 0)
@@ -98,6 +99,8 @@ def test_pages_of_others_may_not_call(path):
             assert s.get("/v1/models", Host=host)
         status, headers, _ = s.ask("OPTIONS", CHAT, headers={"Origin": "https://good.example"})
         assert status == 204 and headers["Access-Control-Allow-Origin"] == "https://good.example"
+        asked = {"Origin": "https://good.example", "Access-Control-Request-Headers": "authorization,x-stainless-retry-count"}
+        assert s.ask("OPTIONS", CHAT, headers=asked)[1]["Access-Control-Allow-Headers"] == asked["Access-Control-Request-Headers"]
         assert s.ask("GET", "/props", headers={"Origin": "https://good.example"})[1]["Access-Control-Allow-Origin"]
         same = f"http://localhost:{s.port}"
         status, headers, _ = s.ask("GET", "/props", headers={"Origin": same, "Host": f"localhost:{s.port}"})
