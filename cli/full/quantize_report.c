@@ -233,7 +233,7 @@ const dlx_cli_command dlx_cli_quantize_report = {
              "--calibration - is the standard input.",
     .examples = "diffulex-edge quantize-report DIR --calibration chats.jsonl\0"
                 "diffulex-edge quantize-report DIR --size 800M --output mix.json\0"
-                "diffulex-edge quantize-report DIR --error 0.001 --forms int8-dynamic,fp16 --output mix.json\0"
+                "diffulex-edge quantize-report DIR --error 1e-3 --forms int8,fp16\0"
                 "diffulex-edge quantize-report DIR --size 1G --rounding gptq --output mix.json\0",
     .options = options,
     .n_options = sizeof options / sizeof *options,
