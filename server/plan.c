@@ -226,6 +226,16 @@ static void refuse_unless(dlx_srv_take *t, const char *name, double nothing, con
         dlx_srv_take_fail(t, name, "'%s': only %g is supported: %s", name, nothing, why);
 }
 
+/* What an answer may be made of. */
+static void take_modalities(dlx_srv_take *t)
+{
+    json_t *list = dlx_srv_take_kind(t, "modalities", JSON_ARRAY, "a list");
+    const char *only = json_string_value(json_array_get(list, 0));
+    if (list && (json_array_size(list) != 1 || !only || strcmp(only, "text") != 0))
+        dlx_srv_take_fail(t, "modalities", "'modalities': only [\"text\"] is supported");
+    json_decref(list);
+}
+
 static void take_sampling(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e)
 {
     char text[32];
@@ -296,6 +306,7 @@ void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e
     take_bias(p, t, e);
     dlx_srv_format_take(p, t);
     take_stream(p, t);
+    take_modalities(t);
     dlx_srv_take_harmless(t, "model user metadata store service_tier safety_identifier prompt_cache_key "
                              "prompt_cache_retention cache_prompt timings_per_token id_slot request_id priority");
 }

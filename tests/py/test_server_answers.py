@@ -293,6 +293,7 @@ WRONG = [
     ({**HELLO, "diffusion": {"threshold": 2}}, "diffusion.threshold"), ({**HELLO, "diffusion": {"n_cached": 8}}, "diffusion.n_cached"),
     ({**HELLO, "diffusion": {"cfg_scale": 1}}, "diffusion.cfg_scale"), ({**HELLO, "stream_mode": "all"}, "stream_mode"),
     ({**HELLO, "tool_choice": "required"}, "tool_choice"), ({**HELLO, "functions": []}, "functions"),
+    ({**HELLO, "modalities": ["text", "audio"]}, "modalities"), ({**HELLO, "modalities": []}, "modalities"),
     ({**HELLO, "reasoning_effort": "low"}, "reasoning_effort"), ({**HELLO, "made_up": 1}, "made_up"), ({}, "messages"),
     ({"messages": []}, "messages"), ({"messages": "Hi"}, "messages"), ({"messages": ["Hi"]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
@@ -338,7 +339,8 @@ def test_harmless_parameters_are_taken(dialog):
     harmless = {"model": "gpt-4o", "user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "n": 1,
                 "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"},
                 "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "stop": None, "seed": None, "top_p": 1,
-                "temperature": 0, "stream": False, "max_completion_tokens": 64, "logprobs": False, "min_p": 0, "top_k": -1}
+                "temperature": 0, "stream": False, "max_completion_tokens": 64, "logprobs": False, "min_p": 0, "top_k": -1,
+                "modalities": ["text"]}
     assert dialog.post(CHAT, {**user("Spell pear."), **harmless})["choices"][0]["message"]["content"] == "p-e-a-r"
 
 
