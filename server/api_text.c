@@ -3,19 +3,16 @@
 #include <string.h>
 
 #include "chat_input.h"
+#include "frame.h"
 #include "route.h"
 #include "work.h"
 
 enum { DEFAULT_FILL = 16 };
 
-static json_t *piece(const dlx_tokenizer *tokenizer, int32_t id)
+static json_t *piece(const dlx_srv_engine *e, int32_t id)
 {
-    char *text;
-    size_t n;
-    if (dlx_tokenizer_decode(tokenizer, &id, 1, false, &text, &n, NULL) != DLX_OK) return NULL;
-    json_t *value = json_pack("{s:i, s:o}", "id", id, "piece", dlx_srv_string(text, n));
-    dlx_free(text);
-    return value;
+    json_t *text = dlx_srv_ids_text(e, &id, 1);
+    return text ? json_pack("{s:i, s:o}", "id", id, "piece", text) : NULL;
 }
 
 void dlx_srv_tokenize(const dlx_srv_request *r, dlx_srv_reply *reply)
@@ -38,7 +35,7 @@ void dlx_srv_tokenize(const dlx_srv_request *r, dlx_srv_reply *reply)
         if (dlx_tokenizer_encode(tokenizer, text, strlen(text), flags, &ids, &n, &err) == DLX_OK) {
             json_t *list = json_array();
             for (size_t i = 0; i < n; i++)
-                json_array_append_new(list, pieces ? piece(tokenizer, ids[i]) : json_integer(ids[i]));
+                json_array_append_new(list, pieces ? piece(&r->state->engine, ids[i]) : json_integer(ids[i]));
             dlx_srv_reply_json(reply, 200, json_pack("{s:o}", "tokens", list));
         } else {
             dlx_srv_reply_failure(reply, &err, "content");

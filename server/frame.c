@@ -31,8 +31,9 @@ static bool is_part(const dlx_srv_answer *a, const int32_t *ids, size_t n_ids, s
 {
     if (at >= n_ids || ids[at] == a->work->state->engine.facts->mask_id) return false;
     json_t *text = text_if(a, ids, at, 1, false);
+    bool part = text != NULL;
     json_decref(text);
-    return text != NULL;
+    return part;
 }
 
 /* How many tokens from `at` on are whole characters together, and their text; 0 and NULL: none. */

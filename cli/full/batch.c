@@ -3,6 +3,7 @@
  * lines, wait for their answers and append them; the main thread shows how far it is and looks for signals.
  */
 #include "commands.h"
+#include "full/serving.h"
 #include "output.h"
 #include "running.h"
 
@@ -16,7 +17,6 @@
 
 #include "full/batch_input.h"
 #include "full/batch_results.h"
-#include "server.h"
 
 enum { POLL_MS = 20, MOST_PARALLEL = 64, MOST_ANSWERS = 64 /* of one request, as the server has it */ };
 
@@ -312,14 +312,8 @@ static int run(const dlx_cli_arguments *a)
         status = dlx_cli_usage(a->command, "results go to a file, in which the next run finds them; name one");
     if (status == DLX_CLI_OK) status = dlx_cli_check_output(a, out);
     if (status == DLX_CLI_OK) status = dlx_cli_check_output(a, errors);
-    o.model_name = dlx_cli_text(a, "model-name");
-    o.threads = (int)dlx_cli_int(a, "threads", 0);
-    o.cpu = dlx_cli_text(a, "cpu");
-    o.pack_cache = dlx_cli_text(a, "pack-cache");
-    o.seats = (int)dlx_cli_int(a, "parallel", 8);
+    dlx_cli_serving(&o, a, 8);
     o.queue = 2 * o.seats * MOST_ANSWERS; /* nobody is turned away */
-    o.kept = (int)dlx_cli_int(a, "keep", 16);
-    o.rows = (int)dlx_cli_int(a, "rows", 0);
     if (status != DLX_CLI_OK) return status;
     if (pthread_mutex_init(&b.input_lock, NULL) != 0) return dlx_cli_out_of_memory();
     if (pthread_mutex_init(&b.output_lock, NULL) != 0) {
@@ -335,8 +329,7 @@ static int run(const dlx_cli_arguments *a)
 #else
 static int run(const dlx_cli_arguments *a)
 {
-    dlx_cli_message("%s is not part of this program: it was built without libmicrohttpd", a->command->name);
-    return DLX_CLI_FAILED;
+    return dlx_cli_no_server(a);
 }
 #endif
 
@@ -344,9 +337,7 @@ static const dlx_cli_option options[] = {
     DLX_CLI_RUN_OPTIONS,
     {"errors", DLX_CLI_TEXT, "FILE", "results with an error go there (default: with the others)", 0, 0},
     {"parallel", DLX_CLI_INT, "N", "answers that are decoded at one time; they share passes (default 8)", 1, 64},
-    {"keep", DLX_CLI_INT, "N", "sequences kept for prompts that begin alike, in models with blocks (default 16)", 0,
-     512},
-    {"rows", DLX_CLI_INT, "N", "rows of one pass, all answers together (default 0: measured at the start)", 0, 1 << 16},
+    DLX_CLI_SERVING_OPTIONS,
     {"model-name", DLX_CLI_TEXT, "NAME", "what results call the model (default: the file's name)", 0, 0},
     {"stop-seconds", DLX_CLI_INT, "N", "after a signal, what runs has that time to finish (default 10)", 0, 86400},
     {"json", DLX_CLI_FLAG, NULL, "the summary as one JSON object", 0, 0},

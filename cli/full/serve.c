@@ -5,13 +5,12 @@
 #include <string.h>
 
 #include "commands.h"
+#include "full/serving.h"
 #include "input.h"
 #include "output.h"
 #include "running.h"
 
 #if defined(DLX_HAVE_SERVER)
-#include "server.h"
-
 enum { POLL_MS = 50 };
 
 typedef struct keys {
@@ -81,14 +80,8 @@ static int run(const dlx_cli_arguments *a)
     if (status == DLX_CLI_OK && !dlx_cli_list(a, "cors", &origins, &o.n_origins)) status = DLX_CLI_FAILED;
     o.host = host ? host : "127.0.0.1";
     o.port = (int)dlx_cli_int(a, "port", 8080);
-    o.model_name = dlx_cli_text(a, "model-name");
-    o.threads = (int)dlx_cli_int(a, "threads", 0);
-    o.cpu = dlx_cli_text(a, "cpu");
-    o.pack_cache = dlx_cli_text(a, "pack-cache");
-    o.seats = (int)dlx_cli_int(a, "parallel", 4);
+    dlx_cli_serving(&o, a, 4);
     o.queue = (int)dlx_cli_int(a, "queue", 64);
-    o.kept = (int)dlx_cli_int(a, "keep", 16);
-    o.rows = (int)dlx_cli_int(a, "rows", 0);
     o.request_seconds = (int)dlx_cli_int(a, "request-seconds", 30);
     o.api_keys = k.list;
     o.n_api_keys = k.n;
@@ -107,8 +100,7 @@ static int run(const dlx_cli_arguments *a)
 #else
 static int run(const dlx_cli_arguments *a)
 {
-    dlx_cli_message("%s is not part of this program: it was built without libmicrohttpd", a->command->name);
-    return DLX_CLI_FAILED;
+    return dlx_cli_no_server(a);
 }
 #endif
 
@@ -118,9 +110,7 @@ static const dlx_cli_option options[] = {
     DLX_CLI_RUN_OPTIONS,
     {"parallel", DLX_CLI_INT, "N", "answers that are decoded at one time; they share passes (default 4)", 1, 64},
     {"queue", DLX_CLI_INT, "N", "answers that wait for one of them to end; more are refused (default 64)", 0, 100000},
-    {"keep", DLX_CLI_INT, "N", "sequences kept for prompts that begin alike, in models with blocks (default 16)", 0,
-     512},
-    {"rows", DLX_CLI_INT, "N", "rows of one pass, all answers together (default 0: measured at the start)", 0, 1 << 16},
+    DLX_CLI_SERVING_OPTIONS,
     {"model-name", DLX_CLI_TEXT, "NAME", "what clients are told the model is called (default: the file's name)", 0, 0},
     {"api-key", DLX_CLI_LIST, "KEY", "who has this key may ask; several are fine", 0, 0},
     {"api-key-file", DLX_CLI_TEXT, "FILE", "the same, one key a line: command lines are seen by others", 0, 0},
