@@ -1,17 +1,29 @@
 /* The conversation: questions, answers as they come, and what can be done with an answer. */
 import {Failure, events} from "./api.js";
 import {byId, el, notice, recall, remember, say} from "./dom.js";
-import {addFrame, fault, newTrack} from "./frames.js";
+import {addFrame, fault, newTrack, numbersOf} from "./frames.js";
 import {save, write} from "./recording.js";
+import {boundTo} from "./settings.js";
 import {PassView} from "./view.js";
 
 const number = (n, digits = 0) => n.toLocaleString("en", {maximumFractionDigits: digits});
+
+/* Why an answer is not whole. The last two are the page's own words, in recordings too. */
+const ENDS = {length: "cut off at the longest answer", stopped: "stopped", broken: "broken off"};
 
 /** What one answer took, in words. */
 export function statistics({tokens, passes, tokensPerPass, milliseconds}) {
     if (!passes) return "";
     const rate = milliseconds > 0 ? `${number(tokens / milliseconds * 1e3)} tokens/s` : "";
-    return [`${tokens} tokens`, `${passes} passes`, `${number(tokensPerPass, 2)} tokens a pass`, rate].filter(Boolean).join(" \u00b7 ");
+    const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
+    return [count(tokens, "token", "tokens"), count(passes, "pass", "passes"), `${number(tokensPerPass, 2)} tokens a pass`, rate].filter(Boolean).join(" \u00b7 ");
+}
+
+/** A question, and what its answer is bound to. */
+function asked(question, options) {
+    const bound = boundTo(options);
+    return [el("p", {class: "question"}, el("span", {class: "unseen"}, "You: "), question),
+            bound && el("p", {class: "quiet bound"}, `bound to ${bound}`)];
 }
 
 async function copy(text) {
@@ -93,21 +105,23 @@ class Answer {
                             milliseconds: told.milliseconds};
     }
 
-    end(state) {
+    /** `finish`: where the server did not tell it. */
+    end(finish = this.finish) {
+        this.finish = finish;
+        if (!this.numbers.passes) this.numbers = numbersOf(this.track, this.stopIds);
         this.view.finished();
         if (!this.track.frames.length) { /* nothing to choose from */
             this.choose("text");
             this.tabs.passes.parentNode.hidden = true;
             this.words.hidden = !this.text;
         }
-        const cut = this.finish === "length" ? "cut off at the longest answer" : "";
-        this.state.textContent = [state || cut, statistics(this.numbers)].filter(Boolean).join(" \u00b7 ");
+        this.state.textContent = [ENDS[finish], statistics(this.numbers)].filter(Boolean).join(" \u00b7 ");
     }
 
     fail(text) {
         this.error.textContent = text;
         this.error.hidden = false;
-        this.end("");
+        this.end(this.track.frames.length ? "broken" : "");
     }
 
     action(label, run) {
@@ -125,8 +139,12 @@ export class Chat {
         this.askKey = askKey;
         this.turns = []; /* {question, answer, good} */
         this.running = null; /* the AbortController */
-        const stop = (props.options.find((o) => o.name === "stop_ids") || {}).default || "";
-        this.stopIds = new Set(stop.split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
+    }
+
+    /** The ids that end an answer: the request's, under any of their names, or the model's. */
+    stopIds({stop_ids: ids, stop_id: id, stop_token: token}) {
+        const standard = (this.props.options.find((o) => o.name === "stop_ids") || {}).default || "";
+        return new Set((ids ?? id ?? token ?? standard).split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
     }
 
     /** What a request says: the whole conversation, or the text alone where a model has no template. */
@@ -141,28 +159,31 @@ export class Chat {
         return {path: "v1/chat/completions", body: {messages, ...common}};
     }
 
-    /** Whether nothing runs and the settings can be sent; a field that is wrong is shown. */
-    canAsk() {
-        return !this.running && !this.settings.wrong();
-    }
-
-    async ask(question, told = "") {
-        if (!this.canAsk()) return;
+    /** Asks, in the place of turn `at` and those behind it; `told` is what the user is told of that. False: an answer runs, or
+     * a setting is wrong, whose field is shown. */
+    ask(question, at = this.turns.length, told = "") {
+        if (this.running || this.settings.wrong()) return false;
+        for (const later of this.turns.splice(at)) later.node.remove();
         notice(told);
         const {path, body} = this.request(question);
-        const turn = {question, answer: new Answer(this.stopIds), body, good: false};
-        turn.node = el("section", {class: "turn"},
-                       el("p", {class: "question"}, el("span", {class: "unseen"}, "You: "), question), turn.answer.node);
+        const turn = {question, answer: new Answer(this.stopIds(body.diffusion)), body, good: false};
+        turn.node = el("section", {class: "turn"}, ...asked(question, body), turn.answer.node);
         this.turns.push(turn);
         byId("turns").append(turn.node);
         this.follow(true);
+        this.run(turn, path);
+        return true;
+    }
+
+    async run(turn, path) {
         this.busy(new AbortController());
         try {
-            await this.listen(turn, path, body);
+            await this.listen(turn, path, turn.body);
         } finally {
             this.busy(null);
             this.follow(false);
         }
+        if (turn.refused) this.settings.refuse(turn.refused.param, turn.refused.message);
         if (turn.again) this.retry(turn, turn.again);
     }
 
@@ -175,7 +196,7 @@ export class Chat {
                 this.follow(false);
             }
             turn.good = true;
-            answer.end("");
+            answer.end();
             say(`Answer finished, ${statistics(answer.numbers)}. ${answer.text}`);
         } catch (error) {
             this.failed(turn, error);
@@ -188,7 +209,7 @@ export class Chat {
         if (error.name === "AbortError") {
             turn.good = answer.text !== "";
             answer.end("stopped");
-            say("Stopped.");
+            say(`Stopped. ${statistics(answer.numbers)}`.trim());
             return;
         }
         if (!(error instanceof Failure)) throw error;
@@ -198,6 +219,7 @@ export class Chat {
         }
         answer.fail(error.message);
         say(`Error: ${error.message}`);
+        turn.refused = error;
         turn.waitSeconds = error.retrySeconds;
         if (error.status === 401) this.askKey().then(() => this.retry(turn), () => {});
     }
@@ -227,9 +249,7 @@ export class Chat {
     /** Asks the same again; what came later goes. `told`: what the user is told of it. */
     retry(turn, told = "") {
         const at = this.turns.indexOf(turn);
-        if (this.running || at < 0) return;
-        for (const later of this.turns.splice(at)) later.node.remove();
-        this.ask(turn.question, told);
+        if (at >= 0) this.ask(turn.question, at, told);
     }
 
     stop() {
@@ -272,17 +292,17 @@ export class Chat {
     /** Shows a recording behind the conversation, of which it is no part. */
     show(recording, name) {
         const answer = new Answer(recording.stopIds, recording.track);
-        const asked = recording.messages.filter((m) => m.role === "user").pop();
+        const last = recording.messages.filter((m) => m.role === "user").pop();
         answer.addText(recording.answer.text);
         if (recording.answer.reasoning) answer.addReasoning(recording.answer.reasoning);
         answer.numbers = recording.answer;
         answer.finish = recording.answer.finish;
         answer.view.live = false;
-        answer.end("");
+        answer.end();
         answer.choose("passes");
         const node = el("section", {class: "turn recording"},
                         el("p", {class: "quiet"}, `Recording ${name}, of ${recording.model.name} (${recording.model.family})`),
-                        el("p", {class: "question"}, asked ? asked.content : ""), answer.node);
+                        ...asked(last ? last.content : "", recording.options), answer.node);
         answer.action("Copy", () => copy(answer.text));
         answer.action("Close", () => node.remove());
         byId("turns").append(node);

@@ -107,6 +107,17 @@ def set_field(page, name, value):
         e.dispatchEvent(new Event('input', {{bubbles: true}})); }})()""")
 
 
+def save(page, folder):
+    """The file of the last answer's recording, and what it holds."""
+    page.downloads(folder)
+    press(page, "Save recording")
+    deadline = time.monotonic() + 20
+    while not (saved := [p for p in folder.glob("*.json") if p.read_text().endswith("}\n")]):  # it has its name before it is whole
+        assert time.monotonic() < deadline
+        page.run("0")
+    return saved[0], json.loads(saved[0].read_text())
+
+
 def canvas(page, within=LAST):
     """[(text, classes)] of what is drawn."""
     return [(t, set(c.split())) for t, c in page.run(
@@ -240,6 +251,8 @@ def test_a_conversation(dialog, new_page):
     ask(page, "Spell pear.")
     messages = [{"role": "user", "content": "Spell pear."}]
     assert text(page, ".text") == "p-e-a-r" and page.run("document.getElementById('empty').offsetHeight") == 0
+    frames = frames_of(dialog, {"messages": messages})
+    assert canvas(page) == expected_canvas(frames, len(frames), {541, 539}) and "after" in canvas(page)[-1][1]
     whole = dialog.post(CHAT, {"messages": messages})
     state = text(page, ".state")
     assert state.startswith(f"{whole['usage']['completion_tokens']} tokens · {whole['diffusion']['passes']} passes · 3.5 tokens a pass")
@@ -282,7 +295,7 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     ask(page, SEA)
     frames = frames_of(dialog, {**WILD, "messages": [{"role": "user", "content": SEA}]})
     slider = f"{LAST}.querySelector('input[type=range]')"
-    stops = {541, 539}
+    stops = set()
     levels = set()
     page.run(f"{slider}.focus()")
     assert page.run(f"[{slider}.max, {slider}.value]") == [str(len(frames))] * 2
@@ -293,7 +306,7 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
         assert text(page, ".caption").startswith(f"pass {k} of {len(frames)}: ")
         assert page.run(f"{slider}.getAttribute('aria-valuetext')") in text(page, ".caption")
         page.press("ArrowLeft")
-    assert levels >= {"c0", "c1", "c2", "c3", "new", "mask", "active", "after"}
+    assert levels >= {"c0", "c1", "c2", "c3", "new", "mask", "active"} and "after" not in levels  # no id ends it
     # Buttons; then play, with the space bar, to the end.
     press(page, "To the end")
     press(page, "Back one pass")
@@ -304,7 +317,7 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     press(page, "To the beginning")
     page.run(f"{slider}.focus()")
     page.press(" ")
-    page.wait(f"{slider}.value === '3'")
+    page.wait(f"{slider}.value >= 3")
     press(page, "Pause")
     at = int(page.run(f"{slider}.value"))
     assert 3 <= at < len(frames) and canvas(page) == expected_canvas(frames, at, stops)
@@ -319,19 +332,13 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     detail = text(page, "output")
     assert f"token {token[1]}, " in detail and ("above 0.9999" if token[3] >= 0.99995 else f"{token[3]:.4f}") in detail
     # Saved, and opened by a page that never saw the answer.
-    page.downloads(tmp_path)
-    press(page, "Save recording")
-    deadline = time.monotonic() + 20
-    while not (saved := [p for p in tmp_path.glob("*.json") if p.read_text().endswith("}\n")]):  # it has its name before it is whole
-        assert time.monotonic() < deadline
-        page.run("0")
-    recording = json.loads(saved[0].read_text())
-    assert saved[0].name == "dialog-tell-me-about-the-sea.json" and (recording["format"], recording["version"]) == ("diffulex-edge recording", 1)
+    saved, recording = save(page, tmp_path)
+    assert saved.name == "dialog-tell-me-about-the-sea.json" and (recording["format"], recording["version"]) == ("diffulex-edge recording", 1)
     assert [[f["block"], f["changes"]] for f in recording["frames"]] == [[f["block"], f["changes"]] for f in frames]
     assert recording["answer"]["text"] == text(page, ".text") and recording["options"]["seed"] == 7
     assert recording["messages"] == [{"role": "user", "content": SEA}] and recording["model"]["name"] == "dialog"
     other = new_page(dialog.url + "/")
-    other.choose_file("#file", saved[0])
+    other.choose_file("#file", saved)
     other.wait("document.querySelector('.recording') !== null")
     press(other, "To the end")
     assert canvas(other) == expected_canvas(frames, len(frames), stops) and text(other, ".text") == recording["answer"]["text"]
@@ -341,7 +348,8 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     bare.write_text(json.dumps({**recording, "options": 5, "prompt_passes": "x", "answer": {"text": "\u00e9", "passes": "x", "reasoning": 1}}))
     other.choose_file("#file", bare)
     other.wait("document.querySelectorAll('.recording').length === 2")
-    assert text(other, ".text") == "\u00e9" and text(other, ".state") == ""
+    known = len({c[0] for f in frames for c in f["changes"]})  # the numbers are those of the passes then
+    assert text(other, ".text") == "\u00e9" and text(other, ".state").startswith(f"{known} tokens \u00b7 {len(frames)} passes \u00b7 ")
     press(other, "Close")
     assert other.run("document.querySelectorAll('.recording').length") == 1
     other.click("#clear")
@@ -373,13 +381,12 @@ def test_a_model_without_blocks_shows_its_whole_canvas(files, new_page):
             ask(page, "the dog")
             frames = frames_of(s, {"messages": [{"role": "user", "content": "the dog"}], "max_tokens": 40,
                                    "diffusion": {"stop_ids": "none"}})
-            stops = set(map(int, next(o for o in s.get("/props")["options"] if o["name"] == "stop_ids")["default"].split(",")))
             press(page, "To the beginning")
             assert [t for t, _ in canvas(page)] == ["\u2591"] * 40
             for k in (1, 7, len(frames)):
                 page.run(f"(() => {{ const s = {LAST}.querySelector('input[type=range]'); s.value = {k};"
                          "s.dispatchEvent(new Event('input')); })()")
-                assert canvas(page) == expected_canvas(frames, k, stops)
+                assert canvas(page) == expected_canvas(frames, k, set())
 
 
 # ---- settings ----
@@ -434,6 +441,69 @@ def test_settings(dialog, new_page):
     page.events[:] = [e for e in page.events if "status of 400" not in json.dumps(e)]  # the browser's own line
 
 
+def test_bound_answers(dialog, new_page, tmp_path):
+    """The form of an answer: what the server says against it stands at its field, and recordings tell it."""
+    page = new_page(dialog.url + "/", expected=("status of 400",))
+    told = "(() => { const e = document.activeElement; return [e.id, e.getAttribute('aria-invalid'), " \
+        "e.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent)[0]]; })()"
+    visible = "['json_schema', 'regex'].filter((name) => document.getElementById('set-' + name).checkVisibility())"
+
+    def refused(name, path="/v1/chat/completions", **more):
+        ask(page, "Spell pear.")
+        words = dialog.error(path, {"messages": [{"role": "user", "content": "Spell pear."}], **more})["message"]
+        assert page.run(told) == [f"set-{name}", "true", words] and text(page, ".error") == words
+        assert not page.run("document.getElementById('settings').hidden")
+        page.click("#settings-button")
+
+    page.click("#settings-button")
+    assert page.run(visible) == []
+    set_field(page, "form", "regex")
+    assert page.run(visible) == ["regex"]
+    ask(page, "", wait=False)
+    page.type("Spell pear.")
+    page.press("Enter")
+    assert page.run(told)[:2] == ["set-regex", "true"] and page.run(told)[2]  # nothing is no expression
+    page.type("a(b")
+    assert page.run(told)[1:] == [None, ""]
+    page.run("document.getElementById('question').value = ''")
+    page.click("#settings-button")
+    refused("regex", regex="a(b")
+    set_field(page, "form", "json_schema")
+    set_field(page, "json_schema", '{"enum": ')
+    refused("json_schema", json_schema='{"enum": ')
+    assert "is not JSON: line 1, column 9" in text(page, ".error")
+    schema = '{"enum": ["yes", "no"], "not": {}}'
+    set_field(page, "json_schema", schema)
+    refused("json_schema", json_schema=schema)
+    schema = schema.replace(', "not": {}', "")
+    set_field(page, "json_schema", schema)
+    set_field(page, "max_tokens", 1)
+    refused("max_tokens", json_schema=schema, max_tokens=1)
+    set_field(page, "max_tokens", 40)
+    press(page, "Retry")
+    finished(page)
+    assert text(page, ".text") in ('"yes"', '"no"') and text(page, ".bound", f"{LAST}.closest('.turn')") == f"bound to {schema}"
+    file, recording = save(page, tmp_path)
+    assert recording["options"]["json_schema"] == schema and "regex" not in recording["options"]
+    page.choose_file("#file", file)
+    page.wait(f"{LAST}.closest('.recording') !== null")
+    assert text(page, ".bound", f"{LAST}.closest('.turn')") == f"bound to {schema}"
+    set_field(page, "form", "json_object")
+    ask(page, "Spell pear.")
+    assert isinstance(json.loads(text(page, ".text")), dict)
+    set_field(page, "form", "regex")
+    set_field(page, "regex", "b-(e-a|o)-r")
+    page.open(dialog.url + "/")
+    page.wait("document.getElementById('model').textContent")
+    ask(page, "Spell pear.")
+    assert text(page, ".text") in ("b-e-a-r", "b-o-r")
+    page.click("#settings-button")
+    assert page.run(visible) == ["regex"]
+    page.run("[...document.querySelectorAll('#settings button')].pop().click()")
+    ask(page, "Spell pear.")
+    assert page.run(visible) == [] and text(page, ".text") == "p-e-a-r"
+
+
 def test_a_full_context_forgets(dialog, new_page):
     page = new_page(dialog.url + "/", expected=("status of 400",))
     for word in ("pear", "plum", "fig"):
@@ -473,7 +543,7 @@ def test_stopping_and_servers_that_die(files, new_page):
     assert page.run("document.querySelectorAll('.turn').length") == 2  # the answer before is there
 
 
-def test_behind_a_proxy(proxy, new_page):
+def test_behind_a_proxy(proxy, new_page, tmp_path):
     """Everything is relative to the page. Errors, waiting, and answers that are markup, under a path."""
     page = new_page(proxy.url, ("status of 503", "status of 502", "ERR_INCOMPLETE"))
     ask(page, "Spell pear.")
@@ -496,7 +566,7 @@ def test_behind_a_proxy(proxy, new_page):
                           (frame(0, 1, [[9, 1, "x", 0.5]], 8), "a pass that cannot be shown: a change is not on the canvas")):
         proxy.script(script)
         ask(page, "What?")
-        assert words in text(page, ".error")
+        assert words in text(page, ".error") and text(page, ".state") == ""
     # Text is text, tokens too; reasoning is folded away, line ends are seen.
     evil = "<img src=x onerror=\"document.title='bad'\"><script>document.title='bad'</script>&amp;\nline"
     proxy.script(frame(-1, 1, [], 0) + chunk({"reasoning_content": "<b>why</b>"}) +
@@ -517,16 +587,29 @@ def test_behind_a_proxy(proxy, new_page):
     assert {"pass 1", "pass 2", "pass 3"} <= set(page.run("seen")) and [t for t, _ in canvas(page)] == ["a", "b", "c"]
     page.run("localStorage.setItem('diffulex-edge.pace', '0')")
     # Masks turn into tokens while passes come; the connection ends with a press of Stop.
-    held = Held(frame(0, 1, [[1, 5, "b", 0.9]], 4))
+    held = Held(frame(-1, 1, [], 0) + frame(0, 2, [[2, 5, "c", 0.9]], 4) + frame(0, 3, [[1, 5, "b", 0.9]], 4))
     proxy.script(held)
     ask(page, "slow", wait=False)
-    page.wait(f"{LAST}.querySelector('.new') !== null")
-    assert [t for t, _ in canvas(page)] == ["\u2591", "b", "\u2591", "\u2591"] and "so far" in text(page, ".caption")
+    page.wait(f"{LAST}.querySelector('.new')?.textContent === 'b'")
+    assert [t for t, _ in canvas(page)] == ["\u2591", "b", "c", "\u2591"] and "so far" in text(page, ".caption")
     page.click("#stop")
     finished(page)
     assert [m["content"] for m in proxy.bodies[-1]["messages"] if m["role"] == "user"] == [
         "Spell pear.", "And backwards?", "<i>hm</i>", "all at once", "slow"]
-    assert held.closed.wait(20) and text(page, ".state") == "stopped"
+    assert held.closed.wait(20) and page.run("document.getElementById('said').textContent").startswith("Stopped. 2 tokens")
+    # What came of an answer that was stopped, or that broke off, has its numbers; the prompt's passes are among them.
+    state = "stopped \u00b7 2 tokens \u00b7 3 passes \u00b7 0.67 tokens a pass \u00b7 667 tokens/s"
+    assert text(page, ".state") == state
+    file, recording = save(page, tmp_path)
+    assert recording["answer"] == {"text": "", "reasoning": "", "finish": "stopped", "tokens": 2, "passes": 3,
+                                   "tokensPerPass": 2 / 3, "milliseconds": 3}
+    page.choose_file("#file", file)
+    page.wait(f"{LAST}.closest('.recording') !== null")
+    assert text(page, ".state") == state
+    proxy.script(frame(0, 1, [[0, 5, "b", 0.9], [1, 541, "", 0.9], [2, 5, "b", 0.9]], 4) + chunk({"content": "b"}))
+    ask(page, "broken")
+    assert "ended the answer before it was whole" in text(page, ".error")
+    assert text(page, ".state") == "broken off \u00b7 1 token \u00b7 1 pass \u00b7 1 tokens a pass \u00b7 1,000 tokens/s"
 
 
 def test_a_key(files, new_page):
