@@ -138,7 +138,11 @@ export class Chat {
         this.settings = settings;
         this.askKey = askKey;
         this.turns = []; /* {question, answer, good} */
+        this.forgotten = []; /* turns that the question before was asked without */
         this.running = null; /* the AbortController */
+        this.end = 0; /* how high the page was */
+        this.following = 0; /* a frame that is asked for */
+        this.jump = false;
     }
 
     /** The ids that end an answer: the request's, under any of their names, or the model's. */
@@ -164,6 +168,7 @@ export class Chat {
     ask(question, at = this.turns.length, told = "") {
         if (this.running || this.settings.wrong()) return false;
         for (const later of this.turns.splice(at)) later.node.remove();
+        if (!told) this.forgotten = [];
         notice(told);
         const {path, body} = this.request(question);
         const turn = {question, answer: new Answer(this.stopIds(body.diffusion)), body, good: false};
@@ -181,7 +186,7 @@ export class Chat {
             await this.listen(turn, path, turn.body);
         } finally {
             this.busy(null);
-            this.follow(false);
+            this.follow();
         }
         if (turn.refused) this.settings.refuse(turn.refused.param, turn.refused.message);
         if (turn.again) this.retry(turn, turn.again);
@@ -190,10 +195,11 @@ export class Chat {
     async listen(turn, path, body) {
         const {answer} = turn;
         answer.state.textContent = "waiting";
+        say("Waiting for the answer.");
         try {
             for await (const event of events(path, body, this.running.signal)) {
                 answer.take(event);
-                this.follow(false);
+                this.follow();
             }
             turn.good = true;
             answer.end();
@@ -213,7 +219,7 @@ export class Chat {
             return;
         }
         if (!(error instanceof Failure)) throw error;
-        if (error.code === "context_length_exceeded" && this.forget(turn.body)) {
+        if (error.code === "context_length_exceeded" && this.forget()) {
             turn.again = "The context is full: the oldest questions are no longer sent.";
             return;
         }
@@ -227,7 +233,9 @@ export class Chat {
     addActions(turn) {
         const {answer} = turn;
         if (answer.text) answer.action("Copy", () => copy(answer.text));
-        const again = answer.action("Retry", () => this.retry(turn));
+        const again = answer.action("Retry", () => {
+            if (this.retry(turn)) byId("question").focus(); /* the button went with its turn */
+        });
         if (turn.waitSeconds) this.countDown(again, turn.waitSeconds);
         if (answer.track.frames.length) answer.action("Save recording", () => this.save(turn));
     }
@@ -239,17 +247,18 @@ export class Chat {
         if (seconds > 0) setTimeout(() => this.countDown(button, seconds - 1), 1000);
     }
 
-    /** The oldest turn that is sent is not sent any more. False: there is none, or it is the longest answer that is too long. */
-    forget({max_tokens: longest = 0}) {
-        const oldest = longest > this.props.model.n_ctx / 2 ? null : this.turns.find((turn) => turn.good);
-        if (oldest) oldest.good = false;
+    /** The oldest turn that is sent is not sent any more. False: there is none, so the others were not what is too long. */
+    forget() {
+        const oldest = this.turns.find((turn) => turn.good);
+        for (const turn of oldest ? [oldest] : this.forgotten) turn.good = !oldest;
+        this.forgotten = oldest ? [...this.forgotten, oldest] : [];
         return Boolean(oldest);
     }
 
     /** Asks the same again; what came later goes. `told`: what the user is told of it. */
     retry(turn, told = "") {
         const at = this.turns.indexOf(turn);
-        if (at >= 0) this.ask(turn.question, at, told);
+        return at >= 0 && this.ask(turn.question, at, told);
     }
 
     stop() {
@@ -271,10 +280,17 @@ export class Chat {
         byId("turns").setAttribute("aria-busy", String(Boolean(controller)));
     }
 
-    /** Keeps the end in sight for who is looking at it. */
-    follow(always) {
-        const page = document.scrollingElement;
-        if (always || page.scrollHeight - page.scrollTop - page.clientHeight < 160) page.scrollTop = page.scrollHeight;
+    /** Keeps the end in sight for who is looking at it; once a frame, for it has the page laid out. */
+    follow(always = false) {
+        this.jump ||= always;
+        this.following ||= requestAnimationFrame(() => {
+            const page = document.scrollingElement;
+            /* The end is where it was the last time: what came since is not in sight yet. */
+            if (this.jump || this.end - page.scrollTop - page.clientHeight < 160) page.scrollTop = page.scrollHeight;
+            this.end = page.scrollHeight;
+            this.following = 0;
+            this.jump = false;
+        });
     }
 
     /* ---- recordings ---- */
@@ -304,7 +320,10 @@ export class Chat {
                         el("p", {class: "quiet"}, `Recording ${name}, of ${recording.model.name} (${recording.model.family})`),
                         ...asked(last ? last.content : "", recording.options), answer.node);
         answer.action("Copy", () => copy(answer.text));
-        answer.action("Close", () => node.remove());
+        answer.action("Close", () => {
+            node.remove();
+            byId("open").focus();
+        });
         byId("turns").append(node);
         answer.view.show(0);
         answer.view.play();

@@ -172,6 +172,7 @@ export class Settings {
 }
 
 export function showSettings(open) {
+    if (!open && byId("settings").contains(document.activeElement)) byId("settings-button").focus();
     byId("settings").hidden = !open;
     byId("settings-button").setAttribute("aria-expanded", String(open));
 }

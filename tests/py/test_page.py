@@ -97,7 +97,7 @@ def text(page, selector, within=LAST):
 def press(page, label, within=LAST):
     """Clicks the button with this text or label."""
     found = page.run(f"""(() => {{ const b = [...{within}.querySelectorAll('button')].find((b) =>
-        b.textContent === {json.dumps(label)} || b.getAttribute('aria-label') === {json.dumps(label)});
+        b.textContent === {json.dumps(label)} || b.title === {json.dumps(label)});
         if (b) b.click(); return Boolean(b); }})()""")
     assert found, label
 
@@ -323,7 +323,7 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     assert 3 <= at < len(frames) and canvas(page) == expected_canvas(frames, at, stops)
     page.run(f"{slider}.value = {len(frames) - 2}; {slider}.dispatchEvent(new Event('input'))")
     press(page, "Play")
-    page.wait(f"{slider}.value === '{len(frames)}' && {LAST}.querySelector('button[aria-label=Play]') !== null")
+    page.wait(f"{slider}.value === '{len(frames)}' && {LAST}.querySelector('button[title=Play]') !== null")
     # A token tells its number, to the mouse and to arrows.
     page.run(f"{LAST}.querySelector('.canvas').focus()")
     page.press("ArrowRight")
@@ -512,6 +512,15 @@ def test_a_full_context_forgets(dialog, new_page):
     assert "The context is full" in page.run("document.getElementById('notice').textContent")
     assert page.run("document.querySelectorAll('.turn').length") == 3
     assert sum(url.endswith("/completions") for url in page.requests()) == 4  # the third question went twice
+    # A long answer leaves room for its question only; what is too long alone takes nothing with it.
+    set_field(page, "max_tokens", 460)
+    ask(page, "Spell pear.")
+    assert text(page, ".error") == "" and "The context is full" in page.run("document.getElementById('notice').textContent")
+    set_field(page, "max_tokens", "")
+    ask(page, "Spell pear." + " Please." * 200)
+    assert "maximum context length" in text(page, ".error") and page.run("document.querySelectorAll('.turn').length") == 5
+    ask(page, "And backwards?")
+    assert text(page, ".text") == "r-a-e-p"
 
 
 # ---- what goes wrong ----
@@ -586,6 +595,16 @@ def test_behind_a_proxy(proxy, new_page, tmp_path):
     page.wait(f"{LAST}.querySelector('input[type=range]').value === '3'")
     assert {"pass 1", "pass 2", "pass 3"} <= set(page.run("seen")) and [t for t, _ in canvas(page)] == ["a", "b", "c"]
     page.run("localStorage.setItem('diffulex-edge.pace', '0')")
+    # However many passes come at once, the page is laid out a few times only.
+    n = 400
+    proxy.script("".join(frame(0, k, [[k - 1, 5, "b", 0.9]], n) for k in range(1, n + 1)) + chunk({"content": "b"}) + last(n, n))
+    page.call("Performance.enable")
+    layouts = [0, 0]
+    for i in (0, 1):
+        layouts[i] = next(m["value"] for m in page.call("Performance.getMetrics")["metrics"] if m["name"] == "LayoutCount")
+        if i == 0:
+            ask(page, "many at once")
+    assert len(canvas(page)) == n and layouts[1] - layouts[0] < n / 4
     # Masks turn into tokens while passes come; the connection ends with a press of Stop.
     held = Held(frame(-1, 1, [], 0) + frame(0, 2, [[2, 5, "c", 0.9]], 4) + frame(0, 3, [[1, 5, "b", 0.9]], 4))
     proxy.script(held)
@@ -595,7 +614,7 @@ def test_behind_a_proxy(proxy, new_page, tmp_path):
     page.click("#stop")
     finished(page)
     assert [m["content"] for m in proxy.bodies[-1]["messages"] if m["role"] == "user"] == [
-        "Spell pear.", "And backwards?", "<i>hm</i>", "all at once", "slow"]
+        "Spell pear.", "And backwards?", "<i>hm</i>", "all at once", "many at once", "slow"]
     assert held.closed.wait(20) and page.run("document.getElementById('said').textContent").startswith("Stopped. 2 tokens")
     # What came of an answer that was stopped, or that broke off, has its numbers; the prompt's passes are among them.
     state = "stopped \u00b7 2 tokens \u00b7 3 passes \u00b7 0.67 tokens a pass \u00b7 667 tokens/s"
@@ -691,6 +710,18 @@ def test_dark_light_and_small(dialog, new_page):
         wide = page.run(f"""[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() &&
             !e.closest('.unseen, .skip') && e.getBoundingClientRect().right > {width} + 0.5).map((e) => e.outerHTML.slice(0, 80))""")
         assert wide == []
+    # Where fills are not seen lines tell confidence; paper has no buttons and is light; a low window is not full of the question.
+    page.media(forced_colors="active")
+    lines = page.run("['c3', 'c2', 'c1', 'c0'].map((c) => getComputedStyle(document.querySelector('#legend .' + c)).borderBottomStyle)")
+    assert lines == ["none", "dotted", "dashed", "solid"]
+    page.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert page.run(background) == seen["light"] and page.run("[...document.querySelectorAll('button, input, textarea')].every((e) => !e.checkVisibility())")
+    assert page.run(f"{LAST}.querySelector('.canvas').checkVisibility() && document.getElementById('legend').checkVisibility()")
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
+    position = "getComputedStyle(document.querySelector('footer')).position"
+    assert page.run(position) == "sticky"
+    page.resize(640, 360)
+    assert page.run(position) == "static"
     # The switch wins over the system, and stays.
     page.media(prefers_color_scheme="light")
     page.run("document.getElementById('theme').click()")
@@ -715,7 +746,7 @@ def test_keyboard_and_names(dialog, new_page):
     for _ in range(40):
         page.press("Tab")
         tag = page.run("""(() => { const e = document.activeElement; if (e === document.body) return null;
-            const s = getComputedStyle(e); const label = e.getAttribute('aria-label') || (e.labels && e.labels[0] || e).textContent.trim();
+            const s = getComputedStyle(e); const label = e.getAttribute('aria-label') || (e.labels && e.labels[0] || e).textContent.trim() || e.title;
             return [e.tagName, label, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]; })()""")
         if tag is None or (reached and tag == reached[0]):
             break
@@ -728,17 +759,49 @@ def test_keyboard_and_names(dialog, new_page):
         assert label in labels, labels
     assert any(label.startswith("Canvas after pass 2 of 2") for label in labels)
     tree = page.tree()
-    named = {"button", "textbox", "slider", "combobox", "spinbutton", "group", "main", "article", "region", "dialog", "link", "image"}
+    named = {"button", "textbox", "slider", "combobox", "spinbutton", "group", "main", "article", "region", "dialog", "link", "image",
+             "application"}
     assert [node for node in tree if node[0] in named and not node[1]] == []
     for node in (("heading", "DiffuLex Edge"), ("main", "Conversation"), ("slider", "Pass"), ("article", "Answer"),
                  ("group", "Timeline"), ("group", "Legend"), ("textbox", "Question")):
         assert node in tree, (node, tree)
     assert "status" in {role for role, _ in tree} and "alert" in {role for role, _ in tree}
+    # Replays by keys alone: the focus stays, and what a key did is told.
+    state = f"[document.activeElement.title, {LAST}.querySelector('input[type=range]').value, " \
+        "document.getElementById('said').textContent.split(':')[0]]"
+    page.run(f"{LAST}.querySelector('[title=\"Back one pass\"]').focus(); {LAST}.querySelector('.controls select').value = '16'")
+    page.press(" ")
+    assert page.run(state) == ["Back one pass", "1", "pass 1 of 2"]
+    page.press("Tab")
+    page.press("Enter")
+    page.wait(f"{state}.join() === 'Play,2,pass 2 of 2'")
+    page.press("Tab")
+    page.press("Tab")
+    page.press("Tab", modifiers=8)
+    page.press("Enter")
+    assert page.run(state) == ["Forward one pass", "2", "pass 2 of 2"]
+    page.run(f"{LAST}.querySelector('.canvas').focus()")
+    page.press("End")
+    page.press("ArrowLeft")
+    live = {n["name"]["value"] if n["role"]["value"] == "application" else n["role"]["value"]:
+            {p["name"]: p["value"].get("value") for p in n["properties"]} for n in page.call("Accessibility.getFullAXTree")["nodes"]
+            if not n["ignored"] and n["role"]["value"] in ("application", "status", "alert")}
+    focused = [name for name, about in live.items() if about.get("focused")]
+    assert len(focused) == 1 and focused[0].startswith("Canvas after pass 2 of 2: 9 of 9 known")
+    assert (live["status"]["live"], live["alert"]["live"]) == ("polite", "assertive")
+    assert text(page, "output[class=detail]").startswith("position 7: ")
+    # The button of Retry goes with its answer; the focus does not get lost.
+    page.run(f"{LAST}.querySelector('.bar .buttons').children[1].focus()")
+    page.press("Enter")
+    finished(page)
+    assert page.run("document.activeElement.id") == "question" and text(page, ".text") == "p-e-a-r"
     # Settings by keyboard, and Esc closes them.
     page.run("document.getElementById('settings-button').focus()")
     page.press("Enter")
     assert page.run("document.getElementById('settings-button').getAttribute('aria-expanded')") == "true"
     page.run("document.querySelector('#settings details').open = true")
     assert [node for node in page.tree() if node[0] in named and not node[1]] == []
+    page.press("Tab")
+    page.press("Tab")
     page.press("Escape")
-    assert page.run("document.getElementById('settings').hidden")
+    assert page.run("document.getElementById('settings').hidden") and page.run("document.activeElement.id") == "settings-button"
