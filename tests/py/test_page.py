@@ -60,9 +60,8 @@ def new_page(chromium):
     def opened(url, expected=(), ready=True, **size):
         page = chromium.page(**size)
         pages.append((page, url, expected))
-        page.run("0")
-        page.call("Page.addScriptToEvaluateOnNewDocument", source="""
-            if (!localStorage.getItem("diffulex-edge.pace")) localStorage.setItem("diffulex-edge.pace", "0");""")
+        page.begin_with("""if (location.protocol === "http:" && !localStorage.getItem("diffulex-edge.pace"))
+            localStorage.setItem("diffulex-edge.pace", "0");""")
         page.open(url)
         if ready:
             page.wait("document.getElementById('model').textContent")
