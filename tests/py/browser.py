@@ -34,7 +34,7 @@ class Browser:
                    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
                    "--disable-dev-shm-usage", "--in-process-gpu", "--hide-scrollbars", "--password-store=basic",
                    "--disable-features=BackForwardCache,SpareRendererForSitePerProcess",
-                   *(["--no-sandbox"] if os.getuid() == 0 else []), *flags, "about:blank"]
+                   *(["--no-sandbox"] if os.getuid() == 0 else []), *flags, "--no-startup-window"]
         shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command]
         self.process = subprocess.Popen(shell, pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,

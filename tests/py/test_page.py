@@ -336,22 +336,24 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     assert [[f["block"], f["changes"]] for f in recording["frames"]] == [[f["block"], f["changes"]] for f in frames]
     assert recording["answer"]["text"] == text(page, ".text") and recording["options"]["seed"] == 7
     assert recording["messages"] == [{"role": "user", "content": SEA}] and recording["model"]["name"] == "dialog"
-    other = new_page(dialog.url + "/")
-    other.choose_file("#file", saved)
-    other.wait("document.querySelector('.recording') !== null")
-    press(other, "To the end")
-    assert canvas(other) == expected_canvas(frames, len(frames), stops) and text(other, ".text") == recording["answer"]["text"]
-    assert text(other, ".state") == text(page, ".state")
+    state = text(page, ".state")
+    page.open(dialog.url + "/")
+    page.wait("document.getElementById('model').textContent")
+    page.choose_file("#file", saved)
+    page.wait("document.querySelector('.recording') !== null")
+    press(page, "To the end")
+    assert canvas(page) == expected_canvas(frames, len(frames), stops) and text(page, ".text") == recording["answer"]["text"]
+    assert text(page, ".state") == state
     # One that another program wrote, with no more than is needed.
     bare = tmp_path / "bare.json"
     bare.write_text(json.dumps({**recording, "options": 5, "prompt_passes": "x", "answer": {"text": "\u00e9", "passes": "x", "reasoning": 1}}))
-    other.choose_file("#file", bare)
-    other.wait("document.querySelectorAll('.recording').length === 2")
+    page.choose_file("#file", bare)
+    page.wait("document.querySelectorAll('.recording').length === 2")
     known = len({c[0] for f in frames for c in f["changes"]})  # the numbers are those of the passes then
-    assert text(other, ".text") == "\u00e9" and text(other, ".state").startswith(f"{known} tokens \u00b7 {len(frames)} passes \u00b7 ")
-    press(other, "Close")
-    assert other.run("document.querySelectorAll('.recording').length") == 1
-    other.click("#clear")
+    assert text(page, ".text") == "\u00e9" and text(page, ".state").startswith(f"{known} tokens \u00b7 {len(frames)} passes \u00b7 ")
+    press(page, "Close")
+    assert page.run("document.querySelectorAll('.recording').length") == 1
+    page.click("#clear")
     # Files that are none are refused with a sentence.
     damaged = json.loads(json.dumps(recording))
     damaged["frames"][2]["changes"] = [[9999, 1, "x", 0.5]]
@@ -365,27 +367,27 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
                            (json.dumps(damaged), "Pass 3 of this recording is damaged: a change is not on the canvas")):
         wrong = tmp_path / "wrong.json"
         wrong.write_text(content)
-        other.run("document.getElementById('notice').textContent = ''")
-        other.choose_file("#file", wrong)
-        assert words in other.wait("document.getElementById('notice').textContent")
-        assert other.run("document.querySelectorAll('.turn').length") == 0
+        page.run("document.getElementById('notice').textContent = ''")
+        page.choose_file("#file", wrong)
+        assert words in page.wait("document.getElementById('notice').textContent")
+        assert page.run("document.querySelectorAll('.turn').length") == 0
 
 
-def test_a_model_without_blocks_shows_its_whole_canvas(files, new_page):
-    for name in ("llada", "dream"):
-        with S.serving(files[name], "--rows", 64) as s:
-            page = new_page(s.url + "/")
-            set_field(page, "max_tokens", 40)
-            set_field(page, "stop_ids", "none")
-            ask(page, "the dog")
-            frames = frames_of(s, {"messages": [{"role": "user", "content": "the dog"}], "max_tokens": 40,
-                                   "diffusion": {"stop_ids": "none"}})
-            press(page, "To the beginning")
-            assert [t for t, _ in canvas(page)] == ["\u2591"] * 40
-            for k in (1, 7, len(frames)):
-                page.run(f"(() => {{ const s = {LAST}.querySelector('input[type=range]'); s.value = {k};"
-                         "s.dispatchEvent(new Event('input')); })()")
-                assert canvas(page) == expected_canvas(frames, k, set())
+@pytest.mark.parametrize("name", ["llada", "dream"])
+def test_a_model_without_blocks_shows_its_whole_canvas(files, new_page, name):
+    with S.serving(files[name], "--rows", 64) as s:
+        page = new_page(s.url + "/")
+        set_field(page, "max_tokens", 40)
+        set_field(page, "stop_ids", "none")
+        ask(page, "the dog")
+        frames = frames_of(s, {"messages": [{"role": "user", "content": "the dog"}], "max_tokens": 40,
+                               "diffusion": {"stop_ids": "none"}})
+        press(page, "To the beginning")
+        assert [t for t, _ in canvas(page)] == ["\u2591"] * 40
+        for k in (1, 7, len(frames)):
+            page.run(f"(() => {{ const s = {LAST}.querySelector('input[type=range]'); s.value = {k};"
+                     "s.dispatchEvent(new Event('input')); })()")
+            assert canvas(page) == expected_canvas(frames, k, set())
 
 
 # ---- settings ----
@@ -598,7 +600,7 @@ def test_behind_a_proxy(proxy, new_page, tmp_path):
     page.wait(f"{LAST}.querySelector('input[type=range]').value === '3'")
     assert {"pass 1", "pass 2", "pass 3"} <= set(page.run("seen")) and [t for t, _ in canvas(page)] == ["a", "b", "c"]
     # However many come at once: they are laid out a few times only, and the view catches up by several in one picture.
-    n = 400
+    n = 200
     page.run("localStorage.setItem('diffulex-edge.pace', '20'); localStorage.setItem('diffulex-edge.view', 'text'); seen = []")
     proxy.script("".join(frame(0, k, [[k - 1, 5, "b", 0.9]], n) + chunk({"content": "b"}) for k in range(1, n + 1)) + last(n, n))
     page.call("Performance.enable")
@@ -608,7 +610,7 @@ def test_behind_a_proxy(proxy, new_page, tmp_path):
         if i == 0:
             ask(page, "many at once")
             page.wait(f"{LAST}.querySelector('input[type=range]').value === '{n}'")
-    assert text(page, ".text") == "b" * n and layouts[1] - layouts[0] < n / 2 and 8 < len(set(page.run("seen"))) < n / 4
+    assert text(page, ".text") == "b" * n and layouts[1] - layouts[0] < n / 2 and 8 < len(set(page.run("seen"))) < n / 2
     page.run("localStorage.setItem('diffulex-edge.pace', '0'); localStorage.setItem('diffulex-edge.view', 'passes')")
     # Masks turn into tokens while passes come; the connection ends with a press of Stop.
     held = Held(frame(-1, 1, [], 0) + frame(0, 2, [[2, 5, "c", 0.9]], 4) + frame(0, 3, [[1, 5, "b", 0.9]], 4))
