@@ -145,10 +145,10 @@ export class Chat {
         this.jump = false;
     }
 
-    /** The ids that end an answer: the request's, under any of their names, or the model's. */
-    stopIds({stop_ids: ids, stop_id: id, stop_token: token}) {
+    /** The ids that end an answer: the request's, or the model's. */
+    stopIds({stop_ids: ids}) {
         const standard = (this.props.options.find((o) => o.name === "stop_ids") || {}).default || "";
-        return new Set((ids ?? id ?? token ?? standard).split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
+        return new Set((ids ?? standard).split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
     }
 
     /** What a request says: the whole conversation, or the text alone where a model has no template. */
@@ -219,7 +219,7 @@ export class Chat {
             return;
         }
         if (!(error instanceof Failure)) throw error;
-        if (error.code === "context_length_exceeded" && this.forget()) {
+        if (error.code === "context_length_exceeded" && turn.body.messages && this.forget()) {
             turn.again = "The context is full: the oldest questions are no longer sent.";
             return;
         }

@@ -85,6 +85,7 @@ export class Settings {
         const {model, presets, options} = this.props;
         const select = (...choices) => el("select", {}, ...choices.map(([v, text]) => el("option", {value: v}, text)));
         const pace = select(...PACES);
+        Object.assign(pace, {id: "set-pace"}).setAttribute("aria-describedby", "set-pace-help");
         pace.value = recall("localStorage", "pace") ?? "100";
         pace.addEventListener("input", () => remember("localStorage", "pace", pace.value));
         const chat = model.has_chat_template;
@@ -101,7 +102,7 @@ export class Settings {
             chat && this.field("enable_thinking", "Reasoning", "For models whose template can switch it.", "bool",
                                select(["", "as the template has it"], ["true", "on"], ["false", "off"]), "request"),
             el("div", {class: "field"}, el("label", {for: "set-pace"}, "Passes of a running answer"),
-               Object.assign(pace, {id: "set-pace"}), el("p", {class: "quiet"}, "Small models are faster than an eye.")),
+               pace, el("p", {class: "quiet", id: "set-pace-help"}, "Small models are faster than an eye.")),
             this.field("form", "Form of the answer", "It is bound to that as a whole.", "word", select(...FORMS), null),
             this.formField("json_schema", "JSON schema", "The answer is an instance of it.",
                            el("textarea", {rows: "4", spellcheck: "false", placeholder: '{"enum": ["yes", "no"]}'})),

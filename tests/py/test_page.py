@@ -729,6 +729,8 @@ def test_keyboard_and_names(dialog, new_page):
     assert page.run("document.getElementById('settings-button').getAttribute('aria-expanded')") == "true"
     page.run("document.querySelector('#settings details').open = true")
     assert [node for node in page.tree() if node[0] in named and not node[1]] == []
+    assert page.run("""[...document.querySelectorAll('#settings :is(input, select, textarea)')].every((e) =>
+        e.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(''))""")
     page.press("Tab")
     page.press("Tab")
     page.press("Escape")
