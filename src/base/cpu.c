@@ -260,7 +260,8 @@ int32_t dlx_cpu_count(void)
 /* Of arch/x86/include/uapi/asm/prctl.h, and the number of the state of tile data. */
 enum { GET_SUPPORTED = 0x1021, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
 
-/* Intel SDM, volume 2, CPUID: leaf 7, EDX, AMX-TILE and AMX-INT8; leaf 1DH, palette 1: bytes of a row, registers, rows. */
+/* Intel SDM, volume 2, CPUID: leaf 7, EDX, AMX-TILE and AMX-INT8; leaf 1DH, palette 1: bytes of a row, registers, rows.
+ */
 static bool cpu_has_tiles(void)
 {
     const unsigned wanted = 1u << 24 | 1u << 25;

@@ -1,5 +1,5 @@
-/* Where dlx_cpu_count (diffulex_edge/threads.h) looks, apart from it for tests; and the registers of a CPU that the system
- * gives to a process that asks. */
+/* Where dlx_cpu_count (diffulex_edge/threads.h) looks, apart from it for tests; and the registers of a CPU that the
+ * system gives to a process that asks. */
 #ifndef DLX_BASE_CPU_H
 #define DLX_BASE_CPU_H
 
@@ -17,10 +17,10 @@ int32_t dlx_cpu_quota(const char *self);
  * thread. Nothing is asked for. */
 bool dlx_cpu_has_tiles(void);
 /*
- * The same, and the system gives them to this process. It is the one thing here that stays: from the first time that this
- * is answered with true, every thread of the process may use tiles, and the system keeps room for them (8 KiB) for each
- * thread that does and in each frame of a signal. It refuses a process one of whose threads has a stack for signals that such a
- * frame would not fit.
+ * The same, and the system gives them to this process. It is the one thing here that stays: from the first time that
+ * this is answered with true, every thread of the process may use tiles, and the system keeps room for them (8 KiB) for
+ * each thread that does and in each frame of a signal. It refuses a process one of whose threads has a stack for
+ * signals that such a frame would not fit.
  */
 bool dlx_cpu_take_tiles(void);
 

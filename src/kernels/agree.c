@@ -5,8 +5,8 @@
 
 #include "base/sizes.h"
 
-/* No size is a multiple of what a set takes at a time; rows fill two blocks of 16 and begin a third, columns begin the last
- * half of the second panel. */
+/* No size is a multiple of what a set takes at a time; rows fill two blocks of 16 and begin a third, columns begin the
+ * last half of the second panel. */
 enum { ROWS = 37, N_OUT = 51, N_IN = 71, PACKED_BYTES = 2 * 32 * (128 + 64), QUANTIZED_BYTES = ROWS * 128 + 1024 };
 
 typedef struct trial {
@@ -42,7 +42,8 @@ static bool compute(float y[2][ROWS][N_OUT], const dlx_kernels *k, const trial *
     const dlx_gemm_shape s = {.n_out = N_OUT, .n_in = N_IN};
     for (size_t i = 0; i < 2; i++) {
         const dlx_gemm *g = i ? &k->gemm_qs8_qc8w : &k->gemm_qd8_qc8w;
-        const dlx_gemm_weights w = {.w = t->w, .scale = t->scale, .bias = i ? NULL : t->bias, .qs8 = i ? &t->qs8 : NULL};
+        const dlx_gemm_weights w = {
+            .w = t->w, .scale = t->scale, .bias = i ? NULL : t->bias, .qs8 = i ? &t->qs8 : NULL};
         const size_t strips = (N_OUT + g->strip - 1) / g->strip;
         if (g->packed_size(s) > sizeof packed || k->qd8.size(ROWS, N_IN) > sizeof quantized) return false;
         g->pack(packed, &w, s, 0, strips);

@@ -1,8 +1,8 @@
 /*
  * The instructions of Intel's unit of matrix tiles (AMX), under names of this project: eight registers of at most 16
  * rows of 64 bytes, whose number is a constant of each instruction. In assembly, as compilers before gcc 13 do not say
- * that loads read memory, nor that all of a configuration is read. `AMX_EMULATED` names a header that has the same names
- * in plain C, which tests compile the set with once more.
+ * that loads read memory, nor that all of a configuration is read. `AMX_EMULATED` names a header that has the same
+ * names in plain C, which tests compile the set with once more.
  *
  * What the registers hold belongs to the thread, is saved with it, and is gone with amx_release: who configures tiles
  * releases them before it returns.
@@ -41,7 +41,8 @@ static inline void amx_release(void)
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #tile : : "r"(from), "r"((size_t)(stride)) : "memory")
 #define AMX_STORE(tile, to, stride)                                                                                    \
     __asm__ volatile("tilestored %%tmm" #tile ", (%0,%1,1)" : : "r"(to), "r"((size_t)(stride)) : "memory")
-/* sum[m][n] += u[m][4k + i] * s[k][4n + i] for all k and i < 4: u of unsigned bytes, s of signed ones, sums of int32. */
+/* sum[m][n] += u[m][4k + i] * s[k][4n + i] for all k and i < 4: u of unsigned bytes, s of signed ones, sums of int32.
+ */
 #define AMX_DOT(sum, u, s) __asm__ volatile("tdpbusd %%tmm" #s ", %%tmm" #u ", %%tmm" #sum ::)
 #endif
 

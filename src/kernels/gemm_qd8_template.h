@@ -8,9 +8,9 @@
  * saturate (QD8_SPLIT) activations are those of qd8_split_template.h instead; then come q + QD4_OFFSET for products
  * with int4, which do not, and each row's extras.
  *
- * Where a set has the unit of matrix tiles (QD8_CHUNKED), its operand of activations is rows of 64 bytes. So two tiles lie
- * in a block that is as long as a tile of activations has rows, as [chunks of 64 inputs][rows of this block][64]: each
- * chunk is such an operand, and the steps of a row within it lie side by side.
+ * Where a set has the unit of matrix tiles (QD8_CHUNKED), its operand of activations is rows of 64 bytes. So two tiles
+ * lie in a block that is as long as a tile of activations has rows, as [chunks of 64 inputs][rows of this block][64]:
+ * each chunk is such an operand, and the steps of a row within it lie side by side.
  *
  * Packed weights: panels of PANEL output columns; each holds [steps][PANEL][QD8_GROUP] int8 (a step takes QD8_GROUP
  * inputs of every column; QD8_SPLIT: w + 128), then arrays of one number per column; inputs and columns beyond the
@@ -40,8 +40,8 @@
 
 enum {
     DOT_TILE = (TILE_ROWS + DOT_ROWS - 1) / DOT_ROWS,
-    QD8_CHUNK = 64,                                         /* inputs that are quantised together */
-    QD8_BLOCK = QD8_CHUNKED ? 2 * TILE_ROWS : TILE_ROWS,    /* rows that lie in one piece */
+    QD8_CHUNK = 64,                                          /* inputs that are quantised together */
+    QD8_BLOCK = QD8_CHUNKED ? 2 * TILE_ROWS : TILE_ROWS,     /* rows that lie in one piece */
     QD8_ROW = QD8_CHUNKED ? (int)QD8_CHUNK : (int)QD8_GROUP, /* numbers from a row's step to the next row's */
     QD8_RECORDS = QD8_BLOCK * sizeof(dlx_qd8_row),
 #if QD8_SPLIT
@@ -215,7 +215,7 @@ typedef struct qd8_tile_args {
     const uint8_t *panel;   /* packed weights */
     const uint8_t *columns; /* arrays per column */
     size_t rows, n_in, group, steps;
-    size_t chunk; /* numbers from the end of a chunk of row 0 to the next chunk of it, where there are chunks */
+    size_t chunk;        /* numbers from the end of a chunk of row 0 to the next chunk of it, where there are chunks */
     const uint8_t *next; /* weights wanted soon, requested along the way; `panel` when there are none */
     size_t next_step;    /* bytes of them per step */
     size_t ahead;        /* from weights in use to `next`; 0: `next` lies in another panel */
@@ -311,7 +311,8 @@ static void qd8_pack_strips(void *packed, const dlx_gemm_weights *w, dlx_gemm_sh
         pack((uint8_t *)packed + p * panel_bytes, w, s, p * PANEL, min_size(PANEL, s.n_out - p * PANEL));
 }
 
-/* The entries of one product: from its layout, its pack_fn and what unpacks a column of a panel; from its table of tiles. */
+/* The entries of one product: from its layout, its pack_fn and what unpacks a column of a panel; from its table of
+ * tiles. */
 #define QD8_PACKED(name)                                                                                               \
     static size_t name##_packed_size(dlx_gemm_shape s)                                                                 \
     {                                                                                                                  \

@@ -2,10 +2,11 @@
  * Template: products of quantised rows with int8 weights on a unit of matrix tiles (amx_tiles.h). Included by
  * gemm_qd8_template.h where QD8_CHUNKED says so, in place of its own loops; layouts and what follows the sums are its.
  *
- * A chunk of a block of activations is an operand as it lies there, and so are 16 steps of 16 columns of packed weights, as
- * vpdpbusd reads them too: [step][column][4]. Sums come out by rows. At a time two blocks and a panel are multiplied:
- * four tiles of sums, which hides the latency of a product, two of activations, two of weights. Full tiles are what the
- * unit is made for; fewer rows are smaller tiles of activations and sums, which take less time, but no less to load the weights.
+ * A chunk of a block of activations is an operand as it lies there, and so are 16 steps of 16 columns of packed
+ * weights, as vpdpbusd reads them too: [step][column][4]. Sums come out by rows. At a time two blocks and a panel are
+ * multiplied: four tiles of sums, which hides the latency of a product, two of activations, two of weights. Full tiles
+ * are what the unit is made for; fewer rows are smaller tiles of activations and sums, which take less time, but no
+ * less to load the weights.
  */
 enum {
     TILES_STEPS = QD8_CHUNK / QD8_GROUP, /* of a chunk */
@@ -31,7 +32,7 @@ static void tiles_configure(size_t rows)
 DLX_INLINE void tiles_sums(int32_t *sums, const qd8_tile_args *t, const bool two)
 {
     const uint8_t *w = t->panel, *next = t->next, *x = t->x, *x2 = x + qd8_block_bytes(QD8_BLOCK, t->n_in);
-    const size_t asked = TILES_STEPS * t->next_step, rows = min_size(t->rows, QD8_BLOCK), rows2 = t->rows - rows;
+    const size_t next_chunk = TILES_STEPS * t->next_step, rows = min_size(t->rows, QD8_BLOCK), rows2 = t->rows - rows;
     if (*t->configured != t->rows) tiles_configure(t->rows);
     *t->configured = t->rows;
     AMX_ZERO(0);
@@ -52,10 +53,11 @@ DLX_INLINE void tiles_sums(int32_t *sums, const qd8_tile_args *t, const bool two
             AMX_DOT(3, 5, 7);
             x2 += rows2 * QD8_ROW;
         }
-        for (size_t i = 0; i < asked; i += 64) prefetch_l2(next + i);
+        UNROLL for (size_t i = 0; i < TILES_STEPS; i++) prefetch_l2(next + i * 64);
+        if (t->next_step > 64) UNROLL for (size_t i = TILES_STEPS; i < 2 * TILES_STEPS; i++) prefetch_l2(next + i * 64);
         w += TILES_CHUNK;
         x += rows * QD8_ROW;
-        next += asked;
+        next += next_chunk;
     }
     AMX_STORE(0, sums, TILES_Y);
     AMX_STORE(1, sums + VF, TILES_Y);

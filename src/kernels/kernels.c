@@ -165,8 +165,8 @@ static bool usable(const isa_entry *e)
     return supported(e) && (!e->take || e->take());
 }
 
-/* Of the sets that the CPU has, the best that is not above `limit`. From the best one down, so that nothing is asked for
- * that would not be chosen. */
+/* Of the sets that the CPU has, the best that is not above `limit`. From the best one down, so that nothing is asked
+ * for that would not be chosen. */
 static const isa_entry *best_of(dlx_isa limit)
 {
     size_t i = DLX_COUNT(isas) - 1;
@@ -181,8 +181,8 @@ static void set_with_bases(dlx_kernels *out, const isa_entry *e)
 }
 
 #if defined(__x86_64__)
-/* The system says whether it lets this process have tiles; and as what it runs on may only say that it has them, the set
- * has to give the bits of the one below it. */
+/* The system says whether it lets this process have tiles; and as what it runs on may only say that it has them, the
+ * set has to give the bits of the one below it. */
 static bool take_amx(void)
 {
     dlx_kernels amx, below;

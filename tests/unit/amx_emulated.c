@@ -71,11 +71,13 @@ static bool bad_config(const amx_config *c)
 {
     static const uint8_t none[14];
     if (c->palette != 1) return exception("#GP: another palette than 1");
-    if (c->start_row != 0 || memcmp(c->reserved, none, sizeof none) != 0) return exception("#GP: reserved bytes are set");
+    if (c->start_row != 0 || memcmp(c->reserved, none, sizeof none) != 0)
+        return exception("#GP: reserved bytes are set");
     for (size_t i = 0; i < 16; i++) {
         if (i >= AMX_TILES && (c->rows[i] || c->bytes[i])) return exception("#GP: reserved registers are configured");
         if (c->rows[i] > AMX_ROWS || c->bytes[i] > AMX_ROW_BYTES) return exception("#GP: a register is too large");
-        if (!c->rows[i] != !c->bytes[i]) return exception("#GP: a register has rows without bytes, or bytes without rows");
+        if (!c->rows[i] != !c->bytes[i])
+            return exception("#GP: a register has rows without bytes, or bytes without rows");
     }
     return false;
 }

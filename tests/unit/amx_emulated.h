@@ -1,7 +1,7 @@
 /*
- * The names of src/kernels/amx_tiles.h in plain C, after the operations and exceptions that Intel documents (SDM, volume
- * 2: LDTILECFG, TDPBUSD, TILELOADD, TILERELEASE, TILESTORED, TILEZERO; palette 1). What a CPU answers with an exception
- * stops the test, or is kept for a test that waits for it.
+ * The names of src/kernels/amx_tiles.h in plain C, after the operations and exceptions that Intel documents (SDM,
+ * volume 2: LDTILECFG, TDPBUSD, TILELOADD, TILERELEASE, TILESTORED, TILEZERO; palette 1). What a CPU answers with an
+ * exception stops the test, or is kept for a test that waits for it.
  */
 #ifndef AMX_EMULATED_H
 #define AMX_EMULATED_H

@@ -173,8 +173,8 @@ static inline size_t add_avxvnni_twin(dlx_kernels *out)
 #endif
 
 #if defined(DLX_AMX_TWIN)
-/* The AMX set's sources with tiles in plain C (amx_emulated.h), beside the real one where there is one: it says where a CPU
- * would raise an exception. */
+/* The AMX set's sources with tiles in plain C (amx_emulated.h), beside the real one where there is one: it says where a
+ * CPU would raise an exception. */
 void dlx_kernels_set_amx_twin(dlx_kernels *k);
 
 static inline size_t add_amx_twin(dlx_kernels *out)

@@ -1,7 +1,7 @@
 /*
  * The AMX set with its tiles in plain C: every number of rows around its blocks and chunks against the set below it,
- * that nothing stays configured, and that the trial in front of the real one notices a wrong bit. And the tiles themselves:
- * what they compute by its formula, and that what a CPU answers with an exception is not passed over.
+ * that nothing stays configured, and that the trial in front of the real one notices a wrong bit. And the tiles
+ * themselves: what they compute by its formula, and that what a CPU answers with an exception is not passed over.
  */
 #include "kernels_gemm_check.h"
 
@@ -32,8 +32,7 @@ static void compare(const dlx_kernels k[2], const product *p, shape s, size_t in
     gemm_compute(&k[0], &c, &expected);
     gemm_compute(&k[1], &c, &y);
     assert_int_equal(amx_busy(), 0);
-    for (size_t m = 0; m < c.s.rows; m++)
-        check_same(p->name, output_row(&y, m), output_row(&expected, m), c.s.n_out);
+    for (size_t m = 0; m < c.s.rows; m++) check_same(p->name, output_row(&y, m), output_row(&expected, m), c.s.n_out);
     output_free(&y);
     output_free(&expected);
     gemm_case_free(&c);
@@ -139,7 +138,8 @@ static void products_by_their_formula(void **state)
     for (size_t m = 0; m < 4; m++) {
         for (size_t n = 0; n < 6; n++) {
             int32_t expected = 0;
-            for (size_t k = 0; k < 28; k++) expected += 2 * u[m % 3 * 40 + k] * (int8_t)s[k / 4 * 24 + 4 * n % 20 + k % 4];
+            for (size_t k = 0; k < 28; k++)
+                expected += 2 * u[m % 3 * 40 + k] * (int8_t)s[k / 4 * 24 + 4 * n % 20 + k % 4];
             assert_int_equal(sums[m][n], m < 3 && n < 5 ? expected : 0x5A5A5A5A);
         }
     }
@@ -160,9 +160,18 @@ static void wrong_configurations(void **state)
         size_t at; /* in the 64 bytes */
         uint8_t value;
     } wrong[] = {
-        {"palette", 0, 2},       {"palette", 0, 0},       {"reserved bytes", 1, 1}, {"reserved bytes", 15, 1},
-        {"reserved registers", 32, 1}, {"reserved registers", 63, 1}, {"too large", 48, 17}, {"too large", 18, 65},
-        {"too large", 19, 1},    {"rows without", 16, 0}, {"rows without", 50, 0},  {"rows without", 55, 1},
+        {"palette", 0, 2},
+        {"palette", 0, 0},
+        {"reserved bytes", 1, 1},
+        {"reserved bytes", 15, 1},
+        {"reserved registers", 32, 1},
+        {"reserved registers", 63, 1},
+        {"too large", 48, 17},
+        {"too large", 18, 65},
+        {"too large", 19, 1},
+        {"rows without", 16, 0},
+        {"rows without", 50, 0},
+        {"rows without", 55, 1},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         amx_config c = small();
@@ -201,8 +210,8 @@ static void wrong_uses(void **state)
         const char *what;
         uint8_t rows[3], bytes[3];
     } sizes[] = {
-        {"whole numbers", {3, 3, 7}, {22, 28, 22}},    {"whole numbers", {3, 3, 7}, {20, 30, 20}},
-        {"other rows", {2, 3, 7}, {20, 28, 20}},       {"other columns", {3, 3, 7}, {24, 28, 20}},
+        {"whole numbers", {3, 3, 7}, {22, 28, 22}}, {"whole numbers", {3, 3, 7}, {20, 30, 20}},
+        {"other rows", {2, 3, 7}, {20, 28, 20}},    {"other columns", {3, 3, 7}, {24, 28, 20}},
         {"do not fit", {3, 3, 6}, {20, 28, 20}},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {

@@ -1,6 +1,6 @@
 /*
- * Models on the AMX set, its tiles in plain C in the place of the CPU's: the logits of the set below to the bit with one
- * thread and with two, pack files of its own, and no such set where its trial fails.
+ * Models on the AMX set, its tiles in plain C in the place of the CPU's: the logits of the set below to the bit with
+ * one thread and with two, pack files of its own, and no such set where its trial fails.
  */
 #include "fail_fixture.h"
 #include "shared_folder.h"
