@@ -5,8 +5,7 @@
  * A chunk of a block of activations is an operand as it lies there, and so are 16 steps of 16 columns of packed
  * weights, as vpdpbusd reads them too: [step][column][4]. Sums come out by rows. At a time two blocks and a panel are
  * multiplied: four tiles of sums, which hides the latency of a product, two of activations, two of weights. Full tiles
- * are what the unit is made for; fewer rows are smaller tiles of activations and sums, which take less time, but no
- * less to load the weights.
+ * are what the unit is made for; fewer rows are smaller tiles of activations and sums.
  */
 enum {
     TILES_STEPS = QD8_CHUNK / QD8_GROUP, /* of a chunk */
