@@ -7,7 +7,9 @@ enum {
     DLX_SRV_MOST_HEADERS = 16 << 10,      /* bytes of its headers */
     DLX_SRV_CONNECTION_MEMORY = 64 << 10, /* what the HTTP library keeps of a connection */
     DLX_SRV_CONNECTION_STACK = 2 << 20,   /* of a connection's thread */
-    DLX_SRV_MOST_CONNECTIONS = 256,       /* at one time */
+    DLX_SRV_MOST_CONNECTIONS = 256,       /* at one time, beside those that are told so */
+    DLX_SRV_MOST_OPEN = 512,              /* from here on a new one waits */
+    DLX_SRV_IDLE_MS = 1000,               /* who did nothing for so long makes room for others; a new one waits as long */
     DLX_SRV_DELIVERY_SECONDS = 60,        /* a finished answer is sent within that time */
     DLX_SRV_KEEPALIVE_MS = 10000,         /* a comment line in a silent stream */
     DLX_SRV_MOST_OUTBOX = 16 << 20,       /* bytes that a stream's reader may lag behind */

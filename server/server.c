@@ -90,7 +90,7 @@ static dlx_status open_locks(dlx_server *server, dlx_error *err)
 static dlx_status open_threads(dlx_server *server, dlx_error *err)
 {
     dlx_srv_state *s = &server->state;
-    s->watch = dlx_srv_watch_open();
+    s->watch = dlx_srv_watch_open(DLX_SRV_MOST_CONNECTIONS, DLX_SRV_IDLE_MS);
     s->scheduler = dlx_srv_scheduler_open(s->options->seats, (size_t)s->options->queue);
     if (!s->watch || !s->scheduler)
         return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server, or the system refused a thread");

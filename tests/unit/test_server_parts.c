@@ -532,7 +532,7 @@ static void test_closed_peers_are_noticed(void **state)
     atomic_int seen = 0, other = 0;
     int pair[2], second[2];
     char byte;
-    dlx_srv_watch *w = dlx_srv_watch_open();
+    dlx_srv_watch *w = dlx_srv_watch_open(8, 1000);
     assert_non_null(w);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, second), 0);
@@ -564,6 +564,65 @@ static void test_closed_peers_are_noticed(void **state)
     dlx_srv_watch_close(w);
     close(pair[0]);
     close(pair[1]);
+}
+
+/* One end of a connection that joins, with a byte that nobody has read yet or without. */
+static dlx_srv_peer *join(dlx_srv_watch *w, int pair[2], bool eager)
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    if (eager) assert_int_equal(write(pair[1], "G", 1), 1);
+    return dlx_srv_peer_join(w, pair[0], 60);
+}
+
+static void assert_cut(const int pair[2], bool expected)
+{
+    char byte;
+    if (expected)
+        assert_int_equal(read(pair[1], &byte, 1), 0); /* waits for it */
+    else
+        assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), -1);
+}
+
+static void test_who_makes_room_for_others(void **state)
+{
+    (void)state;
+    enum { WORKED_ON, ASKING, TAKING, IDLE, FOURTH, EAGER, SECOND_EAGER, LAST, PEERS };
+    int pair[PEERS][2];
+    dlx_srv_peer *peer[PEERS];
+    dlx_srv_watch *w = dlx_srv_watch_open(4, 1);
+    assert_non_null(w);
+    for (int i = 0; i < FOURTH; i++) peer[i] = join(w, pair[i], false);
+    dlx_srv_peer_turn(w, peer[WORKED_ON], DLX_SRV_WORKED_ON, 0);
+    dlx_srv_peer_turn(w, peer[ASKING], DLX_SRV_ASKING, -1);
+    dlx_srv_peer_turn(w, peer[TAKING], DLX_SRV_TAKING, 60);
+    assert_false(dlx_srv_peer_beyond(w, peer[IDLE]));
+    peer[FOURTH] = join(w, pair[FOURTH], false);
+    assert_cut(pair[IDLE], true);
+    peer[EAGER] = join(w, pair[EAGER], true);
+    assert_cut(pair[FOURTH], true);
+    peer[SECOND_EAGER] = join(w, pair[SECOND_EAGER], true);
+    assert_cut(pair[ASKING], true);
+    peer[LAST] = join(w, pair[LAST], true);
+    assert_cut(pair[TAKING], true);
+    dlx_srv_watch_wait(w, 4, 60000);
+    dlx_srv_peer_turn(w, peer[EAGER], DLX_SRV_WORKED_ON, 0);
+    dlx_srv_peer_turn(w, peer[SECOND_EAGER], DLX_SRV_WORKED_ON, 0);
+    dlx_srv_peer_turn(w, peer[LAST], DLX_SRV_WORKED_ON, 0);
+    assert_false(dlx_srv_peer_beyond(w, peer[LAST]));
+    dlx_srv_peer_leave(w, peer[IDLE]);
+    close(pair[IDLE][0]);
+    close(pair[IDLE][1]);
+    peer[IDLE] = join(w, pair[IDLE], true); /* nobody else can go */
+    assert_true(dlx_srv_peer_beyond(w, peer[IDLE]));
+    dlx_srv_watch_wait(w, 4, 1);
+    assert_cut(pair[WORKED_ON], false);
+    assert_cut(pair[IDLE], false);
+    for (int i = 0; i < PEERS; i++) {
+        dlx_srv_peer_leave(w, peer[i]);
+        close(pair[i][0]);
+        close(pair[i][1]);
+    }
+    dlx_srv_watch_close(w);
 }
 
 static void test_hosts(void **state)
@@ -601,6 +660,7 @@ int main(void)
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_closed_peers_are_noticed),
+        cmocka_unit_test(test_who_makes_room_for_others),
         cmocka_unit_test(test_hosts),
         cmocka_unit_test(test_rows_of_a_pass),
     };
