@@ -87,6 +87,15 @@ static dlx_status in_force(const dlx_srv_plan *p, const dlx_srv_engine *e, dlx_e
     return s;
 }
 
+/* What the library says of an option, in the request's word for it. */
+static void fail_option(dlx_srv_take *t, const char *option, const char *param, const dlx_error *err)
+{
+    char own[96];
+    int n = snprintf(own, sizeof own, "option '%s': ", option);
+    bool named = !strncmp(err->message, own, (size_t)n);
+    dlx_srv_take_fail(t, param, "'%s': %s", param, err->message + (named ? n : 0));
+}
+
 bool dlx_srv_plan_set(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *option, const char *value,
                       const char *param)
 {
@@ -100,7 +109,7 @@ bool dlx_srv_plan_set(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e,
     setting->name = option;
     snprintf(setting->value, sizeof setting->value, "%s", value);
     if (in_force(p, e, &err) == DLX_OK) return true;
-    dlx_srv_take_fail(t, param, "'%s': %s", param, err.message);
+    fail_option(t, option, param, &err);
     return false;
 }
 
@@ -344,7 +353,7 @@ static void check_bound(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_en
     dlx_status s =
         dlx_generate(e->facts, before_the_first_pass, NULL, options, prompt->ids, prompt->n, NULL, NULL, &none, &err);
     if (s == DLX_E_LIMIT)
-        dlx_srv_take_fail(t, p->max_param ? p->max_param : p->bound_param, "%s", err.message);
+        fail_option(t, "max_new_tokens", p->max_param ? p->max_param : p->bound_param, &err);
     else if (s == DLX_E_NOMEM)
         dlx_srv_take_failure(t, &err, p->bound_param);
     else if (s != DLX_E_CANCELLED && s != DLX_OK)

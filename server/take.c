@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "body.h"
+
 void dlx_srv_take_fail(dlx_srv_take *t, const char *param, const char *format, ...)
 {
     char message[900];
@@ -27,12 +29,11 @@ void dlx_srv_take_failure(dlx_srv_take *t, const dlx_error *err, const char *par
 
 void dlx_srv_take_open(dlx_srv_take *t, const char *body, size_t n, dlx_srv_reply *reply)
 {
-    json_error_t error;
+    dlx_srv_body_error error;
     *t = (dlx_srv_take){.reply = reply};
-    t->root = json_loadb(body ? body : "", n, JSON_REJECT_DUPLICATES, &error);
+    t->root = dlx_srv_body_read(body ? body : "", n, &error);
     if (!t->root)
-        dlx_srv_take_fail(t, NULL, "the body is not JSON: line %d, column %d: %s", error.line, error.column,
-                          error.text);
+        dlx_srv_take_fail(t, *error.param ? error.param : NULL, "%s", error.message);
     else if (!json_is_object(t->root))
         dlx_srv_take_fail(t, NULL, "the body is JSON, but no object");
 }

@@ -310,7 +310,7 @@ def test_what_is_wrong_or_not_supported_is_named(dialog, body, param):
 
 
 def test_more_of_what_is_wrong(dialog, files):
-    for body in ("", "{", "[]", '{"messages": [], "messages": []}', b"\xff\xfe", '{"a": "\\u0000"}', "[" * 100000):
+    for body in ("", "{", "[]", '{"messages": [], "messages": []}', b"\xff\xfe", '{"\\u0000": 1}', '{"n": 1e999}', "[" * 100000):
         assert dialog.error(CHAT, body)["param"] is None
     assert dialog.error(CHAT, {**HELLO, "max_tokens": 600})["code"] == "context_length_exceeded"
     for body, param in (({"prompt": 1}, "prompt"), ({"prompt": []}, "prompt"), ({"prompt": [[576]]}, "prompt"),
@@ -325,6 +325,44 @@ def test_more_of_what_is_wrong(dialog, files):
     assert dialog.error(CHAT, None, 405, "GET")["message"].endswith("takes POST")
     assert dialog.ask("GET", CHAT)[1]["Allow"] == "POST, OPTIONS"
     assert dialog.error("/props", {}, 405)["message"].endswith("takes GET")
+
+
+MANY = ",".join(f'"{i}": 1' for i in range(50))
+SENTENCES = [
+    ('"seed": 1.5', "seed", "'seed': expected a whole number"), ('"seed": 18446744073709551616', "seed", "'seed': expected a whole number"),
+    ('"max_tokens": 99999999999999999999', "max_tokens", "'max_tokens': expected a whole number"),
+    ('"n": 1, "n": 1', None, "the body names a member twice: line 1"), ('"user": ' + "[" * 5000, None, "the body is nested too deeply"),
+    ('"logit_bias": {%s, "x\\u0000": 1}' % MANY, None, "U+0000"),
+    ('"stop": ["a", {"b": ["x\\u0000y"]}]', "stop[1].b[0]", "'stop[1].b[0]' has the character U+0000"),
+    ('"max_tokens": 2, "regex": "abc"', "max_tokens", "'max_tokens': the shortest text that the constraint accepts takes 3 tokens"),
+    ('"json_schema": false', "json_schema", "accepts"), ('"regex": "(.)\\\\1"', "regex", "character 4: "),
+    ('"regex": "\\\\bfoo\\\\b"', "regex", "character 1: "), ('"tool_choice": "required"', "tool_choice", "there are no 'tools' to call"),
+    ('"repetition_penalty": 1.1', "repetition_penalty", "'repetition_penalty': sdar.generate does not have it"),
+    ('"diffusion": {"%s": 1}' % ("\u20ac" * 40), "diffusion." + "?" * 64, "there is no decode option"),  # cut within a character
+]
+
+
+@pytest.mark.parametrize("members, param, sentence", SENTENCES, ids=[f"{i}-{s[1]}" for i, s in enumerate(SENTENCES)])
+def test_sentences_name_what_the_client_said(dialog, members, param, sentence):
+    error = dialog.error(CHAT, '{"messages": [{"role": "user", "content": "x"}], %s}' % members)
+    assert error["param"] == param and sentence in error["message"] and "': option '" not in error["message"], error
+
+
+def test_whole_numbers_beyond_63_bits(dialog):
+    """A seed has 64 bits; elsewhere such a number is one of JSON's."""
+    def text(seed):
+        got = dialog.post(TEXT, '{"prompt": "Once", "temperature": 2, "max_tokens": 9, "logprobs": 1, "diffusion": {"stop_ids": "none"}, '
+                                '"seed": %s}' % seed)
+        return got["choices"][0]["logprobs"]["token_logprobs"]
+    assert text(18446744073709551615) == text(-1) != text(18446744073709551614) == text(-2)
+    schema = '{"type": "integer", "minimum": 7, "default": 18446744073709551615}'
+    got = dialog.post(TEXT, '{"prompt": "x", "guided_json": %s, "max_tokens": 30, "seed": 9223372036854775808}' % schema)
+    assert int(got["choices"][0]["text"]) >= 7
+
+
+@pytest.mark.parametrize("name", ["json_schema", "guided_json"])
+def test_a_schema_may_be_true(dialog, name):
+    json.loads(dialog.post(TEXT, {"prompt": "x", name: True, "max_tokens": 20})["choices"][0]["text"])
 
 
 def test_roles_that_the_template_passes_over(family, dialog):
