@@ -106,10 +106,10 @@ static void take_logprobs(dlx_srv_plan *p, dlx_srv_take *t)
     dlx_srv_take_bool(t, "logprobs", &wanted);
     if (wanted) p->top_logprobs = 0;
     if (!dlx_srv_take_int(t, "top_logprobs", 0, DLX_SRV_MOST_TOP_LOGPROBS, &top)) return;
-    if (!wanted)
-        dlx_srv_take_fail(t, "top_logprobs", "'top_logprobs' needs 'logprobs': true");
-    else
+    if (wanted)
         p->top_logprobs = (int)top;
+    else if (top)
+        dlx_srv_take_fail(t, "top_logprobs", "'top_logprobs' needs 'logprobs': true");
 }
 
 void dlx_srv_chat(const dlx_srv_request *r, dlx_srv_reply *reply)

@@ -183,7 +183,10 @@ static void take_diffusion(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engin
 static void take_stop(dlx_srv_plan *p, dlx_srv_take *t)
 {
     json_t *stop = dlx_srv_take_any(t, "stop");
-    if (!stop) return;
+    if (!stop || (json_is_string(stop) && !json_string_length(stop))) {
+        json_decref(stop);
+        return;
+    }
     size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
     p->stop = calloc(n + 1, sizeof *p->stop);
     if (n > DLX_SRV_MOST_STOPS)
@@ -240,7 +243,7 @@ static void take_modalities(dlx_srv_take *t)
 {
     json_t *list = dlx_srv_take_kind(t, "modalities", JSON_ARRAY, "a list");
     const char *only = json_string_value(json_array_get(list, 0));
-    if (list && (json_array_size(list) != 1 || !only || strcmp(only, "text") != 0))
+    if (json_array_size(list) && (json_array_size(list) != 1 || !only || strcmp(only, "text") != 0))
         dlx_srv_take_fail(t, "modalities", "'modalities': only [\"text\"] is supported");
     json_decref(list);
 }
@@ -279,8 +282,9 @@ static void take_stream(dlx_srv_plan *p, dlx_srv_take *t)
     dlx_srv_take_bool(t, "stream", &p->stream);
     json_t *options = dlx_srv_take_kind(t, "stream_options", JSON_OBJECT, "an object");
     if (options) {
-        if (!p->stream) dlx_srv_take_fail(t, "stream_options", "'stream_options' is for answers with 'stream': true");
         p->include_usage = json_is_true(json_object_get(options, "include_usage"));
+        if (!p->stream && p->include_usage)
+            dlx_srv_take_fail(t, "stream_options", "'stream_options' is for answers with 'stream': true");
         json_decref(options);
     }
     if (dlx_srv_take_bool(t, "diffusing", &diffusing) && diffusing) p->steps = true;
@@ -316,6 +320,9 @@ void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e
     dlx_srv_format_take(p, t);
     take_stream(p, t);
     take_modalities(t);
+    dlx_srv_take_idle(t, "functions", "");
+    dlx_srv_take_idle(t, "function_call", "none auto");
+    dlx_srv_take_idle(t, "verbosity", "medium");
     dlx_srv_take_harmless(t, "model user metadata store service_tier safety_identifier prompt_cache_key "
                              "prompt_cache_retention cache_prompt timings_per_token id_slot request_id priority");
 }

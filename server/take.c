@@ -119,6 +119,34 @@ bool dlx_srv_take_text(dlx_srv_take *t, const char *name, char **out)
     return *out != NULL;
 }
 
+/* false, "", or a list or an object of which no member says anything. */
+static bool says_nothing(const json_t *value)
+{
+    const char *name;
+    json_t *member;
+    size_t i;
+    json_object_foreach((json_t *)value, name, member) if (!says_nothing(member)) return false;
+    json_array_foreach(value, i, member) if (!says_nothing(member)) return false;
+    return json_is_object(value) || json_is_array(value) || json_is_false(value) || json_is_null(value) ||
+           (json_is_string(value) && !json_string_length(value));
+}
+
+static bool is_one_of(const char *words, const char *word)
+{
+    size_t n = word ? strlen(word) : 0;
+    for (; n && *words; words += strcspn(words, " "), words += *words == ' ')
+        if (strcspn(words, " ") == n && !memcmp(words, word, n)) return true;
+    return false;
+}
+
+void dlx_srv_take_idle(dlx_srv_take *t, const char *name, const char *words)
+{
+    json_t *value = dlx_srv_take_any(t, name);
+    if (value && !says_nothing(value) && !is_one_of(words, json_string_value(value)))
+        dlx_srv_take_fail(t, name, "'%s' is not supported%s%s", name, *words ? ", but for " : "", words);
+    json_decref(value);
+}
+
 void dlx_srv_take_harmless(dlx_srv_take *t, const char *names)
 {
     char name[64];

@@ -292,8 +292,10 @@ WRONG = [
     ({**HELLO, "diffusion": {"steps": True}}, "diffusion.steps"), ({**HELLO, "diffusion": {"treshold": 1}}, "diffusion.treshold"),
     ({**HELLO, "diffusion": {"threshold": 2}}, "diffusion.threshold"), ({**HELLO, "diffusion": {"n_cached": 8}}, "diffusion.n_cached"),
     ({**HELLO, "diffusion": {"cfg_scale": 1}}, "diffusion.cfg_scale"), ({**HELLO, "stream_mode": "all"}, "stream_mode"),
-    ({**HELLO, "tool_choice": "required"}, "tool_choice"), ({**HELLO, "functions": []}, "functions"),
-    ({**HELLO, "modalities": ["text", "audio"]}, "modalities"), ({**HELLO, "modalities": []}, "modalities"),
+    ({**HELLO, "tool_choice": "required"}, "tool_choice"), ({**HELLO, "functions": [{"name": "f"}]}, "functions"),
+    ({**HELLO, "modalities": ["text", "audio"]}, "modalities"), ({**HELLO, "function_call": {"name": "f"}}, "function_call"),
+    ({**HELLO, "verbosity": "low"}, "verbosity"), ({**HELLO, "audio": {}}, "audio"), ({**HELLO, "made_up": []}, "made_up"),
+    ({**HELLO, "web_search_options": {}}, "web_search_options"),
     ({**HELLO, "reasoning_effort": "low"}, "reasoning_effort"), ({**HELLO, "made_up": 1}, "made_up"), ({}, "messages"),
     ({"messages": []}, "messages"), ({"messages": "Hi"}, "messages"), ({"messages": ["Hi"]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
@@ -373,13 +375,37 @@ def test_roles_that_the_template_passes_over(family, dialog):
     assert status == 200 and "critic" in json.loads(text)["prompt"] or json.loads(text)["error"]["param"] == "messages[1].role"
 
 
-def test_harmless_parameters_are_taken(dialog):
-    harmless = {"model": "gpt-4o", "user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "n": 1,
-                "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"},
-                "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "stop": None, "seed": None, "top_p": 1,
-                "temperature": 0, "stream": False, "max_completion_tokens": 64, "logprobs": False, "min_p": 0, "top_k": -1,
-                "modalities": ["text"]}
-    assert dialog.post(CHAT, {**user("Spell pear."), **harmless})["choices"][0]["message"]["content"] == "p-e-a-r"
+# What OpenAI's parameters are by themselves, and their empty values; null is one of each.
+COMMON = {"frequency_penalty": [0, 0.0], "logit_bias": [{}], "metadata": [{}, {"a": "b"}], "n": [1], "presence_penalty": [0], "seed": [7],
+          "service_tier": ["auto", "default"], "store": [False, True], "stop": [[], ""], "stream": [False], "temperature": [0], "top_p": [1],
+          "stream_options": [{}, {"include_usage": False}], "user": ["", "u"], "safety_identifier": [""], "prompt_cache_key": [""],
+          "prompt_cache_retention": ["in_memory"], "model": ["", "gpt-4o"], "top_logprobs": [0]}
+CHATS = {"tools": [[]], "tool_choice": ["auto", "none"], "parallel_tool_calls": [True, False]}
+IDLE = {
+    CHAT: {**COMMON, **CHATS, "audio": [], "function_call": ["none", "auto"], "functions": [[]], "logprobs": [False],
+           "max_completion_tokens": [64], "max_tokens": [64], "modalities": [["text"], []], "prediction": [], "reasoning_effort": [],
+           "response_format": [{"type": "text"}], "verbosity": ["medium"], "web_search_options": [], "min_p": [0], "top_k": [-1, 0]},
+    TEXT: {**COMMON, "best_of": [1], "echo": [False], "logprobs": [], "max_tokens": [64], "suffix": [""], "top_logprobs": []},
+    RESPONSES: {**COMMON, **CHATS, "background": [False], "conversation": [], "include": [[]], "instructions": [""], "max_output_tokens": [64],
+                "max_tool_calls": [], "previous_response_id": [""], "prompt": [], "truncation": ["disabled", "auto"],
+                "reasoning": [{}, {"effort": None, "summary": None}],
+                "text": [{}, {"format": {"type": "text"}}, {"format": None, "verbosity": "medium"}, {"verbosity": None}]},
+}
+ASKED = {CHAT: user("Spell pear."), TEXT: {"prompt": "Once", "max_tokens": 16}, RESPONSES: {"input": "Spell pear."}}
+
+
+@pytest.mark.parametrize("path", IDLE)
+def test_what_changes_nothing_is_taken(dialog, path):
+    def ask(**more):
+        got = dialog.post(path, {**ASKED[path], **more})
+        return got["output"][0]["content"] if path == RESPONSES else got["choices"]
+    want = ask()
+    for name, values in IDLE[path].items():
+        for value in [None, *values]:
+            if (name, value) != ("max_tokens", None):
+                assert ask(**{name: value}) == want, (name, value)
+    everything = {name: values[0] for name, values in IDLE[path].items() if values}
+    assert ask(**everything) == want
 
 
 def test_decode_options_reach_the_decoder(dialog, files):
