@@ -70,6 +70,13 @@ dlx_status dlx_server_check(const dlx_server_options *o, dlx_error *err)
             "others than this machine reach the address '%s'; --api-key or --api-key-file lets in who has "
             "the key, --insecure everybody",
             o->host);
+    for (size_t i = 0; i < o->n_origins; i++)
+        if (!dlx_srv_is_origin(o->origins[i]))
+            return dlx_srv_fail(err, DLX_E_INVALID,
+                                "'%s' is no origin of web pages; browsers send a scheme, a host in small letters and a "
+                                "port that is not the scheme's own, without a path: https://the.page, "
+                                "http://127.0.0.1:3000; * stands for all",
+                                o->origins[i]);
     return DLX_OK;
 }
 

@@ -41,7 +41,7 @@ typedef struct dlx_server_options {
 
 typedef struct dlx_server dlx_server;
 
-/* Whether the options may be served at all: the rules of host and key. Cheap; open asks as well. */
+/* Whether the options may be served at all: the rules of host, key and origins. Cheap; open asks as well. */
 dlx_status dlx_server_check(const dlx_server_options *options, dlx_error *err);
 /* Opens the model, measures it, and listens. What options point to is needed while the server is there. */
 dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err);

@@ -269,6 +269,8 @@ def test_the_log_has_no_prompts_unless_asked(path):
 def test_wrong_command_lines(path, tmp_path):
     for options in (["--port", "65536"], ["--parallel", 0], ["--parallel", 65], ["--kv-cache", "int3"], ["--api-key", ""]):
         assert start("serve", path, *options).returncode == 2
+    for origin in ("evil", "https://good.example/", "https://good.example:443"):
+        assert f"'{origin}' is no origin of web pages" in fail("serve", path, "--cors", origin, status=2)
     assert start("serve").returncode == 2 and start("serve", path, "extra").returncode == 2
     assert "'/nonexistent.pte'" in fail("serve", "/nonexistent.pte")
     with S.serving(path, "--rows", 64) as s:

@@ -636,6 +636,46 @@ static void test_hosts(void **state)
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) assert_false(dlx_srv_is_loopback(elsewhere[i]));
 }
 
+static void test_origins(void **state)
+{
+    (void)state;
+    static const char *const origins[] = {"*",
+                                          "null",
+                                          "https://the.page",
+                                          "http://127.0.0.1:3000",
+                                          "http://[::1]:8080",
+                                          "http://[::1]",
+                                          "http://a:443",
+                                          "https://a:80",
+                                          "app://obsidian.md",
+                                          "chrome-extension://abc_0"};
+    static const char *const others[] = {"",
+                                         "evil",
+                                         "evil.example",
+                                         "https://",
+                                         "https:///",
+                                         "://a",
+                                         "https://a/",
+                                         "https://a/b",
+                                         "https://A.page",
+                                         "HTTPS://a",
+                                         "https://a:443",
+                                         "http://a:80",
+                                         "https://a:",
+                                         "https://a:x",
+                                         "https://a b",
+                                         "https://u@a",
+                                         "*.example",
+                                         "https://*.a",
+                                         "http://[::1",
+                                         "http://[]x",
+                                         "https://a:123456"};
+    for (size_t i = 0; i < sizeof origins / sizeof *origins; i++)
+        if (!dlx_srv_is_origin(origins[i])) fail_msg("'%s' is refused", origins[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (dlx_srv_is_origin(others[i])) fail_msg("'%s' is taken", others[i]);
+}
+
 static void test_rows_of_a_pass(void **state)
 {
     (void)state;
@@ -662,6 +702,7 @@ int main(void)
         cmocka_unit_test(test_closed_peers_are_noticed),
         cmocka_unit_test(test_who_makes_room_for_others),
         cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_origins),
         cmocka_unit_test(test_rows_of_a_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
