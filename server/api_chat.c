@@ -124,12 +124,9 @@ void dlx_srv_chat(const dlx_srv_request *r, dlx_srv_reply *reply)
     dlx_srv_chat_take(&input, &t);
     dlx_srv_plan_take(&plan, &t, e, max_names);
     take_logprobs(&plan, &t);
-    bool fine = dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "messages") &&
-                dlx_srv_plan_check(&plan, &t, e, "messages");
-    if (fine) {
-        w = dlx_srv_work_create(r->state, &form, &plan);
-        if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
-    }
+    if (dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "messages") &&
+        dlx_srv_plan_check(&plan, &t, e, "messages"))
+        w = dlx_srv_work_create(r->state, &form, &plan, reply);
     dlx_srv_chat_free(&input);
     dlx_srv_plan_free(&plan);
     dlx_srv_take_close(&t);

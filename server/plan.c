@@ -24,6 +24,23 @@ void dlx_srv_plan_free(dlx_srv_plan *p)
     *p = (dlx_srv_plan){0};
 }
 
+int32_t *dlx_srv_plan_ids(dlx_srv_take *t, const dlx_srv_engine *e, const json_t *list, const char *param, size_t *n)
+{
+    *n = json_array_size(list);
+    int32_t *ids = malloc((*n + 1) * sizeof *ids);
+    if (!ids) dlx_srv_take_fail(t, param, "out of memory reading '%s'", param);
+    for (size_t i = 0; !t->failed && i < *n; i++) {
+        const json_t *id = json_array_get(list, i);
+        json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+        ids[i] = (int32_t)value;
+        if (value < 0 || value >= e->facts->vocab_size)
+            dlx_srv_take_fail(t, param, "'%s': expected token ids from 0 to %d", param, e->facts->vocab_size - 1);
+    }
+    if (!t->failed) return ids;
+    free(ids);
+    return NULL;
+}
+
 bool dlx_srv_plan_add(dlx_srv_plan *p, const int32_t *ids, size_t n)
 {
     int32_t *copy = malloc((n + 1) * sizeof *copy);

@@ -54,9 +54,9 @@ void dlx_srv_log(dlx_srv_state *state, const char *format, ...)
     va_start(list, format);
     vsnprintf(line, (size_t)n + 1, format, list);
     va_end(list);
-    pthread_mutex_lock(&state->seats_lock);
+    pthread_mutex_lock(&state->log_lock);
     state->options->log(state->options->log_ctx, line);
-    pthread_mutex_unlock(&state->seats_lock);
+    pthread_mutex_unlock(&state->log_lock);
     free(line);
 }
 
@@ -83,9 +83,9 @@ dlx_status dlx_server_check(const dlx_server_options *o, dlx_error *err)
 static dlx_status open_locks(dlx_server *server, dlx_error *err)
 {
     dlx_srv_state *s = &server->state;
-    bool seats = pthread_mutex_init(&s->seats_lock, NULL) == 0, works = pthread_mutex_init(&s->works_lock, NULL) == 0;
-    bool news = dlx_srv_condition(&s->works_news);
-    server->locks = seats && works && news;
+    bool log = pthread_mutex_init(&s->log_lock, NULL) == 0, seats = pthread_mutex_init(&s->seats_lock, NULL) == 0;
+    bool works = pthread_mutex_init(&s->works_lock, NULL) == 0, news = dlx_srv_condition(&s->works_news);
+    server->locks = log && seats && works && news;
     server->metrics = dlx_srv_metrics_open(&s->metrics);
     s->seats = calloc((size_t)server->options.seats, sizeof *s->seats);
     if (getentropy(&s->random, sizeof s->random) != 0) s->random = (uint64_t)dlx_srv_now_ms();
@@ -170,6 +170,7 @@ void dlx_server_close(dlx_server *server, int seconds)
     dlx_srv_engine_close(&s->engine);
     if (server->metrics) dlx_srv_metrics_close(&s->metrics);
     if (server->locks) {
+        pthread_mutex_destroy(&s->log_lock);
         pthread_mutex_destroy(&s->seats_lock);
         pthread_mutex_destroy(&s->works_lock);
         pthread_cond_destroy(&s->works_news);

@@ -48,11 +48,9 @@ json_t *dlx_srv_take_any(dlx_srv_take *t, const char *name)
 {
     if (t->failed) return NULL;
     json_t *value = json_object_get(t->root, name);
-    if (!value) return NULL;
-    if (!json_is_null(value)) json_incref(value);
-    bool given = !json_is_null(value);
+    value = value && !json_is_null(value) ? json_incref(value) : NULL;
     json_object_del(t->root, name);
-    return given ? value : NULL;
+    return value;
 }
 
 json_t *dlx_srv_take_kind(dlx_srv_take *t, const char *name, json_type kind, const char *expected)

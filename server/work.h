@@ -86,8 +86,9 @@ struct dlx_srv_work {
     dlx_srv_work *next, **link; /* of the state's list */
 };
 
-/* Takes over the plan. NULL when memory runs out. */
-dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form, dlx_srv_plan *plan);
+/* Takes over the plan. NULL, and the reply's error, when memory runs out. */
+dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form, dlx_srv_plan *plan,
+                                  dlx_srv_reply *reply);
 void dlx_srv_work_release(dlx_srv_work *w);
 /* Queues all answers. What the client gets: the stream, the whole answer, which is waited for, or an error. Releases
  * the caller's reference, or hands it to the reply. */

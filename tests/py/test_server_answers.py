@@ -228,6 +228,7 @@ def test_what_it_says_of_itself(dialog):
     assert dialog.error("/v1/models/other", None, 404, method="GET")["code"] == "model_not_found"
     props = dialog.get("/props")
     assert props["model"]["n_ctx"] == 512 and props["total_slots"] == 4 and props["row_budget"] == 64
+    assert props["presets"] == ["exact", "balanced", "fast"]
     assert {"threshold", "temperature", "strategy"} <= {o["name"] for o in props["options"]}
     assert [s["id"] for s in dialog.get("/slots")] == [0, 1, 2, 3]
     assert "/" not in json.dumps(props["model"])  # no path of the machine

@@ -405,7 +405,8 @@ static void test_tool_calls(void **state)
             const int32_t id = 1;
             told[0] = '\0';
             assert_true(dlx_srv_plan_add(&plan, &id, 1));
-            dlx_srv_work *w = dlx_srv_work_create(&s, &form, &plan);
+            dlx_srv_reply reply = {0};
+            dlx_srv_work *w = dlx_srv_work_create(&s, &form, &plan, &reply);
             assert_non_null(w);
             dlx_srv_answer *a = &w->answers[0];
             dlx_srv_split_push(&a->split, answers[i].text, strlen(answers[i].text));
