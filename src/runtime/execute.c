@@ -40,8 +40,6 @@ typedef struct job {
     const void *in[DLX_MAX_INPUTS];
     size_t width, rows;
     float f;
-    const dlx_gemm *gemm;
-    dlx_gemm_shape shape;
     const dlx_quantizer *quantizer;
 } job;
 
@@ -100,50 +98,6 @@ static void run_quantize(void *arg, size_t begin, size_t end, size_t thread)
         j->k->quantize_qs8(j->out, j->in[0], j->width, j->rows, j->width, first, last, j->f, j->n->attr.axis);
     else
         j->quantizer->quantize(j->out, j->in[0], j->width, j->rows, j->width, first, last);
-}
-
-static void run_linear(void *arg, size_t begin, size_t end, size_t thread)
-{
-    const job *j = arg;
-    const void *packed = j->ex->p->weights[j->n - j->ex->p->g.nodes];
-    (void)thread;
-    j->gemm->run((float *)j->out + begin * j->gemm->strip, j->width, j->in[0], j->shape.n_in, j->rows, packed, j->shape,
-                 begin, end);
-}
-
-/* Completes the job of a LINEAR; how many strips it has. */
-static size_t take_linear(job *j)
-{
-    const dlx_graph *g = &j->ex->p->g;
-    j->gemm = dlx_linear_gemm(j->k, g, j->n);
-    j->shape = dlx_linear_shape(g, j->n);
-    return dlx_linear_strips(j->gemm, j->shape);
-}
-
-static void do_linear(dlx_executor *ex, job *j)
-{
-    if (j->n->out[0] == dlx_caller_output(ex->p) && dlx_logits_are_split(ex->pass)) {
-        dlx_run_logits(ex, j->n, j->in[0], j->rows);
-        return;
-    }
-    size_t strips = take_linear(j);
-    dlx_pool_for(ex->pool, strips, 1, run_linear, j);
-}
-
-/* Linear layers of one stage. */
-typedef struct linears {
-    job job[DLX_STAGE_NODES];
-    size_t end[DLX_STAGE_NODES]; /* of each one's strips among those of all */
-    size_t n;
-} linears;
-
-static void run_linears(void *arg, size_t begin, size_t end, size_t thread)
-{
-    linears *l = arg;
-    for (size_t i = 0, first = 0; i < l->n && first < end; first = l->end[i++]) {
-        size_t from = begin > first ? begin : first, to = end < l->end[i] ? end : l->end[i];
-        if (from < to) run_linear(&l->job[i], from - first, to - first, thread);
-    }
 }
 
 static int64_t id_at(const void *ids, dlx_dtype t, size_t i)
@@ -287,7 +241,7 @@ static dlx_status run_node(dlx_executor *ex, const dlx_node *n, dlx_error *err)
     case DLX_OP_EMBEDDING: return do_embedding(ex, &j, err);
     case DLX_OP_ROW_SELECT: return do_row_select(ex, &j, err);
     case DLX_OP_ATTENTION: dlx_run_attention(ex, n); return DLX_OK;
-    case DLX_OP_LINEAR: do_linear(ex, &j); return DLX_OK;
+    case DLX_OP_LINEAR: dlx_run_linear(ex, n); return DLX_OK;
     default: break;
     }
     row_loop l = row_loop_of(ex, &j);
@@ -302,20 +256,6 @@ static dlx_status run_nodes(dlx_executor *ex, const dlx_stage *s, dlx_error *err
 {
     for (size_t i = s->first; i < s->end; i++) DLX_TRY(run_node(ex, &ex->p->g.nodes[i], err));
     return DLX_OK;
-}
-
-static void run_linear_stage(dlx_executor *ex, const dlx_stage *s)
-{
-    linears l = {.n = 0};
-    size_t strips = 0;
-    for (size_t i = s->first; i < s->end; i++) {
-        const dlx_node *n = &ex->p->g.nodes[i];
-        if (dlx_shape_elements(&ex->shape[n->out[0]]) == 0) continue;
-        l.job[l.n] = job_of(ex, n);
-        strips += take_linear(&l.job[l.n]);
-        l.end[l.n++] = strips;
-    }
-    dlx_pool_for(ex->pool, strips, 1, run_linears, &l);
 }
 
 /* Operators over the rows of the same tokens. */
@@ -367,8 +307,8 @@ static bool chain_of(dlx_executor *ex, const dlx_stage *s, row_chain *c)
 static dlx_status run_stage(dlx_executor *ex, const dlx_stage *s, dlx_error *err)
 {
     row_chain c;
-    if (s->kind == DLX_STAGE_LINEARS) {
-        run_linear_stage(ex, s);
+    if (s->kind == DLX_STAGE_LINEARS || s->kind == DLX_STAGE_GATED) {
+        dlx_run_linears(ex, s);
         return DLX_OK;
     }
     if (s->kind != DLX_STAGE_ROWS || !chain_of(ex, s, &c)) return run_nodes(ex, s, err);
@@ -439,7 +379,8 @@ static dlx_status lay_out(const dlx_program *p, const dlx_executor_bounds *b, in
     out->works = b->max_segments ? b->max_segments : 1;
     out->pieces = b->max_runs + out->works + 1;
     out->arena = dlx_align_up(out->arena, LINE);
-    out->scratch_stride = dlx_align_up(larger(larger(scratch, split), lookup_scratch(p)), 2 * LINE);
+    scratch = larger(larger(scratch, split), larger(lookup_scratch(p), dlx_linears_scratch(p, shape)));
+    out->scratch_stride = dlx_align_up(scratch, 2 * LINE);
     out->parts = dlx_align_up(dlx_logits_parts(p, shape), LINE);
     out->total = out->arena + out->scratch_stride * (uint64_t)threads + out->parts;
     return DLX_OK;

@@ -25,7 +25,7 @@ struct dlx_executor {
     dlx_shape *bound; /* [n_inputs] */
     dlx_shape *most;  /* [n_values] shapes at the bounds, of a program that computes sizes; NULL otherwise */
     void **data;      /* [n_values] of the current call */
-    uint8_t *scratch; /* of attention and of strips of logits, one piece a thread */
+    uint8_t *scratch; /* of attention, of strips of logits and of gates, one piece a thread */
     size_t scratch_stride;
     dlx_row_part *parts; /* [demanded rows][parts of a row] of summaries */
     const dlx_pass *pass;
@@ -56,6 +56,12 @@ bool dlx_sized_at_run(const dlx_graph *g);
 dlx_status dlx_infer_now(dlx_executor *ex, const dlx_node *n, dlx_error *err);
 /* What states hold after a run, where it was not written in place. */
 void dlx_keep_states(dlx_executor *ex);
+
+/* linears.c: one LINEAR; those of a stage, with the product of a gate where it ends with one. */
+void dlx_run_linear(dlx_executor *ex, const dlx_node *n);
+void dlx_run_linears(dlx_executor *ex, const dlx_stage *s);
+/* Scratch bytes that a thread needs for it. */
+uint64_t dlx_linears_scratch(const dlx_program *p, const dlx_shape *shape);
 
 /* logits.c: whether the logits of the pass go elsewhere than into one matrix, and the LINEAR that computes them then,
  * from activations x. */

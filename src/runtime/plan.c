@@ -135,7 +135,8 @@ dlx_status dlx_plan_arena(const dlx_program *p, const dlx_shape *shape, uint64_t
     for (size_t i = 0, stage = 0; s == DLX_OK && i < g->n_nodes; i++) {
         uint32_t out = g->nodes[i].out[0];
         if (i >= p->stages[stage].end) stage++;
-        if (root[out] != out || out == dlx_caller_output(p)) continue;
+        bool passing = p->stages[stage].kind == DLX_STAGE_GATED && i + 1 < p->stages[stage].end;
+        if (root[out] != out || out == dlx_caller_output(p) || passing) continue;
         uint64_t bytes = dlx_value_bytes(p, out, &shape[out]);
         if (dlx_shape_elements(&shape[out]) < 0 || bytes > UINT64_MAX / 4 || pl.total > UINT64_MAX / 4)
             s = dlx_fail(err, DLX_E_LIMIT, "the activations of operator %s are too large", dlx_op_name(g->nodes[i].op));

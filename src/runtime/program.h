@@ -22,7 +22,12 @@
 #include "runtime/rows.h"
 
 /* Nodes [first, end) that run as one loop (runtime/stages.h). */
-typedef enum dlx_stage_kind { DLX_STAGE_NODE, DLX_STAGE_LINEARS, DLX_STAGE_ROWS } dlx_stage_kind;
+typedef enum dlx_stage_kind {
+    DLX_STAGE_NODE,
+    DLX_STAGE_LINEARS,
+    DLX_STAGE_GATED, /* two linear layers and the SILU_MUL of them: their own results are never written down */
+    DLX_STAGE_ROWS,
+} dlx_stage_kind;
 typedef struct dlx_stage {
     uint32_t first, end;
     dlx_stage_kind kind;

@@ -57,6 +57,31 @@ static size_t linears_from(const dlx_program *p, size_t first)
     return end;
 }
 
+/* How often node results and the program itself ask for value v. */
+static size_t uses_of(const dlx_graph *g, uint32_t v)
+{
+    size_t uses = 0;
+    for (size_t i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i].inputs; k++) uses += g->nodes[i].in[k] == v;
+    for (size_t i = 0; i < g->n_outputs; i++) uses += g->outputs[i] == v;
+    return uses;
+}
+
+/* Whether [first, end) are two LINEARs that are there for the SILU_MUL behind them only, and have strips of the same
+ * columns. */
+static bool is_gated(const dlx_program *p, size_t first, size_t end)
+{
+    const dlx_graph *g = &p->g;
+    if (end - first != 2 || end == g->n_nodes) return false;
+    const dlx_node *n = &g->nodes[first], *product = &g->nodes[end];
+    if (product->op != DLX_OP_SILU_MUL) return false;
+    uint32_t a = n[0].out[0], b = n[1].out[0], gate = product->in[0], up = product->in[1];
+    if (!((gate == a && up == b) || (gate == b && up == a)) || uses_of(g, a) != 1 || uses_of(g, b) != 1) return false;
+    return g->values[a].dtype == DLX_F32 && g->values[b].dtype == DLX_F32 &&
+           dlx_linear_shape(g, n).n_out == dlx_linear_shape(g, n + 1).n_out &&
+           dlx_linear_gemm(&p->k, g, n)->strip == dlx_linear_gemm(&p->k, g, n + 1)->strip;
+}
+
 /* Whether node i may be taken row by row with those from `first` on: what it reads otherwise is there before them. */
 static bool joins_rows(const dlx_program *p, size_t first, size_t i)
 {
@@ -87,7 +112,10 @@ static dlx_stage stage_from(const dlx_program *p, size_t first, bool single)
 {
     dlx_stage s = {.first = (uint32_t)first, .end = (uint32_t)first + 1, .kind = DLX_STAGE_NODE};
     size_t linears = single ? first : linears_from(p, first), rows = single ? first : rows_from(p, first);
-    if (linears > first + 1) {
+    if (is_gated(p, first, linears)) {
+        s.end = (uint32_t)linears + 1;
+        s.kind = DLX_STAGE_GATED;
+    } else if (linears > first + 1) {
         s.end = (uint32_t)linears;
         s.kind = DLX_STAGE_LINEARS;
     } else if (rows > first + 1) {

@@ -2,7 +2,8 @@
  * Nodes that run as one loop. A pass over a decoder is some twenty small operators a layer, and each loop over all
  * threads ends with all of them waiting for the last. So linear layers of the same rows are one loop over all their
  * strips, and operators that work row by row on the same rows are one loop over the rows: a thread takes a few of them
- * through all of the operators, while they are in its cache. What a node computes does not change.
+ * through all of the operators, while they are in its cache. The two sides of a gated MLP and their product are one
+ * loop over the product's strips. What a node computes does not change.
  */
 #ifndef DLX_RUNTIME_STAGES_H
 #define DLX_RUNTIME_STAGES_H

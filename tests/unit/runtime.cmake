@@ -1,5 +1,6 @@
 dlx_unit_test(test_linear MODULES base format graph kernels runtime)
 dlx_unit_test(test_stages MODULES base format graph kernels runtime)
+dlx_unit_test(test_gated MODULES base format graph kernels runtime LABELS threads)
 dlx_unit_test(test_runtime MODULES base format graph kernels runtime backends backends_xnnpack)
 dlx_unit_test(test_session MODULES base format graph kernels runtime engine backends backends_xnnpack LABELS threads)
 dlx_unit_test(test_workspace MODULES base format graph kernels runtime engine backends backends_xnnpack LABELS threads)
