@@ -151,7 +151,7 @@ def test_many_at_once_are_as_alone(dialog):
     for t in threads:
         t.join()
     assert got == alone
-    assert dialog.metrics()["diffulex_edge_seats_busy"] == 0
+    dialog.wait_for("seats_busy", 0)
 
 
 def test_prompts_that_begin_alike_are_run_once(files):
