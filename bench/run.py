@@ -142,17 +142,17 @@ def agreement(bench, ours, theirs, rows, context):
 def run_official(bench):
     shape, short = bench.args.shape, bench.args.short
     targets = {1: 1.2, 8: 1.5, 32: 1.3, 256: 1.3}
-    rows = [1, 32] if short else [1, 8, 32, 256]
     context = 128 if short else 512
+    cases = [(r, context) for r in ([1, 32] if short else [1, 8, 32, 256])] + ([] if short else [(256, 0)])
     for scheme in ("int8-dynamic", "int4-g32"):
         path = bench.program(shape, scheme)
         theirs = bench.rival("official", ["torch", "executorch"], path, bench.args.threads, context)
         ours = bench.native(path, context)
         try:
             far = agreement(bench, ours, theirs, 8, context)
-            bench.take_turns("official", [(f"{scheme}, {r} rows behind {context}", targets[r], asks(ours, r, context), asks(theirs, r, context))
-                                          for r in rows])
-            for c in bench.comparisons[-len(rows):]:
+            bench.take_turns("official", [(f"{scheme}, {r} rows " + (f"behind {c}" if c else "without a cache"), targets[r],
+                                           asks(ours, r, c), asks(theirs, r, c)) for r, c in cases])
+            for c in bench.comparisons[-len(cases):]:
                 c["logits_apart"] = far
         finally:
             ours.close()
