@@ -77,13 +77,7 @@ static void finish(dlx_srv_answer *a, json_t *scores)
 
 static void last(dlx_srv_work *w)
 {
-    if (w->plan.include_usage) {
-        json_t *value = object(w, json_array());
-        json_object_set_new(value, "usage", dlx_srv_work_usage(w));
-        json_object_set_new(value, "diffusion", dlx_srv_work_numbers(w));
-        dlx_srv_work_event(w, value);
-    }
-    dlx_srv_outbox_done(&w->outbox);
+    dlx_srv_work_done(w, w->plan.include_usage ? object(w, json_array()) : NULL);
 }
 
 static json_t *whole(dlx_srv_work *w)

@@ -223,6 +223,16 @@ void dlx_srv_work_event(dlx_srv_work *w, json_t *value)
     if (!dlx_srv_outbox_event(&w->outbox, value)) atomic_store(&w->cancelled, true);
 }
 
+void dlx_srv_work_done(dlx_srv_work *w, json_t *value)
+{
+    if (value) {
+        json_object_set_new(value, "usage", dlx_srv_work_usage(w));
+        json_object_set_new(value, "diffusion", dlx_srv_work_numbers(w));
+        dlx_srv_work_event(w, value);
+    }
+    dlx_srv_outbox_done(&w->outbox);
+}
+
 json_t *dlx_srv_work_usage(const dlx_srv_work *w)
 {
     int64_t prompt = 0, cached = 0, answer = 0;

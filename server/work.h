@@ -102,6 +102,8 @@ void dlx_srv_works_wait(dlx_srv_state *state);
 
 /* For forms. Takes over the value. */
 void dlx_srv_work_event(dlx_srv_work *w, json_t *value);
+/* The end of a stream: `value`, which it takes over, as an event with the numbers, unless it is NULL, and "[DONE]". */
+void dlx_srv_work_done(dlx_srv_work *w, json_t *value);
 /* {prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details}, summed over answers. */
 json_t *dlx_srv_work_usage(const dlx_srv_work *w);
 /* Passes, blocks, tokens a pass: what a diffusion model's usage has besides. */
