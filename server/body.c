@@ -11,19 +11,17 @@ enum { FLAGS = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL };
 
 static void describe(const json_error_t *e, dlx_srv_body_error *out)
 {
-    const char *what = NULL;
+    const char *what = "is not JSON", *text = "";
+    char line[32] = "";
     switch (json_error_code(e)) {
-    case json_error_duplicate_key: what = "the body names a member twice"; break;
-    case json_error_null_byte_in_key: what = "the body has a member whose name has the character U+0000"; break;
-    case json_error_stack_overflow: what = "the body is nested too deeply"; break;
-    case json_error_numeric_overflow: what = "the body has a number that is too large"; break;
-    default: break;
+    case json_error_duplicate_key: what = "names a member twice"; break;
+    case json_error_null_byte_in_key: what = "has a member whose name has the character U+0000"; break;
+    case json_error_stack_overflow: what = "is nested too deeply"; break;
+    case json_error_numeric_overflow: what = "has a number that is too large"; break;
+    default: text = e->text; break;
     }
-    if (what)
-        snprintf(out->message, sizeof out->message, "%s: line %d, column %d", what, e->line, e->column);
-    else
-        snprintf(out->message, sizeof out->message, "the body is not JSON: line %d, column %d: %s", e->line, e->column,
-                 e->text);
+    if (e->line > 1) snprintf(line, sizeof line, "line %d, ", e->line);
+    snprintf(out->message, sizeof out->message, "%s: %scolumn %d%s%s", what, line, e->column, *text ? ": " : "", text);
 }
 
 /* ---- large numbers ----------------------------------------------------------------------------------------------- */
@@ -32,8 +30,8 @@ static void describe(const json_error_t *e, dlx_srv_body_error *out)
 typedef struct walk {
     const char *text; /* [n] NUL-terminated */
     size_t n, at;
-    int depth;
-    bool seed; /* the last string is a member of the outermost object, "seed", and its value follows */
+    int depth, seed_depth;
+    bool seed; /* the last string is a member "seed" at that depth, and its value follows */
 } walk;
 
 /* Behind a string, a whole number, or one character of anything else. */
@@ -44,7 +42,7 @@ static size_t next_end(walk *w)
     w->depth += (c == '{' || c == '[') - (c == '}' || c == ']');
     if (c == '"') {
         while (end < w->n && w->text[end] != '"') end += 1 + (w->text[end] == '\\');
-        w->seed = w->depth == 1 && end - w->at == 5 && !memcmp(w->text + w->at, "\"seed", 5);
+        w->seed = w->depth == w->seed_depth && end - w->at == 5 && !memcmp(w->text + w->at, "\"seed", 5);
         end++;
     } else if (c == '-' || (c >= '0' && c <= '9')) {
         while (end < w->n && w->text[end] >= '0' && w->text[end] <= '9') end++;
@@ -71,9 +69,9 @@ static int write_large(const walk *w, size_t end, char *out, size_t size)
 }
 
 /* A copy in which whole numbers that jansson does not read are written in another way; *m its length. */
-static char *rewrite(const char *text, size_t n, size_t *m)
+static char *rewrite(const char *text, size_t n, int seed_depth, size_t *m)
 {
-    walk w = {.text = text, .n = n};
+    walk w = {.text = text, .n = n, .seed_depth = seed_depth};
     size_t size = n + n / 8 + 32; /* numbers of 19 digits and more grow by two */
     char *out = malloc(size);
     for (*m = 0; out && w.at < n;) {
@@ -109,14 +107,14 @@ static bool find_nul(const json_t *value, char *param, size_t size)
     return false;
 }
 
-json_t *dlx_srv_body_read(const char *text, size_t n, dlx_srv_body_error *error)
+json_t *dlx_srv_body_read(const char *text, size_t n, int depth, dlx_srv_body_error *error)
 {
     json_error_t e;
     *error = (dlx_srv_body_error){.message = ""};
     json_t *root = json_loadb(text, n, FLAGS, &e);
     if (!root && json_error_code(&e) == json_error_numeric_overflow) {
         size_t m;
-        char *again = rewrite(text, n, &m);
+        char *again = rewrite(text, n, depth, &m);
         root = again ? json_loadb(again, m, FLAGS, &e) : NULL;
         free(again);
     }
@@ -125,7 +123,7 @@ json_t *dlx_srv_body_read(const char *text, size_t n, dlx_srv_body_error *error)
         return NULL;
     }
     if (!strstr(text, "\\u0000") || !find_nul(root, error->param, sizeof error->param)) return root;
-    snprintf(error->message, sizeof error->message, "'%.100s' has the character U+0000, which no text here may have",
+    snprintf(error->message, sizeof error->message, "has the character U+0000, which no text may have, in '%.100s'",
              error->param);
     json_decref(root);
     return NULL;

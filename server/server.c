@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/random.h>
 
+#include "body.h"
 #include "http.h"
 #include "limits.h"
 #include "route.h"
@@ -180,6 +181,14 @@ void dlx_server_close(dlx_server *server, int seconds)
 }
 
 /* ---- requests without HTTP --------------------------------------------------------------------------------------- */
+
+json_t *dlx_server_read(const char *text, size_t n, int within, char *why, size_t size)
+{
+    dlx_srv_body_error error;
+    json_t *value = dlx_srv_body_read(text, n, within + 1, &error);
+    snprintf(why, size, "%s", error.message);
+    return value;
+}
 
 bool dlx_server_takes(const char *path)
 {

@@ -61,6 +61,9 @@ typedef struct dlx_server_answer {
     char id[64]; /* digits that no other request has */
 } dlx_server_answer;
 
+/* JSON [n], NUL-terminated, as bodies of requests are read; `within`: in how many objects the body lies there. NULL,
+ * and what is wrong, behind "it ". */
+json_t *dlx_server_read(const char *text, size_t n, int within, char *why, size_t size);
 /* Whether requests are posted to this path. */
 bool dlx_server_takes(const char *path);
 /* What a request that is posted to `path` is answered with. A body that asks for a stream gets its answer whole, and

@@ -31,9 +31,9 @@ void dlx_srv_take_open(dlx_srv_take *t, const char *body, size_t n, dlx_srv_repl
 {
     dlx_srv_body_error error;
     *t = (dlx_srv_take){.reply = reply};
-    t->root = dlx_srv_body_read(body ? body : "", n, &error);
+    t->root = dlx_srv_body_read(body ? body : "", n, 1, &error);
     if (!t->root)
-        dlx_srv_take_fail(t, *error.param ? error.param : NULL, "%s", error.message);
+        dlx_srv_take_fail(t, *error.param ? error.param : NULL, "the body %s", error.message);
     else if (!json_is_object(t->root))
         dlx_srv_take_fail(t, NULL, "the body is JSON, but no object");
 }

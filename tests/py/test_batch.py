@@ -85,7 +85,7 @@ def test_answers_are_those_of_the_server(model, tmp_path):
               (CHAT, {"messages": [{"role": "user", "content": "Spell plum."}], "stream": True,
                       "stream_options": {"include_usage": True}}),
               (TEXT, {"prompt": ["p-e-", "f-"], "max_tokens": 5}),
-              (TEXT, {"prompt": "Spell", "max_tokens": 9, "temperature": 1, "seed": 3}),
+              (TEXT, {"prompt": "Spell", "max_tokens": 9, "temperature": 1, "seed": 2 ** 64 - 3}),
               (RESPONSES, {"input": "Spell fig.", "instructions": "Be brief."}),
               ("/infill", {"input_prefix": "p-", "input_suffix": "-r", "n_predict": 3}),
               ("/tokenize", {"content": "Spell"}),
@@ -205,7 +205,8 @@ def test_pipes(model, tmp_path):
 
 @pytest.mark.parametrize("text, why", [
     ("", "has no line to read"),
-    ("{", "line 1: "),
+    ("{", "line 1: it is not JSON: column 1: "), (json.dumps(line(0))[:-1] + ', "custom_id": "x"}', "line 1: it names a member twice: column "),
+    (json.dumps(line(0)) + "\n" + json.dumps(line(1, TEXT, prompt="a\0")), "line 2: it has the character U+0000, which no text may have, in 'body.prompt'"),
     ("[1]\n", "line 1: it is no JSON object"),
     (json.dumps(line(0)) + "\n\n" + json.dumps({**line(1), "custom_id": ""}), "line 3: it has no text \"custom_id\""),
     (json.dumps({**line(0), "method": "GET"}), "line 1: its \"method\" is not \"POST\""),

@@ -334,9 +334,9 @@ MANY = ",".join(f'"{i}": 1' for i in range(50))
 SENTENCES = [
     ('"seed": 1.5', "seed", "'seed': expected a whole number"), ('"seed": 18446744073709551616', "seed", "'seed': expected a whole number"),
     ('"max_tokens": 99999999999999999999', "max_tokens", "'max_tokens': expected a whole number"),
-    ('"n": 1, "n": 1', None, "the body names a member twice: line 1"), ('"user": ' + "[" * 5000, None, "the body is nested too deeply"),
+    ('"n": 1, "n": 1', None, "the body names a member twice: column "), ('"user": ' + "[" * 5000, None, "the body is nested too deeply"),
     ('"logit_bias": {%s, "x\\u0000": 1}' % MANY, None, "U+0000"),
-    ('"stop": ["a", {"b": ["x\\u0000y"]}]', "stop[1].b[0]", "'stop[1].b[0]' has the character U+0000"),
+    ('"stop": ["a", {"b": ["x\\u0000y"]}]', "stop[1].b[0]", "the body has the character U+0000, which no text may have, in 'stop[1].b[0]'"),
     ('"max_tokens": 2, "regex": "abc"', "max_tokens", "'max_tokens': the shortest text that the constraint accepts takes 3 tokens"),
     ('"json_schema": false', "json_schema", "accepts"), ('"regex": "(.)\\\\1"', "regex", "character 4: "),
     ('"regex": "\\\\bfoo\\\\b"', "regex", "character 1: "), ('"tool_choice": "required"', "tool_choice", "there are no 'tools' to call"),
