@@ -8,10 +8,10 @@ CHUNK = 32
 
 
 class Passes:
-    """A model with `context` cached positions; run() does one denoising pass behind them."""
+    """A model with `context` cached positions, and kernels of the set `cpu` at most; run() does one denoising pass behind them."""
 
-    def __init__(self, path, threads, context):
-        self.model, self.context = Model(path, threads=threads), context
+    def __init__(self, path, threads, context, cpu=None):
+        self.model, self.context = Model(path, threads=threads, cpu=cpu), context
         self.session = self.model.session()
         facts = self.model.facts
         self.ids = [(i * 2654435761 >> 8) % facts.vocab_size for i in range(facts.max_context)]

@@ -46,10 +46,15 @@ def python_with(folder, modules, install):
 
 # ---- llama.cpp -------------------------------------------------------------------------------------------------------
 
-def llama(folder, install, jobs):
+# What a CPU of that kernel set has for llama.cpp, whose build chooses by itself otherwise.
+LLAMA_SETS = {"avx2": [], "avx-vnni": ["AVX_VNNI"], "avx512": ["AVX512"], "avx512vnni": ["AVX512", "AVX512_VNNI"]}
+
+
+def llama(folder, install, jobs, cpu=""):
     """The folder of llama-bench and llama-diffusion-cli, built from the source that the distribution of the Python package
-    llama-cpp-python carries."""
-    build = folder / "llama"
+    llama-cpp-python carries; for this CPU, or for one whose best kernel set of ours is `cpu`."""
+    build = folder / (f"llama-{cpu}" if cpu else "llama")
+    sets = [f"-DGGML_{name}=ON" for name in ["SSE42", "AVX", "AVX2", "FMA", "F16C", "BMI2", *LLAMA_SETS[cpu]]] if cpu else []
     if all((build / "bin" / name).exists() for name in ("llama-bench", "llama-diffusion-cli")):
         return build / "bin"
     if not install:
@@ -63,7 +68,8 @@ def llama(folder, install, jobs):
         with tarfile.open(archive) as tar:
             tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     launchers = [f"-DCMAKE_{word}_COMPILER_LAUNCHER=ccache" for word in ("C", "CXX")] if shutil.which("ccache") else []
-    command(log, "cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF",
+    command(log, "cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release",
+            f"-DGGML_NATIVE={'OFF' if cpu else 'ON'}", *sets, "-DLLAMA_CURL=OFF",
             "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DBUILD_SHARED_LIBS=OFF", *launchers)
     command(log, "cmake", "--build", build, "--parallel", jobs, "--target", "llama-bench", "llama-diffusion-cli")
     return build / "bin"

@@ -4,8 +4,8 @@ same shape (and the same random weights, in each one's format), lets them take t
 
     ratio = the rival's time / ours, so above 1 we are faster: the median over the rounds, with the least and the most
 
-usage: run.py [--shape 1.5b|8b|tiny] [--only official,state,mutable,llama,torch] [--rounds N] [--threads N] [--short]
-              [--no-install] [--folder DIR] [--build DIR] [--json FILE]
+usage: run.py [--shape 1.5b|8b|tiny] [--only official,state,mutable,llama,torch] [--rounds N] [--threads N] [--cpu SET]
+              [--short] [--no-install] [--folder DIR] [--build DIR] [--json FILE]
 
   official   the stock ExecuTorch runtime (XNNPACK) on the same file, int8 and int4 in groups of 32, 512 cached positions
   state      the same runtime over our export with the cache inside (--kv state), of 2048 positions
@@ -14,6 +14,9 @@ usage: run.py [--shape 1.5b|8b|tiny] [--only official,state,mutable,llama,torch]
   llama      llama.cpp: a diffusion step over the whole sequence, and decoding from left to right; Q8_0 against our int8,
              Q4_0 (embedding in Q8_0) against our int4
   torch      PyTorch, compiled with frozen weights, bfloat16 and float32, no cache
+
+--cpu avx512 (or avx-vnni, avx2) compares what a lesser CPU has: our kernels of that set, the official runtime told that this CPU
+lacks what is beyond it, llama.cpp compiled without it; the others cannot be told.
 
 --shape 8b is LLaDA's, against llama.cpp alone: our dual cache, a token a pass, against its steps. --short takes a small
 model and what is installed already, and builds nothing. Checkpoints, programs, and what was built lie in --folder (default:
@@ -33,10 +36,12 @@ from pathlib import Path
 
 import rivals
 from heldout import cores, positive, processor
+from lesser_cpu import LACKS
 from rivals import ROOT, Missing
 from turns import Worker
 
 RIVALS = ("official", "state", "mutable", "llama", "torch")
+LESSER = ("official", "llama")   # those that can be told of a CPU with fewer instructions
 PAUSE = 0.05    # seconds between turns: threads of whoever was last go to sleep
 
 # make_checkpoint's options, and what llama.cpp calls the same architecture in diffusion-cli.
@@ -93,7 +98,7 @@ class Bench:
     # ---- turns
 
     def native(self, path, context):
-        return Worker("native", path, self.args.threads, context, environment=self.environment)
+        return Worker("native", path, self.args.threads, context, self.args.cpu, environment=self.environment)
 
     def rival(self, kind, modules, *arguments):
         return Worker(kind, *arguments, python=rivals.python_with(self.folder, modules, self.args.install),
@@ -146,7 +151,7 @@ def run_official(bench):
     cases = [(r, context) for r in ([1, 32] if short else [1, 8, 32, 256])] + ([] if short else [(256, 0)])
     for scheme in ("int8-dynamic", "int4-g32"):
         path = bench.program(shape, scheme)
-        theirs = bench.rival("official", ["torch", "executorch"], path, bench.args.threads, context)
+        theirs = bench.rival("official", ["torch", "executorch"], path, bench.args.threads, context, bench.args.cpu)
         ours = bench.native(path, context)
         try:
             far = agreement(bench, ours, theirs, 8, context)
@@ -190,9 +195,10 @@ def run_mutable(bench):
 
 def run_llama(bench):
     args = bench.args
-    folder = rivals.llama(bench.folder, args.install, args.jobs)
+    folder = rivals.llama(bench.folder, args.install, args.jobs, args.cpu)
     if args.shape == "8b":
         return run_llama_8b(bench, folder)
+    blocks = 1.5 if args.cpu.startswith("avx") and not args.cpu.startswith("avx512") else 2.3
     whole, context, diffusion = (64, 128, SHAPES[args.shape][1]) if args.short else (256, 512, SHAPES[args.shape][1])
     for scheme, theirs in (("int8-dynamic", "Q8_0"), ("int4-g32", "Q4_0")):
         step_file, token_file = bench.gguf(args.shape, diffusion, theirs), bench.gguf(args.shape, "qwen2", theirs)
@@ -208,7 +214,7 @@ def run_llama(bench):
                 (f"{theirs}, whole sequence of {whole}, a step", 2.7, asks(ours, whole), step),
                 (f"{theirs}, its step of {whole} / our pass of 32 rows behind {context}", 18, asks(ours, 32, context), step),
                 (f"{theirs}, a token from left to right / our pass of 1 row", 1.4, asks(ours, 1, context), token),
-                (f"{theirs}, a token from left to right / our pass of 8 rows, 2.2 tokens each", 2.3, asks(ours, 8, context, 2.2), token),
+                (f"{theirs}, a token from left to right / our pass of 8 rows, 2.2 tokens each", blocks, asks(ours, 8, context, 2.2), token),
             ])
         finally:
             ours.close()
@@ -259,7 +265,8 @@ def limits(bench):
 
 
 def put(report):
-    print(f"{report['cpu']}, {report['threads']} threads; shape {report['shape']}, {report['rounds']} rounds")
+    limit = f" as far as {report['cpu_limit']}" if report["cpu_limit"] else ""
+    print(f"{report['cpu']}{limit}, {report['threads']} threads; shape {report['shape']}, {report['rounds']} rounds")
     for p in report["probes"]:
         if p["per_second"]:
             unit = "GB/s" if p["kind"] == "read" else "GOPS"
@@ -280,6 +287,7 @@ def parse():
     parser.add_argument("--only", help=f"of {', '.join(RIVALS)}, with commas between them")
     parser.add_argument("--rounds", type=positive, help="default 7, with --short 3")
     parser.add_argument("--threads", type=positive, default=min(2, cores()))
+    parser.add_argument("--cpu", choices=tuple(LACKS), default="", help="kernels of a lesser CPU, on both sides: official, llama")
     parser.add_argument("--short", action="store_true", help="a small model and what is installed: minutes become seconds")
     parser.add_argument("--no-install", dest="install", action="store_false", help="build and download nothing")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/rivals")
@@ -291,11 +299,13 @@ def parse():
     args.rounds = args.rounds or (3 if args.short else 7)
     args.install = args.install and not args.short
     # Compiling takes PyTorch most of a minute, and exporting another: not in short.
-    args.rivals = args.only.split(",") if args.only else ["official", "llama"] if args.short else \
-        ["llama"] if args.shape == "8b" else list(RIVALS)
+    args.rivals = args.only.split(",") if args.only else ["llama"] if args.shape == "8b" else \
+        ["official", "llama"] if args.short or args.cpu else list(RIVALS)
     for name in args.rivals:
         if name not in RIVALS:
             parser.error(f"--only: '{name}' is none of {', '.join(RIVALS)}")
+        if args.cpu and name not in LESSER:
+            parser.error(f"--cpu: '{name}' cannot be told of a lesser CPU; {' and '.join(LESSER)} can")
     return args
 
 
@@ -308,7 +318,7 @@ def main():
             RUN[name](bench)
         except (Missing, RuntimeError) as error:
             bench.missing.append({"rival": name, "why": str(error)})
-    report = {"cpu": processor(), "threads": args.threads, "shape": args.shape, "short": args.short, "rounds": args.rounds,
+    report = {"cpu": processor(), "cpu_limit": args.cpu, "threads": args.threads, "shape": args.shape, "short": args.short, "rounds": args.rounds,
               "probes": probes, "comparisons": bench.comparisons, "missing": bench.missing}
     put(report)
     if args.json:

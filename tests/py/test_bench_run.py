@@ -4,6 +4,7 @@ import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy
@@ -14,6 +15,7 @@ from program import CLI, DATA, ROOT, export
 
 SCRIPT = ROOT / "bench" / "run.py"
 sys.path.insert(0, str(SCRIPT.parent))
+import lesser_cpu  # noqa: E402
 import rivals  # noqa: E402
 import run  # noqa: E402
 from turns import Worker  # noqa: E402
@@ -129,14 +131,47 @@ def test_rivals_that_are_missing_are_named(tmp_path):
     assert "broken" in (tmp_path / "log").read_text()
 
 
+HEADER = """struct cpuinfo_x86_isa {
+#if CPUINFO_ARCH_X86
+    bool rdtsc;
+#endif
+    bool msr;
+#if CPUINFO_ARCH_X86_64
+    bool avx2; /* two */
+#endif
+    bool avx512f;
+};
+"""
+
+
+def test_members_of_a_cpu():
+    """As x86-64 compiles the structure; anything else in it is not guessed at."""
+    assert lesser_cpu.members(HEADER) == ["msr", "avx2", "avx512f"]
+    for wrong in (HEADER.replace("bool msr", "int msr"), HEADER.replace("bool msr;", "#if A\nbool msr;\n#endif")):
+        with pytest.raises(RuntimeError, match="not known here"):
+            lesser_cpu.members(wrong)
+
+
+def test_a_lesser_cpu():
+    """What is hidden from one rival is not compiled into the other."""
+    assert {"avx512vnni", "avxvnni"} < lesser_cpu.LACKS["avx512"] < lesser_cpu.LACKS["avx2"]
+    for cpu, theirs in rivals.LLAMA_SETS.items():
+        compiled = {{"AVX512": "avx512f"}.get(name, name.lower().replace("_", "")) for name in theirs}
+        assert not compiled & lesser_cpu.LACKS[cpu]
+    wrong = subprocess.run([sys.executable, SCRIPT, "--cpu", "avx2", "--only", "torch"], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "'torch' cannot be told of a lesser CPU; official and llama can" in wrong.stderr
+
+
 def test_workers(tmp_path):
-    """Two runtimes on one file answer alike; a process that fails is said."""
+    """Two runtimes on one file answer alike, on a lesser CPU; a process that fails is said."""
     oracle("executorch", "the rival that takes turns with us is")
     path = export(DATA / "checkpoints" / "fast_dllm_v2-tiny", tmp_path / "m.pte", "int8-dynamic", "--max-seq-len", "64")
     bench = SimpleNamespace(folder=tmp_path)
-    ours = Worker("native", path, 1, 32, environment=ENVIRONMENT)
-    theirs = Worker("official", path, 1, 32, log=tmp_path / "log", environment=ENVIRONMENT)
-    assert ours.about["kernels"] and ours.ask(8, 32)["ms"] > 0 and theirs.ask(1, 32)["ms"] > 0
+    ours = Worker("native", path, 1, 32, "avx2", environment=ENVIRONMENT)
+    theirs = Worker("official", path, 1, 32, "avx2", log=tmp_path / "log", environment=ENVIRONMENT)
+    assert ours.about["kernels"] == "avx2" and "avx2" not in theirs.about["hidden"]
+    assert ("avx512f" in theirs.about["hidden"]) == (" avx512f " in Path("/proc/cpuinfo").read_text())
+    assert ours.ask(8, 32)["ms"] > 0 and theirs.ask(1, 32)["ms"] > 0
     assert run.agreement(bench, ours, theirs, 8, 32) < 0.02
     first, again = (ours.ask(4, 0, digest=True)["digest"] for _ in range(2))
     assert first == again != ours.ask(4, 32, digest=True)["digest"]
