@@ -76,7 +76,11 @@ bool dlx_srv_take_int(dlx_srv_take *t, const char *name, int64_t min, int64_t ma
         *out = number;
         return true;
     }
-    dlx_srv_take_fail(t, name, "'%s': expected a whole number from %lld to %lld", name, (long long)min, (long long)max);
+    if (min == INT64_MIN) /* the body's reader takes the upper half of 64 bits as well */
+        dlx_srv_take_fail(t, name, "'%s': expected a whole number of up to 64 bits", name);
+    else
+        dlx_srv_take_fail(t, name, "'%s': expected a whole number from %lld to %lld", name, (long long)min,
+                          (long long)max);
     return false;
 }
 

@@ -332,7 +332,7 @@ def test_more_of_what_is_wrong(dialog, files):
 
 MANY = ",".join(f'"{i}": 1' for i in range(50))
 SENTENCES = [
-    ('"seed": 1.5', "seed", "'seed': expected a whole number"), ('"seed": 18446744073709551616', "seed", "'seed': expected a whole number"),
+    ('"seed": 1.5', "seed", "'seed': expected a whole number"), ('"seed": 18446744073709551616', "seed", "'seed': expected a whole number of up to 64 bits"),
     ('"max_tokens": 99999999999999999999', "max_tokens", "'max_tokens': expected a whole number"),
     ('"n": 1, "n": 1', None, "the body names a member twice: column "), ('"user": ' + "[" * 5000, None, "the body is nested too deeply"),
     ('"logit_bias": {%s, "x\\u0000": 1}' % MANY, None, "U+0000"),
