@@ -364,10 +364,11 @@ static void *ride(void *arg)
     return NULL;
 }
 
-/* The logits of a long call, [LONG][vocab], beside so many who decode, each for so many passes; *n counts passes. */
-static float *read_beside(const dlx_model *m, int decoders, int calls, dlx_batcher_counts *n)
+/* The logits of a long call, [LONG][vocab], in passes of `most` rows beside so many who decode, each for so many
+ * passes; *n counts passes. */
+static float *read_beside(const dlx_model *m, int32_t most, int decoders, int calls, dlx_batcher_counts *n)
 {
-    const dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = DECODERS + 1, .max_rows = PASS};
+    const dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = DECODERS + 1, .max_rows = most};
     const dlx_batcher_options wait = {.struct_size = sizeof wait, .max_wait_us = 60 * 1000 * 1000};
     size_t vocab = (size_t)dlx_model_get_facts(m)->vocab_size;
     float *logits = calloc(LONG * vocab, sizeof *logits);
@@ -412,12 +413,12 @@ static void decoders_ride_with_a_prompt(void **state)
         dlx_model *m = open_model("sdar", int8, 2);
         size_t bytes = LONG * (size_t)dlx_model_get_facts(m)->vocab_size * sizeof(float);
         dlx_batcher_counts n = {0};
-        float *alone = read_beside(m, 0, 0, &n), *beside;
+        float *alone = read_beside(m, PASS, 0, 0, &n), *beside;
         assert_true(n.passes == 3 && n.rows == LONG); /* 16, 16, 8 */
         /* One block leaves 12 rows of 16; two leave half of them. */
         const int passes[] = {0, 4, 5};
         for (int decoders = 1; decoders < 3; decoders++) {
-            beside = read_beside(m, decoders, passes[decoders], &n);
+            beside = read_beside(m, PASS, decoders, passes[decoders], &n);
             assert_int_equal(n.passes, passes[decoders]);
             assert_int_equal(n.shared, n.passes);
             assert_int_equal(n.rows, LONG + decoders * ITS_ROWS * passes[decoders]);
@@ -425,9 +426,14 @@ static void decoders_ride_with_a_prompt(void **state)
             free(beside);
         }
         /* Three need more than the prompt leaves them: they take turns, and the prompt has half of every pass. */
-        beside = read_beside(m, 3, 3, &n);
+        beside = read_beside(m, PASS, 3, 3, &n);
         assert_int_equal(n.passes, 5);
         assert_int_equal(n.rows, LONG + 3 * 3 * ITS_ROWS);
+        assert_memory_equal(beside, alone, bytes);
+        free(beside);
+        /* Where a block takes all rows of a pass there is nothing to share. */
+        beside = read_beside(m, ITS_ROWS, 1, LONG / ITS_ROWS, &n);
+        assert_true(n.passes == 2 * LONG / ITS_ROWS && n.shared == 0);
         assert_memory_equal(beside, alone, bytes);
         free(beside);
         free(alone);
