@@ -26,12 +26,16 @@ void dlx_srv_format_bind(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_language lang
 /* An object, or its text. */
 static void bind_schema(dlx_srv_plan *p, dlx_srv_take *t, const json_t *schema, const char *param)
 {
-    json_t *read = json_is_string(schema) ? json_loads(json_string_value(schema), JSON_DECODE_ANY, NULL) : NULL;
+    json_error_t error;
+    json_t *read = json_is_string(schema) ? json_loads(json_string_value(schema), JSON_DECODE_ANY, &error) : NULL;
     const json_t *value = read ? read : schema;
     char *text = NULL;
     if (json_is_object(value) || json_is_boolean(value)) text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
     if (text)
         dlx_srv_format_bind(p, t, DLX_SRV_SCHEMA, text, param);
+    else if (json_is_string(schema) && !read)
+        dlx_srv_take_fail(t, param, "'%s' is not JSON: line %d, column %d: %s", param, error.line, error.column,
+                          error.text);
     else
         dlx_srv_take_fail(t, param, "'%s': expected a JSON schema, an object or its text", param);
     free(text);

@@ -1,17 +1,29 @@
 /* The conversation: questions, answers as they come, and what can be done with an answer. */
 import {Failure, events} from "./api.js";
 import {byId, el, notice, recall, remember, say} from "./dom.js";
-import {addFrame, fault, newTrack} from "./frames.js";
+import {addFrame, fault, newTrack, numbersOf} from "./frames.js";
 import {save, write} from "./recording.js";
+import {boundTo} from "./settings.js";
 import {PassView} from "./view.js";
 
 const number = (n, digits = 0) => n.toLocaleString("en", {maximumFractionDigits: digits});
+
+/* Why an answer is not whole. The last two are the page's own words, in recordings too. */
+const ENDS = {length: "cut off at the longest answer", stopped: "stopped", broken: "broken off"};
 
 /** What one answer took, in words. */
 export function statistics({tokens, passes, tokensPerPass, milliseconds}) {
     if (!passes) return "";
     const rate = milliseconds > 0 ? `${number(tokens / milliseconds * 1e3)} tokens/s` : "";
-    return [`${tokens} tokens`, `${passes} passes`, `${number(tokensPerPass, 2)} tokens a pass`, rate].filter(Boolean).join(" \u00b7 ");
+    const count = (n, one, many) => `${n} ${n === 1 ? one : many}`;
+    return [count(tokens, "token", "tokens"), count(passes, "pass", "passes"), `${number(tokensPerPass, 2)} tokens a pass`, rate].filter(Boolean).join(" \u00b7 ");
+}
+
+/** A question, and what its answer is bound to. */
+function asked(question, options) {
+    const bound = boundTo(options);
+    return [el("p", {class: "question"}, el("span", {class: "unseen"}, "You: "), question),
+            bound && el("p", {class: "quiet bound"}, `bound to ${bound}`)];
 }
 
 async function copy(text) {
@@ -93,21 +105,23 @@ class Answer {
                             milliseconds: told.milliseconds};
     }
 
-    end(state) {
+    /** `finish`: where the server did not tell it. */
+    end(finish = this.finish) {
+        this.finish = finish;
+        if (!this.numbers.passes) this.numbers = numbersOf(this.track, this.stopIds);
         this.view.finished();
         if (!this.track.frames.length) { /* nothing to choose from */
             this.choose("text");
             this.tabs.passes.parentNode.hidden = true;
             this.words.hidden = !this.text;
         }
-        const cut = this.finish === "length" ? "cut off at the longest answer" : "";
-        this.state.textContent = [state || cut, statistics(this.numbers)].filter(Boolean).join(" \u00b7 ");
+        this.state.textContent = [ENDS[finish], statistics(this.numbers)].filter(Boolean).join(" \u00b7 ");
     }
 
     fail(text) {
         this.error.textContent = text;
         this.error.hidden = false;
-        this.end("");
+        this.end(this.track.frames.length ? "broken" : "");
     }
 
     action(label, run) {
@@ -124,9 +138,17 @@ export class Chat {
         this.settings = settings;
         this.askKey = askKey;
         this.turns = []; /* {question, answer, good} */
+        this.forgotten = []; /* turns that the question before was asked without */
         this.running = null; /* the AbortController */
-        const stop = (props.options.find((o) => o.name === "stop_ids") || {}).default || "";
-        this.stopIds = new Set(stop.split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
+        this.end = 0; /* how high the page was */
+        this.following = 0; /* a frame that is asked for */
+        this.jump = false;
+    }
+
+    /** The ids that end an answer: the request's, or the model's. */
+    stopIds({stop_ids: ids}) {
+        const standard = (this.props.options.find((o) => o.name === "stop_ids") || {}).default || "";
+        return new Set((ids ?? standard).split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
     }
 
     /** What a request says: the whole conversation, or the text alone where a model has no template. */
@@ -141,41 +163,46 @@ export class Chat {
         return {path: "v1/chat/completions", body: {messages, ...common}};
     }
 
-    /** Whether nothing runs and the settings can be sent; a field that is wrong is shown. */
-    canAsk() {
-        return !this.running && !this.settings.wrong();
-    }
-
-    async ask(question, told = "") {
-        if (!this.canAsk()) return;
+    /** Asks, in the place of turn `at` and those behind it; `told` is what the user is told of that. False: an answer runs, or
+     * a setting is wrong, whose field is shown. */
+    ask(question, at = this.turns.length, told = "") {
+        if (this.running || this.settings.wrong()) return false;
+        for (const later of this.turns.splice(at)) later.node.remove();
+        if (!told) this.forgotten = [];
         notice(told);
         const {path, body} = this.request(question);
-        const turn = {question, answer: new Answer(this.stopIds), body, good: false};
-        turn.node = el("section", {class: "turn"},
-                       el("p", {class: "question"}, el("span", {class: "unseen"}, "You: "), question), turn.answer.node);
+        const turn = {question, answer: new Answer(this.stopIds(body.diffusion)), body, good: false};
+        turn.node = el("section", {class: "turn"}, ...asked(question, body), turn.answer.node);
         this.turns.push(turn);
         byId("turns").append(turn.node);
         this.follow(true);
+        this.run(turn, path);
+        return true;
+    }
+
+    async run(turn, path) {
         this.busy(new AbortController());
         try {
-            await this.listen(turn, path, body);
+            await this.listen(turn, path, turn.body);
         } finally {
             this.busy(null);
-            this.follow(false);
+            this.follow();
         }
+        if (turn.refused) this.settings.refuse(turn.refused.param, turn.refused.message);
         if (turn.again) this.retry(turn, turn.again);
     }
 
     async listen(turn, path, body) {
         const {answer} = turn;
         answer.state.textContent = "waiting";
+        say("Waiting for the answer.");
         try {
             for await (const event of events(path, body, this.running.signal)) {
                 answer.take(event);
-                this.follow(false);
+                this.follow();
             }
             turn.good = true;
-            answer.end("");
+            answer.end();
             say(`Answer finished, ${statistics(answer.numbers)}. ${answer.text}`);
         } catch (error) {
             this.failed(turn, error);
@@ -188,16 +215,17 @@ export class Chat {
         if (error.name === "AbortError") {
             turn.good = answer.text !== "";
             answer.end("stopped");
-            say("Stopped.");
+            say(`Stopped. ${statistics(answer.numbers)}`.trim());
             return;
         }
         if (!(error instanceof Failure)) throw error;
-        if (error.code === "context_length_exceeded" && this.forget(turn.body)) {
+        if (error.code === "context_length_exceeded" && turn.body.messages && this.forget()) {
             turn.again = "The context is full: the oldest questions are no longer sent.";
             return;
         }
         answer.fail(error.message);
         say(`Error: ${error.message}`);
+        turn.refused = error;
         turn.waitSeconds = error.retrySeconds;
         if (error.status === 401) this.askKey().then(() => this.retry(turn), () => {});
     }
@@ -205,7 +233,9 @@ export class Chat {
     addActions(turn) {
         const {answer} = turn;
         if (answer.text) answer.action("Copy", () => copy(answer.text));
-        const again = answer.action("Retry", () => this.retry(turn));
+        const again = answer.action("Retry", () => {
+            if (this.retry(turn)) byId("question").focus(); /* the button went with its turn */
+        });
         if (turn.waitSeconds) this.countDown(again, turn.waitSeconds);
         if (answer.track.frames.length) answer.action("Save recording", () => this.save(turn));
     }
@@ -217,19 +247,18 @@ export class Chat {
         if (seconds > 0) setTimeout(() => this.countDown(button, seconds - 1), 1000);
     }
 
-    /** The oldest turn that is sent is not sent any more. False: there is none, or it is the longest answer that is too long. */
-    forget({max_tokens: longest = 0}) {
-        const oldest = longest > this.props.model.n_ctx / 2 ? null : this.turns.find((turn) => turn.good);
-        if (oldest) oldest.good = false;
+    /** The oldest turn that is sent is not sent any more. False: there is none, so the others were not what is too long. */
+    forget() {
+        const oldest = this.turns.find((turn) => turn.good);
+        for (const turn of oldest ? [oldest] : this.forgotten) turn.good = !oldest;
+        this.forgotten = oldest ? [...this.forgotten, oldest] : [];
         return Boolean(oldest);
     }
 
     /** Asks the same again; what came later goes. `told`: what the user is told of it. */
     retry(turn, told = "") {
         const at = this.turns.indexOf(turn);
-        if (this.running || at < 0) return;
-        for (const later of this.turns.splice(at)) later.node.remove();
-        this.ask(turn.question, told);
+        return at >= 0 && this.ask(turn.question, at, told);
     }
 
     stop() {
@@ -251,10 +280,17 @@ export class Chat {
         byId("turns").setAttribute("aria-busy", String(Boolean(controller)));
     }
 
-    /** Keeps the end in sight for who is looking at it. */
-    follow(always) {
-        const page = document.scrollingElement;
-        if (always || page.scrollHeight - page.scrollTop - page.clientHeight < 160) page.scrollTop = page.scrollHeight;
+    /** Keeps the end in sight for who is looking at it; once a frame, for it has the page laid out. */
+    follow(always = false) {
+        this.jump ||= always;
+        this.following ||= requestAnimationFrame(() => {
+            const page = document.scrollingElement;
+            /* The end is where it was the last time: what came since is not in sight yet. */
+            if (this.jump || this.end - page.scrollTop - page.clientHeight < 160) page.scrollTop = page.scrollHeight;
+            this.end = page.scrollHeight;
+            this.following = 0;
+            this.jump = false;
+        });
     }
 
     /* ---- recordings ---- */
@@ -272,19 +308,22 @@ export class Chat {
     /** Shows a recording behind the conversation, of which it is no part. */
     show(recording, name) {
         const answer = new Answer(recording.stopIds, recording.track);
-        const asked = recording.messages.filter((m) => m.role === "user").pop();
+        const last = recording.messages.filter((m) => m.role === "user").pop();
         answer.addText(recording.answer.text);
         if (recording.answer.reasoning) answer.addReasoning(recording.answer.reasoning);
         answer.numbers = recording.answer;
         answer.finish = recording.answer.finish;
         answer.view.live = false;
-        answer.end("");
+        answer.end();
         answer.choose("passes");
         const node = el("section", {class: "turn recording"},
                         el("p", {class: "quiet"}, `Recording ${name}, of ${recording.model.name} (${recording.model.family})`),
-                        el("p", {class: "question"}, asked ? asked.content : ""), answer.node);
+                        ...asked(last ? last.content : "", recording.options), answer.node);
         answer.action("Copy", () => copy(answer.text));
-        answer.action("Close", () => node.remove());
+        answer.action("Close", () => {
+            node.remove();
+            byId("open").focus();
+        });
         byId("turns").append(node);
         answer.view.show(0);
         answer.view.play();

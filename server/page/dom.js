@@ -14,9 +14,9 @@ export function el(tag, attributes = {}, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
-/** What screen readers are told. */
+/** What screen readers are told; the same again, too. */
 export function say(text) {
-    byId("said").textContent = text;
+    byId("said").replaceChildren(el("p", {}, text));
 }
 
 /** One line above the question, until the next one. */

@@ -48,14 +48,18 @@ export function fault(frame) {
 
 /** All passes of an answer, in order. Those that only read the prompt are counted apart: they change nothing. */
 export function newTrack() {
-    return {frames: [], promptPasses: 0};
+    return {frames: [], promptPasses: 0, promptMilliseconds: 0};
 }
 
 /** Adds the next frame; returns whether it is one to show. */
 export function addFrame(track, frame) {
     const shown = frame.block >= 0 || frame.changes.length > 0;
-    if (shown) track.frames.push(frame);
-    else track.promptPasses++;
+    if (shown) {
+        track.frames.push(frame);
+    } else {
+        track.promptPasses++;
+        track.promptMilliseconds += frame.milliseconds;
+    }
     return shown;
 }
 
@@ -86,6 +90,15 @@ export function canvasAt(track, k) {
 export function endOf(cells, stopIds) {
     for (let i = 0; i < cells.length && cells[i]; i++) if (stopIds.has(cells[i].id)) return i;
     return cells.length;
+}
+
+/** What an answer took by its passes alone, for one whose end the server did not tell: as the server counts. */
+export function numbersOf(track, stopIds) {
+    const {cells} = canvasAt(track, track.frames.length);
+    const tokens = cells.slice(0, endOf(cells, stopIds)).filter(Boolean).length;
+    const passes = track.frames.length + track.promptPasses;
+    return {tokens, passes, tokensPerPass: passes ? tokens / passes : 0,
+            milliseconds: timeOf(track, track.frames.length) + track.promptMilliseconds};
 }
 
 /** Milliseconds of passes 1 to k. */

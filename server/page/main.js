@@ -54,11 +54,10 @@ function fit() {
 
 function send() {
     const text = question.value.trim();
-    if (!chat || chat.running || !text || !chat.canAsk()) return; /* the text stays where it cannot be sent */
+    if (!chat || !text || !chat.ask(text)) return; /* the text stays where it cannot be sent */
     question.value = "";
     fit();
-    question.focus(); /* the button that was pressed gives way to another */
-    chat.ask(text);
+    question.focus(); /* the button that was pressed gave way to another */
 }
 
 async function openFile(input) {

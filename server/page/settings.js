@@ -5,6 +5,7 @@ import {byId, el, recall, remember} from "./dom.js";
 const APART = new Set(["preset", "max_new_tokens", "seed"]);
 const PRESETS = {exact: "the best answer that the model has", balanced: "nearly as good, several times faster",
                  fast: "the fastest that is still useful"};
+const FORMS = [["", "any text"], ["json_object", "JSON"], ["json_schema", "JSON of a schema"], ["regex", "regular expression"]];
 const PACES = [["0", "as it comes"], ["100", "at least 0.1 s a pass"], ["300", "at least 0.3 s a pass"]];
 
 /** Whether the model's decoders have an option: those of the algorithm that was chosen, or of its family. */
@@ -19,6 +20,13 @@ export function valueOf(kind, text) {
     if (text === "") return undefined;
     if (kind === "int" || kind === "float") return Number(text);
     return kind === "bool" ? text === "true" : text;
+}
+
+/** What the options of a request bind its answer to, in words; null: nothing. */
+export function boundTo({regex, json_schema: schema, response_format: format}) {
+    if (typeof regex === "string") return regex;
+    if (typeof schema === "string") return schema;
+    return format ? "JSON" : null;
 }
 
 export class Settings {
@@ -37,12 +45,21 @@ export class Settings {
     field(name, label, help, kind, input, place, option) {
         const id = `set-${name}`;
         input.id = id;
-        input.setAttribute("aria-describedby", `${id}-help`);
+        input.setAttribute("aria-describedby", `${id}-wrong ${id}-help`);
         if (typeof this.kept[name] === "string") input.value = this.kept[name];
         input.addEventListener("input", () => this.changed());
-        const node = el("div", {class: "field"}, el("label", {for: id}, label), input,
+        const wrong = el("p", {class: "error", id: `${id}-wrong`});
+        const node = el("div", {class: "field"}, el("label", {for: id}, label), input, wrong,
                         el("p", {class: "quiet", id: `${id}-help`}, help));
-        this.rows.set(name, {node, input, kind, option, place});
+        this.rows.set(name, {node, input, wrong, kind, option, place});
+        return node;
+    }
+
+    /** A field that is there, and has to be filled in, for one form of answers only; as wide as the window. */
+    formField(name, label, help, input) {
+        const node = this.field(name, label, help, "text", input, "request");
+        node.classList.add("wide", "code");
+        Object.assign(this.rows.get(name), {form: name});
         return node;
     }
 
@@ -68,10 +85,11 @@ export class Settings {
         const {model, presets, options} = this.props;
         const select = (...choices) => el("select", {}, ...choices.map(([v, text]) => el("option", {value: v}, text)));
         const pace = select(...PACES);
+        Object.assign(pace, {id: "set-pace"}).setAttribute("aria-describedby", "set-pace-help");
         pace.value = recall("localStorage", "pace") ?? "100";
         pace.addEventListener("input", () => remember("localStorage", "pace", pace.value));
         const chat = model.has_chat_template;
-        this.form = el("form", {onsubmit: (e) => e.preventDefault(), novalidate: true},
+        const form = el("form", {onsubmit: (e) => e.preventDefault(), novalidate: true},
             chat && this.field("system", "System prompt", "Stands in front of the conversation.", "text",
                                el("textarea", {rows: "2"}), null),
             this.field("preset", "Preset", "Algorithm and acceptance rules that belong together; other options win over it.",
@@ -84,18 +102,27 @@ export class Settings {
             chat && this.field("enable_thinking", "Reasoning", "For models whose template can switch it.", "bool",
                                select(["", "as the template has it"], ["true", "on"], ["false", "off"]), "request"),
             el("div", {class: "field"}, el("label", {for: "set-pace"}, "Passes of a running answer"),
-               Object.assign(pace, {id: "set-pace"}), el("p", {class: "quiet"}, "Small models are faster than an eye.")),
+               pace, el("p", {class: "quiet", id: "set-pace-help"}, "Small models are faster than an eye.")),
+            this.field("form", "Form of the answer", "It is bound to that as a whole.", "word", select(...FORMS), null),
+            this.formField("json_schema", "JSON schema", "The answer is an instance of it.",
+                           el("textarea", {rows: "4", spellcheck: "false", placeholder: '{"enum": ["yes", "no"]}'})),
+            this.formField("regex", "Regular expression", "The whole answer matches it.",
+                           el("input", {type: "text", spellcheck: "false", autocapitalize: "none", placeholder: "yes|no"})),
             el("details", {class: "wide", "aria-label": "Options of the decoder"}, el("summary", {}, "Options of the decoder"),
                el("div", {class: "grid"}, ...options.filter((o) => !APART.has(o.name)).map((o) => this.decodeField(o)))),
             el("p", {class: "wide"}, el("button", {type: "button", onclick: () => this.reset()}, "Back to the defaults")));
-        byId("settings").replaceChildren(this.form);
+        byId("settings").replaceChildren(form);
         this.changed();
     }
 
     changed() {
         const chosen = this.rows.get("algorithm")?.input.value || "";
-        for (const row of this.rows.values())
+        for (const row of this.rows.values()) {
             if (row.option) row.node.hidden = !offered(row.option, this.standard, chosen);
+            if (row.form) row.node.hidden = !(row.input.required = row.form === this.form);
+            row.input.removeAttribute("aria-invalid");
+            row.wrong.textContent = "";
+        }
         this.kept = {};
         for (const [name, row] of this.rows) if (row.input.value !== "") this.kept[name] = row.input.value;
         remember("localStorage", `settings.${this.props.model.name}`, JSON.stringify(this.kept));
@@ -106,17 +133,27 @@ export class Settings {
         this.changed();
     }
 
-    /** The first field whose value cannot be, shown; null when all are fine. */
+    /** Whether a field has a value that cannot be; the first one is shown. */
     wrong() {
-        for (const {input, node} of this.rows.values()) {
-            if (node.hidden || input.checkValidity()) continue;
-            showSettings(true);
-            input.closest("details")?.setAttribute("open", "");
-            input.reportValidity();
-            input.focus();
-            return input;
-        }
-        return null;
+        const [name, row] = [...this.rows].find(([, {input, node}]) => !node.hidden && !input.checkValidity()) || [];
+        if (name) this.refuse(name, row.input.validationMessage);
+        return Boolean(name);
+    }
+
+    /** Shows the field of a parameter, as errors name it, and what is wrong with it. */
+    refuse(param, message) {
+        const row = this.rows.get((param || "").replace(/^diffusion\./, ""));
+        if (!row || row.node.hidden) return;
+        showSettings(true);
+        row.input.closest("details")?.setAttribute("open", "");
+        row.input.setAttribute("aria-invalid", "true");
+        row.wrong.textContent = message;
+        row.input.focus();
+    }
+
+    /** What the answer is bound to: a name of FORMS. */
+    get form() {
+        return this.rows.get("form").input.value;
     }
 
     get system() {
@@ -125,7 +162,7 @@ export class Settings {
 
     /** What a request gets: its own members, and `diffusion`. */
     request() {
-        const request = {}, diffusion = {};
+        const request = this.form === "json_object" ? {response_format: {type: "json_object"}} : {}, diffusion = {};
         for (const [name, row] of this.rows) {
             const value = row.node.hidden ? undefined : valueOf(row.kind, row.input.value);
             if (value === undefined || !row.place) continue;
@@ -136,6 +173,7 @@ export class Settings {
 }
 
 export function showSettings(open) {
+    if (!open && byId("settings").contains(document.activeElement)) byId("settings-button").focus();
     byId("settings").hidden = !open;
     byId("settings-button").setAttribute("aria-expanded", String(open));
 }

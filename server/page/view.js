@@ -1,5 +1,5 @@
 /* The view of passes: a canvas on which masks turn into tokens, and the timeline below it. Draws what frames.js reckons. */
-import {el, recall} from "./dom.js";
+import {el, recall, say} from "./dom.js";
 import {LEVELS, canvasAt, endOf, level, timeOf} from "./frames.js";
 
 export const MASK = "\u2591";
@@ -8,6 +8,8 @@ export const MASK = "\u2591";
 const SPEEDS = [1, 2, 4, 8, 16];
 /* A live view that lags so many passes behind hurries. */
 const LAG = 8;
+/* Milliseconds that a screen shows one picture. */
+const FRAME = 16;
 
 const number = (n, digits) => n.toLocaleString("en", {maximumFractionDigits: digits});
 
@@ -64,25 +66,30 @@ export class PassView {
     }
 
     build() {
-        this.canvas = el("div", {class: "canvas", tabindex: "0", role: "group", onkeydown: (e) => this.walk(e),
+        /* With this role the arrow keys come here, not to a screen reader's own cursor. */
+        this.canvas = el("div", {class: "canvas", tabindex: "0", role: "application", onkeydown: (e) => this.walk(e),
                                  onmouseover: (e) => this.point(e), onmouseleave: () => this.select(-1),
                                  onblur: () => this.select(-1)});
         this.detail = el("output", {class: "detail"});
         this.slider = el("input", {type: "range", min: "0", max: "0", step: "1", value: "0", "aria-label": "Pass",
                                    oninput: () => this.go(Number(this.slider.value)), onkeydown: (e) => this.key(e)});
-        const button = (name, label, action) => el("button", {type: "button", "aria-label": label, title: label, onclick: action},
-                                                   icon(name));
+        /* Their titles are their names, and what they did is told: the focus stays, and the caption is elsewhere. */
+        const button = (name, label, action) => el("button", {type: "button", title: label, onclick: action}, icon(name));
+        const step = (name, label, to) => button(name, label, () => {
+            this.go(to());
+            this.tell();
+        });
         this.playing = button("play", "Play", () => this.toggle());
         this.speed = el("select", {"aria-label": "Speed", onchange: () => this.timer && this.play()},
                         ...SPEEDS.map((s) => el("option", {value: s, selected: s === 4},
                                                 s === 1 ? "1 pass/s" : `${s} passes/s`)));
         this.caption = el("span");
         this.controls = el("div", {class: "controls", role: "group", "aria-label": "Timeline"},
-                           button("first", "To the beginning", () => this.go(0)),
-                           button("back", "Back one pass", () => this.go(this.shown - 1)),
+                           step("first", "To the beginning", () => 0),
+                           step("back", "Back one pass", () => this.shown - 1),
                            this.playing,
-                           button("forward", "Forward one pass", () => this.go(this.shown + 1)),
-                           button("last", "To the end", () => this.go(this.last)),
+                           step("forward", "Forward one pass", () => this.shown + 1),
+                           step("last", "To the end", () => this.last),
                            this.slider, this.speed);
         this.node = el("div", {class: "passes"}, this.canvas, this.controls,
                        el("p", {class: "caption"}, this.caption, this.detail));
@@ -98,24 +105,22 @@ export class PassView {
     }
 
     arrived() {
-        this.slider.max = String(this.last);
-        if (!this.live) this.draw();
-        else if (this.pace > 0) this.hurry();
-        else if (!this.drawing) this.drawing = requestAnimationFrame(() => {
+        if (this.live && this.pace > 0) this.hurry();
+        else this.drawing ||= requestAnimationFrame(() => {
             this.drawing = 0;
-            if (this.live) this.show(this.last);
+            this.show(this.live ? this.last : this.shown);
         });
     }
 
-    /** Live, one pass after the other; the further behind, the faster. */
+    /** Live, one pass after the other; the further behind, the faster, at last several in one frame. */
     hurry() {
         if (this.timer || this.shown >= this.last) return;
-        this.show(this.shown + 1);
-        const behind = this.last - this.shown;
+        const delay = this.pace / (1 + Math.floor((this.last - this.shown) / LAG));
+        this.show(this.shown + Math.ceil(FRAME / delay));
         this.timer = setTimeout(() => {
             this.timer = 0;
             if (this.live) this.hurry();
-        }, this.pace / (1 + Math.floor(behind / LAG)));
+        }, Math.max(FRAME, delay));
     }
 
     finished() {
@@ -139,8 +144,21 @@ export class PassView {
     }
 
     toggle() {
-        if (this.timer) this.pause();
-        else this.play();
+        if (this.runs) {
+            this.pause();
+            this.tell();
+        } else {
+            this.play();
+        }
+    }
+
+    /** Screen readers are told where a replay stands. */
+    tell() {
+        say(this.caption.textContent);
+    }
+
+    get runs() {
+        return this.timer !== 0 && !this.live;
     }
 
     play() {
@@ -149,9 +167,12 @@ export class PassView {
         if (this.shown >= this.last) this.show(0);
         const step = () => {
             this.show(this.shown + 1);
-            if (this.shown >= this.last && this.whole) this.pause();
-            else this.timer = setTimeout(step, 1000 / Number(this.speed.value));
-            this.mark();
+            if (this.shown >= this.last && this.whole) {
+                this.pause();
+                this.tell();
+            } else {
+                this.timer = setTimeout(step, 1000 / Number(this.speed.value));
+            }
         };
         this.timer = setTimeout(step, 1000 / Number(this.speed.value));
         this.mark();
@@ -165,9 +186,8 @@ export class PassView {
 
     /** Play or pause, whichever the button does. */
     mark() {
-        const runs = this.timer !== 0 && !this.live;
-        this.playing.replaceChildren(icon(runs ? "pause" : "play"));
-        for (const name of ["aria-label", "title"]) this.playing.setAttribute(name, runs ? "Pause" : "Play");
+        this.playing.replaceChildren(icon(this.runs ? "pause" : "play"));
+        this.playing.title = this.runs ? "Pause" : "Play";
     }
 
     key(event) {

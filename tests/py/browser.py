@@ -23,7 +23,8 @@ class Error(Exception):
 
 
 class Browser:
-    """One process with a profile of its own in `folder`; pages share nothing when they have a context each."""
+    """One process with a profile of its own in `folder`. Pages that are open at one time share nothing but what browsers keep of
+    files; a page that was closed leaves its tab to the next one, for a new tab costs most of a second of processor time."""
 
     def __init__(self, folder, *flags):
         to_browser, self.to = os.pipe()
@@ -32,14 +33,15 @@ class Browser:
                    "--no-first-run", "--no-default-browser-check", "--disable-gpu", "--disable-extensions",
                    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-breakpad",
                    "--disable-dev-shm-usage", "--in-process-gpu", "--hide-scrollbars", "--password-store=basic",
-                   *(["--no-sandbox"] if os.getuid() == 0 else []), *flags, "about:blank"]
+                   "--disable-features=BackForwardCache,SpareRendererForSitePerProcess",
+                   *(["--no-sandbox"] if os.getuid() == 0 else []), *flags, "--no-startup-window"]
         shell = ["bash", "-c", f'exec "$@" 3<&{to_browser} 4>&{from_browser}', "bash", *command]
         self.process = subprocess.Popen(shell, pass_fds=(to_browser, from_browser), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                                         env={**os.environ, "HOME": str(folder)})
         os.close(to_browser)
         os.close(from_browser)
-        self.buffer, self.number, self.answers, self.pages = b"", 0, {}, {}
+        self.buffer, self.number, self.answers, self.pages, self.spare = b"", 0, {}, {}, []
 
     def receive(self, seconds):
         """Takes what there is, waiting so long for the first of it; True when something came."""
@@ -75,11 +77,16 @@ class Browser:
         return answer["result"]
 
     def page(self, width=800, height=700):
-        """A new page with cookies and storage of its own."""
+        """An empty page with cookies and storage of its own."""
+        page = self.spare.pop() if self.spare else self.tab()
+        page.resize(width, height)
+        return page
+
+    def tab(self):
         context = self.call("Target.createBrowserContext")["browserContextId"]
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        return Page(self, session, context, width, height)
+        return Page(self, session, context)
 
     def close(self):
         with contextlib.suppress(Error, OSError):
@@ -94,12 +101,12 @@ class Browser:
 
 
 class Page:
-    def __init__(self, browser, session, context, width, height):
+    def __init__(self, browser, session, context):
         self.browser, self.session, self.context, self.events = browser, session, context, []
         browser.pages[session] = self
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")
-        self.resize(width, height)
+        self.scripts = []
 
     def call(self, method, **params):
         return self.browser.call(method, self.session, **params)
@@ -114,7 +121,12 @@ class Page:
 
     def open(self, url):
         self.call("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+        there = "===" if url == "about:blank" else "!=="
+        self.wait(f"document.readyState === 'complete' && location.href {there} 'about:blank'")
+
+    def begin_with(self, script):
+        """Runs in every document, before its own scripts."""
+        self.scripts.append(self.call("Page.addScriptToEvaluateOnNewDocument", source=script)["identifier"])
 
     def run(self, script):
         """The value of an expression, awaited."""
@@ -205,5 +217,12 @@ class Page:
         return found
 
     def close(self):
-        self.browser.call("Target.disposeBrowserContext", browserContextId=self.context)
-        del self.browser.pages[self.session]
+        """Empties the tab and leaves it to the next page."""
+        self.run("localStorage.clear(), sessionStorage.clear()")
+        while self.scripts:
+            self.call("Page.removeScriptToEvaluateOnNewDocument", identifier=self.scripts.pop())
+        self.call("Emulation.setEmulatedMedia", media="", features=[])
+        self.browser.call("Browser.resetPermissions", browserContextId=self.context)
+        self.open("about:blank")
+        self.events.clear()
+        self.browser.spare.append(self)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,9 @@ import browser as B
 import server as S
 from oracles import not_here
 from page_proxy import Held, Proxy, chunk, frame, last
+from page_use import CHAT, LAST, ask, canvas, expected_canvas, finished, frames_of, press, save, set_field, text
 
 S.require()
-CHAT = "/v1/chat/completions"
-LAST = "[...document.querySelectorAll('.answer')].pop()"
 NAMES = ("api.js", "chat.js", "dom.js", "frames.js", "icon.svg", "main.js", "page.css", "recording.js", "settings.js", "view.js")
 # An answer of every kind of confidence, over many blocks: the model knows nothing of the sea.
 SEA = "Tell me about the sea."
@@ -60,9 +58,8 @@ def new_page(chromium):
     def opened(url, expected=(), ready=True, **size):
         page = chromium.page(**size)
         pages.append((page, url, expected))
-        page.run("0")
-        page.call("Page.addScriptToEvaluateOnNewDocument", source="""
-            if (!localStorage.getItem("diffulex-edge.pace")) localStorage.setItem("diffulex-edge.pace", "0");""")
+        page.begin_with("""if (location.protocol === "http:" && !localStorage.getItem("diffulex-edge.pace"))
+            localStorage.setItem("diffulex-edge.pace", "0");""")
         page.open(url)
         if ready:
             page.wait("document.getElementById('model').textContent")
@@ -76,72 +73,6 @@ def new_page(chromium):
         foreign = [r for r in page.requests() if not r.startswith((origin, f"blob:{origin}", "about:blank"))]
         assert foreign == []
         page.close()
-
-
-def ask(page, question, wait=True):
-    page.run("document.getElementById('question').focus()")
-    page.type(question)
-    page.press("Enter")
-    if wait:
-        finished(page)
-
-
-def finished(page):
-    page.wait(f"document.getElementById('turns').getAttribute('aria-busy') === 'false' && {LAST}.querySelector('.bar .buttons *') !== null")
-
-
-def text(page, selector, within=LAST):
-    return page.run(f"{within}.querySelector({json.dumps(selector)}).textContent")
-
-
-def press(page, label, within=LAST):
-    """Clicks the button with this text or label."""
-    found = page.run(f"""(() => {{ const b = [...{within}.querySelectorAll('button')].find((b) =>
-        b.textContent === {json.dumps(label)} || b.getAttribute('aria-label') === {json.dumps(label)});
-        if (b) b.click(); return Boolean(b); }})()""")
-    assert found, label
-
-
-def set_field(page, name, value):
-    page.run(f"""(() => {{ const e = document.getElementById({json.dumps('set-' + name)}); e.value = {json.dumps(str(value))};
-        e.dispatchEvent(new Event('input', {{bubbles: true}})); }})()""")
-
-
-def canvas(page, within=LAST):
-    """[(text, classes)] of what is drawn."""
-    return [(t, set(c.split())) for t, c in page.run(
-        f"[...{within}.querySelector('.canvas').children].map((s) => [s.textContent, s.className])")]
-
-
-def expected_canvas(frames, k, stops):
-    """The same from the frames of a stream: what stands after pass k. Written from docs/SERVER.md."""
-    now = frames[max(k, 1) - 1]
-    cells = [None] * now["canvas"]
-    for number, f in enumerate(frames[:k], 1):
-        for position, token, piece, score in f["changes"]:
-            cells[position] = (token, piece, 2.718281828459045 ** score if score < 0 else score, number)
-        for first, n, whole in f.get("joined", []):
-            for i in range(first, first + n):
-                cells[i] = (cells[i][0], whole if i == first else "", *cells[i][2:])
-    end = next((i for i, c in enumerate(cells) if c is None or c[0] in stops), len(cells))
-    ended = end < len(cells) and cells[end] is not None
-    out = []
-    for i, c in enumerate(cells):
-        if c is None:
-            out.append(("\u2591", {"mask", "active" if now["begin"] <= i < now["end"] else "later"}))
-            continue
-        classes = {"token", "c" + str(sum(c[2] >= b for b in (0.5, 0.8, 0.95)))}
-        if c[3] == k:
-            classes.add("new")
-        if ended and i >= end:
-            classes.add("after")
-        out.append(("\u00b7" if ended and i > end and c[0] in stops else c[1].replace("\n", "\u21b5\n"), classes))
-    return out
-
-
-def frames_of(server, body):
-    chunks = server.chunks(CHAT, {**body, "stream": True, "diffusion": {**body.get("diffusion", {}), "steps": True}})
-    return [c["diffusion"] for c in chunks if "changes" in c.get("diffusion", {})]
 
 
 # ---- without a browser ----
@@ -240,6 +171,8 @@ def test_a_conversation(dialog, new_page):
     ask(page, "Spell pear.")
     messages = [{"role": "user", "content": "Spell pear."}]
     assert text(page, ".text") == "p-e-a-r" and page.run("document.getElementById('empty').offsetHeight") == 0
+    frames = frames_of(dialog, {"messages": messages})
+    assert canvas(page) == expected_canvas(frames, len(frames), {541, 539}) and "after" in canvas(page)[-1][1]
     whole = dialog.post(CHAT, {"messages": messages})
     state = text(page, ".state")
     assert state.startswith(f"{whole['usage']['completion_tokens']} tokens · {whole['diffusion']['passes']} passes · 3.5 tokens a pass")
@@ -282,7 +215,7 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     ask(page, SEA)
     frames = frames_of(dialog, {**WILD, "messages": [{"role": "user", "content": SEA}]})
     slider = f"{LAST}.querySelector('input[type=range]')"
-    stops = {541, 539}
+    stops = set()
     levels = set()
     page.run(f"{slider}.focus()")
     assert page.run(f"[{slider}.max, {slider}.value]") == [str(len(frames))] * 2
@@ -293,7 +226,7 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
         assert text(page, ".caption").startswith(f"pass {k} of {len(frames)}: ")
         assert page.run(f"{slider}.getAttribute('aria-valuetext')") in text(page, ".caption")
         page.press("ArrowLeft")
-    assert levels >= {"c0", "c1", "c2", "c3", "new", "mask", "active", "after"}
+    assert levels >= {"c0", "c1", "c2", "c3", "new", "mask", "active"} and "after" not in levels  # no id ends it
     # Buttons; then play, with the space bar, to the end.
     press(page, "To the end")
     press(page, "Back one pass")
@@ -304,13 +237,13 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     press(page, "To the beginning")
     page.run(f"{slider}.focus()")
     page.press(" ")
-    page.wait(f"{slider}.value === '3'")
+    page.wait(f"{slider}.value >= 3")
     press(page, "Pause")
     at = int(page.run(f"{slider}.value"))
     assert 3 <= at < len(frames) and canvas(page) == expected_canvas(frames, at, stops)
     page.run(f"{slider}.value = {len(frames) - 2}; {slider}.dispatchEvent(new Event('input'))")
     press(page, "Play")
-    page.wait(f"{slider}.value === '{len(frames)}' && {LAST}.querySelector('button[aria-label=Play]') !== null")
+    page.wait(f"{slider}.value === '{len(frames)}' && {LAST}.querySelector('button[title=Play]') !== null")
     # A token tells its number, to the mouse and to arrows.
     page.run(f"{LAST}.querySelector('.canvas').focus()")
     page.press("ArrowRight")
@@ -319,32 +252,29 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
     detail = text(page, "output")
     assert f"token {token[1]}, " in detail and ("above 0.9999" if token[3] >= 0.99995 else f"{token[3]:.4f}") in detail
     # Saved, and opened by a page that never saw the answer.
-    page.downloads(tmp_path)
-    press(page, "Save recording")
-    deadline = time.monotonic() + 20
-    while not (saved := [p for p in tmp_path.glob("*.json") if p.read_text().endswith("}\n")]):  # it has its name before it is whole
-        assert time.monotonic() < deadline
-        page.run("0")
-    recording = json.loads(saved[0].read_text())
-    assert saved[0].name == "dialog-tell-me-about-the-sea.json" and (recording["format"], recording["version"]) == ("diffulex-edge recording", 1)
+    saved, recording = save(page, tmp_path)
+    assert saved.name == "dialog-tell-me-about-the-sea.json" and (recording["format"], recording["version"]) == ("diffulex-edge recording", 1)
     assert [[f["block"], f["changes"]] for f in recording["frames"]] == [[f["block"], f["changes"]] for f in frames]
     assert recording["answer"]["text"] == text(page, ".text") and recording["options"]["seed"] == 7
     assert recording["messages"] == [{"role": "user", "content": SEA}] and recording["model"]["name"] == "dialog"
-    other = new_page(dialog.url + "/")
-    other.choose_file("#file", saved[0])
-    other.wait("document.querySelector('.recording') !== null")
-    press(other, "To the end")
-    assert canvas(other) == expected_canvas(frames, len(frames), stops) and text(other, ".text") == recording["answer"]["text"]
-    assert text(other, ".state") == text(page, ".state")
+    state = text(page, ".state")
+    page.open(dialog.url + "/")
+    page.wait("document.getElementById('model').textContent")
+    page.choose_file("#file", saved)
+    page.wait("document.querySelector('.recording') !== null")
+    press(page, "To the end")
+    assert canvas(page) == expected_canvas(frames, len(frames), stops) and text(page, ".text") == recording["answer"]["text"]
+    assert text(page, ".state") == state
     # One that another program wrote, with no more than is needed.
     bare = tmp_path / "bare.json"
     bare.write_text(json.dumps({**recording, "options": 5, "prompt_passes": "x", "answer": {"text": "\u00e9", "passes": "x", "reasoning": 1}}))
-    other.choose_file("#file", bare)
-    other.wait("document.querySelectorAll('.recording').length === 2")
-    assert text(other, ".text") == "\u00e9" and text(other, ".state") == ""
-    press(other, "Close")
-    assert other.run("document.querySelectorAll('.recording').length") == 1
-    other.click("#clear")
+    page.choose_file("#file", bare)
+    page.wait("document.querySelectorAll('.recording').length === 2")
+    known = len({c[0] for f in frames for c in f["changes"]})  # the numbers are those of the passes then
+    assert text(page, ".text") == "\u00e9" and text(page, ".state").startswith(f"{known} tokens \u00b7 {len(frames)} passes \u00b7 ")
+    press(page, "Close")
+    assert page.run("document.querySelectorAll('.recording').length") == 1
+    page.click("#clear")
     # Files that are none are refused with a sentence.
     damaged = json.loads(json.dumps(recording))
     damaged["frames"][2]["changes"] = [[9999, 1, "x", 0.5]]
@@ -358,28 +288,27 @@ def test_passes_and_recordings(dialog, new_page, tmp_path):
                            (json.dumps(damaged), "Pass 3 of this recording is damaged: a change is not on the canvas")):
         wrong = tmp_path / "wrong.json"
         wrong.write_text(content)
-        other.run("document.getElementById('notice').textContent = ''")
-        other.choose_file("#file", wrong)
-        assert words in other.wait("document.getElementById('notice').textContent")
-        assert other.run("document.querySelectorAll('.turn').length") == 0
+        page.run("document.getElementById('notice').textContent = ''")
+        page.choose_file("#file", wrong)
+        assert words in page.wait("document.getElementById('notice').textContent")
+        assert page.run("document.querySelectorAll('.turn').length") == 0
 
 
-def test_a_model_without_blocks_shows_its_whole_canvas(files, new_page):
-    for name in ("llada", "dream"):
-        with S.serving(files[name], "--rows", 64) as s:
-            page = new_page(s.url + "/")
-            set_field(page, "max_tokens", 40)
-            set_field(page, "stop_ids", "none")
-            ask(page, "the dog")
-            frames = frames_of(s, {"messages": [{"role": "user", "content": "the dog"}], "max_tokens": 40,
-                                   "diffusion": {"stop_ids": "none"}})
-            stops = set(map(int, next(o for o in s.get("/props")["options"] if o["name"] == "stop_ids")["default"].split(",")))
-            press(page, "To the beginning")
-            assert [t for t, _ in canvas(page)] == ["\u2591"] * 40
-            for k in (1, 7, len(frames)):
-                page.run(f"(() => {{ const s = {LAST}.querySelector('input[type=range]'); s.value = {k};"
-                         "s.dispatchEvent(new Event('input')); })()")
-                assert canvas(page) == expected_canvas(frames, k, stops)
+@pytest.mark.parametrize("name", ["llada", "dream"])
+def test_a_model_without_blocks_shows_its_whole_canvas(files, new_page, name):
+    with S.serving(files[name], "--rows", 64) as s:
+        page = new_page(s.url + "/")
+        set_field(page, "max_tokens", 40)
+        set_field(page, "stop_ids", "none")
+        ask(page, "the dog")
+        frames = frames_of(s, {"messages": [{"role": "user", "content": "the dog"}], "max_tokens": 40,
+                               "diffusion": {"stop_ids": "none"}})
+        press(page, "To the beginning")
+        assert [t for t, _ in canvas(page)] == ["\u2591"] * 40
+        for k in (1, 7, len(frames)):
+            page.run(f"(() => {{ const s = {LAST}.querySelector('input[type=range]'); s.value = {k};"
+                     "s.dispatchEvent(new Event('input')); })()")
+            assert canvas(page) == expected_canvas(frames, k, set())
 
 
 # ---- settings ----
@@ -434,6 +363,73 @@ def test_settings(dialog, new_page):
     page.events[:] = [e for e in page.events if "status of 400" not in json.dumps(e)]  # the browser's own line
 
 
+def test_bound_answers(dialog, new_page, tmp_path):
+    """The form of an answer: what the server says against it stands at its field, and recordings tell it."""
+    page = new_page(dialog.url + "/", expected=("status of 400",))
+    told = "(() => { const e = document.activeElement; return [e.id, e.getAttribute('aria-invalid'), " \
+        "e.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent)[0]]; })()"
+    visible = "['json_schema', 'regex'].filter((name) => document.getElementById('set-' + name).checkVisibility())"
+
+    def refused(name, path="/v1/chat/completions", **more):
+        ask(page, "Spell pear.")
+        words = dialog.error(path, {"messages": [{"role": "user", "content": "Spell pear."}], **more})["message"]
+        assert page.run(told) == [f"set-{name}", "true", words] and text(page, ".error") == words
+        assert not page.run("document.getElementById('settings').hidden")
+        page.click("#settings-button")
+
+    page.click("#settings-button")
+    assert page.run(visible) == []
+    set_field(page, "form", "regex")
+    assert page.run(visible) == ["regex"]
+    ask(page, "", wait=False)
+    page.type("Spell pear.")
+    page.press("Enter")
+    assert page.run(told)[:2] == ["set-regex", "true"] and page.run(told)[2]  # nothing is no expression
+    page.type("a(b")
+    assert page.run(told)[1:] == [None, ""]
+    page.run("document.getElementById('question').value = ''")
+    page.click("#settings-button")
+    refused("regex", regex="a(b")
+    set_field(page, "form", "json_schema")
+    set_field(page, "json_schema", '{"enum": ')
+    refused("json_schema", json_schema='{"enum": ')
+    assert "is not JSON: line 1, column 9" in text(page, ".error")
+    schema = '{"enum": ["yes", "no"], "not": {}}'
+    set_field(page, "json_schema", schema)
+    refused("json_schema", json_schema=schema)
+    schema = schema.replace(', "not": {}', "")
+    set_field(page, "json_schema", schema)
+    set_field(page, "max_tokens", 1)
+    refused("max_tokens", json_schema=schema, max_tokens=1)
+    turns = page.run("document.querySelectorAll('.turn').length")
+    set_field(page, "max_tokens", 9999)
+    press(page, "Retry", "document.querySelector('.answer')")  # takes nothing away
+    assert page.run(told)[0] == "set-max_tokens" and page.run("document.querySelectorAll('.turn').length") == turns
+    set_field(page, "max_tokens", 40)
+    press(page, "Retry")
+    finished(page)
+    assert text(page, ".text") in ('"yes"', '"no"') and text(page, ".bound", f"{LAST}.closest('.turn')") == f"bound to {schema}"
+    file, recording = save(page, tmp_path)
+    assert recording["options"]["json_schema"] == schema and "regex" not in recording["options"]
+    page.choose_file("#file", file)
+    page.wait(f"{LAST}.closest('.recording') !== null")
+    assert text(page, ".bound", f"{LAST}.closest('.turn')") == f"bound to {schema}"
+    set_field(page, "form", "json_object")
+    ask(page, "Spell pear.")
+    assert isinstance(json.loads(text(page, ".text")), dict)
+    set_field(page, "form", "regex")
+    set_field(page, "regex", "b-(e-a|o)-r")
+    page.open(dialog.url + "/")
+    page.wait("document.getElementById('model').textContent")
+    ask(page, "Spell pear.")
+    assert text(page, ".text") in ("b-e-a-r", "b-o-r")
+    page.click("#settings-button")
+    assert page.run(visible) == ["regex"]
+    page.run("[...document.querySelectorAll('#settings button')].pop().click()")
+    ask(page, "Spell pear.")
+    assert page.run(visible) == [] and text(page, ".text") == "p-e-a-r"
+
+
 def test_a_full_context_forgets(dialog, new_page):
     page = new_page(dialog.url + "/", expected=("status of 400",))
     for word in ("pear", "plum", "fig"):
@@ -442,6 +438,15 @@ def test_a_full_context_forgets(dialog, new_page):
     assert "The context is full" in page.run("document.getElementById('notice').textContent")
     assert page.run("document.querySelectorAll('.turn').length") == 3
     assert sum(url.endswith("/completions") for url in page.requests()) == 4  # the third question went twice
+    # A long answer leaves room for its question only; what is too long alone takes nothing with it.
+    set_field(page, "max_tokens", 460)
+    ask(page, "Spell pear.")
+    assert text(page, ".error") == "" and "The context is full" in page.run("document.getElementById('notice').textContent")
+    set_field(page, "max_tokens", "")
+    ask(page, "Spell pear." + " Please." * 200)
+    assert "maximum context length" in text(page, ".error") and page.run("document.querySelectorAll('.turn').length") == 5
+    ask(page, "And backwards?")
+    assert text(page, ".text") == "r-a-e-p"
 
 
 # ---- what goes wrong ----
@@ -473,7 +478,7 @@ def test_stopping_and_servers_that_die(files, new_page):
     assert page.run("document.querySelectorAll('.turn').length") == 2  # the answer before is there
 
 
-def test_behind_a_proxy(proxy, new_page):
+def test_behind_a_proxy(proxy, new_page, tmp_path):
     """Everything is relative to the page. Errors, waiting, and answers that are markup, under a path."""
     page = new_page(proxy.url, ("status of 503", "status of 502", "ERR_INCOMPLETE"))
     ask(page, "Spell pear.")
@@ -496,7 +501,7 @@ def test_behind_a_proxy(proxy, new_page):
                           (frame(0, 1, [[9, 1, "x", 0.5]], 8), "a pass that cannot be shown: a change is not on the canvas")):
         proxy.script(script)
         ask(page, "What?")
-        assert words in text(page, ".error")
+        assert words in text(page, ".error") and text(page, ".state") == ""
     # Text is text, tokens too; reasoning is folded away, line ends are seen.
     evil = "<img src=x onerror=\"document.title='bad'\"><script>document.title='bad'</script>&amp;\nline"
     proxy.script(frame(-1, 1, [], 0) + chunk({"reasoning_content": "<b>why</b>"}) +
@@ -515,18 +520,43 @@ def test_behind_a_proxy(proxy, new_page):
     ask(page, "all at once")
     page.wait(f"{LAST}.querySelector('input[type=range]').value === '3'")
     assert {"pass 1", "pass 2", "pass 3"} <= set(page.run("seen")) and [t for t, _ in canvas(page)] == ["a", "b", "c"]
-    page.run("localStorage.setItem('diffulex-edge.pace', '0')")
+    # However many come at once: they are laid out a few times only, and the view catches up by several in one picture.
+    n = 200
+    page.run("localStorage.setItem('diffulex-edge.pace', '20'); localStorage.setItem('diffulex-edge.view', 'text'); seen = []")
+    proxy.script("".join(frame(0, k, [[k - 1, 5, "b", 0.9]], n) + chunk({"content": "b"}) for k in range(1, n + 1)) + last(n, n))
+    page.call("Performance.enable")
+    layouts = [0, 0]
+    for i in (0, 1):
+        layouts[i] = next(m["value"] for m in page.call("Performance.getMetrics")["metrics"] if m["name"] == "LayoutCount")
+        if i == 0:
+            ask(page, "many at once")
+            page.wait(f"{LAST}.querySelector('input[type=range]').value === '{n}'")
+    assert text(page, ".text") == "b" * n and layouts[1] - layouts[0] < n / 2 and 8 < len(set(page.run("seen"))) < n / 2
+    page.run("localStorage.setItem('diffulex-edge.pace', '0'); localStorage.setItem('diffulex-edge.view', 'passes')")
     # Masks turn into tokens while passes come; the connection ends with a press of Stop.
-    held = Held(frame(0, 1, [[1, 5, "b", 0.9]], 4))
+    held = Held(frame(-1, 1, [], 0) + frame(0, 2, [[2, 5, "c", 0.9]], 4) + frame(0, 3, [[1, 5, "b", 0.9]], 4))
     proxy.script(held)
     ask(page, "slow", wait=False)
-    page.wait(f"{LAST}.querySelector('.new') !== null")
-    assert [t for t, _ in canvas(page)] == ["\u2591", "b", "\u2591", "\u2591"] and "so far" in text(page, ".caption")
+    page.wait(f"{LAST}.querySelector('.new')?.textContent === 'b'")
+    assert [t for t, _ in canvas(page)] == ["\u2591", "b", "c", "\u2591"] and "so far" in text(page, ".caption")
     page.click("#stop")
     finished(page)
     assert [m["content"] for m in proxy.bodies[-1]["messages"] if m["role"] == "user"] == [
-        "Spell pear.", "And backwards?", "<i>hm</i>", "all at once", "slow"]
-    assert held.closed.wait(20) and text(page, ".state") == "stopped"
+        "Spell pear.", "And backwards?", "<i>hm</i>", "all at once", "many at once", "slow"]
+    assert held.closed.wait(20) and page.run("document.getElementById('said').textContent").startswith("Stopped. 2 tokens")
+    # What came of an answer that was stopped, or that broke off, has its numbers; the prompt's passes are among them.
+    state = "stopped \u00b7 2 tokens \u00b7 3 passes \u00b7 0.67 tokens a pass \u00b7 667 tokens/s"
+    assert text(page, ".state") == state
+    file, recording = save(page, tmp_path)
+    assert recording["answer"] == {"text": "", "reasoning": "", "finish": "stopped", "tokens": 2, "passes": 3,
+                                   "tokensPerPass": 2 / 3, "milliseconds": 3}
+    page.choose_file("#file", file)
+    page.wait(f"{LAST}.closest('.recording') !== null")
+    assert text(page, ".state") == state
+    proxy.script(frame(0, 1, [[0, 5, "b", 0.9], [1, 541, "", 0.9], [2, 5, "b", 0.9]], 4) + chunk({"content": "b"}))
+    ask(page, "broken")
+    assert "ended the answer before it was whole" in text(page, ".error")
+    assert text(page, ".state") == "broken off \u00b7 1 token \u00b7 1 pass \u00b7 1 tokens a pass \u00b7 1,000 tokens/s"
 
 
 def test_a_key(files, new_page):
@@ -608,6 +638,18 @@ def test_dark_light_and_small(dialog, new_page):
         wide = page.run(f"""[...document.querySelectorAll('body *')].filter((e) => e.checkVisibility() &&
             !e.closest('.unseen, .skip') && e.getBoundingClientRect().right > {width} + 0.5).map((e) => e.outerHTML.slice(0, 80))""")
         assert wide == []
+    # Where fills are not seen lines tell confidence; paper has no buttons and is light; a low window is not full of the question.
+    page.media(forced_colors="active")
+    lines = page.run("['c3', 'c2', 'c1', 'c0'].map((c) => getComputedStyle(document.querySelector('#legend .' + c)).borderBottomStyle)")
+    assert lines == ["none", "dotted", "dashed", "solid"]
+    page.call("Emulation.setEmulatedMedia", media="print", features=[{"name": "prefers-color-scheme", "value": "dark"}])
+    assert page.run(background) == seen["light"] and page.run("[...document.querySelectorAll('button, input, textarea')].every((e) => !e.checkVisibility())")
+    assert page.run(f"{LAST}.querySelector('.canvas').checkVisibility() && document.getElementById('legend').checkVisibility()")
+    page.call("Emulation.setEmulatedMedia", media="", features=[])
+    position = "getComputedStyle(document.querySelector('footer')).position"
+    assert page.run(position) == "sticky"
+    page.resize(640, 360)
+    assert page.run(position) == "static"
     # The switch wins over the system, and stays.
     page.media(prefers_color_scheme="light")
     page.run("document.getElementById('theme').click()")
@@ -632,7 +674,7 @@ def test_keyboard_and_names(dialog, new_page):
     for _ in range(40):
         page.press("Tab")
         tag = page.run("""(() => { const e = document.activeElement; if (e === document.body) return null;
-            const s = getComputedStyle(e); const label = e.getAttribute('aria-label') || (e.labels && e.labels[0] || e).textContent.trim();
+            const s = getComputedStyle(e); const label = e.getAttribute('aria-label') || (e.labels && e.labels[0] || e).textContent.trim() || e.title;
             return [e.tagName, label, s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2]; })()""")
         if tag is None or (reached and tag == reached[0]):
             break
@@ -645,17 +687,51 @@ def test_keyboard_and_names(dialog, new_page):
         assert label in labels, labels
     assert any(label.startswith("Canvas after pass 2 of 2") for label in labels)
     tree = page.tree()
-    named = {"button", "textbox", "slider", "combobox", "spinbutton", "group", "main", "article", "region", "dialog", "link", "image"}
+    named = {"button", "textbox", "slider", "combobox", "spinbutton", "group", "main", "article", "region", "dialog", "link", "image",
+             "application"}
     assert [node for node in tree if node[0] in named and not node[1]] == []
     for node in (("heading", "DiffuLex Edge"), ("main", "Conversation"), ("slider", "Pass"), ("article", "Answer"),
                  ("group", "Timeline"), ("group", "Legend"), ("textbox", "Question")):
         assert node in tree, (node, tree)
     assert "status" in {role for role, _ in tree} and "alert" in {role for role, _ in tree}
+    # Replays by keys alone: the focus stays, and what a key did is told.
+    state = f"[document.activeElement.title, {LAST}.querySelector('input[type=range]').value, " \
+        "document.getElementById('said').textContent.split(':')[0]]"
+    page.run(f"{LAST}.querySelector('[title=\"Back one pass\"]').focus(); {LAST}.querySelector('.controls select').value = '16'")
+    page.press(" ")
+    assert page.run(state) == ["Back one pass", "1", "pass 1 of 2"]
+    page.press("Tab")
+    page.press("Enter")
+    page.wait(f"{state}.join() === 'Play,2,pass 2 of 2'")
+    page.press("Tab")
+    page.press("Tab")
+    page.press("Tab", modifiers=8)
+    page.press("Enter")
+    assert page.run(state) == ["Forward one pass", "2", "pass 2 of 2"]
+    page.run(f"{LAST}.querySelector('.canvas').focus()")
+    page.press("End")
+    page.press("ArrowLeft")
+    live = {n["name"]["value"] if n["role"]["value"] == "application" else n["role"]["value"]:
+            {p["name"]: p["value"].get("value") for p in n["properties"]} for n in page.call("Accessibility.getFullAXTree")["nodes"]
+            if not n["ignored"] and n["role"]["value"] in ("application", "status", "alert")}
+    focused = [name for name, about in live.items() if about.get("focused")]
+    assert len(focused) == 1 and focused[0].startswith("Canvas after pass 2 of 2: 9 of 9 known")
+    assert (live["status"]["live"], live["alert"]["live"]) == ("polite", "assertive")
+    assert text(page, "output[class=detail]").startswith("position 7: ")
+    # The button of Retry goes with its answer; the focus does not get lost.
+    page.run(f"{LAST}.querySelector('.bar .buttons').children[1].focus()")
+    page.press("Enter")
+    finished(page)
+    assert page.run("document.activeElement.id") == "question" and text(page, ".text") == "p-e-a-r"
     # Settings by keyboard, and Esc closes them.
     page.run("document.getElementById('settings-button').focus()")
     page.press("Enter")
     assert page.run("document.getElementById('settings-button').getAttribute('aria-expanded')") == "true"
     page.run("document.querySelector('#settings details').open = true")
     assert [node for node in page.tree() if node[0] in named and not node[1]] == []
+    assert page.run("""[...document.querySelectorAll('#settings :is(input, select, textarea)')].every((e) =>
+        e.getAttribute('aria-describedby').split(' ').map((id) => document.getElementById(id).textContent).join(''))""")
+    page.press("Tab")
+    page.press("Tab")
     page.press("Escape")
-    assert page.run("document.getElementById('settings').hidden")
+    assert page.run("document.getElementById('settings').hidden") and page.run("document.activeElement.id") == "settings-button"
