@@ -109,7 +109,8 @@ DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
  * A call with more rows than one pass takes (max_rows) is split where attention allows. Later passes read the rows of
  * earlier ones from the cache, so while it runs such a call needs pages for all its rows, whatever n_store says, and
  * gives those behind n_store back at its end: DLX_E_LIMIT when the workspace has none left. For the same reason its
- * rows from n_store on must not lie on stored positions: DLX_E_UNSUPPORTED, and nothing was overwritten.
+ * rows from n_store on must not lie on stored positions: DLX_E_UNSUPPORTED, and nothing was overwritten. In passes that
+ * are shared its parts take the rows that others leave, half of a pass at the least; where it is cut changes no result.
  */
 DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
 /* How many leading ids of a prompt are cached already, exactly as running them again under block-causal attention of
