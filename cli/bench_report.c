@@ -24,7 +24,6 @@ static limits limits_of(const dlx_cli_bench_report *r)
     for (size_t i = 0; i < r->n_probes; i++) {
         const dlx_cli_probed *p = &r->probe[i];
         const char *kind = p->info.kind;
-        if (p->info.tiles) continue; /* no kernel uses them */
         if (!strcmp(kind, "read")) l.read = most(l.read, p->per_second);
         if (!strcmp(kind, "int4")) l.int4 = most(l.int4, p->per_second);
         if (!strcmp(kind, "float32")) l.float32 = most(l.float32, p->per_second);
