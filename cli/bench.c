@@ -305,8 +305,9 @@ static void try_preset(void *ctx, const char *preset)
     if (s != DLX_OK && !b->refusal.status) b->refusal = err;
 }
 
-/* Fails when the file has no room for the passes, and when a prompt or options leave nothing to decode. What does not go
- * with one preset and goes with another is that one's row; so is, where nobody asked for decodes, what goes with none. */
+/* Fails when the file has no room for the passes, and when a prompt or options leave nothing to decode. What does not
+ * go with one preset and goes with another is that one's row; so is, where nobody asked for decodes, what goes with
+ * none. */
 static dlx_status check_file(bench *b, dlx_error *err)
 {
     dlx_status s = dlx_bench_check(&b->report.facts, &b->options, &b->context, err);
@@ -397,8 +398,10 @@ static const dlx_cli_option options[] = {
     {"context", DLX_CLI_INT, "N",
      "cached positions in front of the rows (default: 512, or half of what the file has); whole blocks count", 0,
      1 << 24},
-    {"rows", DLX_CLI_TEXT, "N,N,...", "rows of the passes (default: 1,2,4 ... 256, as far as the file allows); decodes without a prompt are reckoned "
-     "from these alone", 0, 0},
+    {"rows", DLX_CLI_TEXT, "N,N,...",
+     "rows of the passes (default: 1,2,4 ... 256, as far as the file allows); decodes without a prompt are reckoned "
+     "from these alone",
+     0, 0},
     {"turns", DLX_CLI_INT, "N", "passes of each number of rows (default: as many as begin within --seconds, 3 to 15)",
      1, 1000},
     {"seconds", DLX_CLI_INT, "N", "time for the passes (default 10)", 1, 86400},

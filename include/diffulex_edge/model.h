@@ -32,9 +32,9 @@ typedef struct dlx_model_options {
                               and must outlive the model; `threads` must then be 0 */
     /* A folder for files of packed weights (made when it is not there), or NULL: none. The first process that opens a
      * program writes one, as large as its weights; the next map it, so that they load in no time and share its memory.
-     * A file that does not fit the program, these kernels or this version is replaced; the weights in one that
-     * does are not checked. Who shortens a file that is in
-     * use kills the processes that use it, so the folder should be this user's. See dlx_model_pack_cache */
+     * A file that does not fit the program, these kernels or this version is replaced; the weights in one that fits are
+     * not checked. Who shortens a file that is in use kills the processes that use it, so the folder should be this
+     * user's. See dlx_model_pack_cache */
     const char *pack_cache;
 } dlx_model_options;
 

@@ -92,7 +92,8 @@ dlx_status dlx_bench_check(const dlx_model_facts *facts, const dlx_bench_options
     dlx_bench_options o = dlx_bench_options_default();
     if (context) *context = 0;
     if (!facts || !context)
-        return dlx_fail(err, DLX_E_INVALID, "dlx_bench_check: the model's facts and a place for the context are needed");
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_bench_check: the model's facts and a place for the context are needed");
     DLX_TRY(dlx_struct_in(&b.facts, sizeof b.facts, facts, "dlx_model_facts", err));
     DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_bench_options", err));
     DLX_TRY(choose(&b, &o, err));
