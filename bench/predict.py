@@ -22,11 +22,14 @@ SETS = {
     "avxvnni": (6, 16, ("alderlake",)),
     "avx512": (8, 32, ("skylake-avx512",)),
     "avx512vnni": (8, 32, ("icelake-server",)),
+    "amx": (32, 32, ("sapphirerapids",)),
     "neon": (8, 8, ("cortex-a53", "cortex-a72")),
     "neon_dotprod": (8, 8, ("cortex-a55", "cortex-a76", "neoverse-n1")),
     "neon_i8mm": (8, 8, ("neoverse-n2", "cortex-a510")),
 }
-DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmull2?\b|\bsmlal2?\b"
+DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmull2?\b|\bsmlal2?\b|tdpbusd"
+# No version of llvm-mca has this instruction's time. Intel's Optimization Reference Manual gives its throughput.
+TILE_PRODUCTS, TILE_CYCLES = 16 * 16 * 64, 16
 
 WASM_DOT = "i32x4.dot_i16x8_s"  # 8 products
 
@@ -114,6 +117,11 @@ def rows_of(build, mca):
         if not program or not path.exists() or path.read_bytes()[18] != (0xB7 if arm else 0x3E):
             continue
         found = functions(program, path)
+        if name == "amx":  # its products of int4 are those of avx512vnni
+            loop = inner_loop(found["qc8_two"])
+            products = TILE_PRODUCTS * sum("tdpbusd" in text for text in loop)
+            yield name, cores[0], [f"{len(loop) / products * 64:.2f}", f"{TILE_PRODUCTS // TILE_CYCLES} (published)", "-", "-"]
+            continue
         lanes = columns // 2  # a tile has two vectors of columns
         per_dot = {"vpmaddubsw": 4 * lanes, "vpdpbusd": 4 * lanes, "sdot": 16, "smmla": 32, "smull": 8, "smlal": 8}
         for core in cores:

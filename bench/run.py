@@ -288,7 +288,7 @@ def put(report):
     for p in report["probes"]:
         if p["per_second"]:
             unit = "GB/s" if p["kind"] == "read" else "GOPS"
-            print(f"  {p['kind']:8s} {p['per_second'] / 1e9:8.1f} {unit}  {p['name']}{', in tiles: no kernel uses it' if p['tiles'] else ''}")
+            print(f"  {p['kind']:8s} {p['per_second'] / 1e9:8.1f} {unit}  {p['name']}{', in tiles' if p['tiles'] else ''}")
     if report["comparisons"]:
         print(f"\n{'ratio':>6s}  {'least .. most':16s} {'target':>6s}  {'ours, ms':>9s} {'theirs, ms':>10s}  rival")
     for c in report["comparisons"]:

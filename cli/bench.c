@@ -26,6 +26,9 @@ typedef struct bench {
     int32_t rows[MOST_ROWS];
     int32_t *prompt; /* NULL: decodes are reckoned */
     size_t n_prompt;
+    int32_t context;   /* cached positions in front of the rows */
+    bool possible;     /* a row of decodes can be had with these options */
+    dlx_error refusal; /* why the first one that cannot be had cannot */
 } bench;
 
 /* ---- the command line ------------------------------------------------------------------------------------------- */
@@ -274,6 +277,53 @@ static void add_plan(void *ctx, const char *preset)
     }
 }
 
+/* ---- before weights are read ------------------------------------------------------------------------------------ */
+
+static dlx_status try_options(const bench *b, const char *preset, const int32_t *prompt, size_t n, dlx_error *err)
+{
+    dlx_cli_plan plan;
+    dlx_decode_options *o;
+    dlx_status s = options_of(&o, b, preset, 0, 0, err);
+    if (s == DLX_OK) s = dlx_cli_plan_make(&plan, &b->report.facts, o, prompt, n, err);
+    dlx_decode_options_free(o);
+    return s;
+}
+
+/* Decodes that are reckoned have a prompt as long as the context, of any ids but masks. */
+static void try_preset(void *ctx, const char *preset)
+{
+    bench *b = ctx;
+    dlx_error err;
+    size_t n = b->prompt ? b->n_prompt : b->context > 0 ? (size_t)b->context : 1;
+    int32_t *made_up = b->prompt ? NULL : malloc(n * sizeof *made_up);
+    dlx_status s = DLX_OK;
+    if (!b->prompt && !made_up) s = dlx_cli_error(&err, DLX_E_NOMEM, "out of memory for a prompt of %zu ids", n);
+    for (size_t i = 0; made_up && i < n; i++) made_up[i] = b->report.facts.mask_id == 0;
+    if (s == DLX_OK) s = try_options(b, preset, b->prompt ? b->prompt : made_up, n, &err);
+    free(made_up);
+    if (s == DLX_OK) b->possible = true;
+    if (s != DLX_OK && !b->refusal.status) b->refusal = err;
+}
+
+/* Fails when the file has no room for the passes, and when a prompt or options leave nothing to decode. What does not
+ * go with one preset and goes with another is that one's row; so is, where nobody asked for decodes, what goes with
+ * none. */
+static dlx_status check_file(bench *b, dlx_error *err)
+{
+    dlx_status s = dlx_bench_check(&b->report.facts, &b->options, &b->context, err);
+    if (s != DLX_OK || (!b->prompt && !b->a->n_decode_given)) return s;
+    if (one_row(b))
+        try_preset(b, NULL);
+    else
+        for_presets(b, try_preset);
+    if (b->possible) return DLX_OK;
+    if (!b->prompt && b->refusal.status == DLX_E_LIMIT)
+        return dlx_cli_error(err, DLX_E_LIMIT, "no decode begins behind a context of %d: %s", b->context,
+                             b->refusal.message);
+    *err = b->refusal;
+    return err->status;
+}
+
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
 static dlx_status measure(bench *b, const char *path, dlx_error *err)
@@ -307,11 +357,10 @@ static dlx_status prepare(bench *b, const char *path, bool is_text, dlx_error *e
     r->facts = (dlx_model_facts){.struct_size = sizeof r->facts};
     r->memory = (dlx_memory){.struct_size = sizeof r->memory};
     dlx_status s = dlx_model_read_facts(&r->facts, path, err);
-    if (s != DLX_OK || !r->measured) return s;
-    if (is_text) s = dlx_tokenizer_open_pte(&b->tokenizer, path, err);
-    if (s == DLX_OK) s = dlx_cli_prompt_ids(b->a, b->tokenizer, &b->prompt, &b->n_prompt, err);
+    if (s == DLX_OK && is_text) s = dlx_tokenizer_open_pte(&b->tokenizer, path, err);
+    if (s == DLX_OK && r->measured) s = dlx_cli_prompt_ids(b->a, b->tokenizer, &b->prompt, &b->n_prompt, err);
     r->n_prompt = b->n_prompt;
-    return s;
+    return s == DLX_OK ? check_file(b, err) : s;
 }
 
 static int run(const dlx_cli_arguments *a)
@@ -349,7 +398,10 @@ static const dlx_cli_option options[] = {
     {"context", DLX_CLI_INT, "N",
      "cached positions in front of the rows (default: 512, or half of what the file has); whole blocks count", 0,
      1 << 24},
-    {"rows", DLX_CLI_TEXT, "N,N,...", "rows of the passes (default: 1,2,4 ... 256, as far as the file allows)", 0, 0},
+    {"rows", DLX_CLI_TEXT, "N,N,...",
+     "rows of the passes (default: 1,2,4 ... 256, as far as the file allows); decodes without a prompt are reckoned "
+     "from these alone",
+     0, 0},
     {"turns", DLX_CLI_INT, "N", "passes of each number of rows (default: as many as begin within --seconds, 3 to 15)",
      1, 1000},
     {"seconds", DLX_CLI_INT, "N", "time for the passes (default 10)", 1, 86400},

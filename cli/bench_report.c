@@ -24,7 +24,6 @@ static limits limits_of(const dlx_cli_bench_report *r)
     for (size_t i = 0; i < r->n_probes; i++) {
         const dlx_cli_probed *p = &r->probe[i];
         const char *kind = p->info.kind;
-        if (p->info.tiles) continue; /* no kernel uses them */
         if (!strcmp(kind, "read")) l.read = most(l.read, p->per_second);
         if (!strcmp(kind, "int4")) l.int4 = most(l.int4, p->per_second);
         if (!strcmp(kind, "float32")) l.float32 = most(l.float32, p->per_second);
@@ -62,6 +61,26 @@ const dlx_cli_bench_row *dlx_cli_bench_best(const dlx_cli_bench_report *r)
     for (size_t i = 0; i < r->n_plan; i++)
         if (r->plan[i].rate[by] > (best ? best->rate[by] : 0)) best = &r->plan[i];
     return best;
+}
+
+/* Between sizes of which each is at most twice the one before, costs are interpolated well enough. */
+static bool gap_below(const dlx_cli_bench_report *r, int32_t widest)
+{
+    dlx_bench_pass p = {.struct_size = sizeof p};
+    int32_t before = 0;
+    for (size_t i = 0; before < widest && dlx_bench_get_pass(r->bench, i, &p); i++) {
+        if (p.rows > (before ? 2 * before : 1)) return true;
+        before = p.rows;
+    }
+    return false;
+}
+
+bool dlx_cli_bench_guessed(const dlx_cli_bench_report *r, const dlx_cli_bench_row *row)
+{
+    dlx_bench_pass p = {.struct_size = sizeof p};
+    if (r->measured || *row->problem) return false;
+    for (size_t i = 0; dlx_bench_get_pass(r->bench, i, &p);) i++;
+    return row->decode.widest > p.rows || gap_below(r, row->decode.widest);
 }
 
 static uint64_t all_memory(const dlx_memory *m)
@@ -149,6 +168,25 @@ static void put_row(const dlx_cli_bench_report *r, const dlx_cli_bench_row *d)
     printf("\n");
 }
 
+/* What the figures stand on where passes of these decodes were not measured. */
+static void put_guesses(const dlx_cli_bench_report *r, const dlx_cli_bench_row *d, size_t n)
+{
+    dlx_bench_pass last = {.struct_size = sizeof last};
+    int32_t widest = 0;
+    bool gaps = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!dlx_cli_bench_guessed(r, &d[i])) continue;
+        gaps = gaps || gap_below(r, d[i].decode.widest);
+        if (d[i].decode.widest > widest) widest = d[i].decode.widest;
+    }
+    for (size_t i = 0; dlx_bench_get_pass(r->bench, i, &last);) i++;
+    if (gaps)
+        printf("  guessed: few sizes of passes were measured, decodes have up to %d rows\n", widest);
+    else if (widest)
+        printf("  guessed: passes of more than %d row%s, decodes have up to %d\n", last.rows, last.rows == 1 ? "" : "s",
+               widest);
+}
+
 static void put_decodes(const dlx_cli_bench_report *r, const dlx_cli_bench_row *d, size_t n, const char *title)
 {
     if (!n) return;
@@ -157,9 +195,10 @@ static void put_decodes(const dlx_cli_bench_report *r, const dlx_cli_bench_row *
     if (r->measured)
         printf(" %9s %9s", "tokens/s", "tok./pass");
     else
-        for (size_t i = 0; i < r->n_tokens; i++) printf(" %9.3g", r->tokens[i]);
+        for (size_t i = 0; i < r->n_tokens; i++) printf(" %9.6g", r->tokens[i]);
     printf("%s\n", plain());
     for (size_t i = 0; i < n; i++) put_row(r, &d[i]);
+    put_guesses(r, d, n);
 }
 
 static void put_plan(const dlx_cli_bench_report *r)
@@ -175,10 +214,10 @@ static void put_plan(const dlx_cli_bench_report *r)
     if (best->decode.block_length) printf(" --block-length %d", best->decode.block_length);
     if (best->small_block) printf(" --small-block-size %d", best->small_block);
     printf("%s\n", plain());
-    if (!r->measured)
-        printf(
-            "  if every denoising pass revealed %.3g tokens, whatever the block; a prompt measures how many it does\n",
-            r->tokens[0]);
+    if (r->measured) return;
+    double tokens = r->tokens[dlx_cli_bench_plans_by(r)];
+    printf("  if every denoising pass revealed %.6g token%s, whatever the block; a prompt measures how many it does\n",
+           tokens, tokens > 1 ? "s" : "");
 }
 
 void dlx_cli_bench_text(const dlx_cli_bench_report *r)
@@ -278,6 +317,7 @@ static void json_row(dlx_cli_json *j, const dlx_cli_bench_report *r, const dlx_c
         dlx_cli_json_int(j, "new_tokens", d->decode.new_tokens);
         dlx_cli_json_int(j, "passes", d->decode.passes);
         dlx_cli_json_int(j, "widest_pass", d->decode.widest);
+        if (!r->measured) dlx_cli_json_bool(j, "guessed", dlx_cli_bench_guessed(r, d));
         dlx_cli_json_number(j, "prompt_ms", d->decode.prompt_ms, 6);
         dlx_cli_json_number(j, "decode_ms", d->decode.decode_ms, 6);
         dlx_cli_json_open(j, "tokens_per_second", '[');

@@ -46,6 +46,9 @@ size_t dlx_cli_bench_plans_by(const dlx_cli_bench_report *r);
 /* Of a plan: the row with the most tokens a second at that, NULL when there is none. */
 const dlx_cli_bench_row *dlx_cli_bench_best(const dlx_cli_bench_report *r);
 
+/* Of a decode that is reckoned: it has passes of more rows than were measured, or of sizes far from those. */
+bool dlx_cli_bench_guessed(const dlx_cli_bench_report *r, const dlx_cli_bench_row *row);
+
 void dlx_cli_bench_text(const dlx_cli_bench_report *r);
 void dlx_cli_bench_json(const dlx_cli_bench_report *r);
 

@@ -246,7 +246,7 @@ static void put_cpu(const report *r)
     }
     label("kernels");
     for (size_t i = 0; dlx_get_kernel_set_info(i, &set); i++)
-        printf("%s%s%s", i ? ", " : "", set.name, set.best ? " (chosen)" : set.available ? "" : " (not on this CPU)");
+        printf("%s%s%s", i ? ", " : "", set.name, set.best ? " (chosen)" : set.available ? "" : " (not here)");
     printf("\n");
 }
 

@@ -63,13 +63,7 @@ static void finish(dlx_srv_answer *a, json_t *scores)
 
 static void last(dlx_srv_work *w)
 {
-    if (w->plan.include_usage) {
-        json_t *value = chunk(w, json_array());
-        json_object_set_new(value, "usage", dlx_srv_work_usage(w));
-        json_object_set_new(value, "diffusion", dlx_srv_work_numbers(w));
-        dlx_srv_work_event(w, value);
-    }
-    dlx_srv_outbox_done(&w->outbox);
+    dlx_srv_work_done(w, w->plan.include_usage ? chunk(w, json_array()) : NULL);
 }
 
 /* ---- whole answers ----------------------------------------------------------------------------------------------- */
@@ -106,10 +100,10 @@ static void take_logprobs(dlx_srv_plan *p, dlx_srv_take *t)
     dlx_srv_take_bool(t, "logprobs", &wanted);
     if (wanted) p->top_logprobs = 0;
     if (!dlx_srv_take_int(t, "top_logprobs", 0, DLX_SRV_MOST_TOP_LOGPROBS, &top)) return;
-    if (!wanted)
-        dlx_srv_take_fail(t, "top_logprobs", "'top_logprobs' needs 'logprobs': true");
-    else
+    if (wanted)
         p->top_logprobs = (int)top;
+    else if (top)
+        dlx_srv_take_fail(t, "top_logprobs", "'top_logprobs' needs 'logprobs': true");
 }
 
 void dlx_srv_chat(const dlx_srv_request *r, dlx_srv_reply *reply)
@@ -124,12 +118,9 @@ void dlx_srv_chat(const dlx_srv_request *r, dlx_srv_reply *reply)
     dlx_srv_chat_take(&input, &t);
     dlx_srv_plan_take(&plan, &t, e, max_names);
     take_logprobs(&plan, &t);
-    bool fine = dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "messages") &&
-                dlx_srv_plan_check(&plan, &t, e, "messages");
-    if (fine) {
-        w = dlx_srv_work_create(r->state, &form, &plan);
-        if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
-    }
+    if (dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "messages") &&
+        dlx_srv_plan_check(&plan, &t, e, "messages"))
+        w = dlx_srv_work_create(r->state, &form, &plan, reply);
     dlx_srv_chat_free(&input);
     dlx_srv_plan_free(&plan);
     dlx_srv_take_close(&t);

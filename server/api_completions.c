@@ -77,13 +77,7 @@ static void finish(dlx_srv_answer *a, json_t *scores)
 
 static void last(dlx_srv_work *w)
 {
-    if (w->plan.include_usage) {
-        json_t *value = object(w, json_array());
-        json_object_set_new(value, "usage", dlx_srv_work_usage(w));
-        json_object_set_new(value, "diffusion", dlx_srv_work_numbers(w));
-        dlx_srv_work_event(w, value);
-    }
-    dlx_srv_outbox_done(&w->outbox);
+    dlx_srv_work_done(w, w->plan.include_usage ? object(w, json_array()) : NULL);
 }
 
 static json_t *whole(dlx_srv_work *w)
@@ -120,16 +114,9 @@ static void add_text(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, 
 
 static void add_ids(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const json_t *list)
 {
-    size_t n = json_array_size(list);
-    int32_t *ids = malloc((n + 1) * sizeof *ids);
-    for (size_t i = 0; ids && i < n; i++) {
-        const json_t *id = json_array_get(list, i);
-        json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (value < 0 || value >= e->facts->vocab_size)
-            dlx_srv_take_fail(t, "prompt", "'prompt': expected token ids from 0 to %d", e->facts->vocab_size - 1);
-        ids[i] = t->failed ? 0 : (int32_t)value;
-    }
-    if (!ids || !dlx_srv_plan_add(p, ids, n)) dlx_srv_take_fail(t, "prompt", "out of memory for the prompt");
+    size_t n;
+    int32_t *ids = dlx_srv_plan_ids(t, e, list, "prompt", &n);
+    if (ids && !dlx_srv_plan_add(p, ids, n)) dlx_srv_take_fail(t, "prompt", "out of memory for the prompt");
     free(ids);
 }
 
@@ -180,11 +167,8 @@ void dlx_srv_completions(const dlx_srv_request *r, dlx_srv_reply *reply)
                           "'suffix' is not supported here; /infill fills in what stands between two texts");
     free(suffix);
     take_prompts(&plan, &t, e);
-    bool fine = dlx_srv_take_end(&t) && dlx_srv_plan_check(&plan, &t, e, "prompt");
-    if (fine) {
-        w = dlx_srv_work_create(r->state, &form, &plan);
-        if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
-    }
+    if (dlx_srv_take_end(&t) && dlx_srv_plan_check(&plan, &t, e, "prompt"))
+        w = dlx_srv_work_create(r->state, &form, &plan, reply);
     dlx_srv_plan_free(&plan);
     dlx_srv_take_close(&t);
     if (w) dlx_srv_work_answer(w, r->peer, reply);

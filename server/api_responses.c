@@ -230,16 +230,13 @@ void dlx_srv_responses(const dlx_srv_request *r, dlx_srv_reply *reply)
     dlx_srv_plan_take(&plan, &t, e, max_names);
     dlx_srv_responses_take(&input, &plan, &t, &echo);
     if (plan.n != 1) dlx_srv_take_fail(&t, "n", "'n': a response has one answer");
-    bool fine = dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "input") &&
-                dlx_srv_plan_check(&plan, &t, e, "input");
-    if (fine) {
-        w = dlx_srv_work_create(r->state, &form, &plan);
-        dlx_srv_new_id(r->state, "msg_", id);
-        if (w)
-            w->extra =
-                json_pack("{s:i, s:s, s:i, s:[], s:O*}", "next", 0, "message", id, "items", 0, "scores", "echo", echo);
-        if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
-    }
+    if (dlx_srv_take_end(&t) && dlx_srv_chat_prompt(&input, &t, e, &plan, "input") &&
+        dlx_srv_plan_check(&plan, &t, e, "input"))
+        w = dlx_srv_work_create(r->state, &form, &plan, reply);
+    dlx_srv_new_id(r->state, "msg_", id);
+    if (w)
+        w->extra =
+            json_pack("{s:i, s:s, s:i, s:[], s:O*}", "next", 0, "message", id, "items", 0, "scores", "echo", echo);
     json_decref(echo);
     dlx_srv_chat_free(&input);
     dlx_srv_plan_free(&plan);

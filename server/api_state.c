@@ -57,6 +57,19 @@ static json_t *option_list(const dlx_srv_engine *e)
     return list;
 }
 
+/* The words that the option `preset` may be. */
+static json_t *presets(void)
+{
+    dlx_option_info info = {.struct_size = sizeof info};
+    json_t *list = json_array();
+    for (size_t i = 0; dlx_decode_option_info(i, &info); i++) {
+        const char *words = strcmp(info.name, "preset") ? "" : info.words;
+        for (size_t n; (n = strcspn(words, "|")) > 0; words += n + (words[n] == '|'))
+            json_array_append_new(list, json_stringn(words, n));
+    }
+    return list;
+}
+
 static json_t *measured(const dlx_srv_engine *e)
 {
     json_t *list = json_array();
@@ -83,10 +96,9 @@ void dlx_srv_props(const dlx_srv_request *r, dlx_srv_reply *reply)
                               dlx_family_name(f->family), "n_vocab", f->vocab_size, "n_ctx", f->max_context,
                               "block_length", f->block_length, "attn_block", f->attn_block, "mask_id", f->mask_id,
                               "has_chat_template", dlx_tokenizer_has_chat_template(e->tokenizer));
-    json_t *value =
-        json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:[s,s,s], s:o}", "version", dlx_version_string(), "model", model,
-                  "total_slots", e->seats, "row_budget", e->row_budget, "measured", measured(e), "batching", passes(e),
-                  "presets", "exact", "balanced", "fast", "options", option_list(e));
+    json_t *value = json_pack("{s:s, s:o, s:i, s:i, s:o, s:o, s:o, s:o}", "version", dlx_version_string(), "model",
+                              model, "total_slots", e->seats, "row_budget", e->row_budget, "measured", measured(e),
+                              "batching", passes(e), "presets", presets(), "options", option_list(e));
     dlx_srv_reply_json(reply, 200, value);
 }
 

@@ -46,23 +46,6 @@ void dlx_srv_tokenize(const dlx_srv_request *r, dlx_srv_reply *reply)
     dlx_srv_take_close(&t);
 }
 
-/* A list of ids of the vocabulary; malloc'd. */
-static int32_t *take_ids(dlx_srv_take *t, const char *name, const dlx_srv_engine *e, size_t *n)
-{
-    json_t *list = dlx_srv_take_kind(t, name, JSON_ARRAY, "a list of token ids");
-    int32_t *ids = list ? malloc((json_array_size(list) + 1) * sizeof *ids) : NULL;
-    if (!ids) dlx_srv_take_fail(t, name, "'%s': expected a list of token ids", name);
-    for (*n = 0; ids && *n < json_array_size(list); (*n)++) {
-        const json_t *id = json_array_get(list, *n);
-        json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (value < 0 || value >= e->facts->vocab_size)
-            dlx_srv_take_fail(t, name, "'%s': expected token ids from 0 to %d", name, e->facts->vocab_size - 1);
-        ids[*n] = t->failed ? 0 : (int32_t)value;
-    }
-    json_decref(list);
-    return ids;
-}
-
 void dlx_srv_detokenize(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     const dlx_srv_engine *e = &r->state->engine;
@@ -71,7 +54,10 @@ void dlx_srv_detokenize(const dlx_srv_request *r, dlx_srv_reply *reply)
     char *text;
     dlx_error err;
     dlx_srv_take_open(&t, r->body, r->n_body, reply);
-    int32_t *ids = take_ids(&t, "tokens", e, &n);
+    json_t *list = dlx_srv_take_kind(&t, "tokens", JSON_ARRAY, "a list of token ids");
+    if (!list) dlx_srv_take_fail(&t, "tokens", "'tokens': expected a list of token ids");
+    int32_t *ids = dlx_srv_plan_ids(&t, e, list, "tokens", &n);
+    json_decref(list);
     dlx_srv_take_harmless(&t, "model");
     if (dlx_srv_take_end(&t)) {
         if (dlx_tokenizer_decode(e->tokenizer, ids, n, false, &text, &n_text, &err) == DLX_OK) {
@@ -183,10 +169,8 @@ void dlx_srv_infill(const dlx_srv_request *r, dlx_srv_reply *reply)
     dlx_srv_work *w = NULL;
     dlx_srv_take_open(&t, r->body, r->n_body, reply);
     take_fill(&plan, &t, e);
-    if (dlx_srv_take_end(&t) && dlx_srv_plan_check(&plan, &t, e, "input_prefix")) {
-        w = dlx_srv_work_create(r->state, &fill_form, &plan);
-        if (!w) dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
-    }
+    if (dlx_srv_take_end(&t) && dlx_srv_plan_check(&plan, &t, e, "input_prefix"))
+        w = dlx_srv_work_create(r->state, &fill_form, &plan, reply);
     dlx_srv_plan_free(&plan);
     dlx_srv_take_close(&t);
     if (w) dlx_srv_work_answer(w, r->peer, reply);

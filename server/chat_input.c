@@ -130,7 +130,9 @@ static const char *forced_name(const json_t *choice, bool *forced)
 static void force_call(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools, const char *name)
 {
     json_t *schema = dlx_srv_format_of_calls(tools, name);
-    if (!json_array_size(json_object_get(schema, "anyOf")))
+    if (!json_array_size(tools))
+        dlx_srv_take_fail(t, "tool_choice", "'tool_choice': there are no 'tools' to call");
+    else if (!json_array_size(json_object_get(schema, "anyOf")))
         dlx_srv_take_fail(t, "tool_choice", "'tool_choice': there is no such function among 'tools'");
     c->call = schema ? json_dumps(schema, JSON_COMPACT) : NULL;
     if (!c->call) dlx_srv_take_fail(t, "tools", "out of memory reading the tools");

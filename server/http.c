@@ -124,7 +124,7 @@ static enum MHD_Result send_reply(struct MHD_Connection *c, exchange *x)
     if (!response) return MHD_NO;
     add_headers(c, x, response);
     x->status = x->reply.status ? x->reply.status : 500;
-    if (!stream) dlx_srv_peer_limit(x->http->state->watch, x->peer, DLX_SRV_DELIVERY_SECONDS);
+    if (!stream) dlx_srv_peer_turn(x->http->state->watch, x->peer, DLX_SRV_TAKING, DLX_SRV_DELIVERY_SECONDS);
     enum MHD_Result queued = MHD_queue_response(c, (unsigned)x->status, response);
     MHD_destroy_response(response);
     return queued;
@@ -132,11 +132,19 @@ static enum MHD_Result send_reply(struct MHD_Connection *c, exchange *x)
 
 /* ---- taking requests --------------------------------------------------------------------------------------------- */
 
-static enum MHD_Result add_length(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
+typedef struct headers {
+    size_t bytes;
+    int hosts, lengths, encodings;
+} headers;
+
+static enum MHD_Result add_header(void *ctx, enum MHD_ValueKind kind, const char *key, const char *value)
 {
-    size_t *n = ctx;
+    headers *h = ctx;
     (void)kind;
-    *n += strlen(key) + (value ? strlen(value) : 0) + 4;
+    h->bytes += strlen(key) + (value ? strlen(value) : 0) + 4;
+    h->hosts += !strcasecmp(key, "Host");
+    h->lengths += !strcasecmp(key, "Content-Length");
+    h->encodings += !strcasecmp(key, "Transfer-Encoding");
     return MHD_YES;
 }
 
@@ -163,8 +171,19 @@ static exchange *begin(dlx_srv_http *h, struct MHD_Connection *c, const char *pa
     x->endpoint = dlx_srv_endpoint(path);
     x->began_ms = dlx_srv_now_ms();
     snprintf(x->method, sizeof x->method, "%s", method);
+    dlx_srv_peer_turn(h->state->watch, x->peer, DLX_SRV_ASKING, -1);
     atomic_fetch_add(&h->busy, 1);
     return x;
+}
+
+/* Beyond the limit of connections answers are not made; all else is told as ever. */
+static void too_many(exchange *x)
+{
+    x->refused = true;
+    dlx_srv_reply_error(&x->reply, 503, "too_many_connections", NULL,
+                        "this server works for at most %d connections at one time: try again later",
+                        DLX_SRV_MOST_CONNECTIONS);
+    x->reply.retry_seconds = DLX_SRV_RETRY_SECONDS;
 }
 
 static void too_large(exchange *x)
@@ -174,22 +193,46 @@ static void too_large(exchange *x)
     x->reply.close = true;
 }
 
-/* What the headers say; true when the answer does not wait for the body. */
-static bool look_at_headers(struct MHD_Connection *c, exchange *x, const char *path)
+/* What is wrong with the headers whatever they ask for, or NULL. Where a request ends that has two lengths, a proxy and
+ * this server could understand in two ways. */
+static const char *wrong_headers(const headers *h, const char *version, const char *encoding)
 {
-    size_t headers = strlen(path);
+    if (h->hosts > 1) return "the request has more than one header 'Host'";
+    if (!h->hosts && strcmp(version, "HTTP/1.1") >= 0) return "the request has no header 'Host', which HTTP/1.1 needs";
+    if (h->lengths + h->encodings > 1)
+        return "the request has more than one header of 'Content-Length' and 'Transfer-Encoding'";
+    if (encoding && strcasecmp(encoding, "chunked") != 0)
+        return "the header 'Transfer-Encoding' is not 'chunked', which is the only one that is supported";
+    return NULL;
+}
+
+/* What the headers say; true when the answer does not wait for the body. */
+static bool look_at_headers(struct MHD_Connection *c, exchange *x, const char *path, const char *version)
+{
+    headers h = {.bytes = strlen(path)};
     const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
     const char *expect = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Expect");
     unsigned long long announced = length ? strtoull(length, NULL, 10) : 0;
     dlx_srv_request r = request_of(c, x, path);
-    MHD_get_connection_values(c, MHD_HEADER_KIND, add_length, &headers);
-    if (headers > DLX_SRV_MOST_HEADERS) {
+    MHD_get_connection_values(c, MHD_HEADER_KIND, add_header, &h);
+    const char *wrong =
+        wrong_headers(&h, version, MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding"));
+    if (wrong) {
+        x->refused = x->reply.close = true;
+        dlx_srv_reply_error(&x->reply, 400, NULL, NULL, "%s", wrong);
+        return true;
+    }
+    if (h.bytes > DLX_SRV_MOST_HEADERS) {
         x->refused = true;
         dlx_srv_reply_error(&x->reply, 431, NULL, NULL, "the headers are larger than %d bytes", DLX_SRV_MOST_HEADERS);
     } else {
         x->refused = !dlx_srv_admit(&r, &x->reply);
     }
     if (!x->refused && announced > DLX_SRV_MOST_BODY) too_large(x);
+    if (dlx_srv_peer_beyond(r.state->watch, x->peer)) {
+        if (!x->refused && dlx_srv_posted(path)) too_many(x);
+        x->reply.close = true;
+    }
     /* Who is in the middle of sending does not read; a body of usual size is waited for. */
     return x->refused && (announced > MOST_DISCARDED || (expect && !strcasecmp(expect, "100-continue")));
 }
@@ -219,19 +262,18 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
 {
     dlx_srv_http *h = ctx;
     exchange *x = *own;
-    (void)version;
     if (!x) {
         x = begin(h, c, path, method);
         *own = x;
         if (!x) return MHD_NO;
-        return look_at_headers(c, x, path) ? send_reply(c, x) : MHD_YES;
+        return look_at_headers(c, x, path, version) ? send_reply(c, x) : MHD_YES;
     }
     if (*n_upload) {
         bool fine = take_body(x, upload, *n_upload);
         *n_upload = 0;
         return fine ? MHD_YES : MHD_NO;
     }
-    dlx_srv_peer_limit(h->state->watch, x->peer, 0);
+    dlx_srv_peer_turn(h->state->watch, x->peer, DLX_SRV_WORKED_ON, 0);
     if (!x->refused) {
         const dlx_srv_request r = request_of(c, x, path);
         dlx_srv_dispatch(&r, &x->reply);
@@ -250,7 +292,7 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **own, enum M
     dlx_srv_metrics_request(&h->state->metrics, x->endpoint, x->status ? x->status : 400);
     dlx_srv_log(h->state, "%s %s %d %lld ms%s", x->method, x->endpoint, x->status,
                 (long long)(dlx_srv_now_ms() - x->began_ms), sent ? "" : ", cut off");
-    dlx_srv_peer_limit(h->state->watch, x->peer, h->state->options->request_seconds);
+    dlx_srv_peer_turn(h->state->watch, x->peer, DLX_SRV_IDLE, h->state->options->request_seconds);
     if (x->reply.work) { /* it could not be sent */
         dlx_srv_peer_on_close(h->state->watch, x->peer, NULL, NULL);
         dlx_srv_work_cancel(x->reply.work);
@@ -267,6 +309,8 @@ static void on_connection(void *ctx, struct MHD_Connection *c, void **own, enum 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         int fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         *own = dlx_srv_peer_join(h->state->watch, fd, h->state->options->request_seconds);
+        /* At its own limit the library closes connections without a word. */
+        dlx_srv_watch_wait(h->state->watch, DLX_SRV_MOST_OPEN, DLX_SRV_IDLE_MS);
     } else {
         dlx_srv_peer_leave(h->state->watch, *own);
         *own = NULL;
@@ -303,12 +347,12 @@ static dlx_status listen_at(dlx_srv_http *h, dlx_error *err)
     if (s != DLX_OK) return s;
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC |
                      MHD_USE_ERROR_LOG | (address.ss_family == AF_INET6 ? MHD_USE_IPv6 : 0);
-    h->daemon = MHD_start_daemon(
-        flags, (uint16_t)o->port, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_message, NULL,
-        MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)DLX_SRV_MOST_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)DLX_SRV_CONNECTION_MEMORY,
-        MHD_OPTION_THREAD_STACK_SIZE, (size_t)DLX_SRV_CONNECTION_STACK, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    h->daemon =
+        MHD_start_daemon(flags, (uint16_t)o->port, NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_message,
+                         NULL, MHD_OPTION_SOCK_ADDR, (struct sockaddr *)&address, MHD_OPTION_CONNECTION_LIMIT,
+                         2U * DLX_SRV_MOST_OPEN, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)DLX_SRV_CONNECTION_MEMORY,
+                         MHD_OPTION_THREAD_STACK_SIZE, (size_t)DLX_SRV_CONNECTION_STACK, MHD_OPTION_NOTIFY_COMPLETED,
+                         on_completed, h, MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_END);
     if (!h->daemon)
         return dlx_srv_fail(err, DLX_E_IO, "cannot listen at '%s', port %d: %s", o->host, o->port, strerror(errno));
     const union MHD_DaemonInfo *info = MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_BIND_PORT);

@@ -24,6 +24,23 @@ void dlx_srv_plan_free(dlx_srv_plan *p)
     *p = (dlx_srv_plan){0};
 }
 
+int32_t *dlx_srv_plan_ids(dlx_srv_take *t, const dlx_srv_engine *e, const json_t *list, const char *param, size_t *n)
+{
+    *n = json_array_size(list);
+    int32_t *ids = malloc((*n + 1) * sizeof *ids);
+    if (!ids) dlx_srv_take_fail(t, param, "out of memory reading '%s'", param);
+    for (size_t i = 0; !t->failed && i < *n; i++) {
+        const json_t *id = json_array_get(list, i);
+        json_int_t value = json_is_integer(id) ? json_integer_value(id) : -1;
+        ids[i] = (int32_t)value;
+        if (value < 0 || value >= e->facts->vocab_size)
+            dlx_srv_take_fail(t, param, "'%s': expected token ids from 0 to %d", param, e->facts->vocab_size - 1);
+    }
+    if (!t->failed) return ids;
+    free(ids);
+    return NULL;
+}
+
 bool dlx_srv_plan_add(dlx_srv_plan *p, const int32_t *ids, size_t n)
 {
     int32_t *copy = malloc((n + 1) * sizeof *copy);
@@ -87,6 +104,15 @@ static dlx_status in_force(const dlx_srv_plan *p, const dlx_srv_engine *e, dlx_e
     return s;
 }
 
+/* What the library says of an option, in the request's word for it. */
+static void fail_option(dlx_srv_take *t, const char *option, const char *param, const dlx_error *err)
+{
+    char own[96];
+    int n = snprintf(own, sizeof own, "option '%s': ", option);
+    bool named = !strncmp(err->message, own, (size_t)n);
+    dlx_srv_take_fail(t, param, "'%s': %s", param, err->message + (named ? n : 0));
+}
+
 bool dlx_srv_plan_set(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *option, const char *value,
                       const char *param)
 {
@@ -100,7 +126,7 @@ bool dlx_srv_plan_set(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e,
     setting->name = option;
     snprintf(setting->value, sizeof setting->value, "%s", value);
     if (in_force(p, e, &err) == DLX_OK) return true;
-    dlx_srv_take_fail(t, param, "'%s': %s", param, err.message);
+    fail_option(t, option, param, &err);
     return false;
 }
 
@@ -174,7 +200,10 @@ static void take_diffusion(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engin
 static void take_stop(dlx_srv_plan *p, dlx_srv_take *t)
 {
     json_t *stop = dlx_srv_take_any(t, "stop");
-    if (!stop) return;
+    if (!stop || (json_is_string(stop) && !json_string_length(stop))) {
+        json_decref(stop);
+        return;
+    }
     size_t n = json_is_array(stop) ? json_array_size(stop) : 1;
     p->stop = calloc(n + 1, sizeof *p->stop);
     if (n > DLX_SRV_MOST_STOPS)
@@ -231,7 +260,7 @@ static void take_modalities(dlx_srv_take *t)
 {
     json_t *list = dlx_srv_take_kind(t, "modalities", JSON_ARRAY, "a list");
     const char *only = json_string_value(json_array_get(list, 0));
-    if (list && (json_array_size(list) != 1 || !only || strcmp(only, "text") != 0))
+    if (json_array_size(list) && (json_array_size(list) != 1 || !only || strcmp(only, "text") != 0))
         dlx_srv_take_fail(t, "modalities", "'modalities': only [\"text\"] is supported");
     json_decref(list);
 }
@@ -270,8 +299,9 @@ static void take_stream(dlx_srv_plan *p, dlx_srv_take *t)
     dlx_srv_take_bool(t, "stream", &p->stream);
     json_t *options = dlx_srv_take_kind(t, "stream_options", JSON_OBJECT, "an object");
     if (options) {
-        if (!p->stream) dlx_srv_take_fail(t, "stream_options", "'stream_options' is for answers with 'stream': true");
         p->include_usage = json_is_true(json_object_get(options, "include_usage"));
+        if (!p->stream && p->include_usage)
+            dlx_srv_take_fail(t, "stream_options", "'stream_options' is for answers with 'stream': true");
         json_decref(options);
     }
     if (dlx_srv_take_bool(t, "diffusing", &diffusing) && diffusing) p->steps = true;
@@ -307,6 +337,9 @@ void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e
     dlx_srv_format_take(p, t);
     take_stream(p, t);
     take_modalities(t);
+    dlx_srv_take_idle(t, "functions", "");
+    dlx_srv_take_idle(t, "function_call", "none auto");
+    dlx_srv_take_idle(t, "verbosity", "medium");
     dlx_srv_take_harmless(t, "model user metadata store service_tier safety_identifier prompt_cache_key "
                              "prompt_cache_retention cache_prompt timings_per_token id_slot request_id priority");
 }
@@ -344,7 +377,7 @@ static void check_bound(dlx_srv_take *t, const dlx_srv_plan *p, const dlx_srv_en
     dlx_status s =
         dlx_generate(e->facts, before_the_first_pass, NULL, options, prompt->ids, prompt->n, NULL, NULL, &none, &err);
     if (s == DLX_E_LIMIT)
-        dlx_srv_take_fail(t, p->max_param ? p->max_param : p->bound_param, "%s", err.message);
+        fail_option(t, "max_new_tokens", p->max_param ? p->max_param : p->bound_param, &err);
     else if (s == DLX_E_NOMEM)
         dlx_srv_take_failure(t, &err, p->bound_param);
     else if (s != DLX_E_CANCELLED && s != DLX_OK)

@@ -58,6 +58,8 @@ void dlx_srv_plan_free(dlx_srv_plan *p);
 /* Takes what all endpoints that decode have in common, under OpenAI's names, and the extension `diffusion`.
  * `max_names`: the names of the bound on the answer's length, the first that is given counts. */
 void dlx_srv_plan_take(dlx_srv_plan *p, dlx_srv_take *t, const dlx_srv_engine *e, const char *const *max_names);
+/* The token ids of a list [*n], malloc'd; NULL, with the reply's error on `param`, when it has something else. */
+int32_t *dlx_srv_plan_ids(dlx_srv_take *t, const dlx_srv_engine *e, const json_t *list, const char *param, size_t *n);
 /* Adds a copy of a prompt. False when memory runs out. */
 bool dlx_srv_plan_add(dlx_srv_plan *p, const int32_t *ids, size_t n);
 /* Whether the model can do it: options, lengths against the context, and what answers are bound to, which is built

@@ -62,7 +62,7 @@ static const char *type_of(int status)
 
 static json_t *text_or_null(const char *text)
 {
-    return text ? json_string(text) : json_null();
+    return text ? dlx_srv_string(text, strlen(text)) : json_null();
 }
 
 json_t *dlx_srv_error_value(const char *message, int status, const char *code, const char *param)

@@ -58,7 +58,7 @@ static void take_input(dlx_srv_chat_input *input, dlx_srv_take *t)
     json_t *given = dlx_srv_take_any(t, "input"), *messages = json_array(), *item;
     char *instructions = NULL;
     size_t i;
-    if (dlx_srv_take_text(t, "instructions", &instructions))
+    if (dlx_srv_take_text(t, "instructions", &instructions) && *instructions)
         json_array_append_new(messages, json_pack("{s:s, s:s}", "role", "system", "content", instructions));
     if (json_is_string(given))
         json_array_append_new(messages, json_pack("{s:s, s:O}", "role", "user", "content", given));
@@ -154,11 +154,7 @@ static void take_refused(dlx_srv_take *t)
 {
     static const char *const names[] = {"previous_response_id", "conversation", "prompt",
                                         "background",           "reasoning",    "max_tool_calls"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        json_t *value = dlx_srv_take_any(t, names[i]);
-        if (value && !json_is_false(value)) dlx_srv_take_fail(t, names[i], "'%s' is not supported", names[i]);
-        json_decref(value);
-    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) dlx_srv_take_idle(t, names[i], "");
     dlx_srv_take_harmless(t, "truncation");
 }
 

@@ -64,6 +64,27 @@ bool dlx_srv_is_loopback(const char *host)
     return sscanf(host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &rest) == 4 && a == 127 && b < 256 && c < 256 && d < 256;
 }
 
+bool dlx_srv_is_origin(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789+-._", first[] = "abcdefghijklmnopqrstuvwxyz";
+    size_t scheme = strspn(text, letters), host;
+    if (!strcmp(text, "*") || !strcmp(text, "null")) return true;
+    if (!strspn(text, first) || strncmp(text + scheme, "://", 3) != 0) return false;
+    const char *rest = text + scheme + 3;
+    if (*rest == '[') {
+        host = 1 + strspn(rest + 1, "0123456789abcdef:.");
+        if (rest[host++] != ']') return false;
+    } else {
+        host = strspn(rest, letters);
+    }
+    const char *port = rest + host;
+    if (!host || !*port) return host;
+    size_t digits = *port == ':' ? strspn(port + 1, "0123456789") : 0;
+    /* They leave out the port that a scheme has by itself. */
+    bool own = !strcmp(port, !strncmp(text, "https:", 6) ? ":443" : ":80") && !strncmp(text, "http", 4);
+    return digits && digits < 6 && !port[1 + digits] && !own;
+}
+
 /* Takes as long for a wrong key as for a right one. */
 static bool same_key(const char *given, const char *key)
 {

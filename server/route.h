@@ -29,6 +29,10 @@ bool dlx_srv_origin_named(const dlx_srv_state *state, const char *origin);
 /* Whether others than this machine reach an address: anything but 127.0.0.0/8, ::1 and localhost. */
 bool dlx_srv_is_loopback(const char *host);
 
+/* Whether a browser could send it as the origin of a page: "https://the.page", "http://127.0.0.1:3000", "null"; or "*".
+ */
+bool dlx_srv_is_origin(const char *text);
+
 /* The endpoints. */
 typedef void dlx_srv_handler(const dlx_srv_request *r, dlx_srv_reply *reply);
 dlx_srv_handler dlx_srv_chat, dlx_srv_completions, dlx_srv_responses, dlx_srv_infill, dlx_srv_tokenize,

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <sys/random.h>
 
+#include "body.h"
 #include "http.h"
 #include "limits.h"
 #include "route.h"
@@ -54,9 +55,9 @@ void dlx_srv_log(dlx_srv_state *state, const char *format, ...)
     va_start(list, format);
     vsnprintf(line, (size_t)n + 1, format, list);
     va_end(list);
-    pthread_mutex_lock(&state->seats_lock);
+    pthread_mutex_lock(&state->log_lock);
     state->options->log(state->options->log_ctx, line);
-    pthread_mutex_unlock(&state->seats_lock);
+    pthread_mutex_unlock(&state->log_lock);
     free(line);
 }
 
@@ -70,15 +71,22 @@ dlx_status dlx_server_check(const dlx_server_options *o, dlx_error *err)
             "others than this machine reach the address '%s'; --api-key or --api-key-file lets in who has "
             "the key, --insecure everybody",
             o->host);
+    for (size_t i = 0; i < o->n_origins; i++)
+        if (!dlx_srv_is_origin(o->origins[i]))
+            return dlx_srv_fail(err, DLX_E_INVALID,
+                                "'%s' is no origin of web pages; browsers send a scheme, a host in small letters and a "
+                                "port that is not the scheme's own, without a path: https://the.page, "
+                                "http://127.0.0.1:3000; * stands for all",
+                                o->origins[i]);
     return DLX_OK;
 }
 
 static dlx_status open_locks(dlx_server *server, dlx_error *err)
 {
     dlx_srv_state *s = &server->state;
-    bool seats = pthread_mutex_init(&s->seats_lock, NULL) == 0, works = pthread_mutex_init(&s->works_lock, NULL) == 0;
-    bool news = dlx_srv_condition(&s->works_news);
-    server->locks = seats && works && news;
+    bool log = pthread_mutex_init(&s->log_lock, NULL) == 0, seats = pthread_mutex_init(&s->seats_lock, NULL) == 0;
+    bool works = pthread_mutex_init(&s->works_lock, NULL) == 0, news = dlx_srv_condition(&s->works_news);
+    server->locks = log && seats && works && news;
     server->metrics = dlx_srv_metrics_open(&s->metrics);
     s->seats = calloc((size_t)server->options.seats, sizeof *s->seats);
     if (getentropy(&s->random, sizeof s->random) != 0) s->random = (uint64_t)dlx_srv_now_ms();
@@ -90,7 +98,7 @@ static dlx_status open_locks(dlx_server *server, dlx_error *err)
 static dlx_status open_threads(dlx_server *server, dlx_error *err)
 {
     dlx_srv_state *s = &server->state;
-    s->watch = dlx_srv_watch_open();
+    s->watch = dlx_srv_watch_open(DLX_SRV_MOST_CONNECTIONS, DLX_SRV_IDLE_MS);
     s->scheduler = dlx_srv_scheduler_open(s->options->seats, (size_t)s->options->queue);
     if (!s->watch || !s->scheduler)
         return dlx_srv_fail(err, DLX_E_NOMEM, "out of memory opening the server, or the system refused a thread");
@@ -163,6 +171,7 @@ void dlx_server_close(dlx_server *server, int seconds)
     dlx_srv_engine_close(&s->engine);
     if (server->metrics) dlx_srv_metrics_close(&s->metrics);
     if (server->locks) {
+        pthread_mutex_destroy(&s->log_lock);
         pthread_mutex_destroy(&s->seats_lock);
         pthread_mutex_destroy(&s->works_lock);
         pthread_cond_destroy(&s->works_news);
@@ -172,6 +181,14 @@ void dlx_server_close(dlx_server *server, int seconds)
 }
 
 /* ---- requests without HTTP --------------------------------------------------------------------------------------- */
+
+json_t *dlx_server_read(const char *text, size_t n, int within, char *why, size_t size)
+{
+    dlx_srv_body_error error;
+    json_t *value = dlx_srv_body_read(text, n, within + 1, &error);
+    snprintf(why, size, "%s", error.message);
+    return value;
+}
 
 bool dlx_server_takes(const char *path)
 {

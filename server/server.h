@@ -41,7 +41,7 @@ typedef struct dlx_server_options {
 
 typedef struct dlx_server dlx_server;
 
-/* Whether the options may be served at all: the rules of host and key. Cheap; open asks as well. */
+/* Whether the options may be served at all: the rules of host, key and origins. Cheap; open asks as well. */
 dlx_status dlx_server_check(const dlx_server_options *options, dlx_error *err);
 /* Opens the model, measures it, and listens. What options point to is needed while the server is there. */
 dlx_status dlx_server_open(dlx_server **out, const dlx_server_options *options, dlx_error *err);
@@ -61,6 +61,9 @@ typedef struct dlx_server_answer {
     char id[64]; /* digits that no other request has */
 } dlx_server_answer;
 
+/* JSON [n], NUL-terminated, as bodies of requests are read; `within`: in how many objects the body lies there. NULL,
+ * and what is wrong, behind "it ". */
+json_t *dlx_server_read(const char *text, size_t n, int within, char *why, size_t size);
 /* Whether requests are posted to this path. */
 bool dlx_server_takes(const char *path);
 /* What a request that is posted to `path` is answered with. A body that asks for a stream gets its answer whole, and

@@ -21,9 +21,10 @@ typedef struct dlx_srv_state {
     dlx_srv_scheduler *scheduler;
     dlx_srv_watch *watch;
     dlx_srv_metrics metrics;
-    pthread_mutex_t seats_lock; /* of `seats`, and of the log */
-    dlx_srv_seat_view *seats;   /* [engine.seats] */
-    dlx_srv_work *running;      /* all requests that are worked on, linked; under works_lock */
+    pthread_mutex_t log_lock; /* whoever reads the log may be slow, and nothing else waits for that */
+    pthread_mutex_t seats_lock;
+    dlx_srv_seat_view *seats; /* [engine.seats] under seats_lock */
+    dlx_srv_work *running;    /* all requests that are worked on, linked; under works_lock */
     pthread_mutex_t works_lock;
     pthread_cond_t works_news;
     uint64_t random; /* begins ids */

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "body.h"
+
 void dlx_srv_take_fail(dlx_srv_take *t, const char *param, const char *format, ...)
 {
     char message[900];
@@ -27,12 +29,11 @@ void dlx_srv_take_failure(dlx_srv_take *t, const dlx_error *err, const char *par
 
 void dlx_srv_take_open(dlx_srv_take *t, const char *body, size_t n, dlx_srv_reply *reply)
 {
-    json_error_t error;
+    dlx_srv_body_error error;
     *t = (dlx_srv_take){.reply = reply};
-    t->root = json_loadb(body ? body : "", n, JSON_REJECT_DUPLICATES, &error);
+    t->root = dlx_srv_body_read(body ? body : "", n, 1, &error);
     if (!t->root)
-        dlx_srv_take_fail(t, NULL, "the body is not JSON: line %d, column %d: %s", error.line, error.column,
-                          error.text);
+        dlx_srv_take_fail(t, *error.param ? error.param : NULL, "the body %s", error.message);
     else if (!json_is_object(t->root))
         dlx_srv_take_fail(t, NULL, "the body is JSON, but no object");
 }
@@ -47,11 +48,9 @@ json_t *dlx_srv_take_any(dlx_srv_take *t, const char *name)
 {
     if (t->failed) return NULL;
     json_t *value = json_object_get(t->root, name);
-    if (!value) return NULL;
-    if (!json_is_null(value)) json_incref(value);
-    bool given = !json_is_null(value);
+    value = value && !json_is_null(value) ? json_incref(value) : NULL;
     json_object_del(t->root, name);
-    return given ? value : NULL;
+    return value;
 }
 
 json_t *dlx_srv_take_kind(dlx_srv_take *t, const char *name, json_type kind, const char *expected)
@@ -77,7 +76,11 @@ bool dlx_srv_take_int(dlx_srv_take *t, const char *name, int64_t min, int64_t ma
         *out = number;
         return true;
     }
-    dlx_srv_take_fail(t, name, "'%s': expected a whole number from %lld to %lld", name, (long long)min, (long long)max);
+    if (min == INT64_MIN) /* the body's reader takes the upper half of 64 bits as well */
+        dlx_srv_take_fail(t, name, "'%s': expected a whole number of up to 64 bits", name);
+    else
+        dlx_srv_take_fail(t, name, "'%s': expected a whole number from %lld to %lld", name, (long long)min,
+                          (long long)max);
     return false;
 }
 
@@ -116,6 +119,34 @@ bool dlx_srv_take_text(dlx_srv_take *t, const char *name, char **out)
     json_decref(value);
     if (!*out) dlx_srv_take_fail(t, name, "out of memory reading '%s'", name);
     return *out != NULL;
+}
+
+/* false, "", or a list or an object of which no member says anything. */
+static bool says_nothing(const json_t *value)
+{
+    const char *name;
+    json_t *member;
+    size_t i;
+    json_object_foreach((json_t *)value, name, member) if (!says_nothing(member)) return false;
+    json_array_foreach(value, i, member) if (!says_nothing(member)) return false;
+    return json_is_object(value) || json_is_array(value) || json_is_false(value) || json_is_null(value) ||
+           (json_is_string(value) && !json_string_length(value));
+}
+
+static bool is_one_of(const char *words, const char *word)
+{
+    size_t n = word ? strlen(word) : 0;
+    for (; n && *words; words += strcspn(words, " "), words += *words == ' ')
+        if (strcspn(words, " ") == n && !memcmp(words, word, n)) return true;
+    return false;
+}
+
+void dlx_srv_take_idle(dlx_srv_take *t, const char *name, const char *words)
+{
+    json_t *value = dlx_srv_take_any(t, name);
+    if (value && !says_nothing(value) && !is_one_of(words, json_string_value(value)))
+        dlx_srv_take_fail(t, name, "'%s' is not supported%s%s", name, *words ? ", but for " : "", words);
+    json_decref(value);
 }
 
 void dlx_srv_take_harmless(dlx_srv_take *t, const char *names)

@@ -34,6 +34,9 @@ void dlx_srv_take_fail(dlx_srv_take *t, const char *param, const char *format, .
     __attribute__((format(printf, 3, 4)));
 /* A failure of the library. */
 void dlx_srv_take_failure(dlx_srv_take *t, const dlx_error *err, const char *param);
+/* A parameter that is not supported, and is taken where it changes nothing: false, an empty or missing value, or one of
+ * `words`, with spaces between them. */
+void dlx_srv_take_idle(dlx_srv_take *t, const char *name, const char *words);
 /* Parameters, by names with spaces between them, that the server has no use for and that change nothing. */
 void dlx_srv_take_harmless(dlx_srv_take *t, const char *names);
 /* Refuses what is left. */

@@ -32,7 +32,8 @@ static void unlink_work(dlx_srv_work *w)
     pthread_mutex_unlock(&s->works_lock);
 }
 
-dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form, dlx_srv_plan *plan)
+dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form, dlx_srv_plan *plan,
+                                  dlx_srv_reply *reply)
 {
     dlx_srv_work *w = calloc(1, sizeof *w);
     size_t n = plan->n_prompts * (size_t)plan->n;
@@ -49,6 +50,7 @@ dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form
         if (w && w->has_outbox) dlx_srv_outbox_close(&w->outbox);
         if (w) free(w->answers);
         free(w);
+        dlx_srv_reply_error(reply, 503, NULL, NULL, "out of memory for the request");
         return NULL;
     }
     w->state = state;
@@ -219,6 +221,16 @@ void dlx_srv_work_event(dlx_srv_work *w, json_t *value)
 {
     /* A reader who lags too far behind gets no more, and needs no more. */
     if (!dlx_srv_outbox_event(&w->outbox, value)) atomic_store(&w->cancelled, true);
+}
+
+void dlx_srv_work_done(dlx_srv_work *w, json_t *value)
+{
+    if (value) {
+        json_object_set_new(value, "usage", dlx_srv_work_usage(w));
+        json_object_set_new(value, "diffusion", dlx_srv_work_numbers(w));
+        dlx_srv_work_event(w, value);
+    }
+    dlx_srv_outbox_done(&w->outbox);
 }
 
 json_t *dlx_srv_work_usage(const dlx_srv_work *w)

@@ -86,8 +86,9 @@ struct dlx_srv_work {
     dlx_srv_work *next, **link; /* of the state's list */
 };
 
-/* Takes over the plan. NULL when memory runs out. */
-dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form, dlx_srv_plan *plan);
+/* Takes over the plan. NULL, and the reply's error, when memory runs out. */
+dlx_srv_work *dlx_srv_work_create(dlx_srv_state *state, const dlx_srv_form *form, dlx_srv_plan *plan,
+                                  dlx_srv_reply *reply);
 void dlx_srv_work_release(dlx_srv_work *w);
 /* Queues all answers. What the client gets: the stream, the whole answer, which is waited for, or an error. Releases
  * the caller's reference, or hands it to the reply. */
@@ -101,6 +102,8 @@ void dlx_srv_works_wait(dlx_srv_state *state);
 
 /* For forms. Takes over the value. */
 void dlx_srv_work_event(dlx_srv_work *w, json_t *value);
+/* The end of a stream: `value`, which it takes over, as an event with the numbers, unless it is NULL, and "[DONE]". */
+void dlx_srv_work_done(dlx_srv_work *w, json_t *value);
 /* {prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details}, summed over answers. */
 json_t *dlx_srv_work_usage(const dlx_srv_work *w);
 /* Passes, blocks, tokens a pass: what a diffusion model's usage has besides. */

@@ -62,16 +62,16 @@ static dlx_status wrong(const dlx_cli_requests *r, const char *why, dlx_error *e
 static dlx_status next_line(dlx_cli_requests *r, dlx_cli_request *q, dlx_cli_id **id, dlx_error *err)
 {
     const char *line, *why;
-    char text[200];
+    char text[200], problem[300];
     size_t n;
-    json_error_t problem;
     *q = (dlx_cli_request){0};
     do {
         dlx_status s = dlx_cli_line_next(&r->lines, &line, &n, err);
         if (s != DLX_OK || !line) return s;
     } while (strspn(line, " \t\r") == n);
-    q->root = json_loadb(line, n, JSON_REJECT_DUPLICATES, &problem);
-    if (!q->root) return wrong(r, problem.text, err);
+    q->root = dlx_server_read(line, n, 1, problem, sizeof problem);
+    if (!q->root)
+        return dlx_cli_error(err, DLX_E_FORMAT, "'%s', line %zu: it %s", r->lines.name, r->lines.number, problem);
     why = read_request(q, text);
     dlx_status s = why ? wrong(r, why, err) : DLX_OK;
     *id = s == DLX_OK ? dlx_cli_ids_add(&r->ids, q->custom_id, strlen(q->custom_id)) : NULL;

@@ -115,7 +115,7 @@ static const dlx_cli_option options[] = {
     {"api-key", DLX_CLI_LIST, "KEY", "who has this key may ask; several are fine", 0, 0},
     {"api-key-file", DLX_CLI_TEXT, "FILE", "the same, one key a line: command lines are seen by others", 0, 0},
     {"insecure", DLX_CLI_FLAG, NULL, "an address that others reach, without a key", 0, 0},
-    {"cors", DLX_CLI_LIST, "ORIGIN", "web pages of this origin may call (default: none); * for all", 0, 0},
+    {"cors", DLX_CLI_LIST, "ORIGIN", "web pages of this origin (https://the.page) may call; * for all", 0, 0},
     {"request-seconds", DLX_CLI_INT, "N", "a whole request has to arrive within that time (default 30)", 1, 86400},
     {"stop-seconds", DLX_CLI_INT, "N", "at the end, answers have that time to finish (default 10)", 0, 86400},
     {"log", DLX_CLI_FLAG, NULL, "a line for every request on the standard error; no prompts", 0, 0},

@@ -91,6 +91,11 @@ typedef struct dlx_bench_info {
 
 typedef struct dlx_bench dlx_bench;
 
+/* What dlx_bench_run refuses of options (may be NULL), told by the facts of a model that need not be loaded yet; and
+ * the cached positions that it would have in front of the rows. */
+DLX_API dlx_status dlx_bench_check(const dlx_model_facts *facts, const dlx_bench_options *options, int32_t *context,
+                                   dlx_error *err);
+
 /*
  * Runs passes in turns: one of each number of rows, then the next of each, so that whatever else the machine does is in
  * all of them; the ids are arbitrary. A session of its own is open meanwhile. Stopped by on_pass it is DLX_OK with what

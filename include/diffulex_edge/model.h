@@ -32,8 +32,9 @@ typedef struct dlx_model_options {
                               and must outlive the model; `threads` must then be 0 */
     /* A folder for files of packed weights (made when it is not there), or NULL: none. The first process that opens a
      * program writes one, as large as its weights; the next map it, so that they load in no time and share its memory.
-     * A file that does not fit the program, these kernels or this version is replaced. Who shortens a file that is in
-     * use kills the processes that use it, so the folder should be this user's. See dlx_model_pack_cache */
+     * A file that does not fit the program, these kernels or this version is replaced; the weights in one that fits are
+     * not checked. Who shortens a file that is in use kills the processes that use it, so the folder should be this
+     * user's. See dlx_model_pack_cache */
     const char *pack_cache;
 } dlx_model_options;
 
@@ -108,7 +109,8 @@ DLX_API void dlx_session_close(dlx_session *session); /* NULL is fine */
  * A call with more rows than one pass takes (max_rows) is split where attention allows. Later passes read the rows of
  * earlier ones from the cache, so while it runs such a call needs pages for all its rows, whatever n_store says, and
  * gives those behind n_store back at its end: DLX_E_LIMIT when the workspace has none left. For the same reason its
- * rows from n_store on must not lie on stored positions: DLX_E_UNSUPPORTED, and nothing was overwritten.
+ * rows from n_store on must not lie on stored positions: DLX_E_UNSUPPORTED, and nothing was overwritten. In passes that
+ * are shared its parts take the rows that others leave, half of a pass at the least; where it is cut changes no result.
  */
 DLX_API dlx_status dlx_session_forward(void *session, const dlx_forward_call *call, dlx_error *err);
 /* How many leading ids of a prompt are cached already, exactly as running them again under block-causal attention of

@@ -35,7 +35,7 @@ typedef struct dlx_library_info {
 
 typedef struct dlx_kernel_set_info {
     size_t struct_size; /* sizeof(dlx_kernel_set_info), set by the caller */
-    int32_t available;  /* 1: this CPU can run it */
+    int32_t available;  /* 1: this CPU can run it, and a model would: tiles (AMX) are asked for, and tried, to say so */
     int32_t best;       /* 1: what "auto" chooses */
     const char *name;   /* what dlx_model_options.cpu takes: "avx2". Static */
     size_t base;        /* index of the set that it builds on, whose extensions it needs too; its own for the first */

@@ -24,7 +24,7 @@ class Probe(NamedTuple):
     kind: str                    # "read": bytes; "int8", "int4" (4-bit weights), "bf16", "float32": operations
     name: str                    # the instruction, or how memory is read
     kernels: Optional[str]       # the kernel set whose products are made of it
-    tiles: bool                  # an instruction on tiles, which no kernel uses
+    tiles: bool                  # an instruction on tiles, which the system gives to who asks
     per_second: Optional[float]  # with all threads; None where this CPU lacks it. A product and its addition are two
 
 

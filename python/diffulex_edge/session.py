@@ -177,7 +177,7 @@ class Model(Speaker):
 
     path      the file
     threads   0: one for each available core; results do not depend on it
-    cpu       kernel set: None or "auto", "ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "neon", "neon-dotprod"
+    cpu       kernel set: None or "auto", "ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "amx", "neon", "neon-dotprod"
     pool      a ThreadPool that it shares with other models, instead of threads of its own
     pack_cache  a folder: packed weights are kept there in a file, which later processes map instead of packing anew, and
               share. Without one, each process has its own. `model.pack_cache` says what came of it: "found", "made",

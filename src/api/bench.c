@@ -29,37 +29,36 @@ typedef struct measuring {
 /* ---- what is to be measured ------------------------------------------------------------------------------------- */
 
 /* Blocks begin on a grid that a decode keeps to, so the context ends on it. */
-static dlx_status choose_context(measuring *k, dlx_error *err)
+static dlx_status choose_context(dlx_bench *b, const dlx_bench_options *o, dlx_error *err)
 {
-    const dlx_model_facts *f = &k->b->facts;
-    int32_t context = k->o.context, block = f->attn_block > 1 ? f->attn_block : 1;
-    if (context < 0 || (k->o.no_context && context))
+    const dlx_model_facts *f = &b->facts;
+    int32_t context = o->context, block = f->attn_block > 1 ? f->attn_block : 1;
+    if (context < 0 || (o->no_context && context))
         return dlx_fail(err, DLX_E_INVALID, "dlx_bench_options.context is %d%s; expected 0 or more%s", context,
-                        k->o.no_context ? " and no_context is set" : "", k->o.no_context ? ", and one of the two" : "");
-    if (!context && !k->o.no_context) context = f->max_context / 2 < CONTEXT ? f->max_context / 2 : CONTEXT;
+                        o->no_context ? " and no_context is set" : "", o->no_context ? ", and one of the two" : "");
+    if (!context && !o->no_context) context = f->max_context / 2 < CONTEXT ? f->max_context / 2 : CONTEXT;
     if (context >= f->max_context)
         return dlx_fail(err, DLX_E_LIMIT,
                         "%d cached positions leave no room for a row: the file has %d positions; ask for fewer, or "
                         "export with a larger --max-seq-len",
                         context, f->max_context);
-    k->b->info.context = context / block * block;
+    b->info.context = context / block * block;
     return DLX_OK;
 }
 
-static dlx_status choose_rows(measuring *k, dlx_error *err)
+static dlx_status choose_rows(dlx_bench *b, const dlx_bench_options *o, dlx_error *err)
 {
-    const dlx_model_facts *f = &k->b->facts;
-    dlx_bench *b = k->b;
+    const dlx_model_facts *f = &b->facts;
     int32_t room = f->max_context - b->info.context, rows[DLX_BENCH_ROWS];
     size_t n = 0;
-    if (room > f->max_rows) room = f->max_rows;
-    if (!k->o.rows)
+    if (f->max_rows > 0 && room > f->max_rows) room = f->max_rows;
+    if (!o->rows)
         for (int32_t r = 1; r <= WIDEST && r <= room; r *= 2) rows[n++] = r;
-    if (k->o.rows && (k->o.n_rows < 1 || k->o.n_rows > DLX_BENCH_ROWS))
-        return dlx_fail(err, DLX_E_INVALID, "dlx_bench_options: %zu numbers of rows; expected 1 to %d", k->o.n_rows,
+    if (o->rows && (o->n_rows < 1 || o->n_rows > DLX_BENCH_ROWS))
+        return dlx_fail(err, DLX_E_INVALID, "dlx_bench_options: %zu numbers of rows; expected 1 to %d", o->n_rows,
                         DLX_BENCH_ROWS);
-    for (size_t i = 0; k->o.rows && i < k->o.n_rows; i++) {
-        rows[n++] = k->o.rows[i];
+    for (size_t i = 0; o->rows && i < o->n_rows; i++) {
+        rows[n++] = o->rows[i];
         if (rows[i] < 1 || (i && rows[i] <= rows[i - 1]))
             return dlx_fail(err, DLX_E_INVALID, "dlx_bench_options: rows must ascend from 1 on; entry %zu is %d", i,
                             rows[i]);
@@ -71,17 +70,34 @@ static dlx_status choose_rows(measuring *k, dlx_error *err)
     }
     for (size_t i = 0; i < n; i++) b->pass[i] = (dlx_bench_pass){.struct_size = sizeof *b->pass, .rows = rows[i]};
     b->info.passes = (int32_t)n;
-    k->most = rows[n - 1];
     return DLX_OK;
 }
 
-static dlx_status check_options(const dlx_bench_options *o, dlx_error *err)
+/* What b->facts allow of the options: the context, and the passes that are to be measured behind it. */
+static dlx_status choose(dlx_bench *b, const dlx_bench_options *o, dlx_error *err)
 {
     if (o->turns < 0 || o->turns > DLX_BENCH_TURNS)
         return dlx_fail(err, DLX_E_INVALID, "dlx_bench_options.turns is %d; expected 1 to %d, or 0", o->turns,
                         DLX_BENCH_TURNS);
     if (o->seconds < 0)
         return dlx_fail(err, DLX_E_INVALID, "dlx_bench_options.seconds is %d; expected 0 or more", o->seconds);
+    DLX_TRY(choose_context(b, o, err));
+    return choose_rows(b, o, err);
+}
+
+dlx_status dlx_bench_check(const dlx_model_facts *facts, const dlx_bench_options *options, int32_t *context,
+                           dlx_error *err)
+{
+    dlx_bench b = {.facts = {.struct_size = sizeof b.facts}};
+    dlx_bench_options o = dlx_bench_options_default();
+    if (context) *context = 0;
+    if (!facts || !context)
+        return dlx_fail(err, DLX_E_INVALID,
+                        "dlx_bench_check: the model's facts and a place for the context are needed");
+    DLX_TRY(dlx_struct_in(&b.facts, sizeof b.facts, facts, "dlx_model_facts", err));
+    DLX_TRY(dlx_struct_in(&o, sizeof o, options, "dlx_bench_options", err));
+    DLX_TRY(choose(&b, &o, err));
+    *context = b.info.context;
     return DLX_OK;
 }
 
@@ -229,8 +245,8 @@ static void summarise(measuring *k)
 
 static dlx_status run(measuring *k, dlx_error *err)
 {
-    DLX_TRY(choose_context(k, err));
-    DLX_TRY(choose_rows(k, err));
+    DLX_TRY(choose(k->b, &k->o, err));
+    k->most = k->b->pass[k->b->info.passes - 1].rows;
     dlx_status s = open_session(k, err);
     if (s == DLX_OK) s = measure(k, err);
     int32_t planned = k->b->info.passes;
@@ -249,7 +265,6 @@ dlx_status dlx_bench_run(dlx_bench **out, const dlx_model *model, const dlx_benc
     if (!out || !model)
         return dlx_fail(err, DLX_E_INVALID, "dlx_bench_run: a model and a place for what is measured are needed");
     DLX_TRY(dlx_struct_in(&k.o, sizeof k.o, options, "dlx_bench_options", err));
-    DLX_TRY(check_options(&k.o, err));
     dlx_bench *b = dlx_mem_zeroed(NULL, 1, sizeof *b);
     if (!b) return dlx_fail(err, DLX_E_NOMEM, "out of memory for a bench");
     b->facts = model->facts;

@@ -13,6 +13,8 @@
  * the process's.
  *
  * Nothing is kept: quotas change while a process runs, and the library has no state of its own.
+ *
+ * Tiles (AMX) are registers of 8 KiB that Linux gives to processes that ask (Documentation/arch/x86/xstate.rst).
  */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_getaffinity, CPU_COUNT_S */
@@ -30,6 +32,11 @@
 #include "diffulex_edge/threads.h"
 
 #include "base/path.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#endif
 
 enum {
     LONGEST_LINE = 4096,
@@ -248,3 +255,39 @@ int32_t dlx_cpu_count(void)
     int32_t mask = cpus_of_mask(), quota = dlx_cpu_quota("/proc/self");
     return mask < quota ? mask : quota;
 }
+
+#if defined(__x86_64__) && defined(SYS_arch_prctl)
+/* Of arch/x86/include/uapi/asm/prctl.h, and the number of the state of tile data. */
+enum { GET_SUPPORTED = 0x1021, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+
+/* Intel SDM, volume 2, CPUID: leaf 7, EDX, AMX-TILE and AMX-INT8; leaf 1DH, palette 1: bytes of a row, registers, rows.
+ */
+static bool cpu_has_tiles(void)
+{
+    const unsigned wanted = 1u << 24 | 1u << 25;
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & wanted) != wanted) return false;
+    return __get_cpuid_count(0x1D, 1, &a, &b, &c, &d) && (b & 0xFFFF) == 64 && b >> 16 == 8 && (c & 0xFFFF) == 16;
+}
+
+bool dlx_cpu_has_tiles(void)
+{
+    uint64_t states = 0;
+    return cpu_has_tiles() && syscall(SYS_arch_prctl, GET_SUPPORTED, &states) == 0 && (states >> TILE_DATA & 1) != 0;
+}
+
+bool dlx_cpu_take_tiles(void)
+{
+    return dlx_cpu_has_tiles() && syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+}
+#else
+bool dlx_cpu_has_tiles(void)
+{
+    return false;
+}
+
+bool dlx_cpu_take_tiles(void)
+{
+    return false;
+}
+#endif

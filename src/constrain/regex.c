@@ -13,6 +13,7 @@ typedef struct reader {
     dlx_arena *arena;
     const char *text;
     size_t n, at;
+    size_t from; /* where the character, escape or group begins that is read */
     bool ecma;
     int depth;
     dlx_error *err;
@@ -23,7 +24,7 @@ static dlx_status out_of_memory(const reader *r)
     return dlx_fail(r->err, DLX_E_NOMEM, "out of memory for a regular expression of %zu bytes", r->n);
 }
 
-#define BAD(r, ...) bad((r), (r)->at, __VA_ARGS__)
+#define BAD(r, ...) bad((r), (r)->from, __VA_ARGS__)
 
 /* A refusal that says where: in characters, from 1. */
 static dlx_status bad(const reader *r, size_t at, const char *what)
@@ -164,14 +165,15 @@ static dlx_status read_escape(reader *r, const dlx_expr **out)
 
 /* ---- classes ----------------------------------------------------------------------------------------------------- */
 
-/* One character of a class; *is_class when it was a whole class, which is in `set` then. */
-static dlx_status read_member(reader *r, dlx_ranges *set, uint32_t *c, bool *is_class)
+/* One character of the class that begins at `open`; *is_class when it was a whole class, which is in `set` then. */
+static dlx_status read_member(reader *r, size_t open, dlx_ranges *set, uint32_t *c, bool *is_class)
 {
     bool memory = true;
     *is_class = false;
+    r->from = r->at;
     *c = next_char(r);
     if (*c != '\\') return DLX_OK;
-    if (r->at == r->n) return BAD(r, "a class is not closed; ] is missing");
+    if (r->at == r->n) return bad(r, open, "a class is not closed; ] is missing");
     uint32_t e = next_char(r);
     *is_class = add_class(r, e, set, &memory);
     if (!memory) return out_of_memory(r);
@@ -183,20 +185,20 @@ static dlx_status read_member(reader *r, dlx_ranges *set, uint32_t *c, bool *is_
     return read_escaped_char(r, e, c);
 }
 
-static dlx_status read_members(reader *r, dlx_ranges *set)
+static dlx_status read_members(reader *r, size_t open, dlx_ranges *set)
 {
-    size_t open = r->at - 1;
     while (r->at < r->n && r->text[r->at] != ']') {
         uint32_t first, last;
         bool is_class;
-        DLX_TRY(read_member(r, set, &first, &is_class));
+        DLX_TRY(read_member(r, open, set, &first, &is_class));
+        size_t begin = r->from;
         last = first;
         if (looking_at(r, "-") && r->at + 1 < r->n && r->text[r->at + 1] != ']') {
             r->at++;
             bool second_is_class;
-            DLX_TRY(read_member(r, set, &last, &second_is_class));
+            DLX_TRY(read_member(r, open, set, &last, &second_is_class));
             if (is_class || second_is_class || last < first)
-                return BAD(r, "a range goes from a character to one that is not lower; write \\- for a hyphen");
+                return bad(r, begin, "a range goes from a character to one that is not lower; write \\- for a hyphen");
         }
         if (is_class) continue;
         if (last > DLX_MAX_CODE_POINT) return BAD(r, "no character has this number (beyond U+10FFFF)");
@@ -211,7 +213,7 @@ static dlx_status read_class(reader *r, const dlx_expr **out)
     bool inverted = take(r, "^");
     if (looking_at(r, "]"))
         return BAD(r, "a class is empty; write \\] for a bracket in it, [\\s\\S] for any character");
-    dlx_status status = read_members(r, &set);
+    dlx_status status = read_members(r, r->from, &set);
     if (status == DLX_OK)
         *out = inverted ? dlx_expr_set_but(r->arena, set.items, set.n) : dlx_expr_set(r->arena, set.items, set.n);
     free(set.items);
@@ -295,7 +297,7 @@ static dlx_status read_quantifier(reader *r, int32_t *least, int32_t *most)
 static dlx_status read_atom(reader *r, const dlx_expr **out)
 {
     static const dlx_code_range line_ends[] = {{'\n', '\n'}, {'\r', '\r'}, {0x2028, 0x2029}};
-    size_t at = r->at;
+    r->from = r->at;
     uint32_t c = next_char(r);
     switch (c) {
     case '(': return read_group(r, out);
@@ -306,7 +308,7 @@ static dlx_status read_atom(reader *r, const dlx_expr **out)
     case '$': *out = dlx_expr_end(r->arena); return DLX_OK;
     case '*':
     case '+':
-    case '?': return bad(r, at, "there is nothing to repeat; write a backslash in front of the character itself");
+    case '?': return BAD(r, "there is nothing to repeat; write a backslash in front of the character itself");
     default: *out = dlx_expr_char(r->arena, c); return DLX_OK;
     }
 }
@@ -318,14 +320,16 @@ static dlx_status read_piece(reader *r, const dlx_expr **out)
     bool group = looking_at(r, "(");
     DLX_TRY(read_atom(r, out));
     if (!*out) return out_of_memory(r);
+    size_t first = r->at;
     DLX_TRY(read_quantifier(r, &least, &most));
     if (least < 0) return DLX_OK;
     bool anchor = !group && ((*out)->kind == DLX_EXPR_BEGIN || (*out)->kind == DLX_EXPR_END);
-    if (anchor) return BAD(r, "an anchor cannot be repeated");
-    if (looking_at(r, "+")) return BAD(r, "possessive repetitions are not supported");
+    if (anchor) return bad(r, first, "an anchor cannot be repeated");
+    if (looking_at(r, "+")) return bad(r, first, "possessive repetitions are not supported");
     (void)take(r, "?");
+    size_t second = r->at;
     DLX_TRY(read_quantifier(r, &again, &most));
-    if (again >= 0) return BAD(r, "a repetition of a repetition needs a group around the inner one");
+    if (again >= 0) return bad(r, second, "a repetition of a repetition needs a group around the inner one");
     *out = dlx_expr_repeat(r->arena, *out, least, most);
     return DLX_OK;
 }

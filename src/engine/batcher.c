@@ -2,7 +2,7 @@
  * The batcher: forward calls of decodes that run on threads of their own meet in common passes. There is no thread
  * behind it: of those who wait, one makes the pass for all. Whoever's call is then finished goes on; the others stay,
  * and one of them makes the next pass, together with what has arrived meanwhile. So a long prefill does not hold up the
- * rest.
+ * rest: they ride with its parts (pass.c).
  */
 #include <string.h>
 #include <time.h>

@@ -19,24 +19,24 @@ static void add_span(dlx_piece *p, int32_t begin, int32_t end)
 }
 
 /* A program that runs node by node takes no rows of different blocks: they do not see alike. */
-static dlx_cut cut_of(const dlx_session *s)
+static dlx_cut cut_of(const dlx_session *s, int32_t limit)
 {
-    return (dlx_cut){.limit = s->w->max_rows, .one_block = !dlx_workspace_pages(s->w)};
+    return (dlx_cut){.limit = limit, .one_block = !dlx_workspace_pages(s->w)};
 }
 
-static int32_t piece_rows(const dlx_call *k, int32_t done)
+static int32_t piece_rows(const dlx_call *k, int32_t done, int32_t limit)
 {
-    dlx_cut cut = cut_of(k->s);
+    dlx_cut cut = cut_of(k->s, limit);
     return k->split ? dlx_cut_rows(&cut, &k->c, done) : k->c.n_ids - done;
 }
 
 /* What the pass from row `done` on computes. Blocks follow each other, each seeing the rows before it through the
  * cache. */
-static void plan_piece(dlx_call *k)
+static void plan_piece(dlx_call *k, int32_t limit)
 {
     const dlx_forward_call *c = &k->c;
     dlx_piece *p = &k->next;
-    *p = (dlx_piece){.row = k->done, .rows = piece_rows(k, k->done), .asked = k->asked};
+    *p = (dlx_piece){.row = k->done, .rows = piece_rows(k, k->done, limit), .asked = k->asked};
     for (int32_t i = 0; i < c->n_context && c->context[i].end <= c->start; i++)
         add_span(p, c->context[i].begin, c->context[i].end);
     add_span(p, c->start, c->start + k->done);
@@ -57,7 +57,8 @@ static dlx_status check_spans(const dlx_call *k, dlx_error *err)
     if (dlx_workspace_pages(k->s->w)) return DLX_OK;
     for (int32_t i = 0; i < c->n_context; i++) add_span(&p, c->context[i].begin, c->context[i].end);
     for (int32_t i = 0; i < p.n_spans; i++) cached += p.span[i].end - p.span[i].begin;
-    for (int32_t done = 0, n; k->split && (n = piece_rows(k, done)) < c->n_ids - done; done += n) cached += n;
+    for (int32_t done = 0, n; k->split && (n = piece_rows(k, done, k->s->w->max_rows)) < c->n_ids - done; done += n)
+        cached += n;
     if (cached > most)
         return dlx_fail(err, DLX_E_LIMIT,
                         "forward: %lld cached positions are more than the %lld that this file's program takes",
@@ -111,7 +112,7 @@ static void drop_undo(dlx_call *k)
 static dlx_status prepare(dlx_call *k, dlx_error *err)
 {
     dlx_session *s = k->s;
-    const dlx_cut cut = cut_of(s);
+    const dlx_cut cut = cut_of(s, s->w->max_rows);
     DLX_TRY(dlx_check_call(&s->seq, &k->c, s->w->m->facts.vocab_size, s->w->m->program.g.attn_block, err));
     k->split = k->c.n_ids > s->w->max_rows || !(dlx_workspace_pages(s->w) || dlx_rows_see_alike(&k->c));
     if (k->split) DLX_TRY(dlx_check_cut(&cut, &s->seq, &k->c, err));
@@ -137,10 +138,21 @@ dlx_status dlx_call_begin(dlx_call *k, dlx_session *s, const dlx_forward_call *c
                         "forward: another call of this session is on its way; a session makes one call at a time");
     dlx_status status = prepare(k, err);
     if (status == DLX_OK)
-        plan_piece(k);
+        plan_piece(k, s->w->max_rows);
     else
         atomic_store(&s->busy, false);
     return status;
+}
+
+int32_t dlx_call_rows(const dlx_call *k, int32_t most)
+{
+    if (k->next.rows <= most) return k->next.rows;
+    return k->split && dlx_workspace_pages(k->s->w) ? piece_rows(k, k->done, most) : 0;
+}
+
+void dlx_call_shorten(dlx_call *k, int32_t rows)
+{
+    if (rows < k->next.rows) plan_piece(k, rows);
 }
 
 void dlx_call_advance(dlx_call *k)
@@ -148,7 +160,7 @@ void dlx_call_advance(dlx_call *k)
     k->done += k->next.rows;
     k->asked += k->next.n_asked;
     k->finished = k->done == k->c.n_ids;
-    if (!k->finished) plan_piece(k);
+    if (!k->finished) plan_piece(k, k->s->w->max_rows);
 }
 
 void dlx_call_fail(dlx_call *k, const dlx_error *error)

@@ -17,28 +17,68 @@ static bool before(const dlx_call *a, const dlx_call *b)
     return a->next.rows < b->next.rows;
 }
 
-/* As many calls as fit the rows of a pass: first whoever was left out most often, then small ones. How a call is cut
- * does not depend on its neighbours, so neither do its results. */
-static size_t choose(dlx_workspace *w, dlx_call *const *calls, size_t n)
+/* Calls that are not finished, in the order in which they are taken: first whoever was left out most often, then small
+ * ones. */
+static size_t order_of(dlx_call *const *calls, size_t n, dlx_call **order)
 {
-    dlx_call **order = w->chosen + w->max_sessions;
-    size_t waiting = 0, taken = 0;
-    int32_t rows = 0;
+    size_t waiting = 0;
     for (size_t i = 0; i < n; i++) {
         if (calls[i]->finished) continue;
         size_t at = waiting++;
         for (; at > 0 && before(calls[i], order[at - 1]); at--) order[at] = order[at - 1];
         order[at] = calls[i];
     }
-    bool together = dlx_workspace_pages(w) && dlx_program_splits_logits(&w->m->program);
-    for (size_t i = 0; i < waiting; i++) {
-        bool fits = rows + order[i]->next.rows <= w->max_rows && (together || !taken);
-        order[i]->left_out = fits ? 0 : order[i]->left_out + 1;
-        if (!fits) continue;
-        rows += order[i]->next.rows;
+    return waiting;
+}
+
+/* What those who take several passes may count on: rows of the first one of them, half of a pass at the most, unless
+ * somebody else stands before it and needs more. */
+static int32_t reserved_rows(const dlx_workspace *w, dlx_call *const *order, size_t n)
+{
+    size_t i = 0;
+    while (i < n && !order[i]->split) i++;
+    if (i == n) return 0;
+    int32_t rows = dlx_call_rows(order[i], w->max_rows / 2);
+    if (!rows) rows = order[i]->next.rows; /* a block is larger than that */
+    int32_t left = w->max_rows - (i ? order[0]->next.rows : 0);
+    return rows < left ? rows : left;
+}
+
+/* Puts calls of one kind into the pass, which has `rows` and `taken` calls so far, while it has at most `most` rows. */
+static size_t take(dlx_workspace *w, dlx_call *const *order, size_t n, bool split, int32_t most, int32_t *rows,
+                   size_t taken)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (order[i]->split != split) continue;
+        int32_t own = dlx_call_rows(order[i], most - *rows);
+        order[i]->left_out = own ? 0 : order[i]->left_out + 1;
+        if (!own) continue;
+        dlx_call_shorten(order[i], own);
+        *rows += own;
         w->chosen[taken++] = order[i];
     }
     return taken;
+}
+
+/*
+ * As many calls as fit the rows of a pass. Those that are done with it come first, and parts of the others, of long
+ * prompts, take what these leave, half of the pass at the least: so a prompt that is read holds nobody up, nor is it
+ * held up itself. How a call is cut depends on its neighbours, its results do not: whatever a row sees, and in which
+ * order it is summed, is the same in the cache and in the pass.
+ */
+static size_t choose(dlx_workspace *w, dlx_call *const *calls, size_t n)
+{
+    dlx_call **order = w->chosen + w->max_sessions;
+    size_t waiting = order_of(calls, n, order);
+    int32_t rows = 0;
+    if (!dlx_workspace_pages(w) || !dlx_program_splits_logits(&w->m->program)) {
+        for (size_t i = 1; i < waiting; i++) order[i]->left_out++;
+        if (waiting) order[0]->left_out = 0;
+        w->chosen[0] = order[0];
+        return waiting > 0;
+    }
+    size_t taken = take(w, order, waiting, false, w->max_rows - reserved_rows(w, order, waiting), &rows, 0);
+    return take(w, order, waiting, true, w->max_rows, &rows, taken);
 }
 
 /* ---- laying out ---- */

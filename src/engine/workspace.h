@@ -130,6 +130,11 @@ void dlx_pages_drop_all(dlx_session *s);
 
 /* Checks a call, plans its passes and takes the pages that it will write. On failure the session is as it was. */
 dlx_status dlx_call_begin(dlx_call *k, dlx_session *s, const dlx_forward_call *c, dlx_error *err);
+/* Rows of the call in a pass that has `most` left for it: of the piece `next`, or, where the call takes several passes,
+ * of a shorter one. 0: it does not fit. */
+int32_t dlx_call_rows(const dlx_call *k, int32_t most);
+/* Makes the piece `next` as short as that. */
+void dlx_call_shorten(dlx_call *k, int32_t rows);
 /* The piece `next` is computed and kept: on to the one behind it. */
 void dlx_call_advance(dlx_call *k);
 void dlx_call_fail(dlx_call *k, const dlx_error *error);

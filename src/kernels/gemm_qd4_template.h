@@ -170,11 +170,12 @@ static void qb4_pack_panel(uint8_t *panel, const dlx_gemm_weights *w, dlx_gemm_s
 typedef struct qd4_place {
     const uint8_t *w, *next;
     const qd4_act *x;
+    size_t chunk; /* of qd8_tile_args */
 } qd4_place;
 
 static const qd4_act *qd4_rows(const qd8_tile_args *t, size_t rows)
 {
-    const uint8_t *x = t->tile + QD8_HEAD;
+    const uint8_t *x = t->x;
 #if QD8_SPLIT
     x += qd8_rows_bytes(rows, t->n_in);
 #else
@@ -201,9 +202,9 @@ DLX_INLINE void qd4_add_steps(qd4_part acc[DOT_TILE][DOT_VECS], qd4_place *at, s
         }
         w += QD4_STEP_BYTES;
         next += next_step;
-        x += rows * QD4_GROUP;
+        x += qd8_to_next(x, at->chunk, rows);
     }
-    *at = (qd4_place){w, next, x};
+    *at = (qd4_place){w, next, x, at->chunk};
 }
 
 /* acc = start + the products of `steps` >= 1 steps; start: NULL for zeros. */
@@ -234,7 +235,7 @@ DLX_INLINE void qd4_sums(vi acc[TILE_ROWS][TILE_VECS], qd4_place *at, size_t nex
 DLX_INLINE void qc4_tile(const qd8_tile_args *t, const size_t rows)
 {
     vi acc[TILE_ROWS][TILE_VECS];
-    qd4_place at = {t->panel, t->next, qd4_rows(t, rows)};
+    qd4_place at = {t->panel, t->next, qd4_rows(t, rows), t->chunk};
     qd4_sums(acc, &at, t->next_step, t->steps, rows);
     const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
     const int32_t *sums = (const int32_t *)(const void *)t->columns;
@@ -256,7 +257,7 @@ DLX_INLINE void qc4_tile(const qd8_tile_args *t, const size_t rows)
 DLX_INLINE void qb4_tile(const qd8_tile_args *t, const size_t rows)
 {
     vf out[TILE_ROWS][TILE_VECS];
-    qd4_place at = {t->panel, t->next, qd4_rows(t, rows)};
+    qd4_place at = {t->panel, t->next, qd4_rows(t, rows), t->chunk};
     const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
     const float *w_sums = (const float *)(const void *)t->columns, *biases = w_sums + PANEL;
     UNROLL for (size_t i = 0; i < rows; i++) UNROLL for (size_t j = 0; j < TILE_VECS; j++) out[i][j] =
@@ -301,8 +302,10 @@ EACH_TILE_ROWS(QB4_TILE)
 static const qd8_tile_fn qc4_tiles[TILE_ROWS] = TILE_TABLE(qc4_tile);
 static const qd8_tile_fn qb4_tiles[TILE_ROWS] = TILE_TABLE(qb4_tile);
 
-QD8_PRODUCT(qc4)
-QD8_PRODUCT(qb4)
+QD8_RUN(qc4)
+QD8_RUN(qb4)
+QD8_PACKED(qc4)
+QD8_PACKED(qb4)
 
 static void set_gemm_qd4(dlx_kernels *k)
 {

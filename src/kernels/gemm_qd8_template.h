@@ -8,6 +8,10 @@
  * saturate (QD8_SPLIT) activations are those of qd8_split_template.h instead; then come q + QD4_OFFSET for products
  * with int4, which do not, and each row's extras.
  *
+ * Where a set has the unit of matrix tiles (QD8_CHUNKED), its operand of activations is rows of 64 bytes. So two tiles
+ * lie in a block that is as long as a tile of activations has rows, as [chunks of 64 inputs][rows of this block][64]:
+ * each chunk is such an operand, and the steps of a row within it lie side by side.
+ *
  * Packed weights: panels of PANEL output columns; each holds [steps][PANEL][QD8_GROUP] int8 (a step takes QD8_GROUP
  * inputs of every column; QD8_SPLIT: w + 128), then arrays of one number per column; inputs and columns beyond the
  * matrix are zeros.
@@ -25,6 +29,10 @@
 #define DOT_VECS TILE_VECS
 #endif
 
+#if !defined(QD8_CHUNKED)
+#define QD8_CHUNKED 0
+#endif
+
 /* Where a set has to say that a loop of dot steps is over. */
 #if !defined(DOT_DONE)
 #define DOT_DONE(sums)
@@ -32,7 +40,10 @@
 
 enum {
     DOT_TILE = (TILE_ROWS + DOT_ROWS - 1) / DOT_ROWS,
-    QD8_RECORDS = TILE_ROWS * sizeof(dlx_qd8_row),
+    QD8_CHUNK = 64,                                          /* inputs that are quantised together */
+    QD8_BLOCK = QD8_CHUNKED ? 2 * TILE_ROWS : TILE_ROWS,     /* rows that lie in one piece */
+    QD8_ROW = QD8_CHUNKED ? (int)QD8_CHUNK : (int)QD8_GROUP, /* numbers from a row's step to the next row's */
+    QD8_RECORDS = QD8_BLOCK * sizeof(dlx_qd8_row),
 #if QD8_SPLIT
     QD8_HEAD = (QD8_RECORDS + TILE_ROWS * sizeof(qd8_split) + 63) / 64 * 64,
 #else
@@ -47,9 +58,10 @@ enum { QS8_COLUMNS = 6 }; /* int32 sums of weights; biases; dlx_qs8_requant; low
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
+/* Of whole chunks where these are operands: what is behind a row's end meets weights of zero. */
 static size_t qd8_steps(size_t n_in)
 {
-    return divide_up(n_in, QD8_GROUP);
+    return QD8_CHUNKED ? divide_up(n_in, QD8_CHUNK) * (QD8_CHUNK / QD8_GROUP) : divide_up(n_in, QD8_GROUP);
 }
 
 /* Of a tile's activations in the form of int8 products. */
@@ -68,7 +80,8 @@ static size_t qd8_extras_at(size_t rows, size_t n_in)
 }
 #endif
 
-static size_t qd8_tile_bytes(size_t rows, size_t n_in)
+/* Of the rows that lie in one piece. */
+static size_t qd8_block_bytes(size_t rows, size_t n_in)
 {
 #if QD8_SPLIT
     return qd8_extras_at(rows, n_in) + (size_t)dlx_align_up(rows * qd8_steps(n_in) * sizeof(qd8_extra), 64);
@@ -79,12 +92,11 @@ static size_t qd8_tile_bytes(size_t rows, size_t n_in)
 
 static size_t qd8_quantized_size(size_t rows, size_t n_in)
 {
-    size_t left = rows % TILE_ROWS;
-    return rows / TILE_ROWS * qd8_tile_bytes(TILE_ROWS, n_in) + (left ? qd8_tile_bytes(left, n_in) : 0);
+    size_t left = rows % QD8_BLOCK;
+    return rows / QD8_BLOCK * qd8_block_bytes(QD8_BLOCK, n_in) + (left ? qd8_block_bytes(left, n_in) : 0);
 }
 
 /* QD8_CHUNK floats from x + k on, zeros behind the row's end. */
-enum { QD8_CHUNK = 64 };
 _Static_assert(QD8_CHUNK % QD8_GROUP == 0 && QD8_CHUNK % VF == 0, "steps must not straddle chunks");
 DLX_INLINE const float *qd8_chunk(float padded[QD8_CHUNK], const float *x, size_t k, size_t n_in)
 {
@@ -122,15 +134,15 @@ static bool qd8_split_row(const split_row *r, qd4_act *to4, const dlx_qd8_map *m
 }
 #endif
 
-/* Row i of a tile of `rows` rows. */
-static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8_map *map, const float *x, size_t n_in)
+/* Row i of a block of `rows` rows. */
+static void qd8_quantize_row(uint8_t *block, size_t rows, size_t i, const dlx_qd8_map *map, const float *x, size_t n_in)
 {
-    qd8_act *to = (qd8_act *)(void *)(tile + QD8_HEAD) + i * QD8_GROUP;
+    qd8_act *to = (qd8_act *)(void *)(block + QD8_HEAD) + i * QD8_ROW;
 #if QD8_SPLIT
     split_row r = {.to = to,
                    .stride = rows * QD8_GROUP,
-                   .split = (qd8_split *)(void *)(tile + QD8_RECORDS) + i,
-                   .extra = (qd8_extra *)(void *)(tile + qd8_extras_at(rows, n_in)) + i * qd8_steps(n_in),
+                   .split = (qd8_split *)(void *)(block + QD8_RECORDS) + i,
+                   .extra = (qd8_extra *)(void *)(block + qd8_extras_at(rows, n_in)) + i * qd8_steps(n_in),
                    .capacity = qd8_steps(n_in)};
     qd4_act *to4 = (qd4_act *)(void *)to + qd8_rows_bytes(rows, n_in);
     if (!qd8_split_row(&r, to4, map, map->row.zero_point, x, n_in)) qd8_split_row(&r, to4, map, 0, x, n_in);
@@ -142,20 +154,19 @@ static void qd8_quantize_row(uint8_t *tile, size_t rows, size_t i, const dlx_qd8
     for (size_t k = 0; k < n_in; k += QD8_CHUNK) {
         const float *source = qd8_chunk(padded, x, k, n_in);
         for (size_t j = 0; j < QD8_CHUNK; j += VF) qd8_store(act + j, quantize_vf(vf_load(source + j), &m, shift));
-        size_t steps = min_size(QD8_CHUNK / QD8_GROUP, qd8_steps(n_in - k));
-        for (size_t g = 0; g < steps; g++, to += rows * QD8_GROUP)
-            memcpy(to, act + g * QD8_GROUP, QD8_GROUP * sizeof *act);
+        size_t n = min_size(QD8_CHUNK, qd8_steps(n_in - k) * QD8_GROUP), together = QD8_CHUNKED ? QD8_CHUNK : QD8_GROUP;
+        for (size_t g = 0; g < n; g += together, to += rows * QD8_ROW) memcpy(to, act + g, together * sizeof *act);
     }
 #endif
-    ((dlx_qd8_row *)(void *)tile)[i] = map->row;
+    ((dlx_qd8_row *)(void *)block)[i] = map->row;
 }
 
 /* Row m of x into its place. */
 static void qd8_quantize_into(void *quantized, const float *x, size_t total_rows, size_t n_in, size_t m,
                               const dlx_qd8_map *map)
 {
-    size_t t = m / TILE_ROWS, rows = min_size(TILE_ROWS, total_rows - t * TILE_ROWS);
-    qd8_quantize_row((uint8_t *)quantized + t * qd8_tile_bytes(TILE_ROWS, n_in), rows, m % TILE_ROWS, map, x, n_in);
+    size_t b = m / QD8_BLOCK, rows = min_size(QD8_BLOCK, total_rows - b * QD8_BLOCK);
+    qd8_quantize_row((uint8_t *)quantized + b * qd8_block_bytes(QD8_BLOCK, n_in), rows, m % QD8_BLOCK, map, x, n_in);
 }
 
 static void qd8_quantize(void *quantized, const float *x, size_t x_stride, size_t total_rows, size_t n_in,
@@ -198,17 +209,25 @@ static qd8_layout qd8_layout_of(size_t steps, size_t step_bytes, size_t weight_b
 typedef struct qd8_tile_args {
     float *y;
     size_t y_stride;
-    const uint8_t *tile;    /* quantised activations */
+    const uint8_t *tile;    /* quantised activations: records of rows; */
+    const uint8_t *x;       /* and the first step */
     const uint8_t *extras;  /* where there are any (QD8_SPLIT) */
     const uint8_t *panel;   /* packed weights */
     const uint8_t *columns; /* arrays per column */
-    size_t n_in, group, steps;
+    size_t rows, n_in, group, steps;
+    size_t chunk;        /* numbers from the end of a chunk of row 0 to the next chunk of it, where there are chunks */
     const uint8_t *next; /* weights wanted soon, requested along the way; `panel` when there are none */
     size_t next_step;    /* bytes of them per step */
     size_t ahead;        /* from weights in use to `next`; 0: `next` lies in another panel */
+    size_t *configured;  /* where there is a unit of tiles: for how many rows its tiles are configured; 0: not */
 } qd8_tile_args;
 
 typedef void (*qd8_tile_fn)(const qd8_tile_args *t);
+#define QD8_TILE_OF(name, n)                                                                                           \
+    static __attribute__((noinline)) void name##_tile_##n(const qd8_tile_args *t)                                      \
+    {                                                                                                                  \
+        name##_tile(t, n);                                                                                             \
+    }
 
 /* Rows of a call and the weights' shape. */
 typedef struct qd8_call {
@@ -216,8 +235,13 @@ typedef struct qd8_call {
     size_t rows;
     dlx_gemm_shape s;
     qd8_layout layout;
-    const qd8_tile_fn *tiles; /* by number of rows - 1 */
+    size_t pitch;             /* rows at a time; */
+    const qd8_tile_fn *tiles; /* by (number of these - 1) / each */
+    size_t each;
+    size_t *configured; /* as in qd8_tile_args */
 } qd8_call;
+
+enum { QD8_MOST_ROWS = QD8_CHUNKED ? 2 * QD8_BLOCK : TILE_ROWS }; /* at a time */
 
 /* All rows of one panel. With several tiles, the first ones fetch the next panel's weights into the second-level cache,
  * at most a line per step, while they compute on this one's. A lone tile computes too little for that: it asks for
@@ -228,33 +252,36 @@ typedef struct qd8_call {
 static void qd8_run_panel(float *y, size_t y_stride, const qd8_call *c, const uint8_t *panel, const uint8_t *next,
                           size_t columns)
 {
-    float buffer[TILE_ROWS * PANEL];
+    float buffer[QD8_MOST_ROWS * PANEL];
     const qd8_layout *l = &c->layout;
-    const uint8_t *tile = c->quantized;
     size_t requested = 0, next_step = min_size(l->step_bytes, 64);
-    size_t ahead = c->rows == 1 ? QD8_ROW_AHEAD : c->rows <= TILE_ROWS ? QD8_AHEAD : 0;
+    size_t ahead = c->rows == 1 ? QD8_ROW_AHEAD : c->rows <= c->pitch ? QD8_AHEAD : 0;
     if (ahead) next = panel + ahead;
-    for (size_t m = 0; m < c->rows; m += TILE_ROWS) {
-        size_t n = min_size(TILE_ROWS, c->rows - m);
+    for (size_t m = 0; m < c->rows; m += c->pitch) {
+        size_t n = min_size(c->pitch, c->rows - m), in = m % QD8_BLOCK, rows = min_size(QD8_BLOCK, c->rows - (m - in));
+        const uint8_t *block = c->quantized + m / QD8_BLOCK * qd8_block_bytes(QD8_BLOCK, c->s.n_in);
         qd8_tile_args t = {
             .y = columns == PANEL ? y + m * y_stride : buffer,
             .y_stride = columns == PANEL ? y_stride : PANEL,
-            .tile = tile,
+            .tile = block + in * sizeof(dlx_qd8_row),
+            .x = block + QD8_HEAD + in * QD8_ROW * sizeof(qd8_act),
+            .chunk = (rows - 1) * QD8_ROW,
 #if QD8_SPLIT
-            .extras = tile + qd8_extras_at(n, c->s.n_in),
+            .extras = block + qd8_extras_at(n, c->s.n_in),
 #endif
             .panel = panel,
             .columns = panel + l->weight_bytes,
+            .rows = n,
             .n_in = c->s.n_in,
             .group = c->s.group,
             .steps = l->steps,
             .next = requested < l->weight_bytes ? next + requested : panel,
             .next_step = ahead ? l->step_bytes : next_step,
-            .ahead = ahead
+            .ahead = ahead,
+            .configured = c->configured
         };
-        c->tiles[n - 1](&t);
+        c->tiles[(n - 1) / c->each](&t);
         requested += l->steps * next_step;
-        tile += qd8_tile_bytes(n, c->s.n_in);
         if (columns == PANEL) continue;
         for (size_t i = 0; i < n; i++) memcpy(y + (m + i) * y_stride, buffer + i * PANEL, columns * sizeof *y);
     }
@@ -284,9 +311,9 @@ static void qd8_pack_strips(void *packed, const dlx_gemm_weights *w, dlx_gemm_sh
         pack((uint8_t *)packed + p * panel_bytes, w, s, p * PANEL, min_size(PANEL, s.n_out - p * PANEL));
 }
 
-/* The entries of one product, from its layout, its pack_fn, what unpacks a column of a panel, and its table of tiles.
- */
-#define QD8_PRODUCT(name)                                                                                              \
+/* The entries of one product: from its layout, its pack_fn and what unpacks a column of a panel; from its table of
+ * tiles. */
+#define QD8_PACKED(name)                                                                                               \
     static size_t name##_packed_size(dlx_gemm_shape s)                                                                 \
     {                                                                                                                  \
         return divide_up(s.n_out, PANEL) * name##_layout(s).panel_bytes;                                               \
@@ -299,12 +326,15 @@ static void qd8_pack_strips(void *packed, const dlx_gemm_weights *w, dlx_gemm_sh
     {                                                                                                                  \
         const uint8_t *panel = (const uint8_t *)packed + n / PANEL * name##_layout(s).panel_bytes;                     \
         name##_unpack_column(row, panel, s, n % PANEL);                                                                \
-    }                                                                                                                  \
+    }
+/* By a table of one function for each number of rows. */
+#define QD8_RUN(name)                                                                                                  \
     static void name##_run(float *y, size_t y_stride, const void *x, size_t x_stride, size_t rows, const void *packed, \
                            dlx_gemm_shape s, size_t begin, size_t end)                                                 \
     {                                                                                                                  \
         (void)x_stride;                                                                                                \
-        qd8_call c = {.quantized = x, .rows = rows, .s = s, .layout = name##_layout(s), .tiles = name##_tiles};        \
+        qd8_call c = {.quantized = x, .rows = rows, .s = s, .layout = name##_layout(s)};                               \
+        c.pitch = TILE_ROWS, c.each = 1, c.tiles = name##_tiles;                                                       \
         qd8_run_strips(y, y_stride, &c, packed, begin, end);                                                           \
     }
 #define QD8_GEMM(name)                                                                                                 \
@@ -353,15 +383,13 @@ static void qd8_interleave(uint8_t *panel, const int8_t *w0, const int8_t *w1, s
 static void qd8_pack_weights(uint8_t *panel, int32_t sums[PANEL], const int8_t *w, size_t columns, size_t n_in)
 {
     size_t steps = qd8_steps(n_in), whole = n_in / QD8_GROUP, c = 0;
-    if (columns < PANEL) memset(panel, 0, steps * QD8_STEP_BYTES);
+    size_t kept = columns < PANEL ? 0 : whole; /* steps that are written as a whole */
+    memset(panel + kept * QD8_STEP_BYTES, 0, (steps - kept) * QD8_STEP_BYTES);
     for (; c + 2 <= columns; c += 2) qd8_interleave(panel + c * QD8_GROUP, w + c * n_in, w + (c + 1) * n_in, whole);
     for (size_t g = 0; g < whole && c < columns; g++)
         memcpy(panel + (g * PANEL + c) * QD8_GROUP, w + c * n_in + g * QD8_GROUP, QD8_GROUP);
-    for (c = 0; c < columns && whole < steps; c++) {
-        uint8_t *last = panel + (whole * PANEL + c) * QD8_GROUP;
-        memset(last, 0, QD8_GROUP);
-        memcpy(last, w + c * n_in + whole * QD8_GROUP, n_in % QD8_GROUP);
-    }
+    for (c = 0; c < columns; c++)
+        memcpy(panel + (whole * PANEL + c) * QD8_GROUP, w + c * n_in + whole * QD8_GROUP, n_in % QD8_GROUP);
 #if QD8_SPLIT
     for (size_t i = 0; i < steps * QD8_STEP_BYTES; i++) panel[i] ^= 0x80; /* w + 128 */
 #endif
@@ -466,13 +494,21 @@ DLX_INLINE qd8_inputs dot_inputs(const qd8_act *x, size_t i, const size_t rows)
 #endif
 #if DOT_ROWS == 1
     (void)rows;
-    return qd8_load_inputs(x + i * QD8_GROUP);
+    return qd8_load_inputs(x + i * QD8_ROW);
 #else
     x += i * DOT_ROWS * QD8_GROUP;
     return i * DOT_ROWS + 1 < rows ? qd8_load_inputs(x) : qd8_load_last(x);
 #endif
 }
 
+/* Numbers from a step of a tile's rows, at x, to the next. */
+DLX_INLINE size_t qd8_to_next(const void *x, size_t chunk, const size_t rows)
+{
+    if (!QD8_CHUNKED) return rows * QD8_GROUP;
+    return QD8_GROUP + (((uintptr_t)x + QD8_GROUP) % QD8_CHUNK ? 0 : chunk);
+}
+
+#if !QD8_CHUNKED
 /* Sums over all inputs. `rows` is a constant wherever this is inlined. */
 DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, const size_t rows)
 {
@@ -480,7 +516,7 @@ DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, c
     dot_none(part, rows);
     const int8_t *w = (const int8_t *)t->panel;
     const uint8_t *next = t->next;
-    const qd8_act *x = (const qd8_act *)(const void *)(t->tile + QD8_HEAD);
+    const qd8_act *x = (const qd8_act *)(const void *)t->x;
     for (size_t g = t->steps; g > 0; g--) {
         qd8_weights wv[DOT_VECS];
         UNROLL for (size_t j = 0; j < DOT_VECS; j++) wv[j] = qd8_load_weights(w, j);
@@ -493,7 +529,7 @@ DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, c
         }
         w += QD8_STEP_BYTES;
         next += t->next_step;
-        x += rows * QD8_GROUP;
+        x += qd8_to_next(x, t->chunk, rows);
     }
     dot_by_rows(acc, part, rows);
 #if QD8_SPLIT
@@ -501,54 +537,56 @@ DLX_INLINE void qd8_sums(vi acc[TILE_ROWS][TILE_VECS], const qd8_tile_args *t, c
     UNROLL for (size_t i = 0; i < rows; i++) qd8_finish_split(acc[i], t, i, extra + i * t->steps);
 #endif
 }
+#endif
 
+/* Row i's outputs from its sums. */
+DLX_INLINE void qc8_row(const qd8_tile_args *t, size_t i, const vi acc[TILE_VECS])
+{
+    const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
+    const int32_t *sums = (const int32_t *)(const void *)t->columns;
+    const float *scales = (const float *)sums + PANEL, *biases = scales + PANEL;
+    vf row_scale = vf_set1(row[i].scale);
+    vi zero = qd8_zero(t, i);
+    UNROLL for (size_t j = 0; j < TILE_VECS; j++)
+    {
+        vi sum = vi_sub(acc[j], vi_mul(zero, vi_load(sums + j * VF)));
+        vf v = vf_fused(vf_mul(vi_to_vf(sum), row_scale), vf_load(scales + j * VF), vf_load(biases + j * VF));
+        vf_store(t->y + i * t->y_stride + j * VF, v);
+    }
+}
+
+DLX_INLINE void qs8_row(const qd8_tile_args *t, size_t i, const vi acc[TILE_VECS])
+{
+    const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
+    const int32_t *sums = (const int32_t *)(const void *)t->columns, *biases = sums + PANEL;
+    const float *requant = (const float *)biases + PANEL;
+    vf low = vf_load(requant + PANEL), high = vf_load(requant + 2 * PANEL), scale = vf_load(requant + 3 * PANEL);
+    vf mark = vf_set1(row[i].scale);
+    vi zero = qd8_zero(t, i);
+    UNROLL for (size_t j = 0; j < TILE_VECS; j++)
+    {
+        vi sum = vi_sub(acc[j], vi_mul(zero, vi_load(sums + j * VF)));
+        vf v = vf_mul(vi_to_vf(vi_add(sum, vi_load(biases + j * VF))), vf_load(requant + j * VF));
+        v = vf_max(vf_min(v, high), low);
+        vf_store(t->y + i * t->y_stride + j * VF, vf_fused(vi_to_vf(vf_round(v)), scale, mark));
+    }
+}
+
+#if !QD8_CHUNKED
 DLX_INLINE void qc8_tile(const qd8_tile_args *t, const size_t rows)
 {
     vi acc[TILE_ROWS][TILE_VECS];
     qd8_sums(acc, t, rows);
-    const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
-    const int32_t *sums = (const int32_t *)(const void *)t->columns;
-    const float *scales = (const float *)sums + PANEL, *biases = scales + PANEL;
-    UNROLL for (size_t i = 0; i < rows; i++)
-    {
-        vf row_scale = vf_set1(row[i].scale);
-        vi zero = qd8_zero(t, i);
-        UNROLL for (size_t j = 0; j < TILE_VECS; j++)
-        {
-            vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
-            vf v = vf_fused(vf_mul(vi_to_vf(sum), row_scale), vf_load(scales + j * VF), vf_load(biases + j * VF));
-            vf_store(t->y + i * t->y_stride + j * VF, v);
-        }
-    }
+    UNROLL for (size_t i = 0; i < rows; i++) qc8_row(t, i, acc[i]);
 }
 
 DLX_INLINE void qs8_tile(const qd8_tile_args *t, const size_t rows)
 {
     vi acc[TILE_ROWS][TILE_VECS];
     qd8_sums(acc, t, rows);
-    const dlx_qd8_row *row = (const dlx_qd8_row *)(const void *)t->tile;
-    const int32_t *sums = (const int32_t *)(const void *)t->columns, *biases = sums + PANEL;
-    const float *requant = (const float *)biases + PANEL;
-    vf low = vf_load(requant + PANEL), high = vf_load(requant + 2 * PANEL), scale = vf_load(requant + 3 * PANEL);
-    UNROLL for (size_t i = 0; i < rows; i++)
-    {
-        vf mark = vf_set1(row[i].scale);
-        vi zero = qd8_zero(t, i);
-        UNROLL for (size_t j = 0; j < TILE_VECS; j++)
-        {
-            vi sum = vi_sub(acc[i][j], vi_mul(zero, vi_load(sums + j * VF)));
-            vf v = vf_mul(vi_to_vf(vi_add(sum, vi_load(biases + j * VF))), vf_load(requant + j * VF));
-            v = vf_max(vf_min(v, high), low);
-            vf_store(t->y + i * t->y_stride + j * VF, vf_fused(vi_to_vf(vf_round(v)), scale, mark));
-        }
-    }
+    UNROLL for (size_t i = 0; i < rows; i++) qs8_row(t, i, acc[i]);
 }
 
-#define QD8_TILE_OF(name, n)                                                                                           \
-    static __attribute__((noinline)) void name##_tile_##n(const qd8_tile_args *t)                                      \
-    {                                                                                                                  \
-        name##_tile(t, n);                                                                                             \
-    }
 #define QC8_TILE(n) QD8_TILE_OF(qc8, n)
 #define QS8_TILE(n) QD8_TILE_OF(qs8, n)
 EACH_TILE_ROWS(QC8_TILE)
@@ -557,12 +595,18 @@ EACH_TILE_ROWS(QS8_TILE)
 static const qd8_tile_fn qc8_tiles[TILE_ROWS] = TILE_TABLE(qc8_tile);
 static const qd8_tile_fn qs8_tiles[TILE_ROWS] = TILE_TABLE(qs8_tile);
 
-QD8_PRODUCT(qc8)
-QD8_PRODUCT(qs8)
+QD8_RUN(qc8)
+QD8_RUN(qs8)
+#else
+#include "kernels/gemm_tiles_template.h"
+#endif
+
+QD8_PACKED(qc8)
+QD8_PACKED(qs8)
 
 static void set_gemm_qd8(dlx_kernels *k)
 {
-    k->qd8 = (dlx_quantizer){.row_tile = TILE_ROWS, .size = qd8_quantized_size, .quantize = qd8_quantize};
+    k->qd8 = (dlx_quantizer){.row_tile = QD8_BLOCK, .size = qd8_quantized_size, .quantize = qd8_quantize};
     k->quantize_qs8 = qs8_quantize;
     k->gemm_qd8_qc8w = QD8_GEMM(qc8);
     k->gemm_qs8_qc8w = QD8_GEMM(qs8);

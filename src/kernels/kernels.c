@@ -5,7 +5,9 @@
 
 #include <string.h>
 
+#include "base/cpu.h"
 #include "base/sizes.h"
+#include "kernels/agree.h"
 #include "kernels/tables.h"
 
 #if defined(__x86_64__)
@@ -23,22 +25,28 @@ typedef struct isa_entry {
                      the reference builds on itself */
     const char *name;
     void (*set)(dlx_kernels *k);
+    bool (*take)(void); /* asked before it is used, where the CPU has it; NULL: it may be */
 } isa_entry;
+
+#if defined(__x86_64__)
+static bool take_amx(void);
+#endif
 
 /* Ascending: of two that a CPU has, the later one is better. */
 static const isa_entry isas[] = {
-    {DLX_ISA_REF, DLX_ISA_REF, "ref", dlx_kernels_set_ref},
+    {DLX_ISA_REF, DLX_ISA_REF, "ref", dlx_kernels_set_ref, NULL},
 #if defined(__x86_64__)
-    {DLX_ISA_AVX2, DLX_ISA_REF, "avx2", dlx_kernels_set_avx2},
-    {DLX_ISA_AVXVNNI, DLX_ISA_AVX2, "avx-vnni", dlx_kernels_set_avxvnni},
-    {DLX_ISA_AVX512, DLX_ISA_AVX2, "avx512", dlx_kernels_set_avx512},
-    {DLX_ISA_AVX512VNNI, DLX_ISA_AVX512, "avx512vnni", dlx_kernels_set_avx512vnni},
+    {DLX_ISA_AVX2, DLX_ISA_REF, "avx2", dlx_kernels_set_avx2, NULL},
+    {DLX_ISA_AVXVNNI, DLX_ISA_AVX2, "avx-vnni", dlx_kernels_set_avxvnni, NULL},
+    {DLX_ISA_AVX512, DLX_ISA_AVX2, "avx512", dlx_kernels_set_avx512, NULL},
+    {DLX_ISA_AVX512VNNI, DLX_ISA_AVX512, "avx512vnni", dlx_kernels_set_avx512vnni, NULL},
+    {DLX_ISA_AMX, DLX_ISA_AVX512VNNI, "amx", dlx_kernels_set_amx, take_amx},
 #elif defined(__aarch64__)
-    {DLX_ISA_NEON, DLX_ISA_REF, "neon", dlx_kernels_set_neon},
-    {DLX_ISA_NEON_DOTPROD, DLX_ISA_NEON, "neon-dotprod", dlx_kernels_set_neon_dotprod},
-    {DLX_ISA_NEON_I8MM, DLX_ISA_NEON_DOTPROD, "neon-i8mm", dlx_kernels_set_neon_i8mm},
+    {DLX_ISA_NEON, DLX_ISA_REF, "neon", dlx_kernels_set_neon, NULL},
+    {DLX_ISA_NEON_DOTPROD, DLX_ISA_NEON, "neon-dotprod", dlx_kernels_set_neon_dotprod, NULL},
+    {DLX_ISA_NEON_I8MM, DLX_ISA_NEON_DOTPROD, "neon-i8mm", dlx_kernels_set_neon_i8mm, NULL},
 #elif defined(__wasm_simd128__)
-    {DLX_ISA_SIMD128, DLX_ISA_REF, "simd128", dlx_kernels_set_simd128},
+    {DLX_ISA_SIMD128, DLX_ISA_REF, "simd128", dlx_kernels_set_simd128, NULL},
 #endif
 };
 
@@ -118,6 +126,7 @@ static const feature features[] = {
     {DLX_ISA_AVX512, "AVX-512DQ", has_avx512dq},
     {DLX_ISA_AVX512, "AVX-512VL", has_avx512vl},
     {DLX_ISA_AVX512VNNI, "AVX-512 VNNI", has_avx512vnni},
+    {DLX_ISA_AMX, "AMX int8", dlx_cpu_has_tiles},
 #elif defined(__aarch64__)
     {DLX_ISA_NEON, "Advanced SIMD", always},
     {DLX_ISA_NEON_DOTPROD, "dot products", has_dotprod},
@@ -151,13 +160,18 @@ static bool supported(const isa_entry *e)
     return e->isa == DLX_ISA_REF || supported(entry_of(e->base));
 }
 
-/* Of the sets that the CPU has, the best that is not above `limit`. */
+static bool usable(const isa_entry *e)
+{
+    return supported(e) && (!e->take || e->take());
+}
+
+/* Of the sets that the CPU has, the best that is not above `limit`. From the best one down, so that nothing is asked
+ * for that would not be chosen. */
 static const isa_entry *best_of(dlx_isa limit)
 {
-    size_t best = 0;
-    for (size_t i = 1; i < DLX_COUNT(isas) && isas[i].isa <= limit; i++)
-        if (supported(&isas[i])) best = i;
-    return &isas[best];
+    size_t i = DLX_COUNT(isas) - 1;
+    while (i > 0 && (isas[i].isa > limit || !usable(&isas[i]))) i--;
+    return &isas[i];
 }
 
 static void set_with_bases(dlx_kernels *out, const isa_entry *e)
@@ -165,6 +179,19 @@ static void set_with_bases(dlx_kernels *out, const isa_entry *e)
     if (e->isa != DLX_ISA_REF) set_with_bases(out, entry_of(e->base));
     e->set(out);
 }
+
+#if defined(__x86_64__)
+/* The system says whether it lets this process have tiles; and as what it runs on may only say that it has them, the
+ * set has to give the bits of the one below it. */
+static bool take_amx(void)
+{
+    dlx_kernels amx, below;
+    if (!dlx_cpu_take_tiles()) return false;
+    set_with_bases(&amx, entry_of(DLX_ISA_AMX));
+    set_with_bases(&below, entry_of(DLX_ISA_AVX512VNNI));
+    return dlx_kernels_agree(&amx, &below);
+}
+#endif
 
 void dlx_kernels_init(dlx_kernels *out, dlx_isa limit)
 {
@@ -184,7 +211,7 @@ dlx_isa dlx_cpu_best_isa(void)
 bool dlx_isa_available(dlx_isa isa)
 {
     const isa_entry *e = entry_of(isa);
-    return e && supported(e);
+    return e && usable(e);
 }
 
 dlx_isa dlx_isa_base(dlx_isa isa)

@@ -17,6 +17,7 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
   dlx_isa_source(avxvnni.c -mavx2 -mfma -mf16c -mavxvnni)
   dlx_isa_source(avx512.c -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl)
   dlx_isa_source(avx512vnni.c -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni)
+  dlx_isa_source(amx.c -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni) # tiles in assembly
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
   dlx_isa_source(neon.c)
   dlx_isa_source(neon_dotprod.c -march=armv8.2-a+dotprod)

@@ -26,6 +26,7 @@ typedef enum dlx_isa {
     DLX_ISA_AVXVNNI = 2,    /* that + AVX-VNNI */
     DLX_ISA_AVX512 = 3,     /* AVX2's + AVX-512 F, BW, DQ, VL */
     DLX_ISA_AVX512VNNI = 4, /* that + AVX-512 VNNI */
+    DLX_ISA_AMX = 5,        /* that + AMX int8; only where the system gives it to the process, and a trial is right */
     DLX_ISA_NEON = 16,      /* aarch64 baseline */
     DLX_ISA_NEON_DOTPROD = 17,
     DLX_ISA_NEON_I8MM = 18,
@@ -192,11 +193,12 @@ typedef struct dlx_kernels {
     void (*attention)(const dlx_attention_args *args, size_t kv_head, size_t row_begin, size_t row_end, void *scratch);
 } dlx_kernels;
 
-/* Fills `out` for this CPU, no set above `limit` in its own architecture. */
+/* Fills `out` for this CPU, no set above `limit` in its own architecture. Where the best of these is one that has to be
+ * asked for (AMX), it is (dlx_cpu_take_tiles of base/cpu.h), and tried; likewise by the next two. */
 void dlx_kernels_init(dlx_kernels *out, dlx_isa limit);
 /* Best set this CPU has. */
 dlx_isa dlx_cpu_best_isa(void);
-/* Whether this CPU and build have a set. */
+/* Whether this CPU and build have a set, and it would be taken. */
 bool dlx_isa_available(dlx_isa isa);
 /* The set that one of this build builds on: what that needs it needs too. The reference's is itself. */
 dlx_isa dlx_isa_base(dlx_isa isa);

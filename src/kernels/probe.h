@@ -29,7 +29,7 @@ typedef struct dlx_probe {
     dlx_probe_kind kind;
     bool (*present)(void); /* this CPU has the instructions */
     dlx_isa isa;           /* the set whose products are made of it; DLX_ISA_REF: no set's */
-    bool tiles;            /* it asks the system for tiles, which no kernel uses */
+    bool tiles;            /* it works on tiles, whose state the system gives the process when it is asked */
     double work;           /* operations of a round; 0 for reading */
     void (*run)(size_t rounds);
 } dlx_probe;

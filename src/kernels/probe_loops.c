@@ -13,10 +13,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
-#if defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#endif
+
+#include "kernels/amx_tiles.h"
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -114,57 +112,39 @@ HAS(avx2, DLX_ISA_AVX2)
 HAS(avx_vnni, DLX_ISA_AVXVNNI)
 HAS(avx512, DLX_ISA_AVX512)
 HAS(vnni, DLX_ISA_AVX512VNNI)
+HAS(amx, DLX_ISA_AMX) /* and what that asks of the system */
 static bool has_bf16(void)
 {
     unsigned a, b, c, d;
     return has_avx512() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
 }
 
-#if defined(__linux__) && defined(SYS_arch_prctl)
-/* Tiles are given to a process that asks for them (Linux: ARCH_REQ_XCOMP_PERM of the state of tile data), for all its
- * threads that follow. */
-enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
-
-static bool has_amx(void)
-{
-    unsigned a, b, c, d;
-    const unsigned tiles = 1u << 24, int8 = 1u << 25;
-    if (!has_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & (tiles | int8)) != (tiles | int8))
-        return false;
-    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
-}
-
 /* Four sums of 16 x 16: the latency of a product of tiles is just over three times what it keeps its unit busy. */
 static void amx_int8(size_t rounds)
 {
-    struct {
-        uint8_t palette, start_row, reserved[14];
-        uint16_t bytes[16]; /* of a row */
-        uint8_t rows[16];
-    } tiles = {.palette = 1};
-    static const uint8_t operand[16 * 64] = {1, 2, 1, 2};
-    for (int i = 0; i < 8; i++) {
-        tiles.bytes[i] = 64;
-        tiles.rows[i] = 16;
+    amx_config tiles = {.palette = 1};
+    static const uint8_t operand[AMX_ROWS * AMX_ROW_BYTES] = {1, 2, 1, 2};
+    for (int i = 0; i < AMX_TILES; i++) {
+        tiles.bytes[i] = AMX_ROW_BYTES;
+        tiles.rows[i] = AMX_ROWS;
     }
-    __asm__ volatile("ldtilecfg %1\n\t"
-                     "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
-                     "tileloadd (%2,%3,1), %%tmm4\n\ttileloadd (%2,%3,1), %%tmm5\n\t"
-                     "tileloadd (%2,%3,1), %%tmm6\n\ttileloadd (%2,%3,1), %%tmm7\n\t"
-                     "1:\n\t"
-                     "tdpbusd %%tmm6, %%tmm4, %%tmm0\n\ttdpbusd %%tmm7, %%tmm4, %%tmm1\n\t"
-                     "tdpbusd %%tmm6, %%tmm5, %%tmm2\n\ttdpbusd %%tmm7, %%tmm5, %%tmm3\n\t"
-                     "subq $1, %0\n\t"
-                     "jnz 1b\n\t"
-                     "tilerelease"
-                     : "+r"(rounds)
-                     : "m"(tiles), "r"(operand), "r"((size_t)64)
-                     : "cc", "memory");
+    amx_configure(&tiles);
+    AMX_ZERO(0);
+    AMX_ZERO(1);
+    AMX_ZERO(2);
+    AMX_ZERO(3);
+    AMX_LOAD(4, operand, AMX_ROW_BYTES);
+    AMX_LOAD(5, operand, AMX_ROW_BYTES);
+    AMX_LOAD(6, operand, AMX_ROW_BYTES);
+    AMX_LOAD(7, operand, AMX_ROW_BYTES);
+    for (; rounds > 0; rounds--) {
+        AMX_DOT(0, 4, 6);
+        AMX_DOT(1, 4, 7);
+        AMX_DOT(2, 5, 6);
+        AMX_DOT(3, 5, 7);
+    }
+    amx_release();
 }
-#define AMX {"tdpbusd, tiles", DLX_PROBE_INT8, has_amx, DLX_ISA_REF, true, 4 * 2.0 * 16 * 16 * 64, amx_int8},
-#else
-#define AMX
-#endif
 
 /* Operations of a round: loops have 12 steps, those of 4 bits 32. */
 static const dlx_probe loops[] = {
@@ -176,7 +156,8 @@ static const dlx_probe loops[] = {
      dpbusd_ymm_vex},
     {"vpdpbusd, 256 bits", DLX_PROBE_INT8, has_vnni, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbusd_ymm},
     {"vpdpbusd, 512 bits", DLX_PROBE_INT8, has_vnni, DLX_ISA_AVX512VNNI, false, 12 * 2.0 * 64, dpbusd_zmm},
-    AMX{"vpmaddubsw, 256 bits", DLX_PROBE_INT4, has_avx2, DLX_ISA_AVX2, false, 32 * 2.0 * 32, maddubs_ymm},
+    {"tdpbusd, tiles", DLX_PROBE_INT8, has_amx, DLX_ISA_AMX, true, 4 * 2.0 * 16 * 16 * 64, amx_int8},
+    {"vpmaddubsw, 256 bits", DLX_PROBE_INT4, has_avx2, DLX_ISA_AVX2, false, 32 * 2.0 * 32, maddubs_ymm},
     {"vpmaddubsw, 512 bits", DLX_PROBE_INT4, has_avx512, DLX_ISA_AVX512, false, 32 * 2.0 * 64, maddubs_zmm},
     {"vdpbf16ps, 512 bits", DLX_PROBE_BF16, has_bf16, DLX_ISA_REF, false, 12 * 2.0 * 32, dpbf16_zmm},
     {"vfmadd231ps, 256 bits", DLX_PROBE_FLOAT32, has_avx2, DLX_ISA_AVX2, false, 12 * 2.0 * 8, fma_ymm},

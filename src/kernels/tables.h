@@ -14,6 +14,7 @@ void dlx_kernels_set_avx2(dlx_kernels *k);
 void dlx_kernels_set_avxvnni(dlx_kernels *k);
 void dlx_kernels_set_avx512(dlx_kernels *k);
 void dlx_kernels_set_avx512vnni(dlx_kernels *k);
+void dlx_kernels_set_amx(dlx_kernels *k);
 #elif defined(__aarch64__)
 void dlx_kernels_set_neon(dlx_kernels *k);
 void dlx_kernels_set_neon_dotprod(dlx_kernels *k);

@@ -146,11 +146,8 @@ static dlx_status do_embedding(dlx_executor *ex, const job *j, dlx_error *err)
             return dlx_fail(err, DLX_E_INVALID, "row %zu: id %lld is outside the table of %lld rows", i, (long long)id,
                             (long long)table->dim[0]);
         void *out = (uint8_t *)j->out + i * (scaled ? d * sizeof(float) : size);
-        const void *row = (const uint8_t *)j->in[0] + (size_t)id * size;
-        if (tied) {
-            gemm->unpack(scaled ? ex->scratch : out, packed, shape, (size_t)id);
-            row = ex->scratch;
-        }
+        const void *row = tied ? ex->scratch : (const uint8_t *)j->in[0] + (size_t)id * size;
+        if (tied) gemm->unpack(scaled ? ex->scratch : out, packed, shape, (size_t)id);
         if (scaled)
             dequantise_row(ex, j, out, row, (size_t)id, d);
         else if (!tied)

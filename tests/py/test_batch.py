@@ -85,7 +85,7 @@ def test_answers_are_those_of_the_server(model, tmp_path):
               (CHAT, {"messages": [{"role": "user", "content": "Spell plum."}], "stream": True,
                       "stream_options": {"include_usage": True}}),
               (TEXT, {"prompt": ["p-e-", "f-"], "max_tokens": 5}),
-              (TEXT, {"prompt": "Spell", "max_tokens": 9, "temperature": 1, "seed": 3}),
+              (TEXT, {"prompt": "Spell", "max_tokens": 9, "temperature": 1, "seed": 2 ** 64 - 3}),
               (RESPONSES, {"input": "Spell fig.", "instructions": "Be brief."}),
               ("/infill", {"input_prefix": "p-", "input_suffix": "-r", "n_predict": 3}),
               ("/tokenize", {"content": "Spell"}),
@@ -154,6 +154,30 @@ def test_a_signal_lets_what_runs_finish(model, tmp_path, number):
     assert set(read(out)) >= {f"r-{i}" for i in range(30)} and n_lines(out) <= 31
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="a process does not tell here what it does with signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_model_is_opened_is_the_end(model, tmp_path, number):
+    """Held as soon as the output is there, while it has one thread yet; a process that has more answers already, and another
+    one is begun."""
+    def status_of(process, name):
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as f:
+            return next(text for text in f if text.startswith(name)).split()[1]
+    source = write(tmp_path / "in", [line(0, TEXT, **LONG)])
+    for attempt in range(40):
+        out = tmp_path / str(attempt)
+        with begun(model, source, out, "--stop-seconds", 600) as process:
+            while not out.exists():
+                assert process.poll() is None
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: status_of(process, "State:") == "T")
+            if status_of(process, "Threads:") == "1":
+                process.send_signal(number)
+                process.send_signal(signal.SIGCONT)
+                assert process.communicate(timeout=60) == ("", "") and process.returncode == 128 + number and n_lines(out) == 0
+                return
+    raise AssertionError("no process was seen while it opened the model")
+
+
 def test_the_end_does_not_wait_forever(model, tmp_path):
     out = tmp_path / "out"
     source = write(tmp_path / "in", [line(0), line(1, TEXT, **LONG), line(2)])
@@ -181,7 +205,8 @@ def test_pipes(model, tmp_path):
 
 @pytest.mark.parametrize("text, why", [
     ("", "has no line to read"),
-    ("{", "line 1: "),
+    ("{", "line 1: it is not JSON: column 1: "), (json.dumps(line(0))[:-1] + ', "custom_id": "x"}', "line 1: it names a member twice: column "),
+    (json.dumps(line(0)) + "\n" + json.dumps(line(1, TEXT, prompt="a\0")), "line 2: it has the character U+0000, which no text may have, in 'body.prompt'"),
     ("[1]\n", "line 1: it is no JSON object"),
     (json.dumps(line(0)) + "\n\n" + json.dumps({**line(1), "custom_id": ""}), "line 3: it has no text \"custom_id\""),
     (json.dumps({**line(0), "method": "GET"}), "line 1: its \"method\" is not \"POST\""),

@@ -108,10 +108,58 @@ def test_a_prompt_is_decoded(programs):
     assert [row["preset"] for row in ids["decodes"]] == ["given"]
 
 
-def test_options_that_do_not_fit_are_said_in_their_row(programs):
-    d = bench(programs("llada-tiny"), "--no-probes", "--rows", "1", "--max-new-tokens", "60")
-    assert all("problem" in row and "tokens_per_second" not in row for row in d["decodes"])
-    assert "does not fit" in d["decodes"][0]["problem"] or "context" in d["decodes"][0]["problem"]
+def test_options_that_one_preset_does_not_know_are_said_in_its_row(programs):
+    exact, *others = bench(programs("llada-tiny"), "--no-probes", "--rows", "1", "--cache", "dual")["decodes"]
+    assert "llada.generate does not have it" in exact["problem"] and "tokens_per_second" not in exact
+    assert all("problem" not in row and row["tokens_per_second"] for row in others)
+
+
+def test_what_leaves_nothing_to_decode_is_told_before_weights_are_read(programs, tmp_path):
+    packs = tmp_path / "packs"        # loading makes it
+    other = "llada.generate is for full attention"
+    for model, options, words in (
+            ("sdar-tiny", ["--algorithm", "llada.generate"], other),
+            ("sdar-tiny", ["--algorithm", "llada.generate", "--token-ids", "1,2"], other),
+            ("llada-tiny", ["--max-new-tokens", "33"], "no decode begins behind a context of 32: option 'max_new_tokens'"),
+            ("llada-tiny", ["--max-new-tokens", "64", "--token-ids", "1"], "at most 63 new tokens"),
+            ("llada-tiny", ["--token-ids", ",".join(["1"] * 100)], "the prompt has 100 tokens"),
+            ("llada-tiny", ["--steps", "3", "--gen-length", "16", "--block-length", "4"], "option 'steps'"),
+            ("llada-tiny", ["--context", "64"], "leave no room for a row"),
+            ("llada-tiny", ["--rows", "33"], "33 rows behind 32 cached positions")):
+        assert words in fail("bench", programs(model), "--pack-cache", packs, *options)
+        assert not packs.exists()
+    run("bench", programs("llada-tiny"), "--pack-cache", packs, "--max-new-tokens", "32", "--turns", "1", "--no-probes")
+    assert packs.exists()
+
+
+def test_a_plan_names_the_number_that_it_goes_by(programs):
+    def said(*options):
+        return run("bench", programs("sdar-tiny"), "--plan", "--turns", "1", "--no-probes", "--rows", "1", *options)
+    assert "if every denoising pass revealed 2.2 tokens, whatever" in said()
+    assert "if every denoising pass revealed 1 token, whatever" in said("--tokens-per-pass", "1")
+    text = said("--tokens-per-pass", "1,1000,1024")
+    assert "if every denoising pass revealed 1000 tokens, whatever" in text
+    assert len(re.findall(r" block +1 +1000 +1024$", text, re.M)) == 2
+
+
+def test_what_was_not_measured_is_called_guessed(programs):
+    def guessed(*options):
+        return [row["guessed"] for row in bench(programs("llada-tiny"), "--no-probes", *options)["decodes"]]
+
+    def said(*options):
+        return re.findall("^  guessed: (.*)$", run("bench", programs("llada-tiny"), "--no-probes", "--turns", "1", *options),
+                          re.M)
+    whole = ["--context", "0"]        # so that passes of the whole file are measured, too
+    assert guessed(*whole) == [False] * 3 and said(*whole) == []
+    assert guessed("--rows", "1,2,4,8,16,32,64", *whole) == [False] * 3
+    assert guessed("--rows", "1,2,4,8,16,64", *whole) == guessed("--rows", "2,4,8,16,32,64", *whole) == [True] * 3
+    assert said("--rows", "1,64", *whole) == ["few sizes of passes were measured, decodes have up to 64 rows"]
+    assert said("--rows", "1", *whole) == ["passes of more than 1 row, decodes have up to 64"]
+    assert said() == ["passes of more than 32 rows, decodes have up to 64"]
+    small = ["--preset", "balanced", "--max-new-tokens", "4", *whole]       # gaps above what a decode has are none
+    assert guessed("--rows", "1,2,4,8,64", *small) == [False]
+    measured = bench(programs("llada-tiny"), "--token-ids", "1,2", "--rows", "1", "--no-probes", "--preset", "fast")
+    assert "guessed" not in measured["decodes"][0]
 
 
 def test_table(programs):

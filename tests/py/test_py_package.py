@@ -171,7 +171,7 @@ def test_facts_memory_and_kernels(sdar):
     assert diffulex_edge.ModelFacts.from_native(facts.to_native()) == facts
     memory, half = sdar.memory(), sdar.memory(max_context=64)
     assert 1_000_000 > memory.file > 500_000 and memory.kv_cache == 2 * half.kv_cache > 0 and memory.activations > 0
-    assert sdar.kernels in ("ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "neon", "neon-dotprod")
+    assert sdar.kernels in ("ref", "avx2", "avx-vnni", "avx512", "avx512vnni", "amx", "neon", "neon-dotprod")
 
 
 def test_metadata_gives_the_same_facts(exported):

@@ -151,7 +151,7 @@ def test_many_at_once_are_as_alone(dialog):
     for t in threads:
         t.join()
     assert got == alone
-    assert dialog.metrics()["diffulex_edge_seats_busy"] == 0
+    dialog.wait_for("seats_busy", 0)
 
 
 def test_prompts_that_begin_alike_are_run_once(files):
@@ -228,6 +228,7 @@ def test_what_it_says_of_itself(dialog):
     assert dialog.error("/v1/models/other", None, 404, method="GET")["code"] == "model_not_found"
     props = dialog.get("/props")
     assert props["model"]["n_ctx"] == 512 and props["total_slots"] == 4 and props["row_budget"] == 64
+    assert props["presets"] == ["exact", "balanced", "fast"]
     assert {"threshold", "temperature", "strategy"} <= {o["name"] for o in props["options"]}
     assert [s["id"] for s in dialog.get("/slots")] == [0, 1, 2, 3]
     assert "/" not in json.dumps(props["model"])  # no path of the machine
@@ -292,8 +293,10 @@ WRONG = [
     ({**HELLO, "diffusion": {"steps": True}}, "diffusion.steps"), ({**HELLO, "diffusion": {"treshold": 1}}, "diffusion.treshold"),
     ({**HELLO, "diffusion": {"threshold": 2}}, "diffusion.threshold"), ({**HELLO, "diffusion": {"n_cached": 8}}, "diffusion.n_cached"),
     ({**HELLO, "diffusion": {"cfg_scale": 1}}, "diffusion.cfg_scale"), ({**HELLO, "stream_mode": "all"}, "stream_mode"),
-    ({**HELLO, "tool_choice": "required"}, "tool_choice"), ({**HELLO, "functions": []}, "functions"),
-    ({**HELLO, "modalities": ["text", "audio"]}, "modalities"), ({**HELLO, "modalities": []}, "modalities"),
+    ({**HELLO, "tool_choice": "required"}, "tool_choice"), ({**HELLO, "functions": [{"name": "f"}]}, "functions"),
+    ({**HELLO, "modalities": ["text", "audio"]}, "modalities"), ({**HELLO, "function_call": {"name": "f"}}, "function_call"),
+    ({**HELLO, "verbosity": "low"}, "verbosity"), ({**HELLO, "audio": {}}, "audio"), ({**HELLO, "made_up": []}, "made_up"),
+    ({**HELLO, "web_search_options": {}}, "web_search_options"),
     ({**HELLO, "reasoning_effort": "low"}, "reasoning_effort"), ({**HELLO, "made_up": 1}, "made_up"), ({}, "messages"),
     ({"messages": []}, "messages"), ({"messages": "Hi"}, "messages"), ({"messages": ["Hi"]}, "messages[0].role"),
     ({"messages": [{"role": "user"}]}, "messages[0].content"),
@@ -310,7 +313,7 @@ def test_what_is_wrong_or_not_supported_is_named(dialog, body, param):
 
 
 def test_more_of_what_is_wrong(dialog, files):
-    for body in ("", "{", "[]", '{"messages": [], "messages": []}', b"\xff\xfe", '{"a": "\\u0000"}', "[" * 100000):
+    for body in ("", "{", "[]", '{"messages": [], "messages": []}', b"\xff\xfe", '{"\\u0000": 1}', '{"n": 1e999}', "[" * 100000):
         assert dialog.error(CHAT, body)["param"] is None
     assert dialog.error(CHAT, {**HELLO, "max_tokens": 600})["code"] == "context_length_exceeded"
     for body, param in (({"prompt": 1}, "prompt"), ({"prompt": []}, "prompt"), ({"prompt": [[576]]}, "prompt"),
@@ -327,6 +330,44 @@ def test_more_of_what_is_wrong(dialog, files):
     assert dialog.error("/props", {}, 405)["message"].endswith("takes GET")
 
 
+MANY = ",".join(f'"{i}": 1' for i in range(50))
+SENTENCES = [
+    ('"seed": 1.5', "seed", "'seed': expected a whole number"), ('"seed": 18446744073709551616', "seed", "'seed': expected a whole number of up to 64 bits"),
+    ('"max_tokens": 99999999999999999999', "max_tokens", "'max_tokens': expected a whole number"),
+    ('"n": 1, "n": 1', None, "the body names a member twice: column "), ('"user": ' + "[" * 5000, None, "the body is nested too deeply"),
+    ('"logit_bias": {%s, "x\\u0000": 1}' % MANY, None, "U+0000"),
+    ('"stop": ["a", {"b": ["x\\u0000y"]}]', "stop[1].b[0]", "the body has the character U+0000, which no text may have, in 'stop[1].b[0]'"),
+    ('"max_tokens": 2, "regex": "abc"', "max_tokens", "'max_tokens': the shortest text that the constraint accepts takes 3 tokens"),
+    ('"json_schema": false', "json_schema", "accepts"), ('"regex": "(.)\\\\1"', "regex", "character 4: "),
+    ('"regex": "\\\\bfoo\\\\b"', "regex", "character 1: "), ('"tool_choice": "required"', "tool_choice", "there are no 'tools' to call"),
+    ('"repetition_penalty": 1.1', "repetition_penalty", "'repetition_penalty': sdar.generate does not have it"),
+    ('"diffusion": {"%s": 1}' % ("\u20ac" * 40), "diffusion." + "?" * 64, "there is no decode option"),  # cut within a character
+]
+
+
+@pytest.mark.parametrize("members, param, sentence", SENTENCES, ids=[f"{i}-{s[1]}" for i, s in enumerate(SENTENCES)])
+def test_sentences_name_what_the_client_said(dialog, members, param, sentence):
+    error = dialog.error(CHAT, '{"messages": [{"role": "user", "content": "x"}], %s}' % members)
+    assert error["param"] == param and sentence in error["message"] and "': option '" not in error["message"], error
+
+
+def test_whole_numbers_beyond_63_bits(dialog):
+    """A seed has 64 bits; elsewhere such a number is one of JSON's."""
+    def text(seed):
+        got = dialog.post(TEXT, '{"prompt": "Once", "temperature": 2, "max_tokens": 9, "logprobs": 1, "diffusion": {"stop_ids": "none"}, '
+                                '"seed": %s}' % seed)
+        return got["choices"][0]["logprobs"]["token_logprobs"]
+    assert text(18446744073709551615) == text(-1) != text(18446744073709551614) == text(-2)
+    schema = '{"type": "integer", "minimum": 7, "default": 18446744073709551615}'
+    got = dialog.post(TEXT, '{"prompt": "x", "guided_json": %s, "max_tokens": 30, "seed": 9223372036854775808}' % schema)
+    assert int(got["choices"][0]["text"]) >= 7
+
+
+@pytest.mark.parametrize("name", ["json_schema", "guided_json"])
+def test_a_schema_may_be_true(dialog, name):
+    json.loads(dialog.post(TEXT, {"prompt": "x", name: True, "max_tokens": 20})["choices"][0]["text"])
+
+
 def test_roles_that_the_template_passes_over(family, dialog):
     body = {"messages": [{"role": "user", "content": "hi"}, {"role": "critic", "content": "Spell pear."}]}
     for endpoint in (CHAT, "/apply-template"):
@@ -335,13 +376,37 @@ def test_roles_that_the_template_passes_over(family, dialog):
     assert status == 200 and "critic" in json.loads(text)["prompt"] or json.loads(text)["error"]["param"] == "messages[1].role"
 
 
-def test_harmless_parameters_are_taken(dialog):
-    harmless = {"model": "gpt-4o", "user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "auto", "n": 1,
-                "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": {}, "response_format": {"type": "text"},
-                "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "stop": None, "seed": None, "top_p": 1,
-                "temperature": 0, "stream": False, "max_completion_tokens": 64, "logprobs": False, "min_p": 0, "top_k": -1,
-                "modalities": ["text"]}
-    assert dialog.post(CHAT, {**user("Spell pear."), **harmless})["choices"][0]["message"]["content"] == "p-e-a-r"
+# What OpenAI's parameters are by themselves, and their empty values; null is one of each.
+COMMON = {"frequency_penalty": [0, 0.0], "logit_bias": [{}], "metadata": [{}, {"a": "b"}], "n": [1], "presence_penalty": [0], "seed": [7],
+          "service_tier": ["auto", "default"], "store": [False, True], "stop": [[], ""], "stream": [False], "temperature": [0], "top_p": [1],
+          "stream_options": [{}, {"include_usage": False}], "user": ["", "u"], "safety_identifier": [""], "prompt_cache_key": [""],
+          "prompt_cache_retention": ["in_memory"], "model": ["", "gpt-4o"], "top_logprobs": [0]}
+CHATS = {"tools": [[]], "tool_choice": ["auto", "none"], "parallel_tool_calls": [True, False]}
+IDLE = {
+    CHAT: {**COMMON, **CHATS, "audio": [], "function_call": ["none", "auto"], "functions": [[]], "logprobs": [False],
+           "max_completion_tokens": [64], "max_tokens": [64], "modalities": [["text"], []], "prediction": [], "reasoning_effort": [],
+           "response_format": [{"type": "text"}], "verbosity": ["medium"], "web_search_options": [], "min_p": [0], "top_k": [-1, 0]},
+    TEXT: {**COMMON, "best_of": [1], "echo": [False], "logprobs": [], "max_tokens": [64], "suffix": [""], "top_logprobs": []},
+    RESPONSES: {**COMMON, **CHATS, "background": [False], "conversation": [], "include": [[]], "instructions": [""], "max_output_tokens": [64],
+                "max_tool_calls": [], "previous_response_id": [""], "prompt": [], "truncation": ["disabled", "auto"],
+                "reasoning": [{}, {"effort": None, "summary": None}],
+                "text": [{}, {"format": {"type": "text"}}, {"format": None, "verbosity": "medium"}, {"verbosity": None}]},
+}
+ASKED = {CHAT: user("Spell pear."), TEXT: {"prompt": "Once", "max_tokens": 16}, RESPONSES: {"input": "Spell pear."}}
+
+
+@pytest.mark.parametrize("path", IDLE)
+def test_what_changes_nothing_is_taken(dialog, path):
+    def ask(**more):
+        got = dialog.post(path, {**ASKED[path], **more})
+        return got["output"][0]["content"] if path == RESPONSES else got["choices"]
+    want = ask()
+    for name, values in IDLE[path].items():
+        for value in [None, *values]:
+            if (name, value) != ("max_tokens", None):
+                assert ask(**{name: value}) == want, (name, value)
+    everything = {name: values[0] for name, values in IDLE[path].items() if values}
+    assert ask(**everything) == want
 
 
 def test_decode_options_reach_the_decoder(dialog, files):

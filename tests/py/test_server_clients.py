@@ -97,9 +97,13 @@ def test_litellm(server, tmp_path):
     assert done.returncode == 0, done.stderr
     got = json.loads(done.stdout.splitlines()[-1])
     assert got["whole"] == ["p-e-a-r", "stop", 7] and got["stream"] == ["p-e-a-r", 7] and got["together"] == ["p-e-a-r"] * 4
-    assert got["responses"] == "p-e-a-r" and got["tools"] in ("stop", "tool_calls", "length")
+    assert got["responses"] == "p-e-a-r" and got["tools"] in ("stop", "tool_calls", "length") and got["call"] == "weather"
     assert got["text"] == server.post("/v1/completions", {"prompt": "Spell", "max_tokens": 5})["choices"][0]["text"]
     assert got["errors"]["penalty"][0] == "BadRequestError" and "'presence_penalty': only 0" in got["errors"]["penalty"][1]
+    bound = {name: json.loads(text) for name, text in got["structured"].items()}
+    assert isinstance(bound.pop("object"), dict) and set(bound) == {"schema", "class", "stream", "responses"}
+    for city in bound.values():
+        assert city["name"] in ("Rome", "Bonn") and 1 <= city["days"] <= 9 and set(city) == {"name", "days"}
     # What falls back to a model with a longer context looks for this one.
     assert got["errors"]["long"][0] == "ContextWindowExceededError"
     assert got["errors"]["tool"][0] == "BadRequestError" and "tool_choice" in got["errors"]["tool"][1]

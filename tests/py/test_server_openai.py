@@ -189,3 +189,16 @@ def test_metrics(client, server):
     assert families["diffulex_edge_requests"].type == "counter" and families["diffulex_edge_seats"].samples[0].value == 4
     labels = [s.labels for s in families["diffulex_edge_requests"].samples]
     assert {"endpoint": "/v1/models", "status": "200"} in labels
+
+
+def test_more_at_once_than_there_may_be(server):
+    """Every one of 300 requests is answered, or told to come back: none is cut off."""
+    async def all_of_them():
+        async with openai.AsyncOpenAI(base_url=server.url + "/v1", api_key=KEY, max_retries=0) as c:
+            return await asyncio.gather(*(c.chat.completions.create(model="any", messages=SPELL, max_tokens=1) for _ in range(300)),
+                                        return_exceptions=True)
+    got = asyncio.run(all_of_them())
+    refused = [g for g in got if isinstance(g, openai.InternalServerError)]
+    assert all(g.status_code == 503 and g.code in ("queue_full", "too_many_connections") and int(g.response.headers["Retry-After"]) > 0
+               for g in refused)
+    assert len(refused) + sum(not isinstance(g, BaseException) for g in got) == 300, set(map(repr, got))

@@ -156,7 +156,7 @@ static inline void report_missing_sets(const dlx_isa *list, size_t n)
 /* The AVX-VNNI set's sources with the same instructions in AVX-512's encoding, which other CPUs have. */
 void dlx_kernels_set_avxvnni_twin(dlx_kernels *k);
 
-static inline size_t add_twin(dlx_kernels *out)
+static inline size_t add_avxvnni_twin(dlx_kernels *out)
 {
     if (dlx_isa_available(DLX_ISA_AVXVNNI) || !dlx_isa_available(DLX_ISA_AVX512VNNI)) return 0;
     dlx_kernels_init(out, DLX_ISA_AVX2);
@@ -165,7 +165,28 @@ static inline size_t add_twin(dlx_kernels *out)
     return 1;
 }
 #else
-static inline size_t add_twin(dlx_kernels *out)
+static inline size_t add_avxvnni_twin(dlx_kernels *out)
+{
+    (void)out;
+    return 0;
+}
+#endif
+
+#if defined(DLX_AMX_TWIN)
+/* The AMX set's sources with tiles in plain C (amx_emulated.h), beside the real one where there is one: it says where a
+ * CPU would raise an exception. */
+void dlx_kernels_set_amx_twin(dlx_kernels *k);
+
+static inline size_t add_amx_twin(dlx_kernels *out)
+{
+    if (!dlx_isa_available(DLX_ISA_AVX512VNNI)) return 0;
+    dlx_kernels_init(out, DLX_ISA_AVX512VNNI);
+    dlx_kernels_set_amx_twin(out);
+    out->name = "amx's twin";
+    return 1;
+}
+#else
+static inline size_t add_amx_twin(dlx_kernels *out)
 {
     (void)out;
     return 0;
@@ -184,7 +205,8 @@ static inline size_t all_kernels(dlx_kernels out[8])
         assert_int_equal(out[have].isa, list[i]);
         have++;
     }
-    return have + add_twin(&out[have]);
+    have += add_avxvnni_twin(&out[have]);
+    return have + add_amx_twin(&out[have]);
 }
 
 #endif

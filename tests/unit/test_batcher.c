@@ -314,7 +314,7 @@ static void who_comes_back_is_waited_for(void **state)
     waiting both[2] = {{.seat = seat[0]}, {.seat = seat[1]}};
     pthread_t t;
     assert_int_equal(pthread_create(&t, NULL, long_call, &both[0]), 0);
-    wait_for_pass(&both[1]); /* it goes first: the other one's part would take all rows */
+    wait_for_pass(&both[1]); /* it goes first, and the other one's first part takes what it leaves */
     const struct timespec a_while = {.tv_nsec = 30 * 1000 * 1000};
     nanosleep(&a_while, NULL);
     assert_int_equal(passes_of(b), 1); /* the other one has parts left, and waits */
@@ -340,6 +340,105 @@ static void who_comes_back_is_waited_for(void **state)
     for (int i = 0; i < 2; i++) dlx_session_close(s[i]);
     dlx_workspace_close(w);
     dlx_model_close(m);
+}
+
+/* ---- parts of long calls ---- */
+
+enum { LONG = 40, DECODERS = 3, ITS_ROWS = 4, PASS = 16 };
+
+typedef struct rider {
+    pthread_t thread;
+    dlx_seat *seat;
+    int calls;
+    dlx_status status;
+} rider;
+
+/* As decoders do: a block, once in every pass. */
+static void *ride(void *arg)
+{
+    rider *r = arg;
+    const int32_t ids[ITS_ROWS] = {3, 4, 5, 6};
+    dlx_forward_call c = {.struct_size = sizeof c, .ids = ids, .n_ids = ITS_ROWS, .attn_block = 4};
+    for (int i = 0; i < r->calls && r->status == DLX_OK; i++) r->status = dlx_batcher_forward(r->seat, &c, NULL);
+    dlx_batcher_leave(r->seat);
+    return NULL;
+}
+
+/* The logits of a long call, [LONG][vocab], in passes of `most` rows beside so many who decode, each for so many
+ * passes; *n counts passes. */
+static float *read_beside(const dlx_model *m, int32_t most, int decoders, int calls, dlx_batcher_counts *n)
+{
+    const dlx_workspace_options o = {.struct_size = sizeof o, .max_sessions = DECODERS + 1, .max_rows = most};
+    const dlx_batcher_options wait = {.struct_size = sizeof wait, .max_wait_us = 60 * 1000 * 1000};
+    size_t vocab = (size_t)dlx_model_get_facts(m)->vocab_size;
+    float *logits = calloc(LONG * vocab, sizeof *logits);
+    dlx_workspace *w;
+    dlx_batcher *b;
+    dlx_session *s[DECODERS + 1];
+    dlx_seat *own;
+    rider r[DECODERS] = {{.calls = calls}, {.calls = calls}, {.calls = calls}};
+    int32_t ids[LONG];
+    for (int32_t i = 0; i < LONG; i++) ids[i] = 3 + i % 7;
+    assert_int_equal(dlx_workspace_open(&w, m, &o, NULL), DLX_OK);
+    assert_int_equal(dlx_batcher_open(&b, w, &wait, NULL), DLX_OK);
+    for (int i = 0; i <= decoders; i++) {
+        assert_int_equal(dlx_session_open_in(&s[i], w, NULL), DLX_OK);
+        assert_int_equal(dlx_batcher_join(i < decoders ? &r[i].seat : &own, b, s[i], NULL), DLX_OK);
+    }
+    for (int i = 0; i < decoders; i++) assert_int_equal(pthread_create(&r[i].thread, NULL, ride, &r[i]), 0);
+    const dlx_forward_call c = {.struct_size = sizeof c,
+                                .ids = ids,
+                                .n_ids = LONG,
+                                .attn_block = 4,
+                                .n_store = LONG,
+                                .logits = logits,
+                                .n_rows = LONG};
+    assert_int_equal(dlx_batcher_forward(own, &c, NULL), DLX_OK);
+    dlx_batcher_leave(own);
+    for (int i = 0; i < decoders; i++) pthread_join(r[i].thread, NULL);
+    for (int i = 0; i < decoders; i++) assert_int_equal(r[i].status, DLX_OK);
+    n->struct_size = sizeof *n;
+    assert_int_equal(dlx_batcher_get_counts(b, n, NULL), DLX_OK);
+    dlx_batcher_close(b);
+    for (int i = 0; i <= decoders; i++) dlx_session_close(s[i]);
+    dlx_workspace_close(w);
+    return logits;
+}
+
+/* Whoever decodes rides in the passes that read a prompt; which parts that leaves changes no bit of it. */
+static void decoders_ride_with_a_prompt(void **state)
+{
+    (void)state;
+    for (int int8 = 0; int8 < 2; int8++) {
+        dlx_model *m = open_model("sdar", int8, 2);
+        size_t bytes = LONG * (size_t)dlx_model_get_facts(m)->vocab_size * sizeof(float);
+        dlx_batcher_counts n = {0};
+        float *alone = read_beside(m, PASS, 0, 0, &n), *beside;
+        assert_true(n.passes == 3 && n.rows == LONG); /* 16, 16, 8 */
+        /* One block leaves 12 rows of 16; two leave half of them. */
+        const int passes[] = {0, 4, 5};
+        for (int decoders = 1; decoders < 3; decoders++) {
+            beside = read_beside(m, PASS, decoders, passes[decoders], &n);
+            assert_int_equal(n.passes, passes[decoders]);
+            assert_int_equal(n.shared, n.passes);
+            assert_int_equal(n.rows, LONG + decoders * ITS_ROWS * passes[decoders]);
+            assert_memory_equal(beside, alone, bytes);
+            free(beside);
+        }
+        /* Three need more than the prompt leaves them: they take turns, and the prompt has half of every pass. */
+        beside = read_beside(m, PASS, 3, 3, &n);
+        assert_int_equal(n.passes, 5);
+        assert_int_equal(n.rows, LONG + 3 * 3 * ITS_ROWS);
+        assert_memory_equal(beside, alone, bytes);
+        free(beside);
+        /* Where a block takes all rows of a pass there is nothing to share. */
+        beside = read_beside(m, ITS_ROWS, 1, LONG / ITS_ROWS, &n);
+        assert_true(n.passes == 2 * LONG / ITS_ROWS && n.shared == 0);
+        assert_memory_equal(beside, alone, bytes);
+        free(beside);
+        free(alone);
+        dlx_model_close(m);
+    }
 }
 
 /* ---- real models ---- */
@@ -373,6 +472,7 @@ int main(void)
         cmocka_unit_test(decodes_do_not_notice_each_other),
         cmocka_unit_test(nobody_waits_for_who_left),
         cmocka_unit_test(who_comes_back_is_waited_for),
+        cmocka_unit_test(decoders_ride_with_a_prompt),
         cmocka_unit_test(lives_on_all_models),
     };
     return cmocka_run_group_tests(tests, make_programs, remove_programs);

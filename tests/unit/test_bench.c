@@ -137,6 +137,9 @@ static void context_is_whole_blocks(void **state)
     dlx_bench_options o = {.struct_size = sizeof o, .turns = 1, .context = 3 * block - 1};
     dlx_bench *b = run_bench(m, &o);
     assert_int_equal(info_of(b).context, 2 * block);
+    int32_t told;
+    assert_int_equal(dlx_bench_check(dlx_model_get_facts(m), &o, &told, NULL), DLX_OK);
+    assert_int_equal(told, 2 * block);
     dlx_bench_free(b);
     dlx_model_close(m);
 }
@@ -149,6 +152,27 @@ static void refused(const dlx_model *m, dlx_bench_options o, dlx_status status, 
     assert_int_equal(dlx_bench_run(&b, m, &o, &err), status);
     if (!strstr(err.message, words)) fail_msg("'%s' lacks '%s'", err.message, words);
     assert_null(b);
+    /* What facts alone tell is told without the model, in the same words; kinds of caches are the workspace's. */
+    dlx_error told = {0};
+    int32_t context = 77;
+    assert_int_equal(dlx_bench_check(dlx_model_get_facts(m), &o, &context, &told), o.kv_type ? DLX_OK : status);
+    if (!o.kv_type) assert_string_equal(told.message, err.message);
+    assert_int_equal(context, o.kv_type ? TINY_CONTEXT / 2 : 0);
+}
+
+static void facts_of_no_program_are_no_trap(void **state)
+{
+    dlx_model_facts f = {.struct_size = sizeof f, .max_context = 64};
+    dlx_bench_options o = {.struct_size = sizeof o, .context = 63};
+    dlx_error err = {0};
+    int32_t context;
+    (void)state;
+    assert_int_equal(dlx_bench_check(&f, &o, &context, &err), DLX_OK); /* no bound of its own on rows */
+    assert_int_equal(context, 63);
+    f.max_context = 0;
+    assert_int_equal(dlx_bench_check(&f, NULL, &context, &err), DLX_E_LIMIT);
+    f.struct_size = 0;
+    assert_int_equal(dlx_bench_check(&f, NULL, &context, &err), DLX_E_INVALID);
 }
 
 static void what_cannot_be_measured(void **state)
@@ -365,6 +389,7 @@ int main(void)
         cmocka_unit_test(attention_counts_what_rows_see),
         cmocka_unit_test(context_is_whole_blocks),
         cmocka_unit_test(what_cannot_be_measured),
+        cmocka_unit_test(facts_of_no_program_are_no_trap),
         cmocka_unit_test(stopped_it_has_what_was_counted),
         cmocka_unit_test(costs_are_interpolated),
         cmocka_unit_test(a_dual_cache_is_counted_pass_by_pass),

@@ -41,6 +41,19 @@ static void test_dlx_bench_run(void)
     assert_false(dlx_bench_get_pass(NULL, 0, NULL));
 }
 
+static void test_dlx_bench_check(void)
+{
+    dlx_bench_options unset = {.struct_size = 0};
+    const dlx_model_facts *facts = dlx_model_get_facts(g.model);
+    int32_t context = 77;
+    REFUSED(dlx_bench_check(facts, NULL, NULL, &err));
+    REFUSED(dlx_bench_check(NULL, NULL, &context, &err));
+    assert_int_equal(context, 0);
+    context = 77;
+    REFUSED(dlx_bench_check(facts, &unset, &context, &err));
+    assert_int_equal(context, 0);
+}
+
 static void test_dlx_bench_estimate(void)
 {
     dlx_bench_options o = {.struct_size = sizeof o, .turns = 1};
@@ -476,6 +489,7 @@ static void test_dlx_inspect_method_graph(void)
 static const null_row rows[] = {
     ROW(dlx_probe_run),
     ROW(dlx_bench_run),
+    ROW(dlx_bench_check),
     ROW(dlx_bench_estimate),
     ROW(dlx_thread_pool_create),
     ROW(dlx_decode_options_create),

@@ -405,7 +405,8 @@ static void test_tool_calls(void **state)
             const int32_t id = 1;
             told[0] = '\0';
             assert_true(dlx_srv_plan_add(&plan, &id, 1));
-            dlx_srv_work *w = dlx_srv_work_create(&s, &form, &plan);
+            dlx_srv_reply reply = {0};
+            dlx_srv_work *w = dlx_srv_work_create(&s, &form, &plan, &reply);
             assert_non_null(w);
             dlx_srv_answer *a = &w->answers[0];
             dlx_srv_split_push(&a->split, answers[i].text, strlen(answers[i].text));
@@ -532,7 +533,7 @@ static void test_closed_peers_are_noticed(void **state)
     atomic_int seen = 0, other = 0;
     int pair[2], second[2];
     char byte;
-    dlx_srv_watch *w = dlx_srv_watch_open();
+    dlx_srv_watch *w = dlx_srv_watch_open(8, 1000);
     assert_non_null(w);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, second), 0);
@@ -566,6 +567,65 @@ static void test_closed_peers_are_noticed(void **state)
     close(pair[1]);
 }
 
+/* One end of a connection that joins, with a byte that nobody has read yet or without. */
+static dlx_srv_peer *join(dlx_srv_watch *w, int pair[2], bool eager)
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    if (eager) assert_int_equal(write(pair[1], "G", 1), 1);
+    return dlx_srv_peer_join(w, pair[0], 60);
+}
+
+static void assert_cut(const int pair[2], bool expected)
+{
+    char byte;
+    if (expected)
+        assert_int_equal(read(pair[1], &byte, 1), 0); /* waits for it */
+    else
+        assert_int_equal(recv(pair[1], &byte, 1, MSG_DONTWAIT), -1);
+}
+
+static void test_who_makes_room_for_others(void **state)
+{
+    (void)state;
+    enum { WORKED_ON, ASKING, TAKING, IDLE, FOURTH, EAGER, SECOND_EAGER, LAST, PEERS };
+    int pair[PEERS][2];
+    dlx_srv_peer *peer[PEERS];
+    dlx_srv_watch *w = dlx_srv_watch_open(4, 1);
+    assert_non_null(w);
+    for (int i = 0; i < FOURTH; i++) peer[i] = join(w, pair[i], false);
+    dlx_srv_peer_turn(w, peer[WORKED_ON], DLX_SRV_WORKED_ON, 0);
+    dlx_srv_peer_turn(w, peer[ASKING], DLX_SRV_ASKING, -1);
+    dlx_srv_peer_turn(w, peer[TAKING], DLX_SRV_TAKING, 60);
+    assert_false(dlx_srv_peer_beyond(w, peer[IDLE]));
+    peer[FOURTH] = join(w, pair[FOURTH], false);
+    assert_cut(pair[IDLE], true);
+    peer[EAGER] = join(w, pair[EAGER], true);
+    assert_cut(pair[FOURTH], true);
+    peer[SECOND_EAGER] = join(w, pair[SECOND_EAGER], true);
+    assert_cut(pair[ASKING], true);
+    peer[LAST] = join(w, pair[LAST], true);
+    assert_cut(pair[TAKING], true);
+    dlx_srv_watch_wait(w, 4, 60000);
+    dlx_srv_peer_turn(w, peer[EAGER], DLX_SRV_WORKED_ON, 0);
+    dlx_srv_peer_turn(w, peer[SECOND_EAGER], DLX_SRV_WORKED_ON, 0);
+    dlx_srv_peer_turn(w, peer[LAST], DLX_SRV_WORKED_ON, 0);
+    assert_false(dlx_srv_peer_beyond(w, peer[LAST]));
+    dlx_srv_peer_leave(w, peer[IDLE]);
+    close(pair[IDLE][0]);
+    close(pair[IDLE][1]);
+    peer[IDLE] = join(w, pair[IDLE], true); /* nobody else can go */
+    assert_true(dlx_srv_peer_beyond(w, peer[IDLE]));
+    dlx_srv_watch_wait(w, 4, 1);
+    assert_cut(pair[WORKED_ON], false);
+    assert_cut(pair[IDLE], false);
+    for (int i = 0; i < PEERS; i++) {
+        dlx_srv_peer_leave(w, peer[i]);
+        close(pair[i][0]);
+        close(pair[i][1]);
+    }
+    dlx_srv_watch_close(w);
+}
+
 static void test_hosts(void **state)
 {
     (void)state;
@@ -575,6 +635,46 @@ static void test_hosts(void **state)
         "127.0.0.256", "128.0.0.1", "127.0.0"};
     for (size_t i = 0; i < sizeof here / sizeof *here; i++) assert_true(dlx_srv_is_loopback(here[i]));
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++) assert_false(dlx_srv_is_loopback(elsewhere[i]));
+}
+
+static void test_origins(void **state)
+{
+    (void)state;
+    static const char *const origins[] = {"*",
+                                          "null",
+                                          "https://the.page",
+                                          "http://127.0.0.1:3000",
+                                          "http://[::1]:8080",
+                                          "http://[::1]",
+                                          "http://a:443",
+                                          "https://a:80",
+                                          "app://obsidian.md",
+                                          "chrome-extension://abc_0"};
+    static const char *const others[] = {"",
+                                         "evil",
+                                         "evil.example",
+                                         "https://",
+                                         "https:///",
+                                         "://a",
+                                         "https://a/",
+                                         "https://a/b",
+                                         "https://A.page",
+                                         "HTTPS://a",
+                                         "https://a:443",
+                                         "http://a:80",
+                                         "https://a:",
+                                         "https://a:x",
+                                         "https://a b",
+                                         "https://u@a",
+                                         "*.example",
+                                         "https://*.a",
+                                         "http://[::1",
+                                         "http://[]x",
+                                         "https://a:123456"};
+    for (size_t i = 0; i < sizeof origins / sizeof *origins; i++)
+        if (!dlx_srv_is_origin(origins[i])) fail_msg("'%s' is refused", origins[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (dlx_srv_is_origin(others[i])) fail_msg("'%s' is taken", others[i]);
 }
 
 static void test_rows_of_a_pass(void **state)
@@ -601,7 +701,9 @@ int main(void)
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_parameters),
         cmocka_unit_test(test_closed_peers_are_noticed),
+        cmocka_unit_test(test_who_makes_room_for_others),
         cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_origins),
         cmocka_unit_test(test_rows_of_a_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,7 +79,8 @@ static void test_kernels(void **state)
         lacking[i] = i > 0 && lacking[set.base];
         for (size_t k = 0; dlx_get_cpu_feature_info(k, &feature); k++)
             if (feature.set == (int32_t)i && !feature.present) lacking[i] = true;
-        assert_int_equal(set.available, !lacking[i]);
+        /* The system may keep tiles to itself. */
+        assert_true(set.available == !lacking[i] || (list[i] == DLX_ISA_AMX && !set.available));
         if (set.best) best = i;
         assert_int_equal(set.best, list[i] == dlx_cpu_best_isa());
     }
@@ -105,7 +106,8 @@ static void test_extensions_of_the_system(void **state)
                                            {"AVX-512BW", " avx512bw "},
                                            {"AVX-512DQ", " avx512dq "},
                                            {"AVX-512VL", " avx512vl "},
-                                           {"AVX-512 VNNI", " avx512_vnni "}};
+                                           {"AVX-512 VNNI", " avx512_vnni "},
+                                           {"AMX int8", " amx_int8 "}};
     dlx_cpu_feature_info info = {.struct_size = sizeof info};
     char *line = NULL;
     size_t room = 0, n = 0;
@@ -122,7 +124,9 @@ static void test_extensions_of_the_system(void **state)
     for (; dlx_get_cpu_feature_info(n, &info); n++) {
         assert_true(n < sizeof words / sizeof *words);
         assert_string_equal(info.name, words[n][0]);
-        assert_int_equal(info.present, strstr(line, words[n][1]) != NULL);
+        bool said = strstr(line, words[n][1]) != NULL;
+        /* Tiles a CPU may have that an old system does not give. */
+        assert_true(info.present == said || (said && !strncmp(info.name, "AMX", 3)));
     }
     assert_int_equal(n, sizeof words / sizeof *words);
     free(line);

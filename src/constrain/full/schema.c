@@ -568,7 +568,7 @@ dlx_status dlx_schema_build(dlx_machine *out, dlx_arena *arena, const char *sche
     const dlx_expr *e;
     if (n > MOST_BYTES)
         return dlx_fail(err, DLX_E_LIMIT, "a JSON schema of %zu bytes; at most %d are supported", n, MOST_BYTES);
-    dlx_status status = dlx_json_parse(&root, schema, n, "JSON schema", err);
+    dlx_status status = dlx_json_parse_any(&root, schema, n, "JSON schema", err);
     if (status == DLX_E_FORMAT) {
         /* A schema is an argument, no file of a model. */
         status = DLX_E_INVALID;

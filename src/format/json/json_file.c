@@ -22,11 +22,11 @@ static const char *reason_of(const json_error_t *e, const char *text, size_t n)
 }
 
 /* One value; `e` says what is wrong otherwise. */
-static json_t *parse(const char *text, size_t n, json_error_t *e)
+static json_t *parse(const char *text, size_t n, size_t flags, json_error_t *e)
 {
-    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES, e);
+    json_t *value = json_loadb(text, n, JSON_REJECT_DUPLICATES | flags, e);
     if (value || json_error_code(e) != json_error_numeric_overflow) return value;
-    return json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL, e);
+    return json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_INT_AS_REAL | flags, e);
 }
 
 static dlx_status no_memory(const char *what, size_t n, dlx_error *err)
@@ -34,20 +34,30 @@ static dlx_status no_memory(const char *what, size_t n, dlx_error *err)
     return dlx_fail(err, DLX_E_NOMEM, "out of memory parsing %s (%zu bytes of JSON)", what, n);
 }
 
-dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err)
+static dlx_status parse_as(json_t **out, const char *text, size_t n, size_t flags, const char *what, dlx_error *err)
 {
     json_error_t e;
-    *out = parse(text, n, &e);
+    *out = parse(text, n, flags, &e);
     if (*out) return DLX_OK;
     if (json_error_code(&e) == json_error_out_of_memory) return no_memory(what, n, err);
     return dlx_fail(err, DLX_E_FORMAT, "%s is not valid JSON: line %d, column %d: %s", what, e.line, e.column,
                     reason_of(&e, text, n));
 }
 
+dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err)
+{
+    return parse_as(out, text, n, 0, what, err);
+}
+
+dlx_status dlx_json_parse_any(json_t **out, const char *text, size_t n, const char *what, dlx_error *err)
+{
+    return parse_as(out, text, n, JSON_DECODE_ANY, what, err);
+}
+
 dlx_status dlx_json_parse_line(json_t **out, const char *text, size_t n, const char *path, size_t line, dlx_error *err)
 {
     json_error_t e;
-    *out = parse(text, n, &e);
+    *out = parse(text, n, 0, &e);
     if (*out) return DLX_OK;
     if (json_error_code(&e) == json_error_out_of_memory) return no_memory(path, n, err);
     return dlx_fail(err, DLX_E_FORMAT, "'%s', line %zu is not valid JSON: column %d: %s", path, line, e.column,

@@ -22,6 +22,9 @@ dlx_status dlx_json_read(json_t **out, const char *path, size_t limit, dlx_error
 /* The same for n bytes in memory; `what` stands for the file in messages, e.g. "'model.safetensors': header". */
 dlx_status dlx_json_parse(json_t **out, const char *text, size_t n, const char *what, dlx_error *err);
 
+/* The same, and the document may be a string, a number, true, false or null as well. */
+dlx_status dlx_json_parse_any(json_t **out, const char *text, size_t n, const char *what, dlx_error *err);
+
 /* The same for a line of a file, the line-th from 1, which holds no end of a line. */
 dlx_status dlx_json_parse_line(json_t **out, const char *text, size_t n, const char *path, size_t line, dlx_error *err);
 
