@@ -532,6 +532,17 @@ static bool wants(const options *o, const char *kernel)
     return strcmp(o->kernel, "all") == 0 || strcmp(o->kernel, kernel) == 0;
 }
 
+/* The words of --kernel. */
+static bool known(const char *kernel)
+{
+    static const char *const others[] = {"all", "products", "attention", "rows", "probes"};
+    for (size_t i = 0; i < DLX_COUNT(others); i++)
+        if (strcmp(kernel, others[i]) == 0) return true;
+    for (size_t i = 0; i < DLX_COUNT(kinds); i++)
+        if (strcmp(kernel, kinds[i].name) == 0) return true;
+    return false;
+}
+
 static void run_isa(bench *b, dlx_isa isa)
 {
     dlx_kernels_init(&b->k, isa);
@@ -575,11 +586,14 @@ static void parse(options *o, int argc, char **argv)
             o->sequences = (size_t)atoi(value);
         else if (strcmp(word, "--repeat") == 0)
             o->repeat = atoi(value);
-        else if (strcmp(word, "--shape") == 0 && sscanf(value, "%zu:%zu:%zu", &o->n_in, &o->n_out, &o->rows) >= 2)
-            continue;
-        else
+        else if (strcmp(word, "--shape") == 0) {
+            int n = sscanf(value, "%zu:%zu:%zu", &o->n_in, &o->n_out, &o->rows);
+            if (n < 2 || !o->n_in || !o->n_out || (n == 3 && !o->rows))
+                die("--shape takes IN:OUT[:ROWS], each at least 1");
+        } else
             die("unknown argument; run without a value for the usage");
     }
+    if (!known(o->kernel)) die("--kernel takes the name of a product, products, attention, rows, probes or all");
     if (o->repeat < 1 || o->repeat > MAX_REPEAT) die("--repeat takes 1 to 99");
     if (o->sequences < 1 || o->sequences > MAX_SEQUENCES) die("--sequences takes 1 to 4096");
     if (o->group < 32 || o->group > DLX_GROUP_MAX || o->group % 32) die("--group takes multiples of 32 up to 4096");

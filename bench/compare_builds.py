@@ -15,6 +15,7 @@ import json
 import statistics
 from pathlib import Path
 
+from heldout import positive
 from turns import Worker
 
 
@@ -30,10 +31,10 @@ def main():
     parser.add_argument("pte", type=Path)
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--after", type=Path, required=True)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
+    parser.add_argument("--rows", type=positive, nargs="+", default=[1, 2, 4, 8, 16, 32, 64, 128, 256])
     parser.add_argument("--context", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=positive, default=2)
+    parser.add_argument("--repeats", type=positive, default=15)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     builds = {"before": build_of(args.before, args), "after": build_of(args.after, args)}

@@ -2,7 +2,7 @@
 not at hand, by llvm-mca's model of their cores: a loop that finds all its data in the first-level cache. These are
 predictions; bench_kernels measures.
 
-BUILD: build folders (default: build/release, and build/aarch64 and build/wasm if they are there). Needs objdump and llvm-mca of any
+BUILD: build folders (default: this tree's build/release, and build/aarch64 and build/wasm if they are there). Needs objdump and llvm-mca of any
 version; aarch64-linux-gnu-objdump for Arm's, llvm-objdump for WebAssembly's, whose operators are counted and no core is asked.
 Prints the table of docs/PERFORMANCE.md.
 """
@@ -12,6 +12,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+KERNELS = "src/CMakeFiles/dlx_kernels.dir/kernels"  # below a build folder: their objects
 
 # Object of a kernel set; rows and columns of its largest tile; cores.
 SETS = {
@@ -84,7 +87,7 @@ def wasm_loop(operators):
 
 
 def rows_of_wasm(build):
-    path = build / "src" / "CMakeFiles" / "dlx_kernels.dir" / "kernels" / "simd128.c.obj"
+    path = build / KERNELS / "simd128.c.obj"
     program = shutil.which("llvm-objdump")
     if not program or not path.exists():
         return
@@ -107,7 +110,7 @@ def predict(mca, loop, triple, core):
 
 def rows_of(build, mca):
     for name, (rows, columns, cores) in SETS.items():
-        path = build / "src" / "CMakeFiles" / "dlx_kernels.dir" / "kernels" / f"{name}.c.o"
+        path = build / KERNELS / f"{name}.c.o"
         arm = name.startswith("neon")
         program = shutil.which("aarch64-linux-gnu-objdump" if arm else "objdump")
         # e_machine of the ELF header: other machines' sets are empty objects.
@@ -134,8 +137,14 @@ def rows_of(build, mca):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("build", nargs="*", type=Path, default=[Path("build/release"), Path("build/aarch64"), Path("build/wasm")])
+    parser.add_argument("build", nargs="*", type=Path)
     builds = parser.parse_args().build
+    if not builds:
+        others = [ROOT / "build" / name for name in ("aarch64", "wasm")]
+        builds = [ROOT / "build/release", *(build for build in others if build.exists())]
+    for build in builds:
+        if not (build / KERNELS).is_dir():
+            parser.error(f"{build} has no compiled kernels: no {build / KERNELS}")
     tools = [str(p) for folder in ("/usr/bin", "/usr/local/bin") for p in Path(folder).glob("llvm-mca*")]
     if not tools:
         sys.exit("predict.py needs llvm-mca: apt install llvm")

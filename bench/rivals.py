@@ -1,8 +1,8 @@
 """The other programs that run.py measures: where they come from, and the same weights in their formats. For the scripts
 beside it."""
+import contextlib
 import importlib.util
 import json
-import os
 import re
 import shutil
 import statistics
@@ -10,7 +10,10 @@ import struct
 import subprocess
 import sys
 import tarfile
+import zlib
 from pathlib import Path
+
+from turns import finished
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -23,8 +26,29 @@ def command(log, *words, **more):
     """Runs a command whose output goes to a file; Missing when it fails."""
     with open(log, "a", encoding="utf-8") as out:
         print("$", *words, file=out, flush=True)
-        if subprocess.run(list(map(str, words)), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **more).returncode:
+        if finished(words, stdout=out, stderr=subprocess.STDOUT, **more).returncode:
             raise Missing(f"'{words[0]} {words[1]} ...' failed; its output is in {log}")
+
+
+@contextlib.contextmanager
+def unfinished(folder):
+    """A folder for what is being made, which is moved to its place when it is whole. What a killed run left there goes."""
+    path = folder / "unfinished"
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def made(path, make):
+    """`path`, which make(name) makes under another name where it is not there."""
+    if not path.exists():
+        with unfinished(path.parent) as folder:
+            make(folder / path.name)
+            (folder / path.name).rename(path)
+    return path
 
 
 # ---- PyTorch and ExecuTorch ------------------------------------------------------------------------------------------
@@ -34,10 +58,11 @@ def python_with(folder, modules, install):
     if all(importlib.util.find_spec(module) for module in modules):
         return sys.executable
     for python in (ROOT / "build/venv/bin/python", folder / "venv/bin/python"):
-        if python.exists() and subprocess.run([python, "-c", f"import {', '.join(modules)}"], capture_output=True).returncode == 0:
+        if python.exists() and finished([python, "-c", f"import {', '.join(modules)}"], stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.DEVNULL).returncode == 0:
             return str(python)
     if not install:
-        raise Missing(f"{' and '.join(modules)} are not installed")
+        raise Missing(f"{' and '.join(modules)} {'is' if len(modules) == 1 else 'are'} not installed")
     log = folder / "venv.log"
     command(log, sys.executable, "-m", "venv", folder / "venv")
     command(log, folder / "venv/bin/python", "-m", "pip", "install", "-r", ROOT / "tests/requirements.txt")
@@ -50,35 +75,60 @@ def python_with(folder, modules, install):
 LLAMA_SETS = {"avx2": [], "avx-vnni": ["AVX_VNNI"], "avx512": ["AVX512"], "avx512vnni": ["AVX512", "AVX512_VNNI"]}
 
 
+def starts(program):
+    """Whether a program is there, whole."""
+    try:
+        return finished([program, "--help"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return False
+
+
+def llama_source(folder, log):
+    """The source's folder, downloaded and unpacked where it is not there."""
+    for there in sorted(folder.glob("llama_cpp_python-*/vendor/llama.cpp"), reverse=True):
+        return there
+    if not list(folder.glob("llama_cpp_python-*.tar.gz")):
+        with unfinished(folder) as new:
+            command(log, sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", new, "llama-cpp-python")
+            for path in new.glob("llama_cpp_python-*.tar.gz"):
+                path.rename(folder / path.name)
+    archive = sorted(folder.glob("llama_cpp_python-*.tar.gz"))[-1]
+    name = archive.name[:-len(".tar.gz")]
+
+    def unpack(path):
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(path.parent, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise Missing(f"{archive} is damaged ({error}); remove it, and the next run downloads it again")
+    return made(folder / name, unpack) / "vendor/llama.cpp"
+
+
 def llama(folder, install, jobs, cpu=""):
     """The folder of llama-bench and llama-diffusion-cli, built from the source that the distribution of the Python package
     llama-cpp-python carries; for this CPU, or for one whose best kernel set of ours is `cpu`."""
     build = folder / (f"llama-{cpu}" if cpu else "llama")
     sets = [f"-DGGML_{name}=ON" for name in ["SSE42", "AVX", "AVX2", "FMA", "F16C", "BMI2", *LLAMA_SETS[cpu]]] if cpu else []
-    if all((build / "bin" / name).exists() for name in ("llama-bench", "llama-diffusion-cli")):
+    programs = [build / "bin" / name for name in ("llama-bench", "llama-diffusion-cli")]
+    if all(map(starts, programs)):
         return build / "bin"
     if not install:
         raise Missing(f"llama.cpp is not built in {build}")
     log = folder / "llama.log"
-    if not list(folder.glob("llama_cpp_python-*.tar.gz")):
-        command(log, sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:", "-d", folder, "llama-cpp-python")
-    archive = sorted(folder.glob("llama_cpp_python-*.tar.gz"))[-1]
-    source = folder / archive.name[:-len(".tar.gz")] / "vendor/llama.cpp"
-    if not (source / "CMakeLists.txt").exists():
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
+    source = llama_source(folder, log)
+    for program in programs:    # a linker that was killed leaves half of one, which is newer than its objects
+        program.unlink(missing_ok=True)
     launchers = [f"-DCMAKE_{word}_COMPILER_LAUNCHER=ccache" for word in ("C", "CXX")] if shutil.which("ccache") else []
     command(log, "cmake", "-S", source, "-B", build, "-DCMAKE_BUILD_TYPE=Release",
             f"-DGGML_NATIVE={'OFF' if cpu else 'ON'}", *sets, "-DLLAMA_CURL=OFF",
             "-DLLAMA_OPENSSL=OFF", "-DLLAMA_BUILD_TESTS=OFF", "-DLLAMA_BUILD_SERVER=OFF", "-DBUILD_SHARED_LIBS=OFF", *launchers)
-    command(log, "cmake", "--build", build, "--parallel", jobs, "--target", "llama-bench", "llama-diffusion-cli")
+    command(log, "cmake", "--build", build, "--parallel", jobs, "--target", *(program.name for program in programs))
     return build / "bin"
 
 
 def run_llama(program, *words, errors=subprocess.PIPE):
     """What it prints; with errors=STDOUT in the order in which it said it."""
-    done = subprocess.run([str(program), *map(str, words)], stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace",
-                          stdin=subprocess.DEVNULL)
+    done = finished([program, *words], stdout=subprocess.PIPE, stderr=errors, text=True, errors="replace")
     if done.returncode:
         raise Missing(f"{program.name} ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
     return done.stdout
@@ -264,8 +314,7 @@ def write_gguf(folder, path, architecture, scheme):
         infos.append((theirs, ours, kind, rows, columns, offset, size))
         offset += -(-size // ALIGNMENT) * ALIGNMENT
     values = header(checkpoint.config, architecture, scheme)
-    part = Path(f"{path}.part")
-    with open(part, "wb") as out:
+    with open(path, "wb") as out:
         out.write(b"GGUF" + struct.pack("<IQQ", 3, len(infos), len(values)))
         for key, value in values.items():
             kind, data = gguf_value(value)
@@ -277,7 +326,6 @@ def write_gguf(folder, path, architecture, scheme):
         for theirs, _, kind, rows, columns, _, size in infos:
             write_tensor(out, checkpoint, theirs, kind, rows, columns)
             out.write(b"\0" * (-size % ALIGNMENT))
-    os.replace(part, path)
 
 
 def write_tensor(out, checkpoint, name, kind, rows, columns):

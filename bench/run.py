@@ -19,15 +19,19 @@ usage: run.py [--shape 1.5b|8b|tiny] [--only official,state,mutable,llama,torch]
 lacks what is beyond it, llama.cpp compiled without it; the others cannot be told.
 
 --shape 8b is LLaDA's, against llama.cpp alone: our dual cache, a token a pass, against its steps. --short takes a small
-model and what is installed already, and builds nothing. Checkpoints, programs, and what was built lie in --folder (default:
-build/rivals) and are used again; --shape 1.5b needs 25 GB of disk there and 12 GB of memory.
+model and what is installed already, builds nothing, and ends after four minutes with what it has. Checkpoints, programs, and what
+was built lie in --folder (default: build/rivals) and are used again; --shape 1.5b needs 25 GB of disk there and 12 GB of memory.
 
 Beside the ratios stand this machine's limits, measured alone: reading memory, and arithmetic by instruction. Give a busy
-machine no other work, or quote no number; what a rival that is missing lacks is printed in its place.
+machine no other work, or quote no number; what a rival that is missing lacks, or why one failed, is printed in its place.
+Ctrl-C and SIGTERM end it with what was measured, printed and written; the status is the signal's.
 """
 import argparse
+import contextlib
+import fcntl
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -37,12 +41,13 @@ from pathlib import Path
 import rivals
 from heldout import cores, positive, processor
 from lesser_cpu import LACKS
-from rivals import ROOT, Missing
-from turns import Worker
+from rivals import ROOT, Missing, made, unfinished
+from turns import Worker, finished
 
 RIVALS = ("official", "state", "mutable", "llama", "torch")
 LESSER = ("official", "llama")   # those that can be told of a CPU with fewer instructions
 PAUSE = 0.05    # seconds between turns: threads of whoever was last go to sleep
+SHORT_SECONDS, SHORT_TURNS_SECONDS = 240, 20    # of --short, and of what takes turns in it: rounds are left out then
 
 # make_checkpoint's options, and what llama.cpp calls the same architecture in diffusion-cli.
 SHAPES = {
@@ -53,15 +58,37 @@ SHAPES = {
 }
 
 
+class Stopped(BaseException):
+    """A signal came: no rival's failure, and the end of the run."""
+
+    def __init__(self, number):
+        super().__init__("the time of --short is over" if number == signal.SIGALRM else f"ended by {signal.Signals(number).name}")
+        self.number = number
+
+
+def stop(number, _):
+    for one in SIGNALS:     # `timeout` sends two
+        signal.signal(one, signal.SIG_IGN)
+    raise Stopped(number)
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+
+
 class Bench:
     """What a run has: where things lie, and what was found."""
 
     def __init__(self, args):
         self.args, self.folder = args, args.folder
-        self.build = args.build.resolve()
+        self.build = args.build
         self.environment = {"PYTHONPATH": str(ROOT / "python"), "DLX_BUILD_DIR": str(self.build)}
-        self.comparisons, self.missing = [], []
+        self.comparisons, self.missing, self.probes = [], [], []
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = open(self.folder / "lock", "w")     # held as long as this process lives
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"run.py: another run uses {self.folder}; wait for it, or give this one another --folder")
 
     def say(self, text, passing=False):
         """On the standard error; what passes overwrites itself on a terminal, and is left out elsewhere."""
@@ -70,13 +97,17 @@ class Bench:
         elif not passing:
             print(text, file=sys.stderr, flush=True)
 
+    def say_missing(self, name, why, measured):
+        """measured: how many comparisons there were before this rival's turn."""
+        rest = "the rest of it: " if len(self.comparisons) > measured else ""
+        self.missing.append({"rival": name, "why": rest + why})
+
     # ---- files, made when they are first asked for
 
     def made(self, path, make):
         if not path.exists():
             self.say(f"making {path.name}")
-            make(path)
-        return path
+        return made(path, make)
 
     def checkpoint(self, shape):
         tool = self.build / "tools/make_checkpoint"
@@ -92,8 +123,10 @@ class Bench:
 
     def gguf(self, shape, architecture, scheme):
         checkpoint = self.checkpoint(shape)
-        return self.made(self.folder / f"{shape}-{architecture}-{scheme}.gguf",
-                         lambda path: rivals.write_gguf(checkpoint, path, architecture, scheme))
+        python = rivals.python_with(self.folder, ["numpy"], self.args.install)
+        return self.made(self.folder / f"{shape}-{architecture}-{scheme}.gguf", lambda path: rivals.command(
+            self.folder / "files.log", python, "-c", "import sys; from rivals import write_gguf; write_gguf(*sys.argv[1:])",
+            checkpoint, path, architecture, scheme, cwd=Path(__file__).parent))
 
     # ---- turns
 
@@ -104,25 +137,37 @@ class Bench:
         return Worker(kind, *arguments, python=rivals.python_with(self.folder, modules, self.args.install),
                       log=self.folder / "workers.log", environment=self.environment)
 
-    def take_turns(self, rival, comparisons, *, pause=PAUSE):
+    def take_turns(self, rival, comparisons, *, pause=PAUSE, **more):
         """comparisons: (what, target or None, ours, theirs), two functions that give milliseconds. A function that stands in
-        several is called once a round."""
-        functions = list(dict.fromkeys(f for c in comparisons for f in c[2:]))
-        values = {f: [] for f in functions}
+        several is called once a round. Rounds that were whole count, whatever ends them; `more` is told with each comparison."""
+        values = {f: [] for c in comparisons for f in c[2:]}
+        try:
+            self.rounds(rival, values, pause)
+        finally:
+            self.say("", passing=True)
+            self.compare(rival, comparisons, values, more)
+
+    def rounds(self, rival, values, pause):
+        functions, begun = list(values), time.monotonic()
         for turn in range(self.args.rounds + 1):
+            if self.args.short and turn > 1 and time.monotonic() - begun > SHORT_TURNS_SECONDS:
+                break
             for f in functions if turn % 2 else functions[::-1]:
                 self.say(f"{rival}: round {turn} of {self.args.rounds}" if turn else f"{rival}: warming up", passing=True)
                 time.sleep(pause)
                 ms = f()
                 if turn:
                     values[f].append(ms)
-        self.say("", passing=True)
-        for what, target, ours, theirs in comparisons:
-            ratios = [b / a for a, b in zip(values[ours], values[theirs])]
+
+    def compare(self, rival, comparisons, values, more):
+        whole = min(map(len, values.values()))
+        for what, target, ours, theirs in comparisons if whole else ():
+            ratios = [b / a for a, b in zip(values[ours][:whole], values[theirs])]
             self.comparisons.append({
-                "rival": rival, "what": what, "target": target, "ratio": statistics.median(ratios), "ratio_least": min(ratios),
-                "ratio_most": max(ratios), "ours_ms": statistics.median(values[ours]), "theirs_ms": statistics.median(values[theirs]),
-                "ours_ms_all": values[ours], "theirs_ms_all": values[theirs]})
+                "rival": rival, "what": what, "target": target, "rounds": whole, "ratio": statistics.median(ratios),
+                "ratio_least": min(ratios), "ratio_most": max(ratios), "ours_ms": statistics.median(values[ours][:whole]),
+                "theirs_ms": statistics.median(values[theirs][:whole]), "ours_ms_all": values[ours], "theirs_ms_all": values[theirs],
+                **more})
 
 
 def asks(worker, rows, context=0, divide=1.0):
@@ -133,11 +178,10 @@ def agreement(bench, ours, theirs, rows, context):
     """How far two runtimes' logits are apart, in parts of the largest."""
     from array import array
     both = []
-    for worker, name in ((ours, "ours.logits"), (theirs, "theirs.logits")):
-        path = bench.folder / name
-        worker.ask(rows, context, logits=str(path))
-        both.append(array("f", path.read_bytes()))
-        path.unlink()
+    with unfinished(bench.folder) as folder:
+        for worker, name in ((ours, "ours.logits"), (theirs, "theirs.logits")):
+            worker.ask(rows, context, logits=str(folder / name))
+            both.append(array("f", (folder / name).read_bytes()))
     most = max(map(abs, both[1]))
     return max(abs(a - b) for a, b in zip(*both)) / most if len(both[0]) == len(both[1]) and most else float("nan")
 
@@ -151,29 +195,19 @@ def run_official(bench):
     cases = [(r, context) for r in ([1, 32] if short else [1, 8, 32, 256])] + ([] if short else [(256, 0)])
     for scheme in ("int8-dynamic", "int4-g32"):
         path = bench.program(shape, scheme)
-        theirs = bench.rival("official", ["torch", "executorch"], path, bench.args.threads, context, bench.args.cpu)
-        ours = bench.native(path, context)
-        try:
-            far = agreement(bench, ours, theirs, 8, context)
+        with bench.rival("official", ["torch", "executorch"], path, bench.args.threads, context, bench.args.cpu) as theirs, \
+                bench.native(path, context) as ours:
             bench.take_turns("official", [(f"{scheme}, {r} rows " + (f"behind {c}" if c else "without a cache"), targets[r],
-                                           asks(ours, r, c), asks(theirs, r, c)) for r, c in cases])
-            for c in bench.comparisons[-len(cases):]:
-                c["logits_apart"] = far
-        finally:
-            ours.close()
-            theirs.close()
+                                           asks(ours, r, c), asks(theirs, r, c)) for r, c in cases],
+                             logits_apart=agreement(bench, ours, theirs, 8, context))
 
 
 def run_state(bench):
-    theirs = bench.rival("kept", ["torch", "executorch"], bench.program(bench.args.shape, "int8-dynamic", 2048, "--kv", "state"),
-                         bench.args.threads, 512)
-    ours = bench.native(bench.program(bench.args.shape, "int8-dynamic", 2048), 512)
-    try:
+    with bench.rival("kept", ["torch", "executorch"], bench.program(bench.args.shape, "int8-dynamic", 2048, "--kv", "state"),
+                     bench.args.threads, 512) as theirs, \
+            bench.native(bench.program(bench.args.shape, "int8-dynamic", 2048), 512) as ours:
         bench.take_turns("state", [(f"cache in the program, {r} rows behind 512 of 2048", None, asks(ours, r, 512), asks(theirs, r, 512))
                                    for r in (1, 8, 32)])
-    finally:
-        ours.close()
-        theirs.close()
 
 
 def run_mutable(bench):
@@ -183,14 +217,10 @@ def run_mutable(bench):
         bench.folder / "files.log", python, "-c", "import sys; from torch_decoder import export_mutable; "
         "export_mutable(sys.argv[1], sys.argv[2], 32, 2048)", checkpoint, path, cwd=Path(__file__).parent))
     vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
-    theirs = bench.rival("kept", ["torch", "executorch"], path, bench.args.threads, 512, "plain", vocabulary)
-    ours = bench.native(bench.program("layers", "int8-dynamic", 2048), 512)
-    try:
+    with bench.rival("kept", ["torch", "executorch"], path, bench.args.threads, 512, "plain", vocabulary) as theirs, \
+            bench.native(bench.program("layers", "int8-dynamic", 2048), 512) as ours:
         bench.take_turns("mutable", [("4 layers, official exporter, 32 rows behind 512 of 2048", 2.0, asks(ours, 32, 512),
                                       asks(theirs, 32, 512))])
-    finally:
-        ours.close()
-        theirs.close()
 
 
 def run_llama(bench):
@@ -202,51 +232,39 @@ def run_llama(bench):
     whole, context, diffusion = (64, 128, SHAPES[args.shape][1]) if args.short else (256, 512, SHAPES[args.shape][1])
     for scheme, theirs in (("int8-dynamic", "Q8_0"), ("int4-g32", "Q4_0")):
         step_file, token_file = bench.gguf(args.shape, diffusion, theirs), bench.gguf(args.shape, "qwen2", theirs)
-        ours = bench.native(bench.program(args.shape, scheme), context)
 
         def step(file=step_file):
             return rivals.diffusion_step(folder, file, args.threads, whole)
 
         def token(file=token_file):
             return rivals.left_to_right(folder, file, args.threads, context)
-        try:
+        with bench.native(bench.program(args.shape, scheme), context) as ours:
             bench.take_turns("llama.cpp", [
                 (f"{theirs}, whole sequence of {whole}, a step", 2.7, asks(ours, whole), step),
                 (f"{theirs}, its step of {whole} / our pass of 32 rows behind {context}", 18, asks(ours, 32, context), step),
                 (f"{theirs}, a token from left to right / our pass of 1 row", 1.4, asks(ours, 1, context), token),
                 (f"{theirs}, a token from left to right / our pass of 8 rows, 2.2 tokens each", blocks, asks(ours, 8, context, 2.2), token),
             ])
-        finally:
-            ours.close()
 
 
 def run_llama_8b(bench, folder):
     """Prompt of 128 and 256 new tokens, one a pass: every block of 32 takes a pass over all 384 and 31 over itself."""
-    ours = bench.native(bench.program("8b", "int8-dynamic", 512), 128)
-    file = bench.gguf("8b", "llada", "Q8_0")
-
-    def block():
-        return (ours.ask(384)["ms"] + 31 * ours.ask(32, 128)["ms"]) / 32
-    try:
-        bench.take_turns("llama.cpp", [("Q8_0, LLaDA 8B: a step of 384 / our dual cache, each a token", 20, block,
+    program, file = bench.program("8b", "int8-dynamic", 512), bench.gguf("8b", "llada", "Q8_0")
+    with bench.native(program, 128) as ours:
+        bench.take_turns("llama.cpp", [("Q8_0, LLaDA 8B: a step of 384 / our dual cache, each a token", 20,
+                                        lambda: (ours.ask(384)["ms"] + 31 * ours.ask(32, 128)["ms"]) / 32,
                                         lambda: rivals.diffusion_step(folder, file, bench.args.threads, 384))])
-    finally:
-        ours.close()
 
 
 def run_torch(bench):
     checkpoint = bench.checkpoint(bench.args.shape)
     rows = (32,) if bench.args.short else (32, 256)
-    ours = bench.native(bench.program(bench.args.shape, "int8-dynamic"), 0)
-    theirs = []
-    try:
-        for kind in ("bfloat16", "float32"):
-            theirs.append(bench.rival("compiled", ["torch", "safetensors"], checkpoint, bench.args.threads, kind))
+    with contextlib.ExitStack() as workers:
+        ours = workers.enter_context(bench.native(bench.program(bench.args.shape, "int8-dynamic"), 0))
+        theirs = [workers.enter_context(bench.rival("compiled", ["torch", "safetensors"], checkpoint, bench.args.threads, kind))
+                  for kind in ("bfloat16", "float32")]
         bench.take_turns("torch", [(f"compiled {kind}, {r} rows, no cache", 1.9, asks(ours, r), asks(worker, r))
                                    for kind, worker in zip(("bfloat16", "float32"), theirs) for r in rows], pause=0.25)
-    finally:
-        for worker in [ours, *theirs]:
-            worker.close()
 
 
 RUN = {"official": run_official, "state": run_state, "mutable": run_mutable, "llama": run_llama, "torch": run_torch}
@@ -256,11 +274,11 @@ RUN = {"official": run_official, "state": run_state, "mutable": run_mutable, "ll
 
 def limits(bench):
     """What diffulex_edge.probes() measures, in a process of its own."""
-    said = subprocess.run([sys.executable, "-c", "import sys, json, diffulex_edge; print(json.dumps([p._asdict() for p in "
-                           "diffulex_edge.probes(int(sys.argv[1]))]))", str(bench.args.threads)], capture_output=True, text=True,
-                          env={**os.environ, **bench.environment})
+    said = finished([sys.executable, "-c", "import sys, json, diffulex_edge; print(json.dumps([p._asdict() for p in "
+                     "diffulex_edge.probes(int(sys.argv[1]))]))", bench.args.threads], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                    text=True, env={**os.environ, **bench.environment})
     if said.returncode:
-        sys.exit(said.stderr)
+        sys.exit(f"run.py: the build in {bench.build} does not run: {said.stderr.strip().splitlines()[-1]}")
     return json.loads(said.stdout)
 
 
@@ -276,7 +294,8 @@ def put(report):
     for c in report["comparisons"]:
         spread = f"({c['ratio_least']:.2f} .. {c['ratio_most']:.2f})"
         target = "" if c["target"] is None or report["short"] else f"{c['target']:g}"
-        print(f"{c['ratio']:6.2f}  {spread:16s} {target:>6s}  {c['ours_ms']:9.2f} {c['theirs_ms']:10.2f}  {c['rival']}: {c['what']}")
+        fewer = f" ({c['rounds']} of {report['rounds']} rounds)" if c["rounds"] < report["rounds"] else ""
+        print(f"{c['ratio']:6.2f}  {spread:16s} {target:>6s}  {c['ours_ms']:9.2f} {c['theirs_ms']:10.2f}  {c['rival']}: {c['what']}{fewer}")
     for m in report["missing"]:
         print(f"not measured: {m['rival']}: {m['why']}")
 
@@ -299,30 +318,68 @@ def parse():
     args.rounds = args.rounds or (3 if args.short else 7)
     args.install = args.install and not args.short
     # Compiling takes PyTorch most of a minute, and exporting another: not in short.
-    args.rivals = args.only.split(",") if args.only else ["llama"] if args.shape == "8b" else \
+    args.rivals = list(dict.fromkeys(args.only.split(","))) if args.only is not None else ["llama"] if args.shape == "8b" else \
         ["official", "llama"] if args.short or args.cpu else list(RIVALS)
     for name in args.rivals:
         if name not in RIVALS:
             parser.error(f"--only: '{name}' is none of {', '.join(RIVALS)}")
         if args.cpu and name not in LESSER:
             parser.error(f"--cpu: '{name}' cannot be told of a lesser CPU; {' and '.join(LESSER)} can")
+    args.folder, args.build = args.folder.resolve(), args.build.resolve()
+    if args.json:   # half an hour later is too late to hear of it; what stands there stays until then
+        try:
+            args.json = open(args.json, "a", encoding="utf-8")
+        except OSError as error:
+            parser.error(f"--json: {error.filename}: {error.strerror}")
     return args
+
+
+def measure(bench):
+    """All rivals in turn. One that fails, in whatever way, is said, and the next one's turn comes; a signal is the end of
+    all. Returns its number, or 0."""
+    left, measured = list(bench.args.rivals), 0
+    try:
+        with unfinished(bench.folder):
+            pass    # what a killed run left there is removed
+        bench.probes = limits(bench)
+        while left:
+            measured = len(bench.comparisons)
+            try:
+                RUN[left[0]](bench)
+            except Exception as error:
+                known = isinstance(error, (Missing, RuntimeError))
+                bench.say_missing(left[0], str(error) if known else f"{type(error).__name__}: {error}", measured)
+            del left[0]
+    except Stopped as error:
+        for name in left:
+            bench.say_missing(name, str(error), measured)
+            measured = len(bench.comparisons)
+        return error.number
+    return 0
 
 
 def main():
     args = parse()
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, stop)
+    signal.alarm(SHORT_SECONDS if args.short else 0)
     bench = Bench(args)
-    probes = limits(bench)
-    for name in args.rivals:
-        try:
-            RUN[name](bench)
-        except (Missing, RuntimeError) as error:
-            bench.missing.append({"rival": name, "why": str(error)})
+    number = measure(bench)
+    for one in SIGNALS:     # what was measured is told first
+        signal.signal(one, signal.SIG_IGN)
     report = {"cpu": processor(), "cpu_limit": args.cpu, "threads": args.threads, "shape": args.shape, "short": args.short, "rounds": args.rounds,
-              "probes": probes, "comparisons": bench.comparisons, "missing": bench.missing}
+              "probes": bench.probes, "comparisons": bench.comparisons, "missing": bench.missing}
     put(report)
+    sys.stdout.flush()
     if args.json:
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+        if args.json.seekable():
+            args.json.truncate(0)
+        args.json.write(json.dumps(report, indent=1) + "\n")
+        args.json.close()
+    if number not in (0, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 if __name__ == "__main__":

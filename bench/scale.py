@@ -23,20 +23,27 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def measured(what, *command):
+class Failed(Exception):
+    """A command failed; what it printed."""
+
+
+def measured(*command):
     """(output, wall seconds, processor seconds, peak MiB) of a command."""
     begin = time.monotonic()
     child = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     output = child.stdout.read()
     _, status, usage = os.wait4(child.pid, 0)
     if status != 0:
-        sys.exit(f"{what} failed:\n{output}")
+        raise Failed(output)
     return output, time.monotonic() - begin, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def run(what, *command):
     """Runs a command; prints its time and peak memory."""
-    output, wall, _, peak = measured(what, *command)
+    try:
+        output, wall, _, peak = measured(*command)
+    except Failed as error:
+        sys.exit(f"{what} failed:\n{error}")
     print(f"{what:34s} {wall:8.1f} s   peak {peak:8.1f} MiB resident", flush=True)
     return output
 
@@ -63,7 +70,7 @@ def calibration(path, vocabulary, samples, length):
 def export_all(args, cli, checkpoint, program):
     """One row of a table for each scheme; the program is removed behind each. Peak memory is what the export says of
     itself: a child of Python never shows less than Python had."""
-    data = program.with_suffix(".calibration.jsonl")
+    data, failed = program.with_suffix(".calibration.jsonl"), False
     vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
     print("| scheme | program | processor time | wall time | peak resident memory |\n| --- | --- | --- | --- | --- |", flush=True)
     for word in schemes_of(cli, args.schemes):
@@ -72,13 +79,19 @@ def export_all(args, cli, checkpoint, program):
         if scheme == "int8-static" or rounding not in ("", "nearest", "mse"):
             calibration(data, vocabulary, args.samples, args.length)
             more += ["--calibration", data, "--calibration-samples", args.samples, "--calibration-length", args.length]
-        output, wall, processor, _ = measured(word, cli, "export", checkpoint, program, "--quantization", scheme,
-                                              "--max-seq-len", args.max_seq_len, "--json", *more)
+        try:
+            output, wall, processor, _ = measured(cli, "export", checkpoint, program, "--quantization", scheme,
+                                                  "--max-seq-len", args.max_seq_len, "--json", *more)
+        except Failed as error:     # a shape that the scheme does not take is no reason to leave out the others
+            failed = True
+            print(f"| `{word}` | {str(error).strip().splitlines()[-1]} | | | |", flush=True)
+            continue
         said = json.loads(output[output.index("{"):])
         print(f"| `{word}` | {said['file_bytes'] / 1e9:.2f} GB | {processor:.1f} s | {wall:.1f} s | "
               f"{said['peak_memory_bytes'] / 2**20:.0f} MiB |", flush=True)
         program.unlink()
         data.unlink(missing_ok=True)
+    return int(failed)
 
 
 def main():
@@ -120,4 +133,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,11 +1,34 @@
-"""Processes that take turns: while one computes, the others wait for their pipe. For the scripts beside it."""
+"""Processes that take turns: while one computes, the others wait for their pipe; and how they end. For the scripts beside it."""
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 WORKERS = Path(__file__).resolve().parent / "workers.py"
+PATIENCE = 10   # seconds in which a process that was asked to end removes what it has half written
+
+
+def end(process):
+    """Ends a process that begins a session (start_new_session), with all that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+
+
+def finished(words, **more):
+    """subprocess.run for a process that is ended when waiting for it is: Ctrl-C at a terminal is this process's alone."""
+    with subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, start_new_session=True, **more) as process:
+        try:
+            out, errors = process.communicate()
+        except BaseException:
+            end(process)
+            raise
+    return subprocess.CompletedProcess(words, process.returncode, out, errors)
 
 
 class Worker:
@@ -17,10 +40,21 @@ class Worker:
         self.kind, self.log = kind, log
         errors = open(log, "a", encoding="utf-8") if log else None
         self.process = subprocess.Popen([python, WORKERS, kind, *map(str, arguments)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})})
+                                        stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})},
+                                        start_new_session=True)
         if errors:
             errors.close()
-        self.about = self._answer()
+        try:
+            self.about = self._answer()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        self.stop() if kind else self.close()
 
     def _answer(self):
         line = self.process.stdout.readline()
@@ -38,6 +72,13 @@ class Worker:
         except BrokenPipeError:
             pass    # its end is what the answer says
         return self._answer()
+
+    def stop(self):
+        """Its end, whatever it is at."""
+        end(self.process)
+        with contextlib.suppress(OSError):  # a question that it never read
+            self.process.stdin.close()
+        self.process.stdout.close()
 
     def close(self):
         self.process.stdin.close()

@@ -1,9 +1,13 @@
-"""bench/run.py: the same weights in the rival's format, turns and ratios, and what is said of rivals that are missing."""
+"""bench/run.py: the same weights in the rival's format, turns and ratios, and what is said of rivals that are missing, fail, or
+are interrupted; and what the small scripts beside it refuse."""
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
+import tarfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +15,7 @@ import numpy
 import pytest
 from oracles import oracle
 
-from program import CLI, DATA, ROOT, export
+from program import CLI, DATA, DEMO, ROOT, export
 
 SCRIPT = ROOT / "bench" / "run.py"
 sys.path.insert(0, str(SCRIPT.parent))
@@ -121,6 +125,155 @@ def test_ratios_are_those_of_rounds(tmp_path):
     assert (b["ratio"], a["ours_ms"], a["theirs_ms"]) == (0.5, 10, 30)
 
 
+def bench_in(folder, **more):
+    return run.Bench(SimpleNamespace(**{"folder": folder, "build": folder, "rounds": 3, "threads": 1, "short": False, "install": False, **more}))
+
+
+def failing(values, error):
+    """A function that gives these, and then fails."""
+    left = list(values)
+
+    def ask():
+        if not left:
+            raise error
+        return left.pop(0)
+    return ask
+
+
+def test_a_failure_loses_nothing(tmp_path, monkeypatch):
+    """Whatever a rival dies of, what was measured stays, and the next one has its turn; a signal is the end."""
+    def official(bench):
+        bench.take_turns("official", [("a", None, fixed([9, 1, 1, 1]), failing([9, 2, 4], OSError(28, "No space left on device")))], pause=0)
+
+    def state(_):
+        raise rivals.Missing("nobody is at home")
+
+    def mutable(bench):
+        bench.take_turns("mutable", [("b", None, fixed([9, 1, 1, 1]), failing([9, 3], run.Stopped(signal.SIGTERM)))], pause=0)
+    monkeypatch.setattr(run, "limits", lambda bench: ["read"])
+    monkeypatch.setattr(run, "RUN", {"official": official, "state": state, "mutable": mutable})
+    bench = bench_in(tmp_path, rivals=["official", "state", "mutable", "llama"])
+    assert run.measure(bench) == signal.SIGTERM
+    assert [(c["what"], c["rounds"], c["ratio"]) for c in bench.comparisons] == [("a", 2, 3.0), ("b", 1, 3.0)]
+    assert [(m["rival"], m["why"]) for m in bench.missing] == [
+        ("official", "the rest of it: OSError: [Errno 28] No space left on device"), ("state", "nobody is at home"),
+        ("mutable", "the rest of it: ended by SIGTERM"), ("llama", "ended by SIGTERM")]
+
+
+def test_short_leaves_rounds_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "SHORT_TURNS_SECONDS", 0)
+    bench = bench_in(tmp_path, short=True)
+    bench.take_turns("r", [("a", None, fixed([9, 1]), fixed([9, 2]))], pause=0)
+    assert bench.comparisons[0]["rounds"] == 1
+
+
+@pytest.mark.parametrize("number,status", [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGALRM, 0)])
+def test_signals_end_with_what_was_measured(tmp_path, number, status):
+    """Ctrl-C, `timeout`, and the end of --short's time, while another program runs, which ends as well."""
+    program, began, out = tmp_path / "llama/bin/llama-bench", tmp_path / "began", tmp_path / "out.json"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho $$ >{began}.new && mv {began}.new {began}\nexec sleep 600\n")
+    program.chmod(0o755)
+    child = subprocess.Popen([sys.executable, "-c", "import run; run.limits = lambda bench: []; run.main()", "--only", "llama", "--folder",
+                              tmp_path, "--json", out], cwd=SCRIPT.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while not began.exists() and child.poll() is None:
+            time.sleep(0.01)
+        child.send_signal(number)
+        said, errors = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    why = "the time of --short is over" if number == signal.SIGALRM else f"ended by {number.name}"
+    assert (child.returncode, errors) == (status, "") and f"not measured: llama: {why}\n" in said
+    assert json.loads(out.read_text())["missing"] == [{"rival": "llama", "why": why}]
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(began.read_text()), 0)
+
+
+def test_files_are_whole_or_not_there(tmp_path):
+    def cut(path):
+        path.write_text("hal")
+        raise OSError("the disk is full")
+    with pytest.raises(OSError, match="the disk is full"):
+        rivals.made(tmp_path / "file", cut)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "file").mkdir()   # of a run that was killed
+    rivals.made(tmp_path / "file", lambda path: path.write_text("whole"))
+    assert rivals.made(tmp_path / "file", cut).read_text() == "whole" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_source_of_llama(tmp_path):
+    """A damaged archive is said and leaves no half of itself; a program that was half linked is none."""
+    name = "llama_cpp_python-1.2"
+    lists = tmp_path / "new" / name / "vendor/llama.cpp/CMakeLists.txt"
+    lists.parent.mkdir(parents=True)
+    lists.write_bytes(os.urandom(40000))
+    with tarfile.open(tmp_path / f"{name}.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "new" / name, name)
+    archive = tmp_path / f"{name}.tar.gz"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:20000])
+    with pytest.raises(rivals.Missing, match="is damaged .*; remove it"):
+        rivals.llama_source(tmp_path, tmp_path / "log")
+    assert not (tmp_path / name).exists()
+    archive.write_bytes(whole)
+    assert (rivals.llama_source(tmp_path, tmp_path / "log") / "CMakeLists.txt").read_bytes() == lists.read_bytes()
+    half = tmp_path / "half"
+    half.write_bytes(Path("/bin/true").read_bytes()[:3000])
+    half.chmod(0o755)
+    assert rivals.starts("/bin/true") and not rivals.starts(half) and not rivals.starts(tmp_path / "none")
+
+
+def test_gguf_needs_numpy(tmp_path, monkeypatch):
+    """Of any Python that has it."""
+    (tmp_path / "tiny").symlink_to(DATA / "checkpoints" / "fast_dllm_v2-tiny")
+    bench = bench_in(tmp_path)
+    assert "token_embd.weight" in Gguf(bench.gguf("tiny", "dream", "Q8_0")).tensors
+    monkeypatch.setattr(rivals.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(rivals, "ROOT", tmp_path)
+    with pytest.raises(rivals.Missing, match="numpy is not installed"):
+        bench.gguf("tiny", "dream", "Q4_0")
+
+
+def test_arguments(tmp_path, monkeypatch, capsys):
+    """What cannot be written is told before anything is measured; folders are of where the script was called."""
+    monkeypatch.chdir(tmp_path)
+    for words, said in ((["--json", "none/out.json"], "--json: none/out.json: No such file"), (["--only", ""], "'' is none of")):
+        monkeypatch.setattr(sys, "argv", ["run.py", *words])
+        with pytest.raises(SystemExit):
+            run.parse()
+        assert said in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["run.py", "--folder", "here", "--build", "there"])
+    args = run.parse()
+    assert (args.folder, args.build) == (tmp_path / "here", tmp_path / "there")
+    bench = bench_in(tmp_path)
+    with pytest.raises(SystemExit, match="another run uses"):
+        bench_in(bench.folder)
+
+
+def script(name, *words):
+    return subprocess.run([sys.executable, SCRIPT.parent / name, *map(str, words)], capture_output=True, text=True, timeout=300)
+
+
+def test_clients_of_any_family(tmp_path):
+    """The options are those of the file's algorithm; a server that does not start or refuses says so once."""
+    path = export(DEMO, tmp_path / "m.pte")
+    done = script("serve_clients.py", path, "--clients", "1,2", "--turns", 1, "--tokens", 4)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 3, done.stderr
+    wrong = script("serve_clients.py", path, "--clients", 2, "--diffusion", '{"strategy": "low_confidence_static"}')
+    assert wrong.returncode == 1 and wrong.stderr.startswith("serve_clients.py: the server refused: ") and "Traceback" not in wrong.stderr
+    none = script("serve_clients.py", tmp_path / "none.pte")
+    assert none.returncode == 1 and len(none.stderr.splitlines()) == 1 and "none.pte" in none.stderr
+
+
+def test_what_other_scripts_refuse(tmp_path):
+    for words, said in ((("predict.py", tmp_path), "has no compiled kernels"),
+                        (("compare_builds.py", "m.pte", "--before", "a", "--after", "b", "--repeats", 0), "at least 1 is needed")):
+        done = script(*words)
+        assert done.returncode == 2 and said in done.stderr
+
+
 def test_rivals_that_are_missing_are_named(tmp_path):
     with pytest.raises(rivals.Missing, match="llama.cpp is not built"):
         rivals.llama(tmp_path, False, 1)
@@ -176,7 +329,9 @@ def test_workers(tmp_path):
     first, again = (ours.ask(4, 0, digest=True)["digest"] for _ in range(2))
     assert first == again != ours.ask(4, 32, digest=True)["digest"]
     ours.close()
-    theirs.close()
+    with pytest.raises(ZeroDivisionError), theirs:
+        print(1 / 0)
+    assert theirs.process.returncode == -signal.SIGTERM
     with pytest.raises(RuntimeError, match="the process of native ended"):
         Worker("native", tmp_path / "none.pte", 1, 0, log=tmp_path / "log", environment=ENVIRONMENT)
 
