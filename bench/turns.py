@@ -12,7 +12,7 @@ PATIENCE = 10   # seconds in which a process that was asked to end removes what 
 
 
 def end(process):
-    """Ends a process that begins a session (start_new_session), with all that it has started."""
+    """Ends a process that leads a group (os.setpgrp), with all that it has started."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -22,7 +22,7 @@ def end(process):
 
 def finished(words, **more):
     """subprocess.run for a process that is ended when waiting for it is: Ctrl-C at a terminal is this process's alone."""
-    with subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, start_new_session=True, **more) as process:
+    with subprocess.Popen(list(map(str, words)), stdin=subprocess.DEVNULL, preexec_fn=os.setpgrp, **more) as process:
         try:
             out, errors = process.communicate()
         except BaseException:
@@ -41,7 +41,7 @@ class Worker:
         errors = open(log, "a", encoding="utf-8") if log else None
         self.process = subprocess.Popen([python, WORKERS, kind, *map(str, arguments)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **(environment or {})},
-                                        start_new_session=True)
+                                        preexec_fn=os.setpgrp)
         if errors:
             errors.close()
         try:
