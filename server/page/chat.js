@@ -138,7 +138,7 @@ export class Chat {
         this.settings = settings;
         this.askKey = askKey;
         this.turns = []; /* {question, answer, good} */
-        this.forgotten = []; /* turns that the question before was asked without */
+        this.forgotten = []; /* turns that the running question is asked without, for they did not fit */
         this.running = null; /* the AbortController */
         this.end = 0; /* how high the page was */
         this.following = 0; /* a frame that is asked for */
@@ -151,10 +151,11 @@ export class Chat {
         return new Set((ids ?? standard).split(",").map(Number).filter((n) => Number.isInteger(n) && n > 0));
     }
 
-    /** What a request says: the whole conversation, or the text alone where a model has no template. */
-    request(question) {
+    /** What a request says: the whole conversation, or the text alone where a model has no template. `instead`: members in
+     * the place of what the settings say. */
+    request(question, instead) {
         const {diffusion, ...more} = this.settings.request();
-        const common = {...more, stream: true, stream_options: {include_usage: true}, diffusion: {...diffusion, steps: true}};
+        const common = {...more, ...instead, stream: true, stream_options: {include_usage: true}, diffusion: {...diffusion, steps: true}};
         if (!this.props.model.has_chat_template) return {path: "v1/completions", body: {prompt: question, ...common}};
         const messages = this.settings.system ? [{role: "system", content: this.settings.system}] : [];
         for (const turn of this.turns.filter((t) => t.good))
@@ -163,14 +164,13 @@ export class Chat {
         return {path: "v1/chat/completions", body: {messages, ...common}};
     }
 
-    /** Asks, in the place of turn `at` and those behind it; `told` is what the user is told of that. False: an answer runs, or
-     * a setting is wrong, whose field is shown. */
-    ask(question, at = this.turns.length, told = "") {
+    /** Asks, in the place of turn `at` and those behind it; `instead` as in `request`. False: an answer runs, or a setting is
+     * wrong, whose field is shown. */
+    ask(question, at = this.turns.length, instead = {}) {
         if (this.running || this.settings.wrong()) return false;
         for (const later of this.turns.splice(at)) later.node.remove();
-        if (!told) this.forgotten = [];
-        notice(told);
-        const {path, body} = this.request(question);
+        notice("");
+        const {path, body} = this.request(question, instead);
         const turn = {question, answer: new Answer(this.stopIds(body.diffusion)), body, good: false};
         turn.node = el("section", {class: "turn"}, ...asked(question, body), turn.answer.node);
         this.turns.push(turn);
@@ -189,7 +189,14 @@ export class Chat {
             this.follow();
         }
         if (turn.refused) this.settings.refuse(turn.refused.param, turn.refused.message);
-        if (turn.again) this.retry(turn, turn.again);
+        if (!turn.again || !this.retry(turn, turn.again)) this.settle(turn);
+    }
+
+    /** The question has its answer, and the user is told what was left out for it; or it has none, and took nothing with it. */
+    settle(turn) {
+        if (!turn.good) for (const each of this.forgotten) each.good = true;
+        else if (this.forgotten.length) notice("The context is full: the oldest questions are no longer sent.");
+        this.forgotten = [];
     }
 
     async listen(turn, path, body) {
@@ -219,10 +226,7 @@ export class Chat {
             return;
         }
         if (!(error instanceof Failure)) throw error;
-        if (error.code === "context_length_exceeded" && turn.body.messages && this.forget()) {
-            turn.again = "The context is full: the oldest questions are no longer sent.";
-            return;
-        }
+        if (error.code === "context_length_exceeded" && this.fit(turn, error)) return;
         answer.fail(error.message);
         say(`Error: ${error.message}`);
         turn.refused = error;
@@ -247,18 +251,34 @@ export class Chat {
         if (seconds > 0) setTimeout(() => this.countDown(button, seconds - 1), 1000);
     }
 
-    /** The oldest turn that is sent is not sent any more. False: there is none, so the others were not what is too long. */
-    forget() {
-        const oldest = this.turns.find((turn) => turn.good);
-        for (const turn of oldest ? [oldest] : this.forgotten) turn.good = !oldest;
-        this.forgotten = oldest ? [...this.forgotten, oldest] : [];
-        return Boolean(oldest);
+    /** What was too long is asked again: for a shorter answer, or else without the oldest turn that was sent. False: there is
+     * none, and the question itself is too long, which `error` then says. */
+    fit(turn, error) {
+        const {messages, max_tokens: longest = 1} = turn.body;
+        const context = this.props.model.n_ctx;
+        const prompt = Number(/the prompt has (\d+)/.exec(error.message)[1]);
+        const left = context - prompt;
+        const oldest = messages && this.turns.find((each) => each.good);
+        /* A long answer is a limit, not a wish for room; but one that is cut off after a few words helps nobody. */
+        if (left >= Math.min(longest, context >> 3) || (left > 0 && !oldest)) {
+            turn.again = {max_tokens: left};
+        } else if (oldest) {
+            oldest.good = false;
+            this.forgotten.push(oldest);
+            turn.again = {};
+        } else if (messages) {
+            const system = this.settings.system.length > turn.question.length;
+            error.message = `${system ? "The system prompt" : "This question"} is too long: even without earlier questions ` +
+                `the prompt has ${prompt} tokens, and the context ${context}.`;
+            if (system) error.param = "system";
+        }
+        return Boolean(turn.again);
     }
 
-    /** Asks the same again; what came later goes. `told`: what the user is told of it. */
-    retry(turn, told = "") {
+    /** Asks the same again; what came later goes. `instead` as in `request`. */
+    retry(turn, instead = {}) {
         const at = this.turns.indexOf(turn);
-        return at >= 0 && this.ask(turn.question, at, told);
+        return at >= 0 && this.ask(turn.question, at, instead);
     }
 
     stop() {
@@ -268,6 +288,7 @@ export class Chat {
     clear() {
         this.stop();
         this.turns = [];
+        this.forgotten = [];
         byId("turns").replaceChildren(byId("empty") || "");
         notice("");
         say("Cleared.");

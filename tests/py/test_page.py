@@ -356,10 +356,16 @@ def test_settings(dialog, new_page):
     assert not page.run("document.getElementById('set-repetition_penalty').closest('.field').hidden")
     page.run("[...document.querySelectorAll('#settings button')].pop().click()")
     assert page.run("localStorage.getItem('diffulex-edge.settings.dialog')") == "{}"
+    # The longest answer is what the context leaves, and a system prompt that leaves nothing is told at its field.
     set_field(page, "max_tokens", "512")
     ask(page, "Spell pear.")
-    assert text(page, ".error").startswith("this model's maximum context length is 512 tokens; the prompt has")
-    assert page.run("document.getElementById('said').textContent").startswith("Error: this model's maximum context")
+    assert text(page, ".error") == "" and text(page, ".text") == "p-e-a-r"
+    set_field(page, "system", "Be short." * 100)
+    ask(page, "Spell pear.")
+    refused = text(page, ".error")
+    assert re.fullmatch(r"The system prompt is too long: even without earlier questions the prompt has \d+ tokens, and the context 512\.", refused)
+    assert page.run("document.getElementById('said').textContent") == f"Error: {refused}"
+    assert page.run("document.getElementById('set-system-wrong').textContent") == refused
     page.events[:] = [e for e in page.events if "status of 400" not in json.dumps(e)]  # the browser's own line
 
 
@@ -430,23 +436,37 @@ def test_bound_answers(dialog, new_page, tmp_path):
     assert page.run(visible) == [] and text(page, ".text") == "p-e-a-r"
 
 
-def test_a_full_context_forgets(dialog, new_page):
+def test_a_full_context_forgets(dialog, new_page, tmp_path):
     page = new_page(dialog.url + "/", expected=("status of 400",))
+    notice = "document.getElementById('notice').textContent"
     for word in ("pear", "plum", "fig"):
         ask(page, f"Spell {word}." + " Please." * 25)
         assert text(page, ".error") == ""
-    assert "The context is full" in page.run("document.getElementById('notice').textContent")
+    assert "The context is full" in page.run(notice)
     assert page.run("document.querySelectorAll('.turn').length") == 3
     assert sum(url.endswith("/completions") for url in page.requests()) == 4  # the third question went twice
-    # A long answer leaves room for its question only; what is too long alone takes nothing with it.
-    set_field(page, "max_tokens", 460)
+    (tmp_path / "limit").mkdir()
+    (tmp_path / "after").mkdir()
+    # Where next to nothing is left, questions go rather than the answer.
+    set_field(page, "max_tokens", 505)
+    ask(page, "Spell fig." + " Please." * 4)
+    kept = save(page, tmp_path)[1]
+    assert 64 <= kept["options"]["max_tokens"] < 505 and len(kept["messages"]) < 7
+    assert "The context is full" in page.run(notice)
+    # A long answer is a limit and takes nothing away; a question that is too long alone neither, and is told as that.
+    page.click("#clear")
+    ask(page, "Spell fig.")
     ask(page, "Spell pear.")
-    assert text(page, ".error") == "" and "The context is full" in page.run("document.getElementById('notice').textContent")
-    set_field(page, "max_tokens", "")
-    ask(page, "Spell pear." + " Please." * 200)
-    assert "maximum context length" in text(page, ".error") and page.run("document.querySelectorAll('.turn').length") == 5
+    sent = save(page, tmp_path / "limit")[1]
+    assert [m["content"] for m in sent["messages"]] == ["Spell fig.", "f-i-g", "Spell pear."]
+    prompt = dialog.post(CHAT, {"messages": sent["messages"], "max_tokens": 1})["usage"]["prompt_tokens"]
+    assert sent["options"]["max_tokens"] == 512 - prompt < 505 and page.run(notice) == ""
+    for longest in (505, ""):
+        set_field(page, "max_tokens", longest)
+        ask(page, "Spell pear." + " Please." * 200)
+        assert text(page, ".error").startswith("This question is too long: even without") and page.run(notice) == ""
     ask(page, "And backwards?")
-    assert text(page, ".text") == "r-a-e-p"
+    assert text(page, ".text") == "r-a-e-p" and len(save(page, tmp_path / "after")[1]["messages"]) == 5
 
 
 # ---- what goes wrong ----
