@@ -101,17 +101,20 @@ void dlx_srv_chat_messages(dlx_srv_chat_input *c, dlx_srv_take *t, json_t *messa
 
 /* ---- tools ------------------------------------------------------------------------------------------------------- */
 
-static void check_tools(dlx_srv_take *t, const json_t *tools)
+static void check_tools(dlx_srv_take *t, const json_t *tools, const char *path)
 {
     size_t i;
     json_t *tool;
-    char name[64];
+    char name[96];
     json_array_foreach(tools, i, tool)
     {
         const char *type = json_string_value(json_object_get(tool, "type"));
         snprintf(name, sizeof name, "tools[%zu]", i);
         if (!type || strcmp(type, "function") != 0 || !json_object_get(json_object_get(tool, "function"), "name"))
             dlx_srv_take_fail(t, name, "'%s': expected {\"type\": \"function\", \"function\": {\"name\": ...}}", name);
+        snprintf(name, sizeof name, "tools[%zu]%s", i, path);
+        if (!dlx_srv_format_has_arguments(json_object_get(json_object_get(tool, "function"), "parameters")))
+            dlx_srv_take_fail(t, name, "'%s': expected a JSON schema of an object", name);
     }
 }
 
@@ -129,7 +132,7 @@ static const char *forced_name(const json_t *choice, bool *forced)
 /* A call that has to come: the answer is bound to its schema. */
 static void force_call(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools, const char *name)
 {
-    json_t *schema = dlx_srv_format_of_calls(tools, name);
+    json_t *schema = dlx_srv_format_of_calls(tools, name, &c->first_call);
     if (!json_array_size(tools))
         dlx_srv_take_fail(t, "tool_choice", "'tool_choice': there are no 'tools' to call");
     else if (!json_array_size(json_object_get(schema, "anyOf")))
@@ -139,7 +142,7 @@ static void force_call(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *too
     json_decref(schema);
 }
 
-void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools)
+void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools, const char *path)
 {
     json_t *choice = dlx_srv_take_any(t, "tool_choice");
     const char *word = json_string_value(choice);
@@ -148,7 +151,8 @@ void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *to
     if (choice && !forced && (!word || (strcmp(word, "auto") != 0 && strcmp(word, "none") != 0)))
         dlx_srv_take_fail(t, "tool_choice",
                           "'tool_choice': expected auto, none, required, or one function by its name");
-    check_tools(t, tools);
+    c->call_path = path;
+    check_tools(t, tools, path);
     if (!t->failed && forced) force_call(c, t, tools, name);
     if (!t->failed && json_array_size(tools) && !(word && !strcmp(word, "none"))) {
         c->tools = json_dumps(tools, JSON_COMPACT);
@@ -169,7 +173,7 @@ void dlx_srv_chat_take(dlx_srv_chat_input *c, dlx_srv_take *t)
     dlx_srv_chat_messages(c, t, messages, "messages");
     json_decref(messages);
     json_t *tools = dlx_srv_take_kind(t, "tools", JSON_ARRAY, "a list of functions");
-    dlx_srv_chat_tools(c, t, tools);
+    dlx_srv_chat_tools(c, t, tools, ".function.parameters");
     json_decref(tools);
     json_t *kwargs = dlx_srv_take_kind(t, "chat_template_kwargs", JSON_OBJECT, "an object");
     if (kwargs) c->kwargs = json_dumps(kwargs, JSON_COMPACT);
@@ -259,6 +263,8 @@ static bool begin_answer(const dlx_srv_chat_input *c, dlx_srv_take *t, const dlx
     if (t->failed || (bound && open && !append_text(prompt, t, e, "</think>\n\n"))) return false;
     if (!c->call) return true;
     plan->begin = DLX_SRV_BEGIN_CALL;
+    plan->first_call = c->first_call;
+    plan->call_path = c->call_path;
     dlx_srv_format_bind(plan, t, DLX_SRV_SCHEMA, c->call, "tool_choice");
     return !t->failed && append_text(prompt, t, e, "<tool_call>\n");
 }

@@ -7,6 +7,8 @@
 typedef struct dlx_srv_chat_input {
     char *messages, *tools, *kwargs; /* JSON text; the last two may be NULL */
     char *call;                      /* schema of the call that the answer has to be, or NULL */
+    size_t first_call;               /* of the tools that it may call */
+    const char *call_path;           /* from a tool to its parameters; static */
     size_t n_messages;               /* bytes */
     char odd_role[32], odd_name[64]; /* the first role that only some templates know, or "", and its parameter */
     int enable_thinking;
@@ -16,8 +18,9 @@ typedef struct dlx_srv_chat_input {
 /* Takes messages, tools, tool_choice, parallel_tool_calls, chat_template_kwargs, enable_thinking and
  * add_generation_prompt. Free in any case. */
 void dlx_srv_chat_take(dlx_srv_chat_input *c, dlx_srv_take *t);
-/* Tools in the form of /v1/chat/completions, borrowed, and what the request says of them. */
-void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools);
+/* Tools in the form of /v1/chat/completions, borrowed, and what the request says of them. `path`: from a tool of the
+ * request to its parameters; static. */
+void dlx_srv_chat_tools(dlx_srv_chat_input *c, dlx_srv_take *t, const json_t *tools, const char *path);
 /* The messages; a borrowed array. */
 void dlx_srv_chat_messages(dlx_srv_chat_input *c, dlx_srv_take *t, json_t *messages, const char *param);
 void dlx_srv_chat_free(dlx_srv_chat_input *c);

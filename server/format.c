@@ -184,27 +184,61 @@ static void move_references(json_t *schema, bool named, const char *root)
     if (ref && ref[0] == '#') json_object_set_new(schema, "$ref", json_sprintf("#%s%s", root, ref + 1));
 }
 
+/* Arguments are an object, whether their schema says so or not. */
+static json_t *arguments_of(const json_t *given)
+{
+    if (!given || json_is_null(given))
+        return json_pack("{s:s, s:{}, s:b}", "type", "object", "properties", "additionalProperties", 0);
+    json_t *schema = json_is_object(given) ? json_deep_copy(given) : json_object();
+    json_object_set_new(schema, "type", json_string("object"));
+    return schema;
+}
+
+bool dlx_srv_format_has_arguments(const json_t *given)
+{
+    const json_t *type = json_object_get(given, "type"), *one;
+    bool object = !type;
+    size_t i;
+    if (!given || json_is_null(given) || json_is_true(given)) return true;
+    if (json_is_string(type)) object = !strcmp(json_string_value(type), "object");
+    json_array_foreach(type, i, one) object =
+        object || (json_is_string(one) && !strcmp(json_string_value(one), "object"));
+    return json_is_object(given) && object;
+}
+
+void dlx_srv_format_tell(dlx_srv_plan *p, dlx_error *err)
+{
+    static const char outside[] = "#/anyOf/", inside[] = "/properties/arguments";
+    char *at = p->call_path ? strstr(err->message, outside) : NULL, *end;
+    if (!at) return;
+    size_t call = strtoul(at + sizeof outside - 1, &end, 10);
+    if (strncmp(end, inside, sizeof inside - 1) != 0) return;
+    end += sizeof inside - 1;
+    memmove(at + 1, end, strlen(end) + 1);
+    snprintf(p->bound_param, sizeof p->bound_param, "tools[%zu]%s", p->first_call + call, p->call_path);
+}
+
 static json_t *call_of(const json_t *function, const char *root)
 {
-    json_t *given = json_deep_copy(json_object_get(function, "parameters"));
-    json_t *parameters =
-        given ? given : json_pack("{s:s, s:{}, s:b}", "type", "object", "properties", "additionalProperties", 0);
+    json_t *parameters = arguments_of(json_object_get(function, "parameters"));
     move_references(parameters, false, root);
     return json_pack("{s:s, s:{s:{s:O}, s:o}, s:[s,s], s:b}", "type", "object", "properties", "name", "const",
                      json_object_get(function, "name"), "arguments", parameters, "required", "name", "arguments",
                      "additionalProperties", 0);
 }
 
-json_t *dlx_srv_format_of_calls(const json_t *tools, const char *name)
+json_t *dlx_srv_format_of_calls(const json_t *tools, const char *name, size_t *first)
 {
     json_t *calls = json_array(), *tool;
     char root[64];
     size_t i;
+    *first = 0;
     json_array_foreach(tools, i, tool)
     {
         const json_t *function = json_object_get(tool, "function");
         const char *own = json_string_value(json_object_get(function, "name"));
         if (name && (!own || strcmp(own, name) != 0)) continue;
+        if (!json_array_size(calls)) *first = i;
         snprintf(root, sizeof root, "/anyOf/%zu/properties/arguments", json_array_size(calls));
         json_array_append_new(calls, call_of(function, root));
     }

@@ -18,7 +18,13 @@ void dlx_srv_format_take_object(dlx_srv_plan *p, dlx_srv_take *t, const json_t *
 void dlx_srv_format_bind(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_language language, const char *text,
                          const char *param);
 /* The schema of a call of one of the functions: {"name": ..., "arguments": {...}}. `tools` are in the form of
- * /v1/chat/completions; `name` is of the one that has to be called, or NULL. NULL when memory runs out. */
-json_t *dlx_srv_format_of_calls(const json_t *tools, const char *name);
+ * /v1/chat/completions; `name` is of the one that has to be called, or NULL. *first: the first tool that
+ * may be called. Arguments are objects, whatever their schema allows besides. NULL when memory runs out. */
+json_t *dlx_srv_format_of_calls(const json_t *tools, const char *name, size_t *first);
+/* Whether a function's parameters, which may be NULL, can be of an object. */
+bool dlx_srv_format_has_arguments(const json_t *parameters);
+/* What is wrong with the schema of calls becomes what is wrong with the parameters of a tool, and `bound_param` these.
+ */
+void dlx_srv_format_tell(dlx_srv_plan *p, dlx_error *err);
 
 #endif

@@ -390,6 +390,7 @@ static bool build_constraint(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e
     dlx_error err;
     if (!p->bound) return true;
     if (dlx_srv_constraints_take(&e->constraints, p->language, p->bound, &p->constraint, &err) == DLX_OK) return true;
+    dlx_srv_format_tell(p, &err);
     dlx_srv_take_failure(t, &err, p->bound_param);
     return false;
 }

@@ -49,6 +49,8 @@ typedef struct dlx_srv_plan {
     dlx_srv_language language; /* of what the answer has to be, */
     char *bound;               /* its text, or NULL: it may be anything, */
     char bound_param[96];      /* and what the request calls it */
+    const char *call_path;     /* of a call: from a tool to its parameters; static. NULL: it is none */
+    size_t first_call;         /* of a call: the first tool that it may be of */
     const char *max_param;     /* what the request calls max_tokens, where it has it; static */
     dlx_srv_built *constraint; /* made of that; NULL: none */
 } dlx_srv_plan;

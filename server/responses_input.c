@@ -107,7 +107,7 @@ static void take_tools(dlx_srv_chat_input *input, dlx_srv_take *t, json_t *echo)
     }
     if (tools) json_object_set(echo, "tools", tools);
     json_t *nested = nested_tools(t, tools);
-    dlx_srv_chat_tools(input, t, nested);
+    dlx_srv_chat_tools(input, t, nested, ".parameters");
     json_decref(nested);
     json_decref(tools);
 }

@@ -518,6 +518,7 @@ FUNCTIONS = {
     # bench.h
     "dlx_get_probe_info": (c_bool, [c_size_t, POINTER(ProbeInfo)]),
     "dlx_probe_run": (c_int, [c_size_t, c_void_p, POINTER(c_double), _ERR]),
+    "dlx_bench_check": (c_int, [POINTER(ModelFacts), POINTER(BenchOptions), POINTER(c_int32), _ERR]),
     "dlx_bench_run": (c_int, [_HANDLE, c_void_p, POINTER(BenchOptions), _ERR]),
     "dlx_bench_free": (None, [c_void_p]),
     "dlx_bench_get_info": (c_bool, [c_void_p, POINTER(BenchInfo)]),

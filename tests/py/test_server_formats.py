@@ -212,6 +212,21 @@ def test_a_call_that_is_asked_for_comes(scripted, choice, name):
     assert chunks[-1]["choices"][0]["finish_reason"] == "tool_calls"
 
 
+def of(parameters):
+    return {"type": "function", "function": {"name": "f", "parameters": parameters}}
+
+
+@pytest.mark.parametrize("parameters", [{"properties": {"a": {"enum": ["u"]}}, "required": ["a"], "additionalProperties": False}, None,
+                                        {"maxProperties": 0}, {"type": ["object", "null"], "maxProperties": 0},
+                                        {"anyOf": [{"type": "string"}, {"type": "object", "maxProperties": 0}]}])
+def test_arguments_are_an_object(scripted, parameters):
+    """Whether their schema says so or not."""
+    got = scripted.post(CHAT, ask(tools=[of(parameters)], tool_choice="required", max_tokens=80))["choices"][0]
+    assert got["finish_reason"] == "tool_calls"
+    arguments = json.loads(got["message"]["tool_calls"][0]["function"]["arguments"])
+    assert arguments == ({"a": "u"} if parameters and "required" in parameters else {})
+
+
 def test_what_is_bound_has_no_reasoning(scripted):
     """A prompt that begins one ends it: the whole answer is what was asked for."""
     thinks = {"chat_template_kwargs": {"begin": "<think>\n"}, "max_tokens": 80}
@@ -230,7 +245,15 @@ def test_calls_that_cannot_be_asked_for(scripted):
                         ({"tools": TOOLS, "regex": "a"}, "regex"), ({"tools": TOOLS, "parallel_tool_calls": False}, "parallel_tool_calls"),
                         ({"tools": TOOLS, "tool_choice": "required", "regex": "a"}, "regex"),
                         ({"tools": TOOLS, "tool_choice": "required", "max_tokens": 5}, "max_tokens"),
-                        ({"tools": [{"type": "function", "function": {"name": "f", "parameters": {"not": {}}}}],
-                          "tool_choice": "required"}, "tool_choice")):
+                        ({"tools": [of({"not": {}})], "tool_choice": "required"}, "tools[0].function.parameters"),
+                        ({"tools": [of({"type": "string"})]}, "tools[0].function.parameters"),
+                        ({"tools": [of({"type": ["null"]})]}, "tools[0].function.parameters"),
+                        *(({"tools": [TOOLS[0], of(x)]}, "tools[1].function.parameters") for x in (5, "x", [], False))):
         assert scripted.error(CHAT, ask(**more))["param"] == param
+    wrong = {"properties": {"x": {"type": "bogus"}}}
+    error = scripted.error(CHAT, ask(tools=[*TOOLS, of(wrong)], tool_choice={"type": "function", "function": {"name": "f"}}))
+    assert error["param"] == "tools[2].function.parameters" and "schema, #/properties/x: 'type' must be" in error["message"]
+    error = scripted.error("/v1/responses", {"input": "x", "tools": [{"type": "function", "name": "f", "parameters": wrong}],
+                                             "tool_choice": "required"})
+    assert error["param"] == "tools[0].parameters" and "schema, #/properties/x: " in error["message"]
     assert re.fullmatch("a|b", scripted.post(CHAT, ask(tools=TOOLS, tool_choice="none", regex="a|b"))["choices"][0]["message"]["content"])

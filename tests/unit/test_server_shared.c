@@ -361,13 +361,17 @@ static void test_schema_of_calls(void **state)
         "[{\"function\": {\"name\": \"f\"}},"
         " {\"function\": {\"name\": \"g\", \"parameters\": {\"$defs\": {\"const\": {\"$ref\": \"#\"}}, \"properties\":"
         "  {\"$ref\": {\"enum\": [{\"$ref\": \"#/x\"}]}, \"a\": {\"anyOf\": [{\"$ref\": \"#/$defs/const\"}]}}}}}]");
-    json_t *all = dlx_srv_format_of_calls(tools, NULL), *one = dlx_srv_format_of_calls(tools, "g");
-    json_t *want = read_json(
-        "{\"anyOf\": [{\"type\": \"object\", \"properties\": {\"name\": {\"const\": \"g\"}, \"arguments\": {\"$defs\":"
-        " {\"const\": {\"$ref\": \"#/anyOf/0/properties/arguments\"}}, \"properties\": {\"$ref\": {\"enum\": "
-        "[{\"$ref\":"
-        " \"#/x\"}]}, \"a\": {\"anyOf\": [{\"$ref\": \"#/anyOf/0/properties/arguments/$defs/const\"}]}}}},"
-        " \"required\": [\"name\", \"arguments\"], \"additionalProperties\": false}]}");
+    size_t first[2];
+    json_t *all = dlx_srv_format_of_calls(tools, NULL, &first[0]),
+           *one = dlx_srv_format_of_calls(tools, "g", &first[1]);
+    assert_true(first[0] == 0 && first[1] == 1);
+    json_t *want =
+        read_json("{\"anyOf\": [{\"type\": \"object\", \"properties\": {\"name\": {\"const\": \"g\"}, \"arguments\": "
+                  "{\"type\": \"object\", \"$defs\":"
+                  " {\"const\": {\"$ref\": \"#/anyOf/0/properties/arguments\"}}, \"properties\": {\"$ref\": {\"enum\": "
+                  "[{\"$ref\":"
+                  " \"#/x\"}]}, \"a\": {\"anyOf\": [{\"$ref\": \"#/anyOf/0/properties/arguments/$defs/const\"}]}}}},"
+                  " \"required\": [\"name\", \"arguments\"], \"additionalProperties\": false}]}");
     assert_true(json_equal(one, want));
     json_t *second = json_array_get(json_object_get(all, "anyOf"), 1);
     const json_t *parameters = json_object_get(json_object_get(second, "properties"), "arguments");
