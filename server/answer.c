@@ -115,13 +115,10 @@ static bool on_text(void *ctx, const char *text, size_t n)
 
 static json_t *score_value(const dlx_srv_answer *a, int32_t id, double logprob)
 {
-    json_t *text = dlx_srv_ids_text(&a->work->state->engine, &id, 1), *bytes = json_array();
-    const char *s = json_string_value(text);
-    for (size_t i = 0; s && i < json_string_length(text); i++)
-        json_array_append_new(bytes, json_integer((unsigned char)s[i]));
+    const dlx_srv_engine *e = &a->work->state->engine;
     /* JSON has no infinity. */
-    return json_pack("{s:o, s:f, s:o, s:i}", "token", text, "logprob", logprob < -9999 ? -9999.0 : logprob, "bytes",
-                     bytes, "id", id);
+    return json_pack("{s:o, s:f, s:o, s:i}", "token", dlx_srv_ids_text(e, &id, 1), "logprob",
+                     logprob < -9999 ? -9999.0 : logprob, "bytes", dlx_srv_id_bytes(e, id), "id", id);
 }
 
 static void score(dlx_srv_answer *a, const dlx_accepted *accepted)

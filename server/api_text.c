@@ -9,10 +9,13 @@
 
 enum { DEFAULT_FILL = 16 };
 
+/* What is no text by itself, a part of a character, is the list of its bytes. */
 static json_t *piece(const dlx_srv_engine *e, int32_t id)
 {
-    json_t *text = dlx_srv_ids_text(e, &id, 1);
-    return text ? json_pack("{s:i, s:o}", "id", id, "piece", text) : NULL;
+    size_t n;
+    const char *bytes = dlx_tokenizer_bytes(e->tokenizer, id, &n);
+    json_t *text = json_stringn(bytes ? bytes : "", n); /* NULL when it is no UTF-8 */
+    return json_pack("{s:i, s:o}", "id", id, "piece", text ? text : dlx_srv_id_bytes(e, id));
 }
 
 void dlx_srv_tokenize(const dlx_srv_request *r, dlx_srv_reply *reply)

@@ -15,6 +15,15 @@ json_t *dlx_srv_ids_text(const dlx_srv_engine *engine, const int32_t *ids, size_
     return value;
 }
 
+json_t *dlx_srv_id_bytes(const dlx_srv_engine *engine, int32_t id)
+{
+    size_t n;
+    const char *bytes = dlx_tokenizer_bytes(engine->tokenizer, id, &n);
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++) json_array_append_new(list, json_integer((unsigned char)bytes[i]));
+    return list;
+}
+
 /* ---- characters of several tokens -------------------------------------------------------------------------------- */
 
 /* The text of the n tokens from `at` on when `whole` says whether it has all bytes of its characters; else NULL. */

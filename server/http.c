@@ -5,6 +5,7 @@
 #include <microhttpd.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,7 @@ typedef struct exchange {
     dlx_srv_peer *peer;
     dlx_srv_reply reply;
     bool refused; /* the reply is there; the body is read and thrown away */
+    bool early;   /* the reply went before the body */
     char *body;
     size_t n, capacity, discarded;
     const char *endpoint;
@@ -148,12 +150,13 @@ static enum MHD_Result add_header(void *ctx, enum MHD_ValueKind kind, const char
     return MHD_YES;
 }
 
-static dlx_srv_request request_of(struct MHD_Connection *c, const exchange *x, const char *path)
+static dlx_srv_request request_of(struct MHD_Connection *c, const exchange *x, const char *target)
 {
     return (dlx_srv_request){.state = x->http->state,
                              .peer = x->peer,
                              .method = x->method,
-                             .path = path,
+                             .path = dlx_srv_path(target),
+                             .target = target,
                              .authorization = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Authorization"),
                              .host = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Host"),
                              .origin = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Origin"),
@@ -162,13 +165,13 @@ static dlx_srv_request request_of(struct MHD_Connection *c, const exchange *x, c
                              .n_body = x->n};
 }
 
-static exchange *begin(dlx_srv_http *h, struct MHD_Connection *c, const char *path, const char *method)
+static exchange *begin(dlx_srv_http *h, struct MHD_Connection *c, const char *target, const char *method)
 {
     exchange *x = calloc(1, sizeof *x);
     if (!x) return NULL;
     x->http = h;
     x->peer = MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    x->endpoint = dlx_srv_endpoint(path);
+    x->endpoint = dlx_srv_endpoint(dlx_srv_path(target));
     x->began_ms = dlx_srv_now_ms();
     snprintf(x->method, sizeof x->method, "%s", method);
     dlx_srv_peer_turn(h->state->watch, x->peer, DLX_SRV_ASKING, -1);
@@ -207,13 +210,13 @@ static const char *wrong_headers(const headers *h, const char *version, const ch
 }
 
 /* What the headers say; true when the answer does not wait for the body. */
-static bool look_at_headers(struct MHD_Connection *c, exchange *x, const char *path, const char *version)
+static bool look_at_headers(struct MHD_Connection *c, exchange *x, const char *target, const char *version)
 {
-    headers h = {.bytes = strlen(path)};
+    headers h = {.bytes = strlen(target)};
     const char *length = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Content-Length");
     const char *expect = MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Expect");
     unsigned long long announced = length ? strtoull(length, NULL, 10) : 0;
-    dlx_srv_request r = request_of(c, x, path);
+    dlx_srv_request r = request_of(c, x, target);
     MHD_get_connection_values(c, MHD_HEADER_KIND, add_header, &h);
     const char *wrong =
         wrong_headers(&h, version, MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Transfer-Encoding"));
@@ -230,11 +233,13 @@ static bool look_at_headers(struct MHD_Connection *c, exchange *x, const char *p
     }
     if (!x->refused && announced > DLX_SRV_MOST_BODY) too_large(x);
     if (dlx_srv_peer_beyond(r.state->watch, x->peer)) {
-        if (!x->refused && dlx_srv_posted(path)) too_many(x);
+        if (!x->refused && dlx_srv_posted(r.path)) too_many(x);
         x->reply.close = true;
     }
-    /* Who is in the middle of sending does not read; a body of usual size is waited for. */
-    return x->refused && (announced > MOST_DISCARDED || (expect && !strcasecmp(expect, "100-continue")));
+    /* A body of usual size is waited for, so that the connection can stay. */
+    x->early = x->refused && (announced > DLX_SRV_MOST_BODY || (expect && !strcasecmp(expect, "100-continue")));
+    x->reply.close |= x->early; /* where a body may follow, no request can */
+    return x->early;
 }
 
 static bool take_body(exchange *x, const char *bytes, size_t n)
@@ -257,16 +262,16 @@ static bool take_body(exchange *x, const char *bytes, size_t n)
     return true;
 }
 
-static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const char *path, const char *method,
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const char *target, const char *method,
                                   const char *version, const char *upload, size_t *n_upload, void **own)
 {
     dlx_srv_http *h = ctx;
     exchange *x = *own;
     if (!x) {
-        x = begin(h, c, path, method);
+        x = begin(h, c, target, method);
         *own = x;
         if (!x) return MHD_NO;
-        return look_at_headers(c, x, path, version) ? send_reply(c, x) : MHD_YES;
+        return look_at_headers(c, x, target, version) ? send_reply(c, x) : MHD_YES;
     }
     if (*n_upload) {
         bool fine = take_body(x, upload, *n_upload);
@@ -275,10 +280,28 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *c, const cha
     }
     dlx_srv_peer_turn(h->state->watch, x->peer, DLX_SRV_WORKED_ON, 0);
     if (!x->refused) {
-        const dlx_srv_request r = request_of(c, x, path);
+        const dlx_srv_request r = request_of(c, x, target);
         dlx_srv_dispatch(&r, &x->reply);
     }
     return send_reply(c, x);
+}
+
+/* Who is in the middle of sending does not read, and loses an answer whose connection is closed with bytes on the way:
+ * they are thrown away until the client closes, or the watch does. */
+static void throw_away(struct MHD_Connection *c)
+{
+    const int fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    char bytes[STREAM_BLOCK];
+    size_t n = 0;
+    ssize_t got = 1;
+    shutdown(fd, SHUT_WR); /* the answer ends here, whatever comes */
+    while (got > 0 && n <= MOST_DISCARDED) {
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        if (poll(&one, 1, -1) < 0 && errno != EINTR) return;
+        got = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+        if (got > 0) n += (size_t)got;
+        if (got < 0 && (errno == EINTR || errno == EAGAIN)) got = 1;
+    }
 }
 
 static void on_completed(void *ctx, struct MHD_Connection *c, void **own, enum MHD_RequestTerminationCode code)
@@ -292,7 +315,9 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **own, enum M
     dlx_srv_metrics_request(&h->state->metrics, x->endpoint, x->status ? x->status : 400);
     dlx_srv_log(h->state, "%s %s %d %lld ms%s", x->method, x->endpoint, x->status,
                 (long long)(dlx_srv_now_ms() - x->began_ms), sent ? "" : ", cut off");
-    dlx_srv_peer_turn(h->state->watch, x->peer, DLX_SRV_IDLE, h->state->options->request_seconds);
+    const bool early = x->early && sent;
+    dlx_srv_peer_turn(h->state->watch, x->peer, early ? DLX_SRV_TAKING : DLX_SRV_IDLE,
+                      h->state->options->request_seconds);
     if (x->reply.work) { /* it could not be sent */
         dlx_srv_peer_on_close(h->state->watch, x->peer, NULL, NULL);
         dlx_srv_work_cancel(x->reply.work);
@@ -301,6 +326,7 @@ static void on_completed(void *ctx, struct MHD_Connection *c, void **own, enum M
     free(x->body);
     free(x);
     atomic_fetch_sub(&h->busy, 1);
+    if (early) throw_away(c);
 }
 
 static void on_connection(void *ctx, struct MHD_Connection *c, void **own, enum MHD_ConnectionNotificationCode code)

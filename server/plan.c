@@ -401,11 +401,12 @@ bool dlx_srv_plan_check(dlx_srv_plan *p, dlx_srv_take *t, dlx_srv_engine *e, con
     dlx_error err;
     if (t->failed || !build_constraint(p, t, e)) return false;
     int32_t context = e->facts->max_context;
+    const char *many = p->n > 1 ? "n" : param; /* what makes them many */
     if (p->n_prompts * (size_t)p->n > DLX_SRV_MOST_CHOICES)
-        dlx_srv_take_fail(t, "n", "%zu prompts with %d answers each are more than %d answers", p->n_prompts, p->n,
+        dlx_srv_take_fail(t, many, "%zu prompts with %d answers each are more than %d answers", p->n_prompts, p->n,
                           DLX_SRV_MOST_CHOICES);
     else if (p->n_prompts * (size_t)p->n > (size_t)e->seats + (size_t)e->queue)
-        dlx_srv_take_fail(t, "n",
+        dlx_srv_take_fail(t, many,
                           "%zu prompts with %d answers each are more than this server makes and lets wait, %d and %d",
                           p->n_prompts, p->n, e->seats, e->queue);
     for (size_t i = 0; !t->failed && i < p->n_prompts; i++) {

@@ -54,6 +54,25 @@ bool dlx_srv_posted(const char *path)
     return e && e->post;
 }
 
+/* ---- targets ------------------------------------------------------------------------------------------------------
+ */
+
+/* The host and port that a whole address names, and how long they are; NULL where the target is a path. */
+static const char *authority_of(const char *target, size_t *n)
+{
+    size_t scheme = !strncasecmp(target, "http://", 7) ? 7 : !strncasecmp(target, "https://", 8) ? 8 : 0;
+    *n = scheme ? strcspn(target + scheme, "/?#") : 0;
+    return *n ? target + scheme : NULL;
+}
+
+const char *dlx_srv_path(const char *target)
+{
+    size_t n;
+    const char *authority = authority_of(target, &n);
+    if (!authority) return target;
+    return authority[n] == '/' ? authority + n : "/";
+}
+
 /* ---- who may ask ------------------------------------------------------------------------------------------------- */
 
 bool dlx_srv_is_loopback(const char *host)
@@ -105,18 +124,37 @@ static bool has_key(const dlx_srv_request *r)
     return found;
 }
 
-/* A web page whose name was made to mean this machine sends its own name as the host. */
-static bool host_fits(const dlx_srv_request *r)
+/* Whether a host of n bytes, maybe with a port, is a loopback address. */
+static bool names_loopback(const char *host, size_t n)
 {
     char name[256];
-    if (!dlx_srv_is_loopback(r->state->options->host) || !r->host) return true;
-    size_t n = strlen(r->host);
-    const char *colon = strrchr(r->host, ':');
-    if (colon && !strchr(colon, ']')) n = (size_t)(colon - r->host);
     if (n >= sizeof name) return false;
-    memcpy(name, r->host, n);
+    memcpy(name, host, n);
     name[n] = '\0';
+    char *colon = strrchr(name, ':');
+    if (colon && !strchr(colon, ']')) *colon = '\0';
     return dlx_srv_is_loopback(name);
+}
+
+/* A web page whose name was made to mean this machine sends its own name as the host. */
+static bool host_fits(const dlx_srv_request *r, dlx_srv_reply *reply)
+{
+    size_t n_named = 0, n_host = r->host ? strlen(r->host) : 0;
+    const char *named = r->target ? authority_of(r->target, &n_named) : NULL, *wrong = NULL;
+    size_t n = 0;
+    if (!dlx_srv_is_loopback(r->state->options->host)) return true;
+    if (r->host && !names_loopback(r->host, n_host)) {
+        wrong = r->host;
+        n = n_host;
+    } else if (named && !names_loopback(named, n_named)) {
+        wrong = named;
+        n = n_named;
+    }
+    if (wrong)
+        dlx_srv_reply_error(reply, 403, "host", NULL,
+                            "this server is reached as localhost or by its loopback address, not as '%.*s'",
+                            (int)(n < 100 ? n : 100), wrong);
+    return !wrong;
 }
 
 bool dlx_srv_origin_named(const dlx_srv_state *state, const char *origin)
@@ -146,11 +184,7 @@ static bool method_fits(const dlx_srv_request *r, const endpoint *e, dlx_srv_rep
 bool dlx_srv_admit(const dlx_srv_request *r, dlx_srv_reply *reply)
 {
     const endpoint *e = find(r->path);
-    if (!host_fits(r)) {
-        dlx_srv_reply_error(reply, 403, "host", NULL,
-                            "this server is reached as localhost or by its loopback address, not as '%.100s'", r->host);
-        return false;
-    }
+    if (!host_fits(r, reply)) return false;
     if (!origin_fits(r)) {
         dlx_srv_reply_error(reply, 403, "origin", NULL,
                             "pages of '%.100s' may not call this server; --cors names those "

@@ -8,12 +8,15 @@ typedef struct dlx_srv_request {
     dlx_srv_state *state;
     dlx_srv_peer *peer;
     const char *method, *path;
+    const char *target; /* what the request names: the path, or an address that ends with it; NULL: the path */
     /* Headers, NULL where they are missing. */
     const char *authorization, *host, *origin, *if_none_match;
     const char *body; /* [n_body] NUL-terminated */
     size_t n_body;
 } dlx_srv_request;
 
+/* The path in the target of a request, which is one or, as proxies are asked, a whole address: "http://host/path". */
+const char *dlx_srv_path(const char *target);
 /* The name of the endpoint for the counts; "other" where there is none. */
 const char *dlx_srv_endpoint(const char *path);
 /* Whether there is an endpoint of that path, and requests are posted to it. */

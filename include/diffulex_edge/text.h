@@ -65,6 +65,10 @@ DLX_API dlx_status dlx_tokenizer_encode(const dlx_tokenizer *tokenizer, const ch
 DLX_API dlx_status dlx_tokenizer_decode(const dlx_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
                                         bool skip_special, char **text, size_t *n, dlx_error *err);
 
+/* The *n bytes that an id stands for, not NUL-terminated, as long as the tokenizer is open: a part of a character is no
+ * valid UTF-8. NULL and 0 bytes for an id without a token. */
+DLX_API const char *dlx_tokenizer_bytes(const dlx_tokenizer *tokenizer, int32_t id, size_t *n);
+
 /* Number of ids that have a token: largest id + 1. */
 DLX_API int32_t dlx_tokenizer_size(const dlx_tokenizer *tokenizer);
 /* Id of the added token with exactly this text, or -1. */

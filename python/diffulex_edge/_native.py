@@ -494,6 +494,7 @@ FUNCTIONS = {
     "dlx_tokenizer_pack": (c_int, [c_void_p, _HANDLE, _SIZE_OUT, _ERR]),
     "dlx_tokenizer_encode": (c_int, [c_void_p, c_char_p, c_size_t, c_int, _IDS_OUT, _SIZE_OUT, _ERR]),
     "dlx_tokenizer_decode": (c_int, [c_void_p, _IDS, c_size_t, c_bool, _HANDLE, _SIZE_OUT, _ERR]),
+    "dlx_tokenizer_bytes": (c_void_p, [c_void_p, c_int32, _SIZE_OUT]),
     "dlx_tokenizer_size": (c_int32, [c_void_p]),
     "dlx_tokenizer_special_id": (c_int32, [c_void_p, c_char_p]),
     "dlx_tokenizer_mask_id": (c_int32, [c_void_p]),

@@ -14,6 +14,14 @@ static size_t token_bytes(const dlx_tokenizer *t, int32_t id, bool skip_special,
     return t->offset[id + 1] - t->offset[id];
 }
 
+const char *dlx_tokenizer_bytes(const dlx_tokenizer *t, int32_t id, size_t *n)
+{
+    const char *bytes = NULL;
+    size_t length = t ? token_bytes(t, id, false, &bytes) : 0;
+    if (n) *n = length;
+    return length ? bytes : NULL;
+}
+
 static void add_ids(dlx_buffer *b, const dlx_tokenizer *t, const int32_t *ids, size_t n_ids, bool skip_special)
 {
     for (size_t i = 0; i < n_ids; i++) {

@@ -207,6 +207,10 @@ def test_tokens_there_and_back(dialog, files):
     assert dialog.post("/detokenize", {"tokens": got})["content"] == text
     pieces = dialog.post("/tokenize", {"content": "Hi", "with_pieces": True})["tokens"]
     assert "".join(p["piece"] for p in pieces) == "Hi"
+    parts = dialog.post("/tokenize", {"content": "é\ufffd", "with_pieces": True})["tokens"]
+    assert [p["piece"] for p in parts] == [[b] for b in "é\ufffd".encode()]
+    chat = dialog.post(CHAT, {**HELLO, "max_tokens": 1, "logprobs": True, "logit_bias": {str(parts[0]["id"]): 100}})
+    assert chat["choices"][0]["logprobs"]["content"][0]["bytes"] == [0xC3]
     assert dialog.error("/detokenize", {"tokens": [576]})["param"] == "tokens"
     assert dialog.error("/detokenize", {"tokens": "x"})["param"] == "tokens"
     assert dialog.error("/tokenize", {"content": 3})["param"] == "content"
@@ -318,7 +322,8 @@ def test_more_of_what_is_wrong(dialog, files):
     assert dialog.error(CHAT, {**HELLO, "max_tokens": 600})["code"] == "context_length_exceeded"
     for body, param in (({"prompt": 1}, "prompt"), ({"prompt": []}, "prompt"), ({"prompt": [[576]]}, "prompt"),
                         ({"prompt": "x", "echo": True}, "echo"), ({"prompt": "x", "suffix": "y"}, "suffix"), ({}, "prompt"),
-                        ({"prompt": ""}, "prompt"), ({"prompt": ["x"] * 65}, "n"), ({"prompt": "x", "logprobs": 6}, "logprobs")):
+                        ({"prompt": ""}, "prompt"), ({"prompt": ["x"] * 65}, "prompt"), ({"prompt": ["x"] * 33, "n": 2}, "n"),
+                        ({"prompt": "x", "logprobs": 6}, "logprobs")):
         assert dialog.error(TEXT, body)["param"] == param
     for body, param in (({}, "input_prefix"), ({"input_prefix": "x", "stream": True}, "stream"),
                         ({"input_prefix": "x", "n": 2}, "n"), ({"input_prefix": "x", "stop": "y"}, "stop"),

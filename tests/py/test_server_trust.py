@@ -43,6 +43,7 @@ def test_the_queue_is_bounded_and_a_closed_connection_leaves_it(path):
             assert (status, json.loads(text)["error"]["code"]) == (503, "queue_full"), text
             assert int(headers["Retry-After"]) > 0
             assert s.error(TEXT, {**LONG, "n": 42, "max_tokens": 5})["param"] == "n"  # which no waiting helps
+            assert s.error(TEXT, {**LONG, "n": 1, "prompt": ["x"] * 42, "max_tokens": 5})["param"] == "prompt"
             begun = time.monotonic()
             first.close()
             s.wait_for("seats_busy", 0)
@@ -106,6 +107,45 @@ def test_pages_of_others_may_not_call(path):
         same = f"http://localhost:{s.port}"
         status, headers, _ = s.ask("GET", "/props", headers={"Origin": same, "Host": f"localhost:{s.port}"})
         assert status == 200 and "Access-Control-Allow-Origin" not in headers
+
+
+def test_targets_may_be_whole_addresses(path):
+    with S.serving(path, "--rows", 64) as s:
+        for target in (f"http://127.0.0.1:{s.port}/health", "http://localhost/health?x=http://y", "HTTPS://[::1]:1/health"):
+            assert s.get(target) == {"status": "ok"}
+        assert s.ask("GET", "http://localhost")[2] == s.ask("GET", "http://localhost?x")[2] == s.ask("GET", "/")[2]
+        assert s.post("http://localhost" + CHAT, HELLO)["choices"][0]["message"]["content"] == "p-e-a-r"
+        for target in ("http://evil.example/health", "http://localhost@evil.example/health", "http://evil.example"):
+            error = s.error(target, None, 403, "GET", {"Host": "localhost"})
+            assert error["code"] == "host" and error["message"].endswith(f"not as '{target.split('/')[2]}'")
+        assert s.error("http://localhost/health", None, 403, "GET", {"Host": "evil.example"})["message"].endswith("'evil.example'")
+        for target, path in (("http://localhost/nowhere", "/nowhere"), ("http:///health", "http:///health"), ("ftp://localhost/", "ftp://localhost/")):
+            assert s.error(target, None, 404, "GET")["message"] == f"there is no endpoint '{path}'"
+        assert 'diffulex_edge_requests_total{endpoint="/health",status="200"}' in "".join(map(str, s.metrics()))
+        assert s.get("/health") == {"status": "ok"}
+
+
+def test_a_body_of_a_refused_length_is_not_waited_for(path):
+    """Nor does who sends it all first lose the answer."""
+    with S.serving(path, "--rows", 64) as s:
+        n = (4 << 20) + 1
+        head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {n}\r\n\r\n".encode()
+        got = s.raw(head)  # and none of the body
+        assert got.startswith(b"HTTP/1.1 413 ") and b"Connection: close" in got and got.endswith(b"}")
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", s.port), timeout=20) as c:
+                c.sendall(head)
+                assert c.recv(1) == b"H"  # it is on its way, and the body is not
+                c.sendall(b"x" * n)
+                while piece := c.recv(65536):
+                    got = piece
+                assert got.endswith(b"}")
+        with socket.create_connection(("127.0.0.1", s.port), timeout=20) as held:
+            held.sendall(head)
+            while held.recv(65536):
+                pass
+            begun = time.monotonic()
+            assert s.stop() == 0 and time.monotonic() - begun < 5  # whoever stays keeps nobody
 
 
 def test_sizes_are_bounded(path):

@@ -117,6 +117,11 @@ static void test_dlx_tokenizer_encode(void)
     EMPTIED(int32_t, ids, dlx_tokenizer_encode(NULL, "a", 1, 0, &ids, &count, &err));
     EMPTIED(int32_t, ids, dlx_tokenizer_encode(g.tokenizer, NULL, 1, 0, &ids, &count, &err));
     EMPTIED(int32_t, ids, dlx_tokenizer_encode(g.tokenizer, "a", 1, 64, &ids, &count, &err));
+    size_t n_bytes = 77;
+    assert_null(dlx_tokenizer_bytes(NULL, 0, &n_bytes));
+    assert_int_equal(n_bytes, 0);
+    assert_non_null(dlx_tokenizer_bytes(g.tokenizer, prompt[0], NULL));
+    assert_null(dlx_tokenizer_bytes(g.tokenizer, -1, NULL));
     assert_int_equal(dlx_tokenizer_size(NULL), 0);
     assert_int_equal(dlx_tokenizer_special_id(NULL, "a"), -1);
     assert_int_equal(dlx_tokenizer_special_id(g.tokenizer, NULL), -1);
