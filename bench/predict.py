@@ -1,10 +1,9 @@
-"""predict.py [BUILD ...]: how many int8 and int4 products a cycle the inner loops of the kernels could reach on CPUs that are
-not at hand, by llvm-mca's model of their cores: a loop that finds all its data in the first-level cache. These are
+"""predict.py [BUILD ...]: how many products a cycle the inner loops of the kernels could reach on CPUs that are not at hand, by llvm-mca's model of their cores: a loop that finds all its data in the first-level cache. These are
 predictions; bench_kernels measures.
 
 BUILD: build folders (default: this tree's build/release, and build/aarch64 and build/wasm if they are there). Needs objdump and llvm-mca of any
 version; aarch64-linux-gnu-objdump for Arm's, llvm-objdump for WebAssembly's, whose operators are counted and no core is asked.
-Prints the table of docs/PERFORMANCE.md.
+Prints the tables of docs/PERFORMANCE.md.
 """
 import argparse
 import re
@@ -31,6 +30,17 @@ DOT = r"vpmaddubsw|vpdpbusd|\bsdot\b|\bsmmla\b|\bsmull2?\b|\bsmlal2?\b|tdpbusd"
 # No version of llvm-mca has this instruction's time. Intel's Optimization Reference Manual gives its throughput.
 TILE_PRODUCTS, TILE_CYCLES = 16 * 16 * 64, 16
 
+# Sets with kernels of floats (others take theirs from these); rows and lanes of their tiles; cores.
+FLOAT_SETS = {
+    "avx2": (6, 8, ("haswell", "skylake", "alderlake", "znver3")),
+    "avx512": (8, 16, ("skylake-avx512", "icelake-server")),
+    "neon": (8, 4, ("cortex-a53", "cortex-a72", "cortex-a76", "neoverse-n2")),
+}
+FLOAT_TILES = {"weights float32": "f32_tile_F32W", "float16": "f32_tile_F16W", "bfloat16": "f32_tile_BF16W",
+               "int8 with float rows": "f32_tile_I8W", "attention: scores": "panel_score_tile", "float32 values": "f32_value_tile",
+               "float16 values": "f16_value_tile", "int8 values": "kv8_value_tile"}
+FUSED = r"vfmadd\w+ps|\bfmla\b"
+
 WASM_DOT = "i32x4.dot_i16x8_s"  # 8 products
 
 
@@ -47,7 +57,7 @@ def functions(program, path):
     return found
 
 
-def inner_loop(instructions):
+def inner_loop(instructions, dot=DOT):
     """The loop with the most products of all that have no other loop within."""
     place = {address: i for i, (address, _) in enumerate(instructions)}
     loops = []
@@ -57,7 +67,7 @@ def inner_loop(instructions):
             loops.append((place[jump[1]], i))
     inner = [(b, e) for b, e in loops if not any((b, e) != (c, f) and b <= c and f <= e for c, f in loops)]
     bodies = [[re.sub(r"\s*(//|#|<).*", "", text) for _, text in instructions[b:e]] for b, e in inner]
-    return max(bodies, key=lambda body: sum(bool(re.search(DOT, text)) for text in body))
+    return max(bodies, key=lambda body: sum(bool(re.search(dot, text)) for text in body))
 
 
 def wasm_functions(program, path):
@@ -108,15 +118,35 @@ def predict(mca, loop, triple, core):
     return int(cycles[1]) / 200
 
 
+def functions_of(build, name):
+    """Of the object of a set, and the machine that it is for; None where it is not there."""
+    path = build / KERNELS / f"{name}.c.o"
+    arm = name.startswith("neon")
+    program = shutil.which("aarch64-linux-gnu-objdump" if arm else "objdump")
+    # e_machine of the ELF header: other machines' sets are empty objects.
+    if not program or not path.exists() or path.read_bytes()[18] != (0xB7 if arm else 0x3E):
+        return None, None
+    return functions(program, path), "aarch64-linux-gnu" if arm else "x86_64-linux-gnu"
+
+
+def float_rows_of(build, mca):
+    for name, (rows, lanes, cores) in FLOAT_SETS.items():
+        found, triple = functions_of(build, name)
+        for core in cores if found else ():
+            cells = []
+            for tile in FLOAT_TILES.values():
+                loop = inner_loop(found[f"{tile}_{rows}"], FUSED)
+                products = lanes * sum(bool(re.search(FUSED, text)) for text in loop)
+                cycles = predict(mca, loop, triple, core)
+                cells.append(f"{len(loop) / products * 64:.1f} / " + (f"{products / cycles:.0f}" if cycles else "-"))
+            yield name, core, cells
+
+
 def rows_of(build, mca):
     for name, (rows, columns, cores) in SETS.items():
-        path = build / KERNELS / f"{name}.c.o"
-        arm = name.startswith("neon")
-        program = shutil.which("aarch64-linux-gnu-objdump" if arm else "objdump")
-        # e_machine of the ELF header: other machines' sets are empty objects.
-        if not program or not path.exists() or path.read_bytes()[18] != (0xB7 if arm else 0x3E):
+        found, triple = functions_of(build, name)
+        if not found:
             continue
-        found = functions(program, path)
         if name == "amx":  # its products of int4 are those of avx512vnni
             loop = inner_loop(found["qc8_two"])
             products = TILE_PRODUCTS * sum("tdpbusd" in text for text in loop)
@@ -130,7 +160,7 @@ def rows_of(build, mca):
                 loop = inner_loop(found[f"{kind}_tile_{rows}"])
                 dots = sum(bool(re.search(DOT, text)) for text in loop)
                 products = dots * next(n for word, n in per_dot.items() if any(word in text for text in loop))
-                cycles = predict(mca, loop, "aarch64-linux-gnu" if arm else "x86_64-linux-gnu", core)
+                cycles = predict(mca, loop, triple, core)
                 cells += [f"{len(loop) / products * 64:.1f}", f"{products / cycles:.0f}" if cycles else "-"]
             yield name, core, cells
 
@@ -153,6 +183,10 @@ def main():
     print("| --- | --- | --- | --- | --- | --- |")
     for build in builds:
         for name, core, cells in (*rows_of(build, mca), *rows_of_wasm(build)):
+            print(f"| {name} | {core} | " + " | ".join(cells) + " |")
+    print("\n| set | core | " + " | ".join(FLOAT_TILES) + " |\n| --- | --- |" + " --- |" * len(FLOAT_TILES))
+    for build in builds:
+        for name, core, cells in float_rows_of(build, mca):
             print(f"| {name} | {core} | " + " | ".join(cells) + " |")
 
 
