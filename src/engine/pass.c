@@ -71,11 +71,12 @@ static size_t choose(dlx_workspace *w, dlx_call *const *calls, size_t n)
     dlx_call **order = w->chosen + w->max_sessions;
     size_t waiting = order_of(calls, n, order);
     int32_t rows = 0;
+    if (!waiting) return 0;
     if (!dlx_workspace_pages(w) || !dlx_program_splits_logits(&w->m->program)) {
         for (size_t i = 1; i < waiting; i++) order[i]->left_out++;
-        if (waiting) order[0]->left_out = 0;
+        order[0]->left_out = 0;
         w->chosen[0] = order[0];
-        return waiting > 0;
+        return 1;
     }
     size_t taken = take(w, order, waiting, false, w->max_rows - reserved_rows(w, order, waiting), &rows, 0);
     return take(w, order, waiting, true, w->max_rows, &rows, taken);

@@ -6,24 +6,13 @@
 #include "base/sizes.h"
 #include "runtime/executor.h"
 #include "runtime/linear.h"
+#include "runtime/primitives.h"
 #include "runtime/stages.h"
 
 enum { LINE = 64 };
 
 /* Work below this many floats is not worth waking other threads for. */
 enum { GRAIN_FLOATS = 16384 };
-
-static size_t rows_of(const dlx_shape *s)
-{
-    size_t n = 1;
-    for (int i = 0; i + 1 < s->rank; i++) n *= (size_t)s->dim[i];
-    return n;
-}
-
-static size_t width_of(const dlx_shape *s)
-{
-    return s->rank ? (size_t)s->dim[s->rank - 1] : 1;
-}
 
 static size_t row_grain(size_t width)
 {
@@ -190,8 +179,8 @@ static job job_of(dlx_executor *ex, const dlx_node *n)
     const dlx_shape *out = &ex->shape[n->out[0]];
     job j = {.ex = ex, .n = n, .k = &ex->p->k, .out = ex->data[n->out[0]], .f = n->attr.f[0]};
     for (int k = 0; k < n->inputs; k++) j.in[k] = n->in[k] == DLX_NONE ? NULL : ex->data[n->in[k]];
-    j.width = width_of(out);
-    j.rows = rows_of(out);
+    j.width = dlx_inner(out);
+    j.rows = dlx_outer_count(out);
     return j;
 }
 

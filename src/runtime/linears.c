@@ -7,6 +7,7 @@
 
 #include "runtime/executor.h"
 #include "runtime/linear.h"
+#include "runtime/primitives.h"
 #include "runtime/stages.h"
 
 enum { GATED_ROWS = 256 }; /* rows of a strip that make a piece of work, of each side of a gate */
@@ -29,13 +30,6 @@ typedef struct linears {
     bool swapped; /* the second layer is the gate */
 } linears;
 
-static size_t rows_of(const dlx_shape *s)
-{
-    size_t n = 1;
-    for (int i = 0; i + 1 < s->rank; i++) n *= (size_t)s->dim[i];
-    return n;
-}
-
 static linear linear_of(const dlx_executor *ex, const dlx_node *n)
 {
     const dlx_program *p = ex->p;
@@ -44,7 +38,7 @@ static linear linear_of(const dlx_executor *ex, const dlx_node *n)
                     .x = ex->data[n->in[0]],
                     .packed = p->weights[n - p->g.nodes],
                     .y = ex->data[n->out[0]],
-                    .rows = rows_of(&ex->shape[n->out[0]])};
+                    .rows = dlx_outer_count(&ex->shape[n->out[0]])};
 }
 
 /* Strips [begin, end), to y, where a row has `stride` numbers. */
@@ -142,7 +136,7 @@ uint64_t dlx_linears_scratch(const dlx_program *p, const dlx_shape *shape)
     for (size_t i = 0; i < p->n_stages; i++) {
         if (p->stages[i].kind != DLX_STAGE_GATED) continue;
         const dlx_node *n = &p->g.nodes[p->stages[i].first];
-        uint64_t rows = rows_of(&shape[n->out[0]]), strip = dlx_linear_gemm(&p->k, &p->g, n)->strip;
+        uint64_t rows = dlx_outer_count(&shape[n->out[0]]), strip = dlx_linear_gemm(&p->k, &p->g, n)->strip;
         uint64_t bytes = 2 * strip * sizeof(float) * (rows > GATED_ROWS ? rows : GATED_ROWS);
         if (bytes > most) most = bytes;
     }
